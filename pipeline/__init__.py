@@ -1,0 +1,1 @@
+"""MedMatrix: a medical-image classification study as one DVC pipeline."""

@@ -1,0 +1,130 @@
+"""Data sets, one file each: ``pipeline/datasets/<name>.py`` defines a subclass of `Dataset` called `Data`.
+
+A data set is added by adding its file here and its settings under ``datasets.<name>`` in params.yaml.
+Only the selected file is imported, so that a new data set leaves the results of the others valid.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+Task = Literal["multilabel", "multiclass"]
+OfficialSplit = Literal["", "train", "val", "test"]
+
+_HELPERS = {"nih_layout"}
+"""Modules of this package that data sets share and that are no data set."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a data set and what is known about it.
+
+    Parameters
+    ----------
+    sample_id : str
+        Unique in the data set; the published file name where there is one.
+    patient_id : str
+        Images of one patient share it. Where a data set has no patients: the sample's own id.
+    labels : tuple of str
+        Names of the positive classes: any number for ``multilabel``, exactly one for ``multiclass``.
+    read : callable
+        Returns the encoded image file as bytes; may raise `OSError`.
+    official_split : {"", "train", "val", "test"}
+        The published part, "" where the data set has none. A published "train + validation" list is "train".
+    extra : mapping
+        The data set's own columns of samples.csv (age in years, sex, view ...), the same keys for every sample.
+    """
+
+    sample_id: str
+    patient_id: str
+    labels: tuple[str, ...]
+    read: Callable[[], bytes]
+    official_split: OfficialSplit = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class DatasetError(Exception):
+    """A data set is not where, or not what, params.yaml says it is. The message names what to do."""
+
+
+class Dataset(BaseModel, ABC):
+    """Settings of ``datasets.<name>`` in params.yaml, and how to get and read that data set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    task: ClassVar[Task]
+    synthetic: ClassVar[bool] = False
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    url: ClassVar[str]
+    notes: ClassVar[tuple[str, ...]] = ()
+    """Limits that every report of this data set must state, a sentence each."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of every array and table of the study."""
+
+    @abstractmethod
+    def fetch(self, folder: Path) -> dict[str, Any]:
+        """Make the data set readable from `folder`, or verify that it is.
+
+        Parameters
+        ----------
+        folder : Path
+            ``data/raw/<name>``; exists, may hold an earlier or interrupted fetch.
+
+        Returns
+        -------
+        dict
+            What was found, JSON-compatible and free of absolute paths made up by the program; recorded in SOURCE.json.
+
+        Raises
+        ------
+        DatasetError
+            If the data set is missing or is not what it claims to be.
+        """
+
+    @abstractmethod
+    def samples(self, folder: Path) -> Iterator[Sample]:
+        """Yield every published sample, in a stable order, without decoding its image."""
+
+    def boxes(self, folder: Path) -> pd.DataFrame | None:
+        """Published boxes, or None.
+
+        Returns
+        -------
+        DataFrame or None
+            Columns sample_id, class, x, y, width, height; the last four as fractions in [0, 1] of the image's
+            width (x, width) and height (y, height), x and y at the top left corner.
+        """
+        return None
+
+
+def available() -> list[str]:
+    """Names of all data sets, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
+
+
+def dataset_class(name: str) -> type[Dataset]:
+    """Return the class of data set `name`.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such data set.
+    """
+    if name not in available():
+        raise DatasetError(f"dataset: '{name}' is not a data set; allowed: {', '.join(available())}")
+    return importlib.import_module(f"{__name__}.{name}").Data

@@ -1,0 +1,297 @@
+"""The typed, validated view of params.yaml, and the one enumeration of the study's cells.
+
+Sections are pydantic models: an unknown key, a value out of range or a name that does not exist is refused with the
+key's path, the value and what is allowed. ``datasets.<name>`` and ``losses.<name>`` are checked by the file of that
+data set or loss (`pipeline.datasets`, `pipeline.learning.losses`), so that adding one is adding one file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PARAMS_FILE = Path("params.yaml")
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+"""No dot (DVC's key separator) and no dash (it joins model and loss in folder names)."""
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class ParamsError(Exception):
+    """params.yaml says something that cannot be run. The message names key, value and what is allowed."""
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys refused, values fixed once read, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Study(Section):
+    """Which cells the study has: every model with every loss, under `seed` and every replicate."""
+
+    models: list[Name] = Field(min_length=1)
+    losses: list[Name] = Field(min_length=1)
+    replicates: list[Seed] = []
+
+
+class Clahe(Section):
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld, Graphics Gems IV, 1994)."""
+
+    enabled: bool = True
+    clip: float = Field(2.0, gt=0, le=100)
+    tiles: int = Field(8, ge=1, le=64)
+    order: Literal["before_resize", "after_resize"] = "before_resize"
+
+
+class Preprocess(Section):
+    """From published image files to one uint8 array."""
+
+    size: int = Field(ge=16, le=2048)
+    channels: Literal[1, 3] = 1
+    clahe: Clahe = Clahe()
+    threads: int = Field(2, ge=1, le=256)
+
+
+class Split(Section):
+    """Who is trained on, who is chosen on, who is only scored. Its seed is not the training seed."""
+
+    method: Literal["official", "grouped"]
+    seed: Seed = 0
+    validation: Fraction
+    test: Fraction
+    allow_missing_classes: bool = False
+
+    @model_validator(mode="after")
+    def _leave_something_to_train_on(self) -> Split:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test = {self.validation + self.test:g}; allowed: less than 1")
+        return self
+
+
+class Augment(Section):
+    """Random changes of training images, drawn a sample."""
+
+    horizontal_flip: Probability = 0.5
+    rotation: float = Field(0.0, ge=0, le=180, description="degrees, either way")
+    shift: float = Field(0.0, ge=0, le=0.5, description="fraction of the side, either way")
+    zoom: float = Field(0.0, ge=0, le=0.5, description="fraction, in or out")
+    brightness: float = Field(0.0, ge=0, le=1, description="fraction of the grey range, up or down")
+    contrast: float = Field(0.0, ge=0, le=1, description="fraction, up or down")
+
+
+class Train(Section):
+    """How a cell is trained. What differs between models stands under ``models``."""
+
+    epochs: int = Field(ge=1, le=10_000)
+    batch_size: int = Field(ge=2, le=65_536)
+    weight_decay: float = Field(0.05, ge=0, le=1)
+    warmup_epochs: float = Field(1.0, ge=0)
+    patience: int = Field(5, ge=1, description="epochs without a better validation AUROC before stopping")
+    clip_grad: float | None = Field(None, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights a step; null = none")
+    augment: Augment = Augment()
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(2, ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Train:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs:g}; allowed: less than epochs ({self.epochs})")
+        return self
+
+
+class Model(Section):
+    """A named configuration of an architecture: a timm name, or ``baseline_cnn``."""
+
+    arch: str = Field(min_length=1)
+    lr: float = Field(gt=0, le=10)
+    pretrained: bool = False
+    options: dict[str, Any] = {}
+
+
+class Evaluate(Section):
+    """Scoring. Thresholds are chosen on the validation part."""
+
+    bootstrap: int = Field(2000, ge=100, le=1_000_000, description="patient-bootstrap draws")
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    seed: Seed = 0
+    batch_size: int = Field(256, ge=1, le=65_536)
+    threads: int = Field(2, ge=1, le=256)
+
+
+class Ensemble(Section):
+    """Averages of cells' probabilities; the best cells are those of the validation part."""
+
+    top_k: int = Field(ge=1)
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Seed
+    dataset: Name
+    study: Study
+    datasets: dict[str, dict[str, Any] | None]
+    preprocess: Preprocess
+    split: Split
+    train: Train
+    models: dict[Name, Model]
+    losses: dict[Name, dict[str, Any] | None]
+    evaluate: Evaluate = Evaluate()
+    ensemble: Ensemble
+
+    @model_validator(mode="after")
+    def _names_exist_and_are_unique(self) -> Params:
+        problems = []
+        for key, defined in (("models", self.models), ("losses", self.losses)):
+            named = getattr(self.study, key)
+            for name in named:
+                if name not in defined:
+                    problems.append(f"study.{key}: '{name}' is not defined; allowed: {', '.join(defined)}")
+            for name in sorted({n for n in named if named.count(n) > 1}):
+                problems.append(f"study.{key}: '{name}' is listed twice; allowed: once")
+        if self.dataset not in self.datasets:
+            problems.append(f"dataset: '{self.dataset}' has no settings; allowed: {', '.join(self.datasets)}")
+        seeds = [self.seed, *self.study.replicates]
+        for seed in sorted({s for s in seeds if seeds.count(s) > 1}):
+            where = f"study.replicates = {self.study.replicates}, seed = {self.seed}"
+            problems.append(f"study.replicates: seed {seed} occurs twice ({where}); allowed: each seed once")
+        if self.ensemble.top_k > len(cells(self)):
+            problems.append(
+                f"ensemble.top_k: {self.ensemble.top_k} of {len(cells(self))} cells; allowed: 1 to {len(cells(self))}"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class Recipe(NamedTuple):
+    """A model trained with a loss, under any seed."""
+
+    model: str
+    loss: str
+
+    def __str__(self) -> str:
+        """Folder and metric key, the same as DVC's ``${key}``."""
+        return f"{self.model}-{self.loss}"
+
+
+class Cell(NamedTuple):
+    """One training: a recipe under one seed."""
+
+    model: str
+    loss: str
+    seed: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """The cell without its seed."""
+        return Recipe(self.model, self.loss)
+
+
+def cells(params: Params) -> list[Cell]:
+    """Enumerate the cells of the study: models x losses x (seed, then replicates), in params.yaml's order.
+
+    This is the only enumeration: folders are never searched, because ``dvc repro`` leaves those of cells that have
+    left the study.
+    """
+    seeds = [params.seed, *params.study.replicates]
+    return [Cell(m, lo, s) for m in params.study.models for lo in params.study.losses for s in seeds]
+
+
+def recipes(params: Params) -> list[Recipe]:
+    """Return the distinct (model, loss) of `cells`, in order."""
+    return list(dict.fromkeys(cell.recipe for cell in cells(params)))
+
+
+def seeds(params: Params, recipe: Recipe) -> list[int]:
+    """Return the training seeds of `recipe`, in the order of `cells`."""
+    return [cell.seed for cell in cells(params) if cell.recipe == recipe]
+
+
+def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """Write a pydantic error as one line a problem: key path, value, what is allowed.
+
+    Parameters
+    ----------
+    error : ValidationError
+        As raised by ``model.model_validate``.
+    model : type of BaseModel
+        What was validated; its field names are the allowed keys.
+    prefix : str
+        Key path of `model` in params.yaml.
+    """
+    lines = []
+    for item in error.errors():
+        path = [str(p) for p in item["loc"] if p not in ("[key]",)]
+        key = ".".join([*([prefix] if prefix else []), *path])
+        given = item["input"]
+        if item["type"] == "extra_forbidden":
+            allowed = list(_section_at(model, path[:-1]).model_fields)
+            close = difflib.get_close_matches(path[-1], allowed, n=1)
+            hint = f" (did you mean '{close[0]}'?)" if close else ""
+            lines.append(f"{key}: unknown key{hint}; allowed: {', '.join(allowed)}")
+        elif item["type"] == "missing":
+            lines.append(f"{key}: missing; it has no default")
+        elif item["type"] == "value_error":
+            message = str(item["ctx"]["error"])
+            lines += [f"{key}: {line}" if key and key != line.split(":")[0] else line for line in message.split("\n")]
+        else:
+            allowed = re.sub(r"^(Input|Value|String) should (be|match) ?", "", item["msg"])
+            lines.append(f"{key}: {given!r} is not allowed; allowed: {allowed}")
+    return "\n".join(lines)
+
+
+def _section_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    """Follow `path` through nested sections and maps of sections."""
+    for part in path:
+        if not (isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields):
+            continue  # a key of a map: the map's value type was entered with the map's own name
+        annotation = model.model_fields[part].annotation
+        for candidate in (annotation, *getattr(annotation, "__args__", ())):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+    return model
+
+
+def parse(content: dict[str, Any], source: str = "params.yaml") -> Params:
+    """Validate the content of a params file.
+
+    Raises
+    ------
+    ParamsError
+        With a line for each problem.
+    """
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ParamsError(f"{source}:\n{describe(error, Params)}") from None
+
+
+def load(path: Path | str = PARAMS_FILE) -> Params:
+    """Read and validate a params file.
+
+    Raises
+    ------
+    ParamsError
+        If the file is missing, is no YAML map, or says something that cannot be run.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; run from the root of the project") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: {type(content).__name__}; allowed: a map of sections")
+    return parse(content, str(path))
