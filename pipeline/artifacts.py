@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from pipeline.errors import UserError
 from pipeline.params import Cell, Recipe
 
 RAW = Path("data/raw")
@@ -60,7 +61,7 @@ METRIC_COLUMNS = [
 "overall"; `note` says why a value or an interval is missing."""
 
 
-class ArtifactError(Exception):
+class ArtifactError(UserError):
     """A file between stages is missing or is not what it should be. The message names the stage that makes it."""
 
 
@@ -129,7 +130,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 with ``\\n`` line ends; the file is complete or absent."""
+    """Write `text` as UTF-8 with Unix line ends; the file is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8", newline="\n")

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.errors import UserError
+
 PARAMS_FILE = Path("params.yaml")
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -24,7 +26,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class ParamsError(Exception):
+class ParamsError(UserError):
     """params.yaml says something that cannot be run. The message names key, value and what is allowed."""
 
 
@@ -277,6 +279,23 @@ def parse(content: dict[str, Any], source: str = "params.yaml") -> Params:
         raise ParamsError(f"{source}:\n{describe(error, Params)}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as DVC reads it: ``1e-3`` is a number (YAML 1.2), a key that is written twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
+        for key in {k for k in keys if keys.count(k) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is written twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
+    list("-+0123456789."),
+)
+
+
 def load(path: Path | str = PARAMS_FILE) -> Params:
     """Read and validate a params file.
 
@@ -287,7 +306,7 @@ def load(path: Path | str = PARAMS_FILE) -> Params:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506, a SafeLoader
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the root of the project") from None
     except yaml.YAMLError as error:

@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.errors import UserError
+
 Task = Literal["multilabel", "multiclass"]
 OfficialSplit = Literal["", "train", "val", "test"]
 
@@ -52,7 +54,7 @@ class Sample:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-class DatasetError(Exception):
+class DatasetError(UserError):
     """A data set is not where, or not what, params.yaml says it is. The message names what to do."""
 
 
