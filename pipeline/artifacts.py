@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 from pipeline.params import Cell, Recipe
 
 RAW = Path("data/raw")
+SOURCE = "SOURCE.json"
 PREPARED = Path("data/prepared")
 IMAGES = PREPARED / "images.npy"
 DATASET = PREPARED / "dataset.json"

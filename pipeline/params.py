@@ -163,8 +163,7 @@ class Params(Section):
                 problems.append(f"study.{key}: '{name}' is listed twice; allowed: once")
         if self.dataset not in self.datasets:
             problems.append(f"dataset: '{self.dataset}' has no settings; allowed: {', '.join(self.datasets)}")
-        seeds = [self.seed, *self.study.replicates]
-        for seed in sorted({s for s in seeds if seeds.count(s) > 1}):
+        for seed in sorted({s for s in seeds(self) if seeds(self).count(s) > 1}):
             where = f"study.replicates = {self.study.replicates}, seed = {self.seed}"
             problems.append(f"study.replicates: seed {seed} occurs twice ({where}); allowed: each seed once")
         if self.ensemble.top_k > len(cells(self)):
@@ -200,24 +199,23 @@ class Cell(NamedTuple):
         return Recipe(self.model, self.loss)
 
 
+def seeds(params: Params) -> list[int]:
+    """Return the training seeds of every recipe: `seed`, then the replicates."""
+    return [params.seed, *params.study.replicates]
+
+
 def cells(params: Params) -> list[Cell]:
     """Enumerate the cells of the study: models x losses x (seed, then replicates), in params.yaml's order.
 
     This is the only enumeration: folders are never searched, because ``dvc repro`` leaves those of cells that have
     left the study.
     """
-    seeds = [params.seed, *params.study.replicates]
-    return [Cell(m, lo, s) for m in params.study.models for lo in params.study.losses for s in seeds]
+    return [Cell(m, lo, s) for m in params.study.models for lo in params.study.losses for s in seeds(params)]
 
 
 def recipes(params: Params) -> list[Recipe]:
     """Return the distinct (model, loss) of `cells`, in order."""
     return list(dict.fromkeys(cell.recipe for cell in cells(params)))
-
-
-def seeds(params: Params, recipe: Recipe) -> list[int]:
-    """Return the training seeds of `recipe`, in the order of `cells`."""
-    return [cell.seed for cell in cells(params) if cell.recipe == recipe]
 
 
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
@@ -306,7 +304,7 @@ def load(path: Path | str = PARAMS_FILE) -> Params:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506, a SafeLoader
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the root of the project") from None
     except yaml.YAMLError as error:

@@ -1,0 +1,88 @@
+"""Stage `evaluate`: score all seeds of one recipe on validation and test, with intervals."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pipeline import artifacts
+from pipeline.artifacts import Predictions
+from pipeline.errors import stage_errors
+from pipeline.learning import models
+from pipeline.learning.inference import choose_device, predict
+from pipeline.learning.loader import ResidentImages
+from pipeline.params import Cell, Params, Recipe, load, seeds
+from pipeline.statistics.evaluation import evaluate as score
+
+
+def predict_parts(recipe: Recipe, params: Params) -> Predictions:
+    """Compute the logits of the validation and the test part under every seed of `recipe`."""
+    torch.set_num_threads(params.evaluate.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    device = choose_device("auto")
+    data, parts, images = artifacts.read_dataset(), artifacts.read_parts(["val", "test"]), artifacts.open_images()
+    channels = 1 if images.ndim == 3 else images.shape[3]
+    settings = params.models[recipe.model].model_copy(update={"pretrained": False})  # the weights are our own
+    model = models.build(recipe.model, settings, channels, len(data.classes), images.shape[1], None)
+    model = model.to(device, memory_format=torch.channels_last)
+    loaded = {name: ResidentImages(images, part.rows, part.targets, device) for name, part in parts.items()}
+    logits: dict[str, list[np.ndarray]] = {"val": [], "test": []}
+    for seed in seeds(params):
+        folder = artifacts.cell_folder(Cell(*recipe, seed))
+        models.load_weights(model, artifacts.made_by(folder / "model.safetensors", "train"))
+        for name, part in loaded.items():
+            logits[name].append(predict(model, part, params.evaluate.batch_size, "float32").cpu().numpy())
+    of_parts = {
+        f"{name}_{key}": value
+        for name, part in parts.items()
+        for key, value in (
+            ("rows", part.rows),
+            ("targets", part.targets),
+            ("patients", part.patients),
+            ("logits", np.stack(logits[name])),
+        )
+    }
+    return Predictions(task=data.task, seeds=np.array(seeds(params)), classes=np.array(data.classes), **of_parts)
+
+
+def evaluate(recipe: Recipe, params: Params) -> None:
+    """Write the predictions, the metrics, the spread over seeds and the collected histories of `recipe`."""
+    predictions = predict_parts(recipe, params)
+    scored = score(
+        predictions.task,
+        list(predictions.classes),
+        list(predictions.seeds),
+        (predictions.val_logits, predictions.val_targets, predictions.val_patients),
+        (predictions.test_logits, predictions.test_targets, predictions.test_patients),
+        draws=params.evaluate.bootstrap,
+        confidence=params.evaluate.confidence,
+        seed=params.evaluate.seed,
+    )
+    cells = [Cell(*recipe, seed) for seed in seeds(params)]
+    histories = [
+        pd.read_csv(artifacts.made_by(artifacts.cell_folder(c) / "history.csv", "train")).assign(seed=c.seed)
+        for c in cells
+    ]
+    runs = [artifacts.read_json(artifacts.cell_folder(c) / "run.json", "train") for c in cells]
+    folder = artifacts.evaluation_folder(recipe)
+    predictions.save(folder / "predictions.npz")
+    metrics = scored.metrics.assign(model=recipe.model, loss=recipe.loss)
+    artifacts.write_csv(folder / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
+    artifacts.write_csv(folder / "seeds.csv", scored.seeds)
+    artifacts.write_csv(folder / "history.csv", pd.concat(histories).set_index("seed").reset_index())
+    artifacts.write_json(folder / "runs.json", runs)
+    found = scored.metrics.query("seed == 'mean' and part == 'test' and `class` == 'macro' and metric == 'auroc'")
+    for row in found.itertuples():
+        print(f"{recipe}: test macro AUROC {row.value:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}], mean of {len(cells)}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="a name under models in params.yaml")
+    parser.add_argument("--loss", required=True, help="a name under losses in params.yaml")
+    arguments = parser.parse_args()
+    with stage_errors():
+        evaluate(Recipe(arguments.model, arguments.loss), load())

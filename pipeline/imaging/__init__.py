@@ -1,0 +1,1 @@
+"""From published image files to one uint8 array: decode, enhance, find identical images, write."""

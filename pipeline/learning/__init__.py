@@ -1,0 +1,1 @@
+"""Models, losses, augmentation and the training loop. Nothing here ever sees a test label."""

@@ -1,0 +1,132 @@
+"""Losses, one file each: ``pipeline/learning/losses/<kind>.py`` defines the `Loss` that `kind` names.
+
+A loss is added by adding its file; its settings are the fields of its class and stand under ``losses.<name>`` in
+params.yaml. torch is imported inside the functions that need it, so that settings are checked without that start-up.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+
+from pipeline.params import Params, ParamsError, describe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Loss(BaseModel, ABC):
+    """A loss and its settings. Calling it gives the mean over the batch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    tasks: ClassVar[frozenset[str]]
+    """Kinds of data set it is defined for: "multilabel", "multiclass"."""
+
+    _task: str = PrivateAttr("multilabel")
+    """Which of `tasks` it is used for; set by `create`, not by params.yaml: the data set decides."""
+
+    @property
+    def task(self) -> str:
+        """What it is used for, "multilabel" or "multiclass"."""
+        return self._task
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the mean loss of a batch, in float32 also under autocast.
+
+        Parameters
+        ----------
+        logits : Tensor, any float [N, K]
+            Before sigmoid or softmax.
+        targets : Tensor [N, K]
+            0/1, for multiclass one 1 a row.
+
+        Returns
+        -------
+        Tensor, float32 []
+            Float64 if the logits are.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ or are not [N, K].
+        """
+        import torch
+
+        if logits.ndim != 2 or logits.shape != targets.shape:
+            raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}; both must be [N, K]")
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        with torch.autocast(logits.device.type, enabled=False):
+            return self.per_sample(logits.to(dtype), targets.to(dtype)).mean()
+
+    @abstractmethod
+    def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss of each sample, [N], from logits and targets [N, K] of one float type."""
+
+
+def available() -> list[str]:
+    """Kinds of all losses, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+
+
+def loss_class(kind: str) -> type[Loss]:
+    """Return the class that file `kind` defines.
+
+    Raises
+    ------
+    ParamsError
+        If there is no such loss.
+    """
+    if kind not in available():
+        raise ParamsError(f"'{kind}' is not a loss; allowed: {', '.join(available())}")
+    module = importlib.import_module(f"{__name__}.{kind}")
+    (cls,) = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
+    return cls
+
+
+def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
+    """Build the loss that ``losses.<name>`` describes.
+
+    Parameters
+    ----------
+    name : str
+        Key under ``losses``; also the kind unless the settings hold ``kind``.
+    settings : mapping or None
+        As in params.yaml.
+    task : {"multilabel", "multiclass"}
+        Task of the data set.
+
+    Raises
+    ------
+    ParamsError
+        For an unknown kind or key, a value out of range, or a loss that is not defined for `task`.
+    """
+    settings = dict(settings or {})
+    kind = settings.pop("kind", name)
+    try:
+        cls = loss_class(kind)
+    except ParamsError as error:
+        raise ParamsError(f"params.yaml:\nlosses.{name}.kind: {error}") from None
+    if task not in cls.tasks:
+        fitting = [k for k in available() if task in loss_class(k).tasks]
+        raise ParamsError(
+            f"params.yaml:\nstudy.losses: '{name}' ({kind}) is not defined for a {task} data set; "
+            f"allowed kinds: {', '.join(fitting)}"
+        )
+    try:
+        loss = cls.model_validate(settings)
+        loss._task = task
+        return loss
+    except ValidationError as error:
+        raise ParamsError(f"params.yaml:\n{describe(error, cls, f'losses.{name}')}") from None
+
+
+def check_study(params: Params, task: str) -> None:
+    """Refuse, before any work is spent, a study with a loss that cannot be built for `task` (see `create`)."""
+    for name in params.study.losses:
+        create(name, params.losses[name], task)

@@ -1,0 +1,39 @@
+"""ZLPR: a multi-label loss that ranks the labels of an image around a zero threshold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline.learning.losses import Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_NEVER = -1e30
+"""Stands for log 0: finite, so that its gradient is 0 and not NaN."""
+
+
+class ZLPR(Loss):
+    r"""Zero-bounded log-sum-exp and pairwise rank-based loss (Su et al. 2022, arXiv 2208.02955).
+
+    .. math:: \log(1 + \sum_{i \in P} e^{-s_i}) + \log(1 + \sum_{j \in N} e^{s_j})
+
+    for logits s, positives P and negatives N of one image; a label is predicted where :math:`s_i > 0`. With soft
+    targets t the sums are :math:`\sum t_i e^{-s_i}` and :math:`\sum (1-t_i) e^{s_i}`, which is the same at 0 and 1.
+    With one class it is binary cross-entropy. Its sigmoid is not a calibrated probability.
+    """
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+
+    def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `Loss.per_sample`; targets in [0, 1]."""
+        import torch
+
+        tiny = torch.finfo(logits.dtype).tiny
+        zero = logits.new_zeros(len(logits), 1)
+
+        def half(scores: Tensor, weights: Tensor) -> Tensor:
+            terms = torch.where(weights > 0, scores + weights.clamp_min(tiny).log(), _NEVER)
+            return torch.cat([zero, terms], 1).logsumexp(1)
+
+        return half(-logits, targets) + half(logits, 1 - targets)

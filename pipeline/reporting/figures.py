@@ -1,0 +1,271 @@
+"""The figures of the reports, in one style: colours that colour-blind readers tell apart, text readable at half size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pipeline.reporting import roc
+from pipeline.reporting.study import Results, StudyResults
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette (jfly.uni-koeln.de/color) without yellow, which is too pale for lines on white."""
+MARKERS = "osD^vPX"
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+INK, FAINT = "#222222", "#9A9A9A"
+DPI = 130
+
+_STYLE = {
+    "font.size": 13,
+    "axes.titlesize": 13,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "lines.linewidth": 2.0,
+    "legend.frameon": False,
+    "legend.fontsize": 12,
+    "figure.facecolor": "white",
+}
+
+
+def styled() -> AbstractContextManager[None]:
+    """Return the context in which every figure is drawn."""
+    return matplotlib.rc_context(_STYLE)
+
+
+def figure(width: float, height: float) -> Figure:
+    """Return an empty figure of `width` x `height` inches, outside pyplot's global state."""
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn
+
+
+def save(drawn: Figure, path: Path) -> Path:
+    """Write a PNG without the metadata that changes with versions."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn.savefig(path, dpi=DPI, metadata={"Software": None})
+    return path
+
+
+def look(index: int) -> dict[str, object]:
+    """Colour, marker and dash of the series at `index`; the three repeat with different periods."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": DASHES[(index // len(COLOURS)) % len(DASHES)] if index >= len(COLOURS) else DASHES[index % 3],
+    }
+
+
+def _line(index: int) -> dict[str, object]:
+    return {k: v for k, v in look(index).items() if k != "marker"}
+
+
+def _dot(index: int) -> dict[str, object]:
+    return {k: v for k, v in look(index).items() if k != "linestyle"}
+
+
+def forest(study: StudyResults, path: Path) -> Path | None:
+    """Draw the main result: test macro AUROC of every recipe and ensemble with its interval and its seeds.
+
+    Returns
+    -------
+    Path or None
+        None where nothing has a test AUROC.
+    """
+    rows = [r for r in (*study.recipes, *study.ensembles) if math.isfinite(r.get("auroc").value)]
+    if not rows:
+        return None
+    chosen = study.chosen
+    with styled():
+        drawn = figure(10, 1.5 + 0.52 * len(rows))
+        axes = drawn.subplots()
+        for y, row in enumerate(rows):
+            estimate = row.get("auroc")
+            colour = COLOURS[1] if row in study.ensembles else COLOURS[0]
+            if math.isfinite(estimate.low):
+                axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
+            axes.plot(row.values("auroc"), [y] * len(row.seeds), "|", color=INK, markersize=13, markeredgewidth=1.6)
+            axes.plot(estimate.value, y, "D" if row in study.ensembles else "o", color=colour, markersize=10)
+            text = f"{estimate.value:.3f}"
+            axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+        labels = [f"{r.key}  ★" if chosen is not None and r.key == chosen.key else r.key for r in rows]
+        axes.set_yticks(range(len(rows)), labels)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        axes.set_xlabel("macro AUROC, test part")
+        keys = [
+            Line2D([], [], color=COLOURS[0], marker="o", markersize=9, linewidth=3, label=f"mean of seeds, {study.interval_name}"),
+            Line2D([], [], color=INK, marker="|", markersize=12, markeredgewidth=1.6, linestyle="", label="one seed"),
+        ]
+        if any(r in study.ensembles for r in rows):
+            keys.insert(1, Line2D([], [], color=COLOURS[1], marker="D", markersize=9, linewidth=3, label="ensemble"))
+        if chosen is not None:
+            keys.append(Line2D([], [], linestyle="", marker="$★$", color=INK, markersize=10, label="chosen on validation"))
+        drawn.legend(handles=keys, loc="outside lower center", ncols=len(keys), columnspacing=1.2, handletextpad=0.5)
+        return save(drawn, path)
+
+
+def validation_curves(study: StudyResults, path: Path) -> Path | None:
+    """Draw validation AUROC by epoch, a panel a recipe; losses differ in scale and are drawn on the seed pages."""
+    shown = [r for r in study.recipes if r.history is not None and not r.history.empty]
+    if not shown:
+        return None
+    columns = min(len(shown), 3 if len(shown) != 4 else 2)
+    lines = math.ceil(len(shown) / columns)
+    order = sorted({seed for r in shown for seed in r.seeds})
+    with styled():
+        drawn = figure(max(5.2, 4.6 * columns), 0.7 + 3.1 * lines)
+        panels = drawn.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in panels.flat[len(shown) :]:
+            axes.set_visible(False)
+        for axes, row in zip(panels.flat, shown):
+            _epochs(axes, row, "val_auroc", order)
+            axes.set_title(row.key)
+        for axes in panels[:, 0]:
+            axes.set_ylabel("validation AUROC")
+        for column in range(columns):
+            visible = [a for a in panels[:, column] if a.get_visible()]
+            visible[-1].set_xlabel("epoch")
+            visible[-1].tick_params(labelbottom=True)
+        _seed_legend(drawn, order, best=True)
+        return save(drawn, path)
+
+
+def training_curves(results: Results, path: Path) -> Path | None:
+    """Draw losses and validation AUROC by epoch for every seed, the epoch whose weights were kept marked."""
+    if results.history is None or results.history.empty:
+        return None
+    order = list(results.seeds)
+    with styled():
+        drawn = figure(12, 4.3)
+        panels = drawn.subplots(1, 3)
+        titles = ("training loss", "validation loss", "validation AUROC")
+        for axes, column, title in zip(panels, ("train_loss", "val_loss", "val_auroc"), titles):
+            _epochs(axes, results, column, order)
+            axes.set(title=title, xlabel="epoch")
+        _seed_legend(drawn, order, best=True)
+        return save(drawn, path)
+
+
+def _epochs(axes: Axes, results: Results, column: str, order: Sequence[int]) -> None:
+    history = results.history
+    for seed in results.seeds:
+        index = order.index(seed)
+        rows = history[history["seed"] == seed]
+        axes.plot(rows["epoch"], rows[column], **_line(index))
+        best = rows[rows["epoch"] == results.run(seed).get("best_epoch")]
+        axes.plot(best["epoch"], best[column], markersize=10, markeredgecolor="white", linestyle="", zorder=5, **_dot(index))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _seed_legend(drawn: Figure, order: Sequence[int], best: bool = False) -> None:
+    keys = [Line2D([], [], markersize=9, label=f"seed {seed}", **look(i)) for i, seed in enumerate(order)]
+    title = "marker: epoch whose weights are kept" if best else None
+    drawn.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 8), title=title, title_fontsize=12)
+
+
+def strip(results: Results, classes: Sequence[str], interval_name: str, path: Path) -> Path | None:
+    """Draw test AUROC of every class: each seed, their mean, and the mean's interval."""
+    rows = [None, *(c for c in classes if math.isfinite(results.get("auroc", c).value))]
+    rows = [c for c in rows if math.isfinite(results.get("auroc", c).value)]
+    if not rows:
+        return None
+    with styled():
+        drawn = figure(10, 1.6 + 0.42 * len(rows))
+        axes = drawn.subplots()
+        # Seeds that agree would hide one another on one line.
+        offsets = np.linspace(-0.22, 0.22, len(results.seeds)) if len(results.seeds) > 1 else np.zeros(1)
+        intervals = False
+        for y, name in enumerate(rows):
+            estimate = results.get("auroc", name)
+            if math.isfinite(estimate.low):
+                intervals = True
+                axes.barh(y, estimate.high - estimate.low, 0.72, estimate.low, color="#DDE3E8", zorder=1)
+            axes.plot([estimate.value] * 2, [y - 0.36, y + 0.36], color=INK, linewidth=2.4, zorder=2)
+            for index, (seed, offset) in enumerate(zip(results.seeds, offsets)):
+                value = results.get("auroc", name, seed).value
+                axes.plot(value, y + offset, markersize=8, markeredgecolor="white", zorder=3, **_dot(index))
+        axes.set_yticks(range(len(rows)), [_class_label(results, c) for c in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        axes.set_xlabel("AUROC, test part")
+        if rows[0] is None:
+            axes.get_yticklabels()[0].set_fontweight("bold")
+            axes.axhline(0.5, color=FAINT, linewidth=1)
+        keys = [Line2D([], [], linestyle="", markersize=9, label=f"seed {s}", **_dot(i)) for i, s in enumerate(results.seeds)]
+        keys.append(Line2D([], [], color=INK, linestyle="", marker="|", markersize=14, markeredgewidth=2.4, label="mean"))
+        if intervals:
+            keys.append(Line2D([], [], color="#C9D2DA", linewidth=10, label=f"{interval_name} of the mean"))
+        drawn.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 6), columnspacing=1.2, handletextpad=0.4)
+        return save(drawn, path)
+
+
+def _class_label(results: Results, name: str | None) -> str:
+    if name is None:
+        return "macro average"
+    positives = results.get("auroc", name).n_positive
+    return f"{name} ({positives:,.0f})" if math.isfinite(positives) else name
+
+
+def roc_recipes(study: StudyResults, path: Path) -> Path | None:
+    """Draw the macro-average ROC curve of every recipe and ensemble."""
+    shown = [r for r in (*study.recipes, *study.ensembles) if r.roc is not None]
+    if not shown:
+        return None
+    with styled():
+        drawn = figure(10.5, 5.6)
+        axes = drawn.subplots()
+        for index, row in enumerate(shown):
+            label = f"{row.key} ({row.get('auroc').value:.3f})"
+            _roc(axes, roc.mean(row.roc, (0, 1)), label=label, **_line(index))
+        _roc_frame(axes)
+        axes.legend(title="macro AUROC in brackets", loc="center left", bbox_to_anchor=(1.02, 0.5), alignment="left")
+        return save(drawn, path)
+
+
+def roc_seeds(results: Results, classes: Sequence[str], path: Path) -> Path | None:
+    """Draw the macro-average curve of every seed, and every class averaged over seeds."""
+    if results.roc is None:
+        return None
+    with styled():
+        drawn = figure(13.5, 5.4)
+        left, right = drawn.subplots(1, 2)
+        for index, seed in enumerate(results.seeds):
+            label = f"seed {seed} ({results.get('auroc', None, seed).value:.3f})"
+            _roc(left, roc.mean(results.roc[index], 0), label=label, **_line(index))
+        left.legend(loc="lower right", title="macro AUROC in brackets")
+        left.set_title("macro average, a line a seed")
+        known = [(results.get("auroc", c).value, k, c) for k, c in enumerate(classes)]
+        known = sorted([item for item in known if math.isfinite(item[0])], key=lambda item: (-item[0], item[1]))
+        colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, max(len(known), 1)))
+        for place, ((value, k, name), colour) in enumerate(zip(known, colours)):
+            line = {"color": colour, "linestyle": DASHES[place % 3]}
+            _roc(right, roc.mean(results.roc[:, k], 0), label=f"{name} ({value:.3f})", **line)
+        right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="best at the top", alignment="left")
+        right.set_title("classes, mean of the seeds")
+        _roc_frame(left)
+        _roc_frame(right)
+        return save(drawn, path)
+
+
+def _roc(axes: Axes, sensitivity: np.ndarray, **style: object) -> None:
+    axes.plot(np.insert(roc.GRID, 0, 0), np.insert(sensitivity, 0, 0), **style)
+
+
+def _roc_frame(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, zorder=0)
+    axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")

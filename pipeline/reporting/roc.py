@@ -1,0 +1,56 @@
+"""ROC curves on a common grid, so that curves of classes and seeds can be averaged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.artifacts import Predictions
+
+GRID = np.linspace(0, 1, 199)
+"""False-positive rates at which every curve is read; few enough for a file that is diffed."""
+
+
+def curve(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Read the ROC curve of one class on `GRID`.
+
+    Parameters
+    ----------
+    scores : float [N]
+        Higher means more likely positive; ties are crossed in a straight line.
+    truth : bool [N]
+        The class is present.
+
+    Returns
+    -------
+    float [G]
+        Sensitivity; NaN where the class has no positive or no negative.
+    """
+    positives = int(truth.sum())
+    negatives = len(truth) - positives
+    if not positives or not negatives:
+        return np.full(len(GRID), np.nan)
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    hits = np.concatenate([[0.0], np.cumsum(truth[order])[ends] / positives])
+    alarms = np.concatenate([[0.0], np.cumsum(~truth[order])[ends] / negatives])
+    # On a vertical step the curve stands at its top: the most sensitivity that is to be had at that rate.
+    top = np.append(np.diff(alarms) > 0, True)
+    return np.interp(GRID, alarms[top], hits[top])
+
+
+def sensitivities(predictions: Predictions) -> np.ndarray:
+    """Read the test part's curves of every seed (or ensemble) and class, [S, K, G]."""
+    logits = predictions.test_logits.astype(np.float64)
+    if predictions.task == "multiclass":
+        # One against the rest ranks images by probability, which depends on the other classes' logits.
+        logits = logits - logits.max(axis=2, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
+    truth = predictions.test_targets.astype(bool)
+    return np.array([[curve(scores[:, k], truth[:, k]) for k in range(truth.shape[1])] for scores in logits])
+
+
+def mean(curves: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    """Average curves vertically over `axis`, passing over classes without one."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    known = np.isfinite(curves).all(axis=-1, keepdims=True)
+    return np.where(known, curves, 0).sum(axis=axes) / np.maximum(known.sum(axis=axes), 1)

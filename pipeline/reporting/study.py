@@ -1,0 +1,369 @@
+"""Everything the reports are written from, in one typed container, read from the stages' files or from a bare table."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline import artifacts
+from pipeline.artifacts import DatasetInfo, Predictions
+from pipeline.errors import UserError
+from pipeline.params import Params, Recipe, cells, recipes, seeds
+from pipeline.reporting import roc
+
+MEAN = "mean"
+ENSEMBLE = "ensemble"
+NO_INTERVAL = "no interval: the table holds no results by patient"
+NOT_IN_TABLE = "not in the metrics table"
+
+_REQUIRED = ["model", "loss", "seed", "part", "class", "metric", "value"]
+_NUMBERS = ["value", "ci_low", "ci_high", "n", "n_positive"]
+_KEY = ["model", "loss", "seed", "part", "class", "metric"]
+_BOUNDS = {
+    **dict.fromkeys(("auroc", "average_precision", "f1", "sensitivity", "specificity", "accuracy"), (0.0, 1.0)),
+    "balanced_accuracy": (0.0, 1.0),
+    "mcc": (-1.0, 1.0),
+}
+
+
+class ReportError(UserError):
+    """There is nothing to report on, or a metrics table is not what it should be."""
+
+
+class Estimate(NamedTuple):
+    """A number with what a reader needs to judge it; NaN where something does not exist, `note` then says why."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: float = math.nan
+    n_positive: float = math.nan
+    note: str = NOT_IN_TABLE
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is known of a recipe under all its seeds, or of one ensemble.
+
+    Parameters
+    ----------
+    model, loss : str
+        The recipe; for an ensemble "ensemble" and the method.
+    seeds : tuple of int
+        Training seeds with results, ascending; empty for an ensemble.
+    metrics : DataFrame
+        Rows of metrics.csv; ensembles have their rows under seed "mean".
+    spread : DataFrame or None
+        seeds.csv: whether seeds can be told apart, a class a row.
+    history : DataFrame or None
+        Training curves, an epoch a row.
+    runs : tuple of dict
+        What training recorded, a seed an item.
+    predictions : Predictions or None
+        Logits and truth; for an ensemble those of this method alone.
+    """
+
+    model: str
+    loss: str
+    seeds: tuple[int, ...]
+    metrics: pd.DataFrame
+    spread: pd.DataFrame | None = None
+    history: pd.DataFrame | None = None
+    runs: tuple[dict[str, Any], ...] = ()
+    predictions: Predictions | None = None
+
+    @property
+    def key(self) -> str:
+        """Name in tables, file names and metrics.json."""
+        return f"{self.model}-{self.loss}"
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, str, str, str], Estimate]:
+        columns = ["seed", "part", "class", "metric", *_NUMBERS, "note"]
+        return {tuple(row[:4]): Estimate(*row[4:]) for row in self.metrics[columns].itertuples(index=False, name=None)}
+
+    def get(self, metric: str, group: str | None = None, seed: int | None = None, part: str = "test") -> Estimate:
+        """Look up a number.
+
+        Parameters
+        ----------
+        metric : str
+            As in metrics.csv.
+        group : str, optional
+            A class; by default the whole part: "macro", or "overall" for metrics that are no mean over classes.
+        seed : int, optional
+            A training seed; by default the mean over seeds.
+        part : {"test", "val"}
+            Part of the split.
+        """
+        name = MEAN if seed is None else str(seed)
+        groups = ("macro", "overall") if group is None else (group,)
+        found = [e for g in groups if (e := self._estimates.get((name, part, g, metric))) is not None]
+        return found[0] if found else Estimate()
+
+    def values(self, metric: str, group: str | None = None, part: str = "test") -> np.ndarray:
+        """Return the values of all seeds, NaN where one is missing."""
+        return np.array([self.get(metric, group, seed, part).value for seed in self.seeds])
+
+    def sd(self, metric: str, group: str | None = None, part: str = "test") -> float:
+        """Return the standard deviation over seeds (n - 1), NaN for fewer than two."""
+        values = self.values(metric, group, part)
+        values = values[np.isfinite(values)]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+    @cached_property
+    def roc(self) -> np.ndarray | None:
+        """Sensitivity [S, K, G] of the test part on `roc.GRID`; None where there are no predictions."""
+        return None if self.predictions is None else roc.sensitivities(self.predictions)
+
+    def run(self, seed: int) -> dict[str, Any]:
+        """Return what training recorded under `seed`; empty where nothing is known."""
+        return next((run for run in self.runs if run.get("seed") == seed), {})
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """What the pages are rendered from. A bare metrics table leaves most of it None.
+
+    Parameters
+    ----------
+    title : str
+        Of the data set.
+    task : {"multilabel", "multiclass"}
+        Decides which metrics lead.
+    classes : tuple of str
+        In the data set's order.
+    recipes, ensembles : tuple of Results
+        In the study's order.
+    missing : tuple of str
+        Cells and files of the study without results, a phrase each.
+    """
+
+    title: str
+    task: Literal["multilabel", "multiclass"]
+    classes: tuple[str, ...]
+    recipes: tuple[Results, ...]
+    ensembles: tuple[Results, ...] = ()
+    members: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    dataset: DatasetInfo | None = None
+    audit: dict[str, Any] | None = None
+    excluded: pd.DataFrame | None = None
+    params: Params | None = None
+
+    @property
+    def interval_name(self) -> str:
+        """What intervals are called in table heads."""
+        return f"{100 * self.params.evaluate.confidence:g} % CI" if self.params else "CI"
+
+    @property
+    def collapsed(self) -> tuple[tuple[Results, int, str], ...]:
+        """Trainings that learned nothing: recipe, seed, and how it shows."""
+        return tuple((r, run["seed"], str(run["collapsed"])) for r in self.recipes for run in r.runs if run.get("collapsed"))
+
+    @property
+    def chosen(self) -> Results | None:
+        """The recipe with the highest mean validation AUROC, the first of those that tie; None without such rows."""
+        return highest(self.recipes)
+
+    @property
+    def chosen_ensemble(self) -> Results | None:
+        """The ensemble with the highest validation AUROC."""
+        return highest(self.ensembles)
+
+
+def highest(candidates: Sequence[Results]) -> Results | None:
+    """Return the candidate with the highest mean validation AUROC; the test part takes no part in any choice."""
+    scored = [(c.get("auroc", part="val").value, c) for c in candidates]
+    scored = [(value, c) for value, c in scored if math.isfinite(value)]
+    return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
+def load_study(params: Params) -> StudyResults:
+    """Read what the stages wrote for the cells of `params`; folders of other cells are never looked at.
+
+    Raises
+    ------
+    ReportError
+        If no recipe has results.
+    """
+    info = artifacts.read_dataset()
+    found, missing = [], []
+    for recipe in recipes(params):
+        results = _load_recipe(recipe)
+        trained = seeds(params, recipe)
+        if results is None:
+            missing.append(f"{recipe}, all seeds ({', '.join(map(str, trained))})")
+            continue
+        found.append(results)
+        missing += [f"{recipe}, seed {seed}" for seed in trained if seed not in results.seeds]
+    if not found:
+        raise ReportError(f"none of the {len(cells(params))} cells has results; run: dvc repro evaluate")
+    ensembles, members = _load_ensembles()
+    if not ensembles:
+        missing.append("the ensembles")
+    excluded = pd.read_csv(artifacts.made_by(artifacts.EXCLUDED, "preprocess"), dtype="str", keep_default_na=False)
+    return StudyResults(
+        title=info.title,
+        task=info.task,
+        classes=info.classes,
+        recipes=tuple(found),
+        ensembles=ensembles,
+        members=members,
+        missing=tuple(missing),
+        dataset=info,
+        audit=artifacts.read_json(artifacts.AUDIT, "split"),
+        excluded=excluded,
+        params=params,
+    )
+
+
+def _load_recipe(recipe: Recipe) -> Results | None:
+    folder = artifacts.evaluation_folder(recipe)
+    if not (folder / "metrics.csv").exists():
+        return None
+    metrics = with_means(_tidy(artifacts.read_metrics(folder / "metrics.csv")))
+    return Results(
+        *recipe,
+        seeds=_seeds_of(metrics),
+        metrics=metrics,
+        spread=pd.read_csv(artifacts.made_by(folder / "seeds.csv", "evaluate"), dtype={"best_seeds": "str"}),
+        history=pd.read_csv(artifacts.made_by(folder / "history.csv", "evaluate")),
+        runs=tuple(artifacts.read_json(folder / "runs.json", "evaluate")),
+        predictions=Predictions.load(artifacts.made_by(folder / "predictions.npz", "evaluate")),
+    )
+
+
+def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, list[dict[str, Any]]]]:
+    path = artifacts.ENSEMBLES / "metrics.csv"
+    if not path.exists():
+        return (), {}
+    metrics = _tidy(artifacts.read_metrics(path, "ensemble"))
+    predictions = Predictions.load(artifacts.ENSEMBLES / "predictions.npz", "ensemble")
+    members = artifacts.read_json(artifacts.ENSEMBLES / "members.json", "ensemble")
+    methods = [str(m) for m in predictions.methods]
+    return tuple(
+        Results(ENSEMBLE, method, (), metrics[metrics["loss"] == method], predictions=_one(predictions, i))
+        for i, method in enumerate(methods)
+    ), members
+
+
+def _one(predictions: Predictions, index: int) -> Predictions:
+    content = dict(vars(predictions))
+    for key in ("seeds", "val_logits", "test_logits"):
+        content[key] = content[key][index : index + 1]
+    return Predictions(**{**content, "methods": predictions.methods[index : index + 1]})
+
+
+def _tidy(metrics: pd.DataFrame) -> pd.DataFrame:
+    metrics = metrics.copy()
+    metrics["seed"] = metrics["seed"].fillna("")
+    metrics.loc[(metrics["model"] == ENSEMBLE) & (metrics["seed"] == ""), "seed"] = MEAN
+    return metrics
+
+
+def _seeds_of(metrics: pd.DataFrame) -> tuple[int, ...]:
+    return tuple(sorted(int(s) for s in metrics["seed"].unique() if s != MEAN))
+
+
+def with_means(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Add the mean over seeds of every number that has no row for it; it gets no interval, and the note says why."""
+    group = ["model", "loss", "part", "class", "metric"]
+    present = set(metrics.loc[metrics["seed"] == MEAN, group].itertuples(index=False, name=None))
+    rows = metrics[metrics["seed"] != MEAN]
+    known = pd.Series([key in present for key in rows[group].itertuples(index=False, name=None)], rows.index, dtype=bool)
+    lacking = rows[~known]
+    if lacking.empty:
+        return metrics
+    # A mean over the seeds that happen to have a value would compare unlike things: one missing, and there is none.
+    means = lacking.groupby(group, sort=False, as_index=False).agg(
+        value=("value", lambda v: v.mean(skipna=False)), n=("n", "first"), n_positive=("n_positive", "first")
+    )
+    means = means.assign(seed=MEAN, ci_low=np.nan, ci_high=np.nan, note=NO_INTERVAL)
+    return pd.concat([metrics, means[artifacts.METRIC_COLUMNS]], ignore_index=True)
+
+
+def from_metrics(path: Path) -> StudyResults:
+    """Read a bare metrics table.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with the columns model, loss, seed, part, class, metric, value, and where known ci_low, ci_high, n,
+        n_positive, note. Means over seeds are computed where the table has none.
+
+    Raises
+    ------
+    ReportError
+        Naming the column or the line that is wrong.
+    """
+    try:
+        table = pd.read_csv(path, dtype="str", keep_default_na=False)
+    except FileNotFoundError:
+        raise ReportError(f"{path}: no such file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path}: not a CSV table: {error}") from None
+    metrics = with_means(_tidy(_checked(table, path)))
+    found = [
+        Results(model, loss, () if model == ENSEMBLE else _seeds_of(rows), rows)
+        for (model, loss), rows in metrics.groupby(["model", "loss"], sort=False)
+    ]
+    keys = [r.key for r in found]
+    for key in sorted({k for k in keys if keys.count(k) > 1}):
+        raise ReportError(f"{path}: two pairs of model and loss are both written '{key}'; rename one")
+    overall = metrics[metrics["class"] == "overall"]
+    return StudyResults(
+        title=path.stem,
+        task="multiclass" if (overall["metric"] == "accuracy").any() else "multilabel",
+        classes=tuple(c for c in metrics["class"].unique() if c not in ("macro", "overall")),
+        recipes=tuple(r for r in found if r.model != ENSEMBLE),
+        ensembles=tuple(r for r in found if r.model == ENSEMBLE),
+    )
+
+
+def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    lacking = [c for c in _REQUIRED if c not in table]
+    if lacking:
+        raise ReportError(f"{path}: no column {', '.join(lacking)}; it needs {', '.join(_REQUIRED)}")
+    if table.empty:
+        raise ReportError(f"{path}: a header and no rows")
+    for column in artifacts.METRIC_COLUMNS:
+        if column not in table:
+            table[column] = ""
+    table = table[artifacts.METRIC_COLUMNS].apply(lambda c: c.str.strip())
+
+    def refuse(bad: Iterable[bool], column: str, allowed: str) -> None:
+        for line, wrong, text in zip(range(2, len(table) + 2), bad, table[column]):
+            if wrong:
+                raise ReportError(f"{path}, line {line}, column {column}: '{text}' is not allowed; allowed: {allowed}")
+
+    for column in ("model", "loss"):
+        name = re.compile(r"[A-Za-z0-9_+.-]*[A-Za-z0-9_+]")
+        refuse([not name.fullmatch(t) for t in table[column]], column, "letters, digits and _ + . -")
+    ensemble = table["model"] == ENSEMBLE
+    numbered = table["seed"].str.fullmatch(r"\d+") | (table["seed"] == MEAN) | (ensemble & (table["seed"] == ""))
+    refuse(~numbered, "seed", f"a whole number or '{MEAN}'")
+    refuse(~table["part"].isin(["val", "test"]), "part", "val or test")
+    for column in ("class", "metric"):
+        refuse(table[column] == "", column, "a name")
+    for line, again in zip(range(2, len(table) + 2), table.duplicated(_KEY)):
+        if again:
+            raise ReportError(f"{path}, line {line}: a second row for {', '.join(table.loc[line - 2, _KEY])}")
+    for column in _NUMBERS:
+        numeric = pd.to_numeric(table[column], errors="coerce")
+        empty = table[column].str.lower().isin(["", "nan"])
+        refuse(~empty & ~np.isfinite(numeric), column, "a number, or nothing")
+        table[column] = numeric
+    for metric, (low, high) in _BOUNDS.items():
+        outside = (table["metric"] == metric) & ((table["value"] < low) | (table["value"] > high))
+        refuse(outside, "value", f"{low:g} to {high:g} for {metric}")
+    refuse(table["ci_low"] > table["ci_high"], "ci_low", "at most ci_high")
+    return table[artifacts.METRIC_COLUMNS]

@@ -1,0 +1,196 @@
+"""What a split is, counted from the table alone, and whether it may be used."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import PARTS
+from pipeline.params import Split
+from pipeline.splitting.errors import SplitError
+
+USED = PARTS[:3]
+_NAMED = 5
+"""How many offending names a message lists."""
+
+
+def audit(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings: Split) -> dict[str, Any]:
+    """Describe a split. Overlaps are counted here from the ids, whatever the method believes.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        As from `pipeline.artifacts.read_samples`.
+    parts : Series of str
+        Part of each row, indexed as `samples`.
+    classes : list of str
+        Class names.
+    settings : Split
+        Recorded with the numbers.
+
+    Returns
+    -------
+    dict
+        JSON-compatible. ``method``, ``seed``, ``validation``, ``test`` (settings); ``sha256`` of the sorted lines
+        "sample_id<TAB>part"; ``parts`` (part: images, patients, groups); ``classes`` (class: part: positives,
+        prevalence); ``no_finding`` (part: positives, prevalence; images without a class; None where there are none);
+        ``largest_prevalence_difference`` (class, parts, difference; None where two parts are empty);
+        ``patients_in_two_parts``, ``groups_in_two_parts``, ``duplicates_in_two_parts`` (0 in a split that `check`
+        passes); ``duplicates`` (images identical to an earlier one) and ``duplicates_with_other_labels``; ``unused``
+        (row, sample_id, reason).
+    """
+    none = ~samples[classes].any(axis=1)
+    by_class = {name: _by_part(samples[name], parts) for name in classes}
+    return {
+        "method": settings.method,
+        "seed": settings.seed,
+        "validation": settings.validation,
+        "test": settings.test,
+        "sha256": _digest(samples, parts),
+        "parts": {
+            part: {
+                "images": len(rows),
+                "patients": int(rows["patient_id"].nunique()),
+                "groups": int(rows["group_id"].nunique()),
+            }
+            for part, rows in ((p, samples[parts == p]) for p in PARTS)
+        },
+        "classes": by_class,
+        "no_finding": _by_part(none, parts) if none.any() else None,
+        "largest_prevalence_difference": _largest_difference(by_class),
+        **{name: len(shared) for name, shared in overlaps(samples, parts).items()},
+        "duplicates": int((samples["duplicate_of"] != "").sum()),
+        "duplicates_with_other_labels": _relabelled(samples, classes),
+        "unused": _unused(samples, parts),
+    }
+
+
+def overlaps(samples: pd.DataFrame, parts: pd.Series) -> dict[str, list[str]]:
+    """Name what is in two of train, val and test.
+
+    Returns
+    -------
+    dict
+        ``patients_in_two_parts`` (patient ids), ``groups_in_two_parts`` (group ids) and ``duplicates_in_two_parts``
+        (sample id of the first of the identical images).
+    """
+    pictures = samples["duplicate_of"].where(samples["duplicate_of"] != "", samples["sample_id"])
+    keys = {"patients": samples["patient_id"], "groups": samples["group_id"], "duplicates": pictures}
+    used = parts.isin(USED)
+    found = {}
+    for what, key in keys.items():
+        pairs = pd.DataFrame({"key": key[used], "part": parts[used]}).drop_duplicates()
+        found[f"{what}_in_two_parts"] = sorted(pairs.loc[pairs["key"].duplicated(), "key"].unique().tolist())
+    return found
+
+
+def check(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings: Split) -> None:
+    """Refuse a split that leaks or that cannot be evaluated. Arguments as for `audit`.
+
+    Raises
+    ------
+    SplitError
+        If a row has no part; a patient, a group or an image is in two of train, val and test; one of them is empty; or
+        a class has no positive or no negative image in one of them (unless `settings.allow_missing_classes`).
+    """
+    wrong = sorted(set(parts.tolist()) - set(PARTS), key=str)
+    if wrong:
+        raise SplitError(f"part '{wrong[0]}' is not one of {', '.join(PARTS)}")
+    for what, shared in overlaps(samples, parts).items():
+        if shared:
+            more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
+            raise SplitError(
+                f"{what.replace('_', ' ')}: {', '.join(shared[:_NAMED])}{more}; this is a leak, no split was written; "
+                f"split.method '{settings.method}' must keep groups whole"
+            )
+    sizes = {part: int((parts == part).sum()) for part in USED}
+    for part, size in sizes.items():
+        if size == 0:
+            raise SplitError(
+                f"part '{part}' is empty ({_listed(sizes)}); raise split.validation or split.test, or use more data"
+            )
+    if not settings.allow_missing_classes:
+        _check_classes({name: _by_part(samples[name], parts) for name in classes}, sizes)
+
+
+def _check_classes(by_class: dict[str, dict[str, dict[str, Any]]], sizes: dict[str, int]) -> None:
+    problems = []
+    for name, counted in by_class.items():
+        positives = {part: counted[part]["positives"] for part in USED}
+        for part in USED:
+            if positives[part] in (0, sizes[part]):
+                kind = "positive" if positives[part] == 0 else "negative"
+                problems.append(
+                    f"class '{name}' has no {kind} image among the {sizes[part]} of part '{part}' "
+                    f"(positives: {_listed(positives)})"
+                )
+    if problems:
+        raise SplitError(
+            "\n".join(problems) + "\nsuch a class cannot be scored there; choose another split.seed, larger "
+            "split.validation or split.test, or accept it with split.allow_missing_classes: true"
+        )
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{part} {count}" for part, count in counts.items())
+
+
+def _by_part(column: pd.Series, parts: pd.Series) -> dict[str, dict[str, Any]]:
+    """Positives and prevalence in train, val and test; the prevalence of an empty part is None."""
+    positive = column.to_numpy(bool)
+    masks = {part: (parts == part).to_numpy() for part in USED}
+    return {
+        part: {
+            "positives": int(positive[mask].sum()),
+            "prevalence": round(float(positive[mask].mean()), 6) if mask.any() else None,
+        }
+        for part, mask in masks.items()
+    }
+
+
+def _largest_difference(by_class: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any] | None:
+    differences = [
+        (abs(counted[a]["prevalence"] - counted[b]["prevalence"]), name, [a, b])
+        for name, counted in by_class.items()
+        for a, b in combinations(USED, 2)
+        if counted[a]["prevalence"] is not None and counted[b]["prevalence"] is not None
+    ]
+    if not differences:
+        return None
+    difference, name, between = max(differences, key=lambda d: d[0])
+    return {"class": name, "parts": between, "difference": round(difference, 6)}
+
+
+def _relabelled(samples: pd.DataFrame, classes: list[str]) -> int:
+    """Images with the same pixels as an earlier one and other labels: at least one of the two is wrong."""
+    labels = samples[classes].to_numpy(np.uint8)
+    position = pd.Series(range(len(samples)), index=samples["sample_id"])
+    copies = np.flatnonzero((samples["duplicate_of"] != "").to_numpy())
+    originals = position[samples["duplicate_of"].iloc[copies]].to_numpy()
+    return int((labels[copies] != labels[originals]).any(axis=1).sum()) if len(copies) else 0
+
+
+def _unused(samples: pd.DataFrame, parts: pd.Series) -> list[dict[str, Any]]:
+    unused = parts == "unused"
+    groups = {part: set(samples.loc[parts == part, "group_id"]) for part in USED}
+    rows = []
+    for row in samples[unused].itertuples(index=False):
+        holders = [part for part in ("test", "val") if row.group_id in groups[part]]
+        if row.official_split == "":
+            reason = "in no published part"
+        elif holders:
+            reason = f"published in {row.official_split}, but its group {row.group_id} is in {holders[0]}"
+        else:
+            reason = f"left out of published part {row.official_split}"
+        rows.append({"row": int(row.row), "sample_id": row.sample_id, "reason": reason})
+    return rows
+
+
+def _digest(samples: pd.DataFrame, parts: pd.Series) -> str:
+    pairs = zip(samples["sample_id"].tolist(), parts.tolist(), strict=True)
+    lines = sorted(f"{sample}\t{part}\n" for sample, part in pairs)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
