@@ -62,7 +62,7 @@ def main() -> None:
         settings = params.load()
         dataset = open_dataset(settings)
         raw = artifacts.raw_folder(dataset.name)
-        source = artifacts.read_json(raw / "SOURCE.json", "download")["source"]
+        source = artifacts.read_json(raw / artifacts.SOURCE, "download")["source"]
 
         prepared = prepare_all(
             dataset.samples(raw), dataset.classes, dataset.task, settings.preprocess, artifacts.IMAGES, progress=True

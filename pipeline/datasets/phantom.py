@@ -335,14 +335,14 @@ def _plant(
 _STRENGTH: dict[str, tuple[float, float]] = {
     "Atelectasis": (0.65, 0.95),
     "Cardiomegaly": (0.54, 0.68),
-    "Effusion": (0.12, 0.50),
-    "Infiltration": (0.30, 0.60),
+    "Effusion": (0.04, 0.38),
+    "Infiltration": (0.22, 0.52),
     "Mass": (0.70, 0.95),
     "Nodule": (0.75, 1.00),
     "Pneumonia": (0.50, 0.75),
-    "Pneumothorax": (0.14, 0.45),
+    "Pneumothorax": (0.08, 0.36),
     "Consolidation": (0.75, 0.95),
-    "Edema": (0.40, 0.75),
+    "Edema": (0.32, 0.70),
     "Emphysema": (0.50, 1.00),
     "Fibrosis": (0.55, 1.00),
     "Pleural_Thickening": (0.70, 0.95),
@@ -682,9 +682,9 @@ def _paint_mass(film: _Film, thorax: _Anatomy, rng: np.random.Generator, side: i
 
 
 def _paint_nodule(film: _Film, thorax: _Anatomy, rng: np.random.Generator, side: int) -> None:
-    for _ in range(int(rng.integers(2, 6))):
+    for _ in range(int(rng.integers(1, 5))):
         each = side if rng.random() < 0.6 else -side
-        strength, radius = _uniform(rng, _STRENGTH["Nodule"]), _uniform(rng, (0.017, 0.031))
+        strength, radius = _uniform(rng, _STRENGTH["Nodule"]), _uniform(rng, (0.015, 0.029))
         centre = thorax.at(each, _uniform(rng, (0.20, 0.85)), _uniform(rng, (0.28, 0.85)))
         mask = film.fill(_blob(centre, radius, radius, rng, 0.10), 0.003)
         film.fog(mask * strength)
@@ -726,7 +726,7 @@ def _paint_pneumothorax(film: _Film, thorax: _Anatomy, rng: np.random.Generator,
     mask = np.clip(across / 0.006, 0, 1) * lung
     film.vessels *= 1 - mask
     film.clear *= 1 - 0.22 * np.clip(-across / 0.006, 0, 1) * lung
-    film.air *= 1 + 0.30 * mask
+    film.air *= 1 + 0.22 * mask
     line = across / 0.0045
     film.dense += 0.16 * np.exp(-line * line) * lung
     film.box("Pneumothorax", mask)
@@ -784,7 +784,7 @@ def _paint_fibrosis(film: _Film, thorax: _Anatomy, rng: np.random.Generator, sid
 
 
 def _paint_pleural_thickening(film: _Film, thorax: _Anatomy, rng: np.random.Generator, side: int) -> None:
-    strength, thick = _uniform(rng, _STRENGTH["Pleural_Thickening"]), _uniform(rng, (0.022, 0.042))
+    strength, thick = _uniform(rng, _STRENGTH["Pleural_Thickening"]), _uniform(rng, (0.030, 0.052))
     first, last = _uniform(rng, (0.05, 0.35)), _uniform(rng, (0.80, 1.05))
     t = np.linspace(first, last, 24)
     y = thorax.top + t * (thorax.base[side] - thorax.top)

@@ -96,7 +96,7 @@ def prepare_all(
     ------
     DatasetError
         If a sample id occurs twice, labels are not of `classes` or not as many as `task` asks for, columns collide,
-        no image is usable, or the disk is too small. No file is left then.
+        no image is usable, or the disk is too small. Nothing partial is left.
     """
     listed = list(samples)
     _check(listed, classes, task)

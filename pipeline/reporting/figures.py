@@ -1,4 +1,4 @@
-"""The figures of the reports, in one style: colours that colour-blind readers tell apart, text readable at half size."""
+"""The figures of the reports, in one style: safe for colour-blind readers, readable at half size."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from pipeline.reporting import roc
+from pipeline.reporting import roc, tables
 from pipeline.reporting.study import Results, StudyResults
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette (jfly.uni-koeln.de/color) without yellow, which is too pale for lines on white."""
 MARKERS = "osD^vPX"
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-INK, FAINT = "#222222", "#9A9A9A"
+INK, FAINT, _BAND = "#222222", "#9A9A9A", "#DAE1E7"
 DPI = 130
 
 _STYLE = {
@@ -57,7 +58,10 @@ def figure(width: float, height: float) -> Figure:
 def save(drawn: Figure, path: Path) -> Path:
     """Write a PNG without the metadata that changes with versions."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, dpi=DPI, metadata={"Software": None})
+    # Laid out once: saving would do it anew in each of its passes.
+    drawn.get_layout_engine().execute(drawn)
+    drawn.set_layout_engine("none")
+    drawn.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
     return path
 
 
@@ -100,23 +104,45 @@ def forest(study: StudyResults, path: Path) -> Path | None:
                 axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
             axes.plot(row.values("auroc"), [y] * len(row.seeds), "|", color=INK, markersize=13, markeredgewidth=1.6)
             axes.plot(estimate.value, y, "D" if row in study.ensembles else "o", color=colour, markersize=10)
-            text = f"{estimate.value:.3f}"
-            axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+            text = tables.estimated(estimate) if math.isfinite(estimate.low) else tables.number(estimate.value)
+            axes.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
         labels = [f"{r.key}  ★" if chosen is not None and r.key == chosen.key else r.key for r in rows]
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.set_xlabel("macro AUROC, test part")
+        bounded = any(math.isfinite(r.get("auroc").low) for r in rows)
+        name = f"mean [{study.interval_name}]" if bounded else "mean"
+        _widen(axes)
+        axes.annotate(name, (1.02, 1.02), xycoords="axes fraction", color="#666666", annotation_clip=False)
         keys = [
-            Line2D([], [], color=COLOURS[0], marker="o", markersize=9, linewidth=3, label=f"mean of seeds, {study.interval_name}"),
+            Line2D(
+                [],
+                [],
+                color=COLOURS[0],
+                marker="o",
+                markersize=9,
+                linewidth=3,
+                label=f"mean of seeds, {study.interval_name}" if bounded else "mean of seeds",
+            ),
             Line2D([], [], color=INK, marker="|", markersize=12, markeredgewidth=1.6, linestyle="", label="one seed"),
         ]
         if any(r in study.ensembles for r in rows):
             keys.insert(1, Line2D([], [], color=COLOURS[1], marker="D", markersize=9, linewidth=3, label="ensemble"))
         if chosen is not None:
-            keys.append(Line2D([], [], linestyle="", marker="$★$", color=INK, markersize=10, label="chosen on validation"))
+            keys.append(
+                Line2D([], [], linestyle="", marker="$★$", color=INK, markersize=10, label="chosen on validation")
+            )
         drawn.legend(handles=keys, loc="outside lower center", ncols=len(keys), columnspacing=1.2, handletextpad=0.5)
         return save(drawn, path)
+
+
+def _widen(axes: Axes, least: float = 0.06) -> None:
+    """Give the x axis at least a span of `least`: a closer view makes differences look large that are none."""
+    low, high = axes.get_xlim()
+    if high - low < least:
+        middle = (low + high) / 2
+        axes.set_xlim(middle - least / 2, middle + least / 2)
 
 
 def validation_curves(study: StudyResults, path: Path) -> Path | None:
@@ -168,7 +194,9 @@ def _epochs(axes: Axes, results: Results, column: str, order: Sequence[int]) -> 
         rows = history[history["seed"] == seed]
         axes.plot(rows["epoch"], rows[column], **_line(index))
         best = rows[rows["epoch"] == results.run(seed).get("best_epoch")]
-        axes.plot(best["epoch"], best[column], markersize=10, markeredgecolor="white", linestyle="", zorder=5, **_dot(index))
+        axes.plot(
+            best["epoch"], best[column], markersize=10, markeredgecolor="white", linestyle="", zorder=5, **_dot(index)
+        )
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
@@ -187,6 +215,7 @@ def strip(results: Results, classes: Sequence[str], interval_name: str, path: Pa
     with styled():
         drawn = figure(10, 1.6 + 0.42 * len(rows))
         axes = drawn.subplots()
+        axes.use_sticky_edges = False
         # Seeds that agree would hide one another on one line.
         offsets = np.linspace(-0.22, 0.22, len(results.seeds)) if len(results.seeds) > 1 else np.zeros(1)
         intervals = False
@@ -194,7 +223,7 @@ def strip(results: Results, classes: Sequence[str], interval_name: str, path: Pa
             estimate = results.get("auroc", name)
             if math.isfinite(estimate.low):
                 intervals = True
-                axes.barh(y, estimate.high - estimate.low, 0.72, estimate.low, color="#DDE3E8", zorder=1)
+                axes.barh(y, estimate.high - estimate.low, 0.72, estimate.low, color=_BAND, zorder=1)
             axes.plot([estimate.value] * 2, [y - 0.36, y + 0.36], color=INK, linewidth=2.4, zorder=2)
             for index, (seed, offset) in enumerate(zip(results.seeds, offsets)):
                 value = results.get("auroc", name, seed).value
@@ -206,11 +235,18 @@ def strip(results: Results, classes: Sequence[str], interval_name: str, path: Pa
         if rows[0] is None:
             axes.get_yticklabels()[0].set_fontweight("bold")
             axes.axhline(0.5, color=FAINT, linewidth=1)
-        keys = [Line2D([], [], linestyle="", markersize=9, label=f"seed {s}", **_dot(i)) for i, s in enumerate(results.seeds)]
-        keys.append(Line2D([], [], color=INK, linestyle="", marker="|", markersize=14, markeredgewidth=2.4, label="mean"))
+        keys = [
+            Line2D([], [], linestyle="", markersize=9, label=f"seed {s}", **_dot(i))
+            for i, s in enumerate(results.seeds)
+        ]
+        keys.append(
+            Line2D([], [], color=INK, linestyle="", marker="|", markersize=14, markeredgewidth=2.4, label="mean")
+        )
         if intervals:
-            keys.append(Line2D([], [], color="#C9D2DA", linewidth=10, label=f"{interval_name} of the mean"))
-        drawn.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 6), columnspacing=1.2, handletextpad=0.4)
+            keys.append(Patch(color=_BAND, label=f"{interval_name} of the mean"))
+        drawn.legend(
+            handles=keys, loc="outside lower center", ncols=min(len(keys), 6), columnspacing=1.2, handletextpad=0.4
+        )
         return save(drawn, path)
 
 
@@ -255,7 +291,7 @@ def roc_seeds(results: Results, classes: Sequence[str], path: Path) -> Path | No
         for place, ((value, k, name), colour) in enumerate(zip(known, colours)):
             line = {"color": colour, "linestyle": DASHES[place % 3]}
             _roc(right, roc.mean(results.roc[:, k], 0), label=f"{name} ({value:.3f})", **line)
-        right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="best at the top", alignment="left")
+        right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="AUROC in brackets", alignment="left")
         right.set_title("classes, mean of the seeds")
         _roc_frame(left)
         _roc_frame(right)
@@ -268,4 +304,4 @@ def _roc(axes: Axes, sensitivity: np.ndarray, **style: object) -> None:
 
 def _roc_frame(axes: Axes) -> None:
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, zorder=0)
-    axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_IRREGULAR = {"class": "classes", "index": "indices", "is": "are", "has": "have", "this": "these", "was": "were"}
+_IRREGULAR = {"class": "classes", "epoch": "epochs", "is": "are", "has": "have", "this": "these", "was": "were"}
 
 
 def plural(word: str, number: int) -> str:

@@ -27,9 +27,10 @@ NOT_IN_TABLE = "not in the metrics table"
 _REQUIRED = ["model", "loss", "seed", "part", "class", "metric", "value"]
 _NUMBERS = ["value", "ci_low", "ci_high", "n", "n_positive"]
 _KEY = ["model", "loss", "seed", "part", "class", "metric"]
+_AVERAGED = ("auroc", "average_precision", "f1", "sensitivity", "specificity")
+"""Metrics of single classes: of the whole part there is their mean. The others have a value of their own there."""
 _BOUNDS = {
-    **dict.fromkeys(("auroc", "average_precision", "f1", "sensitivity", "specificity", "accuracy"), (0.0, 1.0)),
-    "balanced_accuracy": (0.0, 1.0),
+    **dict.fromkeys((*_AVERAGED, "accuracy", "balanced_accuracy"), (0.0, 1.0)),
     "mcc": (-1.0, 1.0),
 }
 
@@ -62,7 +63,7 @@ class Results:
     metrics : DataFrame
         Rows of metrics.csv; ensembles have their rows under seed "mean".
     spread : DataFrame or None
-        seeds.csv: whether seeds can be told apart, a class a row.
+        seeds.csv for AUROC: whether seeds can be told apart, a class a row.
     history : DataFrame or None
         Training curves, an epoch a row.
     runs : tuple of dict
@@ -105,7 +106,8 @@ class Results:
             Part of the split.
         """
         name = MEAN if seed is None else str(seed)
-        groups = ("macro", "overall") if group is None else (group,)
+        whole = ("macro", "overall") if metric in _AVERAGED else ("overall", "macro")
+        groups = whole if group is None else (group,)
         found = [e for g in groups if (e := self._estimates.get((name, part, g, metric))) is not None]
         return found[0] if found else Estimate()
 
@@ -121,8 +123,11 @@ class Results:
 
     @cached_property
     def roc(self) -> np.ndarray | None:
-        """Sensitivity [S, K, G] of the test part on `roc.GRID`; None where there are no predictions."""
-        return None if self.predictions is None else roc.sensitivities(self.predictions)
+        """Sensitivity [S, K, G] of the test part on `roc.GRID`, seeds as in `seeds`; None without predictions."""
+        if self.predictions is None:
+            return None
+        curves, trained = roc.sensitivities(self.predictions), self.predictions.seeds.tolist()
+        return curves[[trained.index(seed) for seed in self.seeds]] if self.seeds else curves
 
     def run(self, seed: int) -> dict[str, Any]:
         """Return what training recorded under `seed`; empty where nothing is known."""
@@ -167,7 +172,9 @@ class StudyResults:
     @property
     def collapsed(self) -> tuple[tuple[Results, int, str], ...]:
         """Trainings that learned nothing: recipe, seed, and how it shows."""
-        return tuple((r, run["seed"], str(run["collapsed"])) for r in self.recipes for run in r.runs if run.get("collapsed"))
+        return tuple(
+            (r, run["seed"], str(run["collapsed"])) for r in self.recipes for run in r.runs if run.get("collapsed")
+        )
 
     @property
     def chosen(self) -> Results | None:
@@ -196,10 +203,9 @@ def load_study(params: Params) -> StudyResults:
         If no recipe has results.
     """
     info = artifacts.read_dataset()
-    found, missing = [], []
+    found, missing, trained = [], [], seeds(params)
     for recipe in recipes(params):
         results = _load_recipe(recipe)
-        trained = seeds(params, recipe)
         if results is None:
             missing.append(f"{recipe}, all seeds ({', '.join(map(str, trained))})")
             continue
@@ -231,11 +237,12 @@ def _load_recipe(recipe: Recipe) -> Results | None:
     if not (folder / "metrics.csv").exists():
         return None
     metrics = with_means(_tidy(artifacts.read_metrics(folder / "metrics.csv")))
+    spread = pd.read_csv(artifacts.made_by(folder / "seeds.csv", "evaluate"), dtype={"best_seeds": "str"})
     return Results(
         *recipe,
         seeds=_seeds_of(metrics),
         metrics=metrics,
-        spread=pd.read_csv(artifacts.made_by(folder / "seeds.csv", "evaluate"), dtype={"best_seeds": "str"}),
+        spread=spread[spread["metric"] == "auroc"] if "metric" in spread else spread,
         history=pd.read_csv(artifacts.made_by(folder / "history.csv", "evaluate")),
         runs=tuple(artifacts.read_json(folder / "runs.json", "evaluate")),
         predictions=Predictions.load(artifacts.made_by(folder / "predictions.npz", "evaluate")),
@@ -279,7 +286,9 @@ def with_means(metrics: pd.DataFrame) -> pd.DataFrame:
     group = ["model", "loss", "part", "class", "metric"]
     present = set(metrics.loc[metrics["seed"] == MEAN, group].itertuples(index=False, name=None))
     rows = metrics[metrics["seed"] != MEAN]
-    known = pd.Series([key in present for key in rows[group].itertuples(index=False, name=None)], rows.index, dtype=bool)
+    known = pd.Series(
+        [key in present for key in rows[group].itertuples(index=False, name=None)], rows.index, dtype=bool
+    )
     lacking = rows[~known]
     if lacking.empty:
         return metrics

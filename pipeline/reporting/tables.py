@@ -12,6 +12,8 @@ from pipeline.reporting.study import Estimate
 
 DASH = "—"
 """Stands wherever a number does not exist; the reason stands below the table."""
+_NAMED = 8
+"""How many rows that share a reason are named one by one."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -27,10 +29,11 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
 
 
 def estimated(estimate: Estimate, digits: int = 3) -> str:
-    """Write value and interval, ``0.847 [0.832, 0.861]``; a dash for each that is missing, one if both are."""
+    """Write value and interval, ``0.847 [0.832, 0.861]``; without an interval ``0.847 [—]``, without a value a dash."""
     if not math.isfinite(estimate.value):
         return DASH
-    return f"{number(estimate.value, digits)} {interval(estimate, digits)}"
+    within = interval(estimate, digits)
+    return f"{number(estimate.value, digits)} {within if within != DASH else f'[{DASH}]'}"
 
 
 def mean_sd(mean: float, sd: float, digits: int = 3) -> str:
@@ -77,21 +80,38 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], align: str) 
     return tabulate(body, list(headers), tablefmt="pipe", colalign=[sides[a] for a in align], disable_numparse=True)
 
 
-def reasons(noted: Iterable[tuple[str, Estimate]], what: str = "value or interval") -> str:
-    """List why numbers of a table are missing, a line a reason.
+def reasons(noted: Iterable[tuple[str, str, Estimate]]) -> str:
+    """List what is to be said of single numbers of a table, a line a reason: why they are missing, what they rest on.
 
     Parameters
     ----------
-    noted : iterable of (name, estimate)
-        What the table shows; those without a note are passed over.
-    what : str
-        What is missing.
+    noted : iterable of (row, column, estimate)
+        What the table shows; complete numbers without a note are passed over.
     """
-    by_note: dict[str, list[str]] = {}
-    for name, estimate in noted:
-        incomplete = not all(map(math.isfinite, (estimate.value, estimate.low, estimate.high)))
-        if incomplete:
-            names = by_note.setdefault(estimate.note or f"no {what} in the metrics table", [])
-            if name not in names:
-                names.append(name)
-    return "\n".join(f"- {DASH} {listing(map(escape, names))}: {escape(note)}." for note, names in by_note.items())
+    every = [(row, column, e, all(map(math.isfinite, (e.value, e.low, e.high)))) for row, column, e in noted]
+    columns: dict[str, set[str]] = {}
+    places: dict[tuple[str, bool], dict[str, list[str]]] = {}
+    for row, column, estimate, complete in every:
+        columns.setdefault(row, set()).add(column)
+        if estimate.note or not complete:
+            place = places.setdefault((estimate.note or "not in the metrics table", complete), {})
+            place.setdefault(row, []).append(column)
+    lines = []
+    for (note, complete), rows in places.items():
+        whole_rows = {row for row, cells in rows.items() if set(cells) == columns[row]}
+        if len(whole_rows) == len(columns) > 1:
+            which = "All rows"
+        elif len({tuple(cells) for cells in rows.values()}) == 1 and not whole_rows:
+            which = f"{listing(next(iter(rows.values())))} of {_some(list(rows), len(columns))}"
+        else:
+            named = [row if row in whole_rows else f"{row} ({listing(cells)})" for row, cells in rows.items()]
+            which = _some(named, len(columns) + 1)
+        lines.append(f"- {'' if complete else f'{DASH} '}{escape(which)}: {escape(note)}.")
+    return "\n".join(lines)
+
+
+def _some(names: list[str], of: int) -> str:
+    """Name up to `_NAMED` rows; all of them in two words."""
+    if len(names) == of > 1:
+        return "all rows"
+    return listing(names) if len(names) <= _NAMED else f"{', '.join(names[:_NAMED])}, and {len(names) - _NAMED} more"

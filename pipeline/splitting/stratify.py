@@ -13,11 +13,14 @@ def stratify(
 ) -> NDArray[np.str_]:
     """Deal groups to parts so that every class is spread as the images are.
 
-    Iterative stratification, with a group in the place of a sample: the rarest class still undealt is dealt first,
-    its largest groups first, each to the part that lacks most of the class. Images without a positive class count as a
-    class of their own. Two rules are added. A part that has its share of images takes no more, so no part exceeds its
-    share by more than a group, but for the second rule: when only as many groups of a class are left as parts are
-    without it, those parts get one each.
+    Iterative stratification, with a group in the place of a sample: the rarest class still undealt is dealt first.
+    Images without a positive class count as a class of their own. Three things differ from the reference.
+
+    * A group goes to the part that lacks most of the class relative to its share, with half the group already counted
+      (Sainte-Laguë's rule), and the largest groups are dealt first. By the absolute lack, the first groups would all
+      go to the largest part, and the other parts would be left with patients of one image each.
+    * A part that has its share of images takes no more, so no part exceeds its share by more than a group, but for:
+    * When only as many groups of a class are left as parts are without it, those parts get one each.
 
     Parameters
     ----------
@@ -49,7 +52,8 @@ def stratify(
     share = np.array(list(fractions.values()))
     # Plain lists: the loop below reads and changes single numbers, for which numpy is many times slower.
     lacking_images = (share * len(group)).tolist()
-    lacking = (share[:, None] * counts.sum(axis=0)).tolist()
+    wanted = (share[:, None] * counts.sum(axis=0)).tolist()
+    lacking = [list(row) for row in wanted]
     dealt = np.zeros((len(fractions), counts.shape[1]), int).tolist()
     part_of = np.full(len(names), -1)
 
@@ -62,7 +66,8 @@ def stratify(
             without = [p for p in parts if dealt[p][rarest] == 0]
             open_parts = [p for p in parts if lacking_images[p] > 0] or list(parts)
             choice = without if 0 < len(members) - position <= len(without) else open_parts
-            part = max(choice, key=lambda p: (lacking[p][rarest], lacking_images[p]))
+            need = [(lacking[p][rarest] - held[rarest] / 2) / wanted[p][rarest] for p in choice]
+            part = choice[need.index(max(need))]
             part_of[member] = part
             lacking_images[part] -= sizes[member]
             for column, count in enumerate(held):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from pipeline.statistics.bootstrap import MIN_PATIENTS, intervals, metric_draws, patient_draws, refusals
 from pipeline.statistics.metrics import (
@@ -66,6 +67,7 @@ class Evaluation:
     thresholds: np.ndarray
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # for the reason given in `metric_draws`
 def evaluate(
     task: str,
     classes: Sequence[str],

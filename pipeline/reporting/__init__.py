@@ -1,0 +1,16 @@
+"""The reports: one file a page, each a function from the study's results to files below a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.reporting import overview, seed_impact, summary
+from pipeline.reporting.study import StudyResults
+
+PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
+    "overview": overview.render,
+    "seed_impact": seed_impact.render,
+    "summary": summary.render,
+}
+"""Name of a page to the function that writes it. A page is added by adding its file and its line here."""

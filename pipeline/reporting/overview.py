@@ -1,0 +1,376 @@
+"""The front page of the reports: what was run, what came out, what it rests on."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import artifacts
+from pipeline.params import cells
+from pipeline.reporting import figures, prose, provenance, sections, tables
+from pipeline.reporting.sections import DECISIONS, LABELS, RANKING, image, join
+from pipeline.reporting.study import Estimate, Results, StudyResults
+
+PARTS = {"train": "training", "val": "validation", "test": "test", "unused": "unused"}
+
+
+def render(study: StudyResults, folder: Path) -> list[Path]:
+    """Write README.md and its figures into `folder`; return what was written."""
+    pictures = {
+        "forest": figures.forest(study, folder / "figures" / "forest.png"),
+        "roc": figures.roc_recipes(study, folder / "figures" / "roc.png"),
+        "curves": figures.validation_curves(study, folder / "figures" / "curves.png"),
+    }
+    page = folder / "README.md"
+    text = join(
+        f"# {study.title}: results",
+        *sections.banner(study),
+        "## In short",
+        " ".join(verdict(study)),
+        _run(study),
+        _main(study, pictures["forest"] is not None),
+        _classes(study),
+        _roc(pictures["roc"] is not None),
+        _training(study, pictures["curves"] is not None),
+        _data(study),
+        _method(study),
+        provenance.section(study),
+        "## Limits",
+        "\n".join(f"- {line}" for line in sections.limits(study)),
+    )
+    artifacts.write_text(page, text + "\n")
+    return [page, *(p for p in pictures.values() if p is not None)]
+
+
+def _quoted(study: StudyResults, estimate: Estimate) -> str:
+    """Write a value in a sentence, with its interval or the reason why there is none."""
+    if not math.isfinite(estimate.value):
+        return f"not known ({estimate.note})"
+    if not math.isfinite(estimate.low):
+        return f"{tables.number(estimate.value)} ({estimate.note or 'no interval in the table'})"
+    return f"{tables.estimated(estimate)} ({study.interval_name})"
+
+
+def verdict(study: StudyResults) -> list[str]:
+    """Say in three sentences what came out: the chosen recipe, whether recipes differ, what the ensemble adds."""
+    return [_choice(study), _differences(study), _ensemble(study)]
+
+
+def _choice(study: StudyResults) -> str:
+    best = study.chosen or (study.recipes[0] if len(study.recipes) == 1 else None)
+    if best is None:
+        return "There is no validation AUROC, so no recipe is chosen: choosing one by the test part would flatter it."
+    n = len(best.seeds)
+    seeds = f"mean of {n} seeds" if n > 1 else "1 seed"
+    score = _quoted(study, best.get("auroc"))
+    rests = sections.sample(study, best)
+    if len(study.recipes) == 1:
+        return f"The only recipe, **{best.key}**, has a test macro AUROC ({seeds}) of {score}, {rests}."
+    validated = tables.number(best.get("auroc", part="val").value)
+    return (
+        f"Validation chooses **{best.key}** out of {len(study.recipes)} recipes (validation macro AUROC {validated}, "
+        f"{seeds}); its test macro AUROC is {score}, {rests}."
+    )
+
+
+def overlapping(first: Estimate, second: Estimate) -> bool:
+    """Whether two intervals share a value."""
+    return first.low <= second.high and second.low <= first.high
+
+
+def _differences(study: StudyResults) -> str:
+    with_interval = [r for r in study.recipes if math.isfinite(r.get("auroc").low)]
+    if len(study.recipes) < 2:
+        return "With one recipe there is nothing to compare it with."
+    untested = "Differences between recipes are not tested in this report"
+    if len(with_interval) < 2:
+        return f"{untested}, and without intervals their size cannot be held against noise."
+    pairs = list(itertools.combinations(with_interval, 2))
+    apart = [(a, b) for a, b in pairs if not overlapping(a.get("auroc"), b.get("auroc"))]
+    if not apart:
+        which = "the two intervals overlap" if len(pairs) == 1 else f"the intervals of all {len(pairs)} pairs overlap"
+        return f"{untested}; {which}: treat the differences as within noise."
+    named = prose.listing(f"{a.key} and {b.key}" for a, b in apart[:3]) if len(apart) <= 3 else ""
+    head = f"the intervals of {len(apart)} of {prose.count('pair', len(pairs))} do not overlap"
+    rest = "" if len(apart) == len(pairs) else "; treat the other differences as within noise"
+    named = f" ({named})" if named else ""
+    return f"{untested}; {head}{named}, which suggests a difference and does not replace a paired test{rest}."
+
+
+def _ensemble(study: StudyResults) -> str:
+    best, single = study.chosen_ensemble, study.chosen
+    if best is None or single is None:
+        return (
+            "There is no ensemble to report." if not study.ensembles else "No ensemble is chosen: none was validated."
+        )
+    ensemble, recipe = best.get("auroc"), single.get("auroc")
+    text = (
+        f"The ensemble that validation chooses, **{best.loss}**, has a test macro AUROC of {_quoted(study, ensemble)}"
+    )
+    if not (math.isfinite(ensemble.value) and math.isfinite(recipe.value)):
+        return text + "."
+    gain = prose.signed(ensemble.value - recipe.value)
+    text += f", {gain} against the seeds' mean of {single.key}; this difference is not tested"
+    if math.isfinite(ensemble.low) and math.isfinite(recipe.low):
+        text += " and the two intervals " + ("overlap" if overlapping(ensemble, recipe) else "do not overlap")
+    return text + "."
+
+
+def _run(study: StudyResults) -> str:
+    if study.params is None:
+        seeds = sorted({s for r in study.recipes for s in r.seeds})
+        return join(
+            "## What the table holds",
+            f"{prose.capital(prose.count('recipe', len(study.recipes)))}, {prose.seeds(seeds)}, "
+            f"{prose.count('class', len(study.classes))}.",
+        )
+    params = study.params
+    seeds = [params.seed, *params.study.replicates]
+    sizes = [len(params.study.models), len(params.study.losses), len(seeds)]
+    text = (
+        f"{prose.count('model', sizes[0])} × {prose.count('loss', sizes[1])} × "
+        f"{prose.count('training seed', sizes[2])} ({', '.join(map(str, sorted(seeds)))}) = "
+        f"{prose.count('training', len(cells(params)))}. "
+        f"The split has a seed of its own ({params.split.seed}) and is the same for all of them."
+    )
+    rows = []
+    for name in params.study.models:
+        model = params.models[name]
+        parameters = {run.get("parameters") for r in study.recipes if r.model == name for run in r.runs} - {None}
+        count = f"{parameters.pop():,}" if len(parameters) == 1 else tables.DASH
+        options = ", ".join(f"{k} {v}" for k, v in model.options.items()) or "none"
+        weights = "pretrained" if model.pretrained else "random"
+        rows.append([name, f"`{model.arch}`", count, weights, f"{model.lr:g}", options])
+    heads = ["Model", "Architecture", "Parameters", "Initial weights", "Learning rate", "Options"]
+    losses = []
+    for name in params.study.losses:
+        settings = ", ".join(f"{k} {v}" for k, v in (params.losses[name] or {}).items())
+        losses.append(f"{name} ({settings})" if settings else name)
+    train = params.train
+    schedule = (
+        f"{prose.capital(prose.plural('loss', len(losses)))}: {prose.listing(losses)}. Training: at most "
+        f"{prose.count('epoch', train.epochs)} in batches of {train.batch_size}, weight decay {train.weight_decay:g}, "
+        f"stopped after {prose.count('epoch', train.patience)} without a better validation AUROC; "
+        "the epoch with the best one is kept."
+    )
+    return join("## What was run", text, tables.table(heads, rows, "llrlrl"), schedule)
+
+
+def _main(study: StudyResults, pictured: bool) -> str:
+    reference = study.chosen or study.recipes[0]
+    number = len(sections.known_classes(study, reference))
+    picture = image("Test macro AUROC of every recipe and ensemble, with intervals", "figures/forest.png")
+    return join(
+        "## Main result",
+        f"Macro averages over {prose.count('class', number)}, test {sections.sample(study, reference)}.",
+        *_ranking(study),
+        picture if pictured else "",
+        _decisions(study),
+        _members(study),
+    )
+
+
+def _named(study: StudyResults, results: Results) -> list[str]:
+    """Return the first cells of a row: the recipe, linked to its page and marked if chosen, and its seeds."""
+    name = f"[{results.key}](seeds/{results.key}.md)" if results.seeds else results.key
+    chosen = study.chosen is not None and results.key == study.chosen.key
+    return [f"**{name}** ★" if chosen else name, str(len(results.seeds)) if results.seeds else tables.DASH]
+
+
+def _ranking(study: StudyResults) -> tuple[str, str]:
+    everything = [*study.recipes, *study.ensembles]
+    ci = study.interval_name
+    columns = {
+        "Validation AUROC": lambda r: tables.number(r.get("auroc", part="val").value),
+        "Test AUROC, mean ± SD": lambda r: tables.mean_sd(r.get("auroc").value, r.sd("auroc")),
+        f"{ci} of the mean": lambda r: tables.interval(r.get("auroc")),
+        f"Test AP [{ci}]": lambda r: tables.estimated(r.get("average_precision")),
+    }
+    cells = {head: [write(r) for r in everything] for head, write in columns.items()}
+    if study.params is None:  # a bare table may hold less, and an empty column says nothing
+        cells = {head: column for head, column in cells.items() if set(column) != {tables.DASH} or "CI" in head[:4]}
+    rows = [[*_named(study, r), *row] for r, row in zip(everything, zip(*cells.values()))]
+    metrics = [m for m in RANKING if any(math.isfinite(r.get(m).value) for r in everything)]
+    noted = [(r.key, LABELS[m], r.get(m)) for r in everything for m in metrics]
+    body = tables.table(["Recipe", "Seeds", *cells], rows, "lr" + "r" * len(cells))
+    lines = [tables.reasons(noted), *(f"- {line}" for line in _reading(study))]
+    return body, "\n".join(line for line in lines if line)
+
+
+def _reading(study: StudyResults) -> list[str]:
+    lines = [
+        "± is the standard deviation over training seeds; the interval is about patients: two different questions."
+    ]
+    if study.params is not None:
+        lines.append("Validation values chose epoch and recipe; they are therefore optimistic and carry no interval.")
+    if study.chosen is not None and len(study.recipes) > 1:
+        lines.append("★ has the best mean validation AUROC; the test part had no say in it.")
+    if study.ensembles:
+        lines.append(f"An ensemble is one prediction made of several trainings, so it has no seeds ({tables.DASH}).")
+    return lines
+
+
+def _decisions(study: StudyResults) -> str:
+    everything = [*study.recipes, *study.ensembles]
+    metrics = [m for m in DECISIONS[study.task] if any(math.isfinite(r.get(m).value) for r in everything)]
+    if not metrics:
+        return ""
+    if study.params is None:
+        how = "How the decisions behind these numbers were made is not known from the table."
+    elif study.task == "multiclass":
+        how = "The class with the highest probability is the decision; F1 is the mean over classes."
+    else:
+        how = "Means over classes, each class decided at its threshold from the validation part."
+    rows = [[*_named(study, r), *(tables.estimated(r.get(m)) for m in metrics)] for r in everything]
+    body = tables.table(["Recipe", "Seeds", *(LABELS[m] for m in metrics)], rows, "lr" + "r" * len(metrics))
+    noted = [(r.key, LABELS[m], r.get(m)) for r in everything for m in metrics]
+    return join("### Decisions", f"Test part, {study.interval_name} in brackets. {how}", body, tables.reasons(noted))
+
+
+def _members(study: StudyResults) -> str:
+    lines = []
+    for r in study.ensembles:
+        members: list[dict[str, Any]] = study.members.get(r.loss, [])
+        if members:
+            named = [f"{m['model']}-{m['loss']} seed {m['seed']}" for m in members]
+            shown = prose.listing(named) if len(named) <= 6 else f"{', '.join(named[:5])}, and {len(named) - 5} more"
+            lines.append(f"- **{r.loss}**: {prose.count('training', len(members))}: {shown}.")
+    return join("Members of the ensembles:", "\n".join(lines)) if lines else ""
+
+
+def _classes(study: StudyResults) -> str:
+    best = study.chosen or (study.recipes[0] if len(study.recipes) == 1 else None)
+    if best is None:
+        return ""
+    seeds = f"mean of {prose.count('seed', len(best.seeds))}" if len(best.seeds) > 1 else prose.seeds(best.seeds)
+    intro = f"Test part, {seeds}, {study.interval_name} in brackets. By chance AP is about the prevalence."
+    return join(f"## Classes of {best.key}", intro, sections.class_table(study, best))
+
+
+def _roc(pictured: bool) -> str:
+    if not pictured:
+        return ""
+    text = (
+        "Averaged over classes and seeds at equal specificity, so that the area below a line is its mean macro AUROC."
+    )
+    return join("## ROC", text, image("Macro-average ROC curve of every recipe and ensemble", "figures/roc.png"))
+
+
+def _training(study: StudyResults, pictured: bool) -> str:
+    links = "\n".join(f"- [{r.key}](seeds/{r.key}.md): {prose.seeds(r.seeds)}" for r in study.recipes)
+    picture = image("Validation AUROC by epoch, a panel a recipe", "figures/curves.png") if pictured else ""
+    return join("## Seeds and training", "A page a recipe, seed by seed:", links, picture)
+
+
+def _data(study: StudyResults) -> str:
+    if study.dataset is None or study.audit is None:
+        return ""
+    info = study.dataset
+    source = f"[{info.title}]({info.url})" if info.url else info.title
+    source = f"{source}. Licence: {info.licence.rstrip('.')}. {info.citation}".strip()
+    return join(
+        "## Data",
+        source,
+        _part_counts(study.audit),
+        f"{_audited(study.audit)}\n{_excluded(study)}",
+        "Positive images, and their share of the part:",
+        _positives(study, study.audit),
+        "### Preprocessing",
+        _preprocessing(study),
+    )
+
+
+def _part_counts(audit: dict[str, Any]) -> str:
+    parts = {name: part for name, part in audit["parts"].items() if part["images"]}
+    labels = {"images": "Images", "patients": "Patients", "groups": "Groups kept together"}
+    rows = [[label, *(tables.whole(p.get(key)) for p in parts.values())] for key, label in labels.items()]
+    return tables.table(["", *(PARTS[p] for p in parts)], rows, "l" + "r" * len(parts))
+
+
+def _positives(study: StudyResults, audit: dict[str, Any]) -> str:
+    counted = {name: audit["classes"][name] for name in study.classes}
+    if audit.get("no_finding"):
+        counted["none of them"] = audit["no_finding"]
+    parts = [p for p in PARTS if all(p in by_part for by_part in counted.values())]
+    rows = [
+        [name, *(f"{tables.whole(n[p]['positives'])} ({tables.percent(n[p]['prevalence'])})" for p in parts)]
+        for name, n in counted.items()
+    ]
+    return tables.table(["Class", *(PARTS[p] for p in parts)], rows, "l" + "r" * len(parts))
+
+
+def _audited(audit: dict[str, Any]) -> str:
+    shared = {what: audit[f"{what}_in_two_parts"] for what in ("patients", "groups", "duplicates")}
+    lines = []
+    if "method" in audit:
+        lines.append(f"- Split: {audit['method']}, seed {audit['seed']}, SHA-256 `{audit['sha256'][:12]}…`.")
+    if any(shared.values()):
+        named = prose.listing(prose.count(what.removesuffix("s"), n) for what, n in shared.items() if n)
+        lines.append(f"- **Leak: {named} in two parts; no number of this report can be trusted.**")
+    else:
+        lines.append("- Audited: no patient, no group, and no identical image is in two of the parts (0, 0, 0).")
+    if copies := audit.get("duplicates"):
+        other = audit.get("duplicates_with_other_labels", 0)
+        labels = f" (with other labels than its first copy: {other:,})" if other else ""
+        verb = prose.plural("is", copies)
+        lines.append(f"- {prose.count('image', copies)} {verb} identical to an earlier one{labels}.")
+    return "\n".join(lines)
+
+
+def _excluded(study: StudyResults) -> str:
+    lines = []
+    if study.excluded is not None:
+        lines.append(
+            f"- Excluded before the split: {prose.count('file', len(study.excluded))}{_by(study.excluded['reason'])}."
+        )
+    unused = (study.audit or {}).get("unused") or []
+    # Why an image is unused names its group; counted are the kinds of reason.
+    kinds = pd.Series([re.sub(r"group \S+", "group", str(u.get("reason", ""))) for u in unused], dtype="str")
+    lines.append(f"- In no part (unused): {prose.count('image', len(unused))}{_by(kinds)}.")
+    return "\n".join(lines)
+
+
+def _by(reasons: pd.Series) -> str:
+    counted = sorted(reasons.value_counts().items(), key=lambda item: (-item[1], item[0]))
+    named = "; ".join(f"{tables.escape(reason)}: {n:,}" for reason, n in counted if reason)
+    return f" ({named})" if named else ""
+
+
+def _preprocessing(study: StudyResults) -> str:
+    if study.params is None:
+        return ""
+    settings = study.params.preprocess
+    clahe = settings.clahe
+    channels = "grey" if settings.channels == 1 else "colour"
+    text = f"Every image is stored as {settings.size} × {settings.size} px, {channels}, 8 bit"
+    if not clahe.enabled:
+        return text + ", without CLAHE."
+    when = clahe.order.replace("_", " ").replace("resize", "resizing")
+    return text + f"; CLAHE (clip {clahe.clip:g}, {clahe.tiles} × {clahe.tiles} tiles) {when}."
+
+
+def _method(study: StudyResults) -> str:
+    lines = ["Macro values are unweighted means over the classes that have a value; a class without one is named."]
+    if study.params is None:
+        lines.append("A mean over seeds that the table does not hold is computed here, without an interval.")
+    else:
+        evaluate = study.params.evaluate
+        lines += [
+            "Chosen on the validation part: the epoch, the thresholds, the recipe marked ★, the members of ensembles. "
+            "The test part is scored and chooses nothing.",
+            f"Intervals: {study.interval_name} from {evaluate.bootstrap:,} bootstrap draws of whole patients, because "
+            "images of one patient are not independent. The interval of a mean over seeds takes these seeds as given: "
+            "it says nothing about further seeds.",
+            "± is the standard deviation over training seeds (n − 1) on one and the same test part.",
+            "Losses are never compared between recipes: different loss functions have different scales.",
+        ]
+        if study.task == "multilabel":
+            lines.append(
+                "A class has one threshold, that with the highest F1 on the validation part, for all decisions."
+            )
+    return join("## How the numbers were made", "\n".join(f"- {line}" for line in lines))

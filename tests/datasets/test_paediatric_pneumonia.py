@@ -1,0 +1,192 @@
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.datasets import DatasetError, dataset_class
+from pipeline.datasets.paediatric_pneumonia import CLASSES, Data
+from pipeline.imaging.prepare import prepare_all
+from pipeline.params import Preprocess
+
+V2 = {
+    "train/NORMAL": ["IM-0115-0001.jpeg", "IM-0011-0001-0002.jpeg", "NORMAL2-IM-0373-0001.jpeg"],
+    "train/PNEUMONIA": ["person1_bacteria_1.jpeg", "person1_bacteria_2.jpeg", "person1_virus_6.jpeg"],
+    "test/NORMAL": ["NORMAL2-IM-0115-0001.jpeg"],
+    "test/PNEUMONIA": ["person2_bacteria_3.jpeg", "person88_virus_163_2.jpeg"],
+}
+V3 = {
+    "train/NORMAL": ["NORMAL-28501-0001.jpeg"],
+    "train/PNEUMONIA": ["BACTERIA-1008087-0001.jpeg", "BACTERIA-1008087-0002.jpeg", "VIRUS-1008087-0001.jpeg"],
+    "test/NORMAL": ["NORMAL-28502-0001.jpeg"],
+    "test/PNEUMONIA": ["VIRUS-7-0001.jpeg"],
+}
+
+
+def publish(root, files):
+    for folder, names in files.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (root / folder / name).write_bytes(f"{folder}/{name}".encode())
+    return root
+
+
+@pytest.fixture
+def v2(tmp_path):
+    return publish(tmp_path / "chest_xray", V2)
+
+
+def test_is_a_data_set():
+    assert dataset_class("paediatric_pneumonia") is Data
+    assert Data().version == "v3"
+    assert Data().classes == ("normal", "bacteria", "virus")
+
+
+def test_names_of_version_2(v2, tmp_path):
+    samples = {s.sample_id: s for s in Data(root=str(v2), version="v2").samples(tmp_path)}
+    assert {name: (s.patient_id, s.labels[0], s.official_split) for name, s in samples.items()} == {
+        "IM-0115-0001.jpeg": ("IM-0115", "normal", "train"),
+        "IM-0011-0001-0002.jpeg": ("IM-0011", "normal", "train"),
+        "NORMAL2-IM-0373-0001.jpeg": ("NORMAL2-IM-0373", "normal", "train"),
+        "person1_bacteria_1.jpeg": ("person1_bacteria", "bacteria", "train"),
+        "person1_bacteria_2.jpeg": ("person1_bacteria", "bacteria", "train"),
+        "person1_virus_6.jpeg": ("person1_virus", "virus", "train"),
+        "NORMAL2-IM-0115-0001.jpeg": ("NORMAL2-IM-0115", "normal", "test"),
+        "person2_bacteria_3.jpeg": ("person2_bacteria", "bacteria", "test"),
+        "person88_virus_163_2.jpeg": ("person88_virus", "virus", "test"),
+    }
+    assert samples["IM-0115-0001.jpeg"].read() == b"train/NORMAL/IM-0115-0001.jpeg"
+
+
+def test_names_of_version_3(tmp_path):
+    root = publish(tmp_path / "CellData" / "chest_xray", V3).parents[1]
+    samples = list(Data(root=str(root)).samples(tmp_path))
+    assert [(s.patient_id, s.labels) for s in samples] == [
+        ("NORMAL-28501", ("normal",)),
+        ("BACTERIA-1008087", ("bacteria",)),
+        ("BACTERIA-1008087", ("bacteria",)),
+        ("VIRUS-1008087", ("virus",)),
+        ("NORMAL-28502", ("normal",)),
+        ("VIRUS-7", ("virus",)),
+    ]
+
+
+def test_root_may_be_the_folder_or_its_parent(v2, tmp_path):
+    for root in (v2, v2.parent):
+        assert Data(root=str(root), version="v2").fetch(tmp_path)["images"] == 9
+
+
+def test_val_folder_of_kaggle_is_training(v2, tmp_path):
+    publish(v2, {"val/PNEUMONIA": ["person1946_bacteria_4874.jpeg"], "val/NORMAL": ["NORMAL2-IM-1427-0001.jpeg"]})
+    data = Data(root=str(v2), version="v2")
+    assert Counter(s.official_split for s in data.samples(tmp_path)) == {"train": 8, "test": 3}
+    assert data.fetch(tmp_path)["counts"]["val"] == {"normal": 1, "bacteria": 1, "virus": 0}
+
+
+def test_fetch_records_what_is_there(v2, tmp_path):
+    publish(v2, {"train/NORMAL": [".DS_Store", "._IM-0115-0001.jpeg", "Thumbs.db"]})
+    record = Data(root=str(v2), version="v2").fetch(tmp_path)
+    assert json.loads(json.dumps(record)) == record
+    assert record["images"] == 9
+    assert record["patients"] == 8
+    assert record["patients_in_train_and_test"] == 0
+    assert record["counts"]["train"] == {"normal": 3, "bacteria": 2, "virus": 1}
+    assert record["other_files"] == {
+        "count": 3,
+        "first": ["train/NORMAL/.DS_Store", "train/NORMAL/._IM-0115-0001.jpeg", "train/NORMAL/Thumbs.db"],
+    }
+
+
+def test_fingerprint_changes_with_a_name(v2, tmp_path):
+    data = Data(root=str(v2), version="v2")
+    before = data.fetch(tmp_path)["fingerprint"]
+    (v2 / "test/PNEUMONIA/person2_bacteria_3.jpeg").rename(v2 / "test/PNEUMONIA/person3_bacteria_3.jpeg")
+    assert data.fetch(tmp_path)["fingerprint"] != before
+
+
+def test_patient_in_both_parts_is_counted_and_left_to_the_split(v2, tmp_path):
+    publish(v2, {"test/PNEUMONIA": ["person1_virus_7.jpeg"]})
+    data = Data(root=str(v2), version="v2")
+    assert data.fetch(tmp_path)["patients_in_train_and_test"] == 1
+    assert len(list(data.samples(tmp_path))) == 10
+
+
+@pytest.mark.parametrize(("files", "version", "other"), [(V2, "v3", "v2"), (V3, "v2", "v3")])
+def test_wrong_version_is_hinted_at(tmp_path, files, version, other):
+    root = publish(tmp_path / "chest_xray", files)
+    with pytest.raises(DatasetError, match=f"not a file name of version {version}; .*version to {other}"):
+        Data(root=str(root), version=version).fetch(tmp_path)
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_strange_name_is_named(tmp_path, version):
+    root = publish(tmp_path / "chest_xray", V2 if version == "v2" else V3)
+    publish(root, {"train/NORMAL": ["photo.jpeg"]})
+    with pytest.raises(DatasetError, match=r"train/NORMAL/photo\.jpeg: not a file name of version .*move the file"):
+        Data(root=str(root), version=version).fetch(tmp_path)
+
+
+def test_name_that_contradicts_its_folder(v2, tmp_path):
+    publish(v2, {"test/NORMAL": ["person9_virus_1.jpeg"]})
+    with pytest.raises(DatasetError, match=r"test/NORMAL/person9_virus_1\.jpeg: the name says virus"):
+        list(Data(root=str(v2), version="v2").samples(tmp_path))
+
+
+def test_without_root_and_wrong_root(tmp_path):
+    with pytest.raises(DatasetError, match=r"datasets\.paediatric_pneumonia\.root is not set.*not available yet"):
+        Data().fetch(tmp_path)
+    with pytest.raises(DatasetError, match="is not the data set; expected there: chest_xray"):
+        Data(root=str(tmp_path)).fetch(tmp_path)
+
+
+def test_empty_folders_are_an_error(tmp_path):
+    publish(tmp_path / "chest_xray", {folder: [] for folder in V2})
+    with pytest.raises(DatasetError, match="hold no images"):
+        Data(root=str(tmp_path)).fetch(tmp_path)
+
+
+REAL = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany_chest_xray_224"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real images: {REAL} does not exist (set MEDMATRIX_DATA)")
+
+
+@needs_real
+def test_real_counts_and_patients(tmp_path):
+    data = Data(root=str(REAL), version="v2")
+    record = data.fetch(tmp_path)
+    assert record["images"] == 5840
+    assert record["counts"] == {
+        "train": dict(zip(CLASSES, (1341, 2530, 1345), strict=True)),
+        "test": dict(zip(CLASSES, (234, 242, 148), strict=True)),
+    }
+    assert record["patients"] == 4082
+    assert record["patients_in_train_and_test"] == 0
+    kinds, parts = defaultdict(set), defaultdict(set)
+    for sample in data.samples(tmp_path):
+        match = re.match(r"(person\d+)_(bacteria|virus)|(?:NORMAL2-)?(IM-\d+)", sample.patient_id)
+        number = match[1] or match[3]
+        parts[number].add(sample.official_split)
+        kinds[number].add(match[2])
+    # The bare numbers would put patients into both parts; the ids with their kind do not.
+    assert sum(k == {"bacteria", "virus"} for k in kinds.values()) == 979
+    assert sum(len(p) == 2 for n, p in parts.items() if n.startswith("person")) == 170
+    assert sum(len(p) == 2 for n, p in parts.items() if n.startswith("IM")) > 90
+
+
+@needs_real
+def test_real_identical_images(tmp_path):
+    data = Data(root=str(REAL), version="v2")
+    settings = Preprocess(size=16)
+    result = prepare_all(data.samples(tmp_path), data.classes, data.task, settings, tmp_path / "images.npy")
+    samples = result.samples
+    assert np.load(tmp_path / "images.npy", mmap_mode="r").shape == (5840, 16, 16)
+    assert result.excluded.empty
+    copies = samples[samples["duplicate_of"] != ""]
+    assert copies["duplicate_of"].nunique() == 30
+    assert len(copies) + copies["duplicate_of"].nunique() == 62
+    first = samples.set_index("sample_id").loc[copies["duplicate_of"]]
+    assert (first["official_split"].to_numpy() == copies["official_split"].to_numpy()).all()
+    assert (first[list(CLASSES)].to_numpy() == copies[list(CLASSES)].to_numpy()).all()
+    assert samples["group_id"].nunique() == 4081

@@ -1,0 +1,223 @@
+"""Small studies on disk, in the form in which the stages leave them."""
+
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import artifacts, params
+from pipeline.artifacts import DatasetInfo, Predictions
+from pipeline.params import Params, Recipe
+from pipeline.splitting.audit import audit
+from pipeline.statistics.ensembles import mean_probability_logits
+from pipeline.statistics.evaluation import evaluate
+
+FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Pleural_Thickening", "Hernia")
+TYPES = ("Normal", "Bacterial", "Viral")
+
+
+def settings(task: str, models=("densenet", "small_cnn"), losses=("bce", "zlpr"), replicates=(12, 22)) -> Params:
+    """Return the parameters of a small study."""
+    return params.parse(
+        {
+            "seed": 42,
+            "dataset": "drawn",
+            "study": {"models": [*models], "losses": [*losses], "replicates": [*replicates]},
+            "datasets": {"drawn": {"images": 400}},
+            "preprocess": {"size": 64},
+            "split": {"method": "official", "validation": 0.2, "test": 0.3},
+            "train": {"epochs": 8, "batch_size": 32},
+            "models": {m: {"arch": f"{m}_arch", "lr": 0.001, "options": {"depth": 3}} for m in models},
+            "losses": {lo: {} for lo in losses},
+            "evaluate": {"bootstrap": 100},
+            "ensemble": {"top_k": 1},
+        }
+    )
+
+
+def write_study(task: str, study: Params, n: int = 400, synthetic: bool = True, collapsed: int | None = None) -> None:
+    """Write the inputs of stage report below the working directory."""
+    rng = np.random.default_rng(5)
+    classes = FINDINGS if task == "multilabel" else TYPES
+    info = DatasetInfo(
+        name="drawn",
+        title="Drawn radiographs",
+        task=task,
+        classes=classes,
+        synthetic=synthetic,
+        licence="CC0",
+        citation="No citation.",
+        url="https://example.org/drawn",
+        notes=("Findings are drawn, not diagnosed.",),
+    )
+    artifacts.write_json(artifacts.DATASET, asdict(info))
+    artifacts.write_csv(
+        artifacts.EXCLUDED,
+        pd.DataFrame(
+            {"file": ["a.png", "b.png", "c.png"], "reason": ["cannot be read", "cannot be read", "empty | blank"]}
+        ),
+    )
+    if task == "multilabel":
+        prevalence = np.array([0.25, 0.2, 0.15, 0.12, 0.02])
+        targets = (rng.random((n, len(classes))) < prevalence).astype(np.uint8)
+        targets[[0, n // 2, n - 1], 4] = 1
+    else:
+        targets = np.eye(len(classes), dtype=np.uint8)[rng.choice(len(classes), n, p=[0.5, 0.3, 0.2])]
+    patients = np.array([f"p{i // 2:04d}" for i in range(n)])
+    part = np.array(["train"] * (n // 2) + ["val"] * (n // 5) + ["test"] * (n - n // 2 - n // 5))
+    part[3] = "unused"
+    _write_audit(study, targets, patients, part, classes)
+    rows = {p: np.flatnonzero(part == p) for p in ("val", "test")}
+    loaded = []
+    for recipe in params.recipes(study):
+        loaded.append(_write_recipe(recipe, study, info, targets, patients, rows, collapsed))
+    _write_ensembles(study, loaded, info)
+
+
+def _write_audit(study, targets, patients, part, classes) -> None:
+    n = len(targets)
+    samples = pd.DataFrame(
+        {
+            "row": range(n),
+            "sample_id": [f"i{i}.png" for i in range(n)],
+            "patient_id": patients,
+            "group_id": patients,
+            "duplicate_of": ["i5.png" if i == 4 else "" for i in range(n)],
+            "official_split": ["train" if p == "unused" else p for p in part],
+        }
+    )
+    samples[list(classes)] = targets
+    artifacts.write_json(artifacts.AUDIT, audit(samples, pd.Series(part), list(classes), study.split))
+
+
+def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapsed) -> Predictions:
+    seeds = params.seeds(study)
+    rng = np.random.default_rng(zlib.crc32(str(recipe).encode()))
+    strength = {"bce": 1.7, "zlpr": 1.5}.get(recipe.loss, 1.6)
+    shared = rng.normal(size=targets.shape)
+    logits = [strength * targets + 0.9 * shared + 0.5 * rng.normal(size=targets.shape) - 2 for _ in seeds]
+    if collapsed is not None:
+        logits[seeds.index(collapsed)] = rng.normal(size=targets.shape)
+    logits = np.stack(logits).astype(np.float32)
+    arrays = {
+        f"{p}_{key}": value
+        for p, r in rows.items()
+        for key, value in (("rows", r), ("logits", logits[:, r]), ("targets", targets[r]), ("patients", patients[r]))
+    }
+    predictions = Predictions(task=info.task, seeds=np.array(seeds), classes=np.array(info.classes), **arrays)
+    folder = artifacts.evaluation_folder(recipe)
+    scored = _score(predictions, study, seeds)
+    artifacts.write_csv(
+        folder / "metrics.csv", scored.metrics.assign(model=recipe.model, loss=recipe.loss)[artifacts.METRIC_COLUMNS]
+    )
+    artifacts.write_csv(folder / "seeds.csv", scored.seeds)
+    predictions.save(folder / "predictions.npz")
+    history, runs = [], []
+    for i, seed in enumerate(seeds):
+        epochs = 8 - 2 * (i % 2)
+        epoch = np.arange(1, epochs + 1)
+        auroc = 0.85 - 0.3 * np.exp(-epoch / 2) + 0.005 * rng.normal(size=epochs)
+        history.append(
+            pd.DataFrame(
+                {
+                    "seed": seed,
+                    "epoch": epoch,
+                    "lr": 0.001,
+                    "train_loss": 0.2 + np.exp(-epoch / 3),
+                    "val_loss": 0.3 + np.exp(-epoch / 2) + 0.01 * rng.random(epochs),
+                    "val_auroc": auroc,
+                    "seconds": 1.5,
+                }
+            )
+        )
+        runs.append(
+            {
+                **recipe._asdict(),
+                "seed": seed,
+                "parameters": 123456,
+                "best_epoch": int(epoch[auroc.argmax()]),
+                "epochs": epochs,
+                "collapsed": "chance: validation AUROC 0.501, noise reaches 0.560" if seed == collapsed else None,
+                "device": "cpu",
+                "threads": 2,
+                "precision": "float32",
+                "images_per_second": 321.5,
+                "seconds": 12.25,
+                "versions": {"python": "3.11.9", "torch": "2.0", "timm": "1.0"},
+                "git_commit": "0123456789abcdef0123456789abcdef01234567",
+                "git_dirty": False,
+            }
+        )
+    artifacts.write_csv(folder / "history.csv", pd.concat(history))
+    artifacts.write_json(folder / "runs.json", runs)
+    return predictions
+
+
+def _score(predictions: Predictions, study, names, with_mean=True):
+    p = predictions
+    return evaluate(
+        p.task,
+        list(p.classes),
+        names,
+        (p.val_logits, p.val_targets, p.val_patients),
+        (p.test_logits, p.test_targets, p.test_patients),
+        draws=study.evaluate.bootstrap,
+        with_mean=with_mean,
+    )
+
+
+def _write_ensembles(study, loaded, info) -> None:
+    first = loaded[0]
+    merged = {}
+    for p in ("val", "test"):
+        every = np.concatenate([getattr(x, f"{p}_logits") for x in loaded])
+        merged[f"{p}_logits"] = np.stack([mean_probability_logits(every, info.task), every[0]]).astype(np.float32)
+    methods = ["mean_all", "mean_top1"]
+    content = {**vars(first), **merged, "seeds": np.arange(2), "methods": np.array(methods)}
+    predictions = Predictions(**content)
+    predictions.save(artifacts.ENSEMBLES / "predictions.npz")
+    scored = _score(predictions, study, methods, with_mean=False)
+    metrics = scored.metrics.assign(model="ensemble", loss=scored.metrics["seed"], seed="")
+    artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
+    every = [{**c._asdict(), "val_auroc": 0.8} for c in params.cells(study)]
+    artifacts.write_json(artifacts.ENSEMBLES / "members.json", {"mean_all": every, "mean_top1": every[:1]})
+
+
+@pytest.fixture(scope="module", params=["multilabel", "multiclass"])
+def root(request, tmp_path_factory) -> tuple[Path, Params]:
+    """Return the folder of a complete study and its parameters, once for each task."""
+    folder = tmp_path_factory.mktemp(request.param)
+    study = settings(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_study(request.param, study)
+    return folder, study
+
+
+@pytest.fixture
+def here(root, monkeypatch) -> Params:
+    """Enter the folder of a complete study and return its parameters."""
+    monkeypatch.chdir(root[0])
+    return root[1]
+
+
+@pytest.fixture(name="settings")
+def _settings():
+    """Return the function that makes parameters."""
+    return settings
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Enter an empty folder and return a function that writes a multi-label study into it."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(models=("densenet", "small_cnn"), losses=("bce",), replicates=(12,), **options) -> Params:
+        study = settings("multilabel", models, losses, replicates)
+        write_study("multilabel", study, **options)
+        return study
+
+    return make

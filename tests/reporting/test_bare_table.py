@@ -1,0 +1,218 @@
+"""Reports of tables typed in from two published seed studies, and errors of tables that are not what they should be."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.report import main
+from pipeline.reporting.seed_impact import best_seeds, best_table, class_seed_table, leads, overall_table, separation
+from pipeline.reporting.study import ReportError, from_metrics
+
+DATA = Path(__file__).parent / "data"
+ZLPR, FOCAL = "densenet121-zlpr", "efficientnet_b2-focal"
+
+
+def read(name):
+    study = from_metrics(DATA / f"{name}.csv")
+    return study, study.recipes[0]
+
+
+def rows(markdown):
+    """Return the cells of the first table of `markdown`, keyed by their first column."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return {row[0]: row[1:] for row in [cells[0], *cells[2:]]}
+
+
+@pytest.mark.parametrize("name", [ZLPR, FOCAL])
+def test_every_number_of_the_table_is_printed_as_it_was_typed(name):
+    typed = pd.read_csv(DATA / f"{name}.csv", dtype="str")
+    study, results = read(name)
+    overall, classes = rows(overall_table(study, results)), rows(class_seed_table(study, results))
+    seeds = sorted(typed["seed"].unique())
+    assert classes["Class"][1 : 1 + len(seeds)] == [f"Seed {s}" for s in seeds]
+    for row in typed.itertuples(index=False):
+        if row[4] == "macro":
+            column = {"loss": f"Loss ({results.loss})", "auroc": "Avg AUROC", "f1": "Avg F1"}[row.metric]
+            assert overall[row.seed][overall["Seed"].index(column)] == row.value
+        else:
+            assert classes[row[4]][1 + seeds.index(row.seed)] == row.value
+    assert len(typed) == len(seeds) * (3 + 14)
+
+
+def test_mean_and_spread_over_seeds():
+    study, results = read(ZLPR)
+    overall = rows(overall_table(study, results))
+    assert overall["**Mean ± SD**"] == ["1.6291 ± 0.0037", "0.8473 ± 0.0010", "0.3726 ± 0.0070"]
+    study, results = read(FOCAL)
+    assert rows(overall_table(study, results))["**Mean ± SD**"][1] == "0.8426 ± 0.0049"
+
+
+ZLPR_BEST = {
+    "Atelectasis": ("32", "0.8153"),
+    "Cardiomegaly": ("22", "0.9391"),
+    "Consolidation": ("32", "0.7793"),
+    "Edema": ("42", "0.8957"),
+    "Effusion": ("32", "0.9024"),
+    "Emphysema": ("22", "0.9668"),
+    "Fibrosis": ("12", "0.8619"),
+    "Hernia": ("12", "0.9979"),
+    "Infiltration": ("32", "0.7070"),
+    "Mass": ("42", "0.9068"),
+    "Nodule": ("12", "0.7814"),
+    "Pleural_Thickening": ("42", "0.8015"),  # the publication names seed 22, whose 0.8012 is less
+    "Pneumonia": ("12", "0.7009"),
+    "Pneumothorax": ("22", "0.8881"),
+}
+FOCAL_BEST = {
+    "Atelectasis": ("42", "0.8168"),
+    "Cardiomegaly": ("22", "0.9355"),
+    "Consolidation": ("42", "0.7799"),
+    "Edema": ("42", "0.9064"),
+    "Effusion": ("42", "0.9032"),
+    "Emphysema": ("32/42", "0.9612"),
+    "Fibrosis": ("42", "0.8177"),
+    "Hernia": ("32", "0.9804"),
+    "Infiltration": ("22", "0.7094"),
+    "Mass": ("42", "0.8974"),
+    "Nodule": ("42", "0.7848"),
+    "Pleural_Thickening": ("22", "0.8021"),
+    "Pneumonia": ("42", "0.7338"),
+    "Pneumothorax": ("22", "0.8834"),
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), [(ZLPR, ZLPR_BEST), (FOCAL, FOCAL_BEST)])
+def test_best_seed_of_every_class(name, expected):
+    found = rows(best_table(*read(name)))
+    assert {c: tuple(row[:2]) for c, row in found.items() if c != "Class"} == expected
+
+
+def test_seeds_and_the_classes_they_lead():
+    assert leads(*read(ZLPR)) == [
+        "Seed 12 has the highest AUROC in 4 of 14 classes: Fibrosis, Hernia, Nodule, and Pneumonia.",
+        "Seed 22 has the highest AUROC in 3 of 14 classes: Cardiomegaly, Emphysema, and Pneumothorax.",
+        "Seed 32 has the highest AUROC in 4 of 14 classes: Atelectasis, Consolidation, Effusion, and Infiltration.",
+        "Seed 42 has the highest AUROC in 3 of 14 classes: Edema, Mass, and Pleural Thickening.",
+    ]
+    assert leads(*read(FOCAL)) == [
+        "Seed 22 has the highest AUROC in 4 of 14 classes: Cardiomegaly, Infiltration, Pleural Thickening, and "
+        "Pneumothorax.",
+        "Seed 32 has the highest AUROC in 1 of 14 classes: Hernia; it ties with seed 42 in Emphysema.",
+        "Seed 42 has the highest AUROC in 8 of 14 classes: Atelectasis, Consolidation, Edema, Effusion, Fibrosis, "
+        "Mass, Nodule, and Pneumonia; it ties with seed 32 in Emphysema.",
+    ]
+
+
+def test_a_table_without_intervals_claims_nothing_about_noise():
+    text = " ".join(separation(*read(ZLPR)))
+    assert "cannot be told from this table" in text
+    assert "no intervals" in text
+    assert "robust" not in text
+
+
+def write(path, content):
+    path.write_text(content)
+    return path
+
+
+HEADER = "model,loss,seed,part,class,metric,value"
+
+
+def bare(tmp_path, *lines, header=HEADER):
+    return write(tmp_path / "table.csv", "\n".join([header, *lines]) + "\n")
+
+
+def test_intervals_of_a_table_are_used(tmp_path):
+    lines = [
+        f"m,l,{seed},test,{name},auroc,{value},{value - 0.02:.3f},{value + 0.02:.3f},200,20"
+        for name in ("macro", "A", "B")
+        for seed, value in ((1, 0.800), (2, 0.802), (3, 0.901 if name == "B" else 0.804))
+    ]
+    study = from_metrics(bare(tmp_path, *lines, header=HEADER + ",ci_low,ci_high,n,n_positive"))
+    text = " ".join(separation(study, study.recipes[0]))
+    assert "is 5.1 times smaller than the sampling error of the test set (SE 0.0102)" in text
+    assert "The intervals of all seeds overlap in 1 of 2 classes." in text
+    assert "cannot be told" in text
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2, 3])
+def test_english_for_one_two_and_more_seeds(tmp_path, n_seeds):
+    lines = [f"m,l,{s},test,{c},auroc,0.8{s}" for s in range(n_seeds) for c in ("macro", "A_B", "C")]
+    study = from_metrics(bare(tmp_path, *lines))
+    results = study.recipes[0]
+    text = "\n".join([*separation(study, results), *leads(study, results)])
+    if n_seeds == 1:
+        assert text == "1 seed: how much the training seed changes cannot be told."
+        assert "Mean ± SD" not in overall_table(study, results)
+    else:
+        assert f"Seed {n_seeds - 1} has the highest AUROC in 2 of 2 classes: A B and C." in text
+        assert "Seed 0 has the highest AUROC in no class alone." in text
+    assert "1 seeds" not in text
+
+
+def test_tied_seeds(tmp_path):
+    lines = [f"m,l,{s},test,A,auroc,0.80004" for s in (1, 2)] + ["m,l,3,test,A,auroc,0.80001"]
+    study = from_metrics(bare(tmp_path, *lines))
+    assert best_seeds(study.recipes[0], "A") == [1, 2, 3]
+    assert leads(study, study.recipes[0])[0] == (
+        "Seed 1 has the highest AUROC in no class alone; it ties with seeds 2 and 3 in A."
+    )
+
+
+ROW = "m,l,1,test,A,auroc,0.8"
+
+
+@pytest.mark.parametrize(
+    ("lines", "header", "message"),
+    [
+        ([ROW], "model,loss,seed,part,klass,metric,value", "no column class"),
+        ([], HEADER, "a header and no rows"),
+        ([ROW, "m,l,2,test,A,auroc,high"], HEADER, "line 3, column value: 'high' is not allowed; allowed: a number"),
+        ([ROW, "m,l,2,test,A,auroc,inf"], HEADER, "line 3, column value"),
+        (
+            [ROW, "m,l,2,test,A,auroc,1.2"],
+            HEADER,
+            "line 3, column value: '1.2' is not allowed; allowed: 0 to 1 for auroc",
+        ),
+        ([ROW, ROW], HEADER, "line 3: a second row for m, l, 1, test, A, auroc"),
+        (["m,l,one,test,A,auroc,0.8"], HEADER, "line 2, column seed: 'one' is not allowed"),
+        (["m,l,1,train,A,auroc,0.8"], HEADER, "line 2, column part: 'train' is not allowed; allowed: val or test"),
+        (["../m,l,1,test,A,auroc,0.8"], HEADER, "line 2, column model"),
+        (["m,l,1,test,,auroc,0.8"], HEADER, "line 2, column class: '' is not allowed; allowed: a name"),
+        ([ROW + ",0.9,0.7"], HEADER + ",ci_low,ci_high", "line 2, column ci_low"),
+        (["a,b-c,1,test,A,auroc,0.8", "a-b,c,1,test,A,auroc,0.8"], HEADER, "are both written 'a-b-c'"),
+    ],
+)
+def test_errors_name_the_column_or_the_line(tmp_path, lines, header, message):
+    path = bare(tmp_path, *lines, header=header)
+    with pytest.raises(ReportError) as error:
+        from_metrics(path)
+    assert message in str(error.value)
+    assert "table.csv" in str(error.value)
+
+
+def test_a_missing_file_is_an_error_without_a_traceback(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--metrics", str(tmp_path / "none.csv"), "--out", str(tmp_path / "out")])
+    assert stop.value.code == 1
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_a_table_never_overwrites_the_reports_of_the_study(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--metrics", str(DATA / f"{ZLPR}.csv")])
+    assert "--out" in capsys.readouterr().err
+
+
+def test_a_mean_with_a_missing_seed_is_missing(tmp_path):
+    lines = ["m,l,1,test,A,auroc,0.8", "m,l,2,test,A,auroc,"]
+    results = from_metrics(bare(tmp_path, *lines)).recipes[0]
+    assert results.get("auroc", "A").value != results.get("auroc", "A").value
+
+
+def test_a_mean_that_is_given_is_kept(tmp_path):
+    lines = ["m,l,1,test,A,auroc,0.8", "m,l,2,test,A,auroc,0.9", "m,l,mean,test,A,auroc,0.86"]
+    assert from_metrics(bare(tmp_path, *lines)).recipes[0].get("auroc", "A").value == 0.86

@@ -1,0 +1,274 @@
+"""What holds for every page, for both tasks, for complete and for damaged studies."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import artifacts
+from pipeline.report import write_reports
+from pipeline.reporting import PAGES, overview, seed_impact
+from pipeline.reporting.study import Estimate, ReportError, from_metrics, load_study
+
+ROOT = Path(__file__).parents[2]
+LINK = re.compile(r"\]\(([^)]+)\)")
+
+
+def pages(folder):
+    return {path: path.read_text() for path in sorted(folder.rglob("*.md"))}
+
+
+def check_page(path, text):
+    assert text.startswith("# ")
+    assert text.endswith("\n")
+    assert "\n\n\n" not in text
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|NaN", text), re.search(r".*(\bnan\b|\bNone\b|\binf\b|NaN).*", text)[
+        0
+    ]
+    assert not re.search(r"\b1 (seeds|classes|images|patients|trainings|recipes|epochs|files)\b", text)
+    assert "/tmp" not in text
+    for target in LINK.findall(text):
+        if not target.startswith("http"):
+            assert (path.parent / target).resolve().is_file(), f"{path}: {target}"
+    widths = []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            widths.append(len(re.findall(r"(?<!\\)\|", line)))
+        else:
+            assert len(set(widths)) <= 1, line
+            widths = []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_written_and_sound(name, here, tmp_path):
+    written = PAGES[name](load_study(here), tmp_path)
+    assert written
+    assert sorted(written) == sorted(p for p in tmp_path.rglob("*") if p.is_file())
+    assert all(path.stat().st_size for path in written)
+
+
+def test_pages_of_a_whole_study(here, tmp_path):
+    study = load_study(here)
+    write_reports(study, tmp_path)
+    found = pages(tmp_path)
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == [
+        "README.md",
+        *(f"seeds/{r.key}.md" for r in sorted(study.recipes, key=lambda r: r.key)),
+    ]
+    for path, text in found.items():
+        check_page(path, text)
+        assert "> [!WARNING]\n> **Synthetic images.**" in text
+        assert "[!CAUTION]" not in text
+    front = found[tmp_path / "README.md"]
+    for metric in ("Accuracy", "Balanced accuracy"):
+        assert (metric in front) == (study.task == "multiclass")
+    assert f"SHA-256 `{study.audit['sha256'][:12]}" in front
+    assert "no patient, no group, and no identical image" in front
+    assert r"cannot be read: 2; empty \| blank: 1" in front
+    assert "1 image is identical to an earlier one" in front
+    assert "Findings are drawn, not diagnosed." in front
+    pictures = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert {"forest.png", "roc.png", "curves.png"} < pictures
+    assert len(pictures) == 3 + 3 * len(study.recipes)
+
+
+def test_the_same_study_gives_the_same_bytes(here, tmp_path):
+    study = load_study(here)
+    for folder in ("a", "b"):
+        write_reports(study, tmp_path / folder)
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
+
+
+def test_metrics_json_has_no_seed_and_only_numbers(here, tmp_path):
+    study = load_study(here)
+    PAGES["summary"](study, tmp_path)
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(content) == [r.key for r in (*study.recipes, *study.ensembles)]
+    assert not any(str(seed) in key for key in content for seed in study.recipes[0].seeds)
+    for key, leaves in content.items():
+        assert set(leaves) <= {"val", "test", "n_seeds"}
+        for part in ("val", "test"):
+            assert all(isinstance(v, float) and round(v, 6) == v for v in leaves[part].values())
+        assert {"auroc", "auroc_ci_low", "auroc_ci_high", "average_precision", "f1"} <= set(leaves["test"])
+        assert ("auroc_sd" in leaves["test"]) == ("n_seeds" in leaves) == (not key.startswith("ensemble"))
+    best = study.recipes[0]
+    assert content[best.key]["test"]["auroc"] == round(best.get("auroc").value, 6)
+
+
+def test_tables_for_plots(here, tmp_path):
+    study = load_study(here)
+    PAGES["summary"](study, tmp_path)
+    curves, roc = pd.read_csv(tmp_path / "curves.csv"), pd.read_csv(tmp_path / "roc.csv")
+    assert curves.columns.tolist() == ["cell", "epoch", "train_loss", "val_loss", "val_auroc"]
+    assert curves["cell"].nunique() == 12
+    assert roc["cell"].unique().tolist() == [r.key for r in (*study.recipes, *study.ensembles)]
+    assert roc.groupby("cell").size().max() <= 200
+    template = (ROOT / ".dvc" / "plots" / "cells.json").read_text()
+    json.loads(template)
+    for anchor in ("<DVC_METRIC_DATA>", "<DVC_METRIC_X>", "<DVC_METRIC_Y>", '"cell"', '"rev"'):
+        assert anchor in template
+
+
+def test_missing_and_collapsed_cells_come_first(make):
+    study = make(collapsed=12)
+    (artifacts.EVALUATIONS / "small_cnn-bce" / "metrics.csv").unlink()
+    (artifacts.ENSEMBLES / "metrics.csv").unlink()
+    results = load_study(study)
+    assert results.missing == ("small_cnn-bce, all seeds (42, 12)", "the ensembles")
+    write_reports(results, Path("reports"))
+    front = Path("reports/README.md").read_text()
+    check_page(Path("reports/README.md"), front)
+    head = front[: front.index("## In short")]
+    assert "small_cnn-bce, all seeds (42, 12); the ensembles" in head
+    assert "1 training learned nothing: densenet-bce, seed 12: chance" in head
+    assert "means over a" not in head
+    page = Path("reports/seeds/densenet-bce.md").read_text()
+    assert "seed 12: chance" in page
+    assert "small_cnn" not in page
+
+
+def test_a_missing_seed_is_named(make, settings):
+    study = make(models=("densenet",))
+    more = settings("multilabel", ("densenet",), ("bce",), (12, 99))
+    assert load_study(study).missing == ()
+    assert load_study(more).missing == ("densenet-bce, seed 99",)
+
+
+def test_nothing_at_all_is_an_error(make):
+    study = make(models=("densenet",))
+    (artifacts.EVALUATIONS / "densenet-bce" / "metrics.csv").unlink()
+    with pytest.raises(ReportError, match="none of the 2 cells has results; run: dvc repro evaluate"):
+        load_study(study)
+
+
+def test_a_left_over_folder_is_not_reported(make, settings):
+    make()
+    fewer = settings("multilabel", ("densenet",), ("bce",), (12,))
+    assert [r.key for r in load_study(fewer).recipes] == ["densenet-bce"]
+
+
+def test_one_recipe_one_seed(make):
+    study = load_study(make(models=("densenet",), replicates=(), synthetic=False))
+    write_reports(study, Path("reports"))
+    for path, text in pages(Path("reports")).items():
+        check_page(path, text)
+        assert "Synthetic images" not in text
+        assert "±" not in text or path.name == "README.md"
+    front = Path("reports/README.md").read_text()
+    assert "The only recipe, **densenet-bce**" in front
+    assert "1 model × 1 loss × 1 training seed (42) = 1 training." in front
+
+
+def judged(results, p):
+    """Return `results` with these p values in seeds.csv, a class each; None where there was no test."""
+    p = pd.Series(p, dtype=float)
+    classes = results.spread.iloc[: len(p)].reset_index(drop=True)
+    macro = results.spread[results.spread["class"] == "macro"]
+    spread = pd.concat([classes.assign(p_holm=p, distinguishable=p < 0.05), macro.assign(distinguishable=False)])
+    return replace(results, spread=spread)
+
+
+@pytest.mark.parametrize(
+    ("p", "expected", "absent"),
+    [
+        (
+            [0.9, 0.8, 0.7],
+            "told apart in any of the 3 classes tested (smallest adjusted p 0.700): choosing a",
+            "differ in",
+        ),
+        ([0.9, None, None], "in the one class tested (smallest adjusted p 0.900)", "differ in"),
+        ([None, None, None], "In no class could the seeds be tested", "noise"),
+        ([0.001, 0.8, 0.7], "differ in 1 of 3 classes: {0} (p 0.001).** In the other 2 classes the", "choosing"),
+        (
+            [0.0001, 0.01, 0.7],
+            "2 of 3 classes: {0} (p < 0.001) and {1} (p 0.010).** In the other class the",
+            "choosing",
+        ),
+        ([0.001, 0.01, 0.02], "differ in 3 of 3 classes", "noise"),
+    ],
+)
+def test_what_is_said_of_seeds_is_what_was_tested(here, p, expected, absent):
+    study = load_study(here)
+    text = " ".join(seed_impact.separation(study, judged(study.recipes[0], p)))
+    assert expected.format(*study.classes) in text
+    assert absent not in text
+    assert ("Not tested: " in text) == (p[1] is None and p[0] is not None)
+
+
+@pytest.mark.parametrize(
+    ("sd", "se", "text"),
+    [
+        (0.0031, 0.0100, "is 3.2 times smaller than"),
+        (0.02, 0.01, "is 2.0 times larger than"),
+        (0.01, 0.0101, "is as large as"),
+        (0.0, 0.01, "too small to be seen"),
+    ],
+)
+def test_spread_against_sampling_error(sd, se, text):
+    assert text in seed_impact.compare(sd, se)
+
+
+def recipes_table(tmp_path, *bounds):
+    lines = ["model,loss,seed,part,class,metric,value,ci_low,ci_high"]
+    for i, (low, high) in enumerate(bounds):
+        value = (low + high) / 2
+        lines += [
+            f"m{i},l,mean,test,macro,auroc,{value},{low},{high}",
+            f"m{i},l,1,test,macro,auroc,{value},{low},{high}",
+        ]
+        lines += [f"m{i},l,mean,val,macro,auroc,0.{9 - i},,"]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(lines))
+    return from_metrics(path)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ([(0.7, 0.8)], "With one recipe there is nothing to compare it with."),
+        ([(0.7, 0.8), (0.75, 0.85)], "the two intervals overlap: treat the differences as within noise."),
+        ([(0.7, 0.8), (0.75, 0.85), (0.7, 0.9)], "the intervals of all 3 pairs overlap"),
+        ([(0.7, 0.8), (0.81, 0.85)], "the intervals of 1 of 1 pair do not overlap (m0-l and m1-l)"),
+        ([(0.7, 0.8), (0.81, 0.85), (0.7, 0.9)], "1 of 3 pairs do not overlap (m0-l and m1-l)"),
+    ],
+)
+def test_recipes_are_never_called_different_without_a_test(tmp_path, bounds, expected):
+    sentences = overview.verdict(recipes_table(tmp_path, *bounds))
+    assert len(sentences) == 3
+    assert expected in sentences[1]
+    assert len(bounds) == 1 or "not tested" in sentences[1]
+    assert not re.search(r"significant|better|outperform|superior|robust", " ".join(sentences))
+
+
+def test_validation_chooses_not_test(tmp_path):
+    study = recipes_table(tmp_path, (0.6, 0.7), (0.8, 0.9))
+    assert study.chosen.key == "m0-l"
+    assert "**m0-l**" in overview.verdict(study)[0]
+
+
+def test_overlap():
+    assert overview.overlapping(Estimate(0.5, 0.4, 0.6), Estimate(0.7, 0.6, 0.8))
+    assert not overview.overlapping(Estimate(0.5, 0.4, 0.6), Estimate(0.7, 0.61, 0.8))
+
+
+def test_the_stage_runs_without_torch_and_in_time(root):
+    folder, study = root
+    (folder / "params.yaml").write_text(json.dumps(study.model_dump(mode="json")))
+    code = (
+        "import sys; from pipeline.report import main; main([]); "
+        "heavy = {'torch', 'timm', 'sklearn', 'cv2', 'matplotlib.pyplot'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    started = time.perf_counter()
+    command, env = [sys.executable, "-c", code], {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "README.md" in done.stdout
+    assert time.perf_counter() - started < 60  # a loaded machine; idle it takes about 4 s

@@ -1,0 +1,296 @@
+"""Every registered metric against scikit-learn, with ties, with weights, and where it is undefined."""
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import log_softmax
+
+from pipeline.statistics.metrics import (
+    CONDITIONS,
+    METRICS,
+    Scored,
+    Weighted,
+    class_auroc,
+    columns,
+    macro,
+    measure,
+    metrics_of,
+    reasons,
+)
+
+CASES = [(key, task) for key, metric in METRICS.items() for task in metric.tasks]
+
+
+def binary_log_loss(truth, logits, weights):
+    return sk.log_loss(truth, 1 / (1 + np.exp(-logits)), labels=[0, 1], sample_weight=weights)
+
+
+# key: (truth [N], scores [N], decisions [N], logits [N], weights [N]) of one class
+PER_CLASS = {
+    "auroc": lambda t, s, d, z, w: sk.roc_auc_score(t, s, sample_weight=w),
+    "average_precision": lambda t, s, d, z, w: sk.average_precision_score(t, s, sample_weight=w),
+    "f1": lambda t, s, d, z, w: sk.f1_score(t, d, sample_weight=w, zero_division=np.nan),
+    "sensitivity": lambda t, s, d, z, w: sk.recall_score(t, d, sample_weight=w),
+    "specificity": lambda t, s, d, z, w: sk.recall_score(t, d, pos_label=0, sample_weight=w),
+    "mcc": lambda t, s, d, z, w: sk.matthews_corrcoef(t, d, sample_weight=w),
+    "log_loss": lambda t, s, d, z, w: binary_log_loss(t, z, w),
+}
+
+
+def mean_recall(truth, decided, logits, weights):
+    return np.nanmean(
+        sk.recall_score(
+            truth,
+            decided,
+            average=None,
+            labels=range(logits.shape[1]),
+            sample_weight=weights,
+            zero_division=np.nan,
+        )
+    )
+
+
+# key: (class of the truth [N], class decided [N], logits [N, K], weights [N])
+OVERALL = {
+    "overall_accuracy": lambda t, d, z, w: sk.accuracy_score(t, d, sample_weight=w),
+    "overall_balanced_accuracy": mean_recall,
+    "overall_mcc": lambda t, d, z, w: sk.matthews_corrcoef(t, d, sample_weight=w),
+    "overall_log_loss": lambda t, d, z, w: np.average(-log_softmax(z, axis=1)[np.arange(len(t)), t], weights=w),
+}
+
+
+def example(task, seed, n=60, k=4, s=2, grid=0.5):
+    """Predictions with many tied scores, some classes rare."""
+    rng = np.random.default_rng(seed)
+    if task == "multiclass":
+        targets = np.eye(k, dtype=np.uint8)[rng.choice(k, n, p=np.arange(1, k + 1) / np.arange(1, k + 1).sum())]
+    else:
+        targets = (rng.random((n, k)) < np.geomspace(0.5, 0.05, k)).astype(np.uint8)
+    logits = rng.normal(size=(s, n, k)) + targets
+    logits = np.round(logits / grid) * grid
+    return targets, logits.astype(np.float32), rng.uniform(0.2, 0.7, size=(s, k))
+
+
+def expected(key, scored, s, k, weights):
+    """The same value from scikit-learn; NaN where the registry says undefined."""
+    truth, decided, logits = scored.truth, scored.decisions[s], scored.logits[s]
+    if METRICS[key].aggregate == "overall":
+        if key == "overall_mcc" and (
+            len(np.unique(truth[weights > 0].argmax(1))) == 1 or len(np.unique(decided[weights > 0].argmax(1))) == 1
+        ):
+            return np.nan
+        return OVERALL[key](truth.argmax(1), decided.argmax(1), logits, weights)
+    t, d = truth[:, k], decided[:, k]
+    here = {
+        "no positive": not weights[t].sum() > 0,
+        "no negative": not weights[~t].sum() > 0,
+        "nothing predicted positive": not weights[d].sum() > 0,
+        "everything predicted positive": not weights[~d].sum() > 0,
+        "no positive and nothing predicted positive": not weights[t | d].sum() > 0,
+    }
+    if any(here[c] for c in METRICS[key].undefined_when):
+        return np.nan
+    return PER_CLASS[key](t.astype(int), scored.ranked_by[s, :, k], d.astype(int), logits[:, k], weights)
+
+
+def check(key, task, targets, logits, thresholds, weights):
+    metric = METRICS[key]
+    scored = Scored(task, targets, logits, thresholds if task == "multilabel" else None)
+    got = measure(metric, Weighted(scored, weights))
+    n_seeds, n_classes = logits.shape[0], logits.shape[2]
+    assert got.shape == (len(weights), n_seeds, n_classes + 1 if metric.aggregate == "macro" else 1)
+    for b, w in enumerate(weights):
+        for s in range(n_seeds):
+            per_class = [expected(key, scored, s, k, w) for k in range(got.shape[2] - (metric.aggregate == "macro"))]
+            if metric.aggregate == "macro":
+                defined = [v for v in per_class if not np.isnan(v)]
+                per_class.append(np.mean(defined) if defined else np.nan)
+            np.testing.assert_allclose(got[b, s], per_class, rtol=1e-12, atol=1e-12)
+
+
+def test_every_metric_has_a_reference():
+    assert set(METRICS) == {*PER_CLASS, *OVERALL}
+
+
+@pytest.mark.parametrize(("key", "task"), CASES)
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_sklearn(key, task, seed):
+    targets, logits, thresholds = example(task, seed)
+    rng = np.random.default_rng(seed)
+    weights = np.stack(
+        [
+            np.ones(len(targets)),
+            rng.integers(0, 3, len(targets)),
+            rng.uniform(0.1, 2, len(targets)),
+            targets[:, 1] + 0.0,
+        ]
+    )
+    check(key, task, targets, logits, thresholds, weights)
+
+
+@pytest.mark.parametrize(("key", "task"), CASES)
+@settings(max_examples=25, deadline=None, database=None, derandomize=True)
+@given(data=st.data())
+def test_equals_sklearn_on_anything(key, task, data):
+    n, k = data.draw(st.integers(1, 8)), data.draw(st.integers(2, 3))
+    if task == "multiclass":
+        targets = np.eye(k, dtype=int)[data.draw(st.lists(st.integers(0, k - 1), min_size=n, max_size=n))]
+    else:
+        targets = np.array(data.draw(st.lists(st.integers(0, 1), min_size=n * k, max_size=n * k))).reshape(n, k)
+    values = data.draw(st.lists(st.integers(-3, 3), min_size=n * k, max_size=n * k))
+    logits = np.array(values, dtype=float).reshape(1, n, k)
+    weights = np.array([data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))], dtype=float)
+    if not weights.sum():
+        weights[0, 0] = 1
+    check(key, task, targets, logits, np.full((1, k), 0.5), weights)
+
+
+@pytest.mark.parametrize(("key", "task"), CASES)
+def test_a_weight_is_a_repeated_row(key, task):
+    targets, logits, thresholds = example(task, 5)
+    counts = np.random.default_rng(0).integers(0, 4, len(targets))
+    rows = np.repeat(np.arange(len(targets)), counts)
+    weighted = measure(METRICS[key], Weighted(Scored(task, targets, logits, thresholds), counts[None]))
+    repeated = measure(METRICS[key], Weighted(Scored(task, targets[rows], logits[:, rows], thresholds)))
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("key", "task"), CASES)
+def test_nothing_is_nan_without_a_reason_nor_the_other_way_round(key, task):
+    metric = METRICS[key]
+    targets, logits, thresholds = example(task, 1, n=30, k=3, s=4)
+    if task == "multilabel":
+        targets[:, 0], targets[:, 1] = 0, 1
+        thresholds[1], thresholds[2], thresholds[3, 1] = 0, 1, np.nan
+    else:
+        targets[:] = np.eye(3, dtype=np.uint8)[[2] * 15 + [0] * 15]
+        logits[1] = [0, 9, 0]
+    scored = Scored(task, targets, logits, thresholds)
+    once = Weighted(scored)
+    values, texts = measure(metric, once)[0], reasons(metric, once)
+    if task == "multilabel" and metric.undefined_when:
+        assert np.isnan(values).any()
+    for s, c in np.ndindex(values.shape):
+        if c < 3 and key != "overall_balanced_accuracy":
+            assert bool(texts[s][c]) == bool(np.isnan(values[s, c])), (s, c, texts[s][c])
+    if metric.aggregate == "macro":
+        missing = np.isnan(values[:, :-1]).sum(axis=1)
+        assert [row[-1] for row in texts] == [f"mean over {3 - m} of 3 classes" if m else "" for m in missing]
+        np.testing.assert_array_equal(values[:, -1], macro(values[:, :-1]))
+
+
+def reason_of(key, targets, logits, thresholds=((0.5,),), task="multilabel"):
+    scored = Scored(task, np.array(targets), np.array([logits], dtype=float), np.array(thresholds))
+    once = Weighted(scored)
+    assert np.isnan(measure(METRICS[key], once)[0, 0, 0])
+    return reasons(METRICS[key], once)[0][0]
+
+
+def test_reasons_say_what_is_missing():
+    assert reason_of("auroc", [[0], [0]], [[1], [2]]) == "no positive"
+    assert reason_of("average_precision", [[1], [1]], [[1], [2]]) == "no negative"
+    assert reason_of("sensitivity", [[0], [0]], [[1], [2]]) == "no positive"
+    assert reason_of("specificity", [[1], [1]], [[1], [2]]) == "no negative"
+    assert reason_of("mcc", [[1], [0]], [[-1], [-2]]) == "nothing predicted positive"
+    assert reason_of("mcc", [[1], [0]], [[1], [2]]) == "everything predicted positive"
+    assert reason_of("f1", [[0], [0]], [[-1], [-2]]) == "no positive and nothing predicted positive"
+    assert reason_of("f1", [[1], [0]], [[-1], [-2]], [[np.nan]]) == "no threshold: no positive in validation"
+    assert reason_of("auroc", [[1], [0]], [[np.nan], [0]]) == "logits are not finite"
+    one = [[np.nan, np.nan]]
+    assert reason_of("overall_mcc", [[1, 0], [1, 0]], [[1, 0], [0, 1]], one, "multiclass") == (
+        "one class only in the truth"
+    )
+    assert reason_of("overall_mcc", [[1, 0], [0, 1]], [[1, 0], [1, 0]], one, "multiclass") == "one class only predicted"
+
+
+def test_f1_without_a_hit_is_0_where_there_are_positives():
+    scored = Scored("multilabel", np.array([[1], [0]]), np.array([[[-1.0], [-2.0]]]), np.array([[0.5]]))
+    assert measure(METRICS["f1"], Weighted(scored))[0, 0].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("key", "task"), CASES)
+def test_a_model_without_finite_logits_is_undefined_and_leaves_the_others_alone(key, task):
+    targets, logits, thresholds = example(task, 2)
+    before = measure(METRICS[key], Weighted(Scored(task, targets, logits, thresholds)))
+    logits[1, 3, 0] = np.inf
+    once = Weighted(Scored(task, targets, logits, thresholds))
+    after = measure(METRICS[key], once)
+    np.testing.assert_array_equal(after[:, 0], before[:, 0])
+    assert np.isnan(after[:, 1]).all()
+    assert set(reasons(METRICS[key], once)[1]) == {"logits are not finite"}
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_large_logits_neither_overflow_nor_tie(task):
+    targets = np.eye(2, dtype=int)[[0, 0, 1, 1]]
+    logits = np.array([[[80.0, 0], [70, 0], [60, 0], [50, 0]]])  # probability of class 0 is 1.0 for all in float64
+    once = Weighted(Scored(task, targets, logits, np.full((1, 2), 0.5)))
+    assert measure(METRICS["auroc"], once)[0, 0, 0] == 1
+    key = "log_loss" if task == "multilabel" else "overall_log_loss"
+    value = measure(METRICS[key], once)[0, 0, 0]
+    assert value == pytest.approx((60 + 50) / 4)
+
+
+def test_multiclass_ranking_has_the_order_of_the_softmax():
+    logits = np.random.default_rng(0).normal(size=(1, 50, 4))
+    scored = Scored("multiclass", np.eye(4, dtype=int)[np.arange(50) % 4], logits)
+    softmax = np.exp(log_softmax(logits, axis=-1))
+    np.testing.assert_array_equal(scored.ranked_by.argsort(axis=1), softmax.argsort(axis=1))
+
+
+def test_an_argmax_tie_goes_to_the_first_class():
+    scored = Scored("multiclass", np.array([[0, 1]]), np.zeros((1, 1, 2)))
+    assert scored.decisions.tolist() == [[[True, False]]]
+
+
+def test_a_probability_at_the_threshold_is_called_positive():
+    scored = Scored("multilabel", np.array([[1], [0]]), np.array([[[0.0], [-1.0]]]), np.array([[0.5]]))
+    assert scored.decisions.tolist() == [[[True], [False]]]
+
+
+def test_columns_and_registry_fit_together():
+    assert columns(METRICS["auroc"], ["a", "b"]) == ["a", "b", "macro"]
+    assert columns(METRICS["overall_mcc"], ["a", "b"]) == ["overall"]
+    for metric in METRICS.values():
+        assert set(metric.undefined_when) <= set(CONDITIONS)
+    for task in ("multilabel", "multiclass"):
+        names = [(m.name, m.aggregate) for m in metrics_of(task).values()]
+        assert len(names) == len(set(names))
+
+
+def test_bare_auroc():
+    targets, logits, _ = example("multilabel", 3, n=200)
+    weights = np.random.default_rng(1).integers(1, 3, (5, len(targets)))
+    got = class_auroc(targets, logits[0], weights)
+    want = [[sk.roc_auc_score(targets[:, k], logits[0, :, k], sample_weight=w) for k in range(4)] for w in weights]
+    np.testing.assert_allclose(got, want, rtol=1e-13)
+    np.testing.assert_allclose(class_auroc(targets, logits[0]), class_auroc(targets, logits[0], weights[:1] * 0 + 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "regression"}, "allowed: multilabel, multiclass"),
+        ({"targets": np.full((3, 2), 2)}, "neither 0 nor 1"),
+        ({"targets": np.ones((4, 2))}, "expected"),
+        ({"logits": np.zeros((3, 2))}, "expected"),
+        ({"task": "multiclass"}, "exactly one 1"),
+        ({"thresholds": np.zeros(2)}, "thresholds"),
+        ({"groups": np.zeros(2, dtype=int)}, "groups"),
+        ({"targets": np.zeros((0, 2)), "logits": np.zeros((1, 0, 2))}, "expected"),
+    ],
+)
+def test_refuses_what_does_not_fit(change, message):
+    given = {"task": "multilabel", "targets": np.ones((3, 2)), "logits": np.zeros((1, 3, 2)), **change}
+    with pytest.raises(ValueError, match=message):
+        Scored(**given)
+
+
+def test_refuses_weights_and_metrics_that_do_not_fit():
+    scored = Scored("multilabel", np.ones((3, 2)), np.zeros((1, 3, 2)))
+    with pytest.raises(ValueError, match="weights"):
+        Weighted(scored, np.ones((1, 2)))
+    with pytest.raises(ValueError, match="does not fit"):
+        measure(METRICS["overall_accuracy"], Weighted(scored))
