@@ -155,14 +155,15 @@ def read_dataset() -> DatasetInfo:
 
 
 def read_samples() -> pd.DataFrame:
-    """Read samples.csv; ids are text, "" where nothing stands, class columns are uint8."""
+    """Read samples.csv; ids are text ("" where nothing stands), class columns uint8, the rest as found, gaps NaN."""
     info = read_dataset()
+    columns = pd.read_csv(made_by(SAMPLES, "preprocess"), nrows=0).columns.tolist()
+    if columns[: len(SAMPLE_COLUMNS)] != SAMPLE_COLUMNS or not set(info.classes) <= set(columns):
+        raise ArtifactError(f"{SAMPLES}: columns {columns}; expected {SAMPLE_COLUMNS}, then {list(info.classes)}")
     text = ("sample_id", "patient_id", "group_id", "duplicate_of", "official_split")
     dtypes: dict[str, Any] = {**dict.fromkeys(text, "str"), **dict.fromkeys(info.classes, np.uint8)}
-    table = pd.read_csv(made_by(SAMPLES, "preprocess"), dtype=dtypes, keep_default_na=False, na_values={})
-    if table.columns[: len(SAMPLE_COLUMNS)].tolist() != SAMPLE_COLUMNS:
-        raise ArtifactError(f"{SAMPLES}: columns {table.columns.tolist()}; expected first: {SAMPLE_COLUMNS}")
-    return table
+    gaps = {column: [""] for column in columns if column not in dtypes}  # "NA" may be the name of a patient
+    return pd.read_csv(SAMPLES, dtype=dtypes, keep_default_na=False, na_values=gaps)
 
 
 def open_images() -> np.ndarray:

@@ -452,7 +452,8 @@ class _Film:
         """Mask in [0, 1] of a polygon, blurred by `sigma`."""
         canvas = np.zeros((self.size, self.size), np.uint8)
         cv2.fillPoly(canvas, [self._pixels(points)], 255, cv2.LINE_AA, 4)
-        mask = canvas.astype(np.float32) * np.float32(1 / 255)
+        mask = canvas.astype(np.float32)
+        mask *= np.float32(1 / 255)
         return self.blur(mask, sigma) if sigma else mask
 
     def lines(self, curves: list[tuple[Points, float, float]], sigma: float = 0.0) -> Array:
@@ -467,7 +468,8 @@ class _Film:
             # Lines thinner than a pixel are drawn one pixel wide and fainter, which keeps small sizes alike.
             level = int(255 * min(value, 1.0) * min(thick, 1.0))
             cv2.polylines(canvas, [moved], False, level, max(1, round(thick)), cv2.LINE_AA, 4)
-        mask = canvas.astype(np.float32) * np.float32(1 / 255)
+        mask = canvas.astype(np.float32)
+        mask *= np.float32(1 / 255)
         return self.blur(mask, sigma) if sigma else mask
 
     def cloud(self, rng: np.random.Generator, cells: int) -> Array:
@@ -496,9 +498,23 @@ def _round_off(points: Points) -> Points:
 
 
 def _plateau(z: Array) -> Array:
-    """exp(-z⁴): one in the middle, zero outside, without a power, which is slow on whole images."""
-    square = z * z
-    return np.exp(-square * square)
+    """exp(-z⁴), in place: one in the middle, zero outside, without a power, which is slow on whole images."""
+    z *= z
+    z *= z
+    np.negative(z, out=z)
+    return np.exp(z, out=z)
+
+
+def _ramp(values: Array, start: float, width: float) -> Array:
+    """Zero below `start`, one beyond `start` + `width`, linear between; falls where `width` is negative."""
+    ramp = values - start
+    ramp /= width
+    return np.clip(ramp, 0, 1, out=ramp)
+
+
+def _add(onto: Array, mask: Array, weight: float) -> None:
+    """``onto += weight * mask`` without an array between, whose allocation takes longer than the sum."""
+    cv2.scaleAdd(mask, weight, onto, onto)
 
 
 def _uniform(rng: np.random.Generator, span: tuple[float, float]) -> float:
@@ -891,7 +907,10 @@ def draw(case: _Case, size: int) -> tuple[NDArray[np.uint8], list[tuple[str, flo
     film.vessels = _vessel_tree(film, thorax, tree) * np.float32(0.20 * thorax.vessels)
     lungs = np.maximum(film.lungs[-1], film.lungs[1])
     shade = 1 + 0.06 * film.cloud(pose, 5)
-    film.air = lungs * (1 - 0.86 * heart) * shade * np.float32(thorax.depth)
+    film.air = lungs
+    film.air *= 1 - 0.86 * heart
+    film.air *= shade
+    film.air *= np.float32(thorax.depth)
     for finding in case.findings:
         _PAINTERS[finding](film, thorax, rngs[finding], sides[finding])
     image = _develop(film, thorax, case, heart, pose, bones, kit, grain)
@@ -911,36 +930,55 @@ def _develop(
     """Put tissue, bones, air and lesions together and expose the film."""
     supine = case.view == "AP"
     body = film.fill(_body_outline(thorax), 0.006)
-    belly = np.clip((film.y - thorax.base[1] + 0.06) / 0.18, 0, 1)
-    tissue = 0.60 + 0.24 * belly + 0.03 * film.cloud(bones, 6)
-    middle = _plateau((film.x - 0.5) / (thorax.mediastinum * 1.05))
-    tissue += 0.15 * middle + 0.11 * heart * np.clip((film.y - 0.32) / 0.20, 0, 1)
-    wave = np.sin(film.y * 46 + _uniform(bones, (0, 3))) ** 2
-    tissue -= 0.035 * wave * wave * wave * _plateau((film.x - 0.5) / 0.035)
-    trachea = _plateau((film.x - 0.5) / 0.017) * np.clip((0.40 - film.y) / 0.05, 0, 1)
-    tissue -= 0.07 * trachea
+    tissue = _ramp(film.y, thorax.base[1] - 0.06, 0.18)
+    tissue *= 0.24
+    tissue += 0.60
+    _add(tissue, film.cloud(bones, 6), 0.03)
+    _add(tissue, _plateau((film.x - 0.5) / (thorax.mediastinum * 1.05)), 0.15)
+    # The upper heart and the great vessels fade into the mediastinum.
+    heart *= _ramp(film.y, 0.32, 0.20)
+    _add(tissue, heart, 0.11)
+    wave = film.y * 46 + _uniform(bones, (0, 3))
+    np.sin(wave, out=wave)
+    wave *= wave
+    cubed = wave * wave
+    cubed *= wave
+    cubed *= _plateau((film.x - 0.5) / 0.035)
+    _add(tissue, cubed, -0.035)
+    trachea = _plateau((film.x - 0.5) / 0.017)
+    trachea *= _ramp(film.y, 0.40, -0.05)
+    _add(tissue, trachea, -0.07)
     gas = bones.random()
     if gas < 0.7:
         bubble = _blob((0.60, thorax.base[1] + 0.10), 0.05 + 0.03 * gas, 0.025 + 0.02 * gas, bones, 0.2)
-        tissue -= 0.20 * film.fill(bubble, 0.006)
+        _add(tissue, film.fill(bubble, 0.006), -0.20)
     if case.sex == "F" and case.age > 14:
         for side in (-1, 1):
             nipple = 0.5 + side * 0.21, thorax.base[side] - 0.02
-            tissue += 0.07 * film.fill(_blob(nipple, 0.13, 0.10 + 0.03 * thorax.fat, bones, 0.05), 0.010)
-    rib_mask = _ribs(film, thorax, bones)
-    image = body * (tissue + 0.085 * rib_mask)
-    air = film.air * film.clear
-    image = image - air + film.vessels * air / thorax.depth * 1.6 + film.dense
+            cup = _blob(nipple, 0.13, 0.10 + 0.03 * thorax.fat, bones, 0.05)
+            _add(tissue, film.fill(cup, 0.010), 0.07)
+    _add(tissue, _ribs(film, thorax, bones), 0.085)
+    image = tissue
+    image *= body
+    film.air *= film.clear
+    image -= film.air
+    film.vessels *= film.air
+    _add(image, film.vessels, 1.6 / thorax.depth)
+    image += film.dense
     if supine and kit.random() < 0.7:
-        image = image + 0.30 * _equipment(film, thorax, kit)
+        _add(image, _equipment(film, thorax, kit), 0.30)
     gamma = _uniform(pose, (0.85, 1.25))
     contrast = _uniform(pose, (0.72, 0.92) if supine else (0.85, 1.05))
     offset = _uniform(pose, (0.0, 0.12) if supine else (-0.03, 0.08))
-    image = offset + contrast * cv2.pow(np.clip(image, 0, 1.15), gamma)
-    image += 0.04 * film.cloud(pose, 3)
-    noise = grain.standard_normal((film.size, film.size), dtype=np.float32)
-    image += noise * np.float32(0.022 if supine else 0.015)
-    pixels = (np.clip(image, 0, 1) * 255).astype(np.uint8)
+    np.clip(image, 0, 1.15, out=image)
+    cv2.pow(image, gamma, image)
+    image *= contrast
+    image += offset
+    _add(image, film.cloud(pose, 3), 0.04)
+    _add(image, grain.standard_normal((film.size, film.size), dtype=np.float32), 0.022 if supine else 0.015)
+    image *= 255
+    np.clip(image, 0, 255, out=image)
+    pixels = image.astype(np.uint8)
     corner = int(film.size * 0.93), int(film.size * 0.10)
     thick = max(1, film.size // 256)
     cv2.putText(pixels, "L", corner, cv2.FONT_HERSHEY_SIMPLEX, film.size / 512, 235, thick, cv2.LINE_AA)

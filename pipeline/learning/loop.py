@@ -90,9 +90,11 @@ def fit(
     Raises
     ------
     TrainingError
-        If the loss is no longer finite.
+        If there are fewer than two images to train on, or the loss is no longer finite.
     """
-    state = _State(model, lr, settings, steps=-(-int(copies.sum()) // settings.batch_size))
+    if copies.sum() < 2:
+        raise TrainingError(f"{copies.sum()} images to train on; allowed: at least 2 (see split in params.yaml)")
+    state = _State(model, lr, settings, _steps(int(copies.sum()), settings.batch_size))
     state.restore(checkpoint.load())
     precision = choose_precision(settings.precision, train.images.device)
     for epoch in range(len(state.history) + 1, settings.epochs + 1):
@@ -132,7 +134,7 @@ def _one_epoch(
     torch.manual_seed(derive(seed, epoch, 0))  # dropout; set each epoch, so that a checkpoint needs no generator
     draws = torch.Generator().manual_seed(derive(seed, epoch, 1))
     order = epoch_order(copies, torch.Generator().manual_seed(derive(seed, epoch, 2)))
-    if len(order) % settings.batch_size == 1:  # batch normalisation cannot train on one image
+    if len(order) % settings.batch_size == 1:  # see _steps
         order = order[:-1]
     device, model = data.images.device, state.model.train()
     total = torch.zeros((), device=device)
@@ -155,6 +157,11 @@ def _one_epoch(
         lr = state.optimizer.param_groups[0]["lr"]
         raise TrainingError(f"the training loss of epoch {epoch} is {mean} at learning rate {lr:g}; lower models.*.lr")
     return mean
+
+
+def _steps(images: int, batch_size: int) -> int:
+    """Count an epoch's batches; a last one of a single image is left out: batch normalisation cannot train on it."""
+    return images // batch_size + (images % batch_size > 1)
 
 
 class _State:

@@ -1,10 +1,10 @@
 """What holds for every page, for both tasks, for complete and for damaged studies."""
 
 import json
+import os
 import re
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,19 +45,39 @@ def check_page(path, text):
             widths = []
 
 
+@pytest.fixture(scope="module")
+def reports(root) -> Path:
+    """Return the reports of a whole study, written as stage report writes them, and hold what that may import."""
+    folder, study = root
+    (folder / "params.yaml").write_text(json.dumps(study.model_dump(mode="json")))
+    code = (
+        "import sys; from pipeline.report import main; main([]); "
+        "heavy = {'torch', 'timm', 'sklearn', 'cv2', 'matplotlib.pyplot'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    started = os.times().children_user
+    command, env = [sys.executable, "-c", code], {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "README.md" in done.stdout
+    assert os.times().children_user - started < 10, "seconds of CPU for 12 cells"
+    return folder / "reports"
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_written_and_sound(name, here, tmp_path):
+def test_a_page_is_written_again_byte_by_byte(name, here, reports, tmp_path):
     written = PAGES[name](load_study(here), tmp_path)
     assert written
     assert sorted(written) == sorted(p for p in tmp_path.rglob("*") if p.is_file())
-    assert all(path.stat().st_size for path in written)
+    for path in written:
+        assert path.stat().st_size
+        assert path.read_bytes() == (reports / path.relative_to(tmp_path)).read_bytes(), path
 
 
-def test_pages_of_a_whole_study(here, tmp_path):
+def test_pages_of_a_whole_study(here, reports):
     study = load_study(here)
-    write_reports(study, tmp_path)
-    found = pages(tmp_path)
-    assert [p.relative_to(tmp_path).as_posix() for p in found] == [
+    found = pages(reports)
+    assert [p.relative_to(reports).as_posix() for p in found] == [
         "README.md",
         *(f"seeds/{r.key}.md" for r in sorted(study.recipes, key=lambda r: r.key)),
     ]
@@ -65,7 +85,7 @@ def test_pages_of_a_whole_study(here, tmp_path):
         check_page(path, text)
         assert "> [!WARNING]\n> **Synthetic images.**" in text
         assert "[!CAUTION]" not in text
-    front = found[tmp_path / "README.md"]
+    front = found[reports / "README.md"]
     for metric in ("Accuracy", "Balanced accuracy"):
         assert (metric in front) == (study.task == "multiclass")
     assert f"SHA-256 `{study.audit['sha256'][:12]}" in front
@@ -73,17 +93,9 @@ def test_pages_of_a_whole_study(here, tmp_path):
     assert r"cannot be read: 2; empty \| blank: 1" in front
     assert "1 image is identical to an earlier one" in front
     assert "Findings are drawn, not diagnosed." in front
-    pictures = {p.name for p in (tmp_path / "figures").iterdir()}
+    pictures = {p.name for p in (reports / "figures").iterdir()}
     assert {"forest.png", "roc.png", "curves.png"} < pictures
     assert len(pictures) == 3 + 3 * len(study.recipes)
-
-
-def test_the_same_study_gives_the_same_bytes(here, tmp_path):
-    study = load_study(here)
-    for folder in ("a", "b"):
-        write_reports(study, tmp_path / folder)
-    for path in sorted((tmp_path / "a").rglob("*.*")):
-        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
 
 
 def test_metrics_json_has_no_seed_and_only_numbers(here, tmp_path):
@@ -180,7 +192,7 @@ def judged(results, p):
     [
         (
             [0.9, 0.8, 0.7],
-            "told apart in any of the 3 classes tested (smallest adjusted p 0.700): choosing a",
+            "in any of the 3 classes tested (smallest adjusted p 0.700): choosing a seed",
             "differ in",
         ),
         ([0.9, None, None], "in the one class tested (smallest adjusted p 0.900)", "differ in"),
@@ -188,7 +200,7 @@ def judged(results, p):
         ([0.001, 0.8, 0.7], "differ in 1 of 3 classes: {0} (p 0.001).** In the other 2 classes the", "choosing"),
         (
             [0.0001, 0.01, 0.7],
-            "2 of 3 classes: {0} (p < 0.001) and {1} (p 0.010).** In the other class the",
+            "2 of 3 classes: {0} (p < 0.001) and {1} (p 0.010).** In the other class",
             "choosing",
         ),
         ([0.001, 0.01, 0.02], "differ in 3 of 3 classes", "noise"),
@@ -256,19 +268,3 @@ def test_validation_chooses_not_test(tmp_path):
 def test_overlap():
     assert overview.overlapping(Estimate(0.5, 0.4, 0.6), Estimate(0.7, 0.6, 0.8))
     assert not overview.overlapping(Estimate(0.5, 0.4, 0.6), Estimate(0.7, 0.61, 0.8))
-
-
-def test_the_stage_runs_without_torch_and_in_time(root):
-    folder, study = root
-    (folder / "params.yaml").write_text(json.dumps(study.model_dump(mode="json")))
-    code = (
-        "import sys; from pipeline.report import main; main([]); "
-        "heavy = {'torch', 'timm', 'sklearn', 'cv2', 'matplotlib.pyplot'} & set(sys.modules); "
-        "sys.exit(f'imported {heavy}' if heavy else 0)"
-    )
-    started = time.perf_counter()
-    command, env = [sys.executable, "-c", code], {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "README.md" in done.stdout
-    assert time.perf_counter() - started < 60  # a loaded machine; idle it takes about 4 s
