@@ -25,8 +25,15 @@ from pydantic import Field
 from scipy.special import ndtr, ndtri
 
 from pipeline.datasets import Dataset, DatasetError, Sample, Task
-from pipeline.datasets.nih_layout import BOX_ALIASES, FINDINGS, NO_FINDING, iter_samples, read_boxes, read_entries
-from pipeline.datasets.nih_layout import read_list as read_published_list
+from pipeline.datasets.nih_layout import (
+    BOX_ALIASES,
+    FINDINGS,
+    NO_FINDING,
+    iter_samples,
+    read_boxes,
+    read_entries,
+    read_list,
+)
 
 _FORMAT = 1
 """Raise it whenever a drawn byte changes, so that folders drawn before are drawn again."""
@@ -1194,8 +1201,8 @@ class Data(Dataset):
         yield from iter_samples(
             read_entries(folder / _ENTRIES),
             images,
-            read_published_list(folder / _TRAIN_VAL),
-            read_published_list(folder / _TEST),
+            read_list(folder / _TRAIN_VAL),
+            read_list(folder / _TEST),
         )
 
     def boxes(self, folder: Path) -> pd.DataFrame:
@@ -1208,8 +1215,8 @@ class Data(Dataset):
         return {
             "images": len(entries),
             "patients": int(entries["patient_id"].nunique()),
-            "train_val_images": len(read_published_list(folder / _TRAIN_VAL)),
-            "test_images": len(read_published_list(folder / _TEST)),
+            "train_val_images": len(read_list(folder / _TRAIN_VAL)),
+            "test_images": len(read_list(folder / _TEST)),
             "boxes": len(read_boxes(folder / _BOXES)),
             "planted_duplicates": len(planted["duplicates"]),
             "planted_bad_files": len(planted["bad_files"]),

@@ -245,7 +245,7 @@ def strip(results: Results, classes: Sequence[str], interval_name: str, path: Pa
         if intervals:
             keys.append(Patch(color=_BAND, label=f"{interval_name} of the mean"))
         drawn.legend(
-            handles=keys, loc="outside lower center", ncols=min(len(keys), 6), columnspacing=1.2, handletextpad=0.4
+            handles=keys, loc="outside lower center", ncols=min(len(keys), 7), columnspacing=1.2, handletextpad=0.4
         )
         return save(drawn, path)
 

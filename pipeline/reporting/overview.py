@@ -95,7 +95,7 @@ def _differences(study: StudyResults) -> str:
     if not apart:
         which = "the two intervals overlap" if len(pairs) == 1 else f"the intervals of all {len(pairs)} pairs overlap"
         return f"{untested}; {which}: treat the differences as within noise."
-    named = prose.listing(f"{a.key} and {b.key}" for a, b in apart[:3]) if len(apart) <= 3 else ""
+    named = prose.listing(f"{a.key} against {b.key}" for a, b in apart) if len(apart) <= 3 else ""
     head = f"the intervals of {len(apart)} of {prose.count('pair', len(pairs))} do not overlap"
     rest = "" if len(apart) == len(pairs) else "; treat the other differences as within noise"
     named = f" ({named})" if named else ""

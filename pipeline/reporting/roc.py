@@ -33,9 +33,13 @@ def curve(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     hits = np.concatenate([[0.0], np.cumsum(truth[order])[ends] / positives])
     alarms = np.concatenate([[0.0], np.cumsum(~truth[order])[ends] / negatives])
-    # On a vertical step the curve stands at its top: the most sensitivity that is to be had at that rate.
-    top = np.append(np.diff(alarms) > 0, True)
-    return np.interp(GRID, alarms[top], hits[top])
+    # The last point at or before a rate is the top of the vertical step there; from it the curve runs to the next
+    # point, flat where that is the foot of another step. To join the tops alone would cut the corners in its favour.
+    left = np.searchsorted(alarms, GRID, side="right") - 1
+    right = np.minimum(left + 1, len(alarms) - 1)
+    run = alarms[right] - alarms[left]
+    share = np.divide(GRID - alarms[left], run, out=np.zeros_like(GRID), where=run > 0)
+    return hits[left] + share * (hits[right] - hits[left])
 
 
 def sensitivities(predictions: Predictions) -> np.ndarray:

@@ -231,14 +231,22 @@ def separation(study: StudyResults, results: Results) -> list[str]:
     sd, mean = results.sd("auroc"), results.get("auroc")
     lines = []
     if math.isfinite(sd):
-        low, high = (sd * math.sqrt((n - 1) / (2 * gammaincinv((n - 1) / 2, q))) for q in (0.975, 0.025))
-        half = float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
-        lines.append(
-            f"Macro AUROC: {tables.mean_sd(mean.value, sd, DIGITS)} (mean ± SD of {n} seeds). On this test set these "
-            f"seeds place the mean over all seeds in {_range(mean.value - half, mean.value + half)} and their SD in "
-            f"{_range(low, high)} (95 % t and χ² intervals, which take seeds as normally distributed)."
-        )
+        text = f"Macro AUROC: {tables.mean_sd(mean.value, sd, DIGITS)} (mean ± SD of {n} seeds)."
+        if not any(run.get("collapsed") for run in results.runs):  # one failure among successes is nothing normal
+            text += f" {_seed_intervals(mean.value, sd, n)}"
+        lines.append(text)
     return lines + (_tested(study, results, sd) if results.spread is not None else _from_intervals(study, results, sd))
+
+
+def _seed_intervals(mean: float, sd: float, n: int) -> str:
+    """Say what `n` seeds allow to be said of all seeds, the test set as it is."""
+    low, high = (sd * math.sqrt((n - 1) / (2 * gammaincinv((n - 1) / 2, q))) for q in (0.975, 0.025))
+    half = float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
+    means, sds = _range(mean - half, min(mean + half, 1.0)), _range(low, high)
+    return (
+        f"On this test set these seeds place the mean over all seeds in {means} and their SD in {sds} "
+        "(95 % t and χ² intervals, which take seeds as normally distributed)."
+    )
 
 
 def _range(low: float, high: float) -> str:

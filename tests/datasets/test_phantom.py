@@ -220,7 +220,7 @@ def test_a_finding_is_drawn_inside_its_boxes(finding):
             inside[top : round((y + h) * size) + 3, left : round((x + w) * size) + 3] = True
         # Overinflated lungs move the ribs and widen the chest, the other findings stay in the lungs.
         assert change[inside].sum() > (0.7 if finding == "Emphysema" else 0.9) * change.sum()
-        assert change.mean() > 0.1
+        assert change.max() > 20
         assert change[inside].mean() > 2
 
 

@@ -42,7 +42,7 @@ def test_each_model_trains_a_step_and_gives_the_same_logits_after_saving_and_loa
 
 def test_the_same_seed_builds_the_same_weights_and_files_are_the_same_bytes(tmp_path):
     for i in range(2):
-        models.save(tmp_path / f"{i}.safetensors", built("tiny_densenet").state_dict(), {"b": 1, "a": 2})
+        models.save(tmp_path / f"{i}.safetensors", built("densenet").state_dict(), {"b": 1, "a": 2})
     assert (tmp_path / "0.safetensors").read_bytes() == (tmp_path / "1.safetensors").read_bytes()
 
 
@@ -56,7 +56,7 @@ def test_moments_equal_numpy():
 
 
 def test_input_is_normalised_by_the_training_images():
-    model = built("tiny_densenet")
+    model = built("densenet")
     assert model.mean.item() == pytest.approx(IMAGES.mean() / 255, rel=1e-5)
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

@@ -216,3 +216,11 @@ def test_a_mean_with_a_missing_seed_is_missing(tmp_path):
 def test_a_mean_that_is_given_is_kept(tmp_path):
     lines = ["m,l,1,test,A,auroc,0.8", "m,l,2,test,A,auroc,0.9", "m,l,mean,test,A,auroc,0.86"]
     assert from_metrics(bare(tmp_path, *lines)).recipes[0].get("auroc", "A").value == 0.86
+
+
+def test_what_few_seeds_say_of_all_seeds():
+    # By hand from 0.8483, 0.8468, 0.8479, 0.8462: t(3, 0.975) = 3.1824, chi2(3) quantiles 9.3484 and 0.2158.
+    text = separation(*read(ZLPR))[0]
+    assert "0.8473 ± 0.0010 (mean ± SD of 4 seeds)" in text
+    assert "mean over all seeds in [0.8458, 0.8488]" in text
+    assert "their SD in [0.0005, 0.0036]" in text

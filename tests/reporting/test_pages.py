@@ -247,8 +247,8 @@ def recipes_table(tmp_path, *bounds):
         ([(0.7, 0.8)], "With one recipe there is nothing to compare it with."),
         ([(0.7, 0.8), (0.75, 0.85)], "the two intervals overlap: treat the differences as within noise."),
         ([(0.7, 0.8), (0.75, 0.85), (0.7, 0.9)], "the intervals of all 3 pairs overlap"),
-        ([(0.7, 0.8), (0.81, 0.85)], "the intervals of 1 of 1 pair do not overlap (m0-l and m1-l)"),
-        ([(0.7, 0.8), (0.81, 0.85), (0.7, 0.9)], "1 of 3 pairs do not overlap (m0-l and m1-l)"),
+        ([(0.7, 0.8), (0.81, 0.85)], "the intervals of 1 of 1 pair do not overlap (m0-l against m1-l)"),
+        ([(0.7, 0.8), (0.81, 0.85), (0.7, 0.9)], "1 of 3 pairs do not overlap (m0-l against m1-l)"),
     ],
 )
 def test_recipes_are_never_called_different_without_a_test(tmp_path, bounds, expected):

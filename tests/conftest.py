@@ -1,0 +1,45 @@
+"""What several tests share: a tiny study on drawn images, prepared once."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.tiny import TINY
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def tiny() -> dict:
+    """Content of the params.yaml of a study that takes seconds."""
+    return yaml.safe_load(yaml.safe_dump(TINY))
+
+
+@pytest.fixture(scope="session")
+def prepared_once(tmp_path_factory) -> Path:
+    """A folder in which download, preprocess and split of the tiny study have run."""
+    from pipeline import download, params, preprocess, split
+
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "params.yaml").write_text(yaml.safe_dump(TINY))
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        download.download(params.load())
+        preprocess.main()
+        split.main()
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def prepared(prepared_once, tmp_path, monkeypatch) -> Path:
+    """A fresh copy of the prepared tiny study, as the working directory."""
+    folder = tmp_path / "study"
+    shutil.copytree(prepared_once, folder)
+    monkeypatch.chdir(folder)
+    return folder

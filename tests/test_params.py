@@ -1,0 +1,164 @@
+import itertools
+import re
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import params
+from pipeline.params import Cell, ParamsError, Recipe
+from tests.tiny import ROOT, TINY
+
+STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
+
+
+def with_value(content, path, value):
+    *parents, last = path.split(".")
+    for part in parents:
+        content = content.setdefault(part, {})
+    content[last] = value
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_committed_params_files_are_valid_and_their_plug_ins_too(path):
+    from pipeline.learning.losses import check_study
+    from pipeline.study import open_dataset
+
+    study = params.load(path)
+    check_study(study, open_dataset(study).task)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_lists_stand_in_flow_maps_on_short_lines(path):
+    """`dvc exp run -S` rewrites any other list to block style and drops comments."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        code = line.split("#")[0]
+        assert not re.match(r"\s*- ", code), f"{path.name}:{number}: a block list"
+        assert not re.match(r"\s*\w+:\s*\[", code), f"{path.name}:{number}: a list outside a flow map"
+        if "[" in code or "{" in code:
+            assert len(line) < 80, f"{path.name}:{number}: {len(line)} columns"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("train.epochs", 0, ["train.epochs", "0", "greater than or equal to 1"]),
+        ("train.epochs", "ten", ["train.epochs", "'ten'", "integer"]),
+        ("train.batchsize", 3, ["train.batchsize", "unknown key", "batch_size"]),
+        ("trian", {}, ["trian", "unknown key", "did you mean 'train'"]),
+        ("train.augment.rotaton", 3, ["train.augment.rotaton", "did you mean 'rotation'"]),
+        ("preprocess.clahe.clip", -1.0, ["preprocess.clahe.clip", "-1.0", "greater than 0"]),
+        ("preprocess.clahe.order", "never", ["preprocess.clahe.order", "before_resize", "after_resize"]),
+        ("preprocess.channels", 2, ["preprocess.channels", "2", "1 or 3"]),
+        ("split.method", "random", ["split.method", "'random'", "official", "grouped"]),
+        ("split.validation", 0.9, ["split", "validation + test = 1.1", "less than 1"]),
+        ("models.small.lr", 0, ["models.small.lr", "0", "greater than 0"]),
+        ("models.small.learning_rate", 0.1, ["models.small.learning_rate", "unknown key", "arch, lr"]),
+        ("models.a-b", {"arch": "x", "lr": 1.0}, ["models.a-b", "^[A-Za-z0-9_]+$"]),
+        ("study.models", [], ["study.models", "at least 1"]),
+        ("study.models", ["small", "large"], ["study.models", "'large'", "small, wide"]),
+        ("study.losses", ["bce", "focal"], ["study.losses", "'focal'", "bce, zlpr"]),
+        ("study.losses", ["bce", "bce"], ["study.losses", "'bce'", "twice"]),
+        ("study.replicates", [7, 42], ["study.replicates", "seed 42 occurs twice", "each seed once"]),
+        ("study.replicates", [7, 7], ["study.replicates", "seed 7 occurs twice"]),
+        ("study.replicates", [-1], ["study.replicates.0", "-1", "greater than or equal to 0"]),
+        ("seed", 1.5, ["seed", "1.5", "integer"]),
+        ("dataset", "mine", ["dataset", "'mine'", "phantom"]),
+        ("ensemble.top_k", 9, ["ensemble.top_k", "9 of 8 cells", "1 to 8"]),
+        ("evaluate.confidence", 1.0, ["evaluate.confidence", "1.0", "less than 1"]),
+        ("train.warmup_epochs", 2.0, ["train", "warmup_epochs = 2", "less than epochs (2)"]),
+    ],
+)
+def test_what_cannot_be_is_refused_with_key_value_and_what_is_allowed(tiny, path, value, said):
+    with_value(tiny, path, value)
+    with pytest.raises(ParamsError) as error:
+        params.parse(tiny)
+    for part in said:
+        assert part in str(error.value), str(error.value)
+
+
+@pytest.mark.parametrize("section", ["seed", "dataset", "study", "preprocess", "split", "train", "models", "ensemble"])
+def test_a_missing_section_is_named(tiny, section):
+    del tiny[section]
+    with pytest.raises(ParamsError, match=f"(?m)^{section}: missing"):
+        params.parse(tiny)
+
+
+def test_all_problems_are_told_at_once(tiny):
+    tiny["train"]["epochs"] = 0
+    tiny["models"]["wide"]["lr"] = -1
+    with pytest.raises(ParamsError, match=r"train\.epochs[^$]*models\.wide\.lr"):
+        params.parse(tiny)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "no such file"),
+        ("a: [1", "not YAML"),
+        ("- 1\n", "list; allowed: a map"),
+        ("seed: 1\nseed: 2\n", "key 'seed' is written twice"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, text, said):
+    path = tmp_path / "params.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ParamsError) as error:
+        params.load(path)
+    assert str(path) in str(error.value)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "1E-3", "0.001", ".001", "1.e-3"])
+def test_numbers_mean_what_they_mean_to_dvc(tiny, tmp_path, text):
+    tiny["models"]["small"]["lr"] = "HERE"
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(tiny).replace("HERE", text))
+    assert params.load(tmp_path / "p.yaml").models["small"].lr == 0.001
+
+
+def test_cells_are_the_whole_grid_in_order(tiny):
+    study = params.parse(tiny)
+    cells = params.cells(study)
+    assert cells == [Cell(*c) for c in itertools.product(["small", "wide"], ["bce", "zlpr"], [42, 7])]
+    assert params.recipes(study) == [
+        Recipe("small", "bce"),
+        Recipe("small", "zlpr"),
+        Recipe("wide", "bce"),
+        Recipe("wide", "zlpr"),
+    ]
+    assert str(cells[0].recipe) == "small-bce"
+
+
+@given(
+    st.lists(st.from_regex(r"\A[A-Za-z0-9_]{1,8}\Z"), min_size=1, max_size=4, unique=True),
+    st.lists(st.from_regex(r"\A[A-Za-z0-9_]{1,8}\Z"), min_size=1, max_size=4, unique=True),
+    st.lists(st.integers(0, 1000), min_size=1, max_size=5, unique=True),
+)
+def test_every_cell_has_a_folder_of_its_own(models, losses, seeds):
+    from pipeline.artifacts import cell_folder
+
+    content = yaml.safe_load(yaml.safe_dump(TINY)) | {
+        "seed": seeds[0],
+        "study": {"models": models, "losses": losses, "replicates": seeds[1:]},
+        "models": {m: {"arch": "baseline_cnn", "lr": 0.1} for m in models},
+        "losses": {lo: {} for lo in losses},
+        "ensemble": {"top_k": 1},
+    }
+    cells = params.cells(params.parse(content))
+    assert len(cells) == len(models) * len(losses) * len(seeds)
+    assert len({cell_folder(c) for c in cells}) == len(cells)
+
+
+def test_open_dataset_refuses_an_unknown_data_set_and_unknown_settings(tiny):
+    from pipeline.datasets import DatasetError
+    from pipeline.study import open_dataset
+
+    tiny["datasets"]["phantom"]["sizes"] = 3
+    with pytest.raises(ParamsError, match=r"datasets\.phantom\.sizes: unknown key.*did you mean 'size'"):
+        open_dataset(params.parse(tiny))
+    tiny["datasets"]["mine"] = {}
+    tiny["dataset"] = "mine"
+    with pytest.raises(DatasetError, match=r"'mine' is not a data set; allowed: .*phantom"):
+        open_dataset(params.parse(tiny))

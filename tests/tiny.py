@@ -1,0 +1,22 @@
+"""The tiny study that tests run: seconds, on drawn images."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+TINY = {
+    "seed": 42,
+    "dataset": "phantom",
+    "study": {"models": ["small", "wide"], "losses": ["bce", "zlpr"], "replicates": [7]},
+    "datasets": {"phantom": {"images": 220, "size": 64, "seed": 3, "min_prevalence": 0.08}},
+    "preprocess": {"size": 24, "threads": 1},
+    "split": {"method": "official", "validation": 0.25, "test": 0.2, "allow_missing_classes": True},
+    "train": {"epochs": 2, "batch_size": 32, "patience": 2, "warmup_epochs": 0.5, "threads": 1},
+    "models": {
+        "small": {"arch": "baseline_cnn", "lr": 0.01, "options": {"filters": [4], "hidden": 8}},
+        "wide": {"arch": "baseline_cnn", "lr": 0.01, "options": {"filters": [8], "hidden": 8}},
+    },
+    "losses": {"bce": {}, "zlpr": {}},
+    "evaluate": {"bootstrap": 100, "threads": 1},
+    "ensemble": {"top_k": 2},
+}
