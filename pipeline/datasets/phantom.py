@@ -1139,8 +1139,8 @@ class Data(Dataset):
     notes: ClassVar[tuple[str, ...]] = (
         "The images are synthetic: a program drew them from simple shapes, and no result on them says anything about "
         "patients or about how a model performs on real radiographs.",
-        "With the default settings the findings Pneumonia, Edema, Emphysema, Fibrosis and Hernia are lifted from "
-        "0.2-2.2 % to 3 % of the images, so that every part of the split holds positives.",
+        "With the default settings Cardiomegaly, Pneumonia, Edema, Emphysema, Fibrosis and Hernia are lifted from "
+        "0.2-2.5 % to 3 % of the images, so that every part of the split holds positives.",
         "The official lists are drawn by patient and balanced for the rare findings; pixel-identical copies and "
         "damaged files are planted on purpose and listed in planted.json.",
     )

@@ -21,6 +21,8 @@ class BaselineCNN(nn.Module):
         Units of the hidden layer.
     drop_rate : float
         Dropout before the head.
+    batch_norm : bool
+        Batch normalisation after each convolution, which the notebook's network lacks.
 
     Notes
     -----
@@ -34,11 +36,13 @@ class BaselineCNN(nn.Module):
         filters: Sequence[int] = (32, 64),
         hidden: int = 128,
         drop_rate: float = 0.5,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip([in_chans, *filters], filters):
-            layers += [nn.Conv2d(before, after, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            norm = [nn.BatchNorm2d(after)] if batch_norm else []
+            layers += [nn.Conv2d(before, after, 3, bias=not batch_norm), *norm, nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers, nn.Flatten())
         self.hidden = nn.LazyLinear(hidden)
         self.classifier = nn.Sequential(nn.ReLU(inplace=True), nn.Dropout(drop_rate), nn.Linear(hidden, num_classes))
