@@ -1,0 +1,181 @@
+"""What a user does with DVC, on a tiny study in a repository of its own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.tiny import ROOT, TINY
+
+COPIED = ["pipeline", "dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots"]
+
+
+class Project:
+    """A clone with the tiny study in place of the default one."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in COPIED:
+            source, target = ROOT / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+        text = (ROOT / "params.yaml").read_text()
+        self.write(yaml.safe_load(yaml.safe_dump(TINY)))
+        self.default_text = text
+        self.git("init", "-q", "-b", "main")
+        self.commit("start")
+
+    def write(self, content: dict) -> None:
+        lines = yaml.safe_dump({k: v for k, v in content.items() if k != "study"}, sort_keys=False)
+        study = yaml.safe_dump(content["study"], default_flow_style=True, width=1000).strip()
+        (self.folder / "params.yaml").write_text(f"study: {study}  # flow\n{lines}")
+        self.content = content
+
+    def run(self, *command: str) -> str:
+        binaries = str(Path(sys.executable).parent)
+        environment = os.environ | {
+            "PATH": f"{binaries}:{os.environ['PATH']}",
+            "GIT_AUTHOR_NAME": "t",
+            "GIT_AUTHOR_EMAIL": "t@example.org",
+            "GIT_COMMITTER_NAME": "t",
+            "GIT_COMMITTER_EMAIL": "t@example.org",
+        }
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments)
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run("dvc", *arguments)
+
+    def commit(self, message: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-qm", message)
+
+    def repro(self) -> list[str]:
+        """Run `dvc repro`; return the stages that ran their command, none that came from the cache."""
+        return ran(self.dvc("repro"))
+
+    def metrics(self) -> dict:
+        return json.loads((self.folder / "reports/metrics.json").read_text())
+
+
+def ran(output: str) -> list[str]:
+    return re.findall(r"Running stage '([^']+)'", output)
+
+
+def cells(stages: list[str]) -> set[str]:
+    return {s.split("@")[1] for s in stages if s.startswith(("train@", "replicate@"))}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.write(
+        project.content | {"study": {"models": ["small", "wide"], "losses": ["bce", "zlpr"], "replicates": []}}
+    )
+    project.commit("no replicates")
+    first = project.repro()
+    assert cells(first) == {"small-bce-42", "small-zlpr-42", "wide-bce-42", "wide-zlpr-42"}
+    project.commit("results")
+    return project
+
+
+def test_a_second_repro_runs_nothing_and_nothing_is_untracked(project):
+    output = project.dvc("repro")
+    assert ran(output) == []
+    assert "up to date" in output
+    assert project.git("status", "--porcelain") == ""
+    tracked = project.git("ls-files").split()
+    assert "reports/README.md" in tracked
+    assert "reports/metrics.json" in tracked
+    assert not [f for f in tracked if f.startswith(("data/", "models/", "evaluations/", "ensembles/", "tmp/"))]
+
+
+def test_a_clone_without_the_cache_has_nothing_to_do(project, tmp_path):
+    project.git("clone", "-q", str(project.folder), str(tmp_path / "clone"))
+    clone = object.__new__(Project)
+    clone.folder = tmp_path / "clone"
+    assert "up to date" in clone.dvc("repro", "--allow-missing", "--dry")
+    assert "small-bce" in clone.dvc("metrics", "show", "--md")
+    page = clone.folder / "reports/README.md"
+    page.write_text(page.read_text() + "tampered\n")
+    assert "report" in ran(clone.dvc("repro", "--allow-missing", "--dry"))
+
+
+def test_one_models_lr_retrains_its_cells_and_changing_it_back_trains_nothing(project):
+    changed = yaml.safe_load(yaml.safe_dump(project.content))
+    changed["models"]["wide"]["lr"] = 0.003
+    original = project.content
+    before = project.metrics()
+    project.git("switch", "-qc", "lower-lr")
+    project.write(changed)
+    stages = project.repro()
+    assert cells(stages) == {"wide-bce-42", "wide-zlpr-42"}
+    assert not {"download", "preprocess", "split", "evaluate@small-bce"} & set(stages)
+    after = project.metrics()
+    assert after["small-bce"] == before["small-bce"]
+    assert after["wide-bce"] != before["wide-bce"]
+    project.commit("lower lr")
+    diff = project.dvc("metrics", "diff", "main", "lower-lr")
+    assert "wide-bce" in diff
+    assert "small-bce" not in diff
+    project.git("switch", "-q", "main")
+    project.write(original)
+    project.git("checkout", "-q", "--", ".")
+    assert cells(project.repro()) == set()
+    assert project.metrics() == before
+
+
+def test_one_losss_settings_retrain_only_its_cells(project):
+    original = project.content
+    changed = yaml.safe_load(yaml.safe_dump(project.content))
+    changed["losses"]["zlpr"] = {"kind": "focal"}
+    project.write(changed)
+    output = project.dvc("repro", "--dry")
+    assert cells(ran(output)) == {"small-zlpr-42", "wide-zlpr-42"}
+    project.write(original)
+
+
+def test_exp_run_with_another_seed_trains_exactly_that_seeds_cells(project):
+    output = project.dvc("exp", "run", "-S", "seed=32")
+    assert cells(ran(output)) == {"small-bce-32", "small-zlpr-32", "wide-bce-32", "wide-zlpr-32"}
+    assert not {"download", "preprocess", "split"} & set(ran(output))
+    diff = project.dvc("metrics", "diff")
+    assert "small-bce" in diff
+    # The cells of both seeds are cached: gathering them as replicates trains nothing, and the old folders are no cells.
+    gathered = yaml.safe_load(yaml.safe_dump(project.content))
+    gathered["study"]["replicates"] = [32]
+    project.write(gathered)
+    assert cells(project.repro()) == set()
+    assert "| 32 " in (project.folder / "reports/seeds/small-bce.md").read_text()
+    gathered["study"] = {"models": ["small"], "losses": ["bce", "zlpr"], "replicates": []}
+    project.write(gathered)
+    assert cells(project.repro()) == set()
+    assert (project.folder / "models/wide-bce").exists()
+    assert not [key for key in project.metrics() if key.startswith("wide")]
+
+
+def test_the_committed_params_survive_exp_run_byte_for_byte(tmp_path):
+    project = Project(tmp_path / "project")
+    (project.folder / "params.yaml").write_text(project.default_text.replace("images: 1500", "images: 200"))
+    project.commit("default params")
+    before = (project.folder / "params.yaml").read_bytes()
+    project.dvc("exp", "run", "-S", "seed=32", "split")
+    assert b"seed: 32" in (project.folder / "params.yaml").read_bytes()
+    project.dvc("exp", "run", "-S", "seed=42", "split")
+    assert (project.folder / "params.yaml").read_bytes() == before

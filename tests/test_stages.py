@@ -1,0 +1,271 @@
+"""The stages on a tiny study of drawn images."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pipeline import artifacts, download, ensemble, evaluate, params, report, train
+from pipeline.artifacts import ArtifactError, Predictions
+from pipeline.datasets import DatasetError
+from pipeline.params import Cell, ParamsError, Recipe
+from tests.tiny import ROOT
+
+CELL = Cell("small", "bce", 42)
+
+
+def rewrite(tiny, **changes):
+    Path("params.yaml").write_text(yaml.safe_dump(tiny | changes))
+    return params.load()
+
+
+def run(stage, *arguments, **options):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"pipeline.{stage}", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
+
+
+def test_download_records_the_source_and_runs_twice_without_drawing_again(prepared):
+    folder = artifacts.raw_folder("phantom")
+    source = json.loads((folder / "SOURCE.json").read_text())
+    assert source["name"] == "phantom"
+    assert source["licence"]
+    drawn = {p: p.stat().st_mtime_ns for p in (folder / "images").iterdir()}
+    download.download(params.load())
+    assert {p: p.stat().st_mtime_ns for p in (folder / "images").iterdir()} == drawn
+    assert json.loads((folder / "SOURCE.json").read_text()) == source
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"study": {"models": ["small"], "losses": ["ce"]}, "losses": {"ce": {}}}, "study.losses: 'ce'"),
+        ({"losses": {"bce": {"weight": 1}, "zlpr": {}}}, "losses.bce.weight: unknown key"),
+    ],
+)
+def test_download_refuses_a_study_that_cannot_run_before_fetching(tiny, tmp_path, monkeypatch, changes, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError) as error:
+        download.download(rewrite(tiny, ensemble={"top_k": 1}, **changes))
+    assert said in str(error.value)
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("name", ["chestxray14", "paediatric_pneumonia"])
+def test_a_missing_root_is_a_clear_error(tiny, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    losses = {"focal": {}}
+    changes = {"dataset": name, "study": {"models": ["small"], "losses": ["focal"]}, "losses": losses}
+    with pytest.raises(DatasetError, match=rf"datasets\.{name}\.root"):
+        download.download(rewrite(tiny, datasets={name: {}}, ensemble={"top_k": 1}, **changes))
+    with pytest.raises(DatasetError, match="nowhere"):
+        download.download(rewrite(tiny, datasets={name: {"root": "nowhere"}}, ensemble={"top_k": 1}, **changes))
+
+
+def test_a_user_error_is_a_message_and_not_a_traceback(tiny, tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny | {"seeds": 3}))
+    done = run("split", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "seeds: unknown key (did you mean 'seed'?)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_prepared_files_are_what_the_design_says(prepared):
+    images, samples, info = artifacts.open_images(), artifacts.read_samples(), artifacts.read_dataset()
+    assert images.dtype == np.uint8
+    assert images.shape == (len(samples), 24, 24)
+    assert samples["row"].tolist() == list(range(len(samples)))
+    assert samples.columns[len(artifacts.SAMPLE_COLUMNS) :].tolist()[: len(info.classes)] == list(info.classes)
+    assert pd.api.types.is_numeric_dtype(samples["age"])
+    assert info.synthetic
+    planted = json.loads((artifacts.raw_folder("phantom") / "planted.json").read_text())
+    excluded = pd.read_csv(artifacts.EXCLUDED)
+    assert len(samples) + len(excluded) == 220
+    assert len(excluded) == 6
+    assert (samples["duplicate_of"] != "").sum() >= 1
+    assert planted
+
+
+def test_parts_never_share_a_patient_or_a_picture(prepared):
+    table = artifacts.read_samples().merge(artifacts.read_split(), on="row")
+    used = table[table["part"] != "unused"]
+    assert (used.groupby("group_id")["part"].nunique() == 1).all()
+    assert (used.groupby("patient_id")["part"].nunique() == 1).all()
+    first = used.set_index("sample_id")["part"]
+    for row in used[used["duplicate_of"].isin(first.index)].itertuples():
+        assert row.part == first[row.duplicate_of]
+
+
+def test_read_parts_returns_no_label_of_a_part_that_was_not_named(prepared):
+    parts = artifacts.read_parts(["train", "val"])
+    assert set(parts) == {"train", "val"}
+    rows = set(parts["train"].rows) | set(parts["val"].rows)
+    split = artifacts.read_split().set_index("row")["part"]
+    assert set(split[sorted(rows)]) == {"train", "val"}
+
+
+def contents(folder):
+    """Files of a cell: weights as bytes, tables without what depends on the clock."""
+    history = pd.read_csv(folder / "history.csv").drop(columns="seconds")
+    clock = ("seconds", "images_per_second", "git_commit", "git_dirty")
+    record = {k: v for k, v in json.loads((folder / "run.json").read_text()).items() if k not in clock}
+    return (folder / "model.safetensors").read_bytes(), history.to_csv(), record
+
+
+def test_the_same_cell_trained_twice_gives_the_same_bytes_and_another_seed_does_not(prepared):
+    study = params.load()
+    found = []
+    for _ in range(2):
+        train.train(CELL, study)
+        found.append(contents(artifacts.cell_folder(CELL)))
+        shutil.rmtree(artifacts.cell_folder(CELL))
+    assert found[0] == found[1]
+    train.train(CELL._replace(seed=43), study)
+    assert contents(artifacts.cell_folder(CELL._replace(seed=43)))[0] != found[0][0]
+    assert list(artifacts.CHECKPOINTS.iterdir()) == []
+
+
+def test_train_does_not_look_at_test_labels(prepared):
+    study = params.load()
+    train.train(CELL, study)
+    before = contents(artifacts.cell_folder(CELL))
+    samples, split = artifacts.read_samples(), artifacts.read_split()
+    classes = list(artifacts.read_dataset().classes)
+    samples.loc[split["part"] == "test", classes] = 1 - samples.loc[split["part"] == "test", classes]
+    artifacts.write_csv(artifacts.SAMPLES, samples)
+    train.train(CELL, study)
+    assert contents(artifacts.cell_folder(CELL)) == before
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_killed_at_a_random_moment_and_run_again_gives_the_bytes_of_an_undisturbed_run(prepared, tiny, attempt):
+    rewrite(tiny, train=tiny["train"] | {"epochs": 60, "patience": 60})
+    arguments = ["--model", "small", "--loss", "zlpr", "--seed", "5"]
+    cell = Cell("small", "zlpr", 5)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.train", *arguments], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    process.stdout.readline()  # the first epoch has ended
+    time.sleep(random.Random(f"{attempt} {os.getpid()}").uniform(0, 0.8))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (artifacts.cell_folder(cell) / "model.safetensors").exists(), "it ended before the kill"
+    assert len(list(artifacts.CHECKPOINTS.glob("*.pt"))) == 1
+    done = run("train", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert 0 < done.stdout.count("  epoch ") < 60, "the second run did not go on from the checkpoint"
+    resumed = contents(artifacts.cell_folder(cell))
+    shutil.rmtree(artifacts.cell_folder(cell))
+    assert run("train", *arguments).stdout.count("  epoch ") == 60
+    assert contents(artifacts.cell_folder(cell)) == resumed
+
+
+@pytest.fixture
+def evaluated(prepared):
+    study = params.load()
+    for cell in params.cells(study):
+        train.train(cell, study)
+    for recipe in params.recipes(study):
+        evaluate.evaluate(recipe, study)
+    ensemble.ensemble(study)
+    return study
+
+
+def test_from_evaluation_to_reports(evaluated, capsys):
+    study = evaluated
+    recipe = Recipe("small", "bce")
+    folder = artifacts.evaluation_folder(recipe)
+    predictions = Predictions.load(folder / "predictions.npz")
+    assert predictions.seeds.tolist() == [42, 7]
+    assert predictions.test_logits.dtype == np.float32
+    parts = artifacts.read_parts(["val", "test"])
+    assert np.array_equal(predictions.test_rows, parts["test"].rows)
+    metrics = artifacts.read_metrics(folder / "metrics.csv")
+    assert metrics.columns.tolist() == artifacts.METRIC_COLUMNS
+    from sklearn.metrics import roc_auc_score
+
+    name = artifacts.read_dataset().classes[3]
+    row = metrics.query("seed == '7' and part == 'test' and metric == 'auroc'").set_index("class").loc[name]
+    expected = roc_auc_score(predictions.test_targets[:, 3], predictions.test_logits[1][:, 3])
+    assert row["value"] == pytest.approx(expected, abs=1e-9)
+    # The best epoch's validation AUROC was computed while training; scoring the saved weights gives it again.
+    history = pd.read_csv(artifacts.cell_folder(CELL) / "history.csv")
+    value = metrics.query("seed == '42' and part == 'val' and metric == 'auroc' and `class` == 'macro'")["value"].item()
+    assert value == pytest.approx(history["val_auroc"].max(), abs=1e-6)
+
+    members = json.loads((artifacts.ENSEMBLES / "members.json").read_text())
+    assert len(members["mean_all"]) == 8
+    best = sorted((m["val_auroc"] for m in members["mean_all"]), reverse=True)[:2]
+    assert [m["val_auroc"] for m in members["mean_top2"]] == best
+
+    # A cell that has left the study stays on disk: nothing may pick it up.
+    stale = artifacts.EVALUATIONS / "gone-bce"
+    shutil.copytree(folder, stale)
+    shutil.copytree(artifacts.cell_folder(CELL), artifacts.MODELS / "small-bce/seed99")
+    ensemble_before = (artifacts.ENSEMBLES / "metrics.csv").read_bytes()
+    evaluate.evaluate(recipe, study)
+    ensemble.ensemble(study)
+    assert (artifacts.ENSEMBLES / "metrics.csv").read_bytes() == ensemble_before
+    report.main([])
+    pages = {str(p.relative_to(artifacts.REPORTS)) for p in artifacts.REPORTS.rglob("*.md")}
+    assert pages == {"README.md"} | {f"seeds/{r}.md" for r in params.recipes(study)}
+    text = "".join(p.read_text() for p in artifacts.REPORTS.rglob("*.md"))
+    assert "gone-bce" not in text
+    assert "seed 99" not in text.lower()
+    assert "synthetic" in text.lower()
+    keys = json.loads((artifacts.REPORTS / "metrics.json").read_text())
+    assert set(keys) >= {str(r) for r in params.recipes(study)}
+
+
+def test_evaluation_twice_gives_the_same_bytes(prepared):
+    study = params.load()
+    for seed in params.seeds(study):
+        train.train(CELL._replace(seed=seed), study)
+    found = []
+    for _ in range(2):
+        evaluate.evaluate(CELL.recipe, study)
+        folder = artifacts.evaluation_folder(CELL.recipe)
+        found.append({p.name: p.read_bytes() for p in folder.iterdir()})
+    assert found[0] == found[1]
+
+
+def test_a_missing_input_names_the_stage_that_makes_it(prepared):
+    with pytest.raises(ArtifactError, match=r"models/small-bce/seed42/model\.safetensors.*dvc repro train"):
+        evaluate.evaluate(CELL.recipe, params.load())
+    with pytest.raises(ArtifactError, match=r"predictions\.npz.*dvc repro evaluate"):
+        ensemble.ensemble(params.load())
+
+
+def test_a_cell_that_learned_nothing_is_named(prepared, tiny, capsys):
+    tiny["models"]["small"]["lr"] = 1e-12
+    study = rewrite(tiny)
+    train.train(CELL, study)
+    record = json.loads((artifacts.cell_folder(CELL) / "run.json").read_text())
+    assert record["collapsed"]
+    assert "COLLAPSED" in capsys.readouterr().out
+
+
+def test_shuffled_labels_give_chance(prepared, tiny):
+    """A pipeline that scores noise above chance leaks."""
+    samples, classes = artifacts.read_samples(), list(artifacts.read_dataset().classes)
+    order = np.random.default_rng(0).permutation(len(samples))
+    samples[classes] = samples[classes].to_numpy()[order]
+    artifacts.write_csv(artifacts.SAMPLES, samples)
+    study = rewrite(tiny, study=tiny["study"] | {"models": ["small"], "losses": ["bce"]})
+    for seed in params.seeds(study):
+        train.train(CELL._replace(seed=seed), study)
+    evaluate.evaluate(CELL.recipe, study)
+    metrics = artifacts.read_metrics(artifacts.evaluation_folder(CELL.recipe) / "metrics.csv")
+    row = metrics.query("seed == 'mean' and part == 'test' and metric == 'auroc' and `class` == 'macro'").iloc[0]
+    assert row["ci_low"] < 0.5 < row["ci_high"]
