@@ -116,7 +116,7 @@ def overall_table(study: StudyResults, results: Results) -> str:
     if "loss" in metrics:
         notes.append("The loss is comparable between these seeds, not with other losses.")
     body = tables.table(heads, rows, "l" + "r" * (len(heads) - 1))
-    return join(body, " ".join(notes), tables.reasons(("the mean", labels[m], results.get(m)) for m in metrics))
+    return join(body, " ".join(notes), tables.reasons(("The mean", labels[m], results.get(m)) for m in metrics))
 
 
 def _interval_of(study: StudyResults, results: Results) -> str:
@@ -306,6 +306,10 @@ def _tested(study: StudyResults, results: Results, sd: float) -> list[str]:
         if rest:
             others = prose.count("class", rest) if rest > 1 else "class"
             text += f" In the other {others} the order of the seeds is within noise."
+        text += (
+            " That sets these trained networks apart, not their seeds: trained once more on another machine or another "
+            "draw of patients, the same seed gives another network."
+        )
         lines.append(text)
     if len(tested) < len(classes) and not tested.empty:
         lines.append(f"Not tested: {prose.listing(prose.readable(c) for c in classes['class'][~np.isfinite(p)])}.")

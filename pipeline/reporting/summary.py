@@ -1,4 +1,4 @@
-"""Numbers for DVC: metrics.json for `dvc metrics diff`, curves.csv and roc.csv for `dvc plots`."""
+"""Numbers for machines: metrics.json for `dvc metrics diff`, curves.csv and roc.csv for `dvc plots`, metrics.csv."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ DIGITS = 6
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
-    """Write metrics.json, curves.csv and roc.csv into `folder`; return what was written.
+    """Write metrics.json, metrics.csv, curves.csv and roc.csv into `folder`; return what was written.
 
     A file without content is still written: DVC asks for every declared output.
     """
-    paths = [folder / name for name in ("metrics.json", "curves.csv", "roc.csv")]
+    paths = [folder / name for name in ("metrics.json", "curves.csv", "roc.csv", "metrics.csv")]
     artifacts.write_json(paths[0], metrics(study))
     artifacts.write_csv(paths[1], curves(study))
     artifacts.write_csv(paths[2], roc_points(study))
+    artifacts.write_csv(paths[3], table(study))
     return paths
 
 
@@ -34,6 +35,13 @@ def metrics(study: StudyResults) -> dict[str, Any]:
     """Return the leading numbers of every recipe, keyed without the seed so that branches compare like with like."""
     content = {r.key: _leaves(study, r) for r in (*study.recipes, *study.ensembles)}
     return {key: leaves for key, leaves in content.items() if leaves}
+
+
+def table(study: StudyResults) -> pd.DataFrame:
+    """Return every number of the test part, and the validation part's means: what ``--metrics`` reads again."""
+    everything = pd.concat([r.metrics for r in (*study.recipes, *study.ensembles)], ignore_index=True)
+    kept = everything[(everything["part"] == "test") | everything["class"].isin(["macro", "overall"])]
+    return kept.reindex(columns=artifacts.METRIC_COLUMNS).round(DIGITS)
 
 
 def _leaves(study: StudyResults, results: Results) -> dict[str, Any]:

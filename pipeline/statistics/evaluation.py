@@ -141,6 +141,7 @@ def evaluate(
             _refused(metric, on_test)[0],
             metric.higher_is_better,
             1 - confidence,
+            _patients(metric, on_test),
         )
         table.insert(0, "metric", metric.name)
         tables.append(table)
@@ -202,6 +203,14 @@ def _refused(metric: Metric, scored: Scored) -> tuple[list[str], list[str]]:
     if not of_all and few == len(texts):
         of_all = f"no class with {MIN_PATIENTS} positive and {MIN_PATIENTS} negative patients"
     return [*texts, of_all], [*([""] * len(texts)), remark]
+
+
+def _patients(metric: Metric, scored: Scored) -> np.ndarray:
+    """Count the patients that each column of `metric` rests on: those of the rarer side of a class, or all."""
+    everyone = int((scored.class_counts.sum(axis=(1, 2)) > 0).sum())
+    if metric.aggregate == "overall":
+        return np.array([everyone])
+    return np.array([*(scored.class_counts > 0).sum(axis=0).min(axis=0), everyone])
 
 
 def _rows(

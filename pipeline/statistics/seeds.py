@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
+from scipy.stats import t as student
 
 COLUMNS = [
     "class",
@@ -60,11 +60,16 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def paired_p(values: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def paired_p(
+    values: np.ndarray, draws: np.ndarray, patients: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Test every pair of columns for a difference, under shared bootstrap draws.
 
-    The difference is taken for normal with the standard deviation of its bootstrap as standard error: z = d / SE and
-    p = 2 Phi(-|z|). A tail count of the draws could not go below 2 / B, which the correction would always undo.
+    The difference over the standard deviation of its bootstrap is compared with a t distribution. Its degrees of
+    freedom are the patients that carry the rarer side of the class, less one, because a standard error that rests on
+    few clusters is itself uncertain and the normal distribution would call too much a difference (Cameron & Miller,
+    "A practitioner's guide to cluster-robust inference", J Hum Resour 50(2), 2015). A tail count of the draws could
+    not go below 2 / B, which the correction would always undo.
 
     Parameters
     ----------
@@ -72,6 +77,8 @@ def paired_p(values: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndar
         A metric of S seeds for C classes.
     draws : float [B, S, C]
         The same under each draw.
+    patients : int [C] or None
+        Patients that a column's value rests on; None for many, where t is the normal distribution.
 
     Returns
     -------
@@ -87,7 +94,8 @@ def paired_p(values: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndar
     # A constant difference has an error of rounding only.
     fixed = error <= 1e-12
     z = np.divide(difference, error, out=np.full(difference.shape, np.nan), where=~fixed & ~np.isnan(error))
-    p = np.where(fixed & (np.abs(difference) <= 1e-12), 1.0, 2 * ndtr(-np.abs(z)))
+    freedom = np.full(values.shape[1], np.inf) if patients is None else np.maximum(np.asarray(patients) - 1, 1)
+    p = np.where(fixed & (np.abs(difference) <= 1e-12), 1.0, 2 * student.sf(np.abs(z), freedom))
     return difference, error, p
 
 
@@ -99,6 +107,7 @@ def seed_table(
     refused: Sequence[str] | None = None,
     higher_is_better: bool = True,
     alpha: float = 0.05,
+    patients: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Set the spread over seeds beside the noise of the sample, a class a row.
 
@@ -118,6 +127,8 @@ def seed_table(
         Which end is the best seed.
     alpha : float
         Level below which an adjusted p-value counts.
+    patients : int [C] or None
+        As for `paired_p`.
 
     Returns
     -------
@@ -140,7 +151,7 @@ def seed_table(
     defined = ~np.isnan(values).any(axis=0)
     tested = defined & np.array([not text for text in refused], dtype=bool)
 
-    _, _, p = paired_p(values, draws)
+    _, _, p = paired_p(values, draws, patients)
     p = np.where(tested, p, np.nan)
     aggregate = np.isin(np.asarray(names), AGGREGATES)
     adjusted = np.full(p.shape, np.nan)
