@@ -365,7 +365,7 @@ def _method(study: StudyResults) -> str:
             "The test part is scored and chooses nothing.",
             f"Intervals: {study.interval_name} from {evaluate.bootstrap:,} bootstrap draws of whole patients, because "
             "images of one patient are not independent. The interval of a mean over seeds takes these seeds as given: "
-            "it says nothing about further seeds. Drawing a patient twice repeats a positive, which raises AP and moves "
+            "it says nothing about further seeds. A patient drawn twice repeats a positive, which raises AP and moves "
             "F1 in small classes: their intervals are not centred on the value.",
             "± is the standard deviation over training seeds (n − 1) on one and the same test part.",
             "Losses are never compared between recipes: different loss functions have different scales.",
