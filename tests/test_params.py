@@ -40,6 +40,18 @@ def test_lists_stand_in_flow_maps_on_short_lines(path):
             assert len(line) < 80, f"{path.name}:{number}: {len(line)} columns"
 
 
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_what_dvc_exp_run_does_to_the_file_can_be_undone_byte_for_byte(path, tmp_path):
+    from dvc.utils.serialize import modify_yaml  # what `-S` calls
+
+    copy = tmp_path / "params.yaml"
+    copy.write_bytes(path.read_bytes())
+    for seed in (32, params.load(path).seed):
+        with modify_yaml(str(copy)) as content:
+            content["seed"] = seed
+    assert copy.read_bytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [

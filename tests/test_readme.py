@@ -1,0 +1,69 @@
+"""README.md and the committed reports of the default study."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.tiny import ROOT
+
+README = (ROOT / "README.md").read_text()
+METRICS = json.loads((ROOT / "reports/metrics.json").read_text()) if (ROOT / "reports").exists() else {}
+
+
+def main_table() -> str:
+    """Return the README's table as the reports' numbers make it."""
+    lines = [
+        "| recipe | seeds | validation AUROC | test AUROC, mean ± SD | 95 % CI of the mean |",
+        "|---|---|---|---|---|",
+    ]
+    for key, of in METRICS.items():
+        test, seeds = of["test"], of.get("n_seeds")
+        value = f"{test['auroc']:.3f}" + (f" ± {test['auroc_sd']:.3f}" if seeds else "")
+        interval = f"{test['auroc_ci_low']:.3f} to {test['auroc_ci_high']:.3f}"
+        lines.append(f"| {key} | {seeds or '—'} | {of['val']['auroc']:.3f} | {value} | {interval} |")
+    return "\n".join(lines)
+
+
+def test_main_table_is_that_of_the_reports():
+    assert main_table() in README
+
+
+def test_every_local_link_and_picture_exists():
+    for page in (ROOT / "README.md", *(ROOT / "reports").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_commands_and_studies_named_exist():
+    for study in (ROOT / "studies").glob("*.yaml"):
+        assert f"studies/{study.name}" in README
+    for path in re.findall(r"`((?:pipeline|studies|tests|reports)/[\w/.]+)`", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_study_of_the_reports_is_the_default_one():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    keys = {f"{m}-{lo}" for m in params["study"]["models"] for lo in params["study"]["losses"]}
+    assert {k for k in METRICS if not k.startswith("ensemble-")} == keys
+
+
+@pytest.mark.parametrize("recipe", [k for k in METRICS if not k.startswith("ensemble-")])
+def test_every_recipe_finds_the_easy_findings_of_the_phantom(recipe):
+    """What is drawn is known, so the reports must find it: the pipeline's own test."""
+    assert METRICS[recipe]["test"]["auroc_ci_low"] > 0.75
+    assert METRICS[recipe]["test"]["auroc"] >= 0.80
+    table = pd.read_csv(ROOT / "reports/metrics.csv")
+    model, loss = recipe.split("-")
+    rows = table.query("model == @model and loss == @loss and seed == 'mean' and part == 'test' and metric == 'auroc'")
+    found = rows.set_index("class")["value"]
+    assert found["Effusion"] > 0.9
+    assert found["Emphysema"] > 0.85
+
+
+def test_the_ensemble_of_all_cells_is_no_worse_than_the_mean_of_the_recipes():
+    recipes = [of["test"]["auroc"] for key, of in METRICS.items() if not key.startswith("ensemble-")]
+    assert METRICS["ensemble-mean_all"]["test"]["auroc"] > sum(recipes) / len(recipes)
