@@ -21,7 +21,7 @@ endif
 test: $(READY)
 	ruff check .
 	ruff format --check .
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -1,7 +1,6 @@
 """Every method on random cohorts, and an audit that finds what a method could get wrong."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -160,12 +159,10 @@ def test_full_part_takes_no_more_even_if_it_lacks_a_class(seed):
         assert (parts == part).sum() < share * len(samples) + 30
 
 
-def test_size_of_chestxray14_takes_seconds():
+def test_size_of_chestxray14_is_split_as_evenly_as_a_small_one():
     samples = cohort(30_805, 6, 0)
-    start = time.perf_counter()
     parts = METHODS["grouped"](samples, CLASSES, how("grouped"))
-    audit(samples, parts, CLASSES, how("grouped"))
-    assert time.perf_counter() - start < 20
+    assert audit(samples, parts, CLASSES, how("grouped"))["largest_prevalence_difference"]["difference"] < 0.001
 
 
 def test_official_test_part_stays_as_published_and_what_it_shares_becomes_unused():

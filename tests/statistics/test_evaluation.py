@@ -1,7 +1,5 @@
 """The rows of metrics.csv and seeds.csv of one recipe."""
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -263,11 +261,3 @@ def test_refuses_what_does_not_fit():
         evaluate("multilabel", CLASSES, [1, 2], val, test)
     with pytest.raises(ValueError, match="test: logits"):
         evaluate("multilabel", CLASSES, [1, 2, 3], val, (test[0], test[1], test[2][:-1]))
-
-
-def test_the_default_study_is_quick():
-    val, test = part("multilabel", 1, n=360, n_patients=120), part("multilabel", 2, n=360, n_patients=120)
-    wide = [(np.tile(lo, 5)[..., :14], np.tile(t, 5)[:, :14], p) for lo, t, p in (val, test)]
-    start = time.process_time()
-    evaluate("multilabel", [f"c{k}" for k in range(14)], [1, 2, 3], *wide, draws=2000)
-    assert time.process_time() - start < 3
