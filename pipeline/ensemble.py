@@ -1,4 +1,4 @@
-"""Stage `ensemble`: average the probabilities of all cells, and of those that validation ranks highest."""
+"""Stage `ensemble`: average the probabilities of all cells and of the best by validation; compare with the recipes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pipeline import artifacts
 from pipeline.artifacts import Predictions
 from pipeline.errors import stage_errors
 from pipeline.params import Cell, Params, cells, load, recipes
+from pipeline.statistics.comparisons import compare
 from pipeline.statistics.ensembles import mean_probability_logits
 from pipeline.statistics.evaluation import evaluate as score
 from pipeline.statistics.metrics import class_auroc, macro
@@ -31,7 +32,7 @@ def choose_members(val_auroc: dict[Cell, float], top_k: int) -> dict[str, list[C
 
 
 def ensemble(params: Params) -> None:
-    """Write the ensembles' predictions, metrics and members."""
+    """Write the ensembles' predictions, metrics and members, and every pair's difference on the test part."""
     loaded = {r: Predictions.load(artifacts.evaluation_folder(r) / "predictions.npz") for r in recipes(params)}
     first = next(iter(loaded.values()))
     position = {cell: list(loaded[cell.recipe].seeds).index(cell.seed) for cell in cells(params)}
@@ -54,20 +55,27 @@ def ensemble(params: Params) -> None:
         val_logits=merged["val"],
         test_logits=merged["test"],
     )
+    bootstrap = {
+        "draws": params.evaluate.bootstrap,
+        "confidence": params.evaluate.confidence,
+        "seed": params.evaluate.seed,
+    }
     scored = score(
         first.task,
         list(first.classes),
         list(members),
         (predictions.val_logits, first.val_targets, first.val_patients),
         (predictions.test_logits, first.test_targets, first.test_patients),
-        draws=params.evaluate.bootstrap,
-        confidence=params.evaluate.confidence,
-        seed=params.evaluate.seed,
         with_mean=False,
+        **bootstrap,
     )
+    competitors = {str(r): p.test_logits for r, p in loaded.items()}
+    competitors |= {f"ensemble-{name}": predictions.test_logits[[i]] for i, name in enumerate(members)}
+    compared = compare(first.task, competitors, first.test_targets, first.test_patients, **bootstrap)
     predictions.save(artifacts.ENSEMBLES / "predictions.npz")
     metrics = scored.metrics.assign(model="ensemble", loss=scored.metrics["seed"], seed="")
     artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
+    artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
     listed = {name: [{**c._asdict(), "val_auroc": _number(val_auroc[c])} for c in cs] for name, cs in members.items()}
     artifacts.write_json(artifacts.ENSEMBLES / "members.json", listed)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from pathlib import Path
@@ -16,6 +15,10 @@ from pipeline.reporting import figures, prose, provenance, sections, tables
 from pipeline.reporting.sections import DECISIONS, LABELS, RANKING, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults
 
+_NAMED_PAIRS = 4
+"""Pairs that differ, named in the verdict."""
+_LISTED_PAIRS = 15
+"""Pairs that the table of differences lists in full: those of four recipes and two ensembles."""
 PARTS = {"train": "training", "val": "validation", "test": "test", "unused": "unused"}
 
 
@@ -78,28 +81,30 @@ def _choice(study: StudyResults) -> str:
     )
 
 
-def overlapping(first: Estimate, second: Estimate) -> bool:
-    """Whether two intervals share a value."""
-    return first.low <= second.high and second.low <= first.high
-
-
 def _differences(study: StudyResults) -> str:
-    with_interval = [r for r in study.recipes if math.isfinite(r.get("auroc").low)]
     if len(study.recipes) < 2:
         return "With one recipe there is nothing to compare it with."
-    untested = "Differences between recipes are not tested in this report"
-    if len(with_interval) < 2:
-        return f"{untested}, and without intervals their size cannot be held against noise."
-    pairs = list(itertools.combinations(with_interval, 2))
-    apart = [(a, b) for a, b in pairs if not overlapping(a.get("auroc"), b.get("auroc"))]
-    if not apart:
-        which = "the two intervals overlap" if len(pairs) == 1 else f"the intervals of all {len(pairs)} pairs overlap"
-        return f"{untested}; {which}: treat the differences as within noise."
-    named = prose.listing(f"{a.key} against {b.key}" for a, b in apart) if len(apart) <= 3 else ""
-    head = f"the intervals of {len(apart)} of {prose.count('pair', len(pairs))} do not overlap"
-    rest = "" if len(apart) == len(pairs) else "; treat the other differences as within noise"
-    named = f" ({named})" if named else ""
-    return f"{untested}; {head}{named}, which suggests a difference and does not replace a paired test{rest}."
+    if study.comparisons is None:
+        return "Differences between recipes are not tested in this report: treat them as within noise."
+    keys = [r.key for r in study.recipes]
+    every = study.comparisons
+    pairs = every[every["first"].isin(keys) & every["second"].isin(keys)]
+    apart = pairs[pairs["distinguishable"]]
+    tested = f"paired on the same patients, with Holm's correction for {prose.count('comparison', len(every))}"
+    if apart.empty:
+        which = "the two recipes" if len(pairs) == 1 else f"none of the {len(pairs)} pairs of recipes"
+        verb = "cannot be told apart" if len(pairs) == 1 else "can be told apart"
+        return f"{prose.capital(tested)}, {which} {verb}: their differences are within noise."
+    head = "the two recipes differ" if len(pairs) == 1 else f"{len(apart)} of {len(pairs)} pairs of recipes differ"
+    named = [_ordered(row) for row in apart.itertuples()] if len(apart) <= _NAMED_PAIRS else []
+    listed = f" ({prose.listing(f'{better} above {worse}' for better, worse in named)})" if named else ""
+    rest = "" if len(apart) == len(pairs) else "; the other differences are within noise"
+    return f"{prose.capital(tested)}, {head}{listed}{rest}."
+
+
+def _ordered(row: Any) -> tuple[str, str]:
+    """Name the better of a pair first."""
+    return (row.first, row.second) if row.difference > 0 else (row.second, row.first)
 
 
 def _ensemble(study: StudyResults) -> str:
@@ -108,17 +113,56 @@ def _ensemble(study: StudyResults) -> str:
         return (
             "There is no ensemble to report." if not study.ensembles else "No ensemble is chosen: none was validated."
         )
-    ensemble, recipe = best.get("auroc"), single.get("auroc")
     text = (
-        f"The ensemble that validation chooses, **{best.loss}**, has a test macro AUROC of {_quoted(study, ensemble)}"
+        f"The ensemble that validation chooses, **{best.loss}**, has a test macro AUROC of "
+        f"{_quoted(study, best.get('auroc'))}"
     )
-    if not (math.isfinite(ensemble.value) and math.isfinite(recipe.value)):
+    pair = _pair(study, best.key, single.key)
+    if pair is None:
         return text + "."
-    gain = prose.signed(ensemble.value - recipe.value)
-    text += f", {gain} against the seeds' mean of {single.key}; this difference is not tested"
-    if math.isfinite(ensemble.low) and math.isfinite(recipe.low):
-        text += " and the two intervals " + ("overlap" if overlapping(ensemble, recipe) else "do not overlap")
-    return text + "."
+    difference, verdict = pair
+    return text + f"; against the seeds' mean of {single.key} that is {difference}, {verdict}."
+
+
+def _pair(study: StudyResults, first: str, second: str) -> tuple[str, str] | None:
+    """Return the tested difference first minus second with its interval, and what may be said of it."""
+    if study.comparisons is None:
+        return None
+    for row in study.comparisons.itertuples():
+        if {row.first, row.second} == {first, second} and math.isfinite(row.difference):
+            sign = 1 if row.first == first else -1
+            low, high = sorted((sign * row.ci_low, sign * row.ci_high))
+            difference = f"{prose.signed(sign * row.difference)} [{prose.signed(low)}, {prose.signed(high)}]"
+            p = tables.probability(row.p_holm).replace("<", "below") if math.isfinite(row.p_holm) else tables.DASH
+            return (
+                difference,
+                f"a difference after Holm's correction (p {p})" if row.distinguishable else "within noise",
+            )
+    return None
+
+
+def _comparisons(study: StudyResults) -> str:
+    """Lay out the pairs: all of them where they are few, else those with the chosen recipe."""
+    every = study.comparisons
+    if every is None or every.empty:
+        return ""
+    rows, chosen = every, study.chosen
+    if len(every) > _LISTED_PAIRS and chosen is not None:
+        rows = every[(every["first"] == chosen.key) | (every["second"] == chosen.key)]
+    lines = []
+    for row in rows.itertuples():
+        interval = Estimate(row.difference, row.ci_low, row.ci_high)
+        verdict = "differ" if row.distinguishable else "within noise"
+        p = tables.escape(tables.probability(row.p_holm))
+        lines.append([row.first, row.second, prose.signed(row.difference), tables.interval(interval), p, verdict])
+    heads = ["First", "Second", "Difference", study.interval_name, "p (Holm)", ""]
+    shown = "" if len(rows) == len(every) else f" Shown are those with {chosen.key}; the correction counts all."
+    return join(
+        "### Differences",
+        "Test macro AUROC, first minus second, means over seeds. Both are scored on the same bootstrap draws of "
+        f"patients; p is corrected for all {prose.count('comparison', len(every))}.{shown}",
+        tables.table(heads, lines, "llrrrl"),
+    )
 
 
 def _run(study: StudyResults) -> str:
@@ -170,6 +214,7 @@ def _main(study: StudyResults, pictured: bool) -> str:
         f"Macro averages over {prose.count('class', number)}, test {sections.sample(study, reference)}.",
         *_ranking(study),
         picture if pictured else "",
+        _comparisons(study),
         _decisions(study),
         _members(study),
     )

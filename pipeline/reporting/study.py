@@ -150,6 +150,8 @@ class StudyResults:
         In the study's order.
     missing : tuple of str
         Cells and files of the study without results, a phrase each.
+    comparisons : DataFrame or None
+        Rows of comparisons.csv: every pair of recipes and ensembles, tested on the same patients.
     """
 
     title: str
@@ -163,6 +165,7 @@ class StudyResults:
     audit: dict[str, Any] | None = None
     excluded: pd.DataFrame | None = None
     params: Params | None = None
+    comparisons: pd.DataFrame | None = None
 
     @property
     def interval_name(self) -> str:
@@ -216,6 +219,7 @@ def load_study(params: Params) -> StudyResults:
     ensembles, members = _load_ensembles()
     if not ensembles:
         missing.append("the ensembles")
+    comparisons = artifacts.ENSEMBLES / "comparisons.csv"
     excluded = pd.read_csv(artifacts.made_by(artifacts.EXCLUDED, "preprocess"), dtype="str", keep_default_na=False)
     return StudyResults(
         title=info.title,
@@ -229,6 +233,7 @@ def load_study(params: Params) -> StudyResults:
         audit=artifacts.read_json(artifacts.AUDIT, "split"),
         excluded=excluded,
         params=params,
+        comparisons=pd.read_csv(comparisons) if comparisons.exists() else None,
     )
 
 

@@ -12,6 +12,7 @@ from pipeline import artifacts, params
 from pipeline.artifacts import DatasetInfo, Predictions
 from pipeline.params import Params, Recipe
 from pipeline.splitting.audit import audit
+from pipeline.statistics.comparisons import compare
 from pipeline.statistics.ensembles import mean_probability_logits
 from pipeline.statistics.evaluation import evaluate
 
@@ -182,6 +183,10 @@ def _write_ensembles(study, loaded, info) -> None:
     scored = _score(predictions, study, methods, with_mean=False)
     metrics = scored.metrics.assign(model="ensemble", loss=scored.metrics["seed"], seed="")
     artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
+    competitors = {str(r): p.test_logits for r, p in zip(params.recipes(study), loaded)}
+    competitors |= {f"ensemble-{m}": predictions.test_logits[[i]] for i, m in enumerate(methods)}
+    compared = compare(info.task, competitors, first.test_targets, first.test_patients, draws=100)
+    artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
     every = [{**c._asdict(), "val_auroc": 0.8} for c in params.cells(study)]
     artifacts.write_json(artifacts.ENSEMBLES / "members.json", {"mean_all": every, "mean_top1": every[:1]})
 

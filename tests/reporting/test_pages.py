@@ -1,5 +1,6 @@
 """What holds for every page, for both tasks, for complete and for damaged studies."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -12,8 +13,9 @@ import pytest
 
 from pipeline import artifacts
 from pipeline.report import write_reports
-from pipeline.reporting import PAGES, overview, seed_impact
-from pipeline.reporting.study import Estimate, ReportError, from_metrics, load_study
+from pipeline.reporting import PAGES, overview, prose, seed_impact
+from pipeline.reporting.study import ReportError, from_metrics, load_study
+from pipeline.statistics.comparisons import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(([^)]+)\)")
@@ -239,29 +241,60 @@ def recipes_table(tmp_path, *bounds):
 
 
 @pytest.mark.parametrize(
-    ("bounds", "expected"),
-    [
-        ([(0.7, 0.8)], "With one recipe there is nothing to compare it with."),
-        ([(0.7, 0.8), (0.75, 0.85)], "the two intervals overlap: treat the differences as within noise."),
-        ([(0.7, 0.8), (0.75, 0.85), (0.7, 0.9)], "the intervals of all 3 pairs overlap"),
-        ([(0.7, 0.8), (0.81, 0.85)], "the intervals of 1 of 1 pair do not overlap (m0-l against m1-l)"),
-        ([(0.7, 0.8), (0.81, 0.85), (0.7, 0.9)], "1 of 3 pairs do not overlap (m0-l against m1-l)"),
-    ],
+    ("n", "expected"),
+    [(1, "With one recipe there is nothing to compare it with."), (2, "not tested"), (3, "not tested")],
 )
-def test_recipes_are_never_called_different_without_a_test(tmp_path, bounds, expected):
+def test_recipes_are_never_called_different_without_a_test(tmp_path, n, expected):
+    bounds = [(0.7, 0.8), (0.81, 0.85), (0.9, 0.95)][:n]  # intervals apart are no test
     sentences = overview.verdict(recipes_table(tmp_path, *bounds))
     assert len(sentences) == 3
     assert expected in sentences[1]
-    assert len(bounds) == 1 or "not tested" in sentences[1]
-    assert not re.search(r"significant|better|outperform|superior|robust", " ".join(sentences))
+    assert not re.search(r"significant|better|outperform|superior|robust|differ ", " ".join(sentences))
+
+
+def compared(study, *apart):
+    """Return the study with every pair of its recipes compared, those in `apart` found different."""
+    keys = [r.key for r in study.recipes]
+    rows = [
+        [a, b, "auroc", 0.05, 0.01, 0.09, 0.01, 0.02 if (a, b) in apart else 0.4, (a, b) in apart]
+        for a, b in itertools.combinations(keys, 2)
+    ]
+    return replace(study, comparisons=pd.DataFrame(rows, columns=COLUMNS))
+
+
+@pytest.mark.parametrize(
+    ("n", "apart", "expected"),
+    [
+        (2, [], "for 1 comparison, the two recipes cannot be told apart: their differences are within noise."),
+        (2, [("m0-l", "m1-l")], "for 1 comparison, the two recipes differ (m0-l above m1-l)."),
+        (3, [], "for 3 comparisons, none of the 3 pairs of recipes can be told apart"),
+        (3, [("m0-l", "m2-l")], "1 of 3 pairs of recipes differ (m0-l above m2-l); the other differences are within"),
+    ],
+)
+def test_a_difference_is_called_one_only_if_it_was_found(tmp_path, n, apart, expected):
+    study = compared(recipes_table(tmp_path, *[(0.7, 0.8)] * n), *apart)
+    assert expected in overview.verdict(study)[1]
+    table = overview._comparisons(study)
+    assert table.count("| differ") == len(apart)
+    assert table.count("within noise") == n * (n - 1) // 2 - len(apart)
+
+
+def test_many_pairs_are_cut_to_those_with_the_chosen_recipe(tmp_path):
+    study = compared(recipes_table(tmp_path, *[(0.7, 0.8)] * 7))
+    table = overview._comparisons(study)
+    assert table.count("within noise") == 6
+    assert "corrected for all 21 comparisons. Shown are those with m0-l; the correction counts all." in table
+
+
+def test_the_gain_of_an_ensemble_is_its_tested_difference(here):
+    study = load_study(here)
+    row = study.comparisons.set_index(["first", "second"]).loc[(study.chosen.key, study.chosen_ensemble.key)]
+    sentence = overview.verdict(study)[2]
+    assert prose.signed(-row["difference"]) in sentence
+    assert ("within noise" in sentence) != bool(row["distinguishable"])
 
 
 def test_validation_chooses_not_test(tmp_path):
     study = recipes_table(tmp_path, (0.6, 0.7), (0.8, 0.9))
     assert study.chosen.key == "m0-l"
     assert "**m0-l**" in overview.verdict(study)[0]
-
-
-def test_overlap():
-    assert overview.overlapping(Estimate(0.5, 0.4, 0.6), Estimate(0.7, 0.6, 0.8))
-    assert not overview.overlapping(Estimate(0.5, 0.4, 0.6), Estimate(0.7, 0.61, 0.8))
