@@ -160,8 +160,17 @@ def _comparisons(study: StudyResults) -> str:
     return join(
         "### Differences",
         "Test macro AUROC, first minus second, means over seeds. Both are scored on the same bootstrap draws of "
-        f"patients; p is corrected for all {prose.count('comparison', len(every))}.{shown}",
+        f"patients; p is corrected for all {prose.count('comparison', len(every))}.{shown}{_scope(every)}",
         tables.table(heads, lines, "llrrrl"),
+    )
+
+
+def _scope(comparisons: pd.DataFrame) -> str:
+    """Say whether the comparisons speak of recipes or of trainings."""
+    vary = " Between recipes the error counts the spread over training seeds besides the sample of patients."
+    fixed = " With an ensemble or a single training there is no such spread: these rows speak of these trainings only."
+    return (vary if (comparisons["seeds"] == "vary").any() else "") + (
+        fixed if (comparisons["seeds"] == "fixed").any() else ""
     )
 
 

@@ -128,7 +128,5 @@ def limits(study: StudyResults) -> list[str]:
         lines.append("All parts come from one source. Without an external test nothing is shown about other hospitals.")
     if study.comparisons is None:
         lines.append("Differences between recipes are not tested in this report.")
-    else:
-        lines.append("A difference between recipes is one between these trainings; new seeds may give another.")
     lines.append("Research output: not for clinical use.")
     return lines

@@ -7,13 +7,14 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 from threadpoolctl import threadpool_limits
 
-from pipeline.statistics.bootstrap import intervals, metric_draws, patient_draws
+from pipeline.statistics.bootstrap import metric_draws, patient_draws
 from pipeline.statistics.metrics import Scored, Weighted, measure, metrics_of
-from pipeline.statistics.seeds import holm, paired_p
+from pipeline.statistics.seeds import holm
 
-COLUMNS = ["first", "second", "metric", "difference", "ci_low", "ci_high", "p", "p_holm", "distinguishable"]
+COLUMNS = ["first", "second", "metric", "difference", "ci_low", "ci_high", "p", "p_holm", "distinguishable", "seeds"]
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")
@@ -47,33 +48,67 @@ def compare(
     -------
     DataFrame
         `COLUMNS`, a row a pair in the order of `logits`. difference: first minus second, of the mean over seeds, with
-        its percentile interval. p: as in `seeds.paired_p`; p_holm: adjusted for all pairs; distinguishable: p_holm <
-        1 - confidence. The seeds are held fixed: a difference is one between these trainings.
+        its interval; p: two-sided; p_holm: adjusted for all pairs; distinguishable: p_holm < 1 - confidence. seeds:
+        "vary" where both have several, so that the difference is one between recipes; "fixed" where one of the two was
+        trained once (or is an ensemble), so that it is one between these trainings. NaN where a value is undefined.
+
+    Notes
+    -----
+    Two things make a difference uncertain: the patients that happen to be in the test part, and the seeds that happen
+    to be trained. The squared standard error is the variance of the paired bootstrap difference plus, where seeds vary,
+    the variance over seeds of each recipe divided by their number; interval and p follow from the t distribution with
+    the degrees of freedom of Satterthwaite (Biometrics Bulletin 2(6), 1946, doi:10.2307/3002019). What seeds and
+    patients have in common counts in both terms, which errs towards not calling a difference.
     """
-    metric = {"auroc": metrics_of(task)["auroc"]}
+    metric = metrics_of(task)["auroc"]
     counts, index = patient_draws(patients, draws, seed)
     values, drawn = [], []
     for prediction in logits.values():
         scored = Scored(task, targets, prediction, None, index, counts.shape[1])
-        values.append(measure(metric["auroc"], Weighted(scored))[0, :, -1].mean())
-        drawn.append(metric_draws(scored, metric, counts)["auroc"][:, :, -1].mean(axis=1))
-    stacked = np.stack(drawn, axis=1)
-    difference, _, p = paired_p(np.array(values)[:, None], stacked[:, :, None], np.array([counts.shape[1]]))
-    pairs = list(combinations(range(len(values)), 2))
-    first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    low, high, _ = intervals(stacked[:, first] - stacked[:, second], confidence)
-    names, adjusted = list(logits), holm(p[:, 0])
-    return pd.DataFrame(
-        {
-            "first": [names[i] for i in first],
-            "second": [names[i] for i in second],
-            "metric": "auroc",
-            "difference": difference[:, 0],
-            "ci_low": low,
-            "ci_high": high,
-            "p": p[:, 0],
-            "p_holm": adjusted,
-            "distinguishable": adjusted < 1 - confidence,
-        },
-        columns=COLUMNS,
-    )
+        values.append(measure(metric, Weighted(scored))[0, :, -1])
+        drawn.append(metric_draws(scored, {"auroc": metric}, counts)["auroc"][:, :, -1].mean(axis=1))
+    names = list(logits)
+    rows = []
+    for i, j in combinations(range(len(names)), 2):
+        vary = len(values[i]) > 1 and len(values[j]) > 1
+        difference = values[i].mean() - values[j].mean()
+        error, freedom = _error(drawn[i] - drawn[j], [values[i], values[j]] if vary else [], counts.shape[1])
+        reach = student.ppf((1 + confidence) / 2, freedom) * error
+        rows.append(
+            {
+                "first": names[i],
+                "second": names[j],
+                "metric": "auroc",
+                "difference": difference,
+                "ci_low": difference - reach,
+                "ci_high": difference + reach,
+                "p": 1.0 if difference == error == 0 else 2 * student.sf(abs(difference) / error, freedom),
+                "seeds": "vary" if vary else "fixed",
+            }
+        )
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table["p_holm"] = holm(table["p"].to_numpy(float))
+    table["distinguishable"] = table["p_holm"] < 1 - confidence
+    return table
+
+
+def _error(drawn: np.ndarray, over_seeds: list[np.ndarray], patients: int) -> tuple[float, float]:
+    """Return the standard error of a difference and its degrees of freedom.
+
+    Parameters
+    ----------
+    drawn : float [B]
+        The difference under each draw of patients.
+    over_seeds : list of float [S]
+        Values of each recipe under its seeds; empty where the seeds are fixed.
+    patients : int
+        Patients drawn from.
+    """
+    known = drawn[~np.isnan(drawn)]
+    if 2 * len(known) < len(drawn) or len(known) < 2:
+        return np.nan, np.nan
+    parts = [(known.var(ddof=1), patients - 1), *((v.var(ddof=1) / len(v), len(v) - 1) for v in over_seeds)]
+    total = sum(variance for variance, _ in parts)
+    if total == 0:
+        return 0.0, 1.0
+    return float(np.sqrt(total)), float(total**2 / sum(variance**2 / freedom for variance, freedom in parts))

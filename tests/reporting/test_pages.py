@@ -256,7 +256,7 @@ def compared(study, *apart):
     """Return the study with every pair of its recipes compared, those in `apart` found different."""
     keys = [r.key for r in study.recipes]
     rows = [
-        [a, b, "auroc", 0.05, 0.01, 0.09, 0.01, 0.02 if (a, b) in apart else 0.4, (a, b) in apart]
+        [a, b, "auroc", 0.05, 0.01, 0.09, 0.01, 0.02 if (a, b) in apart else 0.4, (a, b) in apart, "vary"]
         for a, b in itertools.combinations(keys, 2)
     ]
     return replace(study, comparisons=pd.DataFrame(rows, columns=COLUMNS))
