@@ -414,9 +414,10 @@ def _method(study: StudyResults) -> str:
         lines.append("A mean over seeds that the table does not hold is computed here, without an interval.")
     else:
         evaluate = study.params.evaluate
+        thresholds = ["the thresholds"] if study.task == "multilabel" else []
+        chosen = ["the epoch", *thresholds, "the recipe marked ★", "the members of ensembles"]
         lines += [
-            "Chosen on the validation part: the epoch, the thresholds, the recipe marked ★, the members of ensembles. "
-            "The test part is scored and chooses nothing.",
+            f"Chosen on the validation part: {prose.listing(chosen)}. The test part is scored and chooses nothing.",
             f"Intervals: {study.interval_name} from {evaluate.bootstrap:,} bootstrap draws of whole patients, because "
             "images of one patient are not independent. The interval of a mean over seeds takes these seeds as given: "
             "it says nothing about further seeds. A patient drawn twice repeats a positive, which raises AP and moves "
