@@ -60,8 +60,10 @@ def test_every_recipe_finds_the_easy_findings_of_the_phantom(recipe):
     rows = table[table["model"] + "-" + table["loss"] == recipe]
     rows = rows.query("seed == 'mean' and part == 'test' and metric == 'auroc'")
     found = rows.set_index("class")["value"]
-    assert found["Effusion"] > 0.9
-    assert found["Emphysema"] > 0.85
+    assert (found[["Effusion", "Emphysema"]] > 0.85).all()
+    chosen = max(METRICS, key=lambda key: METRICS[key]["val"]["auroc"] if not key.startswith("ensemble-") else 0)
+    if recipe == chosen:
+        assert (found[["Fibrosis", "Emphysema", "Edema", "Pneumothorax"]] > 0.9).all()
 
 
 def test_the_ensemble_of_all_cells_is_no_worse_than_the_mean_of_the_recipes():
