@@ -53,22 +53,59 @@ class Clahe(Section):
     order: Literal["before_resize", "after_resize"] = "before_resize"
 
 
+class Duplicates(Section):
+    """Which images count as the same: identical pixels always, similar ones if `near`."""
+
+    near: bool = True
+    hamming: int = Field(4, ge=0, le=16, description="bits of 64 in which perceptual hashes of candidates may differ")
+    correlation: float = Field(0.995, gt=0, le=1, description="of 32 x 32 thumbnails, to confirm a candidate")
+    conflicting_labels: Literal["exclude", "keep"] = "exclude"
+
+
 class Preprocess(Section):
     """From published image files to one uint8 array."""
 
     size: int = Field(ge=16, le=2048)
     channels: Literal[1, 3] = 1
+    keep_aspect: Literal["stretch", "pad", "crop"] = "stretch"
     clahe: Clahe = Clahe()
+    duplicates: Duplicates = Duplicates()
     threads: int = Field(2, ge=1, le=256)
+
+
+class PerClass(Section):
+    """Images of each class in each part."""
+
+    train: int = Field(700, ge=1)
+    validation: int = Field(150, ge=1)
+    test: int = Field(150, ge=1)
+
+
+class Balance(Section):
+    """How often training images are drawn, class by class; the other parts are never balanced."""
+
+    method: Literal["none", "undersample", "oversample", "augment_to"] = "none"
+    to: int | None = Field(None, ge=1, description="draws of each class an epoch; augment_to only")
+
+    @model_validator(mode="after")
+    def _to_belongs_to_augment_to(self) -> Balance:
+        if (self.method == "augment_to") != (self.to is not None):
+            raise ValueError(
+                f"balance.to = {self.to} with method {self.method}; allowed: a number with augment_to alone"
+            )
+        return self
 
 
 class Split(Section):
     """Who is trained on, who is chosen on, who is only scored. Its seed is not the training seed."""
 
-    method: Literal["official", "grouped"]
+    method: Literal["official", "grouped", "per_class", "global"]
     seed: Seed = 0
     validation: Fraction
     test: Fraction
+    per_class: PerClass = PerClass()
+    balance: Balance = Balance()
+    protocol: Literal["split_first", "augment_before_split"] = "split_first"
     allow_missing_classes: bool = False
 
     @model_validator(mode="after")
@@ -99,6 +136,7 @@ class Train(Section):
     patience: int = Field(5, ge=1, description="epochs without a better validation AUROC before stopping")
     clip_grad: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights a step; null = none")
+    class_weights: Literal["none", "balanced"] = "none"
     augment: Augment = Augment()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -136,6 +174,14 @@ class Ensemble(Section):
     top_k: int = Field(ge=1)
 
 
+class Report(Section):
+    """What the pages show."""
+
+    private_figures: bool | None = Field(
+        None, description="keep figures that show images out of git; null = for all data sets but drawn ones"
+    )
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -150,6 +196,7 @@ class Params(Section):
     losses: dict[Name, dict[str, Any] | None]
     evaluate: Evaluate = Evaluate()
     ensemble: Ensemble
+    report: Report = Report()
 
     @model_validator(mode="after")
     def _names_exist_and_are_unique(self) -> Params:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
@@ -22,7 +23,7 @@ from pipeline.errors import UserError
 Task = Literal["multilabel", "multiclass"]
 OfficialSplit = Literal["", "train", "val", "test"]
 
-_HELPERS = {"nih_layout"}
+_HELPERS = {"archives", "fetching", "local", "nih_layout"}
 """Modules of this package that data sets share and that are no data set."""
 
 
@@ -39,7 +40,9 @@ class Sample:
     labels : tuple of str
         Names of the positive classes: any number for ``multilabel``, exactly one for ``multiclass``.
     read : callable
-        Returns the encoded image file as bytes; may raise `OSError`.
+        Returns the encoded image file as bytes, or a decoded image as uint8 [H, W] or [H, W, 3] (RGB); may raise
+        `OSError`. It is called once, soon after the sample was yielded: a data set that lies in an archive yields its
+        samples in the archive's order and holds the bytes of those few that are in flight.
     official_split : {"", "train", "val", "test"}
         The published part, "" where the data set has none. A published "train + validation" list is "train".
     extra : mapping
@@ -49,7 +52,7 @@ class Sample:
     sample_id: str
     patient_id: str
     labels: tuple[str, ...]
-    read: Callable[[], bytes]
+    read: Callable[[], bytes | np.ndarray]
     official_split: OfficialSplit = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -70,6 +73,8 @@ class Dataset(BaseModel, ABC):
     licence: ClassVar[str]
     citation: ClassVar[str]
     url: ClassVar[str]
+    terms: ClassVar[str] = ""
+    """What one agrees to by fetching it, where that is more than the licence; shown once, kept in SOURCE.json."""
     notes: ClassVar[tuple[str, ...]] = ()
     """Limits that every report of this data set must state, a sentence each."""
 
