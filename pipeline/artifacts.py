@@ -22,6 +22,8 @@ IMAGES = PREPARED / "images.npy"
 DATASET = PREPARED / "dataset.json"
 SAMPLES = PREPARED / "samples.csv"
 EXCLUDED = PREPARED / "excluded.csv"
+DUPLICATES = PREPARED / "duplicates.csv"
+EXAMPLES = PREPARED / "examples.npz"
 BOXES = PREPARED / "boxes.csv"
 SPLIT_FOLDER = Path("data/split")
 SPLIT = SPLIT_FOLDER / "split.csv"
@@ -30,6 +32,8 @@ MODELS = Path("models")
 EVALUATIONS = Path("evaluations")
 ENSEMBLES = Path("ensembles")
 REPORTS = Path("reports")
+PRIVATE_FIGURES = Path("data/figures")
+"""Figures that show images which may not be passed on: git ignores data/."""
 CHECKPOINTS = Path("tmp/ckpt")
 
 PARTS = ("train", "val", "test", "unused")
@@ -172,43 +176,56 @@ def open_images() -> np.ndarray:
 
 
 def read_split() -> pd.DataFrame:
-    """Read split.csv: row (int), part (train, val, test, unused), copies (draws of a training row an epoch)."""
-    return pd.read_csv(made_by(SPLIT, "split"), dtype={"row": np.int64, "part": "str", "copies": np.int64})
+    """Read split.csv, an entry a line.
+
+    Returns
+    -------
+    DataFrame
+        row (int); part (train, val, test, unused); copies (draws of a training entry an epoch, 0 or more; 1 in the
+        other parts); augmented (0 = the image itself, k = its k-th augmented copy). A row occurs once, but for
+        protocol augment_before_split: there once as itself and once a copy, in any parts.
+    """
+    numbers = dict.fromkeys(("row", "copies", "augmented"), np.int64)
+    return pd.read_csv(made_by(SPLIT, "split"), dtype={"part": "str", **numbers})
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one part and their truth, in row order.
+    """The entries of one part and their truth, in the order of rows and then copies.
 
     Parameters
     ----------
     rows : int64 [N]
-        Positions in images.npy.
+        Positions in images.npy; each once, but for protocol augment_before_split.
     targets : uint8 [N, K]
         0/1; one 1 a row for multiclass.
     patients : str [N]
         Patient ids.
     copies : int64 [N]
-        How often a training row is drawn in an epoch.
+        How often a training entry is drawn in an epoch.
+    augmented : int64 [N]
+        0 = the image itself, k = its k-th augmented copy.
     """
 
     rows: np.ndarray
     targets: np.ndarray
     patients: np.ndarray
     copies: np.ndarray
+    augmented: np.ndarray
 
 
 def read_parts(parts: Sequence[str]) -> dict[str, Part]:
     """Read the named parts of the split. Labels of parts that are not named are dropped before anything is returned."""
     classes = list(read_dataset().classes)
-    table = read_samples().merge(read_split(), on="row", validate="one_to_one")
-    table = table[table["part"].isin(parts)].sort_values("row")
+    table = read_samples().merge(read_split(), on="row", validate="one_to_many")
+    table = table[table["part"].isin(parts)].sort_values(["row", "augmented"])
     return {
         part: Part(
             rows=rows["row"].to_numpy(np.int64),
             targets=rows[classes].to_numpy(np.uint8),
             patients=rows["patient_id"].to_numpy(str),
             copies=rows["copies"].to_numpy(np.int64),
+            augmented=rows["augmented"].to_numpy(np.int64),
         )
         for part, rows in ((p, table[table["part"] == p]) for p in parts)
     }

@@ -28,9 +28,11 @@ def download(params: Params) -> Path:
     check_study(params, dataset.task)
     folder = artifacts.raw_folder(params.dataset)
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"{dataset.title}\n  licence: {dataset.licence}\n  cite: {dataset.citation}", flush=True)
+    about = {"name": dataset.name, "title": dataset.title, "url": dataset.url, "licence": dataset.licence}
+    about |= {"terms": dataset.terms, "citation": dataset.citation}
+    if not (folder / artifacts.SOURCE).exists():  # once, not at every change of the study
+        print("\n  ".join(f"{key}: {text}" for key, text in about.items() if text), flush=True)
     source = dataset.fetch(folder)
-    about = {"name": dataset.name, "licence": dataset.licence, "citation": dataset.citation, "url": dataset.url}
     artifacts.write_json(folder / artifacts.SOURCE, {**about, "source": source})
     return folder
 

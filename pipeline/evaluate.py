@@ -28,7 +28,9 @@ def predict_parts(recipe: Recipe, params: Params) -> Predictions:
     settings = params.models[recipe.model].model_copy(update={"pretrained": False})  # the weights are our own
     model = models.build(recipe.model, settings, channels, len(data.classes), images.shape[1], None)
     model = model.to(device, memory_format=torch.channels_last)
-    loaded = {name: ResidentImages(images, part.rows, part.targets, device) for name, part in parts.items()}
+    loaded = {
+        name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
+    }
     logits: dict[str, list[np.ndarray]] = {"val": [], "test": []}
     for seed in seeds(params):
         folder = artifacts.cell_folder(Cell(*recipe, seed))

@@ -74,7 +74,7 @@ class Preprocess(Section):
 
 
 class PerClass(Section):
-    """Images of each class in each part."""
+    """Images of each class in each part, for method per_class; what a class has beyond them is unused."""
 
     train: int = Field(700, ge=1)
     validation: int = Field(150, ge=1)
@@ -84,7 +84,10 @@ class PerClass(Section):
 class Balance(Section):
     """How often training images are drawn, class by class; the other parts are never balanced."""
 
-    method: Literal["none", "undersample", "oversample", "augment_to"] = "none"
+    method: Literal["none", "undersample", "oversample", "augment_to"] = Field(
+        "none",
+        description="each class to the draws of the smallest, of the largest, or to `to`; multi-label: oversample only",
+    )
     to: int | None = Field(None, ge=1, description="draws of each class an epoch; augment_to only")
 
     @model_validator(mode="after")
@@ -105,7 +108,9 @@ class Split(Section):
     test: Fraction
     per_class: PerClass = PerClass()
     balance: Balance = Balance()
-    protocol: Literal["split_first", "augment_before_split"] = "split_first"
+    protocol: Literal["split_first", "augment_before_split"] = Field(
+        "split_first", description="augment_before_split = a published leak, for study only; method global"
+    )
     allow_missing_classes: bool = False
 
     @model_validator(mode="after")
@@ -136,7 +141,9 @@ class Train(Section):
     patience: int = Field(5, ge=1, description="epochs without a better validation AUROC before stopping")
     clip_grad: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights a step; null = none")
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced = all classes have the same share in the loss; single-label only"
+    )
     augment: Augment = Augment()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"

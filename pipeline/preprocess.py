@@ -12,7 +12,9 @@ import pandas as pd
 from pipeline import artifacts, params
 from pipeline.datasets import Dataset
 from pipeline.errors import stage_errors
-from pipeline.imaging.prepare import prepare_all
+from pipeline.imaging.enhance import KeepAspect, map_boxes
+from pipeline.imaging.examples import write_examples
+from pipeline.imaging.prepare import Prepared, prepare_all
 from pipeline.study import open_dataset
 
 BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
@@ -34,26 +36,42 @@ def describe(dataset: Dataset, source: dict[str, Any]) -> artifacts.DatasetInfo:
     )
 
 
-def boxes_in_pixels(boxes: pd.DataFrame, samples: pd.DataFrame, size: int) -> pd.DataFrame:
-    """Scale boxes to the prepared images and drop those of images that were not kept.
+def boxes_in_pixels(boxes: pd.DataFrame, samples: pd.DataFrame, size: int, keep_aspect: KeepAspect) -> pd.DataFrame:
+    """Map boxes to the prepared images; drop those of images that were not kept and those that were cropped away.
 
     Parameters
     ----------
     boxes : DataFrame
         From `Dataset.boxes`, fractions of the image.
     samples : DataFrame
-        Columns row and sample_id of the images kept.
+        Columns row, sample_id, width and height (pixels as published) of the images kept.
     size : int
         Pixels a side of the prepared images.
+    keep_aspect : {"stretch", "pad", "crop"}
+        How they became square.
 
     Returns
     -------
     DataFrame
         BOX_COLUMNS; x, y, width and height in pixels of the prepared image, in the order of `boxes`.
     """
-    kept = boxes.merge(samples[["row", "sample_id"]], on="sample_id", how="inner", validate="many_to_one")
-    scaled = kept[["x", "y", "width", "height"]].astype(float) * size
-    return pd.concat([kept[["row", "sample_id", "class"]], scaled.round(3)], axis=1)[BOX_COLUMNS]
+    images = samples[["row", "sample_id", "width", "height"]].rename(columns={"width": "of_x", "height": "of_y"})
+    kept = boxes.merge(images, on="sample_id", how="inner", validate="many_to_one")
+    sides = ["x", "y", "width", "height"]
+    kept[sides] = map_boxes(kept[sides].to_numpy(float), kept["of_x"], kept["of_y"], size, keep_aspect).round(3)
+    return kept.loc[(kept["width"] > 0) & (kept["height"] > 0), BOX_COLUMNS].reset_index(drop=True)
+
+
+def summary(prepared: Prepared) -> str:
+    """Count what was kept, excluded (by reason) and found twice."""
+    kinds = prepared.duplicates["kind"].value_counts()
+    lines = [
+        f"{len(prepared.samples)} images kept, {len(prepared.excluded)} excluded",
+        f"duplicates: {kinds.get('exact', 0)} exact, {kinds.get('near', 0)} near",
+    ]
+    # The reason of a contradiction names its image; they are counted together.
+    reasons = Counter(reason.split(":")[0] for reason in prepared.excluded["reason"])
+    return "\n".join(lines[:1] + [f"  {count} x {reason}" for reason, count in reasons.most_common()] + lines[1:])
 
 
 def main() -> None:
@@ -63,23 +81,24 @@ def main() -> None:
         dataset = open_dataset(settings)
         raw = artifacts.raw_folder(dataset.name)
         source = artifacts.read_json(raw / artifacts.SOURCE, "download")["source"]
+        # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.
+        for path in (artifacts.SAMPLES, artifacts.EXCLUDED, artifacts.DUPLICATES, artifacts.BOXES, artifacts.DATASET):
+            path.unlink(missing_ok=True)
 
         prepared = prepare_all(
             dataset.samples(raw), dataset.classes, dataset.task, settings.preprocess, artifacts.IMAGES, progress=True
         )
         boxes = dataset.boxes(raw)
+        write_examples(dataset.samples(raw), prepared.samples, settings.preprocess, artifacts.EXAMPLES)
 
         artifacts.write_csv(artifacts.SAMPLES, prepared.samples)
         artifacts.write_csv(artifacts.EXCLUDED, prepared.excluded)
+        artifacts.write_csv(artifacts.DUPLICATES, prepared.duplicates)
         artifacts.write_json(artifacts.DATASET, asdict(describe(dataset, source)))
-        artifacts.BOXES.unlink(missing_ok=True)  # of another data set, if the stage is run by hand
         if boxes is not None:
-            boxes = boxes_in_pixels(boxes, prepared.samples, settings.preprocess.size)
-            artifacts.write_csv(artifacts.BOXES, boxes)
-
-        reasons = Counter(prepared.excluded["reason"])
-        why = "".join(f"\n  {count} x {reason}" for reason, count in reasons.most_common())
-        print(f"{len(prepared.samples)} images kept, {len(prepared.excluded)} excluded{why}", file=sys.stderr)
+            size, keep_aspect = settings.preprocess.size, settings.preprocess.keep_aspect
+            artifacts.write_csv(artifacts.BOXES, boxes_in_pixels(boxes, prepared.samples, size, keep_aspect))
+        print(summary(prepared), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""Stage ``split``: the part of every image, and the proof that no patient and no picture is in two of them."""
+"""Stage ``split``: the part of every image, and the proof that no patient and no picture is in two of them.
+
+Under ``split.protocol: augment_before_split``, for study only, the proof becomes the count of what is.
+"""
 
 from __future__ import annotations
 
 import sys
 
-import pandas as pd
-
 from pipeline import artifacts, params
 from pipeline.errors import stage_errors
-from pipeline.splitting import METHODS
+from pipeline.splitting import PROTOCOLS, entries_of
 from pipeline.splitting.audit import audit, check
 
 
@@ -19,15 +20,17 @@ def main() -> None:
         samples = artifacts.read_samples()
         classes = list(artifacts.read_dataset().classes)
 
-        parts = METHODS[settings.method](samples, classes, settings)
-        check(samples, parts, classes, settings)
-        report = audit(samples, parts, classes, settings)
+        table = PROTOCOLS[settings.protocol](samples, classes, settings)
+        entries = entries_of(samples, table)
+        check(entries, table["part"], classes, settings)
+        report = audit(entries, table["part"], classes, settings, table)
 
-        table = pd.DataFrame({"row": samples["row"], "part": parts, "copies": 1})
         artifacts.write_csv(artifacts.SPLIT, table)
         artifacts.write_json(artifacts.AUDIT, report)
         sizes = ", ".join(f"{part} {counts['images']}" for part, counts in report["parts"].items())
-        print(f"{settings.method} split of {len(samples)} images: {sizes}; no overlap", file=sys.stderr)
+        leaked, tested = (report["leak"]["test"][key] for key in ("leaked_images", "images"))
+        overlap = "no overlap" if settings.protocol == "split_first" else f"LEAK: {leaked} of {tested} test images"
+        print(f"{settings.method} split of {len(samples)} images: {sizes}; {overlap}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -34,12 +34,16 @@ def train(cell: Cell, params: Params) -> None:
 
     data, parts, images = artifacts.read_dataset(), artifacts.read_parts(["train", "val"]), artifacts.open_images()
     loss = losses.create(cell.loss, params.losses[cell.loss], data.task)
+    if settings.class_weights == "balanced":
+        loss = loss.weighted(losses.balanced_weights(parts["train"].targets, parts["train"].copies, data.task))
     channels = 1 if images.ndim == 3 else images.shape[3]
     torch.manual_seed(derive(cell.seed, 0))
     some = parts["train"].rows[:: 1 + len(parts["train"].rows) // 4096]
     model = models.build(cell.model, model_settings, channels, len(data.classes), images.shape[1], images[some])
     model = model.to(device, memory_format=torch.channels_last)
-    loaded = {name: ResidentImages(images, part.rows, part.targets, device) for name, part in parts.items()}
+    loaded = {
+        name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
+    }
 
     facts = {
         "cell": cell,
@@ -82,6 +86,7 @@ def train(cell: Cell, params: Params) -> None:
         "best_epoch": fitted.best_epoch,
         "epochs": len(history),
         "val_auroc": best["val_auroc"] if best["val_auroc"] == best["val_auroc"] else None,
+        "class_weights": dict(zip(data.classes, loss.class_weights, strict=True)) if loss.class_weights else None,
         "collapsed": sign,
         "device": device_name(device),
         "threads": settings.threads,

@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from pipeline import params
+from pipeline import datasets, params
 from pipeline.params import Cell, Recipe
 from tests.tiny import ROOT
 
@@ -43,8 +43,9 @@ def imported_by(path):
                 add(f"{node.module}.{alias.name}") or add(node.module)
     if path.name == "__init__.py" and "iter_modules" in path.read_text():  # a registry
         siblings = {p for p in path.parent.glob("*.py") if p != path}
-        # Of the data sets only the selected one is imported: dvc.yaml names it by a template.
-        found |= {p for p in siblings if p.stem == "phantom"} if path.parent.name == "datasets" else siblings
+        # Of the data sets only the selected one is imported: dvc.yaml names it by a template, and all that they share.
+        shared = {"phantom", *datasets._HELPERS}
+        found |= {p for p in siblings if p.stem in shared} if path.parent.name == "datasets" else siblings
     return found
 
 

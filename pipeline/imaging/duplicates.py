@@ -1,14 +1,78 @@
-"""Identical images, and the groups of images that must stay in one part of the split."""
+"""Images that show the same, and the groups of images that must stay in one part of the split.
+
+Two images are *exact* duplicates when their decoded pixels are equal, and *near* duplicates when their perceptual
+hashes differ in few bits and their thumbnails correlate: the same exposure stored, scaled or windowed anew.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dct
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from pipeline.params import Duplicates
+
+THUMBNAIL = 32
+"""Pixels a side of the thumbnails that confirm a near-duplicate."""
+COLUMNS = ["sample_id", "other_id", "kind", "hamming", "correlation", "labels_agree", "action"]
+"""Columns of duplicates.csv. `other_id` stands before `sample_id` in the data set; `kind` is exact or near; `action` is
+"grouped" (both are kept, in one group) or "excluded" (one of the two, or both, are in excluded.csv)."""
+
+_HASH_BITS = 64
+_OVERSAMPLING = 8
+"""Area averaging before the Lanczos filter stops at this multiple of the thumbnail's side."""
+_PAIRS_AT_ONCE = 2**18
+_THUMBNAILS_AT_ONCE = 2**9
+_MOST_PIXELS = 2**15
+
+
+class NearPairs(NamedTuple):
+    """Pairs of near-duplicates, by position, sorted; of each pair `first` < `second`.
+
+    Parameters
+    ----------
+    first, second : int64 [P]
+        The two images.
+    hamming : int64 [P]
+        Differing bits of their perceptual hashes.
+    correlation : float64 [P]
+        Pearson correlation of their thumbnails.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    hamming: NDArray[np.int64]
+    correlation: NDArray[np.float64]
+
+
+class Found(NamedTuple):
+    """What `find` found among N images.
+
+    Parameters
+    ----------
+    table : DataFrame
+        COLUMNS, in the data set's order.
+    near : NearPairs
+        Near-duplicates among all N.
+    excluded : bool [N]
+        Images that must not be used.
+    reasons : dict of int to str
+        Why, by position.
+    """
+
+    table: pd.DataFrame
+    near: NearPairs
+    excluded: NDArray[np.bool_]
+    reasons: dict[int, str]
 
 
 def pixel_hash(image: NDArray[np.uint8]) -> str:
@@ -24,16 +88,312 @@ def pixel_hash(image: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def groups(patient_ids: Sequence[str], hashes: Sequence[str]) -> list[str]:
+def fingerprint(image: NDArray[np.uint8]) -> tuple[np.uint64, NDArray[np.uint8]]:
+    """Perceptual hash and thumbnail.
+
+    The thumbnail is the grey image after Pillow's Lanczos filter; the hash says, for the 8 x 8 lowest frequencies of
+    its cosine transform, which are above their median (read row by row, the first the highest bit), as
+    ``imagehash.phash`` does. An image of at least 512 pixels a side is halved first while it is: Lanczos weights over a
+    full radiograph take half as long as decoding it. Smaller images have the very bits of imagehash; larger ones may
+    differ from it where a frequency lies at the median: in 0.16 bits of 64 on average, 2 at most, of 101 radiographs
+    enlarged to 1024 pixels.
+
+    Parameters
+    ----------
+    image : uint8 [H, W] or [H, W, 3]
+        Grey or RGB, as decoded.
+
+    Returns
+    -------
+    hash : uint64
+    thumbnail : uint8 [32, 32]
+
+    References
+    ----------
+    C. Zauner, "Implementation and benchmarking of perceptual image hash functions", Hagenberg (2010), section 3.2.1.
+    """
+    while min(image.shape[:2]) >= 2 * _OVERSAMPLING * THUMBNAIL:
+        # Halving is the one step for which OpenCV has vector code: two halvings take a quarter of one quartering.
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+    grey = Image.fromarray(image).convert("L")
+    thumbnail = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
+    # Integers would be transformed in double precision too; imagehash compares the same doubles.
+    low = dct(dct(thumbnail.astype(np.float64), axis=0), axis=1)[:8, :8]
+    return np.packbits(low > np.median(low)).view(">u8")[0].astype(np.uint64), thumbnail
+
+
+def phash(image: NDArray[np.uint8]) -> np.uint64:
+    """Return the perceptual hash of `fingerprint` alone."""
+    return fingerprint(image)[0]
+
+
+def near_pairs(
+    hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8], hamming: int, correlation: float
+) -> NearPairs:
+    """Find near-duplicates without comparing every image with every other.
+
+    Hashes that differ in at most `hamming` bits are equal in one of `hamming` + 1 bands of bits, so only images that
+    share a band are compared (M. Norouzi et al., "Fast search in Hamming space with multi-index hashing", CVPR 2012);
+    then the thumbnails are. A thumbnail of one grey value has no correlation; two such thumbnails count as 1 if the
+    value is the same, else as 0.
+
+    Pairs are left out whose images are already joined through listed pairs: thousands of blank images give thousands
+    of pairs and not millions. The groups that the pairs form are those of all pairs.
+
+    Parameters
+    ----------
+    hashes : uint64 [N]
+        Perceptual hashes.
+    thumbnails : uint8 [N, h, w]
+        Small images of the same pictures.
+    hamming : int
+        Most differing bits, 0 to 63.
+    correlation : float
+        Least Pearson correlation, in (0, 1].
+
+    Returns
+    -------
+    NearPairs
+        At most N - 1 pairs. The same for the same input.
+
+    Raises
+    ------
+    ValueError
+        If `hamming` is out of range, the arrays differ in length or thumbnails have more than 2^15 pixels.
+    """
+    if not 0 <= hamming < _HASH_BITS:
+        raise ValueError(f"hamming = {hamming}; allowed: 0 to {_HASH_BITS - 1}")
+    if len(hashes) != len(thumbnails):
+        raise ValueError(f"{len(hashes)} hashes, {len(thumbnails)} thumbnails")
+    pictures = _Thumbnails(thumbnails)
+    if pictures.pixels > _MOST_PIXELS:
+        raise ValueError(f"thumbnails of {pictures.pixels} pixels; allowed: up to {_MOST_PIXELS}")
+    hashes = np.ascontiguousarray(hashes, np.uint64)
+    forest = _Forest(len(hashes))
+    listed = [(first, i, 0, 1.0) for first, i in _equal(hashes, pictures.flat)]
+    for first, i, _, _ in listed:
+        forest.join(first, i)
+    forest.settle()
+    # What equals an earlier image is near to whatever that one is near to.
+    alone = np.setdiff1d(np.arange(len(hashes)), np.array([i for _, i, _, _ in listed], np.int64))
+    for i, j in _candidates(hashes[alone], hamming + 1):
+        i, j = alone[i], alone[j]
+        apart = forest.apart(i, j)
+        i, j = i[apart], j[apart]
+        distance = np.bitwise_count(hashes[i] ^ hashes[j]).astype(np.int64)
+        close = distance <= hamming
+        i, j, distance = i[close], j[close], distance[close]
+        for start in range(0, len(i), _THUMBNAILS_AT_ONCE):
+            part = slice(start, start + _THUMBNAILS_AT_ONCE)
+            # Most of a large group is joined by its first comparisons: the rest need no correlation.
+            apart = forest.apart(i[part], j[part])
+            a, b, d = i[part][apart], j[part][apart], distance[part][apart]
+            r = pictures.correlation(a, b)
+            sure = r >= correlation
+            found = zip(a[sure].tolist(), b[sure].tolist(), d[sure].tolist(), r[sure].tolist(), strict=True)
+            listed += [pair for pair in found if forest.join(pair[0], pair[1])]
+            forest.settle()
+    listed.sort()
+    columns = np.array(listed, np.float64).reshape(-1, 4)
+    return NearPairs(*(columns[:, c].astype(np.int64) for c in range(3)), columns[:, 3])
+
+
+def _equal(hashes: NDArray[np.uint64], flat: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
+    """Yield, for every image with both hash and thumbnail of an earlier one, the earliest such and itself."""
+    if len(hashes) == 0:
+        return
+    keys: dict[bytes, int] = {}
+    order = np.argsort(hashes, kind="stable")
+    same = hashes[order][1:] == hashes[order][:-1]
+    shared = np.concatenate(([False], same)) | np.concatenate((same, [False]))
+    for i in np.sort(order[shared]).tolist():
+        key = hashlib.blake2b(flat[i].tobytes(), digest_size=16, key=hashes[i].tobytes()).digest()
+        first = keys.setdefault(key, i)
+        if first != i:
+            yield first, i
+
+
+def _candidates(hashes: NDArray[np.uint64], bands: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield i < j of all images that are equal in a band of bits, each pair once, in blocks of _PAIRS_AT_ONCE or less.
+
+    Parameters
+    ----------
+    hashes : uint64 [N]
+        Perceptual hashes.
+    bands : int
+        Into how many bands the bits are cut, 1 to 64.
+    """
+    edges = np.linspace(0, _HASH_BITS, bands + 1).astype(int)
+    earlier: list[np.uint64] = []
+    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        key = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
+        order = np.argsort(key, kind="stable")
+        starts = np.flatnonzero(np.concatenate(([True], np.diff(key[order]) != 0)))
+        sizes = np.diff(np.concatenate((starts, [len(key)]))) if len(key) else np.zeros(0, int)
+        # The partners of the image at a place of `order` are those behind it in its bucket.
+        partners = np.repeat(starts + sizes, sizes) - np.arange(len(key)) - 1
+        ends = np.cumsum(partners)
+        total = int(ends[-1]) if len(ends) else 0
+        for begin in range(0, total, _PAIRS_AT_ONCE):
+            pair = np.arange(begin, min(begin + _PAIRS_AT_ONCE, total))
+            place = np.searchsorted(ends, pair, side="right")
+            partner = place + 1 + pair - (ends[place] - partners[place])
+            # A stable sort leaves the images of a bucket in their order, so i < j.
+            i, j = order[place], order[partner]
+            differing = hashes[i] ^ hashes[j]
+            new = np.ones(len(i), bool)
+            for mask in earlier:
+                new &= (differing & mask) != 0
+            yield i[new], j[new]
+        earlier.append(np.uint64((1 << high) - (1 << low)))
+
+
+class _Forest:
+    """Which images are joined already; `apart` may lag behind `join` until `settle`."""
+
+    def __init__(self, size: int) -> None:
+        self.parent = np.arange(size)
+
+    def root(self, i: int) -> int:
+        parent = self.parent
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = int(parent[i])
+        return i
+
+    def join(self, i: int, j: int) -> bool:
+        """Join two images; False if they were joined already."""
+        a, b = self.root(i), self.root(j)
+        self.parent[max(a, b)] = min(a, b)
+        return a != b
+
+    def settle(self) -> None:
+        """Let every image point at its root."""
+        while True:
+            further = self.parent[self.parent]
+            if (further == self.parent).all():
+                return
+            self.parent = further
+
+    def apart(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return self.parent[i] != self.parent[j]
+
+
+class _Thumbnails:
+    """Pearson correlation of pairs of thumbnails, exact but for the last division."""
+
+    def __init__(self, thumbnails: NDArray[np.uint8]) -> None:
+        self.pixels = int(np.prod(thumbnails.shape[1:]))
+        self.flat = np.ascontiguousarray(thumbnails).reshape(len(thumbnails), self.pixels)
+        sums, squares = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for start in range(0, len(self.flat), _THUMBNAILS_AT_ONCE):
+            block = self.flat[start : start + _THUMBNAILS_AT_ONCE].astype(np.int64)
+            sums.append(block.sum(axis=1))
+            squares.append((block * block).sum(axis=1))
+        self.sums = np.concatenate(sums)
+        self.spread = self.pixels * np.concatenate(squares) - self.sums**2
+
+    def correlation(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
+        # 1024 products of two bytes stay far below 2^31.
+        products = np.einsum("np,np->n", self.flat[i].astype(np.int32), self.flat[j].astype(np.int32))
+        shared = self.pixels * products.astype(np.int64) - self.sums[i] * self.sums[j]
+        flat = (self.spread[i] == 0) | (self.spread[j] == 0)
+        scale = np.sqrt(self.spread[i].astype(np.float64)) * np.sqrt(self.spread[j].astype(np.float64))
+        result = np.minimum(shared / np.where(flat, 1.0, scale), 1.0)
+        both = (self.spread[i] == 0) & (self.spread[j] == 0) & (self.sums[i] == self.sums[j])
+        return np.where(flat, both.astype(np.float64), result)
+
+
+def find(
+    sample_ids: Sequence[str],
+    hashes: Sequence[str],
+    near: tuple[NDArray[np.uint64], NDArray[np.uint8]] | None,
+    targets: NDArray[np.uint8],
+    settings: Duplicates,
+) -> Found:
+    """Find exact and near duplicates and decide which images cannot be used.
+
+    Identical pixels under different labels contradict each other and nothing says which label is right: with
+    ``conflicting_labels: exclude`` all images with those pixels go. Multilabel samples agree only if all their labels
+    do. Near duplicates are never excluded: a later film of the same patient may truly show something else.
+
+    Parameters
+    ----------
+    sample_ids, hashes : sequence of str [N]
+        Id and `pixel_hash` of each image.
+    near : (uint64 [N], uint8 [N, 32, 32]) or None
+        `fingerprint` of each image; None to look for exact duplicates only.
+    targets : uint8 [N, K]
+        Labels as 0/1.
+    settings : Duplicates
+        Section ``preprocess.duplicates``.
+
+    Returns
+    -------
+    Found
+    """
+    first = _first_with(hashes)
+    excluded, reasons = np.zeros(len(first), bool), {}
+    if settings.conflicting_labels == "exclude":
+        reasons = _contradictions(sample_ids, first, targets)
+        excluded[list(reasons)] = True
+    none = np.zeros(0, np.int64)
+    pairs = NearPairs(none, none, none, none.astype(np.float64))
+    if near is not None:
+        distinct = np.flatnonzero(first == np.arange(len(first)))
+        pairs = near_pairs(near[0][distinct], near[1][distinct], settings.hamming, settings.correlation)
+        pairs = pairs._replace(first=distinct[pairs.first], second=distinct[pairs.second])
+    copies = np.flatnonzero(first != np.arange(len(first)))
+    later = np.concatenate((copies, pairs.second))
+    earlier = np.concatenate((first[copies], pairs.first))
+    ids = np.asarray(sample_ids, dtype=object)
+    table = pd.DataFrame(
+        {
+            "sample_id": pd.Series(ids[later], dtype="str"),
+            "other_id": pd.Series(ids[earlier], dtype="str"),
+            "kind": ["exact"] * len(copies) + ["near"] * len(pairs.first),
+            "hamming": np.concatenate((np.zeros(len(copies), np.int64), pairs.hamming)),
+            "correlation": np.concatenate((np.ones(len(copies)), pairs.correlation)).round(6),
+            "labels_agree": (targets[later] == targets[earlier]).all(axis=1).astype(np.uint8),
+            "action": np.where(excluded[later] | excluded[earlier], "excluded", "grouped"),
+        },
+        columns=COLUMNS,
+    )
+    return Found(table.iloc[np.lexsort((earlier, later))].reset_index(drop=True), pairs, excluded, reasons)
+
+
+def _contradictions(sample_ids: Sequence[str], first: NDArray[np.int64], targets: NDArray[np.uint8]) -> dict[int, str]:
+    """Reason for each image whose pixels occur under other labels too; it names the first such image."""
+    other = (targets != targets[first]).any(axis=1)
+    against: dict[int, int] = {}
+    for i in np.flatnonzero(other).tolist():
+        against.setdefault(int(first[i]), i)
+    reasons = {}
+    for i in np.flatnonzero(np.isin(first, list(against))).tolist():
+        opponent = int(first[i]) if other[i] else against[int(first[i])]
+        reasons[i] = f"identical pixels under other labels: {sample_ids[opponent]}"
+    return reasons
+
+
+def _first_with(hashes: Sequence[str]) -> NDArray[np.int64]:
+    """Position of the first image with the same pixels, [N]."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(pixels, i) for i, pixels in enumerate(hashes)], np.int64)
+
+
+def groups(patient_ids: Sequence[str], hashes: Sequence[str], near: NearPairs | None = None) -> list[str]:
     """Group images so that neither a patient nor a picture is in two groups.
 
-    Groups are the connected components of the graph that joins every image with its patient and with its pixels: two
-    patients who share one picture form one group with all their images.
+    Groups are the connected components of the graph that joins every image with its patient, with its pixels and with
+    its near-duplicates: two patients who share one picture form one group with all their images.
 
     Parameters
     ----------
     patient_ids, hashes : sequence of str [N]
         Patient and `pixel_hash` of each image.
+    near : NearPairs, optional
+        Near-duplicates among the N images.
 
     Returns
     -------
@@ -45,7 +405,10 @@ def groups(patient_ids: Sequence[str], hashes: Sequence[str]) -> list[str]:
     patients, patient = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
     pictures, picture = np.unique(np.asarray(hashes, dtype=str), return_inverse=True)
     nodes = len(patients) + len(pictures)
-    edges = coo_array((np.ones(len(patient), np.uint8), (patient, len(patients) + picture)), shape=(nodes, nodes))
+    left, right = patient, len(patients) + picture
+    if near is not None:
+        left, right = np.concatenate((left, patient[near.first])), np.concatenate((right, patient[near.second]))
+    edges = coo_array((np.ones(len(left), bool), (left, right)), shape=(nodes, nodes))  # sums of bool cannot overflow
     _, component = connected_components(edges.tocsr(), directed=False)
     # `patients` is sorted, so the first patient of a component is its smallest.
     _, first = np.unique(component[: len(patients)], return_index=True)
@@ -66,8 +429,4 @@ def duplicates_of(sample_ids: Sequence[str], hashes: Sequence[str]) -> list[str]
     list of str [N]
         Id of the first image with the same pixels, "" for that image itself.
     """
-    first: dict[str, str] = {}
-    return [
-        "" if first.setdefault(pixels, sample) == sample else first[pixels]
-        for sample, pixels in zip(sample_ids, hashes, strict=True)
-    ]
+    return ["" if i == j else sample_ids[j] for i, j in enumerate(_first_with(hashes).tolist())]

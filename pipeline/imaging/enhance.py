@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.params import Preprocess
+
+KeepAspect = Literal["stretch", "pad", "crop"]
+
+
+class Placement(NamedTuple):
+    """Where images lie in prepared squares: top left corner and size, pixels, float64 scalars or [N]."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    width: NDArray[np.float64]
+    height: NDArray[np.float64]
 
 
 def clahe(image: NDArray[np.uint8], clip: float, tiles: int) -> NDArray[np.uint8]:
@@ -41,8 +54,8 @@ def clahe(image: NDArray[np.uint8], clip: float, tiles: int) -> NDArray[np.uint8
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
-def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Stretch an image to a square; the aspect ratio is not kept, so that nothing is cropped or padded.
+def resize(image: NDArray[np.uint8], width: int, height: int | None = None) -> NDArray[np.uint8]:
+    """Stretch an image, by default to a square.
 
     An axis that shrinks is averaged over the area of each new pixel, which leaves no aliasing; an axis that grows is
     interpolated linearly.
@@ -51,29 +64,114 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     ----------
     image : uint8 [H, W] or [H, W, 3]
         Any size.
+    width, height : int
+        Pixels of the result; `height` is `width` if not given.
+
+    Returns
+    -------
+    uint8 [height, width] or [height, width, 3]
+    """
+    wanted = (width, width if height is None else height)
+    given = (image.shape[1], image.shape[0])
+    shrunk = (min(given[0], wanted[0]), min(given[1], wanted[1]))
+    if shrunk != given:
+        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
+    if shrunk != wanted:
+        image = cv2.resize(image, wanted, interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def placement(width: ArrayLike, height: ArrayLike, size: int, keep_aspect: KeepAspect) -> Placement:
+    """Say where an image comes to lie in the prepared square.
+
+    Parameters
+    ----------
+    width, height : int or int [N]
+        Pixels of the image, 1 or more.
     size : int
-        Pixels a side of the result.
+        Pixels a side of the prepared image.
+    keep_aspect : {"stretch", "pad", "crop"}
+        "stretch" fills the square; "pad" fits the longer side, centred; "crop" fits the shorter side, centred.
+
+    Returns
+    -------
+    Placement
+        For "crop" the image extends beyond the square.
+    """
+    width, height = np.asarray(width, np.float64), np.asarray(height, np.float64)
+    if keep_aspect == "stretch":
+        full = np.full(width.shape, float(size))
+        return Placement(np.zeros(width.shape), np.zeros(width.shape), full, full)
+    if keep_aspect == "pad":
+        longer = np.maximum(width, height)
+        new_width = np.maximum(1, np.rint(width * size / longer))
+        new_height = np.maximum(1, np.rint(height * size / longer))
+        return Placement((size - new_width) // 2, (size - new_height) // 2, new_width, new_height)
+    side = np.minimum(width, height)
+    scale = size / side
+    return Placement(-((width - side) // 2) * scale, -((height - side) // 2) * scale, width * scale, height * scale)
+
+
+def map_boxes(
+    boxes: ArrayLike, width: ArrayLike, height: ArrayLike, size: int, keep_aspect: KeepAspect
+) -> NDArray[np.float64]:
+    """Map boxes of an image to pixels of the prepared image.
+
+    Parameters
+    ----------
+    boxes : float [N, 4]
+        x, y, width, height as fractions of the image's width and height; x and y at the top left corner.
+    width, height : int [N]
+        Pixels of each box's image.
+    size, keep_aspect
+        As for `placement`.
+
+    Returns
+    -------
+    float64 [N, 4]
+        x, y, width, height in pixels, clipped to what is seen of the image; a box outside has width and height 0.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    x, y, w, h = placement(width, height, size, keep_aspect)
+    left, right = (np.clip(x + edge * w, np.maximum(x, 0), np.minimum(x + w, size)) for edge in _edges(boxes, 0))
+    top, bottom = (np.clip(y + edge * h, np.maximum(y, 0), np.minimum(y + h, size)) for edge in _edges(boxes, 1))
+    mapped = np.stack([left, top, right - left, bottom - top], axis=1)
+    mapped[(mapped[:, 2] <= 0) | (mapped[:, 3] <= 0), 2:] = 0
+    return mapped
+
+
+def _edges(boxes: NDArray[np.float64], axis: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return boxes[:, axis], boxes[:, axis] + boxes[:, axis + 2]
+
+
+def fit(image: NDArray[np.uint8], size: int, keep_aspect: KeepAspect) -> NDArray[np.uint8]:
+    """Resize an image to a square as `placement` says; what "pad" adds is black.
+
+    Parameters
+    ----------
+    image : uint8 [H, W] or [H, W, 3]
+        Any size.
+    size, keep_aspect
+        As for `placement`.
 
     Returns
     -------
     uint8 [size, size] or [size, size, 3]
     """
-    height, width = image.shape[:2]
-    shrunk = (min(width, size), min(height, size))
-    if shrunk != (width, height):
-        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
-    if shrunk != (size, size):
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
-    return image
+    if keep_aspect == "pad":
+        return _pad(_shrink_to_fit(image, size), size)
+    return resize(_seen(image, keep_aspect), size)
 
 
 def prepare(image: NDArray[np.uint8], settings: Preprocess) -> NDArray[np.uint8]:
     """Enhance and resize a decoded image as section ``preprocess`` of params.yaml says.
 
+    Contrast is enhanced in what is seen of the image: not in padding, and without what is cropped.
+
     Parameters
     ----------
     image : uint8 [H, W] or [H, W, 3]
-        From `pipeline.imaging.decode.decode`.
+        From `pipeline.imaging.decode.as_image`.
     settings : Preprocess
         Its `clahe.order` decides whether contrast is enhanced at the full resolution or, faster, at the final one.
 
@@ -82,9 +180,34 @@ def prepare(image: NDArray[np.uint8], settings: Preprocess) -> NDArray[np.uint8]
     uint8 [size, size] or [size, size, 3]
     """
     order = settings.clahe.order if settings.clahe.enabled else ""
+    pad = settings.keep_aspect == "pad"
+    image = _seen(image, settings.keep_aspect)
     if order == "before_resize":
         image = clahe(image, settings.clahe.clip, settings.clahe.tiles)
-    image = resize(image, settings.size)
+    image = _shrink_to_fit(image, settings.size) if pad else resize(image, settings.size)
     if order == "after_resize":
         image = clahe(image, settings.clahe.clip, settings.clahe.tiles)
-    return image
+    return _pad(image, settings.size) if pad else image
+
+
+def _seen(image: NDArray[np.uint8], keep_aspect: KeepAspect) -> NDArray[np.uint8]:
+    """Return the part of the image that is seen: all of it, or for "crop" the centre square."""
+    if keep_aspect != "crop":
+        return image
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _shrink_to_fit(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    place = placement(image.shape[1], image.shape[0], size, "pad")
+    return resize(image, int(place.width), int(place.height))
+
+
+def _pad(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    top, left = (size - height) // 2, (size - width) // 2
+    square = np.zeros((size, size, *image.shape[2:]), np.uint8)
+    square[top : top + height, left : left + width] = image
+    return square

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,8 +22,8 @@ from tqdm import tqdm
 
 from pipeline.artifacts import SAMPLE_COLUMNS
 from pipeline.datasets import DatasetError, Sample, Task
-from pipeline.imaging.decode import UnreadableImage, decode
-from pipeline.imaging.duplicates import duplicates_of, groups, pixel_hash
+from pipeline.imaging.decode import UnreadableImage, as_image
+from pipeline.imaging.duplicates import THUMBNAIL, Found, duplicates_of, find, fingerprint, groups, pixel_hash
 from pipeline.imaging.enhance import prepare
 from pipeline.params import Preprocess
 
@@ -32,6 +33,10 @@ _AHEAD = 4
 """Images in flight a thread: enough to ride out a slow file, few enough to bound memory."""
 _LINE_EVERY = 10.0
 """Seconds between two progress lines where stderr is no terminal."""
+_ROWS_A_CHECK = 1024
+"""Images between two looks at the free space."""
+_MOVED_AT_ONCE = 16 * 2**20
+"""Bytes moved at once when rows are taken out of the array."""
 
 
 class Prepared(NamedTuple):
@@ -43,22 +48,130 @@ class Prepared(NamedTuple):
         Rows of images.npy in order: SAMPLE_COLUMNS, one 0/1 column a class, then the data set's own columns.
     excluded : DataFrame
         EXCLUDED_COLUMNS: sample id and reason of every sample that is not in `samples`, in the data set's order.
+    duplicates : DataFrame
+        `pipeline.imaging.duplicates.COLUMNS`: the images that show the same as an earlier one, and what was done.
     """
 
     samples: pd.DataFrame
     excluded: pd.DataFrame
+    duplicates: pd.DataFrame
 
 
 class _Facts(NamedTuple):
-    """What is remembered of an image once its pixels are written."""
+    """What is remembered of an image once its pixels are written; the last two only to find near-duplicates."""
 
     width: int
     height: int
     hash: str
+    phash: np.uint64
+    thumbnail: bytes
 
 
 _Result = tuple[NDArray[np.uint8], _Facts] | str
 """Prepared pixels and facts, or the reason why there are none."""
+
+
+class _Samples:
+    """What is known of the samples so far: columns that grow by about 1.5 KiB an image, without `Sample.read`.
+
+    Parameters
+    ----------
+    classes : sequence of str [K]
+        Class names.
+    task : {"multilabel", "multiclass"}
+        How many labels a sample has.
+    """
+
+    def __init__(self, classes: Sequence[str], task: Task) -> None:
+        self.classes = list(classes)
+        self.task = task
+        self.seen: set[str] = set()
+        self.own: dict[str, list[Any]] = {}
+        self.positions: list[int] = []
+        self.ids: list[str] = []
+        self.patients: list[str] = []
+        self.official: list[str] = []
+        self.labels = bytearray()
+        self.sizes: list[tuple[int, int]] = []
+        self.hashes: list[str] = []
+        self.phashes: list[np.uint64] = []
+        self.thumbnails = bytearray()
+        self.excluded: list[tuple[int, str, str]] = []
+
+    def check(self, sample: Sample) -> None:
+        """Raise `DatasetError` if the metadata of the next sample cannot be right."""
+        if not self.seen:
+            columns = [*SAMPLE_COLUMNS, *self.classes, *sample.extra]
+            clashes = sorted({c for c in columns if columns.count(c) > 1})
+            if clashes:
+                raise DatasetError(f"columns of samples.csv named twice: {', '.join(clashes)}; rename class or column")
+            self.own = {name: [] for name in sample.extra}
+        name = sample.sample_id
+        if name in self.seen:
+            raise DatasetError(f"sample id '{name}' occurs more than once; ids must be unique")
+        self.seen.add(name)
+        unknown = [label for label in sample.labels if label not in self.classes]
+        if unknown:
+            raise DatasetError(f"{name}: class '{unknown[0]}' is unknown; allowed: {', '.join(self.classes)}")
+        if self.task == "multiclass" and len(sample.labels) != 1:
+            raise DatasetError(f"{name}: labels {list(sample.labels)}; a multiclass sample has exactly one")
+        if list(sample.extra) != list(self.own):
+            raise DatasetError(f"{name}: own columns {list(sample.extra)}; the first sample has {list(self.own)}")
+
+    def exclude(self, position: int, sample_id: str, reason: str) -> None:
+        """Note that the sample at `position` of the data set has no usable image."""
+        self.excluded.append((position, sample_id, reason))
+
+    def keep(self, position: int, about: Sample, facts: _Facts) -> None:
+        """Remember a sample whose pixels were written."""
+        self.positions.append(position)
+        self.ids.append(about.sample_id)
+        self.patients.append(about.patient_id)
+        self.official.append(about.official_split)
+        self.labels += bytes(name in about.labels for name in self.classes)
+        self.sizes.append((facts.width, facts.height))
+        self.hashes.append(facts.hash)
+        self.phashes.append(facts.phash)
+        self.thumbnails += facts.thumbnail
+        for name, values in self.own.items():
+            values.append(about.extra[name])
+
+    def targets(self) -> NDArray[np.uint8]:
+        """Return labels as 0/1, [N, K]."""
+        return np.frombuffer(bytes(self.labels), np.uint8).reshape(len(self.ids), len(self.classes))
+
+    def duplicates(self, settings: Preprocess) -> Found:
+        """Look for images that show the same."""
+        near = None
+        if settings.duplicates.near:
+            thumbnails = np.frombuffer(self.thumbnails, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+            near = np.array(self.phashes, np.uint64), thumbnails
+        return find(self.ids, self.hashes, near, self.targets(), settings.duplicates)
+
+    def tables(self, found: Found) -> Prepared:
+        """Write the tables, without the images that `found` excludes."""
+        keep = ~found.excluded
+        excluded = [*self.excluded]
+        excluded += [(self.positions[i], self.ids[i], reason) for i, reason in found.reasons.items()]
+        sizes = np.array(self.sizes, np.int64).reshape(-1, 2)
+        targets = self.targets()
+        columns: dict[str, Any] = {
+            "sample_id": self.ids,
+            "patient_id": self.patients,
+            # Of all images, the excluded too: a picture that two patients share says that they may be one.
+            "group_id": groups(self.patients, self.hashes, found.near),
+            "duplicate_of": duplicates_of(self.ids, self.hashes),
+            "width": sizes[:, 0],
+            "height": sizes[:, 1],
+            "official_split": self.official,
+            **{name: targets[:, k] for k, name in enumerate(self.classes)},
+            # object: a missing value among whole numbers must not turn them into decimals
+            **{name: pd.Series(values, dtype=object) for name, values in self.own.items()},
+        }
+        table = pd.DataFrame(columns)[keep].reset_index(drop=True)
+        table.insert(0, "row", np.arange(len(table)))
+        rows = [(name, reason) for _, name, reason in sorted(excluded)]
+        return Prepared(table, pd.DataFrame(rows, columns=EXCLUDED_COLUMNS, dtype="str"), found.table)
 
 
 def prepare_all(
@@ -68,13 +181,14 @@ def prepare_all(
     settings: Preprocess,
     images_path: Path,
     progress: bool = False,
+    total: int | None = None,
 ) -> Prepared:
-    """Decode, enhance and write every sample.
+    """Decode, enhance and write every sample, and find the images that show the same.
 
     Parameters
     ----------
     samples : iterable of Sample
-        Only their metadata is held in memory.
+        Read once, a few images ahead of the decoding; each `Sample.read` is called once and let go.
     classes : sequence of str [K]
         Class names, in the order of the columns.
     task : {"multilabel", "multiclass"}
@@ -86,11 +200,13 @@ def prepare_all(
         `samples`; absent until it is complete.
     progress : bool
         Show the progress on stderr.
+    total : int, optional
+        Number of samples, where it is known beforehand: for the progress, and to look for the disk space at once.
 
     Returns
     -------
     Prepared
-        Every sample is in exactly one of its two tables.
+        Every sample is in exactly one of `samples` and `excluded`.
 
     Raises
     ------
@@ -98,94 +214,130 @@ def prepare_all(
         If a sample id occurs twice, labels are not of `classes` or not as many as `task` asks for, columns collide,
         no image is usable, or the disk is too small. Nothing partial is left.
     """
-    listed = list(samples)
-    _check(listed, classes, task)
-    kept: list[tuple[Sample, _Facts]] = []
-    excluded: list[tuple[str, str]] = []
+    known = _Samples(classes, task)
     shape = (settings.size, settings.size) if settings.channels == 1 else (settings.size, settings.size, 3)
+    row = int(np.prod(shape))
     images_path.parent.mkdir(parents=True, exist_ok=True)
     # An array of an earlier run must not stand beside tables of this one.
     images_path.unlink(missing_ok=True)
-    _check_space(images_path.parent, len(listed) * int(np.prod(shape)))
     partial = images_path.with_name(images_path.name + ".partial")
     try:
-        results = _shown(_in_order(listed, settings), len(listed), progress)
-        with partial.open("wb") as file, closing(results):
-            _write_header(file, (len(listed), *shape))
-            for sample, result in zip(listed, results, strict=True):
-                if isinstance(result, str):
-                    excluded.append((sample.sample_id, result))
-                else:
+        with partial.open("w+b") as file, closing(_in_order(samples, known, settings)) as results:
+            _check_space(partial.parent, (total or _ROWS_A_CHECK) * row)
+            _write_header(file, (0, *shape))
+            start = file.tell()
+            with closing(_shown(results, total, progress)) as shown:
+                for position, (about, result) in enumerate(shown):
+                    if isinstance(result, str):
+                        known.exclude(position, about.sample_id, result)
+                        continue
                     pixels, facts = result
-                    file.write(pixels.data)
-                    kept.append((sample, facts))
+                    if len(known.ids) % _ROWS_A_CHECK == _ROWS_A_CHECK - 1:
+                        _check_space(partial.parent, _ROWS_A_CHECK * row)
+                    _write(file, pixels)
+                    known.keep(position, about, facts)
+            found = known.duplicates(settings)
+            prepared = known.tables(found)
+            if prepared.samples.empty:
+                raise DatasetError(_nothing_left(prepared.excluded["reason"]))
+            _take_out(file, start, row, found.excluded)
             file.seek(0)
-            _write_header(file, (len(kept), *shape))
-        if not kept:
-            raise DatasetError(_nothing_left(excluded))
+            _write_header(file, (len(prepared.samples), *shape))
         os.replace(partial, images_path)
     finally:
         partial.unlink(missing_ok=True)
-    return Prepared(_table(kept, classes), pd.DataFrame(excluded, columns=EXCLUDED_COLUMNS, dtype="str"))
-
-
-def _check(samples: list[Sample], classes: Sequence[str], task: Task) -> None:
-    """Find a mistake in the metadata before an hour of decoding."""
-    twice = [name for name, count in Counter(s.sample_id for s in samples).items() if count > 1]
-    if twice:
-        raise DatasetError(f"sample id '{twice[0]}' occurs more than once ({len(twice)} such ids); ids must be unique")
-    own = list(samples[0].extra) if samples else []
-    columns = [*SAMPLE_COLUMNS, *classes, *own]
-    clashes = sorted({c for c in columns if columns.count(c) > 1})
-    if clashes:
-        raise DatasetError(f"columns of samples.csv named twice: {', '.join(clashes)}; rename the class or column")
-    for sample in samples:
-        unknown = [label for label in sample.labels if label not in classes]
-        if unknown:
-            raise DatasetError(f"{sample.sample_id}: class '{unknown[0]}' is unknown; allowed: {', '.join(classes)}")
-        if task == "multiclass" and len(sample.labels) != 1:
-            raise DatasetError(f"{sample.sample_id}: labels {list(sample.labels)}; a multiclass sample has exactly one")
-        if list(sample.extra) != own:
-            raise DatasetError(f"{sample.sample_id}: own columns {list(sample.extra)}; the first sample has {own}")
+    return prepared
 
 
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DatasetError(
-            f"{folder}: the images need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; "
+            f"{folder}: the next images need {needed / 2**30:.3f} GiB, {free / 2**30:.3f} GiB are free; "
             "lower preprocess.size or free some space"
         )
 
 
-def _write_header(file: Any, shape: tuple[int, ...]) -> None:
+def _write(file: BinaryIO, pixels: NDArray[np.uint8]) -> None:
+    try:
+        file.write(pixels.data)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DatasetError(f"{error.strerror}; lower preprocess.size or free some space") from None
+        raise
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     """Write a .npy header; numpy pads it so that its length does not depend on the number of rows."""
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _in_order(samples: list[Sample], settings: Preprocess) -> Iterator[_Result]:
-    """Yield the image or the reason of each sample, in order, with a bounded number of them in flight."""
+def _take_out(file: BinaryIO, start: int, row: int, out: NDArray[np.bool_]) -> None:
+    """Move the rows that stay to the front, in place, and cut the file behind them.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading and writing.
+    start, row : int
+        Bytes before the first row, bytes of a row.
+    out : bool [N]
+        Rows to take out.
+    """
+    if not out.any():
+        return
+    kept = np.flatnonzero(~out)
+    kept = kept[kept > np.argmax(out)]
+    written = int(np.argmax(out))
+    most = max(1, _MOVED_AT_ONCE // row)
+    for run in np.split(kept, np.flatnonzero(np.diff(kept) > 1) + 1):
+        for part in range(0, len(run), most):
+            count = len(run[part : part + most])
+            file.seek(start + int(run[part]) * row)
+            block = file.read(count * row)
+            file.seek(start + written * row)
+            file.write(block)
+            written += count
+    file.truncate(start + written * row)
+
+
+def _in_order(
+    samples: Iterable[Sample], known: _Samples, settings: Preprocess
+) -> Generator[tuple[Sample, _Result], None, None]:
+    """Yield each sample (without its `read`) and its image or reason, in order, a bounded number of them in flight."""
     # The pool is the parallelism: OpenCV's own threads inside each call would only compete with it.
     threads_before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="prepare")
-    flight: deque[Future[_Result]] = deque()
+    flight: deque[tuple[Sample, Future[_Result]]] = deque()
     try:
         for sample in samples:
-            flight.append(pool.submit(_one, sample, settings))
+            known.check(sample)
+            flight.append((_without_read(sample), pool.submit(_one, sample.read, settings)))
+            del sample  # with it goes `read`, and the bytes that it may hold
             if len(flight) >= _AHEAD * settings.threads:
-                yield flight.popleft().result()
+                about, result = flight.popleft()
+                yield about, result.result()
         while flight:
-            yield flight.popleft().result()
+            about, result = flight.popleft()
+            yield about, result.result()
     finally:
         pool.shutdown(cancel_futures=True)
         cv2.setNumThreads(threads_before)
 
 
-def _one(sample: Sample, settings: Preprocess) -> _Result:
+def _spent() -> bytes:
+    raise RuntimeError("this image was read already")
+
+
+def _without_read(sample: Sample) -> Sample:
+    return Sample(sample.sample_id, sample.patient_id, sample.labels, _spent, sample.official_split, sample.extra)
+
+
+def _one(read: Callable[[], bytes | np.ndarray], settings: Preprocess) -> _Result:
     """Return the prepared image, or why there is none."""
     try:
-        image = decode(sample.read(), settings.channels)
+        image = as_image(read(), settings.channels)
     except UnreadableImage as error:
         return str(error)
     except FileNotFoundError:
@@ -193,52 +345,42 @@ def _one(sample: Sample, settings: Preprocess) -> _Result:
     except OSError as error:
         return f"file not readable: {error.strerror or type(error).__name__}"
     height, width = image.shape[:2]
+    phash, thumbnail = np.uint64(0), b""
+    if settings.duplicates.near:
+        phash, small = fingerprint(image)
+        thumbnail = small.tobytes()
     pixels = np.ascontiguousarray(prepare(image, settings))
-    return pixels, _Facts(width, height, pixel_hash(image))
+    return pixels, _Facts(width, height, pixel_hash(image), phash, thumbnail)
 
 
-def _nothing_left(excluded: list[tuple[str, str]]) -> str:
-    if not excluded:
+def _nothing_left(reasons: pd.Series) -> str:
+    if reasons.empty:
         return "the data set has no samples; check its settings under datasets in params.yaml"
-    reasons = ", ".join(f"{reason} ({count})" for reason, count in Counter(r for _, r in excluded).most_common(5))
-    return f"none of the {len(excluded)} images is usable: {reasons}"
+    listed = ", ".join(f"{reason} ({count})" for reason, count in Counter(reasons).most_common(5))
+    return f"none of the {len(reasons)} images is usable: {listed}"
 
 
-def _table(kept: list[tuple[Sample, _Facts]], classes: Sequence[str]) -> pd.DataFrame:
-    samples = [sample for sample, _ in kept]
-    ids = [s.sample_id for s in samples]
-    patients = [s.patient_id for s in samples]
-    hashes = [facts.hash for _, facts in kept]
-    columns: dict[str, Any] = {
-        "row": np.arange(len(kept)),
-        "sample_id": ids,
-        "patient_id": patients,
-        "group_id": groups(patients, hashes),
-        "duplicate_of": duplicates_of(ids, hashes),
-        "width": [facts.width for _, facts in kept],
-        "height": [facts.height for _, facts in kept],
-        "official_split": [s.official_split for s in samples],
-    }
-    for name in classes:
-        columns[name] = np.array([name in s.labels for s in samples], np.uint8)
-    for name in samples[0].extra:
-        # object: a missing value among whole numbers must not turn them into decimals
-        columns[name] = pd.Series([s.extra[name] for s in samples], dtype=object)
-    return pd.DataFrame(columns)
-
-
-def _shown(results: Iterator[_Result], total: int, progress: bool) -> Generator[_Result, None, None]:
-    """Pass `results` on, with a bar on a terminal or a line every few seconds elsewhere."""
+def _shown(
+    results: Iterator[tuple[Sample, _Result]], total: int | None, progress: bool
+) -> Generator[tuple[Sample, _Result], None, None]:
+    """Pass `results` on, with a bar on a terminal or a line every few seconds and at the end elsewhere."""
     if not progress:
         yield from results
     elif sys.stderr.isatty():
         yield from tqdm(results, total=total, unit="image", desc="preprocess", file=sys.stderr)
     else:
         start = last = time.monotonic()
+        of = f" of {total}" if total is not None else ""
+        done = 0
         for done, result in enumerate(results, 1):
             yield result
             now = time.monotonic()
-            if now - last >= _LINE_EVERY or done == total:
-                rate = done / max(now - start, 1e-9)
-                print(f"preprocess: {done} of {total} images, {rate:.0f} images/s", file=sys.stderr, flush=True)
+            if now - last >= _LINE_EVERY:
+                _line(done, of, now - start)
                 last = now
+        _line(done, of, time.monotonic() - start)
+
+
+def _line(done: int, of: str, seconds: float) -> None:
+    rate = done / max(seconds, 1e-9)
+    print(f"preprocess: {done}{of} images, {rate:.0f} images/s", file=sys.stderr, flush=True)

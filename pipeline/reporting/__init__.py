@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.reporting import overview, seed_impact, summary
+from pipeline.reporting import data, overview, seed_impact, summary
 from pipeline.reporting.study import StudyResults
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "overview": overview.render,
+    "data": data.render,
     "seed_impact": seed_impact.render,
     "summary": summary.render,
 }

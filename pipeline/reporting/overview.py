@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ import pandas as pd
 from pipeline import artifacts
 from pipeline.params import cells
 from pipeline.reporting import figures, prose, provenance, sections, tables
-from pipeline.reporting.sections import DECISIONS, LABELS, RANKING, image, join
+from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults
 
 _NAMED_PAIRS = 4
 """Pairs that differ, named in the verdict."""
 _LISTED_PAIRS = 15
 """Pairs that the table of differences lists in full: those of four recipes and two ensembles."""
-PARTS = {"train": "training", "val": "validation", "test": "test", "unused": "unused"}
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
@@ -330,6 +328,9 @@ def _data(study: StudyResults) -> str:
     return join(
         "## Data",
         source,
+        "Patients, classes that occur together, sample images, exclusions, and duplicates: [the data](data.md)."
+        if study.samples is not None
+        else "",
         _part_counts(study.audit),
         f"{_audited(study.audit)}\n{_excluded(study)}",
         "Positive images, and their share of the part:",
@@ -380,11 +381,11 @@ def _excluded(study: StudyResults) -> str:
     lines = []
     if study.excluded is not None:
         lines.append(
-            f"- Excluded before the split: {prose.count('file', len(study.excluded))}{_by(study.excluded['reason'])}."
+            f"- Excluded before the split: {prose.count('file', len(study.excluded))}"
+            f"{_by(study.excluded['reason'].map(sections.kind_of_reason))}."
         )
     unused = (study.audit or {}).get("unused") or []
-    # Why an image is unused names its group; counted are the kinds of reason.
-    kinds = pd.Series([re.sub(r"group \S+", "group", str(u.get("reason", ""))) for u in unused], dtype="str")
+    kinds = pd.Series([sections.kind_of_reason(str(u.get("reason", ""))) for u in unused], dtype="str")
     lines.append(f"- In no part (unused): {prose.count('image', len(unused))}{_by(kinds)}.")
     return "\n".join(lines)
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pipeline import artifacts
 from pipeline.reporting import prose, tables
 from pipeline.reporting.study import Results, StudyResults
 
+PARTS = {"train": "training", "val": "validation", "test": "test", "unused": "unused"}
+"""Parts of the split as they are called in sentences and table heads."""
 RANKING = ("auroc", "average_precision")
 DECISIONS = {
     "multilabel": ("f1", "sensitivity", "specificity", "mcc"),
@@ -28,7 +35,7 @@ LABELS = {
 
 
 def banner(study: StudyResults, results: Results | None = None) -> list[str]:
-    """Return what a reader must know before any number: drawn images, missing and collapsed trainings.
+    """Return what a reader must know before any number: leaks, drawn images, missing and collapsed trainings.
 
     Parameters
     ----------
@@ -38,6 +45,8 @@ def banner(study: StudyResults, results: Results | None = None) -> list[str]:
         The one recipe that the page is about; by default the whole study.
     """
     blocks = []
+    if study.audit is not None and study.audit.get("protocol") == "augment_before_split":
+        blocks.append(f"> [!CAUTION]\n> {_leak(study.audit)}")
     if study.dataset is not None and study.dataset.synthetic:
         blocks.append(
             "> [!WARNING]\n> **Synthetic images.** They are drawn by a program and show no person. "
@@ -62,6 +71,24 @@ def banner(study: StudyResults, results: Results | None = None) -> list[str]:
             f"Means over seeds contain {'it' if len(collapsed) == 1 else 'them'} and say little; read seed by seed."
         )
     return blocks
+
+
+def _leak(audit: dict[str, Any]) -> str:
+    """Say what a split after augmentation does to the test part, with the numbers that the audit has."""
+    leak = (audit.get("leak") or {}).get("test") or {}
+    total, leaked = leak.get("images"), leak.get("leaked_images")
+    if leaked is None:
+        counted = "How many test images have their source or a sibling in training is not recorded."
+    else:
+        of = f" of {total:,}" if total else ""
+        share = f" ({tables.percent(leaked / total)})" if total else ""
+        counted = f"{leaked:,}{of} test images{share} have their source or a sibling in training."
+    if leak.get("patients") and "leaked_patients" in leak:
+        counted += f" Of {leak['patients']:,} test patients {leak['leaked_patients']:,} are in training too."
+    return (
+        f"**Leak by design.** Augmented copies were made before the split. {counted} The numbers are not estimates of "
+        "performance: they show what this protocol does to a study. Set `split.protocol: split_first` for estimates."
+    )
 
 
 def known_classes(study: StudyResults, results: Results) -> list[str]:
@@ -107,6 +134,11 @@ def class_table(study: StudyResults, results: Results) -> str:
     return join(body, tables.reasons(noted))
 
 
+def kind_of_reason(reason: str) -> str:
+    """Return why an image is not used without the group or the image that the reason names, so that kinds count."""
+    return re.sub(r"(under other labels): .*", r"\1", re.sub(r"group \S+", "group", reason))
+
+
 def join(*blocks: str) -> str:
     """Put blocks of markdown below one another, leaving out empty ones."""
     return "\n\n".join(b.strip("\n") for b in blocks if b.strip())
@@ -115,6 +147,32 @@ def join(*blocks: str) -> str:
 def image(description: str, path: str) -> str:
     """Embed a figure."""
     return f"![{description}]({path})"
+
+
+def private(study: StudyResults) -> bool:
+    """Whether figures that show images stay out of git, see ``report.private_figures`` in params.yaml."""
+    asked = study.params.report.private_figures if study.params is not None else None
+    return not (study.dataset is not None and study.dataset.synthetic) if asked is None else asked
+
+
+def figure_of_images(study: StudyResults, folder: Path, name: str) -> Path:
+    """Return where a figure that shows images is drawn: with the reports in `folder`, or outside git.
+
+    A copy that an earlier rendering left with the reports is removed where the figure is private now.
+    """
+    public = folder / "figures" / name
+    if not private(study):
+        return public
+    public.unlink(missing_ok=True)
+    return artifacts.PRIVATE_FIGURES / name
+
+
+def image_of_images(study: StudyResults, description: str, path: Path, page: Path) -> str:
+    """Embed the figure at `path` in `page`; a private one is linked instead, as it is absent from a clone."""
+    target = Path(os.path.relpath(path, page.parent)).as_posix()
+    if not private(study):
+        return image(description, target)
+    return f"[{description}]({target}) (this file exists only on the machine that ran the study)"
 
 
 def limits(study: StudyResults) -> list[str]:

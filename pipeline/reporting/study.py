@@ -134,6 +134,14 @@ class Results:
         return next((run for run in self.runs if run.get("seed") == seed), {})
 
 
+class Examples(NamedTuple):
+    """The same images without and with contrast enhancement, both uint8 [E, H, W] or [E, H, W, 3], and their rows."""
+
+    rows: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
 @dataclass(frozen=True)
 class StudyResults:
     """What the pages are rendered from. A bare metrics table leaves most of it None.
@@ -152,6 +160,17 @@ class StudyResults:
         Cells and files of the study without results, a phrase each.
     comparisons : DataFrame or None
         Rows of comparisons.csv: every pair of recipes and ensembles, tested on the same patients.
+    samples : DataFrame or None
+        samples.csv with the columns part, copies, and augmented of split.csv: an entry a row, an image once with
+        augmented 0 and, under protocol augment_before_split, once more for each of its augmented copies.
+    images : uint8 [N, H, W] or [N, H, W, 3], or None
+        images.npy, memory-mapped.
+    boxes : DataFrame or None
+        boxes.csv, in pixels of `images`; None where the data set has none.
+    duplicates : DataFrame or None
+        duplicates.csv, with ``labels_agree`` as bool; None in a folder that was prepared before there was this file.
+    examples : Examples or None
+        Images before and after CLAHE; None where it is off.
     """
 
     title: str
@@ -166,6 +185,11 @@ class StudyResults:
     excluded: pd.DataFrame | None = None
     params: Params | None = None
     comparisons: pd.DataFrame | None = None
+    samples: pd.DataFrame | None = None
+    images: np.ndarray | None = None
+    boxes: pd.DataFrame | None = None
+    duplicates: pd.DataFrame | None = None
+    examples: Examples | None = None
 
     @property
     def interval_name(self) -> str:
@@ -234,7 +258,37 @@ def load_study(params: Params) -> StudyResults:
         excluded=excluded,
         params=params,
         comparisons=pd.read_csv(comparisons) if comparisons.exists() else None,
+        samples=_load_samples(),
+        images=artifacts.open_images(),
+        boxes=pd.read_csv(artifacts.BOXES, dtype={"sample_id": "str"}) if artifacts.BOXES.exists() else None,
+        duplicates=_load_duplicates(),
+        examples=_load_examples(),
     )
+
+
+def _load_samples() -> pd.DataFrame:
+    split = artifacts.read_split()
+    if "augmented" not in split:
+        split = split.assign(augmented=0)
+    table = artifacts.read_samples().merge(split, on="row", validate="one_to_many")
+    return table.sort_values(["row", "augmented"], ignore_index=True)
+
+
+def _load_duplicates() -> pd.DataFrame | None:
+    if not artifacts.DUPLICATES.exists():
+        return None
+    text = dict.fromkeys(("sample_id", "other_id", "kind", "action", "labels_agree"), "str")
+    table = pd.read_csv(
+        artifacts.DUPLICATES, dtype=text, keep_default_na=False, na_values={"hamming": [""], "correlation": [""]}
+    )
+    return table.assign(labels_agree=table["labels_agree"].str.lower().isin(["true", "1"]))
+
+
+def _load_examples() -> Examples | None:
+    if not artifacts.EXAMPLES.exists():
+        return None
+    with np.load(artifacts.EXAMPLES, allow_pickle=False) as file:
+        return Examples(**{name: file[name] for name in Examples._fields})
 
 
 def _load_recipe(recipe: Recipe) -> Results | None:

@@ -1,18 +1,12 @@
 """Who is trained on, who is chosen on, who is only scored: one function a method, one audit for all of them.
 
 A method takes the samples table, the class names and section ``split`` of params.yaml, and returns the part of every
-row (train, val, test or unused). Groups, that is patients and identical images, never cross parts.
+row (train, val, test or unused). Groups, that is patients and identical images, never cross parts. A balancing
+(`BALANCES`) then says how often training rows are drawn; a protocol (`PROTOCOLS`) is the order of the two.
 """
 
-from collections.abc import Callable
-
-import pandas as pd
-
-from pipeline.params import Split
+from pipeline.splitting.balancing import BALANCES
 from pipeline.splitting.errors import SplitError
-from pipeline.splitting.grouped import grouped
-from pipeline.splitting.official import official
+from pipeline.splitting.protocols import METHODS, PROTOCOLS, entries_of
 
-METHODS: dict[str, Callable[[pd.DataFrame, list[str], Split], pd.Series]] = {"official": official, "grouped": grouped}
-
-__all__ = ["METHODS", "SplitError", "grouped", "official"]
+__all__ = ["BALANCES", "METHODS", "PROTOCOLS", "SplitError", "entries_of"]

@@ -12,45 +12,61 @@ import pandas as pd
 from pipeline.artifacts import PARTS
 from pipeline.params import Split
 from pipeline.splitting.errors import SplitError
+from pipeline.splitting.protocols import LEAKS
 
 USED = PARTS[:3]
 _NAMED = 5
 """How many offending names a message lists."""
 
 
-def audit(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings: Split) -> dict[str, Any]:
+def audit(
+    samples: pd.DataFrame,
+    parts: pd.Series,
+    classes: list[str],
+    settings: Split,
+    table: pd.DataFrame | None = None,
+) -> dict[str, Any]:
     """Describe a split. Overlaps are counted here from the ids, whatever the method believes.
 
     Parameters
     ----------
     samples : DataFrame
-        As from `pipeline.artifacts.read_samples`.
+        As from `pipeline.artifacts.read_samples`, or one line an entry, as from `pipeline.splitting.entries_of`.
     parts : Series of str
-        Part of each row, indexed as `samples`.
+        Part of each line, indexed as `samples`.
     classes : list of str
         Class names.
     settings : Split
         Recorded with the numbers.
+    table : DataFrame, optional
+        `copies` and `augmented` of each line, indexed as `samples`; without it 1 and 0.
 
     Returns
     -------
     dict
-        JSON-compatible. ``method``, ``seed``, ``validation``, ``test`` (settings); ``sha256`` of the sorted lines
-        "sample_id<TAB>part"; ``parts`` (part: images, patients, groups); ``classes`` (class: part: positives,
-        prevalence); ``no_finding`` (part: positives, prevalence; images without a class; None where there are none);
-        ``largest_prevalence_difference`` (class, parts, difference; None where two parts are empty);
+        JSON-compatible. ``method``, ``protocol``, ``seed``, ``validation``, ``test``, and ``per_class`` (None for other
+        methods): settings; ``sha256`` of the sorted lines "sample_id<TAB>part" (and "<TAB>number" for augmented
+        copies); ``parts`` (part: images, patients, groups; an augmented copy counts as an image); ``classes`` (class:
+        part: positives, prevalence); ``no_finding`` (part: positives, prevalence; images without a class; None where
+        there are none); ``largest_prevalence_difference`` (class, parts, difference; None where two parts are empty);
         ``patients_in_two_parts``, ``groups_in_two_parts``, ``duplicates_in_two_parts`` (0 in a split that `check`
-        passes); ``duplicates`` (images identical to an earlier one) and ``duplicates_with_other_labels``; ``unused``
-        (row, sample_id, reason).
+        passes, but under protocol augment_before_split); ``leak`` (see `leak`); ``balance`` (see `draws`);
+        ``duplicates`` (images identical to an earlier one) and ``duplicates_with_other_labels``; ``unused`` (row,
+        sample_id, reason).
     """
+    if table is None:
+        table = pd.DataFrame({"copies": 1, "augmented": 0}, index=samples.index)
     none = ~samples[classes].any(axis=1)
     by_class = {name: _by_part(samples[name], parts) for name in classes}
+    images = samples.drop_duplicates("sample_id")
     return {
         "method": settings.method,
+        "protocol": settings.protocol,
         "seed": settings.seed,
         "validation": settings.validation,
         "test": settings.test,
-        "sha256": _digest(samples, parts),
+        "per_class": settings.per_class.model_dump() if settings.method == "per_class" else None,
+        "sha256": _digest(samples, parts, table["augmented"]),
         "parts": {
             part: {
                 "images": len(rows),
@@ -63,9 +79,68 @@ def audit(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings:
         "no_finding": _by_part(none, parts) if none.any() else None,
         "largest_prevalence_difference": _largest_difference(by_class),
         **{name: len(shared) for name, shared in overlaps(samples, parts).items()},
-        "duplicates": int((samples["duplicate_of"] != "").sum()),
-        "duplicates_with_other_labels": _relabelled(samples, classes),
-        "unused": _unused(samples, parts),
+        "leak": leak(samples, parts, table["augmented"]),
+        "balance": draws(samples, parts, table["copies"], classes, settings),
+        "duplicates": int((images["duplicate_of"] != "").sum()),
+        "duplicates_with_other_labels": _relabelled(images, classes),
+        "unused": _unused(samples, parts, settings.method),
+    }
+
+
+def leak(samples: pd.DataFrame, parts: pd.Series, augmented: pd.Series) -> dict[str, dict[str, int]]:
+    """Count what validation and test share with training.
+
+    Returns
+    -------
+    dict
+        ``train``, ``val``, ``test``: ``images`` (entries), ``augmented_images`` (those that are augmented copies); in
+        ``val`` and ``test`` also ``leaked_images`` (entries whose source image, or a copy of it, is in the training
+        part), ``patients`` and ``leaked_patients`` (those with an entry in the training part), and
+        ``images_of_leaked_patients`` (entries). The leaks are 0 in a split that keeps groups whole.
+    """
+    training = samples[parts == "train"]
+    counted = {}
+    for part in USED:
+        here = samples[parts == part]
+        counted[part] = {"images": len(here), "augmented_images": int((augmented[parts == part] > 0).sum())}
+        if part != "train":
+            known = here["patient_id"].isin(training["patient_id"])
+            counted[part] |= {
+                "leaked_images": int(here["row"].isin(training["row"]).sum()),
+                "patients": int(here["patient_id"].nunique()),
+                "leaked_patients": int(here.loc[known, "patient_id"].nunique()),
+                "images_of_leaked_patients": int(known.sum()),
+            }
+    return counted
+
+
+def draws(
+    samples: pd.DataFrame, parts: pd.Series, copies: pd.Series, classes: list[str], settings: Split
+) -> dict[str, Any]:
+    """Count what an epoch draws from the training part, before and after balancing.
+
+    Returns
+    -------
+    dict
+        ``method`` and ``to`` (settings); ``images``, each of ``classes``, and ``no_finding`` (None where every training
+        image has a class): ``before`` and ``after``, draws an epoch; ``never_drawn`` (images); ``most_draws`` (of one
+        image).
+    """
+    training = samples[parts == "train"]
+    copies = copies[parts == "train"]
+    none = ~training[classes].any(axis=1)
+
+    def count(which: pd.Series) -> dict[str, int]:
+        return {"before": int(which.sum()), "after": int(copies[which].sum())}
+
+    return {
+        "method": settings.balance.method,
+        "to": settings.balance.to,
+        "images": count(pd.Series(True, index=training.index)),
+        "classes": {name: count(training[name].astype(bool)) for name in classes},
+        "no_finding": count(none) if none.any() else None,
+        "never_drawn": int((copies == 0).sum()),
+        "most_draws": int(copies.max()) if len(copies) else 0,
     }
 
 
@@ -91,6 +166,9 @@ def overlaps(samples: pd.DataFrame, parts: pd.Series) -> dict[str, list[str]]:
 def check(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings: Split) -> None:
     """Refuse a split that leaks or that cannot be evaluated. Arguments as for `audit`.
 
+    The one leak that passes is the one asked for by name, `settings.protocol` augment_before_split: its size is in the
+    audit.
+
     Raises
     ------
     SplitError
@@ -101,7 +179,7 @@ def check(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings:
     if wrong:
         raise SplitError(f"part '{wrong[0]}' is not one of {', '.join(PARTS)}")
     for what, shared in overlaps(samples, parts).items():
-        if shared:
+        if shared and settings.protocol != LEAKS:
             more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
             raise SplitError(
                 f"{what.replace('_', ' ')}: {', '.join(shared[:_NAMED])}{more}; this is a leak, no split was written; "
@@ -174,13 +252,15 @@ def _relabelled(samples: pd.DataFrame, classes: list[str]) -> int:
     return int((labels[copies] != labels[originals]).any(axis=1).sum()) if len(copies) else 0
 
 
-def _unused(samples: pd.DataFrame, parts: pd.Series) -> list[dict[str, Any]]:
+def _unused(samples: pd.DataFrame, parts: pd.Series, method: str) -> list[dict[str, Any]]:
     unused = parts == "unused"
     groups = {part: set(samples.loc[parts == part, "group_id"]) for part in USED}
     rows = []
     for row in samples[unused].itertuples(index=False):
         holders = [part for part in ("test", "val") if row.group_id in groups[part]]
-        if row.official_split == "":
+        if method == "per_class":
+            reason = "beyond the images of each class that split.per_class asks for"
+        elif row.official_split == "":
             reason = "in no published part"
         elif holders:
             reason = f"published in {row.official_split}, but its group {row.group_id} is in {holders[0]}"
@@ -190,7 +270,7 @@ def _unused(samples: pd.DataFrame, parts: pd.Series) -> list[dict[str, Any]]:
     return rows
 
 
-def _digest(samples: pd.DataFrame, parts: pd.Series) -> str:
-    pairs = zip(samples["sample_id"].tolist(), parts.tolist(), strict=True)
-    lines = sorted(f"{sample}\t{part}\n" for sample, part in pairs)
+def _digest(samples: pd.DataFrame, parts: pd.Series, augmented: pd.Series) -> str:
+    entries = zip(samples["sample_id"].tolist(), parts.tolist(), augmented.tolist(), strict=True)
+    lines = sorted(f"{sample}\t{part}" + (f"\t{number}\n" if number else "\n") for sample, part, number in entries)
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,16 +1,21 @@
+import hashlib
 import json
 import os
 import re
+import zipfile
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from pipeline.datasets import DatasetError, dataset_class
+from pipeline.datasets import DatasetError, dataset_class, paediatric_pneumonia
 from pipeline.datasets.paediatric_pneumonia import CLASSES, Data
 from pipeline.imaging.prepare import prepare_all
 from pipeline.params import Preprocess
+from tests.datasets.test_fetching import Site
 
 V2 = {
     "train/NORMAL": ["IM-0115-0001.jpeg", "IM-0011-0001-0002.jpeg", "NORMAL2-IM-0373-0001.jpeg"],
@@ -135,9 +140,7 @@ def test_name_that_contradicts_its_folder(v2, tmp_path):
         list(Data(root=str(v2), version="v2").samples(tmp_path))
 
 
-def test_without_root_and_wrong_root(tmp_path):
-    with pytest.raises(DatasetError, match=r"datasets\.paediatric_pneumonia\.root is not set.*not available yet"):
-        Data().fetch(tmp_path)
+def test_wrong_root(tmp_path):
     with pytest.raises(DatasetError, match="is not the data set; expected there: chest_xray"):
         Data(root=str(tmp_path)).fetch(tmp_path)
 
@@ -146,6 +149,127 @@ def test_empty_folders_are_an_error(tmp_path):
     publish(tmp_path / "chest_xray", {folder: [] for folder in V2})
     with pytest.raises(DatasetError, match="hold no images"):
         Data(root=str(tmp_path)).fetch(tmp_path)
+
+
+def test_two_classes(v2, tmp_path):
+    data = Data(root=str(v2), version="v2", n_classes=2)
+    assert data.classes == ("normal", "pneumonia")
+    three = list(Data(root=str(v2), version="v2").samples(tmp_path))
+    for sample, other in zip(data.samples(tmp_path), three, strict=True):
+        assert sample.labels == (("normal",) if other.labels == ("normal",) else ("pneumonia",))
+        assert (sample.sample_id, sample.patient_id) == (other.sample_id, other.patient_id)
+    assert Counter(s.labels[0] for s in data.samples(tmp_path)) == {"normal": 4, "pneumonia": 5}
+    with pytest.raises(ValidationError):
+        Data(n_classes=4)
+
+
+PREFIX = {"v2": "chest_xray", "v3": "CellData/chest_xray"}
+
+
+def pack(path, files, version):
+    """Write the archive of a version, with what else the published ones hold, in an order that is not sorted."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("CellData/OCT/train/NORMAL/NORMAL-1-1.jpeg", b"a retinal scan")
+        for folder, names in reversed(files.items()):
+            archive.writestr(f"{PREFIX[version]}/{folder}/", b"")
+            for name in reversed(names):
+                archive.writestr(f"{PREFIX[version]}/{folder}/{name}", f"{folder}/{name}".encode())
+                archive.writestr(f"__MACOSX/{PREFIX[version]}/{folder}/._{name}", b"shadow")
+                archive.writestr(f"__MACOSX/{PREFIX[version]}/{folder}/{name}", b"shadow")
+        archive.writestr(f"{PREFIX[version]}/train/NORMAL/.DS_Store", b"hidden")
+    return path
+
+
+def facts(sample):
+    return sample.sample_id, sample.patient_id, sample.labels, sample.official_split, sample.read()
+
+
+@pytest.mark.parametrize(("files", "version"), [(V2, "v2"), (V3, "v3")], ids=["v2", "v3"])
+def test_an_archive_gives_the_same_samples_and_record_as_folders(tmp_path, files, version):
+    folders = publish(tmp_path / "folders" / "chest_xray", files).parent
+    publish(folders / "chest_xray", {"train/NORMAL": []})
+    (folders / "chest_xray/train/NORMAL/.DS_Store").write_bytes(b"hidden")
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    pack(packed / paediatric_pneumonia.FILES[version].name, files, version)
+    one, other = (Data(root=str(root), version=version) for root in (folders, packed))
+    assert [facts(s) for s in other.samples(tmp_path)] == [facts(s) for s in one.samples(tmp_path)]
+    assert other.fetch(tmp_path) == one.fetch(tmp_path) | {"root": str(packed)}
+    assert one.fetch(tmp_path)["other_files"] == {"count": 1, "first": ["train/NORMAL/.DS_Store"]}
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A server with small archives under the published names."""
+    with Site() as site:
+        table = {}
+        for version, files in (("v2", V2), ("v3", V3)):
+            known = paediatric_pneumonia.FILES[version]
+            content = pack(tmp_path / "archive", files, version).read_bytes()
+            site.files[known.name] = content
+            table[version] = replace(known, url=f"{site.address}/{known.name}", size_range=(100, 10_000))
+            if version == "v2":
+                digest = hashlib.sha256(content).hexdigest()
+                table[version] = replace(table[version], size=len(content), sha256=digest)
+        monkeypatch.setattr(paediatric_pneumonia, "FILES", table)
+        yield site
+
+
+@pytest.mark.parametrize(("files", "version"), [(V2, "v2"), (V3, "v3")], ids=["v2", "v3"])
+def test_the_published_archive_is_fetched_and_stays_packed(published, tmp_path, files, version):
+    folder = tmp_path / "raw"
+    data = Data(version=version)
+    record = data.fetch(folder)
+    name = paediatric_pneumonia.FILES[version].name
+    assert record["archive"] == {
+        "name": name,
+        "bytes": len(published.files[name]),
+        "sha256": hashlib.sha256(published.files[name]).hexdigest(),
+        "checksum": {"v2": "as published", "v3": "as it came"}[version],
+    }
+    assert record["images"] == sum(map(len, files.values()))
+    expected = [f"{part}/{name}".encode() for part, names in files.items() for name in sorted(names)]
+    assert [s.read() for s in data.samples(folder)] == expected
+    assert sorted(p.name for p in folder.iterdir()) == [".verified.json", name]
+    assert data.fetch(folder) == record
+    assert [asked for asked, _ in published.seen] == [name]
+
+
+def test_a_mirror(published, tmp_path):
+    published.files["set/ChestXRay2017.zip"] = published.files.pop("ChestXRay2017.zip")
+    data = Data(version="v2", mirror=published.address + "/set/")
+    assert data.fetch(tmp_path / "raw")["archive"]["checksum"] == "as published"
+
+
+def test_a_damaged_archive_without_a_published_checksum_is_seen(published, tmp_path):
+    content = bytearray(published.files["ZhangLabData.zip"])
+    where = content.index(b"VIRUS-7-0001.jpeg") + len("VIRUS-7-0001.jpeg") + 3
+    content[where] ^= 255
+    published.files["ZhangLabData.zip"] = bytes(content)
+    with pytest.raises(DatasetError, match=r"ZhangLabData\.zip: damaged or cut off in member '.*VIRUS-7-0001"):
+        Data().fetch(tmp_path / "raw")
+    published.files["ZhangLabData.zip"] = bytes(content[: len(content) // 2])
+    with pytest.raises(DatasetError, match=r"ZhangLabData\.zip: damaged or cut off"):
+        Data().fetch(tmp_path / "raw2")
+
+
+def test_a_failed_fetch_names_the_alternative(published, tmp_path):
+    published.files["ZhangLabData.zip"] = b"short"
+    with pytest.raises(DatasetError, match=r"offers 5 bytes.*Or set datasets\.paediatric_pneumonia\.root .*chest_xray"):
+        Data().fetch(tmp_path / "raw")
+
+
+def test_another_archive_and_a_name_twice(tmp_path):
+    path = tmp_path / "ZhangLabData.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("CellData/OCT/train/NORMAL/NORMAL-1-1.jpeg", b"")
+    with pytest.raises(DatasetError, match=r"ZhangLabData\.zip: not the data set; expected there: chest_xray"):
+        Data().samples(tmp_path).__next__()
+    with zipfile.ZipFile(path, "a") as archive:
+        for prefix in ("a", "b"):
+            archive.writestr(f"{prefix}/chest_xray/train/NORMAL/NORMAL-1-1.jpeg", b"")
+    with pytest.raises(DatasetError, match=r"'b/chest_xray/.*' and 'a/chest_xray/.*' are both train/NORMAL"):
+        list(Data().samples(tmp_path))
 
 
 REAL = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany_chest_xray_224"

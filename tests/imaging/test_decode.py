@@ -1,13 +1,16 @@
 """Every kind of file that data sets hold, and every kind of damage."""
 
+import io
 import struct
+import sys
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
-from pipeline.imaging.decode import UnreadableImage, decode
+from pipeline.imaging.decode import UnreadableImage, as_image, decode
 
 
 def encode(image, suffix=".png", *options):
@@ -114,7 +117,7 @@ def test_float_tiff_is_refused():
         (b"", "empty file"),
         (b"<html>404 Not Found</html>", "not an image"),
         (b"\x00\x00\x00\x01Bud1" + bytes(6140), "not an image"),  # a .DS_Store under another name
-        (bytes(128) + b"DICM" + bytes(64), "DICOM file, not supported"),
+        (bytes(128) + b"DICM" + bytes(64), "DICOM file damaged"),
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (b"\xff\xd8\xff", "truncated"),
     ],
@@ -165,3 +168,249 @@ def test_bad_files_print_nothing(grey, capfd):
         with pytest.raises(UnreadableImage):
             decode(data, 1)
     assert capfd.readouterr() == ("", "")
+
+
+def saved(image, kind, **options):
+    """What Pillow writes."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def corners():
+    """Four colours, none symmetric to another."""
+    image = np.zeros((16, 32, 3), np.uint8)
+    image[:8, :16], image[:8, 16:], image[8:, :16] = (240, 10, 10), (10, 240, 10), (10, 10, 240)
+    return image
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG", "WEBP"])
+def test_orientation_is_applied(corners, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"tiffinfo": {274: orientation}} if kind == "TIFF" else {"exif": exif}
+    data = saved(Image.fromarray(corners), kind, **options)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    assert upright.shape == ((16, 32, 3) if orientation < 5 else (32, 16, 3))
+    found = decode(data, 3)
+    assert found.shape == upright.shape
+    assert np.abs(found.astype(int) - upright).mean() < 6
+
+
+def without_adobe_marker(data):
+    position = data.index(b"\xff\xee")
+    return data[:position] + data[position + 2 + int.from_bytes(data[position + 2 : position + 4]) :]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_cmyk_jpeg_of_adobe_and_of_others(corners, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = corners if orientation == 1 else np.rot90(corners, -1)
+    inks = np.asarray(Image.fromarray(corners).convert("CMYK"))
+    of_adobe = saved(Image.fromarray(inks, "CMYK"), "JPEG", quality=98, exif=exif)
+    # Pillow inverts what it writes, as Adobe does; without the marker nothing says so.
+    plain = without_adobe_marker(saved(Image.fromarray(255 - inks, "CMYK"), "JPEG", quality=98, exif=exif))
+    assert plain != of_adobe
+    for data in (of_adobe, plain):
+        assert np.abs(decode(data, 3).astype(int) - upright).mean() < 6
+        luma = upright @ np.array([0.299, 0.587, 0.114])
+        assert np.abs(decode(data, 1) - luma).mean() < 6
+
+
+def test_damaged_cmyk_jpeg(corners):
+    data = bytearray(saved(Image.fromarray(corners).convert("CMYK"), "JPEG"))
+    data[data.index(b"\xff\xc0") + 4] = 77  # bits a sample
+    with pytest.raises(UnreadableImage, match=r"^damaged$"):
+        decode(bytes(data), 3)
+
+
+@pytest.mark.parametrize("transparency", [None, bytes([0, 128, 255, 40])])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "GIF"])
+def test_palettes(corners, kind, transparency):
+    image = Image.fromarray(corners).quantize(4)
+    options = {"transparency": transparency} if transparency and kind == "PNG" else {}
+    expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(decode(saved(image, kind, **options), 3), expected)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP", "WEBP", "GIF"])
+def test_grey_and_colour_of_pillow_come_back(grey, corners, kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    np.testing.assert_array_equal(decode(saved(Image.fromarray(grey), kind, **options), 1), grey)
+    if kind != "GIF":
+        np.testing.assert_array_equal(decode(saved(Image.fromarray(corners), kind, **options), 3), corners)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
+def test_tiff_of_16_bits(compression):
+    values = (np.arange(400, dtype=np.uint16).reshape(20, 20) * 150).astype(np.uint16)
+    data = saved(Image.fromarray(values), "TIFF", compression=compression)
+    np.testing.assert_allclose(decode(data, 1), values / 257, atol=0.51)
+
+
+def test_tiff_whose_white_is_zero(grey):
+    np.testing.assert_array_equal(decode(saved(Image.fromarray(grey), "TIFF", tiffinfo={262: 0}), 1), grey)
+
+
+def test_decoded_pixels_are_only_converted(grey, rgb):
+    assert np.shares_memory(as_image(grey, 1), grey)
+    np.testing.assert_array_equal(as_image(rgb, 3), rgb)
+    np.testing.assert_allclose(as_image(rgb, 1), rgb @ np.array([0.299, 0.587, 0.114]), atol=0.51)
+    np.testing.assert_array_equal(as_image(grey, 3), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(as_image(grey[::2, ::-1, None], 1), grey[::2, ::-1])
+    np.testing.assert_array_equal(as_image(encode(grey), 1), grey)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.zeros((4, 4), np.float32), "unsupported pixel type float32"),
+        (np.zeros((0, 4), np.uint8), "empty image"),
+        (np.zeros((4, 4, 2), np.uint8), "unsupported shape [4, 4, 2]"),
+        (np.zeros(4, np.uint8), "unsupported shape [4]"),
+    ],
+)
+def test_pixels_that_are_no_image(pixels, reason):
+    with pytest.raises(UnreadableImage) as error:
+        as_image(pixels, 1)
+    assert str(error.value) == reason
+
+
+def dicom(pixels, photometric="MONOCHROME2", syntax=None, **elements):
+    """A DICOM file of one frame, as an acquisition would write it."""
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file = pydicom.Dataset()
+    file.file_meta = meta
+    file.Rows, file.Columns = pixels.shape[:2]
+    file.SamplesPerPixel = 1 if pixels.ndim == 2 else 3
+    if pixels.ndim == 3:
+        file.PlanarConfiguration = 0
+    file.PhotometricInterpretation = photometric
+    file.BitsAllocated = file.BitsStored = pixels.dtype.itemsize * 8
+    file.HighBit = file.BitsStored - 1
+    file.PixelRepresentation = int(pixels.dtype.kind == "i")
+    for name, value in elements.items():
+        setattr(file, name, value)
+    file.PixelData = pixels.tobytes()
+    if syntax == "RLE":
+        file.compress(pydicom.uid.RLELossless)
+    elif syntax:
+        file.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+        file["PixelData"].VR = "OB"
+        meta.TransferSyntaxUID = syntax
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, file, enforce_file_format=True)
+    return out.getvalue()
+
+
+@pytest.fixture
+def ramp():
+    """16-bit values 0..4095, every one at least once."""
+    return np.arange(4096, dtype=np.uint16).reshape(64, 64)
+
+
+def test_dicom_window_is_that_of_the_standard(ramp):
+    shown = decode(dicom(ramp, WindowCenter=2048, WindowWidth=1024), 1).ravel().astype(int)
+    # PS3.3 C.11.2.1.2: black up to c - 0.5 - (w - 1) / 2, white above c - 0.5 + (w - 1) / 2
+    assert shown[1536] == 0
+    assert (shown[:1536] == 0).all()
+    assert shown[1540] > 0
+    assert (shown[2559:] == 255).all()
+    assert shown[2047] in (127, 128)
+    assert (np.diff(shown) >= 0).all()
+
+
+def test_dicom_uses_the_first_of_several_windows(ramp):
+    several = dicom(ramp, WindowCenter=[2048, 100], WindowWidth=[1024, 50])
+    np.testing.assert_array_equal(decode(several, 1), decode(dicom(ramp, WindowCenter=2048, WindowWidth=1024), 1))
+
+
+def test_dicom_monochrome1_is_inverted(ramp):
+    window = {"WindowCenter": 2048, "WindowWidth": 1024}
+    one, two = (decode(dicom(ramp, kind, **window), 1).astype(int) for kind in ("MONOCHROME1", "MONOCHROME2"))
+    np.testing.assert_allclose(one, 255 - two, atol=1)
+    assert one[0, 0] == 255
+
+
+def test_dicom_values_are_rescaled_before_the_window(ramp):
+    hounsfield = dicom(ramp, RescaleSlope=2, RescaleIntercept=-1024, WindowCenter=3072, WindowWidth=2048)
+    np.testing.assert_allclose(
+        decode(hounsfield, 1).astype(int),
+        decode(dicom(ramp, WindowCenter=2048, WindowWidth=1024), 1).astype(int),
+        atol=1,
+    )
+
+
+def test_dicom_signed_values(ramp):
+    signed = (ramp.astype(np.int16) - 2048).astype(np.int16)
+    shown = decode(dicom(signed, WindowCenter=0, WindowWidth=4096), 1).ravel()
+    np.testing.assert_allclose(shown, np.linspace(0, 255, 4096), atol=1)
+
+
+@pytest.mark.parametrize("function", ["SIGMOID", "LINEAR_EXACT"])
+def test_dicom_other_window_functions(ramp, function):
+    shown = decode(dicom(ramp, WindowCenter=2048, WindowWidth=1024, VOILUTFunction=function), 1).ravel()
+    x = (np.arange(4096) - 2048) / 1024
+    expected = 255 / (1 + np.exp(-4 * x)) if function == "SIGMOID" else np.clip(x + 0.5, 0, 1) * 255
+    np.testing.assert_allclose(shown, expected, atol=0.51)
+
+
+def test_dicom_without_a_window_spans_its_percentiles(ramp):
+    shown = decode(dicom(ramp), 1).ravel()
+    expected = np.interp(np.arange(4096), [4095 * 0.005, 4095 * 0.995], [0, 255])
+    np.testing.assert_allclose(shown, expected, atol=0.51)
+    assert (decode(dicom(np.full((8, 8), 900, np.uint16)), 1) == 0).all()
+
+
+def test_dicom_padding_does_not_count(ramp):
+    padded = np.vstack([np.full((64, 64), 60000, np.uint16), ramp])
+    shown = decode(dicom(padded, PixelPaddingValue=60000), 1)
+    np.testing.assert_array_equal(shown[64:], decode(dicom(ramp), 1))
+
+
+def test_dicom_colour_and_compression(rgb, ramp):
+    np.testing.assert_array_equal(decode(dicom(rgb, "RGB"), 3), rgb)
+    np.testing.assert_allclose(decode(dicom(rgb, "RGB"), 1), rgb @ np.array([0.299, 0.587, 0.114]), atol=0.51)
+    np.testing.assert_array_equal(decode(dicom(ramp, syntax="RLE"), 1), decode(dicom(ramp), 1))
+    assert decode(dicom(ramp), 3).shape == (64, 64, 3)
+
+
+def test_dicom_of_several_frames_gives_the_first(ramp):
+    both = dicom(np.vstack([ramp, ramp[::-1]]), NumberOfFrames=2, Rows=64)
+    np.testing.assert_array_equal(decode(both, 1), decode(dicom(ramp), 1))
+
+
+def test_dicom_that_cannot_be_decoded(ramp, monkeypatch):
+    for data, reason in [
+        (
+            dicom(ramp, syntax="1.2.840.10008.1.2.4.102"),
+            "DICOM with transfer syntax MPEG-4 AVC/H.264 High Profile / Level 4.1, no decoder installed",
+        ),
+        (dicom(ramp)[:-4000], "DICOM file damaged"),
+    ]:
+        with pytest.raises(UnreadableImage) as error:
+            decode(data, 1)
+        assert str(error.value) == reason
+    data = dicom(ramp)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(UnreadableImage, match="pydicom is not installed"):
+        decode(data, 1)
+
+
+def test_dicom_without_pixels():
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+    file = pydicom.dcmread(io.BytesIO(dicom(np.zeros((4, 4), np.uint16))))
+    del file.PixelData
+    out = io.BytesIO()
+    file.save_as(out)
+    with pytest.raises(UnreadableImage, match=r"^DICOM file without an image$"):
+        decode(out.getvalue(), 1)

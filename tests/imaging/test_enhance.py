@@ -1,8 +1,10 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.imaging.enhance import clahe, prepare, resize
+from pipeline.imaging.enhance import clahe, fit, map_boxes, placement, prepare, resize
 from pipeline.params import Clahe, Preprocess
 
 
@@ -97,3 +99,86 @@ def test_input_is_not_changed(dim):
 
 def test_image_smaller_than_the_tiles():
     assert prepare(np.full((3, 5), 9, np.uint8), Preprocess(size=16)).shape == (16, 16)
+
+
+MODES = ["stretch", "pad", "crop"]
+
+
+@pytest.mark.parametrize("order", ["before_resize", "after_resize"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(70, 90), (90, 70), (64, 64), (20, 300), (300, 20, 3), (1, 40)])
+def test_every_mode_gives_a_square(mode, shape, order):
+    image = np.random.default_rng(0).integers(1, 256, shape, np.uint8)
+    settings = Preprocess(size=32, keep_aspect=mode, channels=1 if len(shape) == 2 else 3, clahe=Clahe(order=order))
+    out = prepare(image, settings)
+    assert out.shape == (32, 32, *shape[2:])
+    assert out.dtype == np.uint8
+    plain = prepare(image, settings.model_copy(update={"clahe": Clahe(enabled=False)}))
+    np.testing.assert_array_equal(plain, fit(image, 32, mode))
+
+
+def test_padding_is_black_centred_and_not_enhanced():
+    wide = np.random.default_rng(0).integers(100, 256, (50, 100), np.uint8)
+    for order in ("before_resize", "after_resize"):
+        out = prepare(wide, Preprocess(size=40, keep_aspect="pad", clahe=Clahe(order=order)))
+        assert (out[:10] == 0).all()
+        assert (out[30:] == 0).all()
+        assert (out[10:30].mean(axis=1) > 50).all()
+    np.testing.assert_array_equal(fit(wide, 40, "pad")[10:30], cv2.resize(wide, (40, 20), interpolation=cv2.INTER_AREA))
+
+
+def test_crop_is_the_centre_and_the_rest_has_no_influence():
+    tall = np.random.default_rng(0).integers(0, 256, (101, 64), np.uint8)
+    np.testing.assert_array_equal(fit(tall, 64, "crop"), tall[18:82])
+    settings = Preprocess(size=32, keep_aspect="crop")
+    np.testing.assert_array_equal(
+        prepare(tall, settings), prepare(np.ascontiguousarray(tall[18:82]), Preprocess(size=32))
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(120, 200), (200, 120), (128, 128), (33, 77)])
+def test_a_box_stays_on_what_it_frames(mode, shape):
+    height, width = shape
+    image = np.zeros(shape, np.uint8)
+    x, y, w, h = int(0.45 * width), int(0.4 * height), int(0.2 * width), int(0.25 * height)
+    image[y : y + h, x : x + w] = 255
+    fractions = [[x / width, y / height, w / width, h / height]]
+    ((left, top, across, down),) = map_boxes(fractions, [width], [height], 64, mode)
+    rows, columns = np.nonzero(fit(image, 64, mode) > 127)
+    np.testing.assert_allclose([left, left + across], [columns.min(), columns.max() + 1], atol=1)
+    np.testing.assert_allclose([top, top + down], [rows.min(), rows.max() + 1], atol=1)
+
+
+def test_boxes_that_are_cropped_away_or_cut():
+    # 200 x 100: the crop shows x from 0.25 to 0.75
+    boxes = [[0.0, 0.0, 0.2, 1.0], [0.2, 0.5, 0.1, 0.25], [0.7, 0.9, 0.3, 0.5], [0.8, 0.1, 0.1, 0.1]]
+    mapped = map_boxes(boxes, [200] * 4, [100] * 4, 100, "crop")
+    np.testing.assert_allclose(mapped[[1, 2]], [[0, 50, 10, 25], [90, 90, 10, 10]])
+    assert (mapped[[0, 3], 2:] == 0).all()
+
+
+def test_padded_boxes_end_where_the_image_does():
+    np.testing.assert_allclose(map_boxes([[0.5, -0.5, 1.0, 2.0]], [200], [100], 100, "pad"), [[50, 25, 50, 50]])
+
+
+@given(
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.integers(16, 128),
+    st.sampled_from(MODES),
+    st.lists(st.floats(-0.5, 1.5), min_size=4, max_size=4),
+)
+def test_mapped_boxes_lie_in_the_square(width, height, size, mode, box):
+    box = [box[0], box[1], abs(box[2]), abs(box[3])]
+    ((x, y, w, h),) = map_boxes([box], [width], [height], size, mode)
+    assert w >= 0
+    assert h >= 0
+    assert (w == 0) == (h == 0)
+    if w > 0:
+        assert x >= 0
+        assert y >= 0
+        assert x + w <= size + 1e-6
+        assert y + h <= size + 1e-6
+    place = placement(width, height, size, mode)
+    assert (mode == "crop") or (place.width <= size and place.height <= size)

@@ -155,3 +155,46 @@ def test_settings_that_cannot_be_are_refused_with_key_value_and_what_is_allowed(
 
 def test_a_second_configuration_of_a_kind_has_its_own_name():
     assert losses.create("focal_g5", {"kind": "focal", "gamma": 5.0}, "multiclass").gamma == 5
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(10, 200))
+@settings(max_examples=50, deadline=None)
+def test_balanced_weights_are_those_of_scikit_learn_and_average_to_1(seed, k, n):
+    from sklearn.utils.class_weight import compute_class_weight
+
+    rng = np.random.default_rng(seed)
+    label = rng.choice(k, n, p=rng.dirichlet(np.ones(k)))
+    copies = rng.integers(0, 4, n)
+    copies[0] = 1
+    weights = losses.balanced_weights(np.eye(k, dtype=np.uint8)[label], copies, "multiclass")
+    drawn = np.repeat(label, copies)
+    present = np.unique(drawn)
+    expected = compute_class_weight("balanced", classes=present, y=drawn)
+    np.testing.assert_allclose(weights[present], expected, rtol=1e-12)
+    assert (np.delete(weights, present) == 1).all()
+    assert weights[drawn].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, task in CASES if task == "multiclass"])
+def test_weighted_loss_is_the_mean_of_the_weighted_losses_of_the_samples(kind):
+    logits, targets = batch("multiclass", n=12, k=3)
+    loss, weights = losses.create(kind, {}, "multiclass"), (0.4, 3.0, 1.5)
+    weighted = loss.weighted(weights)
+    each = np.array([loss(z[None], t[None]).item() for z, t in zip(logits, targets)])
+    expected = (each * np.array(weights)[targets.argmax(1)]).mean()
+    assert weighted(logits, targets).item() == pytest.approx(expected, rel=1e-12)
+    assert (weighted.class_weights, loss.class_weights, weighted.task) == (weights, None, "multiclass")
+    assert loss(logits, targets).item() == pytest.approx(each.mean(), rel=1e-12)
+
+
+def test_weighted_cross_entropy_is_torchs_up_to_the_weights_of_the_batch():
+    logits, targets = batch("multiclass", n=12, k=3)
+    weights = torch.tensor([0.4, 3.0, 1.5], dtype=torch.float64)
+    expected = torch.nn.functional.cross_entropy(logits, targets.argmax(1), weight=weights, reduction="sum") / 12
+    loss = losses.create("ce", {}, "multiclass").weighted(weights.tolist())
+    assert loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_class_weights_of_multi_label_data_are_refused_with_the_way_out():
+    with pytest.raises(ParamsError, match=r"train\.class_weights.*allowed: none \(split\.balance\.method: oversample"):
+        losses.balanced_weights(np.ones((3, 2), np.uint8), np.ones(3, int), "multilabel")

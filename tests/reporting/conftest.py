@@ -70,7 +70,7 @@ def write_study(task: str, study: Params, n: int = 400, synthetic: bool = True, 
     patients = np.array([f"p{i // 2:04d}" for i in range(n)])
     part = np.array(["train"] * (n // 2) + ["val"] * (n // 5) + ["test"] * (n - n // 2 - n // 5))
     part[3] = "unused"
-    _write_audit(study, targets, patients, part, classes)
+    _write_samples(study, targets, patients, part, classes)
     rows = {p: np.flatnonzero(part == p) for p in ("val", "test")}
     loaded = []
     for recipe in params.recipes(study):
@@ -78,8 +78,10 @@ def write_study(task: str, study: Params, n: int = 400, synthetic: bool = True, 
     _write_ensembles(study, loaded, info)
 
 
-def _write_audit(study, targets, patients, part, classes) -> None:
+def _write_samples(study, targets, patients, part, classes) -> None:
+    """Write what stages preprocess and split leave: tables, images, boxes, examples, audit."""
     n = len(targets)
+    rng = np.random.default_rng(6)
     samples = pd.DataFrame(
         {
             "row": range(n),
@@ -87,10 +89,23 @@ def _write_audit(study, targets, patients, part, classes) -> None:
             "patient_id": patients,
             "group_id": patients,
             "duplicate_of": ["i5.png" if i == 4 else "" for i in range(n)],
+            "width": np.where(np.arange(n) % 10 == 0, 60, 64),
+            "height": 48,
             "official_split": ["train" if p == "unused" else p for p in part],
         }
     )
     samples[list(classes)] = targets
+    samples["age"] = np.where(np.arange(n) % 7 == 0, np.nan, rng.integers(1, 90, n))
+    samples["sex"] = np.where(np.arange(n) // 2 % 5 == 0, None, np.where(np.arange(n) // 2 % 2, "F", "M"))
+    samples["view"] = rng.choice(["AP", "PA"], n)
+    artifacts.write_csv(artifacts.SAMPLES, samples)
+    artifacts.write_csv(artifacts.SPLIT, pd.DataFrame({"row": range(n), "part": part, "copies": 1, "augmented": 0}))
+    images = rng.integers(0, 256, (n, 16, 16), np.uint8)
+    np.save(artifacts.IMAGES, images)
+    boxes = [[r, f"i{r}.png", classes[0], 2.0, 3.0, 5.0, 6.0] for r in np.flatnonzero(targets[:, 0])[:3]]
+    columns = ["row", "sample_id", "class", "x", "y", "width", "height"]
+    artifacts.write_csv(artifacts.BOXES, pd.DataFrame(boxes, columns=columns))
+    np.savez(artifacts.EXAMPLES, rows=np.array([1, 2]), before=images[:2] // 2, after=images[1:3])
     artifacts.write_json(artifacts.AUDIT, audit(samples, pd.Series(part), list(classes), study.split))
 
 

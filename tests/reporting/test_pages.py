@@ -78,6 +78,7 @@ def test_pages_of_a_whole_study(here, reports):
     found = pages(reports)
     assert [p.relative_to(reports).as_posix() for p in found] == [
         "README.md",
+        "data.md",
         *(f"seeds/{r.key}.md" for r in sorted(study.recipes, key=lambda r: r.key)),
     ]
     for path, text in found.items():
@@ -93,8 +94,10 @@ def test_pages_of_a_whole_study(here, reports):
     assert "1 image is identical to an earlier one" in front
     assert "Findings are drawn, not diagnosed." in front
     pictures = {p.name for p in (reports / "figures").iterdir()}
-    assert {"forest.png", "roc.png", "curves.png"} < pictures
-    assert len(pictures) == 3 + 3 * len(study.recipes)
+    expected = {"forest.png", "roc.png", "curves.png", "data-classes.png", "data-samples.png", "data-clahe.png"}
+    expected |= {"data-pairs.png"} if study.task == "multilabel" else set()
+    expected |= {f"{kind}-{r.key}.png" for r in study.recipes for kind in ("seeds", "roc", "curves")}
+    assert expected <= pictures
 
 
 def test_metrics_json_has_no_seed_and_only_numbers(here, tmp_path):

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline import artifacts, split
 from pipeline.imaging.duplicates import groups
-from pipeline.params import Split
-from pipeline.splitting import METHODS, SplitError
+from pipeline.params import PerClass, Split
+from pipeline.splitting import METHODS, PROTOCOLS, SplitError
 from pipeline.splitting.audit import audit, check, overlaps
 
 CLASSES = ["a", "b", "c"]
@@ -54,21 +54,37 @@ def how(method, seed=0, validation=0.15, test=0.2, **more):
     return Split(method=method, seed=seed, validation=validation, test=test, **more)
 
 
-cohorts = st.builds(
-    cohort,
-    patients=st.integers(40, 150),
-    images=st.integers(1, 6),
-    seed=st.integers(0, 10_000),
-    task=st.sampled_from(["multilabel", "multiclass"]),
-    copies=st.integers(0, 5),
-)
+def fitting(method, samples, seed=0, **more):
+    """Settings that `samples` can be split by; method per_class is given numbers that the rarest class has."""
+    if method == "per_class":
+        rarest = int(samples[CLASSES].sum().min())
+        more["per_class"] = PerClass(train=rarest // 2, validation=rarest // 4, test=rarest // 4)
+    return how(method, seed, **more)
+
+
+def random_cohorts(tasks=("multilabel", "multiclass"), copies=5):
+    return st.builds(
+        cohort,
+        patients=st.integers(40, 150) if "multilabel" in tasks else st.integers(150, 250),
+        images=st.integers(1, 6),
+        seed=st.integers(0, 10_000),
+        task=st.sampled_from(tasks),
+        copies=st.integers(0, copies),
+    )
+
+
+cohorts = {
+    method: random_cohorts(("multiclass",), 0) if method == "per_class" else random_cohorts() for method in METHODS
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=40, deadline=None)
-@given(samples=cohorts, seed=st.integers(0, 100))
-def test_nothing_crosses_and_every_row_has_one_part(method, samples, seed):
-    chosen = how(method, seed, allow_missing_classes=True)
+@given(data=st.data(), seed=st.integers(0, 100))
+def test_nothing_crosses_and_every_row_has_one_part(method, data, seed):
+    samples = data.draw(cohorts[method])
+    assume(method != "per_class" or samples[CLASSES].sum().min() >= 30)
+    chosen = fitting(method, samples, seed, allow_missing_classes=True)
     parts = METHODS[method](samples, CLASSES, chosen)
     assert parts.index.equals(samples.index)
     assert set(parts) <= set(artifacts.PARTS)
@@ -80,9 +96,9 @@ def test_nothing_crosses_and_every_row_has_one_part(method, samples, seed):
     pd.testing.assert_series_equal(METHODS[method](samples, CLASSES, chosen), parts)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "per_class"])
 @settings(max_examples=40, deadline=None)
-@given(samples=cohorts)
+@given(samples=random_cohorts())
 def test_shares_of_images(method, samples):
     """A part overshoots by at most one group, and one more for each class that had to be given to it."""
     parts = METHODS[method](samples, CLASSES, how(method))
@@ -97,17 +113,17 @@ def test_shares_of_images(method, samples):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_order_of_the_rows_does_not_matter(method):
-    samples = cohort(120, 5, 3, copies=4)
-    parts = METHODS[method](samples, CLASSES, how(method))
-    shuffled = samples.sample(frac=1, random_state=1)
-    again = METHODS[method](shuffled, CLASSES, how(method))
-    pd.testing.assert_series_equal(again.sort_index(), parts)
+    samples = cohort(200, 5, 3, "multiclass", copies=4)
+    chosen = fitting(method, samples, balance={"method": "oversample"})
+    table = PROTOCOLS["split_first"](samples, CLASSES, chosen)
+    again = PROTOCOLS["split_first"](samples.sample(frac=1, random_state=1), CLASSES, chosen)
+    pd.testing.assert_frame_equal(again.sort_index(), table)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_seed_moves_the_split(method):
-    samples = cohort(200, 4, 0)
-    one, two = (METHODS[method](samples, CLASSES, how(method, seed)) for seed in (0, 1))
+    samples = cohort(200, 4, 0, "multiclass")
+    one, two = (METHODS[method](samples, CLASSES, fitting(method, samples, seed)) for seed in (0, 1))
     assert (one != two).any()
     if method == "official":
         assert ((one == "test") == (two == "test")).all()
@@ -348,9 +364,10 @@ def test_stage_writes_what_the_others_read(project):
     artifacts.write_csv(artifacts.SAMPLES, project)
     split.main()
     table = artifacts.read_split()
-    assert table.columns.tolist() == ["row", "part", "copies"]
+    assert table.columns.tolist() == ["row", "part", "copies", "augmented"]
     assert table["row"].tolist() == project["row"].tolist()
     assert (table["copies"] == 1).all()
+    assert (table["augmented"] == 0).all()
     parts = artifacts.read_parts(["train", "val"])
     assert len(parts["train"].rows) == (table["part"] == "train").sum()
     report = json.loads(artifacts.AUDIT.read_text())

@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from pipeline.params import Params, ParamsError, describe
@@ -31,13 +33,30 @@ class Loss(BaseModel, ABC):
     _task: str = PrivateAttr("multilabel")
     """Which of `tasks` it is used for; set by `create`, not by params.yaml: the data set decides."""
 
+    _class_weights: tuple[float, ...] | None = PrivateAttr(None)
+    """Weight of each class; set by `weighted`: the training part decides."""
+
     @property
     def task(self) -> str:
         """What it is used for, "multilabel" or "multiclass"."""
         return self._task
 
+    @property
+    def class_weights(self) -> tuple[float, ...] | None:
+        """Weight of each class, or None where all samples count alike."""
+        return self._class_weights
+
+    def weighted(self, weights: Sequence[float]) -> Self:
+        """Return the same loss with each sample's value times the weight of its class (see `balanced_weights`)."""
+        changed = self.model_copy()
+        changed._class_weights = tuple(float(w) for w in weights)
+        return changed
+
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss of a batch, in float32 also under autocast.
+
+        With class weights it is the sum of the weighted losses over the number of samples, not over the sum of their
+        weights: a batch's share in the gradient must not depend on which other classes it holds.
 
         Parameters
         ----------
@@ -62,7 +81,10 @@ class Loss(BaseModel, ABC):
             raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}; both must be [N, K]")
         dtype = torch.promote_types(logits.dtype, torch.float32)
         with torch.autocast(logits.device.type, enabled=False):
-            return self.per_sample(logits.to(dtype), targets.to(dtype)).mean()
+            values = self.per_sample(logits.to(dtype), targets.to(dtype))
+            if self._class_weights is not None:
+                values = values * (targets.to(dtype) @ values.new_tensor(self._class_weights))
+            return values.mean()
 
     @abstractmethod
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -124,6 +146,44 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
         return loss
     except ValidationError as error:
         raise ParamsError(f"params.yaml:\n{describe(error, cls, f'losses.{name}')}") from None
+
+
+def balanced_weights(targets: NDArray[np.uint8], copies: NDArray[np.int64], task: str) -> NDArray[np.float64]:
+    """Compute the weights by which every class has the same share in the loss of an epoch.
+
+    ``N / (K n_k)`` for class k with n_k of the N draws of an epoch, K the number of classes that are drawn: the formula
+    of scikit-learn's ``class_weight="balanced"``, after King & Zeng, "Logistic regression in rare events data",
+    Political Analysis 9 (2001). The mean weight of a draw is 1, so that learning rates keep their meaning. Draws, not
+    images, are counted: what balancing has evened out already is not weighed a second time.
+
+    Parameters
+    ----------
+    targets : uint8 [N, K]
+        Of the training part; one 1 a row.
+    copies : int64 [N]
+        Draws of each row an epoch.
+    task : {"multilabel", "multiclass"}
+        Task of the data set.
+
+    Returns
+    -------
+    float64 [K]
+        Above 0. A class that is never drawn has 1: it is met in the validation loss only.
+
+    Raises
+    ------
+    ParamsError
+        For a multi-label data set: a sample has no class or several there, and no one weight.
+    """
+    if task == "multilabel":
+        raise ParamsError(
+            "params.yaml:\ntrain.class_weights: 'balanced' weighs a sample by its one class, and a multi-label data "
+            "set has samples with none or several; allowed: none (split.balance.method: oversample draws rare classes "
+            "more often, losses of kind focal weigh what is still wrong)"
+        )
+    drawn = (targets * copies[:, None]).sum(0)
+    weights = copies.sum() / (np.count_nonzero(drawn) * np.maximum(drawn, 1))
+    return np.where(drawn > 0, weights, 1.0)
 
 
 def check_study(params: Params, task: str) -> None:

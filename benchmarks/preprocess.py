@@ -1,0 +1,110 @@
+"""Compare stage ``preprocess`` with a plain Pillow + scikit-image script, and with decoding alone.
+
+Draws film-like grey PNGs of 1024 x 1024 in memory, enhances them at the full size, shrinks them to 256 and prints
+rows of a markdown table. Wall times say what one waits; times of the processors, summed over all threads, say the same
+on a busy machine. Run with ``python -m benchmarks.preprocess`` (about half a minute).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+from skimage.exposure import equalize_adapthist
+from skimage.transform import resize
+
+from pipeline.datasets import Sample
+from pipeline.imaging.prepare import prepare_all
+from pipeline.params import Clahe, Duplicates, Preprocess
+
+IMAGES = 64
+NAIVE = 8
+"""Images of the plain script, which needs long enough for each."""
+ROUNDS = 5
+THREADS = 2
+SIDE = 1024
+
+
+class Rate(NamedTuple):
+    """Milliseconds an image: on the clock, and of all processors together."""
+
+    wall: float
+    cpu: float
+
+
+def film(seed: int) -> bytes:
+    """Draw a smooth picture with the grain of a film, as a PNG."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(120, 45, (9, 9)).astype(np.float32)
+    grain = cv2.GaussianBlur(rng.normal(0, 6, (SIDE, SIDE)).astype(np.float32), (0, 0), 0.8)
+    image = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) + grain
+    return cv2.imencode(".png", np.clip(image, 0, 255).astype(np.uint8))[1].tobytes()
+
+
+def naive(data: bytes) -> np.ndarray:
+    """Prepare an image as a script would without OpenCV."""
+    image = np.asarray(Image.open(BytesIO(data)).convert("L"))
+    enhanced = equalize_adapthist(image, kernel_size=SIDE // 8, clip_limit=2 / 256)
+    return (resize(enhanced, (256, 256), anti_aliasing=True) * 255).astype(np.uint8)
+
+
+def decode_all(files: list[bytes]) -> None:
+    """Decode with as many threads as the stage has, and nothing else."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR), files):
+            pass
+
+
+def timed(run: Callable[[], object], images: int) -> Rate:
+    """Time one run."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return Rate((time.perf_counter() - wall) / images * 1e3, (time.process_time() - cpu) / images * 1e3)
+
+
+def main() -> None:
+    """Measure in turns, so that a busy minute falls on all alike, and print medians."""
+    cv2.setNumThreads(1)
+    files = [film(seed) for seed in range(IMAGES)]
+    samples = [Sample(f"{i}.png", str(i), ("a",), lambda data=data: data) for i, data in enumerate(files)]
+    after, exact = Clahe(order="after_resize"), Duplicates(near=False)
+    settings = {
+        "CLAHE at 1024, exact and near duplicates": Preprocess(size=256, threads=THREADS),
+        "CLAHE at 1024, exact duplicates": Preprocess(size=256, threads=THREADS, duplicates=exact),
+        "CLAHE at 256, exact and near duplicates": Preprocess(size=256, threads=THREADS, clahe=after),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        array = Path(folder) / "images.npy"
+        runs: dict[str, tuple[Callable[[], object], int]] = {
+            "naive": (lambda: [naive(data) for data in files[:NAIVE]], NAIVE),
+            "decode": (lambda: decode_all(files), IMAGES),
+            **{
+                name: (lambda s=s: prepare_all(samples, ("a",), "multilabel", s, array), IMAGES)
+                for name, s in settings.items()
+            },
+        }
+        measured = {name: [timed(*run) for _ in range(ROUNDS)] for name, run in runs.items() if timed(*run)}
+    medians = {name: Rate(*np.median(rates, axis=0)) for name, rates in measured.items()}
+    size = sum(map(len, files)) / len(files) / 2**10
+    print(f"{IMAGES} grey PNGs of {SIDE} x {SIDE}, {size:.0f} KiB each on average; {THREADS} threads; to 256 x 256\n")
+    print("| | images/s | CPU ms an image | x plain script, wall | x plain script, CPU | of decoding alone, CPU |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    plain, decoding = medians["naive"], medians["decode"]
+    labels = {"naive": "Pillow + scikit-image, 1 thread", "decode": "cv2.imdecode alone"}
+    for name, rate in medians.items():
+        print(
+            f"| {labels.get(name, name)} | {1e3 / rate.wall:.0f} | {rate.cpu:.1f} | {plain.wall / rate.wall:.1f} "
+            f"| {plain.cpu / rate.cpu:.1f} | {decoding.cpu / rate.cpu:.0%} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""A few images before and after contrast enhancement, kept for the report: the prepared array holds only the result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.datasets import DatasetError, Sample
+from pipeline.imaging.decode import as_image
+from pipeline.imaging.enhance import prepare
+from pipeline.params import Preprocess
+
+COUNT = 4
+_AMONG = 1000
+"""Examples come from so many images at the beginning: an archive is unpacked anew as far as the last of them."""
+
+
+def write_examples(samples: Iterable[Sample], kept: pd.DataFrame, settings: Preprocess, path: Path) -> None:
+    """Write a few images without and with CLAHE, otherwise prepared alike; nothing if CLAHE is off.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+        The data set anew, in the order in which `kept` was made; read only as far as the last example.
+    kept : DataFrame
+        Columns row and sample_id of the images in the prepared array.
+    settings : Preprocess
+        With which the array was made.
+    path : Path
+        Receives a .npz file with ``rows`` (int64 [E]), ``before`` and ``after`` (uint8 [E, H, W] or [E, H, W, 3]). A
+        file of an earlier run is removed even if no new one is written.
+
+    Raises
+    ------
+    DatasetError
+        If an image of `kept` is no longer in `samples`.
+    """
+    path.unlink(missing_ok=True)
+    if not settings.clahe.enabled or kept.empty:
+        return
+    wanted = _chosen(kept)
+    plain = settings.model_copy(update={"clahe": settings.clahe.model_copy(update={"enabled": False})})
+    pairs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for sample in samples:
+        if (row := wanted.get(sample.sample_id)) is not None:
+            image = as_image(sample.read(), settings.channels)
+            pairs[row] = prepare(image, plain), prepare(image, settings)
+            if len(pairs) == len(wanted):
+                break
+    lost = [name for name, row in wanted.items() if row not in pairs]
+    if lost:
+        raise DatasetError(f"{lost[0]} was prepared and is no longer in the data set; run stage 'preprocess' again")
+    rows = sorted(pairs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name("partial-" + path.name)
+    np.savez(
+        partial,
+        rows=np.array(rows, np.int64),
+        before=np.stack([pairs[row][0] for row in rows]),
+        after=np.stack([pairs[row][1] for row in rows]),
+    )
+    os.replace(partial, path)
+
+
+def _chosen(kept: pd.DataFrame) -> dict[str, int]:
+    """Return sample id to row of the images in the middle of equal stretches of the beginning of the table.
+
+    Data sets list their images by patient, so that neighbours are alike.
+    """
+    places = np.unique((np.arange(COUNT) + 0.5) * min(len(kept), _AMONG) // COUNT).astype(int)
+    chosen = kept.iloc[places]
+    return dict(zip(chosen["sample_id"].tolist(), chosen["row"].tolist(), strict=True))

@@ -1,0 +1,278 @@
+"""The page about the images: everything is on it, everything private is not, and leaks are on every page."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline import artifacts
+from pipeline.params import Report
+from pipeline.report import write_reports
+from pipeline.reporting import PAGES, data, sections
+from pipeline.reporting.study import load_study
+from tests.reporting.test_pages import check_page, pages
+
+
+def page(study, folder="reports") -> str:
+    data.render(study, Path(folder))
+    return (Path(folder) / "data.md").read_text()
+
+
+def with_report(study, private):
+    return replace(study, params=study.params.model_copy(update={"report": Report(private_figures=private)}))
+
+
+def section(text, title):
+    """Return a section, its tables without the padding that lines them up."""
+    return re.sub(" +", " ", text.split(f"\n## {title}\n")[1].split("\n## ")[0])
+
+
+def test_every_class_and_every_exclusion_reason_is_named(here, tmp_path):
+    study = load_study(here)
+    text = page(study, tmp_path)
+    for name in study.classes:
+        counts = study.samples.groupby("part")[name].sum()
+        row = next(line for line in section(text, "Classes").splitlines() if line.startswith(f"| {name} "))
+        assert [int(cell.split("(")[0]) for cell in row.split("|")[2:5]] == [
+            counts[p] for p in ("train", "val", "test")
+        ]
+    excluded = section(text, "Excluded")
+    assert "| cannot be read | 2 | a.png, b.png |" in excluded
+    assert r"| empty \| blank | 1 | c.png |" in excluded
+    assert ("### Classes that occur together" in text) == (study.task == "multilabel")
+    assert study.audit["sha256"] in text
+
+
+def test_exclusions_that_name_an_image_are_one_kind(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    reasons = [f"identical pixels under other labels: i{i}.png" for i in range(9)]
+    excluded = pd.DataFrame({"file": [f"x{i}.png" for i in range(9)], "reason": reasons})
+    write_reports(replace(study, excluded=excluded), tmp_path)
+    found = section((tmp_path / "data.md").read_text(), "Excluded")
+    assert "| identical pixels under other labels | 9 | x0.png, x1.png, x2.png, x3.png, x4.png, and 4 more |" in found
+    assert "(identical pixels under other labels: 9)" in (tmp_path / "README.md").read_text()
+
+
+def test_numbers_of_the_page_are_those_of_the_tables(here, tmp_path):
+    study = load_study(here)
+    text = page(study, tmp_path)
+    rows = study.samples
+    flow = section(text, "From listed to used")
+    parts = [int((rows["part"] == p).sum()) for p in ("train", "val", "test", "unused")]
+    counted = [int(line.split("|")[2]) for line in flow.strip().splitlines()[2:]]
+    assert counted == [len(rows) + 3, 3, len(rows), *parts]
+    people = section(text, "Patients and views")
+    known = rows["age"].notna()
+    assert f"{known.sum():,}, {(~known).sum():,} |" in people
+    low, middle, high = rows["age"].quantile([0.25, 0.5, 0.75])
+    assert f"{middle:g} [{low:g}, {high:g}] |" in people
+    patients = rows.drop_duplicates("patient_id")
+    female, sexed = int((patients["sex"] == "F").sum()), int(patients["sex"].notna().sum())
+    assert f"{female} ({100 * female / sexed:.1f} %) |" in people
+    assert f" {len(patients) - sexed} |" in people
+    sizes = section(text, "Image files")
+    assert "2 sizes, the most frequent 64 × 48 px (360 (90.0 %))" in sizes
+    assert "Models see 16 × 16 px." in sizes
+
+
+def test_lift_is_observed_over_expected(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    first, second = study.classes[:2]
+    samples = study.samples.assign(**dict.fromkeys(study.classes, 0))
+    samples.loc[:39, first] = 1
+    samples.loc[20:59, second] = 1
+    text = page(replace(study, samples=samples), tmp_path)
+    line = next(line for line in text.splitlines() if line.startswith(f"| {first}, {second}"))
+    assert [cell.strip() for cell in line.split("|")[2:6]] == ["20", "10", "4.0", "5.00"]
+    apart = samples.assign(**{second: np.roll(samples[first], 100)})
+    text = page(replace(study, samples=apart), tmp_path)
+    assert "so no lift is listed" in text
+    apart.loc[150:, [first, second]] = [1, 0]
+    apart.loc[:149, [first, second]] = [0, 1]
+    text = page(replace(study, samples=apart), tmp_path)
+    assert f"Never together, though chance alone would give 5 images or more: {first} with {second}." in text
+
+
+def test_private_figures_never_lie_below_reports(make):
+    study = load_study(make(models=("densenet",), synthetic=False))
+    public = Path("reports/figures/data-samples.png")
+    write_reports(with_report(study, False), Path("reports"))
+    assert public.exists()
+    assert not artifacts.PRIVATE_FIGURES.exists()
+    assert "(figures/data-samples.png)" in Path("reports/data.md").read_text()
+    # The figures of that run must not stay where they are once they are private.
+    write_reports(study, Path("reports"))
+    shown = {"data-samples.png", "data-clahe.png"}
+    assert not shown & {p.name for p in Path("reports").rglob("*")}
+    assert shown <= {p.name for p in artifacts.PRIVATE_FIGURES.iterdir()}
+    assert artifacts.PRIVATE_FIGURES.parts[0] == "data"
+    text = Path("reports/data.md").read_text()
+    check_page(Path("reports/data.md"), text)
+    for name in shown:
+        assert f"(../data/figures/{name}) (this file exists only on the machine that ran the study)" in text
+        assert f"![{name}" not in text
+    assert not [line for line in text.splitlines() if line.startswith("![") and "data/figures" in line]
+
+
+def test_drawn_images_are_public_unless_asked_otherwise(make):
+    study = load_study(make(models=("densenet",)))
+    assert not sections.private(study)
+    assert sections.private(with_report(study, True))
+    assert not sections.private(with_report(study, False))
+
+
+def test_git_ignores_the_private_folder():
+    ignored = (Path(__file__).parents[2] / ".gitignore").read_text().split()
+    assert f"/{artifacts.PRIVATE_FIGURES.parts[0]}/" in ignored
+
+
+def test_the_same_study_gives_the_same_bytes(make, tmp_path):
+    study = load_study(make(models=("densenet",), synthetic=False))
+    first = {p: p.read_bytes() for p in data.render(study, Path("reports"))}
+    assert len(first) == 5
+    assert first == {p: p.read_bytes() for p in data.render(load_study(study.params), Path("reports"))}
+
+
+def test_images_are_picked_by_rule(here):
+    study = load_study(here)
+    chosen = data.picks(study)
+    assert list(chosen) == [*study.classes, *([data.NONE] if study.task == "multilabel" else [])]
+    rows = study.samples.set_index("row")
+    for name, picked in chosen.items():
+        assert rows.loc[picked, "patient_id"].is_unique
+        if name != data.NONE:
+            assert (rows.loc[picked, name] == 1).all()
+    boxed = study.boxes.drop_duplicates("row")
+    boxed = boxed[~rows.loc[boxed["row"], "patient_id"].duplicated().to_numpy()]
+    first = chosen[study.classes[0]]
+    assert set(first[: len(boxed)]) == set(boxed["row"])
+
+
+def test_boxes_keep_their_colour(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    data.render(study, tmp_path)
+    with Image.open(tmp_path / "figures" / "data-samples.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert (pixels == (0xE6, 0x9F, 0x00)).all(axis=1).sum() > 50
+
+
+def write_duplicates(*rows):
+    columns = ["sample_id", "other_id", "kind", "hamming", "correlation", "labels_agree", "action"]
+    artifacts.write_csv(artifacts.DUPLICATES, pd.DataFrame(rows, columns=columns))
+
+
+def test_duplicates_are_counted_and_conflicts_named(make, tmp_path):
+    study = make(models=("densenet",))
+    assert "prepared without duplicates.csv" in page(load_study(study), tmp_path)
+    write_duplicates()
+    assert "No duplicates were found." in page(load_study(study), tmp_path)
+    agree = ["i2.png", "i1.png", "exact", 0, 1.0, True, "grouped"]
+    write_duplicates(agree)
+    assert "The two images of each pair have the same labels." in page(load_study(study), tmp_path)
+    write_duplicates(
+        agree,
+        ["i9.png", "i7.png", "near", 3, 0.9961, False, "grouped"],
+        ["NA", "i8.png", "exact", "", "", False, "excluded"],
+    )
+    text = page(load_study(study), tmp_path)
+    check_page(tmp_path / "data.md", text.replace("README.md", "data.md"))
+    found = section(text, "Duplicates")
+    assert "| identical | 2 | 1 | excluded: 1; grouped: 1 |" in found
+    assert "| near | 1 | 1 | grouped: 1 |" in found
+    assert "2 pairs have different labels" in found
+    assert "i9.png" in found
+    assert "| NA " in found
+    assert "— Hash bits and Correlation: not measured for this pair." in found
+    assert "i2.png" not in found
+
+
+def test_without_columns_boxes_examples_and_exclusions_the_page_says_so(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    bare = replace(
+        study,
+        samples=study.samples.drop(columns=["age", "sex", "view"]),
+        excluded=study.excluded.iloc[:0],
+        boxes=None,
+        examples=None,
+    )
+    text = page(bare, tmp_path)
+    assert "The data set has no column for age, sex, or view." in text
+    assert "The data set has no boxes." in text
+    assert "No file was excluded." in text
+    assert "— No pairs of images before and after" in text
+    artifacts.EXAMPLES.unlink()
+    assert load_study(study.params).examples is None
+    gaps = replace(study, samples=study.samples.assign(age=np.nan, sex=None))
+    text = page(gaps, tmp_path)
+    assert "—: no image of the part has a value." in text
+    check_page(tmp_path / "data.md", text.replace("README.md", "data.md"))
+
+
+def test_balance(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    assert "is not balanced" in page(study, tmp_path)
+    draws = {"before": 20, "after": 100}
+    balance = {
+        "method": "oversample",
+        "to": None,
+        "images": {"before": 200, "after": 400},
+        "classes": dict.fromkeys(study.classes, draws),
+        "never_drawn": 1,
+        "most_draws": 9,
+    }
+    found = section(page(replace(study, audit={**study.audit, "balance": balance}), tmp_path), "The split")
+    assert found.count("| 20 | 100 |") == len(study.classes)
+    assert "| all images | 200 | 400 |" in found
+    assert "1 training image is never drawn. One image is drawn at most 9 times an epoch." in found
+    old = {k: v for k, v in study.audit.items() if k not in ("balance", "leak", "protocol")}
+    assert "is not balanced" in page(replace(study, audit=old), tmp_path)
+
+
+LEAK = {"images": 120, "leaked_images": 90, "patients": 60, "leaked_patients": 48}
+
+
+def leaking(study, leak):
+    samples = study.samples
+    copies = samples.head(50).assign(augmented=1, part="test")
+    samples = pd.concat([samples, copies], ignore_index=True).sort_values(["row", "augmented"], ignore_index=True)
+    return replace(study, samples=samples, audit={**study.audit, "protocol": "augment_before_split", "leak": leak})
+
+
+def test_a_leak_by_design_is_the_first_thing_on_every_page(make):
+    study = leaking(load_study(make()), {"test": LEAK})
+    write_reports(study, Path("reports"))
+    found = pages(Path("reports"))
+    assert len(found) >= 4
+    for path, text in found.items():
+        check_page(path, text)
+        first = text.split("\n\n")[1]
+        assert first.startswith("> [!CAUTION]\n> **Leak by design.**"), path
+        assert "90 of 120 test images (75.0 %) have their source or a sibling in training" in first
+        assert "Of 60 test patients 48 are in training too" in first
+        assert "not estimates of performance" in first
+
+
+@pytest.mark.parametrize("leak", [None, {}, {"test": {}}])
+def test_a_leak_without_numbers_is_still_one(make, leak):
+    text = sections.banner(leaking(load_study(make(models=("densenet",))), leak))[0]
+    assert "Leak by design" in text
+    assert "is not recorded" in text
+
+
+def test_augmented_copies_are_no_images_of_their_own(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    plain, copied = page(study, tmp_path), page(leaking(study, None), tmp_path)
+    assert "| augmented copies, made before the split |       50 |" in copied
+    assert "augmented copies" not in plain
+    for title in ("Image files", "Excluded", "Duplicates"):
+        assert section(plain, title) == section(copied, title)
+    assert data.picks(study) == data.picks(leaking(study, None))
+
+
+def test_a_bare_table_has_no_such_page(here, tmp_path):
+    assert PAGES["data"](replace(load_study(here), samples=None), tmp_path) == []
+    assert not list(tmp_path.iterdir())
