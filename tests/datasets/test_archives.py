@@ -354,6 +354,6 @@ def test_headers_of_members_are_not_held_in_memory(path):
     tracemalloc.start()
     try:
         assert sum(1 for _ in iter_tar_members(path)) == 10_000
-        assert tracemalloc.get_traced_memory()[1] < 3 << 20
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20  # held, they take more than 10 MiB
     finally:
         tracemalloc.stop()
