@@ -270,7 +270,8 @@ def test_copies_are_trained_on_and_scored_as_entries_of_their_own(project, capsy
     model = models.build("cnn", given_params.models["cnn"], 1, 2, 16, None)
     models.load_weights(model, artifacts.cell_folder(CELL) / "model.safetensors")
     plain = ResidentImages(np.stack(shown), np.arange(len(shown)), parts["test"].targets, torch.device("cpu"))
-    np.testing.assert_allclose(predict(model, plain, 256, "float32").numpy(), found.test_logits[0], rtol=1e-3, atol=1e-3)
+    again = predict(model, plain, 256, "float32").numpy()
+    np.testing.assert_allclose(again, found.test_logits[0], atol=1e-2)  # a grey value may round the other way
 
 
 def test_class_weights_reach_the_training_and_its_record(project):
