@@ -19,4 +19,5 @@ TINY = {
     "losses": {"bce": {}, "zlpr": {}},
     "evaluate": {"bootstrap": 100, "threads": 1},
     "ensemble": {"top_k": 2},
+    "report": {"private_figures": None},
 }
