@@ -22,6 +22,7 @@ from pydantic import field_validator
 from pipeline.datasets import Dataset, DatasetError, Sample, Task
 from pipeline.datasets.archives import iter_tar_members
 from pipeline.datasets.fetching import RemoteFile, fetch_files
+from pipeline.datasets.local import summary
 from pipeline.datasets.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
 
 LABEL_FILES = {"v2020": "Data_Entry_2017_v2020.csv", "2017": "Data_Entry_2017.csv"}
@@ -62,8 +63,6 @@ LISTS: dict[str, tuple[str, int, str]] = {
 }
 """Published lists: identifier of the address, bytes, SHA-256 (the publisher gives none; from a public repository)."""
 
-_NAMED = 10
-"""How many file names the record of the data lists."""
 _LARGEST_IMAGE = 64 << 20
 """Bytes; the published images have 1024 x 1024 pixels and at most some 2 MB."""
 
@@ -161,11 +160,11 @@ class Data(Dataset):
                 f"{base}: {len(present)} of the {len(listed)} images in {entries_path.name} are there; {self._layout}"
             )
         else:
-            record["missing"] = _summary([name for name in listed if name not in found])
+            record["missing"] = summary([name for name in listed if name not in found])
         if present or not archives:
             record["images"] = len(present)
-            record["unlisted"] = _summary(sorted(found.keys() - set(listed)))
-            record["in_two_folders"] = _summary(sorted(twice))
+            record["unlisted"] = summary(sorted(found.keys() - set(listed)))
+            record["in_two_folders"] = summary(sorted(twice))
         lines = "".join(f"{name}\t{sizes[name]}\n" for name in sorted(sizes))
         return record | {"bytes": sum(sizes.values()), "fingerprint": hashlib.sha256(lines.encode()).hexdigest()}
 
@@ -297,7 +296,3 @@ def _find_images(root: Path) -> tuple[dict[str, str], set[str]]:
                 if found.setdefault(entry.name, entry.path) != entry.path:
                     twice.add(entry.name)
     return found, twice
-
-
-def _summary(names: list[str]) -> dict[str, Any]:
-    return {"count": len(names), "first": names[:_NAMED]}

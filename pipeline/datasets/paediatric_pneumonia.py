@@ -28,6 +28,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.archives import iter_zip_members, zip_sizes
 from pipeline.datasets.fetching import Fetched, RemoteFile, fetch_file
+from pipeline.datasets.local import summary
 
 CLASSES = ("normal", "bacteria", "virus")
 """What the file names tell apart."""
@@ -65,8 +66,6 @@ _NAMES: dict[str, tuple[re.Pattern[str], ...]] = {
 }
 _PACKED = re.compile(r"(?:(?!__MACOSX/)[^/]+/)*?chest_xray/(?P<name>(?:train|val|test)/(?:NORMAL|PNEUMONIA)/[^/]+)")
 """Members of an archive that are of this data set; macOS adds shadows of them below __MACOSX/."""
-_NAMED = 10
-"""How many file names the record of the data lists."""
 _LARGEST_IMAGE = 64 << 20
 """Bytes; the published images have at most 3 MB."""
 _LAYOUT = "expected there: chest_xray/{train,test}/{NORMAL,PNEUMONIA}/ with the JPEG files"
@@ -182,7 +181,7 @@ class Data(Dataset):
             "patients": len(in_test | in_train),
             "patients_in_train_and_test": len(in_test & in_train),
             "counts": {f: {k: counts[f, k] for k in CLASSES} for f in _PARTS if any(counts[f, k] for k in CLASSES)},
-            "other_files": {"count": len(others), "first": others[:_NAMED]},
+            "other_files": summary(others),
             "fingerprint": digest.hexdigest(),
         }
         if fetched is not None:
