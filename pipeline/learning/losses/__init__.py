@@ -36,6 +36,12 @@ class Loss(BaseModel, ABC):
     _class_weights: tuple[float, ...] | None = PrivateAttr(None)
     """Weight of each class; set by `weighted`: the training part decides."""
 
+    needs_counts: ClassVar[bool] = False
+    """Whether it depends on how frequent each class is, and `counted` must come before it is called."""
+
+    _positives: tuple[float, ...] | None = PrivateAttr(None)
+    _total: float | None = PrivateAttr(None)
+
     @property
     def task(self) -> str:
         """What it is used for, "multilabel" or "multiclass"."""
@@ -51,6 +57,36 @@ class Loss(BaseModel, ABC):
         changed = self.model_copy()
         changed._class_weights = tuple(float(w) for w in weights)
         return changed
+
+    def counted(self, positives: Sequence[float], total: float) -> Self:
+        """Return the same loss for a training part in which class k is positive in `positives[k]` of `total` draws.
+
+        Parameters
+        ----------
+        positives : sequence of float [K]
+            Draws of an epoch (not images: what balancing has evened out is not evened a second time), at least 0.
+        total : float
+            Draws of an epoch, at least 1.
+        """
+        changed = self.model_copy()
+        changed._positives, changed._total = tuple(float(p) for p in positives), float(total)
+        return changed
+
+    def at_epoch(self, epoch: int, epochs: int) -> Self:
+        """Return the loss as it is in epoch `epoch` (from 1) of `epochs`: itself, unless it follows a schedule."""
+        return self
+
+    def counts(self, like: Tensor) -> tuple[Tensor, float]:
+        """Return positives [K], of the type and on the device of `like`, and the total that `counted` was given.
+
+        Raises
+        ------
+        ValueError
+            If `counted` has not been called.
+        """
+        if self._positives is None or self._total is None:
+            raise ValueError(f"{type(self).__name__} needs the class frequencies of the training part: call counted()")
+        return like.new_tensor(self._positives), self._total
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss of a batch, in float32 also under autocast.
@@ -81,10 +117,14 @@ class Loss(BaseModel, ABC):
             raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}; both must be [N, K]")
         dtype = torch.promote_types(logits.dtype, torch.float32)
         with torch.autocast(logits.device.type, enabled=False):
-            values = self.per_sample(logits.to(dtype), targets.to(dtype))
-            if self._class_weights is not None:
-                values = values * (targets.to(dtype) @ values.new_tensor(self._class_weights))
-            return values.mean()
+            return self.of_batch(logits.to(dtype), targets.to(dtype))
+
+    def of_batch(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss of a batch, []: the weighted mean of `per_sample`, for most losses."""
+        values = self.per_sample(logits, targets)
+        if self._class_weights is not None:
+            values = values * (targets @ values.new_tensor(self._class_weights))
+        return values.mean()
 
     @abstractmethod
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -93,7 +133,7 @@ class Loss(BaseModel, ABC):
 
 def available() -> list[str]:
     """Kinds of all losses, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
 def loss_class(kind: str) -> type[Loss]:
