@@ -24,17 +24,18 @@ def predict_parts(recipe: Recipe, params: Params) -> Predictions:
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device("auto")
     data, parts, images = artifacts.read_dataset(), artifacts.read_parts(["val", "test"]), artifacts.open_images()
-    channels = 1 if images.ndim == 3 else images.shape[3]
-    settings = params.models[recipe.model].model_copy(update={"pretrained": False})  # the weights are our own
-    model = models.build(recipe.model, settings, channels, len(data.classes), images.shape[1], None)
+    files = [
+        artifacts.made_by(artifacts.cell_folder(Cell(*recipe, seed)) / "model.safetensors", "train")
+        for seed in seeds(params)
+    ]
+    model = models.rebuild(recipe.model, params.models[recipe.model], len(data.classes), images.shape[1], files[0])
     model = model.to(device, memory_format=torch.channels_last)
     loaded = {
         name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
     }
     logits: dict[str, list[np.ndarray]] = {"val": [], "test": []}
-    for seed in seeds(params):
-        folder = artifacts.cell_folder(Cell(*recipe, seed))
-        models.load_weights(model, artifacts.made_by(folder / "model.safetensors", "train"))
+    for file in files:
+        models.load_weights(model, file)
         for name, part in loaded.items():
             logits[name].append(predict(model, part, params.evaluate.batch_size, "float32").cpu().numpy())
     of_parts = {

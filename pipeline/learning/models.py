@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from pipeline.errors import UserError
+from pipeline.learning.transfer import (
+    ModelError,
+    Weights,
+    freeze,
+    load_key_by_key,
+    read_weights,
+    unfold_batch_norms,
+)
 from pipeline.params import Model
-
-
-class ModelError(UserError):
-    """A model of params.yaml cannot be built. The message names the key."""
 
 
 class Classifier(nn.Module):
@@ -27,21 +32,62 @@ class Classifier(nn.Module):
         Takes normalised float images [N, C, H, W], gives logits [N, K].
     mean, std : Tensor, float32 [C]
         Of image values in [0, 1]; saved with the weights, so that a model file is complete.
+    head : str
+        Name, in the backbone, of the module that makes logits of features.
+    frozen : sequence of Module
+        Parts of the backbone that stay in evaluation mode.
     """
 
-    def __init__(self, backbone: nn.Module, mean: Tensor, std: Tensor) -> None:
+    def __init__(
+        self, backbone: nn.Module, mean: Tensor, std: Tensor, head: str, frozen: Sequence[nn.Module] = ()
+    ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.head, self.frozen = backbone, head, list(frozen)
         self.register_buffer("mean", mean.reshape(1, -1, 1, 1))
         self.register_buffer("std", std.reshape(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute logits [N, K] of float images [N, C, H, W] in [0, 1]."""
+        """Compute logits [N, K] of float images [N, 1 or C, H, W] in [0, 1].
+
+        Grey images become as many equal channels as the network takes; colour images become grey for a network that
+        takes one, by the weights of ITU-R BT.601.
+        """
+        if images.shape[1] == 3 and self.mean.shape[1] == 1:
+            images = (images * images.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
         return self.backbone((images - self.mean) / self.std)
 
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
-def build(name: str, settings: Model, channels: int, classes: int, size: int, images: np.ndarray | None) -> Classifier:
-    """Build the model that ``models.<name>`` describes, with weights drawn from torch's global generator.
+    def head_parameters(self) -> list[nn.Parameter]:
+        """List the parameters of the module that makes logits of features."""
+        return list(self.backbone.get_submodule(self.head).parameters())
+
+
+class CosineHead(nn.Module):
+    """Cosines between the features and a direction a class, in [-1, 1] (Cao et al. 2019, arXiv 1906.07413, for LDAM).
+
+    Parameters
+    ----------
+    features, classes : int
+        Length of a feature vector, and number of logits.
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(classes, features)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute logits [N, classes] of features [N, features]."""
+        return functional.linear(functional.normalize(features), functional.normalize(self.weight))
+
+
+def build(name: str, settings: Model, channels: int, classes: int, size: int, images: np.ndarray) -> Classifier:
+    """Build the model that ``models.<name>`` describes, ready to be trained, its new weights from torch's generator.
 
     Parameters
     ----------
@@ -51,44 +97,114 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
         Its settings.
     channels, classes, size : int
         Of the data.
-    images : uint8 array [N, H, W] or [N, H, W, 3], or None
-        Training images whose mean and standard deviation normalise the input of a model that starts from scratch.
-        None leaves the normalisation to the weights that are loaded next.
+    images : uint8 array [N, H, W] or [N, H, W, 3]
+        Training images: their mean and standard deviation normalise the input of a model that starts from scratch, and
+        they unfold batch norms that came folded (see `transfer.unfold_batch_norms`).
 
     Raises
     ------
     ModelError
-        If timm knows no such architecture, refuses an option, or cannot fetch the pretrained weights.
+        If timm knows no such architecture, refuses an option, cannot fetch the pretrained weights, or the file under
+        ``weights`` does not fit.
     """
-    if settings.arch == "baseline_cnn":
-        backbone, mean, std = _baseline(name, settings, channels, classes, size), None, None
-    else:
-        backbone, mean, std = _timm(name, settings, channels, classes)
-    if mean is None:
-        mean, std = (np.zeros(channels), np.ones(channels)) if images is None else moments(images)
-    return Classifier(backbone, torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
+    key = f"models.{name}"
+    weights = None
+    if settings.weights:
+        weights = read_weights(f"{key}.weights", Path(settings.weights), settings.weights_sha256)
+    backbone, head = _architecture(key, settings, _channels(settings, weights, channels), classes, size)
+    if weights is not None:
+        load_key_by_key(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
+    _change_head(key, settings, backbone, head, classes)
+    mean, std = _normalisation(key, settings, weights, backbone, images)
+    frozen: list[nn.Module] = []
+    if settings.trainable != "all":
+        last = 0 if settings.trainable == "head" else settings.trainable.last
+        frozen = freeze(f"{key}.trainable", backbone, head, last)
+    model = Classifier(backbone, torch.tensor(mean).float(), torch.tensor(std).float(), head, frozen)
+    if weights is not None and settings.trainable != "head":
+        some = torch.from_numpy(images[:: 1 + len(images) // _UNFOLD])
+        some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / 255
+        if unfolded := unfold_batch_norms(model, some):
+            print(f"{key}: {unfolded} folded batch norms unfolded on {len(some)} training images")
+    return model.train()
 
 
-def _baseline(name: str, settings: Model, channels: int, classes: int, size: int) -> nn.Module:
+def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> Classifier:
+    """Build the model whose trained weights `path` holds and load them; nothing else is read or fetched.
+
+    Parameters
+    ----------
+    name, settings, classes, size
+        As for `build`.
+    path : Path
+        What `save` wrote.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        channels = file.get_slice("mean").get_shape()[1]
+    key = f"models.{name}"
+    backbone, head = _architecture(key, settings.model_copy(update={"pretrained": False}), channels, classes, size)
+    _change_head(key, settings, backbone, head, classes)
+    return load_weights(Classifier(backbone, torch.zeros(channels), torch.ones(channels), head), path).eval()
+
+
+_UNFOLD = 512
+"""Training images that unfold batch norms."""
+
+
+def _channels(settings: Model, weights: Weights | None, channels: int) -> int:
+    """Return the channels of the network's input: those of its weights, or of the data."""
+    if weights is None:
+        return 3 if settings.pretrained else channels
+    if settings.mean is not None:
+        return len(settings.mean)
+    if weights.mean is not None:
+        return len(weights.mean)
+    first = next((v for v in weights.state.values() if v.ndim == 4), None)  # the first convolution, also of a ViT
+    return channels if first is None or first.shape[1] not in (1, 3) else first.shape[1]
+
+
+def _architecture(key: str, settings: Model, channels: int, classes: int, size: int) -> tuple[nn.Module, str]:
+    """Build the network with the architecture's own head; return it and the head's name."""
+    options, baseline = dict(settings.options), settings.arch == "baseline_cnn"
+    if settings.dropout is not None and (baseline or settings.hidden is None):  # else it follows the hidden layer
+        _add_option(key, "dropout", options, "drop_rate", settings.dropout)
+    if settings.drop_path is not None:
+        _add_option(key, "drop_path", options, "drop_path_rate", settings.drop_path)
+    if settings.hidden is not None and baseline:
+        _add_option(key, "hidden", options, "hidden", settings.hidden)
+    if baseline:
+        return _baseline(key, settings, options, channels, classes, size)
+    return _timm(key, settings, options, channels, classes)
+
+
+def _add_option(key: str, name: str, options: dict[str, Any], option: str, value: float) -> None:
+    if option in options:
+        raise ModelError(f"{key}.{name} = {value} and {key}.options.{option} = {options[option]}; allowed: one of them")
+    options[option] = value
+
+
+def _baseline(
+    key: str, settings: Model, options: dict[str, Any], channels: int, classes: int, size: int
+) -> tuple[nn.Module, str]:
     from pipeline.learning.baseline_cnn import BaselineCNN
 
     if settings.pretrained:
-        raise ModelError(f"models.{name}.pretrained: true is not allowed for baseline_cnn; allowed: false")
+        raise ModelError(f"{key}.pretrained: true is not allowed for baseline_cnn; allowed: false")
     try:
-        return BaselineCNN(channels, classes, **settings.options).build_for(channels, size)
+        return BaselineCNN(channels, classes, **options).build_for(channels, size), "classifier"
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"models.{name}.options: {settings.options}: {error}") from None
+        raise ModelError(f"{key}.options: {options}: {error}") from None
 
 
-def _timm(
-    name: str, settings: Model, channels: int, classes: int
-) -> tuple[nn.Module, np.ndarray | None, np.ndarray | None]:
+def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, classes: int) -> tuple[nn.Module, str]:
     import timm
 
     if not timm.is_model(settings.arch):
         close = ", ".join(timm.list_models(f"*{settings.arch.split('_')[0][:8]}*")[:8]) or "see timm.list_models()"
         raise ModelError(
-            f"models.{name}.arch: '{settings.arch}' is not a timm model; allowed: baseline_cnn, or for example {close}"
+            f"{key}.arch: '{settings.arch}' is not a timm model; allowed: baseline_cnn, or for example {close}"
         )
     try:
         model = timm.create_model(
@@ -96,22 +212,65 @@ def _timm(
             pretrained=settings.pretrained,
             in_chans=channels,
             num_classes=classes,
-            **_as_tuples(settings.options),
+            **_as_tuples(options),
         )
     except (TypeError, AssertionError, ValueError) as error:
-        raise ModelError(f"models.{name}.options: {settings.options}: {error}") from None
+        raise ModelError(f"{key}.options: {options}: {error}") from None
     except Exception as error:
         if not settings.pretrained:
             raise
         hub = timm.get_pretrained_cfg(settings.arch)
         raise ModelError(
-            f"models.{name}.pretrained: the weights of {settings.arch} ({hub.hf_hub_id or hub.url}) could not be "
-            f"fetched: {type(error).__name__}: {error}; go where there is a network once, or set pretrained: false"
+            f"{key}.pretrained: the weights of {settings.arch} ({hub.hf_hub_id or hub.url}) could not be fetched: "
+            f"{type(error).__name__}: {error}; go where there is a network once, or fetch that file by hand and set "
+            f"{key}.weights to its path and pretrained: false"
         ) from None
-    if not settings.pretrained:
-        return model, None, None
-    mean, std = np.array(model.pretrained_cfg["mean"]), np.array(model.pretrained_cfg["std"])
-    return (model, mean, std) if channels == 3 else (model, mean.mean(keepdims=True), std.mean(keepdims=True))
+    head = model.pretrained_cfg.get("classifier")
+    if not isinstance(head, str):
+        raise ModelError(f"{key}.arch: {settings.arch} has no single classifier ({head}); allowed: one that has")
+    return model, head
+
+
+def _change_head(key: str, settings: Model, backbone: nn.Module, head: str, classes: int) -> None:
+    """Put a hidden layer or cosines in the place of the linear layer that ends the network."""
+    if settings.arch == "baseline_cnn":  # it has its hidden layer
+        if settings.head == "cosine":
+            backbone.classifier[-1] = CosineHead(backbone.classifier[-1].in_features, classes)
+        return
+    if settings.hidden is None and settings.head == "linear":
+        return
+    linear = backbone.get_submodule(head)
+    if not isinstance(linear, nn.Linear):
+        wish = f"hidden = {settings.hidden}" if settings.hidden else f"head = {settings.head}"
+        raise ModelError(
+            f"{key}: {wish}: {settings.arch} ends in {type(linear).__name__}; allowed: architectures that end in a "
+            "linear layer"
+        )
+    parts: list[nn.Module] = []
+    features = linear.in_features
+    if settings.hidden is not None:
+        parts = [nn.Linear(features, settings.hidden), nn.ReLU(), nn.Dropout(settings.dropout or 0.0)]
+        features = settings.hidden
+    last = CosineHead(features, classes) if settings.head == "cosine" else nn.Linear(features, classes)
+    backbone.set_submodule(head, nn.Sequential(*parts, last))
+
+
+def _normalisation(
+    key: str, settings: Model, weights: Weights | None, backbone: nn.Module, images: np.ndarray
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and standard deviation a channel: as params.yaml says, else as the weights were trained."""
+    if settings.mean is not None and settings.std is not None:
+        if len(settings.mean) != len(settings.std) or len(settings.mean) not in (1, 3):
+            raise ModelError(f"{key}: mean = {settings.mean}, std = {settings.std}; allowed: 1 or 3 numbers each")
+        return settings.mean, settings.std
+    if weights is not None and weights.mean is not None and weights.std is not None:
+        return weights.mean, weights.std
+    if (weights is not None or settings.pretrained) and settings.arch != "baseline_cnn":
+        mean, std = backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"]
+        first = backbone.pretrained_cfg["first_conv"]
+        grey = backbone.get_submodule(first if isinstance(first, str) else first[0]).in_channels == 1
+        return ([sum(mean) / 3], [sum(std) / 3]) if grey else (mean, std)
+    return tuple(array.tolist() for array in moments(images))
 
 
 def _as_tuples(options: dict[str, Any]) -> dict[str, Any]:

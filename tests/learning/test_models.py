@@ -1,43 +1,62 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.learning import models
-from pipeline.learning.models import ModelError
+from pipeline.learning.models import CosineHead, ModelError
 from pipeline.params import Model, load
 
+TESTED = {
+    "resnet50": 64,
+    "vgg16": 32,
+    "densenet121": 64,
+    "mobilenetv2_100": 64,
+    "efficientnet_b2": 64,
+    "inception_resnet_v2": 96,
+    "nasnetalarge": 64,
+    "convnext_tiny": 64,
+}
+"""Architectures of the published studies that the project re-creates, and the smallest images worth testing them on."""
 CONFIGURATIONS = {
-    **load().models,
-    "resnet18": Model(arch="resnet18", lr=0.001),
-    "mobilenet": Model(arch="mobilenetv3_small_050", lr=0.001, options={"drop_rate": 0.2}),
-    "notebook_cnn": Model(arch="baseline_cnn", lr=0.001, options={"filters": [8, 16], "hidden": 32}),
+    **{name: (model, 64) for name, model in load().models.items()},
+    **{name: (Model(arch=name, lr=0.001), size) for name, size in TESTED.items()},
+    "mobilenet": (Model(arch="mobilenetv3_small_050", lr=0.001, dropout=0.2, drop_path=0.1), 64),
+    "notebook_cnn": (Model(arch="baseline_cnn", lr=0.001, hidden=32, options={"filters": [8, 16]}), 64),
+    "hidden": (Model(arch="resnet18", lr=0.001, hidden=16, dropout=0.5), 64),
+    "cosine": (Model(arch="mobilenetv3_small_050", lr=0.001, head="cosine"), 64),
+    "cosine_cnn": (Model(arch="baseline_cnn", lr=0.001, head="cosine", options={"filters": [4]}), 64),
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 64, 64), dtype=np.uint8)
 
 
-def built(name, channels=1, **changes):
+def built(name, channels=1):
     torch.manual_seed(0)
-    settings = CONFIGURATIONS[name].model_copy(update=changes)
-    return models.build(name, settings, channels, 5, 64, IMAGES if channels == 1 else np.stack([IMAGES] * 3, -1))
+    settings, size = CONFIGURATIONS[name]
+    images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
+    return models.build(name, settings, channels, 5, size, images if channels == 3 else images[..., 0])
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize(
+    ("name", "channels"), [(name, 3 if name in TESTED else 1) for name in CONFIGURATIONS] + [("densenet", 3)]
+)
 def test_each_model_trains_a_step_and_gives_the_same_logits_after_saving_and_loading(name, channels, tmp_path):
+    settings, size = CONFIGURATIONS[name]
     model = built(name, channels)
-    images = torch.rand(4, channels, 64, 64)
-    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    images = torch.rand(2, channels, size, size)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-4)
     logits = model(images)
-    assert logits.shape == (4, 5)
+    assert logits.shape == (2, 5)
     logits.square().mean().backward()
     assert all(p.grad is not None for p in model.parameters())
+    assert {id(p) for p in model.head_parameters()} < {id(p) for p in model.parameters()}
     optimizer.step()
-    before = model.eval()(images)
-    models.save(tmp_path / "model.safetensors", model.state_dict(), {"model": name})
-    torch.manual_seed(1)
-    settings = CONFIGURATIONS[name]
-    other = models.build(name, settings, channels, 5, 64, None)
-    assert torch.equal(models.load_weights(other, tmp_path / "model.safetensors").eval()(images), before)
+    with torch.no_grad():
+        before = model.eval()(images)
+        models.save(tmp_path / "model.safetensors", model.state_dict(), {"model": name})
+        other = models.rebuild(name, settings, 5, size, tmp_path / "model.safetensors")
+        assert torch.equal(other(images), before)
 
 
 def test_the_same_seed_builds_the_same_weights_and_files_are_the_same_bytes(tmp_path):
@@ -55,14 +74,37 @@ def test_moments_equal_numpy():
     assert models.moments(np.full((3, 4, 4), 7, np.uint8))[1] == 1 / 255
 
 
-def test_input_is_normalised_by_the_training_images():
-    model = built("densenet")
+def test_input_from_scratch_is_normalised_by_the_training_images():
+    model = models.build("m", CONFIGURATIONS["densenet"][0], 1, 5, 64, IMAGES)
     assert model.mean.item() == pytest.approx(IMAGES.mean() / 255, rel=1e-5)
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     model(torch.from_numpy(IMAGES)[:, None].float() / 255)
     assert abs(seen[0].mean()) < 1e-4
     assert seen[0].std() == pytest.approx(1, abs=1e-3)
+
+
+def test_hidden_layer_dropout_and_logits_stand_in_the_order_of_the_notebook():
+    head = built("hidden").backbone.fc
+    assert [type(m).__name__ for m in head] == ["Linear", "ReLU", "Dropout", "Linear"]
+    assert (head[0].in_features, head[0].out_features, head[2].p, head[3].out_features) == (512, 16, 0.5, 5)
+    cnn = built("notebook_cnn").backbone
+    assert cnn.hidden.out_features == 32
+
+
+def test_dropout_and_stochastic_depth_reach_the_architecture():
+    network = built("mobilenet").backbone
+    assert network.drop_rate == 0.2
+    assert max(getattr(m, "drop_prob", 0) for m in network.modules()) > 0
+
+
+def test_a_cosine_head_gives_cosines():
+    head = CosineHead(6, 3)
+    features = torch.randn(4, 6)
+    expected = torch.nn.functional.cosine_similarity(features[:, None], head.weight[None], dim=2)
+    torch.testing.assert_close(head(features), expected)
+    assert torch.equal(head(features), head(8 * features))
+    assert built("cosine")(torch.rand(3, 1, 64, 64)).abs().max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -73,16 +115,22 @@ def test_input_is_normalised_by_the_training_images():
         ({"arch": "baseline_cnn", "options": {"filter": [3]}}, ["models.mine.options", "filter"]),
         ({"arch": "baseline_cnn", "options": {"filters": [4] * 8}}, ["models.mine.options"]),
         ({"arch": "baseline_cnn", "pretrained": True}, ["models.mine.pretrained"]),
+        ({"arch": "vgg16", "drop_path": 0.1}, ["models.mine.options", "drop_path_rate"]),
+        (
+            {"arch": "resnet18", "dropout": 0.1, "options": {"drop_rate": 0.2}},
+            ["models.mine.dropout = 0.1", "models.mine.options.drop_rate = 0.2", "one of them"],
+        ),
+        ({"arch": "deit_tiny_distilled_patch16_224"}, ["models.mine.arch", "no single classifier"]),
     ],
 )
 def test_a_model_that_cannot_be_built_names_its_key(settings, said):
     with pytest.raises(ModelError) as error:
-        models.build("mine", Model(lr=0.1, **settings), 1, 3, 64, None)
+        models.build("mine", Model(lr=0.1, **settings), 1, 3, 64, IMAGES)
     for part in said:
         assert part in str(error.value)
 
 
-def test_weights_that_cannot_be_fetched_name_what_was_wanted(monkeypatch):
+def test_weights_that_cannot_be_fetched_name_the_file_of_the_hub_and_the_way_without_a_network(monkeypatch):
     import timm
 
     def refuse(*_, pretrained, **__):
@@ -90,5 +138,152 @@ def test_weights_that_cannot_be_fetched_name_what_was_wanted(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", refuse)
-    with pytest.raises(ModelError, match=r"models.mine.pretrained.*timm/resnet18.*no route to host"):
-        models.build("mine", Model(arch="resnet18", lr=0.1, pretrained=True), 1, 3, 64, None)
+    said = r"models\.mine\.pretrained.*timm/resnet18.*no route to host.*models\.mine\.weights"
+    with pytest.raises(ModelError, match=said):
+        models.build("mine", Model(arch="resnet18", lr=0.1, pretrained=True), 1, 3, 64, IMAGES)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Weights of a colour network of 7 classes, in timm's own form."""
+    import timm
+
+    torch.manual_seed(3)
+    network = timm.create_model("resnet18", num_classes=7)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "weights.pth")
+    return network, tmp_path / "weights.pth"
+
+
+def test_a_file_of_weights_gives_the_network_its_features_and_its_normalisation(trained):
+    network, path = trained
+    settings = Model(arch="resnet18", lr=0.1, weights=str(path))
+    model = models.build("m", settings, 1, 3, 64, IMAGES).eval()
+    mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+    assert model.mean.flatten().tolist() == pytest.approx(mean)
+    assert model.std.flatten().tolist() == pytest.approx(std)
+    grey = torch.rand(2, 1, 64, 64)
+    colour = (grey.repeat(1, 3, 1, 1) - torch.tensor(mean).reshape(1, 3, 1, 1)) / torch.tensor(std).reshape(1, 3, 1, 1)
+    with torch.no_grad():
+        expected = network.eval().forward_features(colour)
+        torch.testing.assert_close(model.backbone.forward_features((grey - model.mean) / model.std), expected)
+    assert model(grey).shape == (2, 3)
+    own = models.build("m", settings.model_copy(update={"mean": [0.5] * 3, "std": [0.5] * 3}), 1, 3, 64, IMAGES)
+    assert own.mean.flatten().tolist() == [0.5] * 3
+
+
+def test_a_model_of_this_project_is_a_start_for_another_study(tmp_path):
+    first = built("densenet")
+    models.save(tmp_path / "model.safetensors", first.state_dict(), {})
+    settings = CONFIGURATIONS["densenet"][0].model_copy(update={"weights": str(tmp_path / "model.safetensors")})
+    second = models.build("m", settings, 3, 2, 64, np.stack([IMAGES] * 3, -1))
+    assert torch.equal(second.mean, first.mean)
+    assert torch.equal(second.backbone.features.conv0.weight, first.backbone.features.conv0.weight)
+    colour = torch.rand(2, 3, 64, 64)
+    assert second(colour).shape == (2, 2)  # grey by the weights of ITU-R BT.601
+    seen = []
+    second.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    second(colour)
+    grey = (0.299 * colour[:, 0] + 0.587 * colour[:, 1] + 0.114 * colour[:, 2])[:, None]
+    torch.testing.assert_close(seen[0], (grey - second.mean) / second.std)
+
+
+def test_only_what_is_trainable_moves_and_frozen_batch_norms_keep_their_statistics(trained):
+    _, path = trained
+    for trainable, moving in (("head", "fc"), ({"last": 6}, "layer4.1|fc"), ({"last": 2}, "layer4.1.bn2|fc")):
+        settings = Model(arch="resnet18", lr=0.1, weights=str(path), trainable=trainable)
+        torch.manual_seed(0)
+        model = models.build("m", settings, 1, 3, 64, IMAGES)
+        before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+        for _ in range(2):
+            model.train()(torch.rand(4, 1, 64, 64)).square().sum().backward()
+            optimizer.step()
+        moved = {k for k, v in model.backbone.state_dict().items() if not torch.equal(v, before[k])}
+        assert moved
+        assert all(any(k.startswith(m) for m in moving.split("|")) for k in moved), moved
+        assert ("layer4.1.bn2.running_mean" in moved) == (trainable != "head")
+        assert ("layer4.1.conv1.weight" in moved) == (trainable == {"last": 6})
+
+
+def test_the_last_ten_layers_of_resnet50_are_those_of_keras():
+    from pipeline.learning.transfer import freeze
+
+    backbone = models._architecture("m", Model(arch="resnet50", lr=0.1), 3, 3, 64)[0]
+    freeze("m.trainable", backbone, "fc", 10)
+    trained = {name.rpartition(".")[0] for name, p in backbone.named_parameters() if p.requires_grad}
+    # conv5_block3 of keras.applications.ResNet50: three convolutions with their norms, activations and the addition
+    assert trained == {f"layer4.2.{part}{i}" for part in ("conv", "bn") for i in (1, 2, 3)} | {"fc"}
+    with pytest.raises(ModelError, match=r"m\.trainable: last = 1000; allowed: 1 to 156"):
+        freeze("m.trainable", backbone, "fc", 1000)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda s: s.pop("module.layer1.0.conv1.weight"), "1 missing: layer1.0.conv1.weight"),
+        (lambda s: s.update({"module.extra.weight": torch.ones(1)}), "1 unknown: extra.weight"),
+        (
+            lambda s: s.update({"module.layer1.0.bn1.bias": torch.ones(3)}),
+            r"layer1\.0\.bn1\.bias \(3,\) instead of \(64,\)",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_key_by_key(trained, damage, said):
+    _, path = trained
+    content = torch.load(path, weights_only=True)
+    damage(content["state_dict"])
+    torch.save(content, path)
+    with pytest.raises(ModelError, match=rf"models\.m\.weights: .*weights\.pth: .*{said}"):
+        models.build("m", Model(arch="resnet18", lr=0.1, weights=str(path)), 3, 3, 64, IMAGES)
+
+
+class Dangerous:
+    def __reduce__(self):
+        return (print, ("this file ran code",))
+
+
+def test_a_file_that_is_none_of_weights_is_refused_without_running_it(tmp_path, trained, capsys):
+    torch.save({"state_dict": Dangerous()}, tmp_path / "bad.pth")
+    (tmp_path / "page.safetensors").write_text("<html>not found</html>")
+    torch.save({"epoch": 3}, tmp_path / "no_weights.pth")
+    shutil.copy(trained[1], tmp_path / "weights.onnx")
+    for name in ("bad.pth", "page.safetensors", "no_weights.pth", "weights.onnx", "absent.pth"):
+        with pytest.raises(ModelError, match=rf"models\.m\.weights: .*{name}"):
+            models.build("m", Model(arch="resnet18", lr=0.1, weights=str(tmp_path / name)), 3, 3, 64, IMAGES)
+    wrong = Model(arch="resnet18", lr=0.1, weights=str(trained[1]), weights_sha256="0" * 64)
+    with pytest.raises(ModelError, match=r"SHA-256.*allowed: 0000"):
+        models.build("m", wrong, 3, 3, 64, IMAGES)
+    assert "ran code" not in capsys.readouterr().out
+
+
+def folded(network):
+    """Fold every batch norm's statistics and weight away, as converters do, leaving a bias."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.ones_(module.weight)
+            module.running_mean.zero_()
+            module.running_var.fill_(1 - module.eps)
+            module.bias.data.normal_()
+    return network
+
+
+def test_folded_batch_norms_get_their_statistics_back_and_the_network_does_not_change(trained, tmp_path, capsys):
+    network = folded(trained[0])
+    torch.save(network.state_dict(), tmp_path / "folded.pth")
+    settings = Model(arch="resnet18", lr=0.1, weights=str(tmp_path / "folded.pth"))
+    torch.manual_seed(0)
+    model = models.build("m", settings, 1, 3, 64, IMAGES)
+    assert "20 folded batch norms unfolded on 20 training images" in capsys.readouterr().out
+    torch.manual_seed(0)
+    as_it_was = models.build("m", settings.model_copy(update={"trainable": "head"}), 1, 3, 64, IMAGES)
+    images = torch.from_numpy(IMAGES)[:, None].float() / 255
+    with torch.no_grad():
+        expected = as_it_was.eval()(images)
+        torch.testing.assert_close(model.eval()(images), expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+        # With the statistics of these images entered, a batch of them all is nearly what evaluation gives.
+        torch.testing.assert_close(model.train()(images), expected, rtol=1e-2, atol=2e-2 * expected.abs().max().item())
+    assert models.unfold_batch_norms(model, images) == 0  # none is folded any more

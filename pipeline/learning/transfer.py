@@ -1,0 +1,268 @@
+"""What starting from trained weights takes: reading and fitting them, freezing layers, unfolding batch norms."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+
+_WRAPPERS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
+"""Keys under which training scripts put the weights in their checkpoints."""
+
+
+class ModelError(UserError):
+    """A model of params.yaml cannot be built. The message names the key."""
+
+
+class Weights(NamedTuple):
+    """Trained weights of a network, by its own names of tensors.
+
+    Parameters
+    ----------
+    state : dict of Tensor
+        Any floating-point type.
+    mean, std : list of float, one a channel, or None
+        By which the images were normalised, in [0, 1], where the file says so.
+    """
+
+    state: dict[str, Tensor]
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+
+def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
+    """Read a weights file without running anything that is in it.
+
+    Parameters
+    ----------
+    key : str
+        Of params.yaml, for messages.
+    path : Path
+        A .safetensors file, one that this project wrote included, or a .pth, .pt or .bin file of torch.
+    sha256 : str, optional
+        What the file must be.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, it is another one, or holds anything but tensors.
+    """
+    try:
+        if sha256 is not None:
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != sha256:
+                raise ModelError(f"{key}: {path} has the SHA-256 {found}; allowed: {sha256} (weights_sha256)")
+        if path.suffix == ".safetensors":
+            return _from_safetensors(path)
+        if path.suffix in (".pth", ".pt", ".bin"):
+            return Weights(_from_torch(torch.load(path, map_location="cpu", weights_only=True)))
+    except ModelError:
+        raise
+    except FileNotFoundError:
+        raise ModelError(f"{key}: {path}: no such file; paths start at the project's root") from None
+    except Exception as error:  # whatever torch and safetensors raise on a file that is none of theirs
+        first = str(error).split("\n")[0]
+        raise ModelError(f"{key}: {path} cannot be read as weights: {type(error).__name__}: {first}") from None
+    raise ModelError(f"{key}: {path}; allowed: a .safetensors, .pth, .pt or .bin file")
+
+
+def _from_safetensors(path: Path) -> Weights:
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    state = load_file(path)
+    with safe_open(path, "pt") as file:
+        ours = "medmatrix" in (file.metadata() or {})
+    if not ours:
+        return Weights(_from_torch(state))
+    backbone = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
+    return Weights(backbone, state["mean"].flatten().tolist(), state["std"].flatten().tolist())
+
+
+def _from_torch(content: object) -> dict[str, Tensor]:
+    """Find the tensors in a checkpoint, and take off the prefix that torch's parallel wrappers put before each name."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"no map of names to tensors, nor one under {', '.join(_WRAPPERS)}")
+    for prefix in ("module.", "_orig_mod."):
+        if all(k.startswith(prefix) for k in content):
+            content = {k.removeprefix(prefix): v for k, v in content.items()}
+    return dict(content)
+
+
+def load_key_by_key(key: str, model: nn.Module, state: Mapping[str, Tensor], head: str) -> None:
+    """Copy `state` into `model`, all but the head, which the study trains anew.
+
+    Parameters
+    ----------
+    key : str
+        Of params.yaml, for messages.
+    model : Module
+        Receives the weights, in its own type.
+    state : mapping of Tensor
+        Must have every tensor of the model with its shape, and no other; batch norms' counters may be missing.
+    head : str
+        Name of the model's classifier module; tensors below it are left as they are.
+
+    Raises
+    ------
+    ModelError
+        With the names that are missing, unknown or of another shape.
+    """
+    wanted = {k: v for k, v in model.state_dict().items() if not k.startswith(head + ".")}
+    given = {k: v for k, v in state.items() if not k.startswith(head + ".")}
+    missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in given if k not in wanted]
+    shapes = [
+        f"{k} {tuple(v.shape)} instead of {tuple(wanted[k].shape)}"
+        for k, v in given.items()
+        if k in wanted and v.shape != wanted[k].shape
+    ]
+    problems = [
+        f"{len(names)} {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if names
+    ]
+    if problems:
+        raise ModelError(f"{key}: the tensors do not fit the architecture; {'; '.join(problems)}")
+    model.load_state_dict(given, strict=False)
+
+
+def layers(model: nn.Module, head: str) -> list[nn.Module]:
+    """List the layers of a network below its head, first to last, as users of Keras count ``base_model.layers``.
+
+    Convolutions, norms, activations and poolings are one each, also where timm joins norm and activation; identities
+    and dropout are none. Keras also counts additions and concatenations, which are no modules here: the last 10 layers
+    of Keras' ResNet-50 are its last bottleneck block, and the last 10 here hold the same parameters.
+
+    Parameters
+    ----------
+    model : Module
+        timm's, or `BaselineCNN`.
+    head : str
+        Name of the classifier module. The pooling right before it is no layer.
+    """
+    return [module for module in _below_the_head(model, head) if not _drops(module)]
+
+
+def _below_the_head(model: nn.Module, head: str) -> Iterator[nn.Module]:
+    """Yield what holds parameters of its own or holds no modules, in order, without identities."""
+    parent = head.rpartition(".")[0]
+    for name, module in model.named_modules():
+        in_head = name == head or name.startswith((head + ".", "global_pool"))
+        # Beside the classifier in a joint head module stand timm's pooling, flattening and dropout, and maybe a norm.
+        beside = bool(parent) and name.startswith(parent + ".") and next(module.parameters(), None) is None
+        smallest = bool(module._parameters) or not any(module.children())
+        if name and smallest and not in_head and not beside and not isinstance(module, nn.Identity):
+            yield module
+
+
+def _drops(module: nn.Module) -> bool:
+    """Say whether a module is dropout or stochastic depth, which Keras' networks without a head do not have."""
+    return "Drop" in type(module).__name__
+
+
+def freeze(key: str, model: nn.Module, head: str, last: int) -> list[nn.Module]:
+    """Stop the training of all layers but the last `last` and the head.
+
+    Parameters
+    ----------
+    key : str
+        Of params.yaml, for messages.
+    model : Module
+        Its parameters outside the trained layers lose ``requires_grad``.
+    head : str
+        Name of the classifier module.
+    last : int
+        Number of `layers` that stay trainable, 0 or more.
+
+    Returns
+    -------
+    list of Module
+        What is frozen, dropout included: to be kept in evaluation mode, so that batch norms keep their statistics and
+        nothing is dropped.
+
+    Raises
+    ------
+    ModelError
+        If there are fewer than `last` layers.
+    """
+    counted = layers(model, head)
+    if last > len(counted):
+        raise ModelError(f"{key}: last = {last}; allowed: 1 to {len(counted)}, the layers of this architecture")
+    trained = counted[len(counted) - last :]
+    model.requires_grad_(False)
+    for module in trained:
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(True)
+    model.get_submodule(head).requires_grad_(True)
+    everything = list(_below_the_head(model, head))
+    return everything[: everything.index(trained[0])] if trained else everything
+
+
+def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -> int:
+    """Give batch norms that were folded into convolutions their statistics back, without changing the network.
+
+    Converters fold ``w (x - m) / s + b`` into the convolution before it and leave the norm as an identity with a bias.
+    Trained as it is, such a network meets statistics of the batch where none were and loses what it knew. So mean and
+    deviation of each norm's input are measured on `images` and entered, and its weight and bias are set so that its
+    output in evaluation mode is what it was.
+
+    Parameters
+    ----------
+    model : Module
+        Is left in evaluation mode. Nothing is changed unless all its batch norms are folded.
+    images : Tensor, float32 [N, C, H, W]
+        Training images in [0, 1]; a few hundred will do.
+    batch_size : int
+        Images a call.
+
+    Returns
+    -------
+    int
+        Number of batch norms that were unfolded.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms or not all(_is_folded(norm) for norm in norms):
+        return 0
+    sums: dict[nn.Module, list[Tensor | int]] = {norm: [0, 0, 0] for norm in norms}
+
+    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].double().transpose(0, 1).flatten(1)
+        total = sums[norm]
+        total[0] += values.shape[1]
+        total[1] += values.sum(1)
+        total[2] += values.square().sum(1)
+
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    model.eval()
+    with torch.no_grad():
+        for piece in images.split(batch_size):
+            model(piece)
+        for hook in hooks:
+            hook.remove()
+        for norm, (n, first, second) in sums.items():
+            mean = first / n
+            variance = (second / n - mean.square()).clamp_min(0)
+            slope = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+            norm.bias += slope * (mean - norm.running_mean)
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+            norm.weight.copy_(slope * (norm.running_var.double() + norm.eps).sqrt())
+    return len(norms)
+
+
+def _is_folded(norm: nn.Module) -> bool:
+    """Say whether a batch norm does nothing but add its bias: mean 0 and all slopes alike."""
+    if not norm.affine or norm.running_mean is None or norm.running_mean.any():
+        return False
+    return bool((norm.running_var == norm.running_var[0]).all() and (norm.weight == norm.weight[0]).all())
