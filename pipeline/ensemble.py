@@ -1,83 +1,113 @@
-"""Stage `ensemble`: average the probabilities of all cells and of the best by validation; compare with the recipes."""
+"""Stage `ensemble`: combine the cells' predictions in every way of the registry, and compare with single cells.
+
+Members, weights and thresholds are those of the validation part; of the test part only predictions are combined.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from pipeline import artifacts
 from pipeline.artifacts import Predictions
 from pipeline.errors import stage_errors
 from pipeline.params import Cell, Params, cells, load, recipes
 from pipeline.statistics.comparisons import compare
-from pipeline.statistics.ensembles import mean_probability_logits
-from pipeline.statistics.evaluation import evaluate as score
+from pipeline.statistics.ensembles import METHODS, Combiner, fit, member_sets, questions, ranked
+from pipeline.statistics.evaluation import evaluate
 from pipeline.statistics.metrics import class_auroc, macro
 from pipeline.statistics.thresholds import probabilities
 
 
-def choose_members(val_auroc: dict[Cell, float], top_k: int) -> dict[str, list[Cell]]:
-    """Name the ensembles and their members.
+class Ensemble(NamedTuple):
+    """A set of members, combined by a method; its name stands in the column ``loss`` of metrics.csv."""
 
-    Parameters
-    ----------
-    val_auroc : dict
-        Validation macro AUROC of every cell; ties keep the study's order, an undefined one ranks last.
-    top_k : int
-        Members of the second ensemble.
-    """
-    ranked = sorted(val_auroc, key=lambda cell: -np.nan_to_num(val_auroc[cell], nan=-1.0))
-    return {"mean_all": list(val_auroc), f"mean_top{top_k}": ranked[:top_k]}
+    name: str
+    method: str
+    set: str
+    members: list[Cell]
+    combiner: Combiner
+    val_logits: np.ndarray
+    test_logits: np.ndarray
+
+
+def combine(
+    sets: dict[str, list[Cell]], val: dict[Cell, np.ndarray], test: dict[Cell, np.ndarray], labels: Predictions
+) -> list[Ensemble]:
+    """Fit every method for every set on the validation part; of `labels` the test part is not read."""
+    result = []
+    for name, members in sets.items():
+        val_logits, test_logits = (np.stack([part[c] for c in members]) for part in (val, test))
+        for method in METHODS:
+            fitted = fit(method, val_logits, labels.val_targets, labels.task, labels.val_patients)
+            logits = fitted.val_logits, fitted.combiner.apply(test_logits)
+            result.append(Ensemble(f"{method}_{name}", method, name, members, fitted.combiner, *logits))
+    return result
 
 
 def ensemble(params: Params) -> None:
-    """Write the ensembles' predictions, metrics and members, and every pair's difference on the test part."""
+    """Write the ensembles' predictions, metrics, members, and differences from what validation chooses without them."""
     loaded = {r: Predictions.load(artifacts.evaluation_folder(r) / "predictions.npz") for r in recipes(params)}
     first = next(iter(loaded.values()))
-    position = {cell: list(loaded[cell.recipe].seeds).index(cell.seed) for cell in cells(params)}
-    logits = {
-        part: {c: getattr(loaded[c.recipe], f"{part}_logits")[i] for c, i in position.items()}
-        for part in ("val", "test")
-    }
-    val_auroc = {
-        c: float(macro(class_auroc(first.val_targets, probabilities(z, first.task)))) for c, z in logits["val"].items()
-    }
-    members = choose_members(val_auroc, params.ensemble.top_k)
-    merged = {
-        part: np.stack([mean_probability_logits(np.stack([z[c] for c in cs]), first.task) for cs in members.values()])
-        for part, z in logits.items()
-    }
+    position = {c: list(loaded[c.recipe].seeds).index(c.seed) for c in cells(params)}
+    val, test = ({c: getattr(loaded[c.recipe], f"{p}_logits")[i] for c, i in position.items()} for p in ("val", "test"))
+    auroc = {c: _macro_auroc(first, z) for c, z in val.items()}
+    whole = [c for c, z in val.items() if np.isfinite(z).all()]
+    sets, skipped = member_sets([str(c.recipe) for c in whole], [auroc[c] for c in whole], params.ensemble.top_k)
+    skipped |= {f"{c.recipe} seed {c.seed}": "in no set: its logits are not finite" for c in auroc if c not in whole}
+    made = combine({name: [whole[i] for i in members] for name, members in sets.items()}, val, test, first)
     predictions = replace(
         first,
-        seeds=np.arange(len(members)),
-        methods=np.array(list(members)),
-        val_logits=merged["val"],
-        test_logits=merged["test"],
+        seeds=np.arange(len(made)),
+        methods=np.array([e.name for e in made], dtype=str),
+        val_logits=np.array([e.val_logits for e in made], np.float32).reshape(len(made), *first.val_targets.shape),
+        test_logits=np.array([e.test_logits for e in made], np.float32).reshape(len(made), *first.test_targets.shape),
     )
-    bootstrap = {
-        "draws": params.evaluate.bootstrap,
-        "confidence": params.evaluate.confidence,
-        "seed": params.evaluate.seed,
-    }
-    scored = score(
-        first.task,
-        list(first.classes),
-        list(members),
-        (predictions.val_logits, first.val_targets, first.val_patients),
-        (predictions.test_logits, first.test_targets, first.test_patients),
-        with_mean=False,
-        **bootstrap,
-    )
-    competitors = {str(r): p.test_logits for r, p in loaded.items()}
-    competitors |= {f"ensemble-{name}": predictions.test_logits[[i]] for i, name in enumerate(members)}
-    compared = compare(first.task, competitors, first.test_targets, first.test_patients, **bootstrap)
+    of = params.evaluate
+    bootstrap = {"draws": of.bootstrap, "confidence": of.confidence, "seed": of.seed}
+    cell = ranked(auroc)[0]
+    recipe = ranked({r: np.mean([auroc[c] for c in auroc if c.recipe == r]) for r in loaded})[0]
+    single = f"{cell.recipe} seed {cell.seed}"
+    competitors = {str(r): p.test_logits for r, p in loaded.items()} | {single: test[cell][None]}
+    ensembles = {f"ensemble-{e.name}": e.test_logits[None] for e in made}
+    pairs = compare(first.task, competitors | ensembles, first.test_targets, first.test_patients, **bootstrap)
+    compared = questions(pairs, [*map(str, loaded)], [str(recipe), single], [*ensembles], 1 - of.confidence)
+
+    described = {e.name: describe(e, auroc, _macro_auroc(first, e.val_logits)) for e in made}
+    content = {"ensembles": described, "skipped": skipped, "compared_with": [recipe._asdict(), cell._asdict()]}
     predictions.save(artifacts.ENSEMBLES / "predictions.npz")
-    metrics = scored.metrics.assign(model="ensemble", loss=scored.metrics["seed"], seed="")
-    artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
+    artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", metrics(predictions, bootstrap))
     artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
-    listed = {name: [{**c._asdict(), "val_auroc": _number(val_auroc[c])} for c in cs] for name, cs in members.items()}
-    artifacts.write_json(artifacts.ENSEMBLES / "members.json", listed)
+    artifacts.write_json(artifacts.ENSEMBLES / "members.json", content)
+
+
+def metrics(made: Predictions, bootstrap: dict[str, Any]) -> pd.DataFrame:
+    """Score each ensemble by itself: as seeds of one recipe, all pairs of them would be tested."""
+    tables = [pd.DataFrame(columns=artifacts.METRIC_COLUMNS)]
+    for i, name in enumerate(made.methods):
+        val = made.val_logits[[i]], made.val_targets, made.val_patients
+        test = made.test_logits[[i]], made.test_targets, made.test_patients
+        table = evaluate(made.task, list(made.classes), [name], val, test, with_mean=False, **bootstrap).metrics
+        tables.append(table.assign(model="ensemble", loss=name, seed="")[artifacts.METRIC_COLUMNS])
+    return pd.concat(tables[1:] or tables)
+
+
+def describe(made: Ensemble, auroc: dict[Cell, float], value: float) -> dict[str, Any]:
+    """Return what members.json says of an ensemble: members with their weights, what was fitted, and on what."""
+    fitted = made.combiner.describe()
+    weights = fitted.pop("weights", [None] * len(made.members))
+    members = [{**c._asdict(), "val_auroc": _number(auroc[c]), "weight": w} for c, w in zip(made.members, weights)]
+    about = {"method": made.method, "set": made.set, "fitted_on": made.combiner.fitted_on, "val_auroc": _number(value)}
+    return {**about, "members": members, "parameters": fitted}
+
+
+def _macro_auroc(of: Predictions, logits: np.ndarray) -> float:
+    """Validation macro AUROC of logits [N, K]; NaN where they are not finite."""
+    finite = np.isfinite(logits).all()
+    return float(macro(class_auroc(of.val_targets, probabilities(logits, of.task)))) if finite else np.nan
 
 
 def _number(value: float) -> float | None:

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from pipeline.statistics.bootstrap import spread
+
 COLUMNS = [
     "class",
     "n_seeds",
@@ -90,7 +92,7 @@ def paired_p(
     n_seeds = values.shape[0]
     first, second = np.array(list(combinations(range(n_seeds), 2)), dtype=np.int64).reshape(-1, 2).T
     difference = values[first] - values[second]
-    error = np.stack([_spread(draws[:, i] - draws[:, j]) for i, j in zip(first, second)]) if len(first) else difference
+    error = np.stack([spread(draws[:, i] - draws[:, j]) for i, j in zip(first, second)]) if len(first) else difference
     # A constant difference has an error of rounding only.
     fixed = error <= 1e-12
     z = np.divide(difference, error, out=np.full(difference.shape, np.nan), where=~fixed & ~np.isnan(error))
@@ -162,7 +164,7 @@ def seed_table(
 
     known = np.where(defined, values, np.nan)
     low, high = known.min(axis=0), known.max(axis=0)
-    sampling = np.where(tested, _spread(draws.mean(axis=1)), np.nan)
+    sampling = np.where(tested, spread(draws.mean(axis=1)), np.nan)
     rows = []
     for c, name in enumerate(names):
         notes = []
@@ -199,13 +201,3 @@ def _best(values: np.ndarray, labels: Sequence[str], higher_is_better: bool) -> 
     """Join the labels of the best of `values` [S], compared to 4 decimals as a table prints them; "" if undefined."""
     rounded = np.round(values if higher_is_better else -values, 4)
     return "/".join(label for label, value in zip(labels, rounded) if value == rounded.max())
-
-
-def _spread(draws: np.ndarray) -> np.ndarray:
-    """Standard deviation over the defined draws of [B, ...]; NaN where fewer than half of them (or than 2) are."""
-    defined = ~np.isnan(draws)
-    n = defined.sum(axis=0)
-    mean = np.where(defined, draws, 0).sum(axis=0) / np.maximum(n, 1)
-    squares = (np.where(defined, draws - mean, 0) ** 2).sum(axis=0)
-    enough = (2 * n >= len(draws)) & (n > 1)
-    return np.where(enough, np.sqrt(squares / np.maximum(n - 1, 1)), np.nan)

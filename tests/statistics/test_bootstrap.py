@@ -3,9 +3,19 @@
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from scipy import stats
 from scipy.special import expit
 
-from pipeline.statistics.bootstrap import intervals, metric_draws, patient_draws, refusals
+from pipeline.statistics.bootstrap import (
+    intervals,
+    jackknife_counts,
+    metric_draws,
+    nested_draws,
+    nested_intervals,
+    patient_draws,
+    refusals,
+    wilson,
+)
 from pipeline.statistics.metrics import METRICS, Scored, Weighted, measure, metrics_of
 
 
@@ -49,7 +59,8 @@ def test_weights_equal_literal_resampling(task):
     targets, logits, patients = example(task)
     thresholds = np.full((2, 3), 0.55)
     counts, index = patient_draws(patients, 25, 0)
-    metrics = metrics_of(task)
+    # The bins of the calibration error are those of the whole sample in every draw; `test_metrics` has that.
+    metrics = {key: metric for key, metric in metrics_of(task).items() if metric.name != "ece"}
     drawn = metric_draws(Scored(task, targets, logits, thresholds, index), metrics, counts)
     for b, count in enumerate(counts):
         rows = resampled_rows(patients, count)
@@ -71,8 +82,7 @@ def test_weights_equal_literal_resampling_by_sklearn():
         "log_loss": lambda t, z: sk.log_loss(t, expit(z)),
     }
     scored = Scored("multilabel", targets, logits, np.full((2, 3), 0.55), index)
-    drawn = metric_draws(scored, metrics_of("multilabel"), counts)
-    assert set(references) == set(drawn)
+    drawn = metric_draws(scored, {key: METRICS[key] for key in references}, counts)
     for b, count in enumerate(counts):
         rows = resampled_rows(patients, count)
         for key, reference in references.items():
@@ -151,6 +161,123 @@ def test_intervals_cover_where_images_of_a_patient_resemble_each_other():
     assert covered["images"] / repeats < 0.75
 
 
+def test_jackknife_leaves_out_each_patient_or_group_once():
+    counts = jackknife_counts(7)
+    np.testing.assert_array_equal(counts, 1 - np.eye(7))
+    grouped = jackknife_counts(1000, seed=3, max_groups=30)
+    assert grouped.shape == (30, 1000)
+    np.testing.assert_array_equal((grouped == 0).sum(axis=0), 1)
+    assert set((grouped == 0).sum(axis=1)) == {33, 34}
+    assert (jackknife_counts(1000, seed=4, max_groups=30) != grouped).any()
+
+
+@pytest.mark.parametrize(
+    ("statistic", "decimals"), [(np.mean, 9), (np.var, 9), (np.median, 9), (np.mean, 0)], ids=lambda x: str(x)
+)
+def test_bca_is_scipys(statistic, decimals):
+    """With whole numbers a third of the draws tie with another, and one in 30 with the value."""
+    sample = np.round(np.random.default_rng(1).gamma(1.5, size=45), decimals)
+    want = stats.bootstrap((sample,), statistic, n_resamples=999, method="BCa", rng=0)
+    leaving_one_out = np.array([statistic(np.delete(sample, i)) for i in range(len(sample))])
+    value, draws = np.asarray(statistic(sample)), want.bootstrap_distribution
+    assert decimals or (draws == value).sum() > 20
+    got = intervals(draws, 0.95, "bca", value=value, jackknife=leaving_one_out)
+    np.testing.assert_allclose(got[:2], want.confidence_interval, rtol=1e-9)
+
+
+def test_bca_of_an_auroc_by_literal_resampling_and_deletion():
+    targets, logits, patients = example(s=1, k=1)
+    counts, index = patient_draws(patients, 400, 0)
+    scored, auroc = Scored("multilabel", targets, logits, groups=index), {"auroc": METRICS["auroc"]}
+    drawn = metric_draws(scored, auroc, counts)["auroc"][:, 0, 0]
+    jackknife = metric_draws(scored, auroc, jackknife_counts(counts.shape[1]))["auroc"][:, 0, 0]
+    value = sk.roc_auc_score(targets[:, 0], logits[0, :, 0])
+    kept = [patients != p for p in np.unique(patients)]
+    literal = np.array([sk.roc_auc_score(targets[rows, 0], logits[0, rows, 0]) for rows in kept])
+    np.testing.assert_allclose(jackknife, literal, rtol=1e-12)
+    low, high, _ = intervals(drawn, 0.9, "bca", value=np.asarray(value), jackknife=jackknife)
+    # Efron 1987, equations 2.3, 4.1 and 6.6, written out.
+    influence = literal.mean() - literal
+    a = (influence**3).sum() / (6 * (influence**2).sum() ** 1.5)
+    z0 = stats.norm.ppf((drawn < value).mean() + (drawn == value).mean() / 2)
+    for got, z in ((low, stats.norm.ppf(0.05)), (high, stats.norm.ppf(0.95))):
+        level = stats.norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z)))
+        assert got == pytest.approx(np.quantile(drawn, level), rel=1e-12)
+
+
+def test_bca_with_grouped_patients_has_nearly_the_acceleration_of_single_ones():
+    sample = np.random.default_rng(0).gamma(0.5, size=3000)
+    draws = np.random.default_rng(1).normal(sample.mean(), sample.std() / np.sqrt(3000), size=2000)
+    ends = []
+    for max_groups in (3000, 200):
+        weights = jackknife_counts(3000, max_groups=max_groups)
+        jackknife = weights @ sample / weights.sum(axis=1)
+        ends.append(intervals(draws, 0.95, "bca", value=sample.mean(), jackknife=jackknife)[:2])
+    plain = intervals(draws, 0.95)[:2]
+    shift = abs(np.array(ends[0]) - plain).max()
+    assert abs(np.array(ends[0]) - ends[1]).max() < 0.4 * shift
+
+
+def test_bca_of_what_does_not_vary_or_is_not_defined():
+    value = np.array([0.3, 1.0, np.nan, 0.5])
+    draws = np.tile([0.3, 0.8, 0.5, 0.5], (200, 1))
+    draws[:, 3] = np.random.default_rng(0).normal(0.5, 0.1, 200)
+    draws[:120, 3] = np.nan
+    jackknife = np.random.default_rng(1).normal(size=(30, 4))
+    jackknife[:, 0] = 0.3
+    low, high, defined = intervals(draws, 0.95, "bca", value=value, jackknife=jackknife)
+    assert low[:2].tolist() == high[:2].tolist() == [0.3, 0.8]  # all draws alike, at the value and below it
+    assert np.isnan([*low[2:], *high[2:]]).all()
+    assert defined.tolist() == [200, 200, 200, 80]
+    jackknife[:16, 1] = np.nan  # most patients cannot be left out
+    assert np.isnan(intervals(draws, 0.95, "bca", value=value, jackknife=jackknife)[0][1])
+
+
+def test_a_rounding_error_is_a_tie():
+    draws = np.repeat([0.4, 0.5, 0.6], [10, 80, 10])
+    jackknife = np.random.default_rng(0).normal(size=20)
+    exact, off = (
+        intervals(draws, 0.9, "bca", value=np.asarray(v), jackknife=jackknife) for v in (0.5, 0.5 * (1 + 2e-16))
+    )
+    assert exact == off
+
+
+def test_nested_draws_have_the_variance_of_a_mean_over_seeds_and_patients():
+    values = np.array([0.80, 0.83, 0.81])
+    shared = np.random.default_rng(0).normal(0, 0.02, size=(40_000, 1))
+    drawn = nested_draws(values + shared, seed=1)
+    # With the same error for all seeds the two variances add up; Monte-Carlo error of a variance: sqrt(2 / 40,000).
+    assert drawn.var() == pytest.approx(values.var(ddof=1) / 3 + shared.var(), rel=0.03)
+    assert drawn.mean() == pytest.approx(values.mean(), abs=3e-4)
+    with pytest.raises(ValueError, match="one training seed"):
+        nested_draws(shared[:, None])
+
+
+def test_nested_interval_by_hand():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.8, 0.01, size=(4, 2))
+    draws = values + rng.normal(0, 0.01, size=(500, 1, 2)) + rng.normal(0, 0.002, size=(500, 4, 2))
+    draws[:300, :, 1] = np.nan
+    low, high, error = nested_intervals(values, draws, 0.9, patients=np.array([30, 30]), seed=5)
+    nested = nested_draws(draws, 5)[:, 0].std(ddof=1)
+    patients = draws[:, :, 0].mean(axis=1).var(ddof=1)
+    freedom = nested**4 / ((nested**2 - patients) ** 2 / 3 + patients**2 / 29)
+    reach = stats.t.ppf(0.95, freedom) * nested
+    np.testing.assert_allclose([low[0], high[0]], values[:, 0].mean() + np.array([-reach, reach]), rtol=1e-12)
+    assert error[0] == pytest.approx(nested)
+    assert np.isnan([low[1], high[1], error[1]]).all()
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_wilson_is_scipys(confidence):
+    k, n = np.array([0, 1, 30, 586, 624]), np.array([10, 10, 60, 624, 624])
+    low, high = wilson(k, n, confidence)
+    for i in range(len(k)):
+        want = stats.binomtest(int(k[i]), int(n[i])).proportion_ci(confidence, method="wilson")
+        np.testing.assert_allclose([low[i], high[i]], want, rtol=1e-12, atol=1e-15)
+    assert np.isnan(wilson(0, 0, 0.95)).all()
+
+
 def test_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="at least 1 draw"):
         patient_draws(np.array(["a"]), 0, 0)
@@ -158,3 +285,23 @@ def test_refuses_what_does_not_fit():
         patient_draws(np.array([]), 5, 0)
     with pytest.raises(ValueError, match="confidence"):
         intervals(np.zeros((5, 1)), 95)
+    with pytest.raises(ValueError, match="'bca' needs"):
+        intervals(np.zeros((5, 1)), 0.95, "bca")
+    with pytest.raises(ValueError, match="they do not fit"):
+        intervals(np.zeros((5, 1)), 0.95, "bca", value=np.zeros(1), jackknife=np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="allowed"):
+        intervals(np.zeros((5, 1)), 0.95, "basic")
+    with pytest.raises(ValueError, match="jackknife needs 2"):
+        jackknife_counts(1)
+    with pytest.raises(ValueError, match="expected"):
+        nested_intervals(np.zeros((2, 3)), np.zeros((9, 3, 2)), 0.95)
+    with pytest.raises(ValueError, match="successes"):
+        wilson(5, 4, 0.95)
+
+
+def test_auroc_alone_spares_the_curve_and_is_the_same():
+    targets, logits, patients = example()
+    counts, index = patient_draws(patients, 30, 0)
+    scored = Scored("multilabel", targets, logits, groups=index)
+    both = metric_draws(scored, {key: METRICS[key] for key in ("auroc", "average_precision")}, counts)
+    np.testing.assert_array_equal(metric_draws(scored, {"auroc": METRICS["auroc"]}, counts)["auroc"], both["auroc"])

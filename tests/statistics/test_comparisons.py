@@ -1,5 +1,7 @@
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from pipeline.statistics.comparisons import COLUMNS, compare
@@ -84,3 +86,80 @@ def test_multiclass_and_a_single_competitor():
     logits = {"x": rng.normal(size=(1, 90, 3)), "y": rng.normal(size=(2, 90, 3))}
     assert len(compare("multiclass", logits, targets, patients, draws=50)) == 1
     assert compare("multiclass", {"x": logits["x"]}, targets, patients, draws=50).empty
+
+
+def test_equivalence_by_hand():
+    logits, targets, patients = study(n=600, seeds=1)
+    table = compare("multilabel", logits, targets, patients, draws=200, margin=0.02)
+    assert (table["margin"] == 0.02).all()
+    for row in table.itertuples():
+        half = (row.ci_high - row.ci_low) / 2
+        standard_error = half / student.ppf(0.975, 199)
+        one_sided = [
+            student.sf((row.difference + 0.02) / standard_error, 199),
+            student.cdf((row.difference - 0.02) / standard_error, 199),
+        ]
+        assert row.tost_p == pytest.approx(max(one_sided), rel=1e-9)
+        within = row.equivalence_low > -0.02 and row.equivalence_high < 0.02
+        assert within == (row.tost_p < 0.05)
+        assert row.equivalence_high - row.difference == pytest.approx(student.ppf(0.95, 199) * standard_error)
+    np.testing.assert_allclose(table["tost_p_holm"], holm(table["tost_p"].to_numpy()))
+    assert (table["equivalent"] == (table["tost_p_holm"] < 0.05)).all()
+
+
+def test_more_data_turn_no_difference_into_equivalence():
+    wide, narrow = (
+        compare("multilabel", study(1, n=n, seeds=1)[0], *study(1, n=n, seeds=1)[1:], draws=100, margin=0.02)
+        for n in (150, 9000)
+    )
+    assert not wide["distinguishable"].any()
+    assert not wide["equivalent"].any()
+    assert narrow["equivalent"].all()
+
+
+def test_classes_are_a_family_of_their_own():
+    logits, targets, patients = study(seeds=3)
+    logits["a"][:, :, 1] += 2.0 * targets[:, 1]
+    table = compare("multilabel", logits, targets, patients, draws=200, classes=["x", "y", "z"])
+    assert table["class"].tolist() == [name for name in ("macro", "x", "y", "z") for _ in range(3)]
+    alone = compare("multilabel", logits, targets, patients, draws=200)
+    pd.testing.assert_frame_equal(table[:3], alone)
+    np.testing.assert_allclose(table["p_holm"][3:], holm(table["p"][3:].to_numpy()))
+    values = {name: np.mean([roc_auc_score(targets[:, 1], z[:, 1]) for z in of]) for name, of in logits.items()}
+    of_y = table[table["class"] == "y"]
+    np.testing.assert_allclose(
+        of_y["difference"], [values[a] - values[b] for a, b in zip(of_y["first"], of_y["second"])]
+    )
+    assert of_y["distinguishable"].tolist() == [True, True, False]
+    assert not table[table["class"].isin(["x", "z"])]["distinguishable"].any()
+
+
+def test_a_class_of_few_patients_has_no_test_and_does_not_count():
+    logits, targets, patients = study(seeds=1)
+    targets[:, 2] = 0
+    targets[:12, 2] = 1  # 4 patients
+    table = compare("multilabel", logits, targets, patients, draws=100, classes=["x", "y", "z"])
+    few = table[table["class"] == "z"]
+    assert few["note"].unique().tolist() == ["fewer than 10 positive patients (4)"]
+    assert few[["ci_low", "p", "p_holm", "tost_p", "tost_p_holm", "equivalence_low"]].isna().all(axis=None)
+    assert few["difference"].notna().all()
+    assert not few[["distinguishable", "equivalent"]].any(axis=None)
+    tested = table[table["class"].isin(["x", "y"])]
+    np.testing.assert_allclose(tested["p_holm"], holm(tested["p"].to_numpy()))
+
+
+def test_equal_predictions_are_equivalent():
+    logits, targets, patients = study(seeds=1)
+    row = compare("multilabel", {"a": logits["a"], "b": logits["a"] * 2}, targets, patients, draws=50).iloc[0]
+    assert (row["difference"], row["p"], row["tost_p"]) == (0, 1, 0)
+    assert row["equivalent"]
+    assert not row["distinguishable"]
+
+
+def test_refuses_what_does_not_fit():
+    logits, targets, patients = study()
+    for wrong in ({"margin": 0.0}, {"confidence": 95}):
+        with pytest.raises(ValueError, match="allowed"):
+            compare("multilabel", logits, targets, patients, draws=10, **wrong)
+    with pytest.raises(ValueError, match="2 names for 3 classes"):
+        compare("multilabel", logits, targets, patients, draws=10, classes=["x", "y"])

@@ -1,16 +1,35 @@
 """The rows of metrics.csv and seeds.csv of one recipe."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
 from pipeline.statistics.bootstrap import intervals, metric_draws, patient_draws
-from pipeline.statistics.evaluation import COLUMNS, evaluate
-from pipeline.statistics.metrics import Scored, columns, metrics_of
+from pipeline.statistics.calibration import RELIABILITY_COLUMNS, fit
+from pipeline.statistics.evaluation import (
+    CALIBRATED,
+    COLUMNS,
+    CONFUSION_COLUMNS,
+    age_bands,
+    evaluate,
+    evaluate_subgroups,
+    reflected,
+)
+from pipeline.statistics.metrics import METRICS, Scored, Weighted, columns, measure, metrics_of
 from pipeline.statistics.seeds import COLUMNS as SEED_COLUMNS
-from pipeline.statistics.thresholds import best_f1_thresholds, probabilities
+from pipeline.statistics.thresholds import best_f1_thresholds, operating_points, probabilities
 
+CHOSEN = {
+    "threshold",
+    "threshold_at_90_specificity",
+    "threshold_at_95_specificity",
+    "platt_slope",
+    "platt_intercept",
+}
+"""What validation chooses for a class of a multi-label study."""
 CLASSES = ["Mass", "Edema", "Hernia"]
 
 
@@ -36,6 +55,11 @@ def pick(metrics, **where):
     return metrics
 
 
+def scores_of(metrics):
+    """The rows that are scores, without those of what validation chose."""
+    return metrics[~metrics["metric"].isin({*CHOSEN, "threshold_pooled", "temperature"})]
+
+
 def test_every_metric_of_the_task_is_there_for_every_seed_class_and_part(study):
     task, _, _, evaluation = study
     table = evaluation.metrics
@@ -46,11 +70,13 @@ def test_every_metric_of_the_task_is_there_for_every_seed_class_and_part(study):
         (label, where, name, metric.name)
         for label in ("12", "22", "32", "mean")
         for where in ("val", "test")
-        for metric in metrics_of(task).values()
+        for metric in (metrics_of(task) | CALIBRATED[task]).values()
         for name in columns(metric, CLASSES)
     }
-    if task == "multilabel":
-        want |= {(label, "val", name, "threshold") for label in ("12", "22", "32") for name in CLASSES}
+    for label in ("12", "22", "32"):
+        if task == "multilabel":
+            want |= {(label, "val", name, metric) for name in CLASSES for metric in CHOSEN}
+        want.add((label, "val", "overall", "threshold_pooled" if task == "multilabel" else "temperature"))
     assert set(keys.itertuples(index=False, name=None)) == want
 
 
@@ -72,7 +98,7 @@ def test_values_counts_and_means(study):
             assert rows.loc["macro", "value"] == pytest.approx(np.mean(want), rel=1e-12)
             assert (rows["n"] == 240).all()
             assert rows["n_positive"].tolist() == [*one_targets.sum(axis=0), one_targets.sum()]
-    values = table[table["metric"] != "threshold"].set_index(["part", "metric", "class", "seed"])["value"].unstack()
+    values = scores_of(table).set_index(["part", "metric", "class", "seed"])["value"].unstack()
     np.testing.assert_allclose(values["mean"], values[["12", "22", "32"]].mean(axis=1, skipna=False), rtol=1e-12)
 
 
@@ -96,13 +122,15 @@ def test_decisions_are_at_the_thresholds_of_the_same_seed(study):
 def test_intervals_come_from_shared_draws_of_patients(study):
     task, _, (logits, targets, patients), evaluation = study
     counts, index = patient_draws(patients, 200, 5)
-    scored = Scored(task, targets, logits, evaluation.thresholds, index)
+    scored = Scored(task, targets, logits, evaluation.points, index)
     for key, metric in metrics_of(task).items():
         drawn = metric_draws(scored, {key: metric}, counts)[key]
         name = CLASSES[0] if metric.aggregate == "macro" else "overall"
         rows = pick(evaluation.metrics, part="test", metric=metric.name, class_=name).set_index("seed")
         for label, values in (("22", drawn[:, 1, 0]), ("mean", drawn[:, :, 0].mean(axis=1))):
             low, high, _ = intervals(values, 0.95)
+            if metric.name == "ece":
+                low, high = reflected(low, high, rows.loc[label, "value"])
             np.testing.assert_allclose(rows.loc[label, ["ci_low", "ci_high"]].astype(float), [low, high], rtol=1e-12)
 
 
@@ -125,7 +153,7 @@ def test_intervals_are_refused_with_a_reason(study):
 def test_validation_rows_carry_no_interval_and_say_why(study):
     val = pick(study[3].metrics, part="val")
     assert val[["ci_low", "ci_high"]].isna().all(axis=None)
-    scores = val[val["metric"] != "threshold"]
+    scores = scores_of(val)
     assert scores["note"].str.endswith("used for choosing").all()
 
 
@@ -138,7 +166,7 @@ def test_seed_table_of_every_metric(study):
     task, _, _, evaluation = study
     table = evaluation.seeds
     assert table.columns.tolist() == ["metric", *SEED_COLUMNS]
-    want = [(m.name, name) for m in metrics_of(task).values() for name in columns(m, CLASSES)]
+    want = [(m.name, name) for m in (metrics_of(task) | CALIBRATED[task]).values() for name in columns(m, CLASSES)]
     assert list(table[["metric", "class"]].itertuples(index=False, name=None)) == want
     hernia = table[table["class"] == "Hernia"]
     assert hernia["p_holm"].isna().all()
@@ -194,6 +222,14 @@ def test_test_labels_choose_nothing(task):
     true = evaluate(task, CLASSES, [1, 2, 3], val, (logits, targets, patients), draws=100)
     false = evaluate(task, CLASSES, [1, 2, 3], val, (logits, garbage, patients), draws=100)
     np.testing.assert_array_equal(true.thresholds, false.thresholds)
+    assert list(true.points) == list(false.points)
+    for point, chosen in true.points.items():
+        np.testing.assert_array_equal(chosen, false.points[point])
+    for a, b in zip(true.calibrations, false.calibrations, strict=True):
+        np.testing.assert_array_equal([a.slope, a.intercept], [b.slope, b.intercept])
+        assert a.notes == b.notes
+    moved = [pick(e.metrics, part="test", metric="brier_calibrated")["value"].to_numpy() for e in (true, false)]
+    assert (moved[0] != moved[1]).all()
     pd.testing.assert_frame_equal(pick(true.metrics, part="val"), pick(false.metrics, part="val"), check_exact=True)
 
 
@@ -208,7 +244,15 @@ def test_a_class_without_a_positive_in_validation_is_not_decided_at_one_half():
         assert rows.loc[name, "note"] == "no threshold: no positive in validation"
     assert rows.loc["auroc", "value"] > 0.5
     chosen = pick(evaluation.metrics, metric="threshold", class_="Edema")
-    assert chosen["note"].tolist() == ["no positive"] * 3
+    assert chosen["note"].tolist() == ["no positive in validation"] * 3
+    assert rows.loc[["f1_zero", "f1_pooled", "sensitivity_at_95_specificity", "oracle_f1"], "value"].notna().all()
+    assert (rows.loc["brier_calibrated", ["value", "ci_low"]] == rows.loc["brier", ["value", "ci_low"]]).all()
+    assert rows.loc["brier_calibrated", "note"] == "not calibrated: no positive in validation"
+    slope = pick(evaluation.metrics, metric="platt_slope", class_="Edema")
+    assert slope["value"].tolist() == [1, 1, 1]
+    assert set(slope["note"]) == {"not calibrated: no positive in validation"}
+    everyone = pick(evaluation.metrics, part="test", class_="macro", metric="ece_calibrated")
+    assert everyone["note"].str.startswith("1 of 3 classes not calibrated").all()
     macro = pick(evaluation.metrics, part="test", class_="macro", metric="f1", seed="1").iloc[0]
     assert macro["note"].startswith("mean over 2 of 3 classes")
 
@@ -234,6 +278,12 @@ def test_a_seed_that_diverged_is_not_averaged_away():
     assert table.loc["mean", "note"] == "undefined for 2 (logits are not finite)"
     assert table.loc[["1", "3"], "value"].notna().all()
     assert pick(evaluation.metrics, metric="threshold", seed="2")["note"].tolist() == ["logits are not finite"] * 3
+    assert pick(evaluation.metrics, metric="threshold_pooled", seed="2")["note"].tolist() == ["logits are not finite"]
+    assert set(evaluation.reliability["seed"]) == {"1", "3"}
+    parts = {name: part("multiclass", i) for i, name in ((1, "val"), (2, "test"))}
+    parts["test"][0][0, 4, 1] = np.inf
+    confusion = evaluate("multiclass", CLASSES, [1, 2, 3], parts["val"], parts["test"], draws=50).confusion
+    assert set(confusion["seed"]) == {"2", "3"}
 
 
 def test_named_columns_without_a_mean():
@@ -255,9 +305,165 @@ def test_one_seed_and_few_patients():
     assert evaluation.seeds["note"].str.endswith("one seed: no spread").all()
 
 
+def test_operating_points_are_chosen_on_validation_and_scored_on_test():
+    val, test = part("multilabel", 1), part("multilabel", 2)
+    evaluation = evaluate("multilabel", CLASSES, [1, 2, 3], val, test, draws=50)
+    chosen = operating_points("multilabel", val[1], val[0])
+    for point in ("90_specificity", "95_specificity", "pooled"):
+        np.testing.assert_array_equal(evaluation.points[point], chosen[point])
+    scores = probabilities(test[0], "multilabel")
+    table = pick(evaluation.metrics, part="test", seed="3").set_index(["metric", "class"])["value"]
+    for k, name in enumerate(CLASSES):
+        truth = test[1][:, k]
+        called = scores[2, :, k] >= chosen["95_specificity"][2, k]
+        assert table["sensitivity_at_95_specificity", name] == pytest.approx(sk.recall_score(truth, called))
+        reached = sk.recall_score(truth, called, pos_label=0)
+        assert table["specificity_at_95_specificity", name] == pytest.approx(reached)
+        called = scores[2, :, k] >= chosen["pooled"][2, 0]
+        assert table["mcc_pooled", name] == pytest.approx(sk.matthews_corrcoef(truth, called))
+        assert table["f1_zero", name] == pytest.approx(sk.f1_score(truth, test[0][2, :, k] > 0))
+        assert table["oracle_f1", name] >= max(table["f1", name], table["f1_zero", name])
+    rows = pick(evaluation.metrics, part="val", seed="3").set_index(["metric", "class"])
+    assert (rows.loc["specificity_at_95_specificity"]["value"][CLASSES] >= 0.95).all()
+    assert rows.loc[("threshold_pooled", "overall"), "value"] == chosen["pooled"][2, 0]
+    pooled = (val[1].sum(), val[0].shape[1])
+    assert tuple(rows.loc[("threshold_pooled", "overall"), ["n_positive", "n"]]) == pooled
+
+
+def test_calibration_is_fitted_on_validation_and_scored_on_test(study):
+    task, val, test, evaluation = study
+    table = evaluation.metrics
+    for s, label in enumerate(("12", "22", "32")):
+        found = fit(task, val[0][s], val[1])
+        rows = pick(table, part="val", seed=label).set_index(["metric", "class"])["value"]
+        if task == "multiclass":
+            assert rows["temperature", "overall"] == found.temperature
+        else:
+            assert rows["platt_slope"][CLASSES].tolist() == found.slope.tolist()
+            assert rows["platt_intercept"][CLASSES].tolist() == found.intercept.tolist()
+        forecast = probabilities(found.apply(test[0][s]), task)
+        rows = pick(table, part="test", seed=label).set_index(["metric", "class"])["value"]
+        if task == "multiclass":
+            truth = test[1].argmax(axis=1)
+            want = sk.log_loss(truth, forecast, labels=[0, 1, 2])
+            assert rows["log_loss_calibrated", "overall"] == pytest.approx(want, rel=1e-12)
+        else:
+            want = [sk.brier_score_loss(test[1][:, k], forecast[:, k]) for k in range(3)]
+            np.testing.assert_allclose(rows["brier_calibrated"][CLASSES], want, rtol=1e-12)
+
+
+def test_calibration_mends_what_is_out_of_scale():
+    val, test = part("multiclass", 1, n=2000), part("multiclass", 2, n=2000)
+    val[0][:], test[0][:] = 8 * val[0], 8 * test[0]
+    table = evaluate("multiclass", CLASSES, [1, 2, 3], val, test, draws=50).metrics
+    means = pick(table, part="test", seed="mean", class_="overall").set_index("metric")["value"]
+    for name in ("ece", "brier", "log_loss"):
+        assert means[f"{name}_calibrated"] < 0.8 * means[name]
+
+
+def test_reliability_curves_hold_the_calibration_error(study):
+    task, _, _, evaluation = study
+    curves = evaluation.reliability
+    assert curves.columns.tolist() == ["seed", "class", "calibrated", *RELIABILITY_COLUMNS]
+    names = CLASSES if task == "multilabel" else ["overall"]
+    assert len(curves[["seed", "class", "calibrated"]].drop_duplicates()) == 3 * len(names) * 2
+    for (label, name, calibrated), curve in curves.groupby(["seed", "class", "calibrated"]):
+        gap = np.average((curve["frequency"] - curve["mean_probability"]).abs(), weights=curve["n"])
+        metric = "ece_calibrated" if calibrated else "ece"
+        row = pick(evaluation.metrics, part="test", seed=label, class_=name, metric=metric)
+        assert gap == pytest.approx(row["value"].item(), rel=1e-9)
+
+
+def test_the_reflected_interval_of_the_calibration_error_covers_where_percentiles_do_not():
+    rng = np.random.default_rng(3)
+    held = {"percentile": 0, "reflected": 0}
+    n, repeats = 500, 80
+    for _ in range(repeats):
+        logits = np.sort(rng.normal(size=n) * 1.5 - 2.5)
+        truth = 1 / (1 + np.exp(-logits - 0.3))  # odds are higher than forecast by exp(0.3)
+        scored = Scored("multilabel", (rng.random(n) < truth)[:, None], logits[None, :, None])
+        true_error = sum(abs((truth - scored.probabilities[0, :, 0])[b].sum()) for b in bins_of(n)) / n
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=200)
+        metric = METRICS["ece"]
+        value = measure(metric, Weighted(scored))[0, 0, 0]
+        low, high, _ = intervals(measure(metric, Weighted(scored, counts))[:, 0, 0], 0.95)
+        held["percentile"] += low <= true_error <= high
+        low, high = reflected(low, high, value)
+        assert 0 <= low <= value <= high
+        held["reflected"] += low <= true_error <= high
+    assert held["percentile"] / repeats < 0.2
+    assert 0.8 < held["reflected"] / repeats <= 1
+
+
+def bins_of(n):
+    """Ranks of the 15 bins of n different scores."""
+    edges = [i * n // 15 for i in range(16)]
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def test_reflected_by_hand():
+    low, high = reflected(np.array([3.0, 5, 1, np.nan]), np.array([5.0, 6, 2, np.nan]), np.array([4.0, 4, 0.5, 1]))
+    np.testing.assert_array_equal(low, [3, 2, 0, np.nan])
+    np.testing.assert_array_equal(high, [5, 4, 0.5, np.nan])
+
+
+def test_confusion_matrix_of_each_seed(study):
+    task, _, (logits, targets, _), evaluation = study
+    table = evaluation.confusion
+    assert table.columns.tolist() == CONFUSION_COLUMNS
+    if task == "multilabel":
+        assert table.empty
+        return
+    for s, label in enumerate(("12", "22", "32")):
+        want = sk.confusion_matrix(targets.argmax(1), logits[s].argmax(1))
+        assert pick(table, seed=label)["n"].tolist() == want.ravel().tolist()
+    first = table.iloc[1]
+    assert (first["truth"], first["predicted"]) == ("Mass", "Edema")
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_subgroups_are_scored_like_a_part_of_their_own(task):
+    logits, targets, patients = part(task, 2, n=400)
+    groups = np.array(["F", "M", "F", "M", "F"] * 80, dtype=object)
+    groups[:7] = [None, "", np.nan, None, "", "", ""]
+    table = evaluate_subgroups(task, CLASSES, [1, 2, 3], (logits, targets, patients), groups, draws=60, seed=4)
+    assert table.columns.tolist() == ["subgroup", *COLUMNS]
+    assert table["subgroup"].drop_duplicates().tolist() == ["F", "M", "unknown"]
+    here = groups == "F"
+    whole = evaluate(
+        task,
+        CLASSES,
+        [1, 2, 3],
+        part(task, 1),
+        (logits[:, here], targets[here], patients[here]),
+        draws=60,
+        seed=4,
+    ).metrics
+    names = ("auroc", "average_precision") if task == "multilabel" else ("accuracy", "balanced_accuracy")
+    want = pick(whole, part="test")
+    want = want[want["metric"].isin(names)].reset_index(drop=True)
+    got = pick(table, subgroup="F")[COLUMNS].reset_index(drop=True)
+    pd.testing.assert_frame_equal(got, want, check_exact=True)
+    few = pick(table, subgroup="unknown")
+    assert few[["value", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert set(few["note"]) == {f"fewer than 10 patients ({len(set(patients[:7]))})"}
+    assert (few["n"] == 7).all()
+    assert len(few) == 2 * 4
+
+
+def test_age_bands():
+    ages = [0, 17.9, 18, 39, 40, 64, 65, 79, 80, 120, 121, 414, -1, np.nan]
+    want = ["0-17"] * 2 + ["18-39"] * 2 + ["40-64"] * 2 + ["65-79"] * 2 + ["80+"] * 2 + ["unknown"] * 4
+    assert age_bands(ages).tolist() == want
+
+
 def test_refuses_what_does_not_fit():
     val, test = part("multilabel", 1), part("multilabel", 2)
     with pytest.raises(ValueError, match="val: logits"):
         evaluate("multilabel", CLASSES, [1, 2], val, test)
     with pytest.raises(ValueError, match="test: logits"):
         evaluate("multilabel", CLASSES, [1, 2, 3], val, (test[0], test[1], test[2][:-1]))
+    with pytest.raises(ValueError, match="groups"):
+        evaluate_subgroups("multilabel", CLASSES, [1, 2, 3], test, ["F"])
+    with pytest.raises(ValueError, match="test: logits"):
+        evaluate_subgroups("multilabel", CLASSES, [1, 2], test, ["F"] * 240)
