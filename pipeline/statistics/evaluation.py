@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from pipeline.statistics.bootstrap import MIN_PATIENTS, intervals, metric_draws, patient_draws, refusals
+from pipeline.statistics.bootstrap import (
+    MIN_PATIENTS,
+    intervals,
+    jackknife_counts,
+    metric_draws,
+    patient_draws,
+    refusals,
+)
 from pipeline.statistics.calibration import RELIABILITY_COLUMNS, Calibration, fit, reliability
 from pipeline.statistics.metrics import (
     METRICS,
@@ -24,6 +31,8 @@ from pipeline.statistics.metrics import (
     metrics_of,
     reasons,
 )
+from pipeline.statistics.recipes import recipe_table
+from pipeline.statistics.seed_suits_class import SeedSuitsClass, seed_suits_class
 from pipeline.statistics.seeds import COLUMNS as SEED_COLUMNS
 from pipeline.statistics.seeds import seed_table
 from pipeline.statistics.thresholds import (
@@ -34,6 +43,7 @@ from pipeline.statistics.thresholds import (
     operating_points,
     probabilities,
 )
+from pipeline.statistics.variance import disagreement
 
 COLUMNS = ["seed", "part", "class", "metric", "value", "ci_low", "ci_high", "n", "n_positive", "note"]
 CONFUSION_COLUMNS = ["seed", "truth", "predicted", "n"]
@@ -107,6 +117,12 @@ class Evaluation:
         the class decided for (multiclass). A seed whose logits are not finite has no rows here and below.
     confusion : DataFrame
         `CONFUSION_COLUMNS`: images of the test part by true and decided class; empty for multi-label.
+    recipe : DataFrame or None
+        `recipes.COLUMNS`, test part; None where the models are not seeds of one recipe, here and below.
+    disagreement : DataFrame or None
+        `variance.DISAGREEMENT_COLUMNS`, test part.
+    suits : SeedSuitsClass or None
+        Whether a seed suits a class; None also for one seed.
     """
 
     metrics: pd.DataFrame
@@ -116,6 +132,9 @@ class Evaluation:
     calibrations: tuple[Calibration, ...]
     reliability: pd.DataFrame
     confusion: pd.DataFrame
+    recipe: pd.DataFrame | None = None
+    disagreement: pd.DataFrame | None = None
+    suits: SeedSuitsClass | None = None
 
 
 class _View(NamedTuple):
@@ -147,6 +166,7 @@ def evaluate(
     draws: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
+    interval: Literal["bca", "percentile"] = "bca",
     with_mean: bool = True,
 ) -> Evaluation:
     """Score every seed, choose on validation, put patient-bootstrap intervals on the test part, compare the seeds.
@@ -163,9 +183,12 @@ def evaluate(
         The two parts.
     draws, confidence, seed : int, float, int
         Of the bootstrap. The same seed and patients give the same draws for every recipe.
+    interval : {"bca", "percentile"}
+        Kind of the bootstrap intervals (`bootstrap.intervals`).
     with_mean : bool
-        Whether to add the rows "mean": the mean over seeds of each metric, that is, what to expect of one training.
-        Its interval is that of the same mean under the same draws: the seeds are held fixed, the patients vary.
+        Whether `seeds` are training seeds of one recipe. If so, there are rows "mean", the mean over seeds of each
+        metric, that is, what to expect of one training; their interval is that of the same mean under the same draws:
+        the seeds are held fixed, the patients vary. And there are the tables of the recipe, where both vary.
 
     Returns
     -------
@@ -176,7 +199,7 @@ def evaluate(
         "threshold_at_90_specificity" and 95, and "platt_slope" and "platt_intercept", or "temperature" (class
         "overall"). "log_loss_calibrated", "brier_calibrated" and "ece_calibrated" are of the logits calibrated so. A
         mean over seeds is undefined where it is for one of them: leaving out a model that failed would flatter the
-        recipe. Intervals are percentiles of the draws; those of "ece" are turned round its value (`reflected`).
+        recipe. Intervals of "ece" are percentiles turned round its value (`reflected`).
 
     Raises
     ------
@@ -195,12 +218,17 @@ def evaluate(
         rows += _rows(view, "val", classes, labels, with_mean)
 
     counts, index = patient_draws(test.patients, draws, seed)
-    tables = []
-    for view in _views(task, test, points, calibrations, index, counts.shape[1]):
+    tables, recipe = [], []
+    views = _views(task, test, points, calibrations, index, counts.shape[1])
+    leaving = jackknife_counts(counts.shape[1]) if interval == "bca" and counts.shape[1] > 1 else None
+    for view in views:
         drawn = metric_draws(view.scored, view.metrics, counts)
-        rows += _rows(view, "test", classes, labels, with_mean, drawn, confidence)
+        left = None if leaving is None else metric_draws(view.scored, view.metrics, leaving)
+        rows += _rows(view, "test", classes, labels, with_mean, drawn, confidence, left)
         tables += _seed_tables(view, classes, labels, drawn, confidence)
+        recipe += _recipe_tables(view, classes, drawn, confidence) if with_mean else []
     spread = pd.concat(tables, ignore_index=True)[["metric", *SEED_COLUMNS]]
+    on_test, several = views[0].scored, len(labels) > 1
     return Evaluation(
         pd.DataFrame(rows, columns=COLUMNS),
         spread,
@@ -209,6 +237,9 @@ def evaluate(
         calibrations,
         _reliability(task, classes, labels, calibrations, test),
         _confusion(task, classes, labels, test),
+        pd.concat(recipe, ignore_index=True) if with_mean else None,
+        disagreement(classes, on_test.probabilities, on_test.decisions(), on_test.undecided()) if with_mean else None,
+        seed_suits_class(on_test, classes, labels, alpha=1 - confidence, seed=seed) if with_mean and several else None,
     )
 
 
@@ -242,13 +273,14 @@ def evaluate_subgroups(
     draws: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
+    interval: Literal["bca", "percentile"] = "bca",
     with_mean: bool = True,
 ) -> pd.DataFrame:
     """Score every seed in each subgroup of the test part, with patient-bootstrap intervals.
 
     Parameters
     ----------
-    task, classes, seeds, test, draws, confidence, seed, with_mean
+    task, classes, seeds, test, draws, confidence, seed, interval, with_mean
         As for `evaluate`. A subgroup has draws of its own patients; one who has images in two subgroups is in both.
     groups : str [N]
         Label of each image, for instance of sex, view or `age_bands`. Missing ones and "" are `UNKNOWN`.
@@ -289,7 +321,8 @@ def evaluate_subgroups(
             counts, index = patient_draws(part.patients, draws, seed)
             scored = Scored(task, part.targets, part.logits, None, index, counts.shape[1])
             drawn = metric_draws(scored, metrics, counts)
-            rows = _rows(_View(scored, metrics), "test", classes, labels, with_mean, drawn, confidence)
+            left = metric_draws(scored, metrics, jackknife_counts(n_patients)) if interval == "bca" else None
+            rows = _rows(_View(scored, metrics), "test", classes, labels, with_mean, drawn, confidence, left)
         tables.append(pd.DataFrame(rows, columns=COLUMNS).assign(subgroup=name))
     return pd.concat(tables, ignore_index=True)[["subgroup", *COLUMNS]]
 
@@ -366,6 +399,26 @@ def _seed_tables(
         table.insert(0, "metric", metric.name)
         tables.append(table)
     return tables
+
+
+def _recipe_tables(
+    view: _View, classes: Sequence[str], drawn: Mapping[str, np.ndarray], confidence: float
+) -> list[pd.DataFrame]:
+    """Return for each metric of `view` what to expect of the recipe."""
+    once = Weighted(view.scored)
+    return [
+        recipe_table(
+            metric.name,
+            columns(metric, classes),
+            measure(metric, once)[0],
+            drawn[key],
+            confidence,
+            _patients(metric, view.scored),
+            _refused(metric, view.scored)[0],
+        )
+        for key, metric in view.metrics.items()
+        if not metric.inflates  # draws of these are off their value
+    ]
 
 
 def _chosen_row(
@@ -487,8 +540,12 @@ def _rows(
     with_mean: bool,
     drawn: Mapping[str, np.ndarray] | None = None,
     confidence: float = 0.95,
+    leaving: Mapping[str, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the rows of one part; with intervals where `drawn` holds metrics [B, S, C] under draws."""
+    """Return the rows of one part, with intervals where `drawn` holds metrics [B, S, C] under draws.
+
+    `leaving` holds them under `jackknife_counts`, for BCa intervals.
+    """
     scored = view.scored
     once = Weighted(scored)
     n = len(scored.truth)
@@ -501,15 +558,19 @@ def _rows(
             texts = [["; ".join(filter(None, pair)) for pair in zip(*both)] for both in zip(texts, view.remarks)]
         series = list(labels)
         draws = None if drawn is None else drawn[key]
+        left = None if leaving is None or metric.inflates else leaving[key]
         if with_mean:
             texts.append([_mean_note(values[:, c], [t[c] for t in texts], labels) for c in range(len(names))])
             values = np.concatenate([values, values.mean(axis=0, keepdims=True)])
             series.append("mean")
             if draws is not None:
                 draws = np.concatenate([draws, draws.mean(axis=1, keepdims=True)], axis=1)
+            if left is not None:
+                left = np.concatenate([left, left.mean(axis=1, keepdims=True)], axis=1)
         low, high = np.full((2, *values.shape), np.nan)
         if draws is not None:
-            low, high, defined = intervals(draws, confidence)
+            kind = "percentile" if left is None else "bca"
+            low, high, defined = intervals(draws, confidence, kind, value=values, jackknife=left)
             if metric.inflates:
                 low, high = reflected(low, high, values)
             refused, remarks = _refused(metric, scored)

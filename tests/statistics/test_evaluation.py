@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics as sk
+from scipy import stats
 
-from pipeline.statistics.bootstrap import intervals, metric_draws, patient_draws
+from pipeline.statistics.bootstrap import intervals, jackknife_counts, metric_draws, patient_draws
 from pipeline.statistics.calibration import RELIABILITY_COLUMNS, fit
 from pipeline.statistics.evaluation import (
     CALIBRATED,
@@ -19,6 +20,7 @@ from pipeline.statistics.evaluation import (
     reflected,
 )
 from pipeline.statistics.metrics import METRICS, Scored, Weighted, columns, measure, metrics_of
+from pipeline.statistics.recipes import COLUMNS as COLUMNS_OF_RECIPES
 from pipeline.statistics.seeds import COLUMNS as SEED_COLUMNS
 from pipeline.statistics.thresholds import best_f1_thresholds, operating_points, probabilities
 
@@ -124,13 +126,15 @@ def test_intervals_come_from_shared_draws_of_patients(study):
     counts, index = patient_draws(patients, 200, 5)
     scored = Scored(task, targets, logits, evaluation.points, index)
     for key, metric in metrics_of(task).items():
-        drawn = metric_draws(scored, {key: metric}, counts)[key]
+        drawn, left = (metric_draws(scored, {key: metric}, c)[key] for c in (counts, jackknife_counts(counts.shape[1])))
         name = CLASSES[0] if metric.aggregate == "macro" else "overall"
         rows = pick(evaluation.metrics, part="test", metric=metric.name, class_=name).set_index("seed")
-        for label, values in (("22", drawn[:, 1, 0]), ("mean", drawn[:, :, 0].mean(axis=1))):
-            low, high, _ = intervals(values, 0.95)
+        for label, of in (("22", lambda x: x[:, 1, 0]), ("mean", lambda x: x[:, :, 0].mean(axis=1))):
+            value = rows.loc[label, "value"]
             if metric.name == "ece":
-                low, high = reflected(low, high, rows.loc[label, "value"])
+                low, high = reflected(*intervals(of(drawn), 0.95)[:2], value)
+            else:
+                low, high, _ = intervals(of(drawn), 0.95, "bca", value=np.asarray(value), jackknife=of(left))
             np.testing.assert_allclose(rows.loc[label, ["ci_low", "ci_high"]].astype(float), [low, high], rtol=1e-12)
 
 
@@ -467,3 +471,41 @@ def test_refuses_what_does_not_fit():
         evaluate_subgroups("multilabel", CLASSES, [1, 2, 3], test, ["F"])
     with pytest.raises(ValueError, match="test: logits"):
         evaluate_subgroups("multilabel", CLASSES, [1, 2], test, ["F"] * 240)
+
+
+def test_percentile_intervals_are_to_be_had_too(study):
+    task, val, test, evaluation = study
+    plain = evaluate(task, CLASSES, [12, 22, 32], val, test, draws=200, seed=5, interval="percentile")
+    counts, index = patient_draws(test[2], 200, 5)
+    drawn = metric_draws(Scored(task, test[1], test[0], None, index), {"auroc": METRICS["auroc"]}, counts)["auroc"]
+    row = pick(plain.metrics, part="test", metric="auroc", class_=CLASSES[0], seed="22").iloc[0]
+    np.testing.assert_allclose([row["ci_low"], row["ci_high"]], intervals(drawn[:, 1, 0], 0.95)[:2], rtol=1e-12)
+    assert not plain.metrics["ci_low"].equals(evaluation.metrics["ci_low"])
+    np.testing.assert_array_equal(plain.metrics["value"], evaluation.metrics["value"])
+
+
+def test_a_recipe_is_summarised_over_its_seeds_and_the_patients(study):
+    task, val, test, evaluation = study
+    recipe = evaluation.recipe.set_index(["metric", "class"])
+    assert recipe.columns.tolist() == COLUMNS_OF_RECIPES[2:]
+    assert not recipe.index.duplicated().any()
+    metrics = evaluation.metrics
+    values = pick(metrics[metrics["seed"] != "mean"], part="test", metric="auroc", class_="macro")["value"]
+    row = recipe.loc[("auroc", "macro")]
+    assert row["mean"] == pytest.approx(values.mean(), rel=1e-12)
+    assert row["sd"] == pytest.approx(values.std(ddof=1), rel=1e-12)
+    t = stats.t.interval(0.95, 2, values.mean(), values.std(ddof=1) / np.sqrt(3))
+    np.testing.assert_allclose([row["seed_low"], row["seed_high"]], t, rtol=1e-12)
+    # What holds for other seeds and other patients is less sure than what holds for either alone.
+    patients = pick(metrics, part="test", metric="auroc", class_="macro", seed="mean").iloc[0]
+    assert row["total_high"] - row["total_low"] > 0.95 * (patients["ci_high"] - patients["ci_low"])
+    assert row["low"] == values.min()
+    assert row["high"] == values.max()
+    assert set(evaluation.disagreement["class"]) == set(CLASSES)
+    assert evaluation.suits.classes["class"].tolist() == [*CLASSES, "macro"]
+    alone = evaluate(task, CLASSES, [12], *((z[:1], t, p) for z, t, p in (val, test)), draws=100)
+    assert alone.suits is None
+    assert alone.recipe["sd"].isna().all()
+    assert alone.recipe["total_low"].isna().all()
+    others = evaluate(task, CLASSES, ["a", "b", "c"], val, test, draws=100, with_mean=False)
+    assert (others.recipe, others.disagreement, others.suits) == (None, None, None)
