@@ -55,8 +55,7 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
     """
     try:
         if sha256 is not None:
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sha256_of(path)
             if found != sha256:
                 raise ModelError(f"{key}: {path} has the SHA-256 {found}; allowed: {sha256} (weights_sha256)")
         if path.suffix == ".safetensors":
@@ -71,6 +70,12 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
         first = str(error).split("\n")[0]
         raise ModelError(f"{key}: {path} cannot be read as weights: {type(error).__name__}: {first}") from None
     raise ModelError(f"{key}: {path}; allowed: a .safetensors, .pth, .pt or .bin file")
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file: 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_safetensors(path: Path) -> Weights:
@@ -234,25 +239,25 @@ def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms or not all(_is_folded(norm) for norm in norms):
         return 0
-    sums: dict[nn.Module, list[Tensor | int]] = {norm: [0, 0, 0] for norm in norms}
+    measured: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
 
     def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0].double().transpose(0, 1).flatten(1)
-        total = sums[norm]
-        total[0] += values.shape[1]
-        total[1] += values.sum(1)
-        total[2] += values.square().sum(1)
+        variance, mean = torch.var_mean(inputs[0].transpose(0, 1).flatten(1), 1, correction=0)
+        measured[norm].append((mean.double(), variance.double()))
 
     hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
     model.eval()
     with torch.no_grad():
-        for piece in images.split(batch_size):
+        pieces = images.split(batch_size)
+        for piece in pieces:
             model(piece)
         for hook in hooks:
             hook.remove()
-        for norm, (n, first, second) in sums.items():
-            mean = first / n
-            variance = (second / n - mean.square()).clamp_min(0)
+        share = torch.tensor([len(piece) for piece in pieces]).double()[:, None] / len(images)
+        for norm, found in measured.items():
+            means, variances = (torch.stack(of_pieces) for of_pieces in zip(*found))
+            mean = (share * means).sum(0)
+            variance = (share * (variances + (means - mean).square())).sum(0)
             slope = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
             norm.bias += slope * (mean - norm.running_mean)
             norm.running_mean.copy_(mean)

@@ -6,7 +6,7 @@ import torch
 
 from pipeline.learning import models
 from pipeline.learning.models import CosineHead, ModelError
-from pipeline.params import Model, load
+from pipeline.params import Input, Model, load
 
 TESTED = {
     "resnet50": 64,
@@ -171,7 +171,9 @@ def test_a_file_of_weights_gives_the_network_its_features_and_its_normalisation(
         expected = network.eval().forward_features(colour)
         torch.testing.assert_close(model.backbone.forward_features((grey - model.mean) / model.std), expected)
     assert model(grey).shape == (2, 3)
-    own = models.build("m", settings.model_copy(update={"mean": [0.5] * 3, "std": [0.5] * 3}), 1, 3, 64, IMAGES)
+    own = models.build(
+        "m", settings.model_copy(update={"input": Input(mean=[0.5] * 3, std=[0.25] * 3)}), 1, 3, 64, IMAGES
+    )
     assert own.mean.flatten().tolist() == [0.5] * 3
 
 
@@ -197,6 +199,7 @@ def test_only_what_is_trainable_moves_and_frozen_batch_norms_keep_their_statisti
         settings = Model(arch="resnet18", lr=0.1, weights=str(path), trainable=trainable)
         torch.manual_seed(0)
         model = models.build("m", settings, 1, 3, 64, IMAGES)
+        torch.nn.init.normal_(model.backbone.fc.weight)  # it begins at zero, where nothing below it has a gradient
         before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
         for _ in range(2):
@@ -280,6 +283,9 @@ def test_folded_batch_norms_get_their_statistics_back_and_the_network_does_not_c
     assert "20 folded batch norms unfolded on 20 training images" in capsys.readouterr().out
     torch.manual_seed(0)
     as_it_was = models.build("m", settings.model_copy(update={"trainable": "head"}), 1, 3, 64, IMAGES)
+    assert (as_it_was(torch.rand(2, 1, 64, 64)) == 0).all()  # a new head begins with equal logits
+    for network in (model, as_it_was):
+        torch.nn.init.eye_(network.backbone.fc.weight)
     images = torch.from_numpy(IMAGES)[:, None].float() / 255
     with torch.no_grad():
         expected = as_it_was.eval()(images)
