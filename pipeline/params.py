@@ -266,8 +266,8 @@ class Model(_Overrides):
     lr: float = Field(gt=0, le=10)
     head_lr: float | None = Field(None, gt=0, le=10, description="of the head; null = lr")
     pretrained: bool = Field(False, description="weights that timm fetches from its hub")
-    weights: str | None = Field(None, min_length=1, description="a local .safetensors or .pth file instead")
-    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    weights: str | None = Field(None, min_length=1, description="a .safetensors or .pth file, or a folder with one")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="that the weights file must have")
     input: Input | None = Field(None, description="as the weights were trained; null = as timm's table says")
     trainable: Literal["all", "head"] | Last = "all"
     head: Literal["linear", "cosine"] = "linear"
@@ -285,8 +285,8 @@ class Model(_Overrides):
                 f"trainable = {self.trainable}: layers that are not trained need weights; allowed: all, or pretrained: "
                 "true, or weights: FILE"
             )
-        if self.weights_sha256 and not self.weights:
-            raise ValueError("weights_sha256 without weights; allowed: with weights: FILE")
+        if self.sha256 and not self.weights:
+            raise ValueError("sha256 without weights; allowed: with weights: FILE")
         return self
 
 

@@ -20,6 +20,7 @@ from pipeline.learning.transfer import (
     read_weights,
     sha256_of,
     unfold_batch_norms,
+    weights_file,
 )
 from pipeline.params import Model
 
@@ -111,7 +112,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     key = f"models.{name}"
     weights = None
     if settings.weights:
-        weights = read_weights(f"{key}.weights", Path(settings.weights), settings.weights_sha256)
+        weights = read_weights(f"{key}.weights", Path(settings.weights), settings.sha256)
     backbone, head = _architecture(key, settings, _channels(settings, weights, channels), classes, size)
     if weights is not None:
         load_key_by_key(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
@@ -155,7 +156,8 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
 def origin(settings: Model) -> dict[str, str] | None:
     """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch."""
     if settings.weights:
-        return {"file": Path(settings.weights).name, "sha256": sha256_of(Path(settings.weights))}
+        file = weights_file("weights", Path(settings.weights))
+        return {"file": file.name, "sha256": sha256_of(file)}
     if settings.pretrained:
         import timm
 

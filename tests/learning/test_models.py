@@ -171,6 +171,9 @@ def test_a_file_of_weights_gives_the_network_its_features_and_its_normalisation(
         expected = network.eval().forward_features(colour)
         torch.testing.assert_close(model.backbone.forward_features((grey - model.mean) / model.std), expected)
     assert model(grey).shape == (2, 3)
+    again = models.build("m", settings.model_copy(update={"weights": str(path.parent)}), 1, 3, 64, IMAGES)
+    assert torch.equal(again.backbone.conv1.weight, network.conv1.weight)
+    assert models.origin(settings)["file"] == "weights.pth"
     own = models.build(
         "m", settings.model_copy(update={"input": Input(mean=[0.5] * 3, std=[0.25] * 3)}), 1, 3, 64, IMAGES
     )
@@ -257,7 +260,9 @@ def test_a_file_that_is_none_of_weights_is_refused_without_running_it(tmp_path, 
     for name in ("bad.pth", "page.safetensors", "no_weights.pth", "weights.onnx", "absent.pth"):
         with pytest.raises(ModelError, match=rf"models\.m\.weights: .*{name}"):
             models.build("m", Model(arch="resnet18", lr=0.1, weights=str(tmp_path / name)), 3, 3, 64, IMAGES)
-    wrong = Model(arch="resnet18", lr=0.1, weights=str(trained[1]), weights_sha256="0" * 64)
+    with pytest.raises(ModelError, match=r"folder .* holds bad\.pth, no_weights\.pth, page\.safetensors, weights\.pth"):
+        models.build("m", Model(arch="resnet18", lr=0.1, weights=str(tmp_path)), 3, 3, 64, IMAGES)
+    wrong = Model(arch="resnet18", lr=0.1, weights=str(trained[1]), sha256="0" * 64)
     with pytest.raises(ModelError, match=r"SHA-256.*allowed: 0000"):
         models.build("m", wrong, 3, 3, 64, IMAGES)
     assert "ran code" not in capsys.readouterr().out
