@@ -113,7 +113,7 @@ def test_read_parts_returns_no_label_of_a_part_that_was_not_named(prepared):
 
 def contents(folder):
     """Files of a cell: weights as bytes, tables without what depends on the clock."""
-    history = pd.read_csv(folder / "history.csv").drop(columns="seconds")
+    history = pd.read_csv(folder / "history.csv").drop(columns=["seconds", "images_per_second"])
     clock = ("seconds", "images_per_second", "git_commit", "git_dirty")
     record = {k: v for k, v in json.loads((folder / "run.json").read_text()).items() if k not in clock}
     return (folder / "model.safetensors").read_bytes(), history.to_csv(), record
