@@ -153,7 +153,8 @@ def test_killed_at_a_random_moment_and_run_again_gives_the_bytes_of_an_undisturb
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.train", *arguments], stdout=subprocess.PIPE, text=True, env=environment
     )
-    process.stdout.readline()  # the first epoch has ended
+    while "  epoch " not in (line := process.stdout.readline()):  # until the first has ended
+        assert line, "it ended before its first epoch"
     time.sleep(random.Random(f"{attempt} {os.getpid()}").uniform(0, 0.8))
     process.send_signal(signal.SIGKILL)
     process.communicate()
