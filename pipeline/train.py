@@ -93,7 +93,7 @@ def train(cell: Cell, params: Params) -> None:
         probabilities(logits, data.task),
     )
     places, pictures = augmentation.examples(
-        loaded["train"], training.copies, settings.augment, seed=derive(cell.seed, 1)
+        loaded["train"], training.copies, settings.augment, seed=derive(cell.seed, 0, 1)
     )
     artifacts.write_augmented(cell, training.rows[places], pictures)
     models.save(artifacts.cell_folder(cell) / "model.safetensors", fitted.state, {**cell._asdict(), **asdict(data)})

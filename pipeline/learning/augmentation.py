@@ -123,7 +123,7 @@ def _either_way(draw: Tensor) -> Tensor:
 
 def _a_sample(values: Tensor, like: Tensor) -> Tensor:
     """Return `values` [N] as [N, 1, 1, 1] on the device of `like`."""
-    return values[:, None, None, None].to(like.device)
+    return values[:, None, None, None].to(like.device, non_blocking=True)
 
 
 def _moved(images: Tensor, settings: Augment, draw: Draw) -> Tensor:
@@ -132,7 +132,7 @@ def _moved(images: Tensor, settings: Augment, draw: Draw) -> Tensor:
     upside_down = draw["vertical_flip"] < settings.vertical_flip
     if settings.rotation or settings.shift or settings.zoom:
         theta = _theta(settings, draw, mirrored, upside_down, images.shape[2] / images.shape[3])
-        grid = _grid(theta.to(images.device), *images.shape[2:])
+        grid = _grid(theta.to(images.device, non_blocking=True), *images.shape[2:])
         return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     if settings.horizontal_flip:
         images = torch.where(_a_sample(mirrored, images), images.flip(3), images)
@@ -191,7 +191,7 @@ def _compressed(images: Tensor, quality: Tensor, wanted: Tensor) -> Tensor:
     index = wanted.nonzero()[:, 0]
     if not len(index):
         return images
-    there = index.to(images.device)
+    there = index.to(images.device, non_blocking=True)
     return images.index_copy(0, there, jpeg(images.index_select(0, there), quality[index]))
 
 
