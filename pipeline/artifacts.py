@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ REPORTS = Path("reports")
 PRIVATE_FIGURES = Path("data/figures")
 """Figures that show images which may not be passed on: git ignores data/."""
 CHECKPOINTS = Path("tmp/ckpt")
+AUGMENTED = "augmented.npz"
+"""In the folder of a training and of an evaluation: training images as the network sees them, see `write_augmented`."""
 
 PARTS = ("train", "val", "test", "unused")
 SAMPLE_COLUMNS = [
@@ -106,13 +109,41 @@ def raw_folder(dataset: str) -> Path:
 
 
 def cell_folder(cell: Cell) -> Path:
-    """Folder of one training: model.safetensors, history.csv, run.json."""
+    """Folder of one training: model.safetensors, history.csv, run.json, augmented.npz."""
     return MODELS / str(cell.recipe) / f"seed{cell.seed}"
 
 
 def evaluation_folder(recipe: Recipe) -> Path:
-    """Folder of a recipe's predictions.npz, metrics.csv, seeds.csv, history.csv and runs.json."""
+    """Folder of a recipe's predictions.npz, metrics.csv, seeds.csv, history.csv, runs.json and augmented.npz."""
     return EVALUATIONS / str(recipe)
+
+
+def write_augmented(cell: Cell, rows: np.ndarray, images: np.ndarray) -> None:
+    """Write training images and what augmentation draws of them into the folder of `cell`, complete or not at all.
+
+    Parameters
+    ----------
+    cell : Cell
+        The training that draws so.
+    rows : int64 [R]
+        Positions in images.npy.
+    images : uint8 [R, 1 + draws, H, W] or [R, 1 + draws, H, W, 3]
+        Each image as prepared, then as drawn.
+    """
+    path = cell_folder(cell) / AUGMENTED
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name("partial-" + path.name)
+    np.savez(partial, rows=rows, images=images)
+    os.replace(partial, path)
+
+
+def pass_on_augmented(cell: Cell) -> None:
+    """Copy the file of `write_augmented` into the evaluation of the recipe; an older training has none."""
+    source, copy = cell_folder(cell) / AUGMENTED, evaluation_folder(cell.recipe) / AUGMENTED
+    copy.unlink(missing_ok=True)
+    if source.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
 
 
 def made_by(path: Path, stage: str) -> Path:

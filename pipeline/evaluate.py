@@ -77,6 +77,7 @@ def evaluate(recipe: Recipe, params: Params) -> None:
     artifacts.write_csv(folder / "seeds.csv", scored.seeds)
     artifacts.write_csv(folder / "history.csv", pd.concat(histories).set_index("seed").reset_index())
     artifacts.write_json(folder / "runs.json", runs)
+    artifacts.pass_on_augmented(cells[0])
     found = scored.metrics.query("seed == 'mean' and part == 'test' and `class` == 'macro' and metric == 'auroc'")
     for row in found.itertuples():
         print(f"{recipe}: test macro AUROC {row.value:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}], mean of {len(cells)}")

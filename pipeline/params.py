@@ -229,6 +229,19 @@ class Train(Section):
         return self
 
 
+class Input(Section):
+    """Mean and standard deviation, a channel, by which a network's images are normalised; values in [0, 1]."""
+
+    mean: list[float] = Field(min_length=1, max_length=3)
+    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=1, max_length=3)
+
+    @model_validator(mode="after")
+    def _one_or_three_channels(self) -> Input:
+        if len(self.mean) != len(self.std) or len(self.mean) == 2:
+            raise ValueError(f"mean = {self.mean}, std = {self.std}; allowed: 1 or 3 numbers each")
+        return self
+
+
 class Last(Section):
     """The last `last` layers of the network and its head are trained, counted as Keras counts ``model.layers``."""
 
@@ -253,10 +266,9 @@ class Model(_Overrides):
     lr: float = Field(gt=0, le=10)
     head_lr: float | None = Field(None, gt=0, le=10, description="of the head; null = lr")
     pretrained: bool = Field(False, description="weights that timm fetches from its hub")
-    weights: str | None = Field(None, min_length=1, description="a local .safetensors or .pth file instead")
-    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    mean: list[float] | None = Field(None, description="of the weights' input, a channel, in [0, 1]")
-    std: list[Annotated[float, Field(gt=0)]] | None = None
+    weights: str | None = Field(None, min_length=1, description="a .safetensors or .pth file, or a folder with one")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="that the weights file must have")
+    input: Input | None = Field(None, description="as the weights were trained; null = as timm's table says")
     trainable: Literal["all", "head"] | Last = "all"
     head: Literal["linear", "cosine"] = "linear"
     hidden: int | None = Field(None, ge=1, le=65_536, description="units of a hidden layer before the logits")
@@ -273,10 +285,8 @@ class Model(_Overrides):
                 f"trainable = {self.trainable}: layers that are not trained need weights; allowed: all, or pretrained: "
                 "true, or weights: FILE"
             )
-        if (self.mean is None) != (self.std is None):
-            raise ValueError(f"mean = {self.mean} with std = {self.std}; allowed: both or none")
-        if self.weights_sha256 and not self.weights:
-            raise ValueError("weights_sha256 without weights; allowed: with weights: FILE")
+        if self.sha256 and not self.weights:
+            raise ValueError("sha256 without weights; allowed: with weights: FILE")
         return self
 
 
@@ -430,7 +440,7 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
         key = ".".join([*([prefix] if prefix else []), *path])
         given = item["input"]
         if item["type"] == "extra_forbidden":
-            allowed = list(_section_at(model, path[:-1]).model_fields)
+            allowed = [field.alias or name for name, field in _section_at(model, path[:-1]).model_fields.items()]
             close = difflib.get_close_matches(path[-1], allowed, n=1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             lines.append(f"{key}: unknown key{hint}; allowed: {', '.join(allowed)}")

@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before torch: without it cuBLAS does not repeat itself
 
@@ -14,12 +15,15 @@ import torch
 
 from pipeline import artifacts
 from pipeline.errors import stage_errors
-from pipeline.learning import checkpoints, losses, models
+from pipeline.learning import augmentation, losses, models
+from pipeline.learning.arithmetic import set_arithmetic
+from pipeline.learning.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.inference import choose_device, choose_precision, predict
 from pipeline.learning.loader import ResidentImages
 from pipeline.learning.loop import derive, fit
+from pipeline.learning.progress import Progress
 from pipeline.learning.provenance import device_name, git_state, versions
-from pipeline.params import Cell, Params, load
+from pipeline.params import Cell, Params, load, train_settings
 from pipeline.statistics.collapse import collapse_sign
 from pipeline.statistics.thresholds import probabilities
 
@@ -27,62 +31,79 @@ from pipeline.statistics.thresholds import probabilities
 def train(cell: Cell, params: Params) -> None:
     """Train `cell` on the training part, choose its epoch on the validation part, write its folder."""
     started = time.perf_counter()
-    settings, model_settings = params.train, params.models[cell.model]
-    torch.set_num_threads(settings.threads)
+    settings, described = train_settings(params, cell.model), params.models[cell.model]
+    set_arithmetic(settings.threads, settings.tf32)
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(settings.device)
 
     data, parts, images = artifacts.read_dataset(), artifacts.read_parts(["train", "val"]), artifacts.open_images()
+    training = parts["train"]
     loss = losses.create(cell.loss, params.losses[cell.loss], data.task)
+    loss = loss.counted((training.targets * training.copies[:, None]).sum(0), training.copies.sum())
     if settings.class_weights == "balanced":
-        loss = loss.weighted(losses.balanced_weights(parts["train"].targets, parts["train"].copies, data.task))
-    channels = 1 if images.ndim == 3 else images.shape[3]
+        loss = loss.weighted(losses.balanced_weights(training.targets, training.copies, data.task))
+
     torch.manual_seed(derive(cell.seed, 0))
-    some = parts["train"].rows[:: 1 + len(parts["train"].rows) // 4096]
-    model = models.build(cell.model, model_settings, channels, len(data.classes), images.shape[1], images[some])
+    channels = 1 if images.ndim == 3 else images.shape[3]
+    some = images[training.rows[:: 1 + len(training.rows) // 4096]]
+    model = models.build(cell.model, described, channels, len(data.classes), images.shape[1], some)
     model = model.to(device, memory_format=torch.channels_last)
     loaded = {
-        name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
+        name: ResidentImages(images, part.rows, part.targets, device, part.augmented, settings.residency)
+        for name, part in parts.items()
     }
+    label = f"{cell.recipe} seed {cell.seed}"
+    print(f"{label}: {'; '.join(of_part.describe(name) for name, of_part in loaded.items())}", flush=True)
 
-    facts = {
+    decisive = {
         "cell": cell,
         "train": settings.model_dump(),
-        "model": model_settings.model_dump(),
+        "model": described.model_dump(),
         "loss": [type(loss).__name__, loss.task, loss.model_dump()],
         "device": device_name(device),
         "versions": versions(),
     }
-    inputs = [artifacts.IMAGES, artifacts.SAMPLES, artifacts.SPLIT]
-    checkpoint = checkpoints.Checkpoint(artifacts.CHECKPOINTS, checkpoints.fingerprint(facts, inputs))
-    fitted = fit(
-        model,
-        loss,
-        loaded["train"],
-        parts["train"].copies,
-        loaded["val"],
-        lr=model_settings.lr,
-        settings=settings,
-        seed=cell.seed,
-        checkpoint=checkpoint,
-        report=Progress(cell, settings.epochs, int(parts["train"].copies.sum())),
-    )
+    files = [artifacts.IMAGES, artifacts.SAMPLES, artifacts.SPLIT]
+    if described.weights:
+        files.append(models.weights_file(f"models.{cell.model}.weights", Path(described.weights)))
+    checkpoint = Checkpoint(artifacts.CHECKPOINTS, fingerprint(decisive, files))
+    with Progress(label, settings.epochs, settings.log_every) as progress:
+        fitted = fit(
+            model,
+            loss,
+            loaded["train"],
+            training.copies,
+            loaded["val"],
+            lr=described.lr,
+            head_lr=described.head_lr,
+            settings=settings,
+            seed=cell.seed,
+            checkpoint=checkpoint,
+            report=progress,
+        )
 
     model.load_state_dict(fitted.state)
     precision = choose_precision(settings.precision, device)
     logits = predict(model, loaded["val"], 4 * settings.batch_size, precision).cpu().numpy()
-    history = pd.DataFrame(fitted.history)
-    best = fitted.history[fitted.best_epoch - 1]
+    history, best = pd.DataFrame(fitted.history), fitted.history[fitted.best_epoch - 1]
     sign = collapse_sign(
-        history["val_auroc"], best["val_auroc"], parts["val"].targets, probabilities(logits, data.task)
+        history[f"val_{settings.select}"],
+        best["val_auroc"],
+        loaded["val"].targets.cpu().numpy(),
+        probabilities(logits, data.task),
     )
-    folder = artifacts.cell_folder(cell)
-    models.save(folder / "model.safetensors", fitted.state, {**cell._asdict(), **asdict(data)})
-    artifacts.write_csv(folder / "history.csv", history)
+    places, pictures = augmentation.examples(
+        loaded["train"], training.copies, settings.augment, seed=derive(cell.seed, 0, 1)
+    )
+    artifacts.write_augmented(cell, training.rows[places], pictures)
+    models.save(artifacts.cell_folder(cell) / "model.safetensors", fitted.state, {**cell._asdict(), **asdict(data)})
+    artifacts.write_csv(artifacts.cell_folder(cell) / "history.csv", history)
     run = {
         **cell._asdict(),
-        "arch": model_settings.arch,
+        "arch": described.arch,
+        "weights": models.origin(described),
         "parameters": sum(p.numel() for p in model.parameters()),
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "best_epoch": fitted.best_epoch,
         "epochs": len(history),
         "val_auroc": best["val_auroc"] if best["val_auroc"] == best["val_auroc"] else None,
@@ -91,31 +112,15 @@ def train(cell: Cell, params: Params) -> None:
         "device": device_name(device),
         "threads": settings.threads,
         "precision": precision,
-        "images_per_second": round(parts["train"].copies.sum() * len(history) / history["seconds"].sum(), 1),
+        "residency": loaded["train"].residency,
+        "images_per_second": round(history["images_per_second"].median(), 1),
         "seconds": round(time.perf_counter() - started, 2),
         "versions": versions(),
         **git_state(),
     }
-    artifacts.write_json(folder / "run.json", run)
+    artifacts.write_json(artifacts.cell_folder(cell) / "run.json", run)
     checkpoint.delete()
-    print(f"{cell.recipe} seed {cell.seed}: best epoch {fitted.best_epoch}" + (f", COLLAPSED: {sign}" if sign else ""))
-
-
-class Progress:
-    """A line an epoch: losses, validation AUROC, speed, time left if no epoch is saved by early stopping."""
-
-    def __init__(self, cell: Cell, epochs: int, images: int) -> None:
-        self.cell, self.epochs, self.images = cell, epochs, images
-
-    def __call__(self, row: dict[str, float]) -> None:
-        """Print the line of history row `row`."""
-        left = (self.epochs - row["epoch"]) * row["seconds"]
-        print(
-            f"{self.cell.recipe} seed {self.cell.seed}  epoch {row['epoch']:>3}/{self.epochs}  "
-            f"loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}  val AUROC {row['val_auroc']:.4f}  "
-            f"{self.images / row['seconds']:.0f} img/s  at most {left:.0f} s left",
-            flush=True,
-        )
+    print(f"{label}: best epoch {fitted.best_epoch}" + (f", COLLAPSED: {sign}" if sign else ""))
 
 
 if __name__ == "__main__":

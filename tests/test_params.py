@@ -29,6 +29,16 @@ def test_committed_params_files_are_valid_and_their_plug_ins_too(path):
     check_study(study, open_dataset(study).task)
 
 
+def test_the_default_file_offers_every_loss_and_all_of_them_are_valid_for_their_tasks():
+    from pipeline.learning import losses
+
+    offered = params.load(ROOT / "params.yaml").losses
+    assert {(settings or {}).get("kind", name) for name, settings in offered.items()} == set(losses.available())
+    for name, settings in offered.items():
+        for task in losses.loss_class((settings or {}).get("kind", name)).tasks:
+            losses.create(name, settings, task)
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
 def test_lists_stand_in_flow_maps_on_short_lines(path):
     """`dvc exp run -S` rewrites any other list to block style and drops comments."""

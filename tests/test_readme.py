@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from pipeline.learning.losses import available
 from tests.tiny import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -43,6 +44,10 @@ def test_commands_and_studies_named_exist():
         assert f"studies/{study.name}" in README
     for path in re.findall(r"`((?:pipeline|studies|tests|reports)/[\w/.]+)`", README):
         assert (ROOT / path).exists(), path
+
+
+def test_every_loss_is_named():
+    assert all(f"`{kind}`" in README for kind in available())
 
 
 def test_the_study_of_the_reports_is_the_default_one():

@@ -4,48 +4,217 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.learning.jpeg import jpeg
+from pipeline.learning.loader import ResidentImages
 from pipeline.params import Augment
+
+_DRAWN = (
+    "horizontal_flip",
+    "rotation",
+    "shift_x",
+    "shift_y",
+    "zoom",
+    "contrast",
+    "brightness",
+    "vertical_flip",
+    "noise",
+    "jpeg",
+    "quality",
+    "erase",
+    "area",
+    "ratio",
+    "left",
+    "top",
+)
+"""What is drawn for every image, uniform in [0, 1): all of it whatever is on, so that no operation moves another's."""
+_ERASED_RATIO = math.log(1 / 0.3)
+"""Log of the most elongated erased rectangle, as in the paper of random erasing."""
+
+Draw = dict[str, Tensor]
 
 
 def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
-    """Flip, rotate, shift, zoom and change the exposure of each image by its own draw.
+    """Change each image by its own draw: place, exposure, noise, JPEG compression, an erased rectangle, in this order.
+
+    Flips, rotation, zoom and shift are one resampling (flips alone need none). Noise comes before compression, as in a
+    file that a detector's image was saved to. An operation that is off costs no pass over the batch.
 
     Parameters
     ----------
     images : Tensor, float32 [N, C, H, W]
-        Values in [0, 1].
+        Values in [0, 1]; left as they are. C is 1 or 3 where JPEG compression is on.
     settings : Augment
-        Ranges; a range of 0 changes nothing.
+        Ranges and probabilities; a range of 0 changes nothing.
     generator : Generator
-        On the CPU, so that every device draws the same numbers.
+        On the CPU: every device draws the same numbers, but for the pixels of Gaussian noise, which each kind of
+        device has its own generator for; it is seeded from this one.
 
     Returns
     -------
     Tensor, float32 [N, C, H, W]
-        Values in [0, 1]. What comes in from outside the image is black.
+        Values in [0, 1]. What comes in from outside the image is black. `images` itself where nothing is on.
+
+    References
+    ----------
+    Random erasing: Zhong et al. 2017, arXiv 1708.04896.
     """
-    draw = torch.rand(len(images), 7, generator=generator)
-    flip = draw[:, 0] < settings.horizontal_flip
-    either_way = 2 * draw[:, 1:] - 1
-    angle = either_way[:, 0] * math.radians(settings.rotation)
-    shift_x, shift_y = (either_way[:, i] * 2 * settings.shift for i in (1, 2))  # grid coordinates span 2
-    zoom = 1 + either_way[:, 3] * settings.zoom
-    if settings.rotation or settings.shift or settings.zoom:
-        cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
-        mirror = torch.where(flip, -1.0, 1.0)
-        rows = (torch.stack([mirror * cos, -mirror * sin, shift_x], 1), torch.stack([sin, cos, shift_y], 1))
-        theta = torch.stack(rows, 1).to(images.device)
-        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-        images = functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    elif settings.horizontal_flip:
-        images = torch.where(flip.to(images.device)[:, None, None, None], images.flip(3), images)
+    draw = dict(zip(_DRAWN, torch.rand(len(_DRAWN), len(images), generator=generator), strict=True))
+    noise_seed = int(torch.randint(2**62, (1,), generator=generator))
+    changed = _moved(images, settings, draw)
     if settings.brightness or settings.contrast:
-        factor = (1 + either_way[:, 4] * settings.contrast)[:, None, None, None].to(images.device)
-        offset = (either_way[:, 5] * settings.brightness)[:, None, None, None].to(images.device)
-        middle = images.mean((1, 2, 3), keepdim=True)
-        images = ((images - middle) * factor + middle + offset).clamp(0, 1)
+        changed = _exposed(changed, settings, draw, in_place=changed is not images)
+    if settings.noise:
+        changed = _noisy(changed, settings.noise * draw["noise"], noise_seed)
+    if settings.jpeg is not None:
+        lowest, highest = settings.jpeg.quality
+        quality = lowest + (draw["quality"] * (highest - lowest + 1)).long()
+        changed = _compressed(changed, quality, draw["jpeg"] < settings.jpeg.probability)
+    if settings.erase is not None and settings.erase.probability:
+        changed = _erased(changed, settings, draw)
+    return changed
+
+
+def examples(
+    images: ResidentImages, copies: np.ndarray, settings: Augment, *, seed: int, count: int = 4, draws: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Change a few training images several times, for readers to see what the network sees.
+
+    Parameters
+    ----------
+    images : ResidentImages
+        The training part, n images; the changes are computed on the CPU, so that every device has the same ones.
+    copies : int64 [n]
+        Draws of each image an epoch; those never drawn are passed over.
+    settings : Augment
+        As in training.
+    seed : int
+        Of the draws.
+    count, draws : int
+        How many images, from the middles of equal stretches of the part, and how many changes of each.
+
+    Returns
+    -------
+    places : int64 [R]
+        Positions in `images`, ascending; R is `count`, or n where there are fewer.
+    pictures : uint8 [R, 1 + draws, H, W] or [R, 1 + draws, H, W, C]
+        Each image, then its changes.
+    """
+    seen = np.flatnonzero(copies)
+    count = min(count, len(seen))
+    places = seen[((np.arange(count) + 0.5) * len(seen) / max(count, 1)).astype(np.int64)]
+    chosen = images.pixels(torch.from_numpy(places)).cpu()
+    batch = chosen.repeat_interleave(draws, 0).float().div_(255)
+    changed = augment(batch, settings, torch.Generator().manual_seed(seed))
+    changed = (changed * 255).round_().to(torch.uint8).view(count, draws, *chosen.shape[1:])
+    pictures = torch.cat([chosen[:, None], changed], 1)
+    pictures = pictures[:, :, 0] if pictures.shape[2] == 1 else pictures.permute(0, 1, 3, 4, 2)
+    return places, pictures.contiguous().numpy()
+
+
+def _either_way(draw: Tensor) -> Tensor:
+    """Return `draw` uniform in [-1, 1)."""
+    return 2 * draw - 1
+
+
+def _a_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Return `values` [N] as [N, 1, 1, 1] on the device of `like`."""
+    return values[:, None, None, None].to(like.device, non_blocking=True)
+
+
+def _moved(images: Tensor, settings: Augment, draw: Draw) -> Tensor:
+    """Flip, rotate, zoom and shift."""
+    mirrored = draw["horizontal_flip"] < settings.horizontal_flip
+    upside_down = draw["vertical_flip"] < settings.vertical_flip
+    if settings.rotation or settings.shift or settings.zoom:
+        theta = _theta(settings, draw, mirrored, upside_down, images.shape[2] / images.shape[3])
+        grid = _grid(theta.to(images.device, non_blocking=True), *images.shape[2:])
+        return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if settings.horizontal_flip:
+        images = torch.where(_a_sample(mirrored, images), images.flip(3), images)
+    if settings.vertical_flip:
+        images = torch.where(_a_sample(upside_down, images), images.flip(2), images)
     return images
+
+
+def _theta(settings: Augment, draw: Draw, mirrored: Tensor, upside_down: Tensor, side: float) -> Tensor:
+    """Return where each pixel of the result comes from, [N, 2, 3], in coordinates that span 2 along either axis.
+
+    `side` is height over width: without it a rotation would shear images that are not square.
+    """
+    angle = _either_way(draw["rotation"]) * math.radians(settings.rotation)
+    zoom = 1 + _either_way(draw["zoom"]) * settings.zoom
+    shift_x, shift_y = (_either_way(draw[name]) * 2 * settings.shift for name in ("shift_x", "shift_y"))
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    across, down = torch.where(mirrored, -1.0, 1.0), torch.where(upside_down, -1.0, 1.0)
+    x = torch.stack([across * cos, -across * sin * side, shift_x], 1)
+    y = torch.stack([down * sin / side, down * cos, shift_y], 1)
+    return torch.stack([x, y], 1)
+
+
+def _grid(theta: Tensor, height: int, width: int) -> Tensor:
+    """Return what ``affine_grid(theta, ..., align_corners=False)`` does, [N, H, W, 2], as a sum of a row and a column.
+
+    On a CPU affine_grid takes several times as long as the sampling itself.
+    """
+    x, y = (torch.arange(1 - n, n, 2, device=theta.device) / n for n in (width, height))
+    row, column = theta[:, :, :1] * x, theta[:, :, 1:2] * y + theta[:, :, 2:]
+    return (row[:, :, None, :] + column[:, :, :, None]).permute(0, 2, 3, 1)
+
+
+def _exposed(images: Tensor, settings: Augment, draw: Draw, in_place: bool) -> Tensor:
+    """Stretch grey levels about the image's mean, then make all of them brighter or darker."""
+    offset = _a_sample(_either_way(draw["brightness"]) * settings.brightness, images)
+    out = images if in_place else None
+    if settings.contrast:
+        factor = _a_sample(1 + _either_way(draw["contrast"]) * settings.contrast, images)
+        offset = offset + images.mean((1, 2, 3), keepdim=True) * (1 - factor)
+        return torch.mul(images, factor, out=out).add_(offset).clamp_(0, 1)
+    return torch.add(images, offset, out=out).clamp_(0, 1)
+
+
+def _noisy(images: Tensor, sd: Tensor, seed: int) -> Tensor:
+    """Add Gaussian noise, drawn on the device: on a CPU it takes longer than most of the other operations."""
+    generator = torch.Generator(images.device).manual_seed(seed)
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return noise.mul_(_a_sample(sd, images)).add_(images).clamp_(0, 1)
+
+
+def _compressed(images: Tensor, quality: Tensor, wanted: Tensor) -> Tensor:
+    """Compress and decompress the images that are `wanted` [N]."""
+    if wanted.all():
+        return jpeg(images, quality)
+    index = wanted.nonzero()[:, 0]
+    if not len(index):
+        return images
+    there = index.to(images.device, non_blocking=True)
+    return images.index_copy(0, there, jpeg(images.index_select(0, there), quality[index]))
+
+
+def _erased(images: Tensor, settings: Augment, draw: Draw) -> Tensor:
+    """Replace a rectangle by the image's mean, of each channel its own."""
+    height, width = images.shape[2:]
+    erase, side = settings.erase, height / width
+    share = erase.area[0] + draw["area"] * (erase.area[1] - erase.area[0])
+    # Log of height over width, in pixels, so that the rectangle fits; the paper draws until one does.
+    lowest, highest = ((share * side).log(), (side / share).log())
+    low, high = ((torch.full_like(share, end)).clamp(lowest, highest) for end in (-_ERASED_RATIO, _ERASED_RATIO))
+    ratio = (low + draw["ratio"] * (high - low)).exp()
+    high_px = (share * height * width * ratio).sqrt().round().clamp(1, height)
+    wide_px = (share * height * width / ratio).sqrt().round().clamp(1, width)
+    wanted = draw["erase"] < erase.probability
+    rows = _between(draw["top"], high_px * wanted, height, images.device)
+    columns = _between(draw["left"], wide_px, width, images.device)
+    mean = images.mean((2, 3), keepdim=True)
+    return torch.where(rows[:, None, :, None] & columns[:, None, None, :], mean, images)
+
+
+def _between(draw: Tensor, length: Tensor, size: int, device: torch.device) -> Tensor:
+    """Return whether each of `size` places lies in a stretch of `length` [N] that starts at random, bool [N, size]."""
+    start = (draw * (size - length + 1)).floor()[:, None]
+    place = torch.arange(size)
+    return ((place >= start) & (place < start + length[:, None])).to(device)

@@ -45,5 +45,5 @@ def predict(model: nn.Module, data: ResidentImages, batch_size: int, precision: 
     """
     model.eval()
     order = torch.arange(len(data))
-    with autocast(data.images.device, precision):
+    with autocast(data.device, precision):
         return torch.cat([model(images).float() for images, _ in data.batches(order, batch_size)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
+from pipeline.learning import optimizers, schedules
+from pipeline.learning.arithmetic import compiled, set_arithmetic
 from pipeline.learning.augmentation import augment
 from pipeline.learning.checkpoints import Checkpoint
+from pipeline.learning.guards import LossWatch, TrainingError, check_validation_loss, enough_memory, last_good
 from pipeline.learning.inference import autocast, choose_precision, predict
 from pipeline.learning.loader import ResidentImages, epoch_order
 from pipeline.learning.losses import Loss
-from pipeline.params import Train
-from pipeline.statistics.metrics import class_auroc, macro
-from pipeline.statistics.thresholds import probabilities
-
-
-class TrainingError(UserError):
-    """A training cannot go on. The message names the epoch and what to change."""
+from pipeline.params import ParamsError, Train
+from pipeline.statistics.metrics import Scored, Weighted, accuracy, auroc, f1, macro
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,14 @@ class Fitted:
     Parameters
     ----------
     state : dict of Tensor
-        Weights of the best epoch (averaged ones if EMA is on).
+        Weights of the best epoch (averaged ones if EMA is on), on the CPU.
     history : list of dict
-        A row an epoch: epoch, lr, train_loss, val_loss, val_auroc, seconds.
+        A row an epoch: epoch, lr (of the body, in the last step), train_loss, val_loss, val_auroc (macro), for
+        single-label data also val_accuracy and val_macro_f1 (of the largest logits), images_per_second (of training
+        alone), seconds (with validation).
     best_epoch : int
-        From 1; the first with the highest validation macro AUROC.
+        From 1; the first with the highest value of the metric that ``train.select`` names. Epochs where it is
+        undefined are never best; where it always is, the first is kept.
     """
 
     state: dict[str, Tensor]
@@ -58,6 +59,7 @@ def fit(
     val: ResidentImages,
     *,
     lr: float,
+    head_lr: float | None = None,
     settings: Train,
     seed: int,
     checkpoint: Checkpoint,
@@ -68,95 +70,119 @@ def fit(
     Parameters
     ----------
     model : Module
-        On the device of the data.
+        On the device of the data. Its `train()` decides what is kept in evaluation mode.
     loss : Loss
-        What is minimised.
+        What is minimised; asked by `Loss.at_epoch` for the form it has in each epoch.
     train, val : ResidentImages
         Trained on, and chosen on.
     copies : int64 [len(train)]
         Draws of each training image an epoch.
     lr : float
-        Highest learning rate: reached after the warm-up, then a cosine down to 0 (Loshchilov & Hutter 2017,
-        arXiv 1608.03983).
+        Highest learning rate, see `schedules.create`.
+    head_lr : float or None
+        Highest learning rate of `model.head_parameters()`; None = `lr`.
     settings : Train
-        The rest of the schedule.
+        The rest.
     seed : int
         Training seed.
     checkpoint : Checkpoint
-        Saved after every epoch; where one is found, the training goes on from it to the same result.
+        Saved after every epoch; where one is found, the training goes on from it to the same result. It is left where
+        it is when the training fails.
     report : callable
         Given each row of the history as it is made.
 
     Raises
     ------
+    ParamsError
+        If ``train.select`` is not defined for the task of the loss.
     TrainingError
-        If there are fewer than two images to train on, or the loss is no longer finite.
+        If there are fewer than two images to train on, a loss is not finite, or memory runs out.
     """
     if copies.sum() < 2:
         raise TrainingError(f"{copies.sum()} images to train on; allowed: at least 2 (see split in params.yaml)")
-    state = _State(model, lr, settings, _steps(int(copies.sum()), settings.batch_size))
-    state.restore(checkpoint.load())
-    precision = choose_precision(settings.precision, train.images.device)
-    for epoch in range(len(state.history) + 1, settings.epochs + 1):
-        if state.patience_is_over(settings.patience):
-            break
-        started = time.perf_counter()
-        train_loss = _one_epoch(state, loss, train, copies, settings, precision, seed, epoch)
-        scored = state.averaged.module if state.averaged else model
-        logits = predict(scored, val, 4 * settings.batch_size, precision)
-        targets = val.targets.float()
-        likely = probabilities(logits.cpu().numpy(), loss.task)
-        row = {
-            "epoch": epoch,
-            "lr": state.optimizer.param_groups[0]["lr"],
-            "train_loss": train_loss,
-            "val_loss": loss(logits, targets).item(),
-            "val_auroc": float(macro(class_auroc(val.targets.cpu().numpy(), likely))),
-            "seconds": time.perf_counter() - started,
-        }
-        state.finish(row, scored)
-        checkpoint.save(state.content())
-        report(row)
+    if settings.select == "macro_f1" and loss.task != "multiclass":
+        raise ParamsError(
+            f"params.yaml:\ntrain.select: 'macro_f1' counts the largest logit of an image and is not defined for a "
+            f"{loss.task} data set; allowed: auroc"
+        )
+    set_arithmetic(settings.threads, settings.tf32)
+    state = _State(model, lr, head_lr, settings, _steps(int(copies.sum()), settings.batch_size))
+    precision = choose_precision(settings.precision, train.device)
+
+    def good() -> str:
+        return last_good(checkpoint.path, len(state.history))
+
+    with enough_memory(train.device, settings.batch_size, train.shape[1:], precision, good):
+        state.restore(checkpoint.load())
+        state.forward = compiled(model, settings.compile, train.device)
+        while len(state.history) < settings.epochs and not state.patience_is_over():
+            row = _epoch(state, loss, train, copies, val, precision, seed, good())
+            checkpoint.save(state.content())
+            report(row)
     return Fitted(state.best, state.history, state.best_epoch)
 
 
-def _one_epoch(
+def _epoch(
+    state: _State,
+    loss: Loss,
+    train: ResidentImages,
+    copies: np.ndarray,
+    val: ResidentImages,
+    precision: str,
+    seed: int,
+    good: str,
+) -> dict[str, float]:
+    """Train and validate once, enter the result into `state`, and return the epoch's row."""
+    started = time.perf_counter()
+    epoch, settings = len(state.history) + 1, state.settings
+    loss = loss.at_epoch(epoch, settings.epochs)
+    train_loss, images = _train(state, loss, train, copies, precision, seed, epoch, good)
+    trained = time.perf_counter()
+    scored = state.averaged.module if state.averaged else state.model
+    logits = predict(scored, val, 4 * settings.batch_size, precision)
+    val_loss = loss(logits, val.targets.float()).item()
+    check_validation_loss(val_loss, epoch, state.lr, good)
+    row = {
+        "epoch": epoch,
+        "lr": state.lr,
+        "train_loss": train_loss,
+        "val_loss": val_loss,
+        **_scores(logits.cpu().numpy(), val.targets.cpu().numpy(), loss.task),
+        "images_per_second": images / (trained - started),
+        "seconds": time.perf_counter() - started,
+    }
+    state.finish(row, scored)
+    return row
+
+
+def _train(
     state: _State,
     loss: Loss,
     data: ResidentImages,
     copies: np.ndarray,
-    settings: Train,
     precision: str,
     seed: int,
     epoch: int,
-) -> float:
-    """Go through the training images once; return the mean loss."""
+    good: str,
+) -> tuple[float, int]:
+    """Go through the training images once; return the mean loss and the number of images."""
+    settings = state.settings
     torch.manual_seed(derive(seed, epoch, 0))  # dropout; set each epoch, so that a checkpoint needs no generator
     draws = torch.Generator().manual_seed(derive(seed, epoch, 1))
     order = epoch_order(copies, torch.Generator().manual_seed(derive(seed, epoch, 2)))
     if len(order) % settings.batch_size == 1:  # see _steps
         order = order[:-1]
-    device, model = data.images.device, state.model.train()
-    total = torch.zeros((), device=device)
+    state.model.train()
+    watch = LossWatch(epoch, state.steps, data.device, good)
     for step, (images, targets) in enumerate(data.batches(order, settings.batch_size)):
-        state.schedule((epoch - 1) * state.steps + step)
+        state.schedule.set((epoch - 1) * state.steps + step)
         images = augment(images, settings.augment, draws)
-        with autocast(device, precision):
-            logits = model(images)
+        with autocast(data.device, precision):
+            logits = state.forward(images)
         value = loss(logits, targets)
-        state.optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        if settings.clip_grad is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), settings.clip_grad)
-        state.optimizer.step()
-        if state.averaged:
-            state.averaged.update(model)
-        total += value.detach() * len(images)
-    mean = (total / len(order)).item()
-    if not np.isfinite(mean):
-        lr = state.optimizer.param_groups[0]["lr"]
-        raise TrainingError(f"the training loss of epoch {epoch} is {mean} at learning rate {lr:g}; lower models.*.lr")
-    return mean
+        watch.enter(value, len(images), state.lr)
+        state.step(value)
+    return watch.mean(), len(order)
 
 
 def _steps(images: int, batch_size: int) -> int:
@@ -164,24 +190,23 @@ def _steps(images: int, batch_size: int) -> int:
     return images // batch_size + (images % batch_size > 1)
 
 
+def _scores(logits: np.ndarray, targets: np.ndarray, task: str) -> dict[str, float]:
+    """Compute the metrics of one epoch from validation logits [N, K] and targets [N, K]."""
+    sums = Weighted(Scored(task, targets, logits[None]))
+    scores = {"val_auroc": macro(auroc(sums)).item()}
+    if task == "multiclass":
+        scores |= {"val_accuracy": accuracy(sums).item(), "val_macro_f1": macro(f1(sums)).item()}
+    return scores
+
+
 class _State:
-    """Everything that a training carries from epoch to epoch."""
+    """Everything that a training carries from step to step and from epoch to epoch."""
 
-    def __init__(self, model: nn.Module, lr: float, settings: Train, steps: int) -> None:
-        from timm.optim import param_groups_weight_decay
-        from timm.scheduler import CosineLRScheduler
-
-        self.model, self.steps = model, steps
-        groups = param_groups_weight_decay(model, settings.weight_decay)  # none on biases and norms
-        self.optimizer = torch.optim.AdamW(groups, lr=lr)
-        warmup = round(settings.warmup_epochs * steps)
-        self._scheduler = CosineLRScheduler(
-            self.optimizer,
-            t_initial=settings.epochs * steps,
-            warmup_t=warmup,
-            warmup_lr_init=lr / max(1, warmup),
-            t_in_epochs=False,
-        )
+    def __init__(self, model: nn.Module, lr: float, head_lr: float | None, settings: Train, steps: int) -> None:
+        self.model, self.settings, self.steps = model, settings, steps
+        self.forward: Callable[[Tensor], Tensor] = model
+        self.optimizer = optimizers.create(model, lr, head_lr, settings)
+        self.schedule = schedules.create(self.optimizer, settings, steps)
         self.averaged = None
         if settings.ema is not None:
             from timm.utils import ModelEmaV3
@@ -191,26 +216,41 @@ class _State:
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
 
-    def schedule(self, step: int) -> None:
-        """Set the learning rate of `step`, counted over all epochs: the schedule needs no state of its own."""
-        self._scheduler.step_update(step)
+    @property
+    def lr(self) -> float:
+        """The body's learning rate; the head's where nothing else is trained."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
-    def patience_is_over(self, patience: int) -> bool:
-        return len(self.history) - max(1, self.best_epoch) >= patience
+    def step(self, value: Tensor) -> None:
+        """Move the weights down the gradient of the loss `value`, and the averaged ones after them."""
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        if self.settings.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
+        self.optimizer.step()
+        if self.averaged:
+            self.averaged.update(self.model)
+
+    def patience_is_over(self) -> bool:
+        return len(self.history) - max(1, self.best_epoch) >= self.settings.patience
 
     def finish(self, row: dict[str, float], scored: nn.Module) -> None:
-        """Enter an epoch; keep its weights if it is the best so far. An undefined AUROC never is."""
-        best = self.history[self.best_epoch - 1]["val_auroc"] if self.best_epoch else float("-inf")
+        """Enter an epoch; keep its weights if it is the best so far."""
+        metric = f"val_{self.settings.select}"
+        best = self.history[self.best_epoch - 1][metric] if self.best_epoch else math.nan
         self.history.append(row)
-        if row["val_auroc"] > best or not self.best:
+        better = row[metric] > best or (math.isnan(best) and not math.isnan(row[metric]))
+        if better or not self.best:
             self.best_epoch = len(self.history)
             self.best = {k: v.detach().to("cpu", copy=True) for k, v in scored.state_dict().items()}
+        self.schedule.epoch_ended(len(self.history) * self.steps, row[metric])
 
     def content(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
             "averaged": self.averaged.module.state_dict() if self.averaged else None,
             "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
             "history": self.history,
             "best": self.best,
             "best_epoch": self.best_epoch,
@@ -223,4 +263,5 @@ class _State:
         if self.averaged:
             self.averaged.module.load_state_dict(content["averaged"])
         self.optimizer.load_state_dict(content["optimizer"])
+        self.schedule.load_state_dict(content["schedule"])
         self.history, self.best, self.best_epoch = content["history"], content["best"], content["best_epoch"]

@@ -18,7 +18,9 @@ from pipeline.learning.transfer import (
     freeze,
     load_key_by_key,
     read_weights,
+    sha256_of,
     unfold_batch_norms,
+    weights_file,
 )
 from pipeline.params import Model
 
@@ -110,19 +112,21 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     key = f"models.{name}"
     weights = None
     if settings.weights:
-        weights = read_weights(f"{key}.weights", Path(settings.weights), settings.weights_sha256)
+        weights = read_weights(f"{key}.weights", Path(settings.weights), settings.sha256)
     backbone, head = _architecture(key, settings, _channels(settings, weights, channels), classes, size)
     if weights is not None:
         load_key_by_key(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
     _change_head(key, settings, backbone, head, classes)
-    mean, std = _normalisation(key, settings, weights, backbone, images)
+    if settings.weights or settings.pretrained:
+        _start_at_zero(backbone.get_submodule(head))
+    mean, std = _normalisation(settings, weights, backbone, images)
     frozen: list[nn.Module] = []
     if settings.trainable != "all":
         last = 0 if settings.trainable == "head" else settings.trainable.last
         frozen = freeze(f"{key}.trainable", backbone, head, last)
     model = Classifier(backbone, torch.tensor(mean).float(), torch.tensor(std).float(), head, frozen)
     if weights is not None and settings.trainable != "head":
-        some = torch.from_numpy(images[:: 1 + len(images) // _UNFOLD])
+        some = torch.from_numpy(np.array(images[:: 1 + len(images) // _UNFOLD]))
         some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / 255
         if unfolded := unfold_batch_norms(model, some):
             print(f"{key}: {unfolded} folded batch norms unfolded on {len(some)} training images")
@@ -149,16 +153,29 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
     return load_weights(Classifier(backbone, torch.zeros(channels), torch.ones(channels), head), path).eval()
 
 
-_UNFOLD = 512
+def origin(settings: Model) -> dict[str, str] | None:
+    """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch."""
+    if settings.weights:
+        file = weights_file("weights", Path(settings.weights))
+        return {"file": file.name, "sha256": sha256_of(file)}
+    if settings.pretrained:
+        import timm
+
+        hub = timm.get_pretrained_cfg(settings.arch)
+        return {"hub": hub.hf_hub_id or hub.url}
+    return None
+
+
+_UNFOLD = 256
 """Training images that unfold batch norms."""
 
 
 def _channels(settings: Model, weights: Weights | None, channels: int) -> int:
     """Return the channels of the network's input: those of its weights, or of the data."""
+    if settings.input is not None:
+        return len(settings.input.mean)
     if weights is None:
         return 3 if settings.pretrained else channels
-    if settings.mean is not None:
-        return len(settings.mean)
     if weights.mean is not None:
         return len(weights.mean)
     first = next((v for v in weights.state.values() if v.ndim == 4), None)  # the first convolution, also of a ViT
@@ -255,14 +272,23 @@ def _change_head(key: str, settings: Model, backbone: nn.Module, head: str, clas
     backbone.set_submodule(head, nn.Sequential(*parts, last))
 
 
+def _start_at_zero(head: nn.Module) -> None:
+    """Let a new head on trained features begin with equal logits (Kolesnikov et al. 2020, arXiv 1912.11370).
+
+    Trained features can be large; random weights on them begin with confident nonsense that must first be unlearned.
+    """
+    last = list(head.modules())[-1]
+    if isinstance(last, nn.Linear):
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+
 def _normalisation(
-    key: str, settings: Model, weights: Weights | None, backbone: nn.Module, images: np.ndarray
+    settings: Model, weights: Weights | None, backbone: nn.Module, images: np.ndarray
 ) -> tuple[Sequence[float], Sequence[float]]:
     """Return mean and standard deviation a channel: as params.yaml says, else as the weights were trained."""
-    if settings.mean is not None and settings.std is not None:
-        if len(settings.mean) != len(settings.std) or len(settings.mean) not in (1, 3):
-            raise ModelError(f"{key}: mean = {settings.mean}, std = {settings.std}; allowed: 1 or 3 numbers each")
-        return settings.mean, settings.std
+    if settings.input is not None:
+        return settings.input.mean, settings.input.std
     if weights is not None and weights.mean is not None and weights.std is not None:
         return weights.mean, weights.std
     if (weights is not None or settings.pretrained) and settings.arch != "baseline_cnn":

@@ -20,6 +20,9 @@ class ModelError(UserError):
     """A model of params.yaml cannot be built. The message names the key."""
 
 
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
 class Weights(NamedTuple):
     """Trained weights of a network, by its own names of tensors.
 
@@ -36,6 +39,27 @@ class Weights(NamedTuple):
     std: list[float] | None = None
 
 
+def weights_file(key: str, path: Path) -> Path:
+    """Return `path`, or the one weights file in it if it is a folder, as hubs keep a model.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, or a folder holds none or several.
+    """
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+        if len(found) != 1:
+            names = ", ".join(file.name for file in found) or "none"
+            raise ModelError(f"{key}: folder {path} holds {names}; allowed: exactly one of {', '.join(_SUFFIXES)}")
+        return found[0]
+    if not path.exists():
+        raise ModelError(f"{key}: {path}: no such file; paths start at the project's root")
+    if path.suffix not in _SUFFIXES:
+        raise ModelError(f"{key}: {path}; allowed: a file that ends in {', '.join(_SUFFIXES)}")
+    return path
+
+
 def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
     """Read a weights file without running anything that is in it.
 
@@ -44,7 +68,8 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
     key : str
         Of params.yaml, for messages.
     path : Path
-        A .safetensors file, one that this project wrote included, or a .pth, .pt or .bin file of torch.
+        A .safetensors file, one that this project wrote included, or a .pth, .pt or .bin file of torch; or a folder
+        with one of them.
     sha256 : str, optional
         What the file must be.
 
@@ -53,24 +78,26 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
     ModelError
         If there is no such file, it is another one, or holds anything but tensors.
     """
+    path = weights_file(key, path)
     try:
         if sha256 is not None:
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sha256_of(path)
             if found != sha256:
-                raise ModelError(f"{key}: {path} has the SHA-256 {found}; allowed: {sha256} (weights_sha256)")
+                raise ModelError(f"{key}: {path} has the SHA-256 {found}; allowed: {sha256} (sha256)")
         if path.suffix == ".safetensors":
             return _from_safetensors(path)
-        if path.suffix in (".pth", ".pt", ".bin"):
-            return Weights(_from_torch(torch.load(path, map_location="cpu", weights_only=True)))
+        return Weights(_from_torch(torch.load(path, map_location="cpu", weights_only=True)))
     except ModelError:
         raise
-    except FileNotFoundError:
-        raise ModelError(f"{key}: {path}: no such file; paths start at the project's root") from None
     except Exception as error:  # whatever torch and safetensors raise on a file that is none of theirs
         first = str(error).split("\n")[0]
         raise ModelError(f"{key}: {path} cannot be read as weights: {type(error).__name__}: {first}") from None
-    raise ModelError(f"{key}: {path}; allowed: a .safetensors, .pth, .pt or .bin file")
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file: 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_safetensors(path: Path) -> Weights:
@@ -234,25 +261,25 @@ def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms or not all(_is_folded(norm) for norm in norms):
         return 0
-    sums: dict[nn.Module, list[Tensor | int]] = {norm: [0, 0, 0] for norm in norms}
+    measured: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
 
     def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0].double().transpose(0, 1).flatten(1)
-        total = sums[norm]
-        total[0] += values.shape[1]
-        total[1] += values.sum(1)
-        total[2] += values.square().sum(1)
+        variance, mean = torch.var_mean(inputs[0].transpose(0, 1).flatten(1), 1, correction=0)
+        measured[norm].append((mean.double(), variance.double()))
 
     hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
     model.eval()
     with torch.no_grad():
-        for piece in images.split(batch_size):
+        pieces = images.split(batch_size)
+        for piece in pieces:
             model(piece)
         for hook in hooks:
             hook.remove()
-        for norm, (n, first, second) in sums.items():
-            mean = first / n
-            variance = (second / n - mean.square()).clamp_min(0)
+        share = torch.tensor([len(piece) for piece in pieces]).double()[:, None] / len(images)
+        for norm, found in measured.items():
+            means, variances = (torch.stack(of_pieces) for of_pieces in zip(*found))
+            mean = (share * means).sum(0)
+            variance = (share * (variances + (means - mean).square())).sum(0)
             slope = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
             norm.bias += slope * (mean - norm.running_mean)
             norm.running_mean.copy_(mean)

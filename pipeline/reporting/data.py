@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import artifacts
+from pipeline.params import Augment, train_settings
 from pipeline.reporting import figures, prose, sections, tables
 from pipeline.reporting.sections import PARTS, image, join
 from pipeline.reporting.study import StudyResults
@@ -53,6 +54,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         ),
         "clahe": _clahe_figure(study, folder),
     }
+    augmented = _augmented_figures(study, folder)
     frames = _frames(study)
     text = join(
         f"# Data: {study.title}",
@@ -76,6 +78,8 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         _samples_section(study, drawn["samples"], page),
         "## Contrast enhancement",
         _clahe_section(study, drawn["clahe"], page),
+        "## Augmentation",
+        _augmentation_section(study, augmented, page),
         "## Excluded",
         _excluded(study),
         "## Duplicates",
@@ -88,7 +92,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         _privacy(study),
     )
     artifacts.write_text(page, text + "\n")
-    return [page, *(path for path in drawn.values() if path is not None)]
+    return [page, *(path for path in (*drawn.values(), *augmented.values()) if path is not None)]
 
 
 def _frames(study: StudyResults) -> Frames:
@@ -411,6 +415,92 @@ def _clahe_section(study: StudyResults, path: Path | None, page: Path) -> str:
     if clahe is not None and not clahe.enabled:
         return "CLAHE is off: images are resized only."
     return f"{tables.DASH} No pairs of images before and after: the data were prepared without examples.npz."
+
+
+def _augmentations(study: StudyResults) -> list[tuple[list[str], Augment]]:
+    """Return every distinct augmentation of the study with the models that are trained with it."""
+    found: list[tuple[list[str], Augment]] = []
+    for model in study.params.study.models if study.params is not None else ():
+        settings = train_settings(study.params, model).augment
+        same = next((models for models, other in found if other == settings), None)
+        if same is None:
+            found.append(([model], settings))
+        else:
+            same.append(model)
+    return found
+
+
+def _operations(settings: Augment) -> list[list[str]]:
+    """Return a row an operation that is on, in the order in which they are done: name, range, probability."""
+    every, turn, zoom, contrast = "every image", settings.rotation, settings.zoom, settings.contrast
+    jpeg, erase = settings.jpeg, settings.erase
+    rows: list[tuple[float, str, str, str]] = [
+        (settings.horizontal_flip, "mirrored, left and right", "", _share(settings.horizontal_flip)),
+        (settings.vertical_flip, "mirrored, top and bottom", "", _share(settings.vertical_flip)),
+        (turn, "rotated", f"−{turn:g}° to {turn:g}°", every),
+        (settings.shift, "shifted along each axis", f"up to {_share(settings.shift)} of the side, either way", every),
+        (zoom, "zoomed", f"factor {1 - zoom:g} to {1 + zoom:g}", every),
+        (contrast, "contrast about the image's mean", f"factor {1 - contrast:g} to {1 + contrast:g}", every),
+        (
+            settings.brightness,
+            "brightness",
+            f"up to {_share(settings.brightness)} of the grey range, up or down",
+            every,
+        ),
+        (settings.noise, "Gaussian noise", f"SD up to {_share(settings.noise)} of the grey range", every),
+    ]
+    if jpeg is not None:
+        name, span = "JPEG compression", f"quality {jpeg.quality[0]} to {jpeg.quality[1]}"
+        rows.append((jpeg.probability, name, span, _share(jpeg.probability)))
+    if erase is not None:
+        name, span = "a rectangle erased", f"{_share(erase.area[0])} to {_share(erase.area[1])} of the image"
+        rows.append((erase.probability, name, span, _share(erase.probability)))
+    return [row for on, *row in rows if on]
+
+
+def _share(fraction: float) -> str:
+    return f"{100 * fraction:g} %"
+
+
+def _augmented_figures(study: StudyResults, folder: Path) -> dict[str, Path | None]:
+    """Draw the examples of every distinct augmentation; return the figures by the first model of each."""
+    drawn: dict[str, Path | None] = {}
+    for models, settings in _augmentations(study):
+        name = f"data-augmentation-{models[0]}.png" if drawn else "data-augmentation.png"
+        path = sections.figure_of_images(study, folder, name)
+        found = next((r.augmented for r in study.recipes if r.model in models and r.augmented is not None), None)
+        shown = found is not None and len(found.rows) and _operations(settings)
+        drawn[models[0]] = figures.augmented_images(study, found, path) if shown else None
+    return drawn
+
+
+def _augmentation_section(study: StudyResults, drawn: dict[str, Path | None], page: Path) -> str:
+    groups = _augmentations(study)
+    if not groups:
+        return f"{tables.DASH} The settings of training are not known."
+    blocks = [
+        "Validation and test images are never changed. A training image is changed anew each time that it is drawn, by "
+        "values of its own, uniform in the ranges."
+    ]
+    for models, settings in groups:
+        if len(groups) > 1:
+            blocks.append(f"### {prose.listing(models)}")
+        blocks += _one_augmentation(study, models, settings, drawn[models[0]], page)
+    return join(*blocks)
+
+
+def _one_augmentation(
+    study: StudyResults, models: list[str], settings: Augment, path: Path | None, page: Path
+) -> list[str]:
+    operations = _operations(settings)
+    if not operations:
+        return ["None: training images are shown to the network as they are prepared."]
+    table = tables.table(["Operation", "Range", "Probability"], operations, "lll")
+    if path is None:
+        return [table, f"{tables.DASH} No examples: the models were trained without augmented.npz."]
+    verb = "sees" if len(models) == 1 else "see"
+    description = f"The same training images as {prose.listing(models)} {verb} them"
+    return [table, sections.image_of_images(study, description, path, page)]
 
 
 def _excluded(study: StudyResults) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ from PIL import Image
 
 from pipeline.reporting import roc, tables
 from pipeline.reporting.sections import PARTS
-from pipeline.reporting.study import Examples, Results, StudyResults
+from pipeline.reporting.study import Augmented, Examples, Results, StudyResults
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette (jfly.uni-koeln.de/color) without yellow, which is too pale for lines on white."""
@@ -62,8 +63,20 @@ def figure(width: float, height: float) -> Figure:
     return drawn
 
 
-def save(drawn: Figure, path: Path, greys: bool = False) -> Path:
-    """Write a PNG without the metadata that changes with versions; `greys` for a figure made of grey images."""
+def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = False) -> Path:
+    """Write a PNG without the metadata that changes with versions.
+
+    Parameters
+    ----------
+    drawn : Figure
+        Laid out here.
+    path : Path
+        Receives it.
+    greys : bool
+        For a figure made of grey images.
+    every_colour : bool
+        For one made of colour images: a palette that is to hold few colours shifts their hues.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Laid out once: saving would do it anew in each of its passes.
     drawn.get_layout_engine().execute(drawn)
@@ -71,10 +84,19 @@ def save(drawn: Figure, path: Path, greys: bool = False) -> Path:
     buffer = BytesIO()
     drawn.savefig(buffer, dpi=DPI, bbox_inches="tight", pad_inches=0.12)
     # Reports live in git: few colours make a file of a third of the size that looks the same.
-    with Image.open(buffer) as picture:
-        palette = _grey_palette() if greys else None
-        picture.convert("RGB").quantize(128, palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
+    with Image.open(buffer) as opened:
+        picture = opened.convert("RGB")
+        if not every_colour:
+            palette = _grey_palette() if greys else None
+            picture = picture.quantize(128, palette=palette, dither=Image.Dither.NONE)
+        picture.save(path, optimize=True)
     return path
+
+
+def _save_images(drawn: Figure, path: Path, study: StudyResults) -> Path:
+    """Write a figure made of the images of the study."""
+    colour = study.images.ndim == 4
+    return save(drawn, path, greys=not colour, every_colour=colour)
 
 
 def _grey_palette() -> Image.Image:
@@ -443,7 +465,7 @@ def sample_images(study: StudyResults, picks: dict[str, list[int]], path: Path) 
                         axes.add_patch(Rectangle(at, width, height, fill=False, edgecolor=COLOURS[4], linewidth=1.3))
         axes.set(xlim=(0, blocks * wide - 0.3), ylim=(lines * high, 0), aspect="equal")
         axes.axis("off")
-        return save(drawn, path, greys=study.images.ndim == 3)
+        return _save_images(drawn, path, study)
 
 
 def _thumbnail(axes: Axes, pixels: np.ndarray, corner: tuple[float, float], size: float = 0.97) -> None:
@@ -453,7 +475,7 @@ def _thumbnail(axes: Axes, pixels: np.ndarray, corner: tuple[float, float], size
 
 def before_after(study: StudyResults, examples: Examples, path: Path) -> Path:
     """Draw images without and with CLAHE, and below them how often each grey level occurs."""
-    names = study.samples.set_index("row")["sample_id"]
+    names = _names(study)
     n = len(examples.rows)
     with styled():
         drawn = figure(1.5 * n + 1.1, 4.6)
@@ -476,4 +498,31 @@ def before_after(study: StudyResults, examples: Examples, path: Path) -> Path:
         panels[2, 0].set_ylabel("share")
         handles, labels = panels[2, 0].get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside lower center", ncols=2)
-        return save(drawn, path, greys=study.images.ndim == 3)
+        return _save_images(drawn, path, study)
+
+
+def augmented_images(study: StudyResults, augmented: Augmented, path: Path) -> Path:
+    """Draw training images, an image a line: as prepared, then as augmentation drew them."""
+    names = _names(study)
+    lines, columns, height, width = augmented.images.shape[:4]
+    most = max(8, round(18 * height / width))  # letters that go beside an image
+    with styled():
+        drawn = figure(1.5 * columns + 0.4, 1.5 * lines * height / width + 0.4)
+        panels = drawn.subplots(lines, columns, squeeze=False)
+        for line, row in enumerate(augmented.rows):
+            for axes, pixels in zip(panels[line], augmented.images[line]):
+                axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+                axes.set(xticks=[], yticks=[])
+                axes.grid(False)
+                axes.spines[:].set_visible(False)
+            name = names[row]
+            panels[line, 0].set_ylabel(name if len(name) <= most else f"…{name[1 - most :]}", fontsize=9)
+        for column, axes in enumerate(panels[0]):
+            title = f"draw {column}" if column else "as prepared"
+            axes.set_title(title, fontsize=11, loc="center", fontweight="normal" if column else "bold")
+        return _save_images(drawn, path, study)
+
+
+def _names(study: StudyResults) -> pd.Series:
+    """Return the name of the file of every row."""
+    return study.samples.drop_duplicates("row").set_index("row")["sample_id"]

@@ -50,6 +50,16 @@ class Estimate(NamedTuple):
     note: str = NOT_IN_TABLE
 
 
+class Augmented(NamedTuple):
+    """Training images as prepared and as drawn, uint8 [R, 1 + draws, H, W] or [R, 1 + draws, H, W, 3], and their rows.
+
+    It stands for the training of a recipe under its first seed.
+    """
+
+    rows: np.ndarray
+    images: np.ndarray
+
+
 @dataclass(frozen=True)
 class Results:
     """What is known of a recipe under all its seeds, or of one ensemble.
@@ -70,6 +80,8 @@ class Results:
         What training recorded, a seed an item.
     predictions : Predictions or None
         Logits and truth; for an ensemble those of this method alone.
+    augmented : Augmented or None
+        Training images as the network sees them; None for trainings that were done before there was this file.
     """
 
     model: str
@@ -80,6 +92,7 @@ class Results:
     history: pd.DataFrame | None = None
     runs: tuple[dict[str, Any], ...] = ()
     predictions: Predictions | None = None
+    augmented: Augmented | None = None
 
     @property
     def key(self) -> str:
@@ -305,7 +318,15 @@ def _load_recipe(recipe: Recipe) -> Results | None:
         history=pd.read_csv(artifacts.made_by(folder / "history.csv", "evaluate")),
         runs=tuple(artifacts.read_json(folder / "runs.json", "evaluate")),
         predictions=Predictions.load(artifacts.made_by(folder / "predictions.npz", "evaluate")),
+        augmented=_load_augmented(folder / artifacts.AUGMENTED),
     )
+
+
+def _load_augmented(path: Path) -> Augmented | None:
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        return Augmented(**{name: file[name] for name in Augmented._fields})
 
 
 def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, list[dict[str, Any]]]]:

@@ -1,8 +1,22 @@
+import gc
+import sys
+import threading
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from pipeline.learning.loader import ResidentImages, augmented_copy, epoch_order
+from pipeline.learning import loader
+from pipeline.learning.inference import predict
+from pipeline.learning.loader import (
+    ResidentImages,
+    augmented_copy,
+    choose_residency,
+    epoch_order,
+    free_host_memory,
+    prefetched,
+)
 
 CPU = torch.device("cpu")
 
@@ -71,13 +85,238 @@ def test_augmented_copies_stay_within_their_ranges():
     assert 120 < max(greys) < 126 + 3
 
 
+@pytest.mark.parametrize("residency", ["device", "memmap"])
 @pytest.mark.parametrize("shape", [(9, 8, 8), (9, 8, 8, 3)])
-def test_resident_images_hold_the_copies_and_leave_the_others_alone(shape):
+def test_augmented_copies_are_shown_and_the_others_left_alone(shape, residency):
     images = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     rows, augmented = np.array([4, 4, 4, 7]), np.array([0, 1, 2, 0])
-    data = ResidentImages(images, rows, np.eye(4, dtype=np.uint8), CPU, augmented)
-    held = data.images.permute(0, 2, 3, 1).numpy().reshape(4, *shape[1:])
-    for got, row, number in zip(held, rows, augmented):
+    data = ResidentImages(images, rows, np.eye(4, dtype=np.uint8), CPU, augmented, residency)
+    shown = data.pixels(torch.arange(4))
+    for got, row, number in zip(shown.permute(0, 2, 3, 1).numpy().reshape(4, *shape[1:]), rows, augmented):
         assert np.array_equal(got, augmented_copy(images[row], row, number) if number else images[row])
-    part = ResidentImages(images, rows[2:], np.eye(2, dtype=np.uint8), CPU, augmented[2:])
-    assert torch.equal(part.images, data.images[2:])  # whoever else is in the part
+    part = ResidentImages(images, rows[2:], np.eye(2, dtype=np.uint8), CPU, augmented[2:], residency)
+    assert torch.equal(part.pixels(torch.arange(2)), shown[2:])  # whoever else is in the part
+
+
+def test_an_augmented_copy_does_not_depend_on_the_threads():
+    """Evaluation may run with another number than training did, or in the thread that reads ahead."""
+    image = np.random.default_rng(2).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    before = torch.get_num_threads()
+    try:
+        copies = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            copies.append([augmented_copy(image, 1, number) for number in range(1, 6)])
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(copies[0], copies[1])
+    assert np.array_equal(copies[0], copies[2])
+
+
+@pytest.fixture(params=[(40, 12, 10), (40, 12, 10, 3)], ids=["grey", "colour"])
+def stored(request, tmp_path) -> np.memmap:
+    """The images of a study, as its stages open them."""
+    images = np.random.default_rng(3).integers(0, 256, request.param, dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    return np.load(tmp_path / "images.npy", mmap_mode="r")
+
+
+def part(images: np.ndarray, residency: str) -> ResidentImages:
+    """25 images in no order, some of them augmented copies, one twice."""
+    rng = np.random.default_rng(4)
+    rows = np.append(rng.permutation(40)[:24], 7)
+    augmented = np.where(rng.random(25) < 0.3, rng.integers(1, 4, 25), 0)
+    targets = rng.integers(0, 2, (25, 3), dtype=np.uint8)
+    return ResidentImages(images, rows, targets, CPU, augmented, residency)
+
+
+def host_part(images: np.ndarray, monkeypatch) -> ResidentImages:
+    """The placement that only CUDA has, with its thread, on a CPU."""
+    monkeypatch.setattr(loader, "choose_residency", lambda *_: "host")
+    data = part(images, "host")
+    monkeypatch.undo()
+    return data
+
+
+def test_every_placement_gives_the_same_bits(stored, monkeypatch):
+    parts = [part(stored, "device"), host_part(stored, monkeypatch), part(stored, "memmap")]
+    assert [p.residency for p in parts] == ["device", "host", "memmap"]
+    assert {p.shape for p in parts} == {(25, 1 if stored.ndim == 3 else 3, 12, 10)}
+    assert all(len(p) == 25 and p.channels == p.shape[1] for p in parts)
+    order = torch.from_numpy(np.random.default_rng(5).integers(0, 25, 61))  # with repeats
+    for size in (8, 61, 100):
+        first, *others = (list(p.batches(order, size)) for p in parts)
+        assert [len(x) for x, _ in first] == [min(size, 61 - a) for a in range(0, 61, size)]
+        for other in others:
+            assert len(other) == len(first)
+            for (x, t), (y, u) in zip(first, other):
+                assert torch.equal(x, y)
+                assert x.stride() == y.stride()
+                assert torch.equal(t, u)
+    for p in parts:
+        x, t = p.take(order[:9])
+        assert torch.equal(x, torch.cat([x for x, _ in parts[0].batches(order[:9], 4)]))
+        assert torch.equal(t, parts[0].targets[order[:9]].float())
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal((x * 255).round().to(torch.uint8), p.pixels(order[:9]))
+        assert list(p.batches(order[:0], 4)) == []
+        with pytest.raises(IndexError):
+            p.take(torch.tensor([3, 25]))
+        with pytest.raises(IndexError):
+            p.pixels(torch.tensor([-1]))
+
+
+def test_a_part_is_loaded_whole_piece_by_piece(stored, monkeypatch):
+    monkeypatch.setattr(loader, "PIECE", 3 * stored[0].nbytes)
+    data = part(stored, "device")
+    assert torch.equal(data.pixels(torch.arange(25)), part(stored, "memmap").pixels(torch.arange(25)))
+
+
+@pytest.mark.parametrize("residency", ["device", "memmap"])
+def test_a_model_sees_the_same_whichever_the_placement(stored, residency):
+    data = part(stored, residency)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(120 * data.channels, 4), torch.nn.Dropout()).train()
+    logits = predict(model, data, 8, "float32")
+    assert not model.training
+    expected = data.pixels(torch.arange(25)).flatten(1).double() / 255 @ model[1].weight.double().T + model[1].bias
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(logits, predict(model, part(stored, "device"), 8, "float32"))
+
+
+def prefetching() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("prefetch")]
+
+
+def test_reading_ahead_keeps_the_order_and_stays_within_bounds():
+    asked, read = [], []
+
+    def load(piece: int) -> int:
+        assert threading.current_thread() is not threading.main_thread()
+        read.append(piece)
+        return piece**2
+
+    for result in prefetched(load, range(20), ahead=3):
+        asked.append(result)
+        assert len(read) <= len(asked) + 3
+    assert asked == [n**2 for n in range(20)]
+    assert not prefetching()
+
+
+def test_what_goes_wrong_while_reading_ahead_is_raised_in_the_caller(stored, monkeypatch):
+    data = part(stored, "memmap")
+    healthy = augmented_copy
+
+    def broken(image: np.ndarray, row: int, number: int) -> np.ndarray:
+        if row == bad:
+            raise OSError("disk gone")
+        return healthy(image, row, number)
+
+    copies = np.flatnonzero(data._augmented)
+    bad = int(data._rows[copies[-1]])
+    monkeypatch.setattr(loader, "augmented_copy", broken)
+    got = []
+    with pytest.raises(OSError, match="disk gone"):
+        got.extend(data.batches(torch.arange(25), 2))
+    assert len(got) == np.flatnonzero((data._rows == bad) & (data._augmented > 0))[0] // 2
+    assert not prefetching()
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_stopping_early_leaves_no_thread(stored, after):
+    batches = part(stored, "memmap").batches(torch.arange(25), 2)
+    for _ in range(after):
+        next(batches)
+    assert len(prefetching()) == (after > 0)
+    batches.close()
+    assert not prefetching()
+    for _ in part(stored, "memmap").batches(torch.arange(25), 2):
+        break
+    del _
+    gc.collect()
+    assert not prefetching()
+
+
+GB = 10**9
+CARD = torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "wish", "free", "free_on_host", "expected"),
+    [
+        (6 * GB, CARD, "auto", 10 * GB, 64 * GB, "device"),
+        (6 * GB + 1, CARD, "auto", 10 * GB, 64 * GB, "host"),
+        (30 * GB, CARD, "auto", 40 * GB, 60 * GB, "host"),
+        (30 * GB + 1, CARD, "auto", 40 * GB, 60 * GB, "memmap"),
+        (5 * GB, CPU, "auto", 10 * GB, 10 * GB, "device"),
+        (5 * GB + 1, CPU, "auto", 10 * GB, 10 * GB, "memmap"),
+        (50 * GB, CARD, "device", 10 * GB, 10 * GB, "device"),
+        (50 * GB, CARD, "host", 10 * GB, 10 * GB, "host"),
+        (1, CARD, "memmap", 10 * GB, 10 * GB, "memmap"),
+        (50 * GB, CPU, "device", 10 * GB, 10 * GB, "device"),
+        (50 * GB, CPU, "host", 10 * GB, 10 * GB, "device"),
+        (1, CPU, "memmap", 10 * GB, 10 * GB, "memmap"),
+    ],
+)
+def test_a_part_lives_where_it_fits(size, device, wish, free, free_on_host, expected):
+    assert choose_residency(size, device, wish, free, free_on_host) == expected
+
+
+def test_an_unknown_placement_is_refused():
+    with pytest.raises(ValueError, match=r"disk.*allowed: auto, device, host, memmap"):
+        choose_residency(1, CPU, "disk", 2, 2)
+
+
+def test_a_part_that_does_not_fit_stays_on_disk(stored, monkeypatch):
+    monkeypatch.setattr(loader, "free_host_memory", lambda: 2 * 25 * stored[0].nbytes)
+    assert part(stored, "auto").residency == "device"
+    monkeypatch.setattr(loader, "free_host_memory", lambda: 2 * 25 * stored[0].nbytes - 1)
+    data = part(stored, "auto")
+    assert data.residency == "memmap"
+    assert data._held is None
+    assert np.shares_memory(data._stored, stored)
+    assert part(stored, "device").residency == "device"
+
+
+def test_free_memory_is_what_the_system_says(monkeypatch):
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total = int(fields["MemTotal"].split()[0]) * 1024
+    assert 0 < free_host_memory() <= total
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert 0 < free_host_memory() <= total
+    monkeypatch.setattr(loader, "_left_in_cgroup", lambda *_: 12345)
+    assert free_host_memory() == 12345
+
+
+def test_the_tightest_limit_of_the_control_groups_counts(tmp_path):
+    own = tmp_path / "cgroup"
+    own.write_text("0::/job/step\n")
+    for name, limit, current in (("", None, 0), ("job", 1000, 700), ("job/step", "max", 600)):
+        folder = tmp_path / "root" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if limit is not None:
+            (folder / "memory.max").write_text(f"{limit}\n")
+            (folder / "memory.current").write_text(f"{current}\n")
+            (folder / "memory.stat").write_text("anon 5\ninactive_file 250\n")
+    assert loader._left_in_cgroup(own, tmp_path / "root") == 1000 - (700 - 250)
+    (tmp_path / "root/job/step/memory.max").write_text("400\n")
+    assert loader._left_in_cgroup(own, tmp_path / "root") == 400 - (600 - 250)
+    (tmp_path / "root/job/step/memory.max").write_text("300\n")
+    assert loader._left_in_cgroup(own, tmp_path / "root") == 0
+    own.write_text("4:memory:/elsewhere\n")
+    assert loader._left_in_cgroup(own, tmp_path / "root") == float("inf")
+    assert loader._left_in_cgroup(tmp_path / "none", tmp_path / "root") == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("residency", "line"),
+    [
+        ("device", "train: 1,200 images, 0.1 MB, resident on cpu"),
+        ("host", "train: 1,200 images, 0.1 MB, resident in host memory"),
+        ("memmap", "train: 1,200 images, 0.1 MB, memory-mapped"),
+    ],
+)
+def test_a_part_describes_itself(monkeypatch, residency, line):
+    monkeypatch.setattr(loader, "choose_residency", lambda *_: residency)
+    images = np.zeros((1200, 10, 8), np.uint8)
+    assert ResidentImages(images, np.arange(1200), np.zeros((1200, 1), np.uint8), CPU).describe("train") == line

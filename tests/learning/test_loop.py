@@ -1,129 +1,297 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from torch import nn
 
-from pipeline.learning import losses, models
+from pipeline.learning import loop
+from pipeline.learning.arithmetic import compiled, set_arithmetic
 from pipeline.learning.checkpoints import Checkpoint, fingerprint
-from pipeline.learning.loader import ResidentImages
-from pipeline.learning.loop import TrainingError, derive, fit
-from pipeline.params import Model, Train
+from pipeline.learning.inference import predict
+from pipeline.learning.loader import epoch_order
+from pipeline.learning.loop import derive
+from pipeline.params import ParamsError
+from tests.learning.tiny_training import (
+    LR,
+    SETTINGS,
+    STEPS,
+    Network,
+    Sharpening,
+    changed,
+    data,
+    network,
+    quadrants,
+    run,
+    same,
+)
 
-CPU = torch.device("cpu")
-SETTINGS = Train(epochs=4, batch_size=8, patience=9, threads=1, augment={"horizontal_flip": 0, "shift": 0.05})
-MODEL = Model(arch="baseline_cnn", lr=0.01, options={"filters": [4, 8], "hidden": 16, "drop_rate": 0.2})
+PLAIN = {"horizontal_flip": 0.0}
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def threads_as_before():
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def data(n=41, seed=0):
-    """Images whose left or right half is bright, and two labels that say which."""
-    rng = np.random.default_rng(seed)
-    targets = (rng.random((n, 2)) < 0.5).astype(np.uint8)
-    images = rng.integers(0, 80, (n, 16, 16), dtype=np.uint8)
-    images[:, :, :8] += (120 * targets[:, :1, None]).astype(np.uint8)
-    images[:, :, 8:] += (120 * targets[:, 1:, None]).astype(np.uint8)
-    return ResidentImages(images, np.arange(n), targets, CPU)
-
-
-def run(folder, settings=SETTINGS, seed=3, report=lambda row: None, lr=MODEL.lr, kind="bce", train=None):
-    torch.manual_seed(seed)
-    train = train or data()
-    model = models.build("m", MODEL, 1, 2, 16, train.images[:, 0].numpy())
-    checkpoint = Checkpoint(folder, "key")
-    loss = losses.create(kind, {}, "multilabel")
-    copies = np.ones(len(train), np.int64)
-    return fit(
-        model,
-        loss,
-        train,
-        copies,
-        data(30, 1),
-        lr=lr,
-        settings=settings,
-        seed=seed,
-        checkpoint=checkpoint,
-        report=report,
-    )
-
-
-def same(a, b):
-    without_time = [[{k: v for k, v in row.items() if k != "seconds"} for row in x.history] for x in (a, b)]
-    return all(torch.equal(a.state[k], b.state[k]) for k in a.state) and without_time[0] == without_time[1]
-
-
 def test_learns_what_can_be_learned_and_keeps_the_best_epoch(tmp_path):
-    fitted = run(tmp_path, SETTINGS.model_copy(update={"epochs": 8}))
+    fitted = run(tmp_path, changed(epochs=8))
     curve = [row["val_auroc"] for row in fitted.history]
     assert max(curve) > 0.95
-    assert curve[fitted.best_epoch - 1] == max(curve)
     assert fitted.best_epoch == 1 + curve.index(max(curve))
     assert fitted.history[-1]["train_loss"] < fitted.history[0]["train_loss"]
 
 
 def test_overfits_one_batch(tmp_path):
-    few = data(8)
-    few.targets = torch.from_numpy(np.random.default_rng(5).integers(0, 2, (8, 2), dtype=np.uint8))  # labels are noise
-    settings = Train(
-        epochs=150, batch_size=8, patience=150, weight_decay=0.0, threads=1, augment={"horizontal_flip": 0}
-    )
-    fitted = run(tmp_path, settings, train=few)
+    noise = np.random.default_rng(5).integers(0, 2, (8, 2), dtype=np.uint8)
+    model = network()
+    model.body[-1] = nn.Identity()  # no dropout
+    settings = changed(epochs=100, patience=100, weight_decay=0.0, augment=PLAIN)
+    fitted = run(tmp_path, settings, train=data(8, labels=noise), model=model, lr=0.03)
     assert fitted.history[-1]["train_loss"] < 0.1 * fitted.history[0]["train_loss"]
+
+
+def shuffled(part, seed):
+    """The same images with the labels of others."""
+    return data(len(part), seed, np.random.default_rng(seed + 100).permutation(part.targets.numpy()))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_shuffled_labels_cannot_be_learned(tmp_path, shuffle):
+    train, val = data(320, 1), data(400, 2)
+    if shuffle:  # both: validation labels that still fit their images would reward what was learned by chance
+        train, val = shuffled(train, 1), shuffled(val, 2)
+    fitted = run(tmp_path, changed(epochs=4, batch_size=32), train=train, val=val)
+    positives = val.targets.numpy().sum(0).astype(float)
+    variance = 401 / (12 * positives * (400 - positives))  # of an AUROC under the null, Mann & Whitney 1947
+    interval = 1.96 * np.sqrt(variance.sum()) / 2
+    # The last epoch, not the best: choosing among epochs would move the mean.
+    assert (abs(fitted.history[-1]["val_auroc"] - 0.5) < interval) == shuffle
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path, ema):
-    settings = SETTINGS.model_copy(update={"ema": ema})
+    settings = changed(ema=ema)
     first = run(tmp_path / "a", settings)
     assert same(first, run(tmp_path / "b", settings))
-    assert not same(first, run(tmp_path / "c", settings, seed=4))
-
-
-@pytest.mark.parametrize("ema", [None, 0.9])
-@pytest.mark.parametrize("killed_after", [1, 2, 3])
-def test_resumed_equals_undisturbed(tmp_path, killed_after, ema):
-    settings = SETTINGS.model_copy(update={"ema": ema})
-
-    class Killed(Exception):
-        pass
-
-    def kill(row):
-        if row["epoch"] == killed_after:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(tmp_path / "killed", settings, report=kill)
-    seen = []
-    resumed = run(tmp_path / "killed", settings, report=lambda row: seen.append(row["epoch"]))
-    assert seen == list(range(killed_after + 1, 5))
-    assert same(resumed, run(tmp_path / "undisturbed", settings))
+    assert not same(first, run(tmp_path / "c", settings, seed=4, init=3))
 
 
 def test_early_stopping_counts_from_the_best_epoch_also_after_a_resume(tmp_path):
-    settings = SETTINGS.model_copy(update={"epochs": 60, "patience": 3})
+    settings = changed(epochs=60, patience=3)
     fitted = run(tmp_path, settings)
     assert len(fitted.history) == fitted.best_epoch + 3 < 60
     assert same(run(tmp_path, settings, report=lambda row: pytest.fail("trained on")), fitted)
 
 
 def test_learning_rate_warms_up_then_falls_as_a_cosine(tmp_path):
-    fitted = run(tmp_path, SETTINGS.model_copy(update={"epochs": 10, "warmup_epochs": 2.0, "patience": 10}))
+    fitted = run(tmp_path, changed(epochs=10, warmup_epochs=2.0, patience=10))
     rates = [row["lr"] for row in fitted.history]
-    assert rates[0] < rates[1] < MODEL.lr * 1.0001
-    assert rates[2:] == sorted(rates[2:], reverse=True)
-    steps = 41 // 8  # the 41st image alone would be a batch of one
-    expected = [MODEL.lr * (1 + np.cos(np.pi * (e * steps - 1) / (10 * steps))) / 2 for e in range(3, 11)]
+    assert rates[0] < rates[1] < LR * 1.0001
+    expected = [LR * (1 + np.cos(np.pi * (e * STEPS - 1) / (10 * STEPS))) / 2 for e in range(3, 11)]
     np.testing.assert_allclose(rates[2:], expected, rtol=1e-6)
 
 
-def test_an_infinite_loss_stops_with_epoch_and_learning_rate(tmp_path):
-    with pytest.raises(TrainingError, match=r"epoch \d.*learning rate.*lower"):
-        run(tmp_path, SETTINGS.model_copy(update={"clip_grad": None, "epochs": 20}), lr=1e18)
+def by_hand(optimizer, steps=STEPS):
+    """Weights after an epoch of plain torch over the batches of `run`; beside them those after each step."""
+    model, images = network(), data()
+    optimizer = optimizer(model.parameters())
+    order = epoch_order(np.ones(41, np.int64), torch.Generator().manual_seed(derive(3, 1, 2)))
+    torch.manual_seed(derive(3, 1, 0))
+    after = []
+    for step in range(steps):
+        batch, targets = images.take(order[8 * step : 8 * step + 8])
+        optimizer.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(model(batch), targets).backward()
+        optimizer.step()
+        after.append({k: v.clone() for k, v in model.state_dict().items()})
+    return after
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=LR, momentum=0.8, nesterov=True)
+
+
+PLAIN_SGD = {
+    "epochs": 1,
+    "optimizer": "sgd",
+    "momentum": 0.8,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "warmup_epochs": 0.0,
+    "augment": PLAIN,
+}
+
+
+def test_sgd_is_that_of_torch(tmp_path):
+    fitted = run(tmp_path, changed(**PLAIN_SGD))
+    torch.testing.assert_close(fitted.state, by_hand(sgd)[-1], rtol=1e-6, atol=1e-7)
+
+
+def test_adamw_is_that_of_torch(tmp_path):
+    fitted = run(tmp_path, changed(**{**PLAIN_SGD, "optimizer": "adamw"}))
+    expected = by_hand(lambda parameters: torch.optim.AdamW(parameters, lr=LR, weight_decay=0.0))[-1]
+    torch.testing.assert_close(fitted.state, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_sgd_without_momentum_is_the_plain_rule(tmp_path):
+    fitted = run(tmp_path, changed(**{**PLAIN_SGD, "momentum": 0.0}))
+    expected = by_hand(lambda parameters: torch.optim.SGD(parameters, lr=LR))[-1]
+    torch.testing.assert_close(fitted.state, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_ema_averages_weights_and_statistics_and_copies_counters(tmp_path):
+    fitted = run(tmp_path, changed(**PLAIN_SGD, ema=0.9))
+    average = {k: v.double() for k, v in network().state_dict().items()}
+    for state in by_hand(sgd):
+        average = {k: 0.9 * average[k] + 0.1 * v.double() for k, v in state.items()}
+    counter = "body.1.num_batches_tracked"
+    assert fitted.state[counter] == STEPS
+    for key in average.keys() - {counter}:
+        torch.testing.assert_close(fitted.state[key].double(), average[key], rtol=1e-5, atol=1e-6)
+
+
+def test_the_loss_is_the_one_of_the_epoch_in_training_and_validation(tmp_path):
+    class Growing(Sharpening):
+        factor: float = 0.0
+
+        def at_epoch(self, epoch, epochs):
+            assert epochs == 4
+            return self.model_copy(update={"factor": float(epoch)})
+
+        def per_sample(self, logits, targets):
+            return self.factor * torch.ones(len(logits)) + 0 * logits.sum(1)
+
+    rows = run(tmp_path, SETTINGS, loss=Growing()).history
+    assert [row["train_loss"] for row in rows] == [row["val_loss"] for row in rows] == [1, 2, 3, 4]
+
+
+def test_train_loss_is_the_mean_over_images_not_over_batches(tmp_path):
+    class Size(Sharpening):
+        def per_sample(self, logits, targets):
+            return torch.full((len(logits),), float(len(logits))) + 0 * logits.sum(1)
+
+    row = run(tmp_path, changed(epochs=2), train=data(43), loss=Size()).history[0]
+    assert row["train_loss"] == pytest.approx((40 * 8 + 3 * 3) / 43)
+
+
+@pytest.mark.parametrize("select", ["auroc", "macro_f1"])
+def test_scores_of_single_label_data_are_those_of_scikit_learn(tmp_path, select):
+    val = quadrants(60, 1)
+    settings = changed(epochs=6, select=select)
+    fitted = run(tmp_path, settings, train=quadrants(), val=val, loss="ce")
+    curve = [row[f"val_{select}"] for row in fitted.history]
+    assert fitted.best_epoch == 1 + curve.index(max(curve))
+    model = Network(4)
+    model.load_state_dict(fitted.state)
+    logits = predict(model, val, 32, "float32")
+    truth, chosen, best = val.targets.argmax(1), logits.argmax(1), fitted.history[fitted.best_epoch - 1]
+    assert best["val_macro_f1"] == pytest.approx(f1_score(truth, chosen, average="macro"), abs=1e-12)
+    assert best["val_accuracy"] == pytest.approx(accuracy_score(truth, chosen), abs=1e-12)
+    auroc = roc_auc_score(truth, logits.double().softmax(1), multi_class="ovr", average="macro")
+    assert best["val_auroc"] == pytest.approx(auroc, abs=1e-12)
+    assert 0.3 < best["val_macro_f1"] < 1
+
+
+def test_macro_f1_leaves_out_a_class_that_neither_truth_nor_decisions_have():
+    logits = np.array([[3.0, 1, 0, -9], [0, 2, 1, -9], [1, 0, 2, -9], [2, 0, 1, -9]])
+    truth = np.array([0, 1, 2, 2])
+    found = loop._scores(logits, np.eye(4, dtype=np.uint8)[truth], "multiclass")
+    assert found["val_macro_f1"] == pytest.approx(f1_score(truth, logits.argmax(1), average="macro"))
+
+
+def test_multi_label_rows_have_no_decisions(tmp_path):
+    row = run(tmp_path, changed(epochs=2)).history[0]
+    assert list(row) == ["epoch", "lr", "train_loss", "val_loss", "val_auroc", "images_per_second", "seconds"]
+    assert row["images_per_second"] >= 40 / row["seconds"]
+
+
+def test_macro_f1_is_refused_for_multi_label_data(tmp_path):
+    with pytest.raises(ParamsError, match=r"train\.select: 'macro_f1'.*allowed: auroc"):
+        run(tmp_path, changed(select="macro_f1"))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "best", "epochs"),
+    [
+        ([0.6, 0.8, 0.8, 0.7], 2, 4),
+        ([np.nan, 0.5, 0.6, np.nan], 3, 4),
+        ([np.nan] * 4, 1, 4),
+        ([0.8, np.nan, 0.8, 0.9], 1, 3),  # the patience is 2
+    ],
+)
+def test_the_first_best_epoch_is_kept_and_an_undefined_one_never_is(tmp_path, monkeypatch, metrics, best, epochs):
+    given, states = iter(metrics), []
+    monkeypatch.setattr(loop, "_scores", lambda *a: {"val_auroc": next(given)})
+    model = network()
+    keep = lambda row: states.append({k: v.clone() for k, v in model.state_dict().items()})  # noqa: E731
+    patience = 2 if epochs == 3 else 9
+    fitted = run(tmp_path, changed(patience=patience), model=model, report=keep)
+    assert (fitted.best_epoch, len(fitted.history)) == (best, epochs)
+    assert all(torch.equal(fitted.state[k], v) for k, v in states[best - 1].items())
+
+
+def test_threads_are_those_of_the_settings(tmp_path):
+    seen = []
+    for threads in (2, 1):
+        run(tmp_path / str(threads), changed(threads=threads), report=lambda row: seen.append(torch.get_num_threads()))
+    assert seen == [2] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("wish", [True, False])
+def test_tf32_is_set_for_products_and_convolutions_both_ways(wish):
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (matmul.allow_tf32, cudnn.allow_tf32)
+    try:
+        set_arithmetic(1, not wish)
+        set_arithmetic(1, wish)
+        assert (matmul.allow_tf32, cudnn.allow_tf32) == (wish, wish)
+        assert torch.get_float32_matmul_precision() == ("high" if wish else "highest")
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def test_tf32_is_set_for_each_training(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(loop, "set_arithmetic", lambda *arguments: given.append(arguments))
+    run(tmp_path, changed(epochs=2, tf32=True))
+    assert given == [(1, True)]
+
+
+def test_nothing_is_compiled_on_a_cpu_and_a_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch, "compile", lambda *a, **k: pytest.fail("compiled"))
+    run(tmp_path / "a", changed(epochs=2, compile=True))
+    assert "compile: off on cpu" in capsys.readouterr().out
+    run(tmp_path / "b", changed(epochs=2))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_compiled_model_trains_the_weights_of_the_model_under_its_keys(tmp_path, monkeypatch):
+    class Compiled(nn.Module):  # as torch's: the model becomes a part, and its keys get a prefix
+        def __init__(self, model):
+            super().__init__()
+            self._orig_mod, self.calls = model, 0
+
+        def forward(self, images):
+            self.calls += 1
+            return self._orig_mod(images)
+
+    wrapped = []
+
+    def wrap(model, dynamic):
+        assert dynamic is False
+        wrapped.append(Compiled(model))
+        return wrapped[0]
+
+    monkeypatch.setattr(torch, "compile", wrap)
+    monkeypatch.setattr(loop, "compiled", lambda model, wish, device: compiled(model, wish, torch.device("cuda")))
+    settings = changed(compile=True, ema=0.9)
+    fitted = run(tmp_path / "compiled", settings)
+    assert wrapped[0].calls == 4 * STEPS
+    saved = Checkpoint(tmp_path / "compiled", "key").load()
+    assert saved["model"].keys() == saved["averaged"].keys() == fitted.state.keys() == network().state_dict().keys()
+    assert same(fitted, run(tmp_path / "plain", changed(ema=0.9)))
 
 
 def test_derived_seeds_differ_in_every_argument():

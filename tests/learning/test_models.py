@@ -6,7 +6,7 @@ import torch
 
 from pipeline.learning import models
 from pipeline.learning.models import CosineHead, ModelError
-from pipeline.params import Model, load
+from pipeline.params import Input, Model, load
 
 TESTED = {
     "resnet50": 64,
@@ -171,7 +171,12 @@ def test_a_file_of_weights_gives_the_network_its_features_and_its_normalisation(
         expected = network.eval().forward_features(colour)
         torch.testing.assert_close(model.backbone.forward_features((grey - model.mean) / model.std), expected)
     assert model(grey).shape == (2, 3)
-    own = models.build("m", settings.model_copy(update={"mean": [0.5] * 3, "std": [0.5] * 3}), 1, 3, 64, IMAGES)
+    again = models.build("m", settings.model_copy(update={"weights": str(path.parent)}), 1, 3, 64, IMAGES)
+    assert torch.equal(again.backbone.conv1.weight, network.conv1.weight)
+    assert models.origin(settings)["file"] == "weights.pth"
+    own = models.build(
+        "m", settings.model_copy(update={"input": Input(mean=[0.5] * 3, std=[0.25] * 3)}), 1, 3, 64, IMAGES
+    )
     assert own.mean.flatten().tolist() == [0.5] * 3
 
 
@@ -197,6 +202,7 @@ def test_only_what_is_trainable_moves_and_frozen_batch_norms_keep_their_statisti
         settings = Model(arch="resnet18", lr=0.1, weights=str(path), trainable=trainable)
         torch.manual_seed(0)
         model = models.build("m", settings, 1, 3, 64, IMAGES)
+        torch.nn.init.normal_(model.backbone.fc.weight)  # it begins at zero, where nothing below it has a gradient
         before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
         for _ in range(2):
@@ -254,7 +260,9 @@ def test_a_file_that_is_none_of_weights_is_refused_without_running_it(tmp_path, 
     for name in ("bad.pth", "page.safetensors", "no_weights.pth", "weights.onnx", "absent.pth"):
         with pytest.raises(ModelError, match=rf"models\.m\.weights: .*{name}"):
             models.build("m", Model(arch="resnet18", lr=0.1, weights=str(tmp_path / name)), 3, 3, 64, IMAGES)
-    wrong = Model(arch="resnet18", lr=0.1, weights=str(trained[1]), weights_sha256="0" * 64)
+    with pytest.raises(ModelError, match=r"folder .* holds bad\.pth, no_weights\.pth, page\.safetensors, weights\.pth"):
+        models.build("m", Model(arch="resnet18", lr=0.1, weights=str(tmp_path)), 3, 3, 64, IMAGES)
+    wrong = Model(arch="resnet18", lr=0.1, weights=str(trained[1]), sha256="0" * 64)
     with pytest.raises(ModelError, match=r"SHA-256.*allowed: 0000"):
         models.build("m", wrong, 3, 3, 64, IMAGES)
     assert "ran code" not in capsys.readouterr().out
@@ -280,6 +288,9 @@ def test_folded_batch_norms_get_their_statistics_back_and_the_network_does_not_c
     assert "20 folded batch norms unfolded on 20 training images" in capsys.readouterr().out
     torch.manual_seed(0)
     as_it_was = models.build("m", settings.model_copy(update={"trainable": "head"}), 1, 3, 64, IMAGES)
+    assert (as_it_was(torch.rand(2, 1, 64, 64)) == 0).all()  # a new head begins with equal logits
+    for network in (model, as_it_was):
+        torch.nn.init.eye_(network.backbone.fc.weight)
     images = torch.from_numpy(IMAGES)[:, None].float() / 255
     with torch.no_grad():
         expected = as_it_was.eval()(images)

@@ -169,6 +169,10 @@ def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapse
         )
     artifacts.write_csv(folder / "history.csv", pd.concat(history))
     artifacts.write_json(folder / "runs.json", runs)
+    trained = params.Cell(*recipe, seeds[0])
+    pictures = np.load(artifacts.IMAGES)[: 2 * 4].reshape(2, 4, 16, 16)
+    artifacts.write_augmented(trained, np.array([0, 4]), pictures)
+    artifacts.pass_on_augmented(trained)
     return predictions
 
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from pipeline import artifacts
-from pipeline.params import Report
+from pipeline.params import Augment, Cell, Recipe, Report
 from pipeline.report import write_reports
-from pipeline.reporting import PAGES, data, sections
-from pipeline.reporting.study import load_study
+from pipeline.reporting import PAGES, data, figures, sections
+from pipeline.reporting.study import Augmented, load_study
 from tests.reporting.test_pages import check_page, pages
 
 
@@ -106,7 +106,7 @@ def test_private_figures_never_lie_below_reports(make):
     assert "(figures/data-samples.png)" in Path("reports/data.md").read_text()
     # The figures of that run must not stay where they are once they are private.
     write_reports(study, Path("reports"))
-    shown = {"data-samples.png", "data-clahe.png"}
+    shown = {"data-samples.png", "data-clahe.png", "data-augmentation.png"}
     assert not shown & {p.name for p in Path("reports").rglob("*")}
     assert shown <= {p.name for p in artifacts.PRIVATE_FIGURES.iterdir()}
     assert artifacts.PRIVATE_FIGURES.parts[0] == "data"
@@ -133,7 +133,7 @@ def test_git_ignores_the_private_folder():
 def test_the_same_study_gives_the_same_bytes(make, tmp_path):
     study = load_study(make(models=("densenet",), synthetic=False))
     first = {p: p.read_bytes() for p in data.render(study, Path("reports"))}
-    assert len(first) == 5
+    assert len(first) == 6
     assert first == {p: p.read_bytes() for p in data.render(load_study(study.params), Path("reports"))}
 
 
@@ -210,6 +210,122 @@ def test_without_columns_boxes_examples_and_exclusions_the_page_says_so(make, tm
     text = page(gaps, tmp_path)
     assert "—: no image of the part has a value." in text
     check_page(tmp_path / "data.md", text.replace("README.md", "data.md"))
+
+
+def with_augment(study, augment, **of_models):
+    """Give `study` an augmentation, and models of it one of their own."""
+    given = study.params
+    models = {
+        name: model.model_copy(update={"augment": of_models[name]}) if name in of_models else model
+        for name, model in given.models.items()
+    }
+    for model in models.values():
+        model.model_fields_set.update({"augment"} if model.augment is not None else ())
+    train = given.train.model_copy(update={"augment": augment})
+    return replace(study, params=given.model_copy(update={"train": train, "models": models}))
+
+
+def augmentation(study, folder):
+    """Draw the figures of the section about augmentation alone, and return its text as `section` does."""
+    drawn = data._augmented_figures(study, folder)
+    return re.sub(" +", " ", data._augmentation_section(study, drawn, folder / "data.md"))
+
+
+def test_every_operation_of_the_augmentation_is_named_and_no_other(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    found = augmentation(with_augment(study, Augment(horizontal_flip=0.25)), tmp_path)
+    assert found.count("\n| ") == 2
+    assert "| mirrored, left and right | | 25 % |" in found
+    everything = Augment(
+        vertical_flip=0.5,
+        rotation=20.0,
+        shift=0.04,
+        zoom=0.05,
+        brightness=0.1,
+        contrast=0.2,
+        noise=0.03,
+        jpeg={"quality": [50, 95], "probability": 0.75},
+        erase={"probability": 0.5, "area": [0.02, 0.2]},
+    )
+    found = augmentation(with_augment(study, everything), tmp_path)
+    rows = [
+        "mirrored, left and right | | 50 %",
+        "mirrored, top and bottom | | 50 %",
+        "rotated | −20° to 20° | every image",
+        "shifted along each axis | up to 4 % of the side, either way | every image",
+        "zoomed | factor 0.95 to 1.05 | every image",
+        "contrast about the image's mean | factor 0.8 to 1.2 | every image",
+        "brightness | up to 10 % of the grey range, up or down | every image",
+        "Gaussian noise | SD up to 3 % of the grey range | every image",
+        "JPEG compression | quality 50 to 95 | 75 %",
+        "a rectangle erased | 2 % to 20 % of the image | 50 %",
+    ]
+    assert [line for line in rows if f"| {line} |" not in found] == []
+    assert "![The same training images as densenet sees them](figures/data-augmentation.png)" in found
+    never = Augment(horizontal_flip=0.0, jpeg={"probability": 0.0}, erase={"probability": 0.0})
+    for nothing in (Augment.model_validate("none"), never):
+        assert "None: training images" in augmentation(with_augment(study, nothing), tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_every_distinct_augmentation_has_its_table_and_its_figure(make, tmp_path):
+    study = load_study(make(models=("densenet", "small_cnn", "wide")))
+    own = with_augment(study, Augment(), small_cnn=Augment(rotation=5.0), wide=Augment(horizontal_flip=0.5))
+    found = augmentation(own, tmp_path)
+    rendered = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert rendered == ["data-augmentation-small_cnn.png", "data-augmentation.png"]
+    first, second = found.split("### small_cnn")
+    assert "### densenet and wide" in first
+    assert "as densenet and wide see them](figures/data-augmentation.png)" in first
+    assert "rotated" not in first
+    assert "| rotated | −5° to 5° | every image |" in second
+    assert "as small_cnn sees them](figures/data-augmentation-small_cnn.png)" in second
+
+
+def test_the_figure_of_augmentation_shows_the_images_of_the_training(make, tmp_path):
+    study = make(models=("densenet",))
+    levels = np.linspace(0, 255, 32).round().astype(np.uint8)[3:27:2].reshape(3, 4)  # in the palette of such figures
+    cell = Cell("densenet", "bce", study.seed)
+    artifacts.write_augmented(
+        cell, np.array([2, 5, 9]), np.broadcast_to(levels[:, :, None, None], (3, 4, 16, 16)).copy()
+    )
+    artifacts.pass_on_augmented(cell)
+    augmentation(load_study(study), tmp_path)
+    with Image.open(tmp_path / "figures" / "data-augmentation.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    counts = [(pixels == level).sum() for level in levels.ravel()]
+    assert min(counts) > 0.9 * max(counts) > 1000
+    places = np.array([np.argwhere(pixels == level).mean(0) for level in levels.ravel()]).reshape(3, 4, 2)
+    assert (np.diff(places[..., 0], axis=0) > 50).all()
+    assert (np.diff(places[..., 1], axis=1) > 50).all()
+
+
+def test_a_figure_of_colour_images_keeps_their_colours(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    images = np.random.default_rng(0).integers(
+        0, 256, (1, 2, 10, 10, 3), np.uint8
+    )  # 200 colours, and a palette has 128
+    coloured = replace(study, images=np.broadcast_to(study.images[..., None], (*study.images.shape, 3)))
+    path = figures.augmented_images(coloured, Augmented(np.arange(1), images), tmp_path / "colours.png")
+    with Image.open(path) as picture:
+        shown = {tuple(colour) for _, colour in picture.convert("RGB").getcolors(2**24)}
+    assert {tuple(colour) for colour in images.reshape(-1, 3).tolist()} <= shown
+
+
+def test_examples_of_augmentation_are_those_of_the_last_training(make, tmp_path):
+    study = make(models=("densenet",))
+    path = artifacts.evaluation_folder(Recipe("densenet", "bce")) / artifacts.AUGMENTED
+    assert path.exists()
+    cell = Cell("densenet", "bce", study.seed)
+    (artifacts.cell_folder(cell) / artifacts.AUGMENTED).unlink()
+    artifacts.pass_on_augmented(cell)
+    assert not path.exists()
+    results = load_study(study)
+    assert results.recipes[0].augmented is None
+    found = augmentation(results, tmp_path)
+    assert "— No examples: the models were trained without augmented.npz." in found
+    assert "png" not in found
+    assert "| mirrored, left and right |" in found
 
 
 def test_balance(make, tmp_path):

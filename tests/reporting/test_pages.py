@@ -50,7 +50,7 @@ def check_page(path, text):
 def reports(root) -> Path:
     """Return the reports of a whole study, written as stage report writes them, and hold what that may import."""
     folder, study = root
-    (folder / "params.yaml").write_text(json.dumps(study.model_dump(mode="json")))
+    (folder / "params.yaml").write_text(json.dumps(study.model_dump(mode="json", exclude_unset=True)))
     code = (
         "import sys; from pipeline.report import main; main([]); "
         "heavy = {'torch', 'timm', 'sklearn', 'cv2', 'matplotlib.pyplot'} & set(sys.modules); "

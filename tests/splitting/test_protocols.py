@@ -177,7 +177,7 @@ def recall_of_the_nearest_neighbour(table, images, samples):
         loaded = ResidentImages(
             images, rows, samples.loc[rows, CLASSES].to_numpy(), torch.device("cpu"), here["augmented"].to_numpy()
         )
-        parts[name] = loaded.images.flatten(1).float(), labels[rows]
+        parts[name] = loaded.pixels(torch.arange(len(loaded))).flatten(1).float(), labels[rows]
     (known, truth), (asked, answer) = parts["train"], parts["test"]
     nearest = torch.cdist(asked, known).argmin(1).numpy()
     return truth[nearest][answer == 1].mean()

@@ -36,9 +36,6 @@ class Loss(BaseModel, ABC):
     _class_weights: tuple[float, ...] | None = PrivateAttr(None)
     """Weight of each class; set by `weighted`: the training part decides."""
 
-    needs_counts: ClassVar[bool] = False
-    """Whether it depends on how frequent each class is, and `counted` must come before it is called."""
-
     _positives: tuple[float, ...] | None = PrivateAttr(None)
     _total: float | None = PrivateAttr(None)
 
@@ -46,6 +43,11 @@ class Loss(BaseModel, ABC):
     def task(self) -> str:
         """What it is used for, "multilabel" or "multiclass"."""
         return self._task
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether, with these settings, it depends on class frequencies: `counted` must come before it is called."""
+        return False
 
     @property
     def class_weights(self) -> tuple[float, ...] | None:
@@ -67,7 +69,14 @@ class Loss(BaseModel, ABC):
             Draws of an epoch (not images: what balancing has evened out is not evened a second time), at least 0.
         total : float
             Draws of an epoch, at least 1.
+
+        Raises
+        ------
+        ValueError
+            If there is no draw, or a class is positive in fewer than none or more than all of them.
         """
+        if total < 1 or not all(0 <= p <= total for p in positives):
+            raise ValueError(f"positives {list(positives)} of {total} draws; each must be in [0, {total}], draws >= 1")
         changed = self.model_copy()
         changed._positives, changed._total = tuple(float(p) for p in positives), float(total)
         return changed
@@ -75,6 +84,15 @@ class Loss(BaseModel, ABC):
     def at_epoch(self, epoch: int, epochs: int) -> Self:
         """Return the loss as it is in epoch `epoch` (from 1) of `epochs`: itself, unless it follows a schedule."""
         return self
+
+    def check_task(self) -> None:
+        """Refuse settings that `task` has no meaning for; `create` calls it and names the loss.
+
+        Raises
+        ------
+        ValueError
+            "<setting> = <value>: <reason>; allowed: <what>".
+        """
 
     def counts(self, like: Tensor) -> tuple[Tensor, float]:
         """Return positives [K], of the type and on the device of `like`, and the total that `counted` was given.
@@ -166,7 +184,7 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
     Raises
     ------
     ParamsError
-        For an unknown kind or key, a value out of range, or a loss that is not defined for `task`.
+        For an unknown kind or key, a value out of range, or a loss or setting that is not defined for `task`.
     """
     settings = dict(settings or {})
     kind = settings.pop("kind", name)
@@ -182,10 +200,14 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
         )
     try:
         loss = cls.model_validate(settings)
-        loss._task = task
-        return loss
     except ValidationError as error:
         raise ParamsError(f"params.yaml:\n{describe(error, cls, f'losses.{name}')}") from None
+    loss._task = task
+    try:
+        loss.check_task()
+    except ValueError as error:
+        raise ParamsError(f"params.yaml:\nlosses.{name}.{error}") from None
+    return loss
 
 
 def balanced_weights(targets: NDArray[np.uint8], copies: NDArray[np.int64], task: str) -> NDArray[np.float64]:

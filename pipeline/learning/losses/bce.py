@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from pydantic import Field
+
 from pipeline.learning.losses import Loss
 
 if TYPE_CHECKING:
@@ -11,12 +13,32 @@ if TYPE_CHECKING:
 
 
 class BinaryCrossEntropy(Loss):
-    r"""Binary cross-entropy: mean over the classes of :math:`-t\log p - (1-t)\log(1-p)`, :math:`p = \sigma(z)`."""
+    r"""Binary cross-entropy: mean over the classes of :math:`-w_k t\log p - (1-t)\log(1-p)`, :math:`p = \sigma(z)`.
+
+    Without `pos_weight_cap`, the default, :math:`w_k = 1`. With it a class that is positive in n of the N draws of an
+    epoch has :math:`w_k = \min(\mathrm{cap}, (N-n)/n)`, the ratio at which both of its values weigh the same in an
+    epoch; 10 is a customary cap, without which the few images of a rare class would rule the gradient. A side that is
+    never drawn counts as drawn once. The weights move the sigmoid away from the prevalence: calibrate before use.
+    """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+
+    pos_weight_cap: float | None = Field(
+        None, gt=0, le=1e4, description="highest weight of positives; null = 1 for all"
+    )
+
+    @property
+    def needs_counts(self) -> bool:
+        """See `Loss.needs_counts`: with a cap."""
+        return self.pos_weight_cap is not None
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; targets in [0, 1]."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
-        return binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
+        weight = None
+        if self.pos_weight_cap is not None:
+            positives, total = self.counts(logits)
+            ratio = (total - positives).clamp_min(1) / positives.clamp_min(1)
+            weight = ratio.clamp_max(self.pos_weight_cap)
+        return binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=weight).mean(1)

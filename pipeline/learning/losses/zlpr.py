@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from pydantic import Field
+
 from pipeline.learning.losses import Loss
 
 if TYPE_CHECKING:
@@ -16,14 +18,19 @@ _NEVER = -1e30
 class ZLPR(Loss):
     r"""Zero-bounded log-sum-exp and pairwise rank-based loss (Su et al. 2022, arXiv 2208.02955).
 
-    .. math:: \log(1 + \sum_{i \in P} e^{-s_i}) + \log(1 + \sum_{j \in N} e^{s_j})
+    .. math:: \log(1 + \sum_{i \in P} e^{-s_i/\tau}) + \log(1 + \sum_{j \in N} e^{s_j/\tau})
 
     for logits s, positives P and negatives N of one image; a label is predicted where :math:`s_i > 0`. With soft
-    targets t the sums are :math:`\sum t_i e^{-s_i}` and :math:`\sum (1-t_i) e^{s_i}`, which is the same at 0 and 1.
-    With one class it is binary cross-entropy. Its sigmoid is not a calibrated probability.
+    targets t the sums are :math:`\sum t_i e^{-s_i/\tau}` and :math:`\sum (1-t_i) e^{s_i/\tau}`, which is the same at
+    0 and 1. With one class it is binary cross-entropy. Its sigmoid is not a calibrated probability.
+
+    `temperature` :math:`\tau` is 1 in ZLPR. Other values make it FZLPR (Hanif et al. 2025, Bioengineering 12:593, doi
+    10.3390/bioengineering12060593): below 1 it dwells on the labels that are furthest on the wrong side.
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+
+    temperature: float = Field(1.0, ge=0.01, le=100, description="by which the logits are divided in training")
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; targets in [0, 1]."""
@@ -31,9 +38,10 @@ class ZLPR(Loss):
 
         tiny = torch.finfo(logits.dtype).tiny
         zero = logits.new_zeros(len(logits), 1)
+        scaled = logits / self.temperature
 
         def half(scores: Tensor, weights: Tensor) -> Tensor:
             terms = torch.where(weights > 0, scores + weights.clamp_min(tiny).log(), _NEVER)
             return torch.cat([zero, terms], 1).logsumexp(1)
 
-        return half(-logits, targets) + half(logits, 1 - targets)
+        return half(-scaled, targets) + half(scaled, 1 - targets)

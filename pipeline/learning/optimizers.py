@@ -1,0 +1,55 @@
+"""Optimizers, and which parameters they move at which rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from pipeline.params import Train
+
+
+def create(model: nn.Module, lr: float, head_lr: float | None, settings: Train) -> Optimizer:
+    """Build the optimizer that ``train.optimizer`` names.
+
+    ===== ==========================================================================================================
+    adamw Loshchilov & Hutter, ICLR 2019, arXiv 1711.05101; torch's betas and eps; fused on CUDA.
+    sgd   With Nesterov's momentum (Sutskever et al., ICML 2013), without any where ``train.momentum`` is 0; weight
+          decay is added to the gradient.
+    ===== ==========================================================================================================
+
+    Parameters
+    ----------
+    model : Module
+        Parameters that need no gradient are left out; biases, norms and other vectors are not decayed.
+    lr : float
+        Highest rate of the body.
+    head_lr : float or None
+        Highest rate of `model.head_parameters()`; None = `lr`.
+    settings : Train
+        optimizer, momentum, weight_decay.
+
+    Returns
+    -------
+    Optimizer
+        Every group has `lr`; those of a head with a rate of its own have `lr_scale` = head_lr / lr beside it, and stand
+        last.
+    """
+    from timm.optim import param_groups_weight_decay
+
+    groups = param_groups_weight_decay(model, settings.weight_decay)
+    if head_lr is not None:
+        groups = _with_head_apart(groups, {id(p) for p in model.head_parameters()}, head_lr / lr)
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    on_cuda = all(p.device.type == "cuda" for p in model.parameters())
+    return torch.optim.AdamW(groups, lr=lr, fused=True if on_cuda else None)
+
+
+def _with_head_apart(groups: list[dict[str, Any]], head: set[int], scale: float) -> list[dict[str, Any]]:
+    """Split each group into what is not in `head` (ids of parameters) and what is; groups without any are left out."""
+    body = [{**g, "params": [p for p in g["params"] if id(p) not in head]} for g in groups]
+    apart = [{**g, "params": [p for p in g["params"] if id(p) in head], "lr_scale": scale} for g in groups]
+    return [g for g in (*body, *apart) if g["params"]]
