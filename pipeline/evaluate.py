@@ -15,6 +15,7 @@ from pipeline.learning import models
 from pipeline.learning.inference import choose_device, predict
 from pipeline.learning.loader import ResidentImages
 from pipeline.params import Cell, Params, Recipe, load, seeds
+from pipeline.statistics.evaluation import age_bands, evaluate_subgroups
 from pipeline.statistics.evaluation import evaluate as score
 
 
@@ -33,11 +34,12 @@ def predict_parts(recipe: Recipe, params: Params) -> Predictions:
     loaded = {
         name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
     }
+    batch_size = params.evaluate.batch_size
     logits: dict[str, list[np.ndarray]] = {"val": [], "test": []}
     for file in files:
         models.load_weights(model, file)
         for name, part in loaded.items():
-            logits[name].append(predict(model, part, params.evaluate.batch_size, "float32").cpu().numpy())
+            logits[name].append(predict(model, part, batch_size, "float32", params.evaluate.tta).cpu().numpy())
     of_parts = {
         f"{name}_{key}": value
         for name, part in parts.items()
@@ -51,19 +53,27 @@ def predict_parts(recipe: Recipe, params: Params) -> Predictions:
     return Predictions(task=data.task, seeds=np.array(seeds(params)), classes=np.array(data.classes), **of_parts)
 
 
+def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the labels by which the images `rows` are grouped: those of sex, view and age that the data set has."""
+    about = artifacts.read_samples().set_index("row").loc[rows]
+    labels = {name: about[name].to_numpy() for name in ("sex", "view") if name in about}
+    if "age" in about:
+        labels["age"] = age_bands(about["age"].to_numpy(float, na_value=np.nan))
+    return {name: of for name, of in labels.items() if not pd.isna(of).all()}
+
+
 def evaluate(recipe: Recipe, params: Params) -> None:
     """Write the predictions, the metrics, the spread over seeds and the collected histories of `recipe`."""
     predictions = predict_parts(recipe, params)
-    scored = score(
-        predictions.task,
-        list(predictions.classes),
-        list(predictions.seeds),
-        (predictions.val_logits, predictions.val_targets, predictions.val_patients),
-        (predictions.test_logits, predictions.test_targets, predictions.test_patients),
-        draws=params.evaluate.bootstrap,
-        confidence=params.evaluate.confidence,
-        seed=params.evaluate.seed,
-    )
+    task, classes, of = predictions.task, list(predictions.classes), params.evaluate
+    val = predictions.val_logits, predictions.val_targets, predictions.val_patients
+    test = predictions.test_logits, predictions.test_targets, predictions.test_patients
+    bootstrap = {"draws": of.bootstrap, "confidence": of.confidence, "seed": of.seed, "interval": of.interval}
+    scored = score(task, classes, list(predictions.seeds), val, test, **bootstrap)
+    subgroups = [
+        evaluate_subgroups(task, classes, list(predictions.seeds), test, labels, **bootstrap).assign(variable=name)
+        for name, labels in subgroups_of(predictions.test_rows).items()
+    ]
     cells = [Cell(*recipe, seed) for seed in seeds(params)]
     histories = [
         pd.read_csv(artifacts.made_by(artifacts.cell_folder(c) / "history.csv", "train")).assign(seed=c.seed)
@@ -75,6 +85,15 @@ def evaluate(recipe: Recipe, params: Params) -> None:
     metrics = scored.metrics.assign(model=recipe.model, loss=recipe.loss)
     artifacts.write_csv(folder / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
     artifacts.write_csv(folder / "seeds.csv", scored.seeds)
+    artifacts.write_csv(folder / "recipe.csv", scored.recipe)
+    artifacts.write_csv(folder / "disagreement.csv", scored.disagreement)
+    artifacts.write_csv(folder / "reliability.csv", scored.reliability)
+    artifacts.write_csv(folder / "confusion.csv", scored.confusion)
+    if scored.suits is not None:
+        artifacts.write_csv(folder / "seed_suits_class.csv", scored.suits.classes)
+        artifacts.write_json(folder / "seed_by_class.json", scored.suits.interaction._asdict())
+    if subgroups:
+        artifacts.write_csv(folder / "subgroups.csv", pd.concat(subgroups).set_index("variable").reset_index())
     artifacts.write_csv(folder / "history.csv", pd.concat(histories).set_index("seed").reset_index())
     artifacts.write_json(folder / "runs.json", runs)
     artifacts.pass_on_augmented(cells[0])

@@ -290,12 +290,23 @@ class Model(_Overrides):
         return self
 
 
+class Tta(Section):
+    """Test-time augmentation: logits are averaged over the image and its changes."""
+
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    shift: float = Field(0.0, ge=0, le=0.25, description="fraction of the side, each of four ways; 0 = none")
+
+
 class Evaluate(Section):
-    """Scoring. Thresholds are chosen on the validation part."""
+    """Scoring. Thresholds and calibration are chosen on the validation part."""
 
     bootstrap: int = Field(2000, ge=100, le=1_000_000, description="patient-bootstrap draws")
+    interval: Literal["bca", "percentile"] = "bca"
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    margin: float = Field(0.005, gt=0, lt=0.5, description="difference of macro AUROC that is as good as none")
     seed: Seed = 0
+    tta: Tta = Tta()
     batch_size: int = Field(256, ge=1, le=65_536)
     threads: int = Field(2, ge=1, le=256)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from pipeline.learning.loader import ResidentImages
+from pipeline.params import Tta
 
 
 def choose_device(wish: str) -> torch.device:
@@ -24,7 +27,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, data: ResidentImages, batch_size: int, precision: str) -> Tensor:
+def predict(model: nn.Module, data: ResidentImages, batch_size: int, precision: str, tta: Tta | None = None) -> Tensor:
     """Compute the logits of every image, in order.
 
     Parameters
@@ -37,6 +40,8 @@ def predict(model: nn.Module, data: ResidentImages, batch_size: int, precision: 
         Images a call; changes the last digits only.
     precision : {"float32", "bfloat16"}
         Of the model's arithmetic.
+    tta : Tta, optional
+        Changes over which logits are averaged.
 
     Returns
     -------
@@ -46,4 +51,37 @@ def predict(model: nn.Module, data: ResidentImages, batch_size: int, precision: 
     model.eval()
     order = torch.arange(len(data))
     with autocast(data.device, precision):
-        return torch.cat([model(images).float() for images, _ in data.batches(order, batch_size)])
+        return torch.cat(
+            [
+                torch.stack([model(view).float() for view in views(images, tta)]).mean(0)
+                for images, _ in data.batches(order, batch_size)
+            ]
+        )
+
+
+def views(images: Tensor, tta: Tta | None) -> Iterator[Tensor]:
+    """Yield `images` and their changes.
+
+    Parameters
+    ----------
+    images : Tensor, float [N, C, H, W]
+        Comes first, as it is.
+    tta : Tta or None
+        Which changes: each flip, and a shift each of four ways. Flips and shifts are not combined. What comes in from
+        outside the image is black, as in training.
+    """
+    yield images
+    if tta is None:
+        return
+    if tta.horizontal_flip:
+        yield images.flip(3)
+    if tta.vertical_flip:
+        yield images.flip(2)
+    for side, axis in ((images.shape[2], 2), (images.shape[3], 3)):
+        if distance := round(tta.shift * side):
+            moved = torch.zeros_like(images)
+            moved.narrow(axis, distance, side - distance).copy_(images.narrow(axis, 0, side - distance))
+            yield moved
+            moved = torch.zeros_like(images)
+            moved.narrow(axis, 0, side - distance).copy_(images.narrow(axis, distance, side - distance))
+            yield moved
