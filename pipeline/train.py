@@ -108,6 +108,7 @@ def train(cell: Cell, params: Params) -> None:
         "epochs": len(history),
         "val_auroc": best["val_auroc"] if best["val_auroc"] == best["val_auroc"] else None,
         "class_weights": dict(zip(data.classes, loss.class_weights, strict=True)) if loss.class_weights else None,
+        "proper_loss": loss.proper,
         "collapsed": sign,
         "device": device_name(device),
         "threads": settings.threads,

@@ -424,3 +424,30 @@ def test_weighted_cross_entropy_is_torchs_up_to_the_weights_of_the_batch():
 def test_class_weights_of_multi_label_data_are_refused_with_the_way_out():
     with pytest.raises(ParamsError, match=r"train\.class_weights.*allowed: none \(split\.balance\.method: oversample"):
         losses.balanced_weights(np.ones((3, 2), np.uint8), np.ones(3, int), "multilabel")
+
+
+def test_only_plain_likelihoods_are_least_at_the_true_probabilities():
+    """Two images that look alike, one of each kind: the constant logit of least loss is sought on a line."""
+    odds = torch.linspace(-4, 4, 801, dtype=torch.float64)
+    share = 0.2
+    for kind, task in CASES:
+        loss = ready(kind, {}, task, k=2)
+        k, n = 2, 10
+        truth = torch.zeros(n, k, dtype=torch.float64)
+        truth[: int(share * n), 0] = 1
+        if task == "multiclass":
+            truth[:, 1] = 1 - truth[:, 0]
+        values = []
+        for z in odds:
+            logits = torch.zeros(n, k, dtype=torch.float64)
+            logits[:, 0], logits[:, 1] = z, (0.0 if task == "multiclass" else -9.0)
+            values.append(loss(logits, truth).item())
+        best = odds[int(np.argmin(values))].item()
+        found = abs(best - np.log(share / (1 - share))) < 0.02
+        assert loss.proper <= found, kind
+    assert losses.create("ce", {}, "multiclass").proper
+    assert losses.create("bce", {}, "multilabel").proper
+    assert losses.create("kl", {}, "multiclass").proper
+    assert not losses.create("bce", {"pos_weight_cap": 10.0}, "multilabel").proper
+    assert not losses.create("ce", {}, "multiclass").weighted([1.0, 2.0]).proper
+    assert not losses.create("focal", {}, "multilabel").proper

@@ -36,6 +36,11 @@ class Loss(BaseModel, ABC):
     _class_weights: tuple[float, ...] | None = PrivateAttr(None)
     """Weight of each class; set by `weighted`: the training part decides."""
 
+    @property
+    def proper(self) -> bool:
+        """Whether it is least at the true probabilities, so that sigmoid or softmax of the logits is meant as one."""
+        return False
+
     _positives: tuple[float, ...] | None = PrivateAttr(None)
     _total: float | None = PrivateAttr(None)
 

@@ -53,6 +53,11 @@ class Calibrated(Loss):
 
     beta: float = Field(1.0, ge=0, le=100)
 
+    @property
+    def proper(self) -> bool:
+        """See `Loss.proper`: the added term is least where confidence equals accuracy, whatever the truth."""
+        return False
+
     def of_batch(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.of_batch`; each row of targets sums to 1."""
         return super().of_batch(logits, targets) + self.beta * confidence_gap(logits, targets)

@@ -32,6 +32,11 @@ class BinaryCrossEntropy(Loss):
         """See `Loss.needs_counts`: with a cap."""
         return self.pos_weight_cap is not None
 
+    @property
+    def proper(self) -> bool:
+        """See `Loss.proper`."""
+        return self.pos_weight_cap is None
+
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; targets in [0, 1]."""
         from torch.nn.functional import binary_cross_entropy_with_logits

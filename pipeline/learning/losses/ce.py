@@ -27,6 +27,11 @@ class CrossEntropy(Loss):
     # `Loss.class_weights` are those that the training part decides; the user's own must not hide them.
     weights: list[Weight] | None = Field(None, alias="class_weights", min_length=2)
 
+    @property
+    def proper(self) -> bool:
+        """See `Loss.proper`."""
+        return self.weights is None and self.class_weights is None
+
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; each row of targets sums to 1.
 

@@ -20,6 +20,11 @@ class KullbackLeibler(Loss):
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
 
+    @property
+    def proper(self) -> bool:
+        """See `Loss.proper`."""
+        return self.class_weights is None
+
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; each row of targets sums to 1."""
         from torch.nn.functional import kl_div
