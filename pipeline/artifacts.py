@@ -165,6 +165,11 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, text)
 
 
+def nulls(numbers: dict[str, float]) -> dict[str, float | None]:
+    """Put JSON's null where a number is undefined."""
+    return {name: None if value != value else value for name, value in numbers.items()}
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with Unix line ends; the file is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,12 +14,11 @@ import pandas as pd
 from pipeline import artifacts
 from pipeline.artifacts import Predictions
 from pipeline.errors import stage_errors
-from pipeline.params import Cell, Params, cells, load, recipes
+from pipeline.gathered import gather, signs
+from pipeline.params import Cell, Params, load
 from pipeline.statistics.comparisons import compare
 from pipeline.statistics.ensembles import METHODS, Combiner, fit, member_sets, questions, ranked
 from pipeline.statistics.evaluation import evaluate
-from pipeline.statistics.metrics import class_auroc, macro
-from pipeline.statistics.thresholds import probabilities
 
 
 class Ensemble(NamedTuple):
@@ -50,11 +49,9 @@ def combine(
 
 def ensemble(params: Params) -> None:
     """Write the ensembles' predictions, metrics, members, and differences from what validation chooses without them."""
-    loaded = {r: Predictions.load(artifacts.evaluation_folder(r) / "predictions.npz") for r in recipes(params)}
-    first = next(iter(loaded.values()))
-    position = {c: list(loaded[c.recipe].seeds).index(c.seed) for c in cells(params)}
-    val, test = ({c: getattr(loaded[c.recipe], f"{p}_logits")[i] for c, i in position.items()} for p in ("val", "test"))
-    auroc = {c: _macro_auroc(first, z) for c, z in val.items()}
+    study = gather(params)
+    first, val, test = study.labels, study.val, study.test
+    auroc = {c: study.val_auroc(z) for c, z in val.items()}
     whole = [c for c, z in val.items() if np.isfinite(z).all()]
     sets, skipped = member_sets([str(c.recipe) for c in whole], [auroc[c] for c in whole], params.ensemble.top_k)
     skipped |= {f"{c.recipe} seed {c.seed}": "in no set: its logits are not finite" for c in auroc if c not in whole}
@@ -69,18 +66,25 @@ def ensemble(params: Params) -> None:
     of = params.evaluate
     bootstrap = {"draws": of.bootstrap, "confidence": of.confidence, "seed": of.seed}
     cell = ranked(auroc)[0]
-    recipe = ranked({r: np.mean([auroc[c] for c in auroc if c.recipe == r]) for r in loaded})[0]
+    recipe = ranked({r: np.mean([auroc[c] for c in auroc if c.recipe == r]) for r in study.recipes})[0]
     single = f"{cell.recipe} seed {cell.seed}"
-    competitors = {str(r): p.test_logits for r, p in loaded.items()} | {single: test[cell][None]}
+    alone = {str(r): p.test_logits for r, p in study.recipes.items()}
+    competitors = alone | {single: test[cell][None]}
     ensembles = {f"ensemble-{e.name}": e.test_logits[None] for e in made}
-    pairs = compare(first.task, competitors | ensembles, first.test_targets, first.test_patients, **bootstrap)
-    compared = questions(pairs, [*map(str, loaded)], [str(recipe), single], [*ensembles], 1 - of.confidence)
+    on_test = first.test_targets, first.test_patients
+    pairs = compare(first.task, competitors | ensembles, *on_test, margin=of.margin, **bootstrap)
+    compared = questions(pairs, [*alone], [str(recipe), single], [*ensembles], 1 - of.confidence)
+    by_class = compare(first.task, alone, *on_test, margin=of.margin, classes=list(first.classes), **bootstrap)
 
-    described = {e.name: describe(e, auroc, _macro_auroc(first, e.val_logits)) for e in made}
+    described = {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made}
     content = {"ensembles": described, "skipped": skipped, "compared_with": [recipe._asdict(), cell._asdict()]}
     predictions.save(artifacts.ENSEMBLES / "predictions.npz")
-    artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", metrics(predictions, bootstrap))
+    artifacts.write_csv(
+        artifacts.ENSEMBLES / "metrics.csv", metrics(predictions, {**bootstrap, "interval": of.interval})
+    )
     artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
+    artifacts.write_csv(artifacts.ENSEMBLES / "class_comparisons.csv", by_class[by_class["class"] != "macro"])
+    artifacts.write_csv(artifacts.ENSEMBLES / "signs.csv", signs(study))
     artifacts.write_json(artifacts.ENSEMBLES / "members.json", content)
 
 
@@ -102,12 +106,6 @@ def describe(made: Ensemble, auroc: dict[Cell, float], value: float) -> dict[str
     members = [{**c._asdict(), "val_auroc": _number(auroc[c]), "weight": w} for c, w in zip(made.members, weights)]
     about = {"method": made.method, "set": made.set, "fitted_on": made.combiner.fitted_on, "val_auroc": _number(value)}
     return {**about, "members": members, "parameters": fitted}
-
-
-def _macro_auroc(of: Predictions, logits: np.ndarray) -> float:
-    """Validation macro AUROC of logits [N, K]; NaN where they are not finite."""
-    finite = np.isfinite(logits).all()
-    return float(macro(class_auroc(of.val_targets, probabilities(logits, of.task)))) if finite else np.nan
 
 
 def _number(value: float) -> float | None:

@@ -91,7 +91,7 @@ def evaluate(recipe: Recipe, params: Params) -> None:
     artifacts.write_csv(folder / "confusion.csv", scored.confusion)
     if scored.suits is not None:
         artifacts.write_csv(folder / "seed_suits_class.csv", scored.suits.classes)
-        artifacts.write_json(folder / "seed_by_class.json", scored.suits.interaction._asdict())
+        artifacts.write_json(folder / "seed_by_class.json", artifacts.nulls(scored.suits.interaction._asdict()))
     if subgroups:
         artifacts.write_csv(folder / "subgroups.csv", pd.concat(subgroups).set_index("variable").reset_index())
     artifacts.write_csv(folder / "history.csv", pd.concat(histories).set_index("seed").reset_index())

@@ -44,6 +44,10 @@ def write_evaluations(study, task):
             }
         made = Predictions(task=task, seeds=np.array(params.seeds(study)), classes=np.array(list("abc")), **content)
         made.save(predictions_file(recipe))
+        folder, seeds = artifacts.evaluation_folder(recipe), params.seeds(study)
+        history = [{"seed": seed, "epoch": e, "val_auroc": 0.6 + e / 10} for seed in seeds for e in (1, 2)]
+        artifacts.write_csv(folder / "history.csv", pd.DataFrame(history))
+        artifacts.write_json(folder / "runs.json", [{"seed": seed, "proper_loss": False} for seed in seeds])
 
 
 def prepare(folder, content, task):
@@ -201,3 +205,30 @@ def test_a_study_of_one_cell_has_no_ensembles(tmp_path, monkeypatch):
     assert content["ensembles"] == {}
     assert content["skipped"]["all"] == "one member only"
     assert artifacts.read_metrics(artifacts.ENSEMBLES / "metrics.csv").empty
+
+
+def test_signs_of_failure_are_found_in_predictions_and_histories(study):
+    signs = pd.read_csv(artifacts.ENSEMBLES / "signs.csv")
+    assert signs.columns.tolist() == ["cell", "gate", "sentence"]
+    assert signs.empty
+    recipe, other = params.recipes(study)[:2]
+    copied = Predictions.load(predictions_file(other))
+    replace(Predictions.load(predictions_file(recipe)), val_logits=copied.val_logits).save(predictions_file(recipe))
+    history = artifacts.evaluation_folder(other) / "history.csv"
+    artifacts.write_csv(history, pd.read_csv(history).assign(val_auroc=0.5))
+    ensemble.ensemble(study)
+    found = pd.read_csv(artifacts.ENSEMBLES / "signs.csv")
+    seed = params.seeds(study)[0]
+    assert set(zip(found["cell"], found["gate"])) == {
+        (f"{other} seed {seed}", "identical_metrics"),
+        (f"{other} seed {seed}", "constant_metric"),
+    }
+
+
+def test_recipes_are_compared_class_by_class_in_one_family(study):
+    table = pd.read_csv(artifacts.ENSEMBLES / "class_comparisons.csv")
+    pairs = len(params.recipes(study)) * (len(params.recipes(study)) - 1) // 2
+    assert len(table) == 3 * pairs
+    known = table.dropna(subset=["p"])
+    assert (known["p_holm"] >= known["p"]).all()
+    assert known["p_holm"].min() == pytest.approx(min(1, len(known) * known["p"].min()))

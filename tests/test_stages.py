@@ -202,7 +202,8 @@ def test_from_evaluation_to_reports(evaluated, capsys):
     value = metrics.query("seed == '42' and part == 'val' and metric == 'auroc' and `class` == 'macro'")["value"].item()
     assert value == pytest.approx(history["val_auroc"].max(), abs=1e-6)
 
-    members = json.loads((artifacts.ENSEMBLES / "members.json").read_text())
+    described = json.loads((artifacts.ENSEMBLES / "members.json").read_text())["ensembles"]
+    members = {name: of["members"] for name, of in described.items()}
     assert len(members["mean_all"]) == 8
     best = sorted((m["val_auroc"] for m in members["mean_all"]), reverse=True)[:2]
     assert [m["val_auroc"] for m in members["mean_top2"]] == best

@@ -88,7 +88,7 @@ def _differences(study: StudyResults) -> str:
     every = study.comparisons
     pairs = every[every["first"].isin(keys) & every["second"].isin(keys)]
     apart = pairs[pairs["distinguishable"]]
-    tested = f"paired on the same patients, with Holm's correction for {prose.count('comparison', len(every))}"
+    tested = f"paired on the same patients, with Holm's correction for {prose.count('comparison', len(pairs))}"
     if apart.empty:
         which = "the two recipes" if len(pairs) == 1 else f"none of the {len(pairs)} pairs of recipes"
         verb = "cannot be told apart" if len(pairs) == 1 else "can be told apart"
@@ -144,23 +144,49 @@ def _comparisons(study: StudyResults) -> str:
     every = study.comparisons
     if every is None or every.empty:
         return ""
-    rows, chosen = every, study.chosen
-    if len(every) > _LISTED_PAIRS and chosen is not None:
-        rows = every[(every["first"] == chosen.key) | (every["second"] == chosen.key)]
+    chosen, keys = study.chosen, [r.key for r in study.recipes]
+    pairs = every[every["first"].isin(keys) & every["second"].isin(keys)]
+    if len(pairs) > _LISTED_PAIRS and chosen is not None:
+        pairs = pairs[(pairs["first"] == chosen.key) | (pairs["second"] == chosen.key)]
+    others = every[~every.index.isin(pairs.index) & ~(every["first"].isin(keys) & every["second"].isin(keys))]
+    named = [e.key for e in study.ensembles]
+    rows = pd.concat([pairs, others[others["first"].isin(named) | others["second"].isin(named)]])
     lines = []
     for row in rows.itertuples():
         interval = Estimate(row.difference, row.ci_low, row.ci_high)
-        verdict = "differ" if row.distinguishable else "within noise"
+        verdict = "differ" if row.distinguishable else "as good as equal" if row.equivalent else "within noise"
         p = tables.escape(tables.probability(row.p_holm))
         lines.append([row.first, row.second, prose.signed(row.difference), tables.interval(interval), p, verdict])
     heads = ["First", "Second", "Difference", study.interval_name, "p (Holm)", ""]
-    shown = "" if len(rows) == len(every) else f" Shown are those with {chosen.key}; the correction counts all."
+    families = " and ".join(
+        f"{prose.count('comparison', int(size))} of {family}"
+        for family, size in every["family"].value_counts(sort=False).items()
+    )
+    margin = f"{every['margin'].iloc[0]:g}"
     return join(
         "### Differences",
         "Test macro AUROC, first minus second, means over seeds. Both are scored on the same bootstrap draws of "
-        f"patients; p is corrected for all {prose.count('comparison', len(every))}.{shown}{_scope(every)}",
+        f'patients; p is corrected for all {families}, each a family of its own, of which those shown are a part. "As '
+        f'good as equal" means that a difference of {margin} or more is refuted (two one-sided tests, corrected '
+        f"likewise).{_scope(every)}",
         tables.table(heads, lines, "llrrrl"),
     )
+
+
+def _signs(study: StudyResults) -> str:
+    """Name the trainings that look as if something were wrong with them or their labels."""
+    if study.signs is None:
+        return ""
+    if study.signs.empty:
+        text = (
+            "None of the trainings shows one: no class predicted for all images, no accuracy that is the largest "
+            "class's share, no loss of certain mistakes or worse than the classes' shares, no constant metric, no "
+            "AUROC of chance, no two trainings with the same numbers."
+        )
+        return join("### Signs of failure", text)
+    rows = [[row.cell, row.gate.replace("_", " "), tables.escape(row.sentence)] for row in study.signs.itertuples()]
+    intro = "On the validation part. A sign is a reason to look, not a verdict."
+    return join("### Signs of failure", intro, tables.table(["Training", "Sign", "What was seen"], rows, "lll"))
 
 
 def _scope(comparisons: pd.DataFrame) -> str:
@@ -222,6 +248,7 @@ def _main(study: StudyResults, pictured: bool) -> str:
         *_ranking(study),
         picture if pictured else "",
         _comparisons(study),
+        _signs(study),
         _decisions(study),
         _members(study),
     )

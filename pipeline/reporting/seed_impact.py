@@ -235,7 +235,41 @@ def separation(study: StudyResults, results: Results) -> list[str]:
         if not any(run.get("collapsed") for run in results.runs):  # one failure among successes is nothing normal
             text += f" {_seed_intervals(mean.value, sd, n)}"
         lines.append(text)
-    return lines + (_tested(study, results, sd) if results.spread is not None else _from_intervals(study, results, sd))
+    tested = _tested(study, results, sd) if results.spread is not None else _from_intervals(study, results, sd)
+    return lines + tested + _suits(results)
+
+
+def _suits(results: Results) -> list[str]:
+    """Say whether a seed suits a class: by exchanging seeds, by halving the patients, and what choosing flatters."""
+    if results.suits is None:
+        return []
+    classes = results.suits[results.suits["class"] != "macro"]
+    tested = classes[np.isfinite(classes["p_holm"])]
+    if tested.empty:
+        return ["No class has enough patients to ask whether a seed suits it."]
+    suited = [prose.readable(name) for name in tested["class"][[_true(v) for v in tested["suits"]]]]
+    p = tables.probability(float(tested["p_holm"].min()))
+    lines = [
+        f"Exchanging the seeds' predictions patient by patient, the range over seeds is larger than exchange alone "
+        f"makes it in {prose.listing(suited)} (smallest adjusted p {p})."
+        if suited
+        else f"Exchanging the seeds' predictions patient by patient gives ranges as large in every class (smallest "
+        f"adjusted p {p}): **no seed suits a class.**"
+    ]
+    if results.interaction is not None and math.isfinite(_float(results.interaction["p"])):
+        p_all = tables.probability(float(results.interaction["p"]))
+        lines[-1] += f" Over all classes together the interaction of seed and class has p {p_all}."
+    halved = classes[np.isfinite(classes["replication"])]
+    if not halved.empty:
+        again, chance = float(halved["replication"].mean()), float(halved["chance"].iloc[0])
+        gap = float(halved["winners_gap"].mean())
+        lines.append(
+            f"When the patients are halved at random, the best seed of one half is the best of the other in "
+            f"{100 * again:.0f} % of cases (chance: {100 * chance:.0f} %; mean of "
+            f"{prose.count('class', len(halved))}), and its AUROC there is {tables.number(abs(gap), DIGITS)} "
+            f"{'lower' if gap >= 0 else 'higher'} than on the half that chose it."
+        )
+    return lines
 
 
 def _seed_intervals(mean: float, sd: float, n: int) -> str:

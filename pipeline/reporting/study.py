@@ -31,7 +31,7 @@ _AVERAGED = ("auroc", "average_precision", "f1", "sensitivity", "specificity")
 """Metrics of single classes: of the whole part there is their mean. The others have a value of their own there."""
 _BOUNDS = {
     **dict.fromkeys((*_AVERAGED, "accuracy", "balanced_accuracy"), (0.0, 1.0)),
-    "mcc": (-1.0, 1.0),
+    **dict.fromkeys(("mcc", "kappa"), (-1.0, 1.0)),
 }
 
 
@@ -82,6 +82,12 @@ class Results:
         Logits and truth; for an ensemble those of this method alone.
     augmented : Augmented or None
         Training images as the network sees them; None for trainings that were done before there was this file.
+    suits : DataFrame or None
+        seed_suits_class.csv: whether a seed suits a class; None for one seed or a bare table.
+    interaction : dict or None
+        seed_by_class.json: the same over all classes together.
+    expected : DataFrame or None
+        recipe.csv: what to expect of the recipe under other seeds and with other patients.
     """
 
     model: str
@@ -93,6 +99,9 @@ class Results:
     runs: tuple[dict[str, Any], ...] = ()
     predictions: Predictions | None = None
     augmented: Augmented | None = None
+    suits: pd.DataFrame | None = None
+    interaction: dict[str, Any] | None = None
+    expected: pd.DataFrame | None = None
 
     @property
     def key(self) -> str:
@@ -172,7 +181,10 @@ class StudyResults:
     missing : tuple of str
         Cells and files of the study without results, a phrase each.
     comparisons : DataFrame or None
-        Rows of comparisons.csv: every pair of recipes and ensembles, tested on the same patients.
+        Rows of comparisons.csv, tested on the same patients: every pair of recipes (family "recipes"), and every
+        ensemble against what validation would choose without it.
+    signs : DataFrame or None
+        signs.csv: cell, gate and sentence of every sign that a training or its labels are not what they should be.
     samples : DataFrame or None
         samples.csv with the columns part, copies, and augmented of split.csv: an entry a row, an image once with
         augmented 0 and, under protocol augment_before_split, once more for each of its augmented copies.
@@ -198,6 +210,7 @@ class StudyResults:
     excluded: pd.DataFrame | None = None
     params: Params | None = None
     comparisons: pd.DataFrame | None = None
+    signs: pd.DataFrame | None = None
     samples: pd.DataFrame | None = None
     images: np.ndarray | None = None
     boxes: pd.DataFrame | None = None
@@ -271,6 +284,7 @@ def load_study(params: Params) -> StudyResults:
         excluded=excluded,
         params=params,
         comparisons=pd.read_csv(comparisons) if comparisons.exists() else None,
+        signs=_table(artifacts.ENSEMBLES / "signs.csv"),
         samples=_load_samples(),
         images=artifacts.open_images(),
         boxes=pd.read_csv(artifacts.BOXES, dtype={"sample_id": "str"}) if artifacts.BOXES.exists() else None,
@@ -319,7 +333,15 @@ def _load_recipe(recipe: Recipe) -> Results | None:
         runs=tuple(artifacts.read_json(folder / "runs.json", "evaluate")),
         predictions=Predictions.load(artifacts.made_by(folder / "predictions.npz", "evaluate")),
         augmented=_load_augmented(folder / artifacts.AUGMENTED),
+        suits=_table(folder / "seed_suits_class.csv", "best_seed"),
+        interaction=artifacts.read_json(path, "evaluate") if (path := folder / "seed_by_class.json").exists() else None,
+        expected=_table(folder / "recipe.csv"),
     )
+
+
+def _table(path: Path, *text: str) -> pd.DataFrame | None:
+    """Read a table that not every evaluation has."""
+    return pd.read_csv(path, dtype=dict.fromkeys((*text, "class", "note"), "str")) if path.exists() else None
 
 
 def _load_augmented(path: Path) -> Augmented | None:
@@ -335,12 +357,24 @@ def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, list[dict[str, Any
         return (), {}
     metrics = _tidy(artifacts.read_metrics(path, "ensemble"))
     predictions = Predictions.load(artifacts.ENSEMBLES / "predictions.npz", "ensemble")
-    members = artifacts.read_json(artifacts.ENSEMBLES / "members.json", "ensemble")
+    described = artifacts.read_json(artifacts.ENSEMBLES / "members.json", "ensemble")["ensembles"]
+    shown = _shown(described)
     methods = [str(m) for m in predictions.methods]
     return tuple(
         Results(ENSEMBLE, method, (), metrics[metrics["loss"] == method], predictions=_one(predictions, i))
         for i, method in enumerate(methods)
-    ), members
+        if method in shown
+    ), {name: described[name]["members"] for name in shown}
+
+
+def _shown(described: dict[str, dict[str, Any]]) -> list[str]:
+    """Choose what the pages show: of each method the ensemble that validation values most, and the mean of all."""
+    best: dict[str, str] = {}
+    for name, of in described.items():
+        other = best.get(of["method"])
+        if other is None or (of["val_auroc"] or -1.0) > (described[other]["val_auroc"] or -1.0):
+            best[of["method"]] = name
+    return [name for name in described if name in best.values() or name == "mean_all"]
 
 
 def _one(predictions: Predictions, index: int) -> Predictions:

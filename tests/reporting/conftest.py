@@ -13,7 +13,7 @@ from pipeline.artifacts import DatasetInfo, Predictions
 from pipeline.params import Params, Recipe
 from pipeline.splitting.audit import audit
 from pipeline.statistics.comparisons import compare
-from pipeline.statistics.ensembles import mean_probability_logits
+from pipeline.statistics.ensembles import mean_probability_logits, questions
 from pipeline.statistics.evaluation import evaluate
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Pleural_Thickening", "Hernia")
@@ -130,6 +130,10 @@ def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapse
         folder / "metrics.csv", scored.metrics.assign(model=recipe.model, loss=recipe.loss)[artifacts.METRIC_COLUMNS]
     )
     artifacts.write_csv(folder / "seeds.csv", scored.seeds)
+    artifacts.write_csv(folder / "recipe.csv", scored.recipe)
+    if scored.suits is not None:
+        artifacts.write_csv(folder / "seed_suits_class.csv", scored.suits.classes)
+        artifacts.write_json(folder / "seed_by_class.json", artifacts.nulls(scored.suits.interaction._asdict()))
     predictions.save(folder / "predictions.npz")
     history, runs = [], []
     for i, seed in enumerate(seeds):
@@ -204,10 +208,16 @@ def _write_ensembles(study, loaded, info) -> None:
     artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
     competitors = {str(r): p.test_logits for r, p in zip(params.recipes(study), loaded)}
     competitors |= {f"ensemble-{m}": predictions.test_logits[[i]] for i, m in enumerate(methods)}
-    compared = compare(info.task, competitors, first.test_targets, first.test_patients, draws=100)
+    pairs = compare(info.task, competitors, first.test_targets, first.test_patients, draws=100)
+    keys = [str(r) for r in params.recipes(study)]
+    compared = questions(pairs, keys, keys[:1], [f"ensemble-{m}" for m in methods], 0.05)
     artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
+    signs = [(f"{keys[0]} seed {study.seed}", "constant_metric", "the validation metric is 0.5 in all 3 epochs")]
+    artifacts.write_csv(artifacts.ENSEMBLES / "signs.csv", pd.DataFrame(signs, columns=["cell", "gate", "sentence"]))
     every = [{**c._asdict(), "val_auroc": 0.8} for c in params.cells(study)]
-    artifacts.write_json(artifacts.ENSEMBLES / "members.json", {"mean_all": every, "mean_top1": every[:1]})
+    named = {"mean_all": every, "mean_top1": every[:1]}
+    described = {n: {"method": n, "val_auroc": None, "members": m} for n, m in named.items()}
+    artifacts.write_json(artifacts.ENSEMBLES / "members.json", {"ensembles": described, "skipped": {}})
 
 
 @pytest.fixture(scope="module", params=["multilabel", "multiclass"])
