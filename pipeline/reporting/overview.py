@@ -148,7 +148,7 @@ def _comparisons(study: StudyResults) -> str:
     pairs = every[every["first"].isin(keys) & every["second"].isin(keys)]
     if len(pairs) > _LISTED_PAIRS and chosen is not None:
         pairs = pairs[(pairs["first"] == chosen.key) | (pairs["second"] == chosen.key)]
-    others = every[~every.index.isin(pairs.index) & ~(every["first"].isin(keys) & every["second"].isin(keys))]
+    others = every[every["family"] == "ensembles"]
     named = [e.key for e in study.ensembles]
     rows = pd.concat([pairs, others[others["first"].isin(named) | others["second"].isin(named)]])
     lines = []
@@ -158,17 +158,19 @@ def _comparisons(study: StudyResults) -> str:
         p = tables.escape(tables.probability(row.p_holm))
         lines.append([row.first, row.second, prose.signed(row.difference), tables.interval(interval), p, verdict])
     heads = ["First", "Second", "Difference", study.interval_name, "p (Holm)", ""]
-    families = " and ".join(
-        f"{prose.count('comparison', int(size))} of {family}"
-        for family, size in every["family"].value_counts(sort=False).items()
+    sizes = every["family"].value_counts(sort=False)
+    families = [f"{prose.count('comparison', int(size))} of {family}" for family, size in sizes.items()]
+    corrected = f"p is corrected for all {' and, apart, for all '.join(families)}."
+    cut = (
+        ""
+        if len(pairs) == len(every[every["family"] == "recipes"])
+        else f" Shown of recipes are those with {chosen.key}."
     )
-    margin = f"{every['margin'].iloc[0]:g}"
     return join(
         "### Differences",
         "Test macro AUROC, first minus second, means over seeds. Both are scored on the same bootstrap draws of "
-        f'patients; p is corrected for all {families}, each a family of its own, of which those shown are a part. "As '
-        f'good as equal" means that a difference of {margin} or more is refuted (two one-sided tests, corrected '
-        f"likewise).{_scope(every)}",
+        f'patients; {corrected}{cut}{_scope(every)} "As good as equal" means that a difference of '
+        f"{every['margin'].iloc[0]:g} or more, either way, is refuted (two one-sided tests, corrected likewise).",
         tables.table(heads, lines, "llrrrl"),
     )
 

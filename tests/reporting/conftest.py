@@ -210,7 +210,7 @@ def _write_ensembles(study, loaded, info) -> None:
     competitors |= {f"ensemble-{m}": predictions.test_logits[[i]] for i, m in enumerate(methods)}
     pairs = compare(info.task, competitors, first.test_targets, first.test_patients, draws=100)
     keys = [str(r) for r in params.recipes(study)]
-    compared = questions(pairs, keys, keys[:1], [f"ensemble-{m}" for m in methods], 0.05)
+    compared = questions(pairs, keys, keys, [f"ensemble-{m}" for m in methods], 0.05)
     artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
     signs = [(f"{keys[0]} seed {study.seed}", "constant_metric", "the validation metric is 0.5 in all 3 epochs")]
     artifacts.write_csv(artifacts.ENSEMBLES / "signs.csv", pd.DataFrame(signs, columns=["cell", "gate", "sentence"]))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -262,7 +263,8 @@ def compared(study, *apart):
         [a, b, "auroc", 0.05, 0.01, 0.09, 0.01, 0.02 if (a, b) in apart else 0.4, (a, b) in apart, "vary"]
         for a, b in itertools.combinations(keys, 2)
     ]
-    return replace(study, comparisons=pd.DataFrame(rows, columns=COLUMNS))
+    table = pd.DataFrame(rows, columns=COLUMNS[: len(rows[0])]) if rows else pd.DataFrame(columns=COLUMNS)
+    return replace(study, comparisons=table.assign(margin=0.005, equivalent=False, family="recipes"))
 
 
 @pytest.mark.parametrize(
@@ -286,7 +288,49 @@ def test_many_pairs_are_cut_to_those_with_the_chosen_recipe(tmp_path):
     study = compared(recipes_table(tmp_path, *[(0.7, 0.8)] * 7))
     table = overview._comparisons(study)
     assert table.count("within noise") == 6
-    assert "corrected for all 21 comparisons. Shown are those with m0-l; the correction counts all." in table
+    assert "corrected for all 21 comparisons of recipes. Shown of recipes are those with m0-l." in table
+
+
+def test_recipes_that_differ_by_less_than_the_margin_are_called_as_good_as_equal(tmp_path):
+    study = compared(recipes_table(tmp_path, *[(0.7, 0.8)] * 2))
+    study = replace(study, comparisons=study.comparisons.assign(equivalent=True))
+    table = overview._comparisons(study)
+    assert "| as good as equal |" in table
+    assert "a difference of 0.005 or more" in table
+
+
+def test_signs_of_failure_are_listed_or_denied(here):
+    study = load_study(here)
+    assert "| constant metric | the validation metric is 0.5 in all 3 epochs |" in overview._signs(study)
+    assert "None of the trainings shows one" in overview._signs(replace(study, signs=study.signs[:0]))
+    assert overview._signs(replace(study, signs=None)) == ""
+
+
+def suits(p_holm, suits=False):
+    """What stage evaluate writes of two classes and their mean."""
+    row = {"n_seeds": 3, "best_seed": "1", "p_holm": p_holm, "suits": suits, "replication": 0.4, "chance": 1 / 3}
+    return pd.DataFrame(
+        [{"class": name, **row, "winners_gap": 0.012} for name in ("Mass", "Pleural_Thickening", "macro")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (suits(0.4), "in every class (smallest adjusted p 0.400): **no seed suits a class.**"),
+        (suits(0.01, True), "than exchange alone makes it in Mass and Pleural Thickening (smallest adjusted p 0.010)"),
+        (suits(math.nan), "No class has enough patients to ask whether a seed suits it."),
+    ],
+)
+def test_whether_a_seed_suits_a_class_is_what_exchanging_found(here, table, expected):
+    results = replace(load_study(here).recipes[0], suits=table, interaction={"p": 0.2})
+    text = " ".join(seed_impact._suits(results))
+    assert expected in text
+    assert ("the interaction of seed and class has p 0.200" in text) == (table["p_holm"].notna().any())
+    assert ("in 40 % of cases (chance: 33 %; mean of 2 classes), and its AUROC there is 0.0120 lower" in text) == (
+        table["p_holm"].notna().any()
+    )
+    assert seed_impact._suits(replace(results, suits=None)) == []
 
 
 def test_the_gain_of_an_ensemble_is_its_tested_difference(here):
