@@ -31,7 +31,10 @@ SPLIT = SPLIT_FOLDER / "split.csv"
 AUDIT = SPLIT_FOLDER / "audit.json"
 MODELS = Path("models")
 EVALUATIONS = Path("evaluations")
+FUSED = Path("fused")
+"""Ensembles of features: fused.json says which there are and what they are made of, predictions.npz what they say."""
 ENSEMBLES = Path("ensembles")
+PROBES = Path("probes")
 REPORTS = Path("reports")
 PRIVATE_FIGURES = Path("data/figures")
 """Figures that show images which may not be passed on: git ignores data/."""

@@ -6,7 +6,7 @@ Members, weights and thresholds are those of the validation part; of the test pa
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,23 +14,11 @@ import pandas as pd
 from pipeline import artifacts
 from pipeline.artifacts import Predictions
 from pipeline.errors import stage_errors
-from pipeline.gathered import gather, signs
+from pipeline.gathered import Ensemble, gather, gather_fused, signs
 from pipeline.params import Cell, Params, load
 from pipeline.statistics.comparisons import compare
-from pipeline.statistics.ensembles import METHODS, Combiner, fit, member_sets, questions, ranked
+from pipeline.statistics.ensembles import METHODS, fit, member_sets, questions, ranked
 from pipeline.statistics.evaluation import evaluate
-
-
-class Ensemble(NamedTuple):
-    """A set of members, combined by a method; its name stands in the column ``loss`` of metrics.csv."""
-
-    name: str
-    method: str
-    set: str
-    members: list[Cell]
-    combiner: Combiner
-    val_logits: np.ndarray
-    test_logits: np.ndarray
 
 
 def combine(
@@ -42,8 +30,9 @@ def combine(
         val_logits, test_logits = (np.stack([part[c] for c in members]) for part in (val, test))
         for method in METHODS:
             fitted = fit(method, val_logits, labels.val_targets, labels.task, labels.val_patients)
+            about = fitted.combiner.fitted_on, fitted.combiner.describe()
             logits = fitted.val_logits, fitted.combiner.apply(test_logits)
-            result.append(Ensemble(f"{method}_{name}", method, name, members, fitted.combiner, *logits))
+            result.append(Ensemble(f"{method}_{name}", method, name, members, *about, *logits))
     return result
 
 
@@ -55,7 +44,9 @@ def ensemble(params: Params) -> None:
     whole = [c for c, z in val.items() if np.isfinite(z).all()]
     sets, skipped = member_sets([str(c.recipe) for c in whole], [auroc[c] for c in whole], params.ensemble.top_k)
     skipped |= {f"{c.recipe} seed {c.seed}": "in no set: its logits are not finite" for c in auroc if c not in whole}
+    fused, not_fused = gather_fused(study)
     made = combine({name: [whole[i] for i in members] for name, members in sets.items()}, val, test, first)
+    made += fused
     predictions = replace(
         first,
         seeds=np.arange(len(made)),
@@ -77,7 +68,11 @@ def ensemble(params: Params) -> None:
     by_class = compare(first.task, alone, *on_test, margin=of.margin, classes=list(first.classes), **bootstrap)
 
     described = {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made}
-    content = {"ensembles": described, "skipped": skipped, "compared_with": [recipe._asdict(), cell._asdict()]}
+    content = {
+        "ensembles": described,
+        "skipped": skipped | not_fused,
+        "compared_with": [recipe._asdict(), cell._asdict()],
+    }
     predictions.save(artifacts.ENSEMBLES / "predictions.npz")
     artifacts.write_csv(
         artifacts.ENSEMBLES / "metrics.csv", metrics(predictions, {**bootstrap, "interval": of.interval})
@@ -101,10 +96,10 @@ def metrics(made: Predictions, bootstrap: dict[str, Any]) -> pd.DataFrame:
 
 def describe(made: Ensemble, auroc: dict[Cell, float], value: float) -> dict[str, Any]:
     """Return what members.json says of an ensemble: members with their weights, what was fitted, and on what."""
-    fitted = made.combiner.describe()
+    fitted = dict(made.fitted)
     weights = fitted.pop("weights", [None] * len(made.members))
     members = [{**c._asdict(), "val_auroc": _number(auroc[c]), "weight": w} for c, w in zip(made.members, weights)]
-    about = {"method": made.method, "set": made.set, "fitted_on": made.combiner.fitted_on, "val_auroc": _number(value)}
+    about = {"method": made.method, "set": made.set, "fitted_on": made.fitted_on, "val_auroc": _number(value)}
     return {**about, "members": members, "parameters": fitted}
 
 

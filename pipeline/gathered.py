@@ -1,16 +1,17 @@
-"""The predictions of all cells of the study, read together from the evaluations of their recipes."""
+"""The predictions of all cells of the study, read together from the evaluations of their recipes, and ensembles."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from pipeline import artifacts
-from pipeline.artifacts import Predictions
+from pipeline.artifacts import ArtifactError, Predictions
 from pipeline.params import Cell, Params, Recipe, cells, recipes
 from pipeline.statistics import gates
+from pipeline.statistics.ensembles import ranked
 from pipeline.statistics.metrics import class_auroc, macro
 from pipeline.statistics.thresholds import probabilities
 
@@ -42,6 +43,37 @@ class Gathered(NamedTuple):
         of = self.labels
         return float(macro(class_auroc(of.val_targets, probabilities(logits, of.task))))
 
+    def best(self, count: int) -> list[Cell]:
+        """Return at most `count` cells, the highest validation macro AUROC first, of those with finite logits."""
+        return ranked({c: self.val_auroc(z) for c, z in self.val.items() if np.isfinite(z).all()})[:count]
+
+
+class Ensemble(NamedTuple):
+    """A set of members, combined by a method.
+
+    Parameters
+    ----------
+    name, method, set : str
+        The name is "<method>_<set>"; it stands in the column ``loss`` of metrics.csv.
+    members : list of Cell
+        In the order of their weights, if they have any.
+    fitted_on : str
+        What was looked at to combine them.
+    fitted : dict
+        What was fitted, JSON-compatible; "weights" where each member has one number.
+    val_logits, test_logits : float32 [N, K]
+        Of the combination.
+    """
+
+    name: str
+    method: str
+    set: str
+    members: list[Cell]
+    fitted_on: str
+    fitted: dict[str, Any]
+    val_logits: np.ndarray
+    test_logits: np.ndarray
+
 
 def gather(params: Params) -> Gathered:
     """Read the predictions of every cell of `params`.
@@ -55,6 +87,39 @@ def gather(params: Params) -> Gathered:
     place = {c: list(loaded[c.recipe].seeds).index(c.seed) for c in cells(params)}
     val, test = ({c: getattr(loaded[c.recipe], f"{p}_logits")[i] for c, i in place.items()} for p in ("val", "test"))
     return Gathered(loaded, val, test)
+
+
+def gather_fused(study: Gathered) -> tuple[list[Ensemble], dict[str, str]]:
+    """Read what stage `fuse` made for `study`.
+
+    Returns
+    -------
+    fused : list of Ensemble
+        Heads on the joined features of their members; empty where the stage has not run or has trained nothing.
+    skipped : dict of str to str
+        Why a name is not there.
+
+    Raises
+    ------
+    ArtifactError
+        If it was made for other cells or other images.
+    """
+    if not (artifacts.FUSED / "fused.json").exists():
+        return [], {}
+    content = artifacts.read_json(artifacts.FUSED / "fused.json", "fuse")
+    if not content["models"]:
+        return [], content.get("skipped", {})
+    made, result = Predictions.load(artifacts.FUSED / "predictions.npz", "fuse"), []
+    same = all(np.array_equal(getattr(made, r), getattr(study.labels, r)) for r in ("val_rows", "test_rows"))
+    for i, about in enumerate(content["models"]):
+        members = [Cell(**of) for of in about.pop("members")]
+        if not same or not study.val.keys() >= set(members):
+            raise ArtifactError(f"{artifacts.FUSED} was made for another study: dvc repro fuse")
+        del about["val_auroc"]  # stage `ensemble` computes it for every ensemble
+        name, of = about.pop("name"), ("training labels, its epoch on validation labels", about)
+        logits = made.val_logits[i], made.test_logits[i]
+        result.append(Ensemble(name, *name.split("_", 1), members, *of, *logits))
+    return result, content.get("skipped", {})
 
 
 def signs(study: Gathered) -> pd.DataFrame:

@@ -202,6 +202,17 @@ def test_from_evaluation_to_reports(evaluated, capsys):
     value = metrics.query("seed == '42' and part == 'val' and metric == 'auroc' and `class` == 'macro'")["value"].item()
     assert value == pytest.approx(history["val_auroc"].max(), abs=1e-6)
 
+    groups = pd.read_csv(folder / "subgroups.csv")
+    assert set(groups["variable"]) == {"sex", "view", "age"}
+    women = artifacts.read_samples().set_index("row").loc[predictions.test_rows, "sex"] == "F"
+    assert set(groups.query("variable == 'sex' and subgroup == 'F'")["n"]) == {women.sum()}
+    expected_of_recipe = pd.read_csv(folder / "recipe.csv").set_index(["metric", "class"]).loc[("auroc", "macro")]
+    of_seeds = metrics.query("seed != 'mean' and part == 'test' and metric == 'auroc' and `class` == 'macro'")["value"]
+    assert expected_of_recipe["mean"] == pytest.approx(of_seeds.mean(), abs=1e-9)
+    assert len(pd.read_csv(folder / "disagreement.csv")) == len(predictions.classes)
+    assert len(pd.read_csv(folder / "seed_suits_class.csv")) == len(predictions.classes) + 1
+    assert {"seed", "class", "calibrated"} <= set(pd.read_csv(folder / "reliability.csv").columns)
+
     described = json.loads((artifacts.ENSEMBLES / "members.json").read_text())["ensembles"]
     members = {name: of["members"] for name, of in described.items()}
     assert len(members["mean_all"]) == 8

@@ -13,11 +13,17 @@ from pipeline.params import cells
 from pipeline.reporting import figures, prose, provenance, sections, tables
 from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults
+from pipeline.statistics.probes import MARGIN, alarm
 
 _NAMED_PAIRS = 4
 """Pairs that differ, named in the verdict."""
 _LISTED_PAIRS = 15
 """Pairs that the table of differences lists in full: those of four recipes and two ensembles."""
+_SEEN = {
+    "thumbnail": "the image shrunk to 8 × 8 pixels",
+    "metadata": "size of the file, brightness, border, and colour",
+}
+"""Probe: what it sees of an image."""
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
@@ -175,6 +181,45 @@ def _comparisons(study: StudyResults) -> str:
     )
 
 
+def _probes(study: StudyResults) -> str:
+    """Set the chosen recipe against what is told by far less than the image."""
+    best = study.chosen or (study.recipes[0] if len(study.recipes) == 1 else None)
+    if not study.probes or best is None:
+        return ""
+    reached, rows, close = best.get("auroc"), [], []
+    scores = {probe.loss: probe.get("auroc") for probe in study.probes}
+    for name, score in scores.items():
+        above = reached.value - score.value
+        difference = prose.signed(above) if math.isfinite(above) else tables.DASH
+        rows.append([name, _SEEN.get(name, ""), tables.estimated(score), difference])
+        close.append(alarm(reached.value, score.value, name))
+    heads = ["Probe", "What it sees", f"Test macro AUROC [{study.interval_name}]", f"{best.key} less the probe"]
+    noted = tables.reasons((name, "AUROC", score) for name, score in scores.items())
+    known = all(math.isfinite(e.value) for e in (reached, *scores.values()))
+    return join(
+        "### Shortcut probes",
+        f"A probe is a logistic regression on a few numbers an image, fitted on the training part. {best.key} is set "
+        "against it by its mean over seeds; the difference is not tested, so it has no interval.",
+        tables.table(heads, rows, "llrr"),
+        noted,
+        _alarms([text for text in close if text], best.key, known),
+    )
+
+
+def _alarms(sentences: list[str], key: str, known: bool) -> str:
+    """Say which probes come close to the recipe `key`, and what follows from it; `known` if all numbers are."""
+    points = f"{100 * MARGIN:g} points"
+    if sentences:
+        meaning = (
+            "That does not show that it does. But what goes with a class by accident (hospital, device, exposure, file "
+            "format) would explain most of its score, which is no evidence that it reads the findings."
+        )
+        return f"**{prose.capital('; '.join(sentences))}.** {meaning}"
+    if not known:
+        return f"Where a number is missing, nothing is known of whether {key} is more than {points} above the probe."
+    return f"{key} is more than {points} above every probe: what they see is not enough for its score. Other shortcuts are not ruled out."
+
+
 def _signs(study: StudyResults) -> str:
     """Name the trainings that look as if something were wrong with them or their labels."""
     if study.signs is None:
@@ -250,6 +295,7 @@ def _main(study: StudyResults, pictured: bool) -> str:
         *_ranking(study),
         picture if pictured else "",
         _comparisons(study),
+        _probes(study),
         _signs(study),
         _decisions(study),
         _members(study),

@@ -21,6 +21,7 @@ from pipeline.reporting import roc
 
 MEAN = "mean"
 ENSEMBLE = "ensemble"
+PROBE = "probe"
 NO_INTERVAL = "no interval: the table holds no results by patient"
 NOT_IN_TABLE = "not in the metrics table"
 
@@ -183,6 +184,9 @@ class StudyResults:
     comparisons : DataFrame or None
         Rows of comparisons.csv, tested on the same patients: every pair of recipes (family "recipes"), and every
         ensemble against what validation would choose without it.
+    probes : tuple of Results
+        What logistic regressions on a thumbnail and on metadata score, ``loss`` says on which; empty where the probes
+        are off or have not run.
     signs : DataFrame or None
         signs.csv: cell, gate and sentence of every sign that a training or its labels are not what they should be.
     samples : DataFrame or None
@@ -210,6 +214,7 @@ class StudyResults:
     excluded: pd.DataFrame | None = None
     params: Params | None = None
     comparisons: pd.DataFrame | None = None
+    probes: tuple[Results, ...] = ()
     signs: pd.DataFrame | None = None
     samples: pd.DataFrame | None = None
     images: np.ndarray | None = None
@@ -284,6 +289,7 @@ def load_study(params: Params) -> StudyResults:
         excluded=excluded,
         params=params,
         comparisons=pd.read_csv(comparisons) if comparisons.exists() else None,
+        probes=_load_probes(),
         signs=_table(artifacts.ENSEMBLES / "signs.csv"),
         samples=_load_samples(),
         images=artifacts.open_images(),
@@ -365,6 +371,14 @@ def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, list[dict[str, Any
         for i, method in enumerate(methods)
         if method in shown
     ), {name: described[name]["members"] for name in shown}
+
+
+def _load_probes() -> tuple[Results, ...]:
+    path = artifacts.PROBES / "metrics.csv"
+    if not path.exists():
+        return ()
+    metrics = artifacts.read_metrics(path, "probe").assign(seed=MEAN)  # as of an ensemble: one prediction, no seeds
+    return tuple(Results(PROBE, name, (), rows) for name, rows in metrics.groupby("loss", sort=False))
 
 
 def _shown(described: dict[str, dict[str, Any]]) -> list[str]:

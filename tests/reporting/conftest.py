@@ -76,6 +76,7 @@ def write_study(task: str, study: Params, n: int = 400, synthetic: bool = True, 
     for recipe in params.recipes(study):
         loaded.append(_write_recipe(recipe, study, info, targets, patients, rows, collapsed))
     _write_ensembles(study, loaded, info)
+    _write_probes(study, loaded[0])
 
 
 def _write_samples(study, targets, patients, part, classes) -> None:
@@ -218,6 +219,20 @@ def _write_ensembles(study, loaded, info) -> None:
     named = {"mean_all": every, "mean_top1": every[:1]}
     described = {n: {"method": n, "val_auroc": None, "members": m} for n, m in named.items()}
     artifacts.write_json(artifacts.ENSEMBLES / "members.json", {"ensembles": described, "skipped": {}})
+
+
+def _write_probes(study, first: Predictions) -> None:
+    """Write a probe that tells little of the labels, and one that tells as much as a training."""
+    rng = np.random.default_rng(9)
+    merged = {}
+    for p in ("val", "test"):
+        targets, trained = getattr(first, f"{p}_targets"), getattr(first, f"{p}_logits")[0]
+        weak = 0.3 * targets + rng.normal(size=targets.shape)
+        merged[f"{p}_logits"] = np.stack([weak, trained]).astype(np.float32)
+    names = ["thumbnail", "metadata"]
+    scored = _score(Predictions(**{**vars(first), **merged, "seeds": np.arange(2)}), study, names, with_mean=False)
+    metrics = scored.metrics.assign(model="probe", loss=scored.metrics["seed"], seed="")
+    artifacts.write_csv(artifacts.PROBES / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
 
 
 @pytest.fixture(scope="module", params=["multilabel", "multiclass"])

@@ -306,6 +306,54 @@ def test_signs_of_failure_are_listed_or_denied(here):
     assert overview._signs(replace(study, signs=None)) == ""
 
 
+def test_probes_stand_beside_the_chosen_recipe_and_the_close_one_is_named(here, reports):
+    study = load_study(here)
+    written = pd.read_csv(artifacts.PROBES / "metrics.csv").query("part == 'test' and metric == 'auroc'")
+    macro = written[written["class"] == "macro"].set_index("loss")
+    reached = study.chosen.get("auroc").value
+    section = (reports / "README.md").read_text().split("### Shortcut probes")[1].split("\n#")[0]
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
+    assert cells[0] == ["Probe", "What it sees", "Test macro AUROC [95 % CI]", f"{study.chosen.key} less the probe"]
+    found = {name: (score, difference) for name, _, score, difference in cells[2:]}
+    for name, row in macro.iterrows():
+        score = f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+        assert found[name] == (score, prose.signed(reached - row["value"]))
+    assert reached - macro.loc["thumbnail", "value"] > 0.05 > reached - macro.loc["metadata", "value"]
+    assert (
+        f"**The model's macro AUROC of {reached:.3f} is not more than 5 points above the "
+        f"{macro.loc['metadata', 'value']:.3f} of the probe 'metadata': it may rest on a shortcut.**"
+    ) in section
+    assert "the probe 'thumbnail'" not in section
+    assert not any("probe" in r.key for r in (*study.recipes, *study.ensembles))
+    assert "probe" not in (reports / "metrics.json").read_text()
+
+
+def test_far_probes_are_called_so_and_unknown_numbers_are_not(here):
+    study = load_study(here)
+    thumbnail, _ = study.probes
+    text = overview._probes(replace(study, probes=(thumbnail,)))
+    assert f"{study.chosen.key} is more than 5 points above every probe" in text
+    assert "shortcut." not in text
+    undefined = thumbnail.metrics.assign(value=math.nan, ci_low=math.nan, ci_high=math.nan, note="one class only")
+    text = overview._probes(replace(study, probes=(replace(thumbnail, metrics=undefined),)))
+    assert re.search(r"\| thumbnail \|[^|]+\| +— \| +— \|", text)
+    assert "above every probe" not in text
+    assert "nothing is known of whether" in text
+    assert "one class only" in text
+
+
+@pytest.mark.parametrize("table", [None, "header"])
+def test_without_probes_there_is_no_section(make, table):
+    study = make(models=("densenet",), replicates=())
+    path = artifacts.PROBES / "metrics.csv"
+    path.unlink()
+    if table:
+        artifacts.write_csv(path, pd.DataFrame(columns=artifacts.METRIC_COLUMNS))
+    results = load_study(study)
+    assert results.probes == ()
+    assert overview._probes(results) == ""
+
+
 def suits(p_holm, suits=False):
     """What stage evaluate writes of two classes and their mean."""
     row = {"n_seeds": 3, "best_seed": "1", "p_holm": p_holm, "suits": suits, "replication": 0.4, "chance": 1 / 3}

@@ -1,0 +1,59 @@
+"""Stage `probe`: score what an 8 x 8 thumbnail, and what facts about the picture, tell of the labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pipeline import artifacts
+from pipeline.errors import stage_errors
+from pipeline.params import Params, load
+from pipeline.statistics.evaluation import evaluate
+from pipeline.statistics.probes import metadata, thumbnails
+from pipeline.statistics.probes import probe as fit
+
+MAX_TRAINING = 20_000
+"""Training images that the probes are fitted on; of more, so many at random. A class has up to 193 numbers to fit."""
+_BLOCK = 1024
+
+
+def features(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute what each probe sees [N, F] of the images `rows` [N], of which some at a time are in memory."""
+    images, about = artifacts.open_images(), artifacts.read_samples().set_index("row")
+    seen: dict[str, list[np.ndarray]] = {"thumbnail": [], "metadata": []}
+    for block in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
+        pixels, sizes = images[block], about.loc[block]
+        seen["thumbnail"].append(thumbnails(pixels))
+        seen["metadata"].append(metadata(pixels, sizes["width"].to_numpy(), sizes["height"].to_numpy()))
+    return {name: np.concatenate(blocks) for name, blocks in seen.items()}
+
+
+def score(params: Params) -> pd.DataFrame:
+    """Fit the probes on the training part, entry by entry and each once, and score them as evaluate does a recipe."""
+    of, data, parts = params.evaluate, artifacts.read_dataset(), artifacts.read_parts(["train", "val", "test"])
+    val, test, n = parts["val"], parts["test"], len(parts["train"].rows)
+    drawn = np.sort(np.random.default_rng(of.seed).permutation(n)[:MAX_TRAINING])
+    rows = np.concatenate([parts["train"].rows[drawn], val.rows, test.rows])
+    targets = np.concatenate([parts["train"].targets[drawn], val.targets, test.targets])
+    split = np.repeat(["train", "val", "test"], [len(drawn), len(val.rows), len(test.rows)])
+    found = {name: fit(seen, targets, split, data.task) for name, seen in features(rows).items()}
+    on = [(np.stack([z[p] for z in found.values()]), parts[p].targets, parts[p].patients) for p in ("val", "test")]
+    bootstrap = {"draws": of.bootstrap, "confidence": of.confidence, "seed": of.seed, "interval": of.interval}
+    metrics = evaluate(data.task, data.classes, [*found], *on, with_mean=False, **bootstrap).metrics
+    if len(drawn) < n:
+        how = f"fitted on {len(drawn):,} of {n:,} training images"
+        metrics["note"] = [f"{how}; {note}" if note else how for note in metrics["note"]]
+    return metrics.assign(model="probe", loss=metrics["seed"], seed="")[artifacts.METRIC_COLUMNS]
+
+
+def probe(params: Params) -> None:
+    """Write the probes' metrics, or the head of the table alone where they are off."""
+    metrics = score(params) if params.evaluate.probes else pd.DataFrame(columns=artifacts.METRIC_COLUMNS)
+    artifacts.write_csv(artifacts.PROBES / "metrics.csv", metrics)
+    for row in metrics.query("part == 'test' and `class` == 'macro' and metric == 'auroc'").itertuples():
+        print(f"probe {row.loss}: test macro AUROC {row.value:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}]")
+
+
+if __name__ == "__main__":
+    with stage_errors():
+        probe(load())
