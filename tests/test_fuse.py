@@ -14,8 +14,10 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline import artifacts, ensemble, evaluate, fuse, params, train
 from pipeline.artifacts import ArtifactError, Predictions
+from pipeline.gathered import gather, gather_fused
 from pipeline.learning import models
 from pipeline.params import Cell, ParamsError
+from pipeline.statistics.ensembles import METHODS
 from tests.tiny import TINY
 
 NAME = "features_top2"
@@ -37,7 +39,7 @@ def write(**changes):
 
 @pytest.fixture(scope="module")
 def evaluated_once(prepared_once, tmp_path_factory):
-    """A folder in which the four cells of the study have been trained and evaluated."""
+    """A folder in which the four cells of the study have been trained, and what they predict lies where it belongs."""
     folder = tmp_path_factory.mktemp("fuse") / "study"
     shutil.copytree(prepared_once, folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -45,8 +47,11 @@ def evaluated_once(prepared_once, tmp_path_factory):
         study = write()
         for cell in params.cells(study):
             train.train(cell, study)
-        for recipe in params.recipes(study):
-            evaluate.evaluate(recipe, study)
+        for recipe in params.recipes(study):  # as stage `evaluate`, without its scores, which take most of its time
+            place, seeds = artifacts.evaluation_folder(recipe), params.seeds(study)
+            evaluate.predict_parts(recipe, study).save(place / "predictions.npz")
+            artifacts.write_csv(place / "history.csv", pd.DataFrame({"seed": seeds, "val_auroc": [0.5, 0.6]}))
+            artifacts.write_json(place / "runs.json", [{"seed": seed, "proper_loss": True} for seed in seeds])
     return folder
 
 
@@ -77,6 +82,13 @@ def by_validation(study):
 def fused():
     (about,) = json.loads((artifacts.FUSED / "fused.json").read_text())["models"]
     return Predictions.load(artifacts.FUSED / "predictions.npz", "fuse"), about
+
+
+def run_ensemble(study, monkeypatch, *methods):
+    """Run stage `ensemble` with a few of its methods; return members.json."""
+    monkeypatch.setattr(ensemble, "METHODS", {name: METHODS[name] for name in methods})
+    ensemble.ensemble(study)
+    return json.loads((artifacts.ENSEMBLES / "members.json").read_text())
 
 
 def files():
@@ -151,6 +163,9 @@ def test_the_head_is_trained_as_the_best_member_was(study, monkeypatch):
         given.update(copies=copies, loss=loss, **options)
         raise InterruptedError
 
+    split = artifacts.read_split()
+    split.loc[split.index[split["part"] == "train"][:40], "copies"] = 3
+    artifacts.write_csv(artifacts.SPLIT, split)
     monkeypatch.setattr(fuse, "fit_head", spy)
     with pytest.raises(InterruptedError):
         fuse.fuse(study)
@@ -162,7 +177,7 @@ def test_the_head_is_trained_as_the_best_member_was(study, monkeypatch):
     assert np.array_equal(given["copies"], training.copies)
     positives, draws = given["loss"].counts(torch.zeros(1))
     assert positives.tolist() == (training.targets * training.copies[:, None]).sum(0).tolist()
-    assert draws == training.copies.sum()
+    assert draws == training.copies.sum() == len(training.rows) + 2 * 40
 
 
 def test_class_weights_that_the_study_cannot_have_are_refused_as_in_training(study):
@@ -198,15 +213,14 @@ def test_the_truth_of_the_training_part_decides(study):
     assert not np.array_equal(fused()[0].test_logits, made.test_logits)
 
 
-def test_stage_ensemble_scores_and_compares_it_like_every_other(study):
+def test_stage_ensemble_scores_and_compares_it_like_every_other(study, monkeypatch):
     fuse.fuse(study)
     made, about = fused()
-    ensemble.ensemble(study)
+    described = run_ensemble(study, monkeypatch, "mean")["ensembles"]
     everything = Predictions.load(artifacts.ENSEMBLES / "predictions.npz", "ensemble")
     assert everything.methods.tolist().count(NAME) == 1
     index = everything.methods.tolist().index(NAME)
     assert np.array_equal(everything.test_logits[index], made.test_logits[0])
-    described = json.loads((artifacts.ENSEMBLES / "members.json").read_text())["ensembles"]
     of, mean = described[NAME], described["mean_top2"]
     assert (of["method"], of["set"], of["fitted_on"]) == (
         "features",
@@ -232,18 +246,16 @@ def test_off_reads_nothing_and_leaves_nothing_of_before(study, monkeypatch):
         patch.setattr(fuse, "gather", lambda *_: pytest.fail("the evaluations were read"))
         fuse.fuse(off)
     assert {name: json.loads(content) for name, content in files().items()} == {"fused.json": {"models": []}}
-    ensemble.ensemble(off)
-    content = json.loads((artifacts.ENSEMBLES / "members.json").read_text())
-    assert not [name for name in content["ensembles"] | content["skipped"] if "features" in name]
+    assert gather_fused(gather(off)) == ([], {})
 
 
-def test_one_cell_is_no_ensemble_and_is_said_to_be_none(study):
+def test_one_cell_is_no_ensemble_and_is_said_to_be_none(study, monkeypatch):
     one = write(ensemble={"top_k": 1, "features": True})
     fuse.fuse(one)
     assert set(files()) == {"fused.json"}
-    ensemble.ensemble(one)
-    skipped = json.loads((artifacts.ENSEMBLES / "members.json").read_text())["skipped"]
-    assert skipped["features_top1"] == "one member only"
+    content = run_ensemble(one, monkeypatch)
+    assert content["ensembles"] == {}
+    assert content["skipped"]["features_top1"] == "one member only"
 
 
 def test_a_cell_without_finite_logits_is_no_member(study):
@@ -261,10 +273,10 @@ def test_what_was_made_for_another_study_is_refused(study):
     absent = fused()[1]["members"][0]["model"]
     left = [m for m in STUDY["study"]["models"] if m != absent]
     with pytest.raises(ArtifactError, match="dvc repro fuse"):
-        ensemble.ensemble(write(study=STUDY["study"] | {"models": left}))
+        gather_fused(gather(write(study=STUDY["study"] | {"models": left})))
     write()
     split = artifacts.read_split()
     split.loc[split.index[split["part"] == "test"][0], "part"] = "unused"
     artifacts.write_csv(artifacts.SPLIT, split)
-    with pytest.raises(ArtifactError, match="another test part.*dvc repro evaluate"):
+    with pytest.raises(ArtifactError, match=r"another test part.*dvc repro evaluate"):
         fuse.fuse(study)

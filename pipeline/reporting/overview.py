@@ -211,13 +211,14 @@ def _alarms(sentences: list[str], key: str, known: bool) -> str:
     points = f"{100 * MARGIN:g} points"
     if sentences:
         meaning = (
-            "That does not show that it does. But what goes with a class by accident (hospital, device, exposure, file "
-            "format) would explain most of its score, which is no evidence that it reads the findings."
+            "Being close does not show that it does. But what goes with a class by accident (hospital, device, exposure, "
+            "file format) would explain such a score too, so the score alone is no evidence that it reads the images."
         )
         return f"**{prose.capital('; '.join(sentences))}.** {meaning}"
     if not known:
         return f"Where a number is missing, nothing is known of whether {key} is more than {points} above the probe."
-    return f"{key} is more than {points} above every probe: what they see is not enough for its score. Other shortcuts are not ruled out."
+    enough = "what they see is not enough for its score. Other shortcuts are not ruled out."
+    return f"{key} is more than {points} above every probe: {enough}"
 
 
 def _signs(study: StudyResults) -> str:
