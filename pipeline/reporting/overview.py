@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline import artifacts
-from pipeline.params import cells
+from pipeline.params import Model, Train, cells
 from pipeline.reporting import figures, prose, provenance, sections, tables
 from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults
@@ -268,10 +268,10 @@ def _run(study: StudyResults) -> str:
         model = params.models[name]
         parameters = {run.get("parameters") for r in study.recipes if r.model == name for run in r.runs} - {None}
         count = f"{parameters.pop():,}" if len(parameters) == 1 else tables.DASH
-        options = ", ".join(f"{k} {v}" for k, v in model.options.items()) or "none"
-        weights = "pretrained" if model.pretrained else "random"
-        rows.append([name, f"`{model.arch}`", count, weights, f"{model.lr:g}", options])
-    heads = ["Model", "Architecture", "Parameters", "Initial weights", "Learning rate", "Options"]
+        options = ", ".join(f"{k} {v}" for k, v in (_own(model) | model.options).items()) or "none"
+        rate = f"{model.lr:g}" + (f", head {model.head_lr:g}" if model.head_lr is not None else "")
+        rows.append([name, f"`{model.arch}`", count, _weights(model), _trained(model), rate, options])
+    heads = ["Model", "Architecture", "Parameters", "Initial weights", "Trained", "Learning rate", "Own settings"]
     losses = []
     for name in params.study.losses:
         settings = ", ".join(f"{k} {v}" for k, v in (params.losses[name] or {}).items())
@@ -279,11 +279,42 @@ def _run(study: StudyResults) -> str:
     train = params.train
     schedule = (
         f"{prose.capital(prose.plural('loss', len(losses)))}: {prose.listing(losses)}. Training: at most "
-        f"{prose.count('epoch', train.epochs)} in batches of {train.batch_size}, weight decay {train.weight_decay:g}, "
-        f"stopped after {prose.count('epoch', train.patience)} without a better validation AUROC; "
+        f"{prose.count('epoch', train.epochs)} in batches of {train.batch_size}, {_OPTIMIZERS[train.optimizer]}, "
+        f"{_SCHEDULES[train.schedule]}, weight decay {train.weight_decay:g}, stopped after "
+        f"{prose.count('epoch', train.patience)} without a better validation {_CHOSEN_BY[train.select]}; "
         "the epoch with the best one is kept."
     )
-    return join("## What was run", text, tables.table(heads, rows, "llrlrl"), schedule)
+    return join("## What was run", text, tables.table(heads, rows, "llrllrl"), schedule)
+
+
+_OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD with momentum"}
+_SCHEDULES = {
+    "cosine": "cosine learning rate",
+    "one_cycle": "one-cycle learning rate",
+    "plateau": "learning rate that falls on a plateau",
+    "constant": "constant learning rate",
+}
+_CHOSEN_BY = {"auroc": "AUROC", "macro_f1": "macro F1"}
+
+
+def _weights(model: Model) -> str:
+    """Say where a model's training began."""
+    if model.weights:
+        return f"file {Path(model.weights).name}"
+    return "timm's hub" if model.pretrained else "random"
+
+
+def _trained(model: Model) -> str:
+    """Say which layers are trained."""
+    if isinstance(model.trainable, str):
+        return {"all": "all layers", "head": "head"}[model.trainable]
+    return f"last {prose.count('layer', model.trainable.last)} and head"
+
+
+def _own(model: Model) -> dict[str, Any]:
+    """Return what holds for this model alone, besides its architecture, weights and learning rates."""
+    own = model.model_dump(exclude_unset=True, include={*Train.model_fields, "head", "hidden", "dropout", "drop_path"})
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def _main(study: StudyResults, pictured: bool) -> str:

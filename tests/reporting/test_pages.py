@@ -393,3 +393,21 @@ def test_validation_chooses_not_test(tmp_path):
     study = recipes_table(tmp_path, (0.6, 0.7), (0.8, 0.9))
     assert study.chosen.key == "m0-l"
     assert "**m0-l**" in overview.verdict(study)[0]
+
+
+def test_where_a_training_began_and_what_it_trains_is_said(here):
+    from pipeline.params import Model
+
+    transfer = Model(
+        arch="resnet50", lr=0.1, head_lr=0.2, weights="x/y.pth", trainable={"last": 10}, epochs=3, augment="seeds002"
+    )
+    assert overview._weights(transfer) == "file y.pth"
+    assert overview._trained(transfer) == "last 10 layers and head"
+    assert overview._own(transfer)["epochs"] == 3
+    assert overview._weights(Model(arch="a", lr=1.0, pretrained=True)) == "timm's hub"
+    assert overview._trained(Model(arch="a", lr=1.0, pretrained=True, trainable="head")) == "head"
+    study = load_study(here)
+    changed = study.params.model_copy(update={"models": dict.fromkeys(study.params.models, transfer)})
+    text = overview._run(replace(study, params=changed))
+    assert "| file y.pth" in text
+    assert "0.1, head 0.2" in text

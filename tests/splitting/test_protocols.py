@@ -267,8 +267,8 @@ def test_copies_are_trained_on_and_scored_as_entries_of_their_own(project, capsy
     from pipeline.learning import models
     from pipeline.learning.inference import predict
 
-    model = models.build("cnn", given_params.models["cnn"], 1, 2, 16, None)
-    models.load_weights(model, artifacts.cell_folder(CELL) / "model.safetensors")
+    file = artifacts.cell_folder(CELL) / "model.safetensors"
+    model = models.rebuild("cnn", given_params.models["cnn"], 2, 16, file)
     plain = ResidentImages(np.stack(shown), np.arange(len(shown)), parts["test"].targets, torch.device("cpu"))
     again = predict(model, plain, 256, "float32").numpy()
     np.testing.assert_allclose(again, found.test_logits[0], atol=1e-2)  # a grey value may round the other way
