@@ -18,11 +18,11 @@ import torch
 
 from pipeline import artifacts
 from pipeline.errors import stage_errors
+from pipeline.feature_ensemble import ResidentFeatures, concatenate, fit_head, head_logits
 from pipeline.gathered import Gathered, gather
 from pipeline.learning import losses, models
 from pipeline.learning.arithmetic import set_arithmetic
 from pipeline.learning.checkpoints import Checkpoint, fingerprint
-from pipeline.learning.feature_ensemble import ResidentFeatures, concatenate, fit_head, head_logits
 from pipeline.learning.inference import choose_device
 from pipeline.learning.loader import ResidentImages
 from pipeline.learning.progress import Progress

@@ -307,14 +307,16 @@ class Evaluate(Section):
     margin: float = Field(0.005, gt=0, lt=0.5, description="difference of macro AUROC that is as good as none")
     seed: Seed = 0
     tta: Tta = Tta()
+    probes: bool = Field(True, description="score thumbnails and facts about the picture beside the models")
     batch_size: int = Field(256, ge=1, le=65_536)
     threads: int = Field(2, ge=1, le=256)
 
 
 class Ensemble(Section):
-    """Averages of cells' probabilities; the best cells are those of the validation part."""
+    """Combinations of cells; the best cells and recipes are those of the validation part."""
 
     top_k: int = Field(ge=1)
+    features: bool = Field(False, description="also a new head on the joined features of the best top_k cells")
 
 
 class Report(Section):

@@ -258,14 +258,24 @@ def test_one_cell_is_no_ensemble_and_is_said_to_be_none(study, monkeypatch):
     assert content["skipped"]["features_top1"] == "one member only"
 
 
+def spoil(cell):
+    """Let `cell` say infinity of an image."""
+    path = artifacts.evaluation_folder(cell.recipe) / "predictions.npz"
+    made = Predictions.load(path)
+    logits = made.val_logits.copy()
+    logits[made.seeds.tolist().index(cell.seed), 3, 0] = np.inf
+    replace(made, val_logits=logits).save(path)
+
+
 def test_a_cell_without_finite_logits_is_no_member(study):
-    worst_first = list(by_validation(study))
-    broken = evaluations(study)[worst_first[0].recipe]
-    logits = broken.val_logits.copy()
-    logits[broken.seeds.tolist().index(worst_first[0].seed), 3, 0] = np.inf
-    replace(broken, val_logits=logits).save(artifacts.evaluation_folder(worst_first[0].recipe) / "predictions.npz")
+    best_first = list(by_validation(study))
+    spoil(best_first[0])
     fuse.fuse(study)
-    assert [Cell(**of) for of in fused()[1]["members"]] == worst_first[1:3]
+    assert [Cell(**of) for of in fused()[1]["members"]] == best_first[1:3]
+    for cell in best_first[1:3]:
+        spoil(cell)
+    fuse.fuse(study)
+    assert json.loads((artifacts.FUSED / "fused.json").read_text())["skipped"] == {NAME: "one member only"}
 
 
 def test_what_was_made_for_another_study_is_refused(study):

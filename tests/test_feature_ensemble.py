@@ -4,9 +4,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
-from pipeline.learning import feature_ensemble, losses, models
+from pipeline import feature_ensemble
+from pipeline.feature_ensemble import ResidentFeatures, concatenate, features, fit_head, head_logits
+from pipeline.learning import losses, models
 from pipeline.learning.checkpoints import Checkpoint
-from pipeline.learning.feature_ensemble import ResidentFeatures, concatenate, features, fit_head, head_logits
 from pipeline.learning.inference import predict
 from pipeline.learning.loader import ResidentImages
 from pipeline.params import Augment, Model, Train
