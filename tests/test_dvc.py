@@ -101,7 +101,7 @@ def test_statistics_and_reporting_never_import_torch(package):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "ensemble", "report"])
+@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "probe", "ensemble", "report"])
 def test_stages_without_a_network_start_without_torch(stage):
     code = f"import sys, pipeline.{stage}\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -140,6 +140,7 @@ READS = {
     "split": {"split"},
     "train": {"train", "models.small", "losses.bce"},
     "evaluate": {"seed", "study.replicates", "evaluate", "models.small"},
+    "probe": {"evaluate"},
     "ensemble": {"seed", "study.models", "study.losses", "study.replicates", "ensemble", "evaluate"},
 }
 
@@ -155,9 +156,9 @@ def as_listed(stage, content):
     return keys
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "train", "evaluate", "ensemble"])
+@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "train", "evaluate", "probe", "ensemble"])
 def test_params_list_exactly_the_keys_that_the_stage_reads(stage, prepared, tiny, monkeypatch):
-    from pipeline import download, ensemble, evaluate, preprocess, split, train
+    from pipeline import download, ensemble, evaluate, preprocess, probe, split, train
 
     study, read = params.load(), set()
     spy = Spy(study, "", read)
@@ -175,10 +176,26 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, prepared, tiny
         "split": split.main,
         "train": lambda: train.train(Cell("small", "bce", 42), spy),
         "evaluate": lambda: evaluate.evaluate(Recipe("small", "bce"), spy),
+        "probe": lambda: probe.probe(spy),
         "ensemble": lambda: ensemble.ensemble(spy),
     }[stage]()
     assert read == READS[stage]
     assert read == as_listed(stage, tiny)
+
+
+def test_a_fused_model_reads_what_dvc_yaml_lists_of_the_cells_that_it_joins(prepared, tiny):
+    from pipeline import evaluate, fuse, train
+
+    study = params.parse({**tiny, "ensemble": {"top_k": 2, "features": True}})
+    for cell in params.cells(study):
+        train.train(cell, study)
+    for recipe in params.recipes(study):
+        evaluate.evaluate(recipe, study)
+    read: set[str] = set()
+    fuse.fuse(Spy(study, "", read))
+    listed_keys = as_listed("fuse", tiny)
+    assert read <= listed_keys
+    assert {key.split(".")[0] for key in read} == {key.split(".")[0] for key in listed_keys}
 
 
 def test_report_lists_every_section_of_the_study():

@@ -211,8 +211,9 @@ def _alarms(sentences: list[str], key: str, known: bool) -> str:
     points = f"{100 * MARGIN:g} points"
     if sentences:
         meaning = (
-            "Being close does not show that it does. But what goes with a class by accident (hospital, device, exposure, "
-            "file format) would explain such a score too, so the score alone is no evidence that it reads the images."
+            "Being close does not show that it does. But what goes with a class by accident (hospital, device, "
+            "exposure, file format) would explain such a score too, so the score alone is no evidence that it reads "
+            "the images."
         )
         return f"**{prose.capital('; '.join(sentences))}.** {meaning}"
     if not known:
