@@ -172,7 +172,9 @@ def test_jackknife_leaves_out_each_patient_or_group_once():
 
 
 @pytest.mark.parametrize(
-    ("statistic", "decimals"), [(np.mean, 9), (np.var, 9), (np.median, 9), (np.mean, 0)], ids=lambda x: str(x)
+    ("statistic", "decimals"),
+    [(np.mean, 9), (np.var, 9), (np.median, 9), (np.mean, 0)],
+    ids=lambda x: getattr(x, "__name__", str(x)),
 )
 def test_bca_is_scipys(statistic, decimals):
     """With whole numbers a third of the draws tie with another, and one in 30 with the value."""
