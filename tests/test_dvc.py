@@ -91,7 +91,8 @@ def test_no_module_is_left_out_of_the_pipeline():
     reached = set().union(*(listed(stage) for stage in STAGES))
     from pipeline.datasets import available
 
-    assert everything - reached == {f"pipeline/datasets/{n}.py" for n in available() if n != "phantom"}
+    for_planning = {f"pipeline/statistics/{name}.py" for name in ("delong", "power")}  # used by hand, on any arrays
+    assert everything - reached - for_planning == {f"pipeline/datasets/{n}.py" for n in available() if n != "phantom"}
 
 
 @pytest.mark.parametrize("package", ["statistics", "reporting"])
