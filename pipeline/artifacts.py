@@ -168,9 +168,14 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, text)
 
 
+def null(value: float) -> float | None:
+    """Return `value`, or JSON's null where it is undefined."""
+    return value if np.isfinite(value) else None
+
+
 def nulls(numbers: dict[str, float]) -> dict[str, float | None]:
     """Put JSON's null where a number is undefined."""
-    return {name: None if value != value else value for name, value in numbers.items()}
+    return {name: null(value) for name, value in numbers.items()}
 
 
 def write_text(path: Path, text: str) -> None:

@@ -55,7 +55,7 @@ def ensemble(params: Params) -> None:
         test_logits=np.array([e.test_logits for e in made], np.float32).reshape(len(made), *first.test_targets.shape),
     )
     of = params.evaluate
-    bootstrap = {"draws": of.bootstrap, "confidence": of.confidence, "seed": of.seed}
+    bootstrap = of.draws()
     cell = ranked(auroc)[0]
     recipe = ranked({r: np.mean([auroc[c] for c in auroc if c.recipe == r]) for r in study.recipes})[0]
     single = f"{cell.recipe} seed {cell.seed}"
@@ -98,14 +98,11 @@ def describe(made: Ensemble, auroc: dict[Cell, float], value: float) -> dict[str
     """Return what members.json says of an ensemble: members with their weights, what was fitted, and on what."""
     fitted = dict(made.fitted)
     weights = fitted.pop("weights", [None] * len(made.members))
-    members = [{**c._asdict(), "val_auroc": _number(auroc[c]), "weight": w} for c, w in zip(made.members, weights)]
-    about = {"method": made.method, "set": made.set, "fitted_on": made.fitted_on, "val_auroc": _number(value)}
+    members = [
+        {**c._asdict(), "val_auroc": artifacts.null(auroc[c]), "weight": w} for c, w in zip(made.members, weights)
+    ]
+    about = {"method": made.method, "set": made.set, "fitted_on": made.fitted_on, "val_auroc": artifacts.null(value)}
     return {**about, "members": members, "parameters": fitted}
-
-
-def _number(value: float) -> float | None:
-    """Write an undefined value as JSON's null."""
-    return value if np.isfinite(value) else None
 
 
 if __name__ == "__main__":

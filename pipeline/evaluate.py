@@ -68,7 +68,7 @@ def evaluate(recipe: Recipe, params: Params) -> None:
     task, classes, of = predictions.task, list(predictions.classes), params.evaluate
     val = predictions.val_logits, predictions.val_targets, predictions.val_patients
     test = predictions.test_logits, predictions.test_targets, predictions.test_patients
-    bootstrap = {"draws": of.bootstrap, "confidence": of.confidence, "seed": of.seed, "interval": of.interval}
+    bootstrap = {**of.draws(), "interval": of.interval}
     scored = score(task, classes, list(predictions.seeds), val, test, **bootstrap)
     subgroups = [
         evaluate_subgroups(task, classes, list(predictions.seeds), test, labels, **bootstrap).assign(variable=name)

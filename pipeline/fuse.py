@@ -63,10 +63,8 @@ def train_head(
     set_arithmetic(settings.threads, settings.tf32)
     torch.use_deterministic_algorithms(True, warn_only=True)
     features = join(members, params, settings, study)
-    loss = losses.create(best.loss, params.losses[best.loss], data.task)
-    loss = loss.counted((training.targets * training.copies[:, None]).sum(0), training.copies.sum())
-    if settings.class_weights == "balanced":
-        loss = loss.weighted(losses.balanced_weights(training.targets, training.copies, data.task))
+    seen = training.targets, training.copies, settings.class_weights
+    loss = losses.for_training(best.loss, params.losses[best.loss], data.task, *seen)
     decisive = {
         "members": members,
         "train": settings.model_dump(),

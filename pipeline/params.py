@@ -311,6 +311,10 @@ class Evaluate(Section):
     batch_size: int = Field(256, ge=1, le=65_536)
     threads: int = Field(2, ge=1, le=256)
 
+    def draws(self) -> dict[str, Any]:
+        """Return the draws of patients, as arguments of the functions of `pipeline.statistics` that draw."""
+        return {"draws": self.bootstrap, "confidence": self.confidence, "seed": self.seed}
+
 
 class Ensemble(Section):
     """Combinations of cells; the best cells and recipes are those of the validation part."""

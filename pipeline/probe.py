@@ -38,7 +38,7 @@ def score(params: Params) -> pd.DataFrame:
     split = np.repeat(["train", "val", "test"], [len(drawn), len(val.rows), len(test.rows)])
     found = {name: fit(seen, targets, split, data.task) for name, seen in features(rows).items()}
     on = [(np.stack([z[p] for z in found.values()]), parts[p].targets, parts[p].patients) for p in ("val", "test")]
-    bootstrap = {"draws": of.bootstrap, "confidence": of.confidence, "seed": of.seed, "interval": of.interval}
+    bootstrap = {**of.draws(), "interval": of.interval}
     metrics = evaluate(data.task, data.classes, [*found], *on, with_mean=False, **bootstrap).metrics
     if len(drawn) < n:
         how = f"fitted on {len(drawn):,} of {n:,} training images"

@@ -38,10 +38,8 @@ def train(cell: Cell, params: Params) -> None:
 
     data, parts, images = artifacts.read_dataset(), artifacts.read_parts(["train", "val"]), artifacts.open_images()
     training = parts["train"]
-    loss = losses.create(cell.loss, params.losses[cell.loss], data.task)
-    loss = loss.counted((training.targets * training.copies[:, None]).sum(0), training.copies.sum())
-    if settings.class_weights == "balanced":
-        loss = loss.weighted(losses.balanced_weights(training.targets, training.copies, data.task))
+    seen = training.targets, training.copies, settings.class_weights
+    loss = losses.for_training(cell.loss, params.losses[cell.loss], data.task, *seen)
 
     torch.manual_seed(derive(cell.seed, 0))
     channels = 1 if images.ndim == 3 else images.shape[3]
@@ -106,7 +104,7 @@ def train(cell: Cell, params: Params) -> None:
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "best_epoch": fitted.best_epoch,
         "epochs": len(history),
-        "val_auroc": best["val_auroc"] if best["val_auroc"] == best["val_auroc"] else None,
+        "val_auroc": artifacts.null(best["val_auroc"]),
         "class_weights": dict(zip(data.classes, loss.class_weights, strict=True)) if loss.class_weights else None,
         "proper_loss": loss.proper,
         "collapsed": sign,

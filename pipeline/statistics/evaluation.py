@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -137,7 +138,8 @@ class Evaluation:
     suits: SeedSuitsClass | None = None
 
 
-class _View(NamedTuple):
+@dataclass(frozen=True)
+class _View:
     """Predictions of one part, as trained or calibrated, with the metrics that are taken of them.
 
     Parameters
@@ -153,6 +155,11 @@ class _View(NamedTuple):
     scored: Scored
     metrics: Mapping[str, Metric]
     remarks: list[list[str]] | None = None
+
+    @cached_property
+    def once(self) -> Weighted:
+        """The predictions under one weighting, that of ones; every table of the view reads its sums."""
+        return Weighted(self.scored)
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # for the reason given in `metric_draws`
@@ -383,13 +390,12 @@ def _seed_tables(
     view: _View, classes: Sequence[str], labels: Sequence[str], drawn: Mapping[str, np.ndarray], confidence: float
 ) -> list[pd.DataFrame]:
     """Return for each metric of `view` the spread over seeds beside the noise of the sample."""
-    once = Weighted(view.scored)
     tables = []
     for key, metric in view.metrics.items():
         table = seed_table(
             columns(metric, classes),
             labels,
-            measure(metric, once)[0],
+            measure(metric, view.once)[0],
             drawn[key],
             _refused(metric, view.scored)[0],
             metric.higher_is_better,
@@ -405,12 +411,11 @@ def _recipe_tables(
     view: _View, classes: Sequence[str], drawn: Mapping[str, np.ndarray], confidence: float
 ) -> list[pd.DataFrame]:
     """Return for each metric of `view` what to expect of the recipe."""
-    once = Weighted(view.scored)
     return [
         recipe_table(
             metric.name,
             columns(metric, classes),
-            measure(metric, once)[0],
+            measure(metric, view.once)[0],
             drawn[key],
             confidence,
             _patients(metric, view.scored),
@@ -547,13 +552,12 @@ def _rows(
     `leaving` holds them under `jackknife_counts`, for BCa intervals.
     """
     scored = view.scored
-    once = Weighted(scored)
     n = len(scored.truth)
     per_class = scored.truth.sum(axis=0).tolist()
     rows = []
     for key, metric in view.metrics.items():
         names = columns(metric, classes)
-        values, texts = measure(metric, once)[0], reasons(metric, once)
+        values, texts = measure(metric, view.once)[0], reasons(metric, view.once)
         if view.remarks is not None:
             texts = [["; ".join(filter(None, pair)) for pair in zip(*both)] for both in zip(texts, view.remarks)]
         series = list(labels)

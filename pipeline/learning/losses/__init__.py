@@ -215,6 +215,36 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
     return loss
 
 
+def for_training(
+    name: str,
+    settings: Mapping[str, Any] | None,
+    task: str,
+    targets: NDArray[np.uint8],
+    copies: NDArray[np.int64],
+    class_weights: str,
+) -> Loss:
+    """Build the loss that ``losses.<name>`` describes for a training part, which its counts and weights come from.
+
+    Parameters
+    ----------
+    name, settings, task
+        As for `create`.
+    targets : uint8 [N, K]
+        Of the training part.
+    copies : int64 [N]
+        Draws of each row an epoch.
+    class_weights : {"none", "balanced"}
+        As ``train.class_weights``; see `balanced_weights`.
+
+    Raises
+    ------
+    ParamsError
+        As `create`, and for balanced weights on a multi-label data set.
+    """
+    loss = create(name, settings, task).counted((targets * copies[:, None]).sum(0), copies.sum())
+    return loss.weighted(balanced_weights(targets, copies, task)) if class_weights == "balanced" else loss
+
+
 def balanced_weights(targets: NDArray[np.uint8], copies: NDArray[np.int64], task: str) -> NDArray[np.float64]:
     """Compute the weights by which every class has the same share in the loss of an epoch.
 
