@@ -1,0 +1,130 @@
+"""What DVC knows of the stages: which are up to date, which it has in its cache, which must run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.params import Cell, Params, Recipe, cells
+
+SHARED = ("download", "preprocess", "split")
+"""The stages above the cells, in order."""
+RUN = "run.json"
+"""The record that a training writes last."""
+StageState = Literal["up to date", "cached", "to run", "unknown"]
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage.
+
+    Parameters
+    ----------
+    folder : Path
+        Its output, relative to the root of the project.
+    state : {"up to date", "cached", "to run", "unknown"}
+        cached: ``dvc repro`` takes the result from the cache; unknown: what it reads is not there yet.
+    size : int, optional
+        Bytes of its output, as dvc.lock or the run-cache has it.
+    run : dict, optional
+        Content of the run.json in its output, of an earlier run if it is to run again.
+    """
+
+    folder: Path
+    state: StageState
+    size: int | None = None
+    run: dict[str, Any] | None = None
+
+
+def stage_of(cell: Cell, params: Params) -> str:
+    """Return the name by which DVC knows the training of `cell`: stage train for `seed`, replicate for the others."""
+    return f"{'train' if cell.seed == params.seed else 'replicate'}@{name_of(cell)}"
+
+
+def name_of(cell: Cell) -> str:
+    """Return the cell's name in tables and its log's: model-loss-seed."""
+    return f"{cell.recipe}-{cell.seed}"
+
+
+def evaluation_of(recipe: Recipe) -> str:
+    """Return the name by which DVC knows the evaluation of `recipe`."""
+    return f"evaluate@{recipe}"
+
+
+def cell_stages(params: Params) -> list[str]:
+    """Return `stage_of` of every cell, in the study's order."""
+    return [stage_of(cell, params) for cell in cells(params)]
+
+
+def read_status(names: Iterable[str]) -> dict[str, StageStatus]:
+    """Ask DVC for the state of the named stages, all in one go; nothing is written but DVC's table of checksums.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Such as ``train@cnn-bce-42``. What is no stage of dvc.yaml is left out of the answer.
+
+    Notes
+    -----
+    Whether a stage that must run is in the run-cache can be told only if all that it reads is there; data that is
+    missing but for which dvc.lock has a checksum counts as there.
+    """
+    from dvc.repo import Repo, lock_repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+        stages = {stage.addressing: stage for stage in repo.index.stages}
+        return {name: _status(repo, stages[name]) for name in names if name in stages}
+
+
+def cache_folder() -> Path:
+    """Return the folder of DVC's cache: of this clone, or one that several share."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        return Path(repo.cache.legacy.path)
+
+
+def _status(repo: Any, stage: Any) -> StageStatus:
+    out = stage.outs[0]
+    folder, size, run = Path(out.def_path), out.meta.size if out.meta else None, _run_record(out)
+    changed = [dep for dep in stage.deps if dep.status()]
+    if not stage.changed_stage() and not changed and not stage.changed_outs():
+        return StageStatus(folder, "up to date", size, run)
+    if any(not dep.exists and not dep.hash_info for dep in changed):
+        return StageStatus(folder, "unknown", size, run)
+    for dep in changed:
+        if dep.exists:
+            dep.save()  # in memory: dvc.lock is not written
+    restored = stage if not stage.changed_stage() and not changed else _from_run_cache(repo, stage)
+    if restored is None or not all(out.hash_info for out in restored.outs) or not restored.outs_cached():
+        return StageStatus(folder, "to run", size, run)
+    return StageStatus(folder, "cached", restored.outs[0].meta.size, _run_record(restored.outs[0]))
+
+
+def _from_run_cache(repo: Any, stage: Any) -> Any:
+    """Return the stage as the run-cache remembers it under its present inputs, or None."""
+    from dvc.stage.cache import _can_hash
+
+    cache = repo.stage_cache
+    entry = cache._load(stage) if _can_hash(stage) else None
+    return cache._create_stage(entry, wdir=stage.wdir) if entry else None
+
+
+def _run_record(out: Any) -> dict[str, Any] | None:
+    """Read run.json of a training's folder: as it lies there, else as the cache has it."""
+    try:
+        lying = Path(out.fs_path) / RUN
+        if lying.exists():
+            return json.loads(lying.read_text(encoding="utf-8"))
+        if not out.hash_info or not out.hash_info.isdir:
+            return None
+        listing = json.loads(Path(out.cache.oid_to_path(out.hash_info.value)).read_text(encoding="utf-8"))
+        found = [entry["md5"] for entry in listing if entry["relpath"] == RUN]
+        return json.loads(Path(out.cache.oid_to_path(found[0])).read_text(encoding="utf-8")) if found else None
+    except (OSError, ValueError):
+        return None

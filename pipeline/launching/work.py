@@ -1,0 +1,81 @@
+"""The study as tasks: its cells and, once all seeds of a recipe are there, its evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.launching.estimates import expected_seconds
+from pipeline.launching.schedule import GOOD, State, Task
+from pipeline.launching.status import RUN, StageStatus, evaluation_of, name_of, stage_of
+from pipeline.params import Cell, Params, Recipe, cells, recipes
+
+LOGS = Path("tmp/launch")
+METRICS = Path("reports/metrics.json")
+"""Spelled here because `pipeline.artifacts` imports pandas, which takes longer than all that a plan does."""
+DVC = ("dvc", "--wait-for-lock", "repro")
+
+
+def shard_of(params: Params, shard: tuple[int, int] | None) -> list[Cell]:
+    """Return every N-th cell from the i-th on, for shard (i, N) with i from 1; all for None."""
+    number, count = shard or (1, 1)
+    return cells(params)[number - 1 :: count]
+
+
+def cell_tasks(params: Params, status: Mapping[str, StageStatus], shard: tuple[int, int] | None = None) -> list[Task]:
+    """Return the tasks of the cells, recipes that take longest first; what is up to date counts as done already.
+
+    Parameters
+    ----------
+    params : Params
+        The study.
+    status : mapping
+        Of `pipeline.launching.status.read_status`, read when the shared stages were up to date.
+    shard : (int, int), optional
+        See `shard_of`.
+    """
+    expected = expected_seconds(params, status)
+    longest = sorted(recipes(params), key=lambda r: -max(expected[c] or 0.0 for c in cells(params) if c.recipe == r))
+    return [
+        Task(
+            name_of(cell),
+            [*DVC, "-s", stage_of(cell, params)],
+            LOGS / f"{name_of(cell)}.log",
+            finished=status[stage_of(cell, params)].folder / RUN,
+            state=_known(status, stage_of(cell, params)),
+        )
+        for recipe in longest
+        for cell in shard_of(params, shard)
+        if cell.recipe == recipe
+    ]
+
+
+def evaluation_tasks(params: Params, status: Mapping[str, StageStatus], trainings: list[Task]) -> list[Task]:
+    """Return the tasks of the evaluations; one counts as done if neither it nor a cell of it has anything to do."""
+    of_cell = {task.name: task for task in trainings}
+    tasks = []
+    for recipe in recipes(params):
+        needs = [name_of(cell) for cell in cells(params) if cell.recipe == recipe]
+        stage = evaluation_of(recipe)
+        settled = all(of_cell[name].state in GOOD for name in needs)
+        state = _known(status, stage) if settled else State.WAITING
+        tasks.append(Task(stage, [*DVC, "-s", stage], LOGS / f"{stage}.log", needs=needs, state=state))
+    return tasks
+
+
+def missing(params: Params, trainings: list[Task]) -> dict[Recipe, list[Cell]]:
+    """Return the recipes with cells that have no result, and those cells."""
+    of_cell = {task.name: task for task in trainings}
+    lost = [c for c in cells(params) if name_of(c) in of_cell and of_cell[name_of(c)].state not in GOOD]
+    return {recipe: [c for c in lost if c.recipe == recipe] for recipe in dict.fromkeys(c.recipe for c in lost)}
+
+
+def _known(status: Mapping[str, StageStatus], stage: str) -> State:
+    return State.UP_TO_DATE if stage in status and status[stage].state == "up to date" else State.WAITING
+
+
+def read_summary() -> dict[str, Any]:
+    """Read reports/metrics.json; empty before the first report."""
+    return json.loads(METRICS.read_text(encoding="utf-8")) if METRICS.exists() else {}

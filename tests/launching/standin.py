@@ -1,0 +1,182 @@
+"""A study in a repository of its own whose stages are stand-ins: they write what DVC expects, without computing it.
+
+dvc.yaml, params.yaml, the launcher and DVC are the real ones. A training takes a moment, keeps a checkpoint after each
+epoch as the real one does, and notes in tmp/journal that it began, went on or came to its end.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from pathlib import Path
+
+import yaml
+
+from pipeline.launching.workers import leftovers, mark_of
+from tests.tiny import ROOT, TINY
+
+COPIED = ["dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots"]
+EPOCHS = 4
+STAGES = {
+    "download": """
+        from pathlib import Path
+        Path("data/raw/phantom").mkdir(parents=True, exist_ok=True)
+        Path("data/raw/phantom/image").write_text("raw")
+    """,
+    "preprocess": """
+        from pathlib import Path
+        Path("data/prepared").mkdir(parents=True)
+        Path("data/prepared/images").write_text(Path("data/raw/phantom/image").read_text() + " prepared")
+    """,
+    "split": """
+        from pathlib import Path
+        Path("data/split").mkdir(parents=True)
+        Path("data/split/split").write_text("split")
+        Path("tmp").mkdir(exist_ok=True)
+        with open("tmp/journal", "a") as journal:
+            journal.write("split\\n")
+    """,
+    "train": """
+        import json, os, sys, time, yaml
+        from pathlib import Path
+        model, loss, seed = sys.argv[2::2]
+        cell = f"{model}-{loss}-{seed}"
+        lr = yaml.safe_load(Path("params.yaml").read_text())["models"][model]["lr"]
+        Path("tmp/ckpt").mkdir(parents=True, exist_ok=True)
+        def note(what):
+            with open("tmp/journal", "a") as journal:
+                journal.write(f"{what} {cell}-{lr}\\n")
+        checkpoint = Path(f"tmp/ckpt/{cell}-{lr}")
+        first = int(checkpoint.read_text()) + 1 if checkpoint.exists() else 1
+        note("began" if first == 1 else "went on")
+        for epoch in range(first, EPOCHS + 1):
+            if Path(f"tmp/fail-{cell}").exists() and epoch == 2:
+                sys.exit(f"error: {cell} fails by order")
+            time.sleep(0.1)
+            print(f"{model}-{loss} seed {seed}  epoch {epoch}/EPOCHS  loss 0.5  val loss 0.4  val AUROC 0.75  "
+                  "9 img/s  at most 00:01 left", flush=True)
+            checkpoint.with_suffix(".partial").write_text(str(epoch))
+            os.replace(checkpoint.with_suffix(".partial"), checkpoint)
+        folder = Path(f"models/{model}-{loss}/seed{seed}")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_text(f"{cell} {lr} {Path('data/split/split').read_text()}")
+        record = {"seconds": 8.0, "epochs": EPOCHS, "environment": None}
+        (folder / "run.json").write_text(json.dumps(record))
+        checkpoint.unlink()
+        note("ended")
+    """,
+    "evaluate": """
+        import sys
+        from pathlib import Path
+        model, loss = sys.argv[2::2]
+        found = sorted(Path(f"models/{model}-{loss}").glob("seed*/model.safetensors"))
+        Path(f"evaluations/{model}-{loss}").mkdir(parents=True)
+        Path(f"evaluations/{model}-{loss}/found").write_text("\\n".join(p.read_text() for p in found))
+    """,
+    "ensemble": """
+        from pathlib import Path
+        Path("ensembles").mkdir()
+        Path("ensembles/all").write_text("\\n".join(p.read_text() for p in sorted(Path("evaluations").glob("*/found"))))
+    """,
+    "report": """
+        import json
+        from pathlib import Path
+        Path("reports").mkdir(exist_ok=True)
+        metrics = {"cells": {"lines": Path("ensembles/all").read_text().splitlines()}}
+        Path("reports/metrics.json").write_text(json.dumps(metrics))
+        for name in ("curves.csv", "roc.csv"):
+            Path("reports", name).write_text("")
+    """,
+}
+
+
+class Standin:
+    """The study, its folder, and what its stages noted."""
+
+    def __init__(self, folder: Path, models=("small", "wide"), losses=("bce",), replicates=(7,)):
+        self.folder = folder
+        for name in COPIED:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
+        shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+        for stage, code in STAGES.items():
+            text = textwrap.dedent(code).replace("EPOCHS", str(EPOCHS))
+            (folder / f"pipeline/{stage}.py").write_text(text)
+        (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+        self.content = yaml.safe_load(yaml.safe_dump(TINY))
+        self.write(study={"models": [*models], "losses": [*losses], "replicates": [*replicates]})
+        self.run("git", "init", "-q", "-b", "main")
+
+    def write(self, **sections) -> None:
+        self.content |= sections
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(self.content, sort_keys=False))
+
+    def set_lr(self, lr: float) -> None:
+        self.write(models={name: {**model, "lr": lr} for name, model in self.content["models"].items()})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        binaries = str(Path(sys.executable).parent)
+        names = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        return os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"} | names
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Start the launcher; what it prints goes to tmp/printed."""
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        with (self.folder / "tmp/printed").open("w") as printed:
+            return subprocess.Popen(
+                [sys.executable, "-m", "pipeline.launch", *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def printed(self) -> str:
+        return (self.folder / "tmp/printed").read_text()
+
+    def launch(self, *arguments: str, status: int = 0) -> str:
+        """Run the launcher to its end; return what it printed."""
+        assert self.start(*arguments).wait(timeout=600) == status, self.printed()
+        return self.printed()
+
+    def run(self, *command: str, status: int = 0) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=600
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def journal(self) -> Counter:
+        path = self.folder / "tmp/journal"
+        return Counter(path.read_text().splitlines()) if path.exists() else Counter()
+
+    def ended(self, lr: float) -> Counter:
+        """How often each cell was trained to its end under `lr`."""
+        names = {line.removeprefix("ended "): n for line, n in self.journal().items() if line.startswith("ended ")}
+        return Counter({name.removesuffix(f"-{lr}"): n for name, n in names.items() if name.endswith(f"-{lr}")})
+
+    def metrics(self) -> list[str]:
+        return json.loads((self.folder / "reports/metrics.json").read_text())["cells"]["lines"]
+
+    def expected(self, lr: float) -> list[str]:
+        """What metrics.json must hold: every cell once, in the order of its files."""
+        study = self.content["study"]
+        keys = sorted(f"{m}-{lo}" for m in study["models"] for lo in study["losses"])
+        seeds = sorted([self.content["seed"], *study["replicates"]], key=lambda s: f"seed{s}")
+        return [f"{key}-{seed} {lr} split" for key in keys for seed in seeds]
+
+    def nothing_left(self, seconds: float = 150.0) -> bool:
+        """Wait for the processes below the launcher to be gone."""
+        deadline = time.monotonic() + seconds
+        while leftovers(mark_of(self.folder, None)):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True

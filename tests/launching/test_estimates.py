@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from pipeline import params
+from pipeline.launching.estimates import START_UP_SECONDS, expected_bytes, expected_seconds, makespan, seeds_needed
+from pipeline.launching.status import StageStatus, cell_stages, stage_of
+from pipeline.params import Cell
+
+
+@pytest.mark.parametrize(("sd", "delta", "published"), [(0.002, 0.003, 7), (0.003, 0.003, 16), (0.005, 0.003, 44)])
+def test_seeds_needed_are_those_of_the_formula_with_15_7(sd, delta, published):
+    assert seeds_needed(sd, delta) == published
+
+
+@given(st.floats(0.5, 5), st.floats(0.6, 0.95), st.floats(0.01, 0.1))
+def test_seeds_needed_have_the_power_and_one_fewer_has_not(ratio, power, alpha):
+    """The power of a two-sided z test of two means with n values each, but for the tail that errs in the sign."""
+
+    def reached(n):
+        return norm.cdf((1 / ratio) / (2 / n) ** 0.5 - norm.isf(alpha / 2))
+
+    n = seeds_needed(ratio, 1.0, power, alpha)
+    assert reached(n) >= power - 1e-9
+    assert n == 2 or reached(n - 1) < power
+
+
+def test_seeds_needed_without_spread_and_without_a_difference():
+    assert seeds_needed(0.0, 0.01) == 2
+    with pytest.raises(ValueError, match="delta above 0"):
+        seeds_needed(0.01, 0.0)
+
+
+def test_makespan():
+    assert makespan([3.0, 2.0, 2.0], 2) == 4.0
+    assert makespan([3.0, 2.0, 2.0], 1) == 7.0
+    assert makespan([3.0, 2.0], 8) == 3.0
+    assert makespan([], 2) == 0.0
+
+
+def known(study, **runs):
+    """Status of every cell: as given by model-loss-seed with _ in place of -, else one that never ran."""
+    given = {name.replace("_", "-"): run for name, run in runs.items()}
+    return {
+        stage: StageStatus(Path(), "to run", *given.get(stage.split("@")[1], (None, None)))
+        for stage in cell_stages(study)
+    }
+
+
+def test_time_and_size_come_from_the_cell_itself_else_from_its_model(tiny):
+    tiny["train"]["epochs"] = 10
+    study = params.parse(tiny)
+    status = known(
+        study,
+        small_bce_42=(100, {"seconds": 30.0, "epochs": 5}),
+        small_zlpr_42=(300, {"seconds": 10.0, "epochs": 5}),
+        small_zlpr_7=(None, {"seconds": 0, "epochs": 5}),
+    )
+    seconds, sizes = expected_seconds(study, status), expected_bytes(study, status)
+    assert seconds[Cell("small", "bce", 42)] == START_UP_SECONDS + 60.0
+    assert seconds[Cell("small", "zlpr", 42)] == START_UP_SECONDS + 20.0
+    assert seconds[Cell("small", "bce", 7)] == START_UP_SECONDS + 40.0  # the median of 6 and 2 s an epoch
+    assert seconds[Cell("wide", "bce", 7)] is None
+    assert (sizes[Cell("small", "bce", 42)], sizes[Cell("small", "bce", 7)]) == (100, 200)
+    assert sizes[Cell("wide", "bce", 42)] is None
+
+
+def test_a_models_own_epochs_count(tiny):
+    tiny["models"]["small"]["epochs"] = 20
+    study = params.parse(tiny)
+    status = known(study, small_bce_42=(1, {"seconds": 2.0, "epochs": 1}))
+    assert expected_seconds(study, status)[Cell("small", "bce", 42)] == START_UP_SECONDS + 40.0
+
+
+def test_the_first_seed_is_stage_train_and_the_others_are_replicates(tiny):
+    study = params.parse(tiny)
+    assert stage_of(Cell("wide", "zlpr", 42), study) == "train@wide-zlpr-42"
+    assert stage_of(Cell("wide", "zlpr", 7), study) == "replicate@wide-zlpr-7"
