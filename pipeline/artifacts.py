@@ -257,6 +257,11 @@ class Part:
     copies: np.ndarray
     augmented: np.ndarray
 
+    def drawn(self) -> Part:
+        """Return the entries that an epoch draws, each once."""
+        kept = self.copies > 0
+        return Part(**{name: values[kept] for name, values in vars(self).items()})
+
 
 def read_parts(parts: Sequence[str]) -> dict[str, Part]:
     """Read the named parts of the split. Labels of parts that are not named are dropped before anything is returned."""

@@ -6,51 +6,13 @@ import argparse
 
 import numpy as np
 import pandas as pd
-import torch
 
 from pipeline import artifacts
-from pipeline.artifacts import Predictions
 from pipeline.errors import stage_errors
-from pipeline.learning import models
-from pipeline.learning.inference import choose_device, predict
-from pipeline.learning.loader import ResidentImages
-from pipeline.params import Cell, Params, Recipe, load, seeds
+from pipeline.params import Cell, Params, Recipe, load
 from pipeline.statistics.evaluation import age_bands, evaluate_subgroups
 from pipeline.statistics.evaluation import evaluate as score
-
-
-def predict_parts(recipe: Recipe, params: Params) -> Predictions:
-    """Compute the logits of the validation and the test part under every seed of `recipe`."""
-    torch.set_num_threads(params.evaluate.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    device = choose_device("auto")
-    data, parts, images = artifacts.read_dataset(), artifacts.read_parts(["val", "test"]), artifacts.open_images()
-    files = [
-        artifacts.made_by(artifacts.cell_folder(Cell(*recipe, seed)) / "model.safetensors", "train")
-        for seed in seeds(params)
-    ]
-    model = models.rebuild(recipe.model, params.models[recipe.model], len(data.classes), images.shape[1], files[0])
-    model = model.to(device, memory_format=torch.channels_last)
-    loaded = {
-        name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
-    }
-    batch_size = params.evaluate.batch_size
-    logits: dict[str, list[np.ndarray]] = {"val": [], "test": []}
-    for file in files:
-        models.load_weights(model, file)
-        for name, part in loaded.items():
-            logits[name].append(predict(model, part, batch_size, "float32", params.evaluate.tta).cpu().numpy())
-    of_parts = {
-        f"{name}_{key}": value
-        for name, part in parts.items()
-        for key, value in (
-            ("rows", part.rows),
-            ("targets", part.targets),
-            ("patients", part.patients),
-            ("logits", np.stack(logits[name])),
-        )
-    }
-    return Predictions(task=data.task, seeds=np.array(seeds(params)), classes=np.array(data.classes), **of_parts)
+from pipeline.trained import predict_parts
 
 
 def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -64,7 +26,7 @@ def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
 
 def evaluate(recipe: Recipe, params: Params) -> None:
     """Write the predictions, the metrics, the spread over seeds and the collected histories of `recipe`."""
-    predictions = predict_parts(recipe, params)
+    predictions, fits = predict_parts(recipe, params)
     task, classes, of = predictions.task, list(predictions.classes), params.evaluate
     val = predictions.val_logits, predictions.val_targets, predictions.val_patients
     test = predictions.test_logits, predictions.test_targets, predictions.test_patients
@@ -74,7 +36,7 @@ def evaluate(recipe: Recipe, params: Params) -> None:
         evaluate_subgroups(task, classes, list(predictions.seeds), test, labels, **bootstrap).assign(variable=name)
         for name, labels in subgroups_of(predictions.test_rows).items()
     ]
-    cells = [Cell(*recipe, seed) for seed in seeds(params)]
+    cells = [Cell(*recipe, int(seed)) for seed in predictions.seeds]
     histories = [
         pd.read_csv(artifacts.made_by(artifacts.cell_folder(c) / "history.csv", "train")).assign(seed=c.seed)
         for c in cells
@@ -82,7 +44,7 @@ def evaluate(recipe: Recipe, params: Params) -> None:
     runs = [artifacts.read_json(artifacts.cell_folder(c) / "run.json", "train") for c in cells]
     folder = artifacts.evaluation_folder(recipe)
     predictions.save(folder / "predictions.npz")
-    metrics = scored.metrics.assign(model=recipe.model, loss=recipe.loss)
+    metrics = pd.concat([scored.metrics, fits], ignore_index=True).assign(model=recipe.model, loss=recipe.loss)
     artifacts.write_csv(folder / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
     artifacts.write_csv(folder / "seeds.csv", scored.seeds)
     artifacts.write_csv(folder / "recipe.csv", scored.recipe)

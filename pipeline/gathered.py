@@ -76,15 +76,19 @@ class Ensemble(NamedTuple):
 
 
 def gather(params: Params) -> Gathered:
-    """Read the predictions of every cell of `params`.
+    """Read the predictions of every cell of `params` that has been trained and evaluated.
 
     Raises
     ------
     ArtifactError
-        If a recipe has not been evaluated.
+        If no recipe has been evaluated.
     """
-    loaded = {r: Predictions.load(artifacts.evaluation_folder(r) / "predictions.npz") for r in recipes(params)}
-    place = {c: list(loaded[c.recipe].seeds).index(c.seed) for c in cells(params)}
+    files = {r: artifacts.evaluation_folder(r) / "predictions.npz" for r in recipes(params)}
+    loaded = {r: Predictions.load(file) for r, file in files.items() if file.exists()}
+    if not loaded:
+        raise ArtifactError(f"{artifacts.EVALUATIONS} holds no recipe of this study: dvc repro evaluate")
+    known = {r: list(p.seeds) for r, p in loaded.items()}
+    place = {c: known[c.recipe].index(c.seed) for c in cells(params) if c.seed in known.get(c.recipe, [])}
     val, test = ({c: getattr(loaded[c.recipe], f"{p}_logits")[i] for c, i in place.items()} for p in ("val", "test"))
     return Gathered(loaded, val, test)
 

@@ -102,6 +102,7 @@ def train(cell: Cell, params: Params) -> None:
         "weights": models.origin(described),
         "parameters": sum(p.numel() for p in model.parameters()),
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "macs": models.macs(model, channels, images.shape[1]),
         "best_epoch": fitted.best_epoch,
         "epochs": len(history),
         "val_auroc": artifacts.null(best["val_auroc"]),

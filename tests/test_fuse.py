@@ -12,12 +12,13 @@ import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from pipeline import artifacts, ensemble, evaluate, fuse, params, train
+from pipeline import artifacts, ensemble, fuse, params, train
 from pipeline.artifacts import ArtifactError, Predictions
 from pipeline.gathered import gather, gather_fused
 from pipeline.learning import models
 from pipeline.params import Cell, ParamsError
 from pipeline.statistics.ensembles import METHODS
+from pipeline.trained import predict_parts
 from tests.tiny import TINY
 
 NAME = "features_top2"
@@ -49,7 +50,7 @@ def evaluated_once(prepared_once, tmp_path_factory):
             train.train(cell, study)
         for recipe in params.recipes(study):  # as stage `evaluate`, without its scores, which take most of its time
             place, seeds = artifacts.evaluation_folder(recipe), params.seeds(study)
-            evaluate.predict_parts(recipe, study).save(place / "predictions.npz")
+            predict_parts(recipe, study).predictions.save(place / "predictions.npz")
             artifacts.write_csv(place / "history.csv", pd.DataFrame({"seed": seeds, "val_auroc": [0.5, 0.6]}))
             artifacts.write_json(place / "runs.json", [{"seed": seed, "proper_loss": True} for seed in seeds])
     return folder

@@ -153,6 +153,29 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
     return load_weights(Classifier(backbone, torch.zeros(channels), torch.ones(channels), head), path).eval()
 
 
+def macs(model: nn.Module, channels: int, size: int) -> int:
+    """Count the multiply-accumulate operations of one image in the forward pass.
+
+    Parameters
+    ----------
+    model : Module
+        Is left in evaluation mode.
+    channels, size : int
+        Of the image, ``size`` in pixels a side.
+
+    Notes
+    -----
+    Of convolutions and matrix products, as torch's counter sees them (it counts two operations each); what is counted
+    nowhere in the field (normalisation, activations, pooling) is not counted here.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    like = next(model.parameters())
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.eval()(torch.zeros(1, channels, size, size, device=like.device))
+    return counter.get_total_flops() // 2
+
+
 def origin(settings: Model) -> dict[str, str] | None:
     """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch."""
     if settings.weights:

@@ -395,7 +395,7 @@ def _decisions(study: StudyResults) -> str:
 def _members(study: StudyResults) -> str:
     lines = []
     for r in study.ensembles:
-        members: list[dict[str, Any]] = study.members.get(r.loss, [])
+        members: list[dict[str, Any]] = study.described.get(r.loss, {}).get("members", [])
         if members:
             named = [f"{m['model']}-{m['loss']} seed {m['seed']}" for m in members]
             shown = prose.listing(named) if len(named) <= 6 else f"{', '.join(named[:5])}, and {len(named) - 5} more"

@@ -89,6 +89,17 @@ class Results:
         seed_by_class.json: the same over all classes together.
     expected : DataFrame or None
         recipe.csv: what to expect of the recipe under other seeds and with other patients.
+    reliability : DataFrame or None
+        reliability.csv, of the test part: seed, class ("overall" for single-label), calibrated (bool), then forecast
+        and observed frequency in bins of equal mass.
+    confusion : DataFrame or None
+        confusion.csv, of the test part: seed, truth, predicted, n; None for multi-label, as decisions are made class
+        by class.
+    subgroups : DataFrame or None
+        subgroups.csv, of the test part: variable, subgroup, then the columns of metrics.csv without model and loss;
+        None where the data set has no such variable.
+    disagreement : DataFrame or None
+        disagreement.csv: how often the seeds decide differently, a class a row.
     """
 
     model: str
@@ -103,6 +114,10 @@ class Results:
     suits: pd.DataFrame | None = None
     interaction: dict[str, Any] | None = None
     expected: pd.DataFrame | None = None
+    reliability: pd.DataFrame | None = None
+    confusion: pd.DataFrame | None = None
+    subgroups: pd.DataFrame | None = None
+    disagreement: pd.DataFrame | None = None
 
     @property
     def key(self) -> str:
@@ -179,6 +194,15 @@ class StudyResults:
         In the data set's order.
     recipes, ensembles : tuple of Results
         In the study's order.
+    every_ensemble : tuple of Results
+        Each set by each method; `ensembles` are those of them that lead the pages, see `_shown`.
+    described : dict of str to dict
+        Of every ensemble: method, set, fitted_on, val_auroc, members (each with model, loss, seed, val_auroc and
+        weight, null where the method has none) and parameters, as in members.json.
+    skipped : dict of str to str
+        Why an ensemble was not made, or a training is in none.
+    class_comparisons : DataFrame or None
+        class_comparisons.csv: every pair of recipes, a class a row.
     missing : tuple of str
         Cells and files of the study without results, a phrase each.
     comparisons : DataFrame or None
@@ -207,7 +231,10 @@ class StudyResults:
     classes: tuple[str, ...]
     recipes: tuple[Results, ...]
     ensembles: tuple[Results, ...] = ()
-    members: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    every_ensemble: tuple[Results, ...] = ()
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    class_comparisons: pd.DataFrame | None = None
     missing: tuple[str, ...] = ()
     dataset: DatasetInfo | None = None
     audit: dict[str, Any] | None = None
@@ -271,8 +298,8 @@ def load_study(params: Params) -> StudyResults:
         missing += [f"{recipe}, seed {seed}" for seed in trained if seed not in results.seeds]
     if not found:
         raise ReportError(f"none of the {len(cells(params))} cells has results; run: dvc repro evaluate")
-    ensembles, members = _load_ensembles()
-    if not ensembles:
+    made, described, skipped = _load_ensembles()
+    if not made:
         missing.append("the ensembles")
     comparisons = artifacts.ENSEMBLES / "comparisons.csv"
     excluded = pd.read_csv(artifacts.made_by(artifacts.EXCLUDED, "preprocess"), dtype="str", keep_default_na=False)
@@ -281,8 +308,11 @@ def load_study(params: Params) -> StudyResults:
         task=info.task,
         classes=info.classes,
         recipes=tuple(found),
-        ensembles=ensembles,
-        members=members,
+        ensembles=tuple(e for e in made if e.loss in _shown(described)),
+        every_ensemble=made,
+        described=described,
+        skipped=skipped,
+        class_comparisons=_table(artifacts.ENSEMBLES / "class_comparisons.csv"),
         missing=tuple(missing),
         dataset=info,
         audit=artifacts.read_json(artifacts.AUDIT, "split"),
@@ -342,7 +372,16 @@ def _load_recipe(recipe: Recipe) -> Results | None:
         suits=_table(folder / "seed_suits_class.csv", "best_seed"),
         interaction=artifacts.read_json(path, "evaluate") if (path := folder / "seed_by_class.json").exists() else None,
         expected=_table(folder / "recipe.csv"),
+        reliability=_table(folder / "reliability.csv"),
+        confusion=_filled(_table(folder / "confusion.csv", "truth", "predicted")),
+        subgroups=_table(folder / "subgroups.csv", "subgroup", "seed"),
+        disagreement=_table(folder / "disagreement.csv"),
     )
+
+
+def _filled(table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Pass on a table that has rows."""
+    return None if table is None or table.empty else table
 
 
 def _table(path: Path, *text: str) -> pd.DataFrame | None:
@@ -357,20 +396,18 @@ def _load_augmented(path: Path) -> Augmented | None:
         return Augmented(**{name: file[name] for name in Augmented._fields})
 
 
-def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, list[dict[str, Any]]]]:
+def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], dict[str, str]]:
     path = artifacts.ENSEMBLES / "metrics.csv"
     if not path.exists():
-        return (), {}
+        return (), {}, {}
     metrics = _tidy(artifacts.read_metrics(path, "ensemble"))
     predictions = Predictions.load(artifacts.ENSEMBLES / "predictions.npz", "ensemble")
-    described = artifacts.read_json(artifacts.ENSEMBLES / "members.json", "ensemble")["ensembles"]
-    shown = _shown(described)
-    methods = [str(m) for m in predictions.methods]
-    return tuple(
-        Results(ENSEMBLE, method, (), metrics[metrics["loss"] == method], predictions=_one(predictions, i))
-        for i, method in enumerate(methods)
-        if method in shown
-    ), {name: described[name]["members"] for name in shown}
+    about = artifacts.read_json(artifacts.ENSEMBLES / "members.json", "ensemble")
+    made = tuple(
+        Results(ENSEMBLE, str(name), (), metrics[metrics["loss"] == name], predictions=_one(predictions, i))
+        for i, name in enumerate(predictions.methods)
+    )
+    return made, about["ensembles"], about["skipped"]
 
 
 def _load_probes() -> tuple[Results, ...]:

@@ -14,7 +14,7 @@ from pipeline.params import Params, Recipe
 from pipeline.splitting.audit import audit
 from pipeline.statistics.comparisons import compare
 from pipeline.statistics.ensembles import mean_probability_logits, questions
-from pipeline.statistics.evaluation import evaluate
+from pipeline.statistics.evaluation import evaluate, evaluate_subgroups
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Pleural_Thickening", "Hernia")
 TYPES = ("Normal", "Bacterial", "Viral")
@@ -127,9 +127,13 @@ def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapse
     predictions = Predictions(task=info.task, seeds=np.array(seeds), classes=np.array(info.classes), **arrays)
     folder = artifacts.evaluation_folder(recipe)
     scored = _score(predictions, study, seeds)
-    artifacts.write_csv(
-        folder / "metrics.csv", scored.metrics.assign(model=recipe.model, loss=recipe.loss)[artifacts.METRIC_COLUMNS]
-    )
+    fits = _fits(info.task, seeds, len(targets), targets)
+    metrics = pd.concat([scored.metrics, fits], ignore_index=True).assign(model=recipe.model, loss=recipe.loss)
+    artifacts.write_csv(folder / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
+    artifacts.write_csv(folder / "reliability.csv", scored.reliability)
+    artifacts.write_csv(folder / "confusion.csv", scored.confusion)
+    artifacts.write_csv(folder / "disagreement.csv", scored.disagreement)
+    _write_subgroups(folder, predictions, study, seeds)
     artifacts.write_csv(folder / "seeds.csv", scored.seeds)
     artifacts.write_csv(folder / "recipe.csv", scored.recipe)
     if scored.suits is not None:
@@ -158,7 +162,11 @@ def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapse
             {
                 **recipe._asdict(),
                 "seed": seed,
+                "arch": f"{recipe.model}_arch",
                 "parameters": 123456,
+                "trainable_parameters": 123000,
+                "macs": 7_654_321,
+                "weights": None,
                 "best_epoch": int(epoch[auroc.argmax()]),
                 "epochs": epochs,
                 "collapsed": "chance: validation AUROC 0.501, noise reaches 0.560" if seed == collapsed else None,
@@ -179,6 +187,34 @@ def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapse
     artifacts.write_augmented(trained, np.array([0, 4]), pictures)
     artifacts.pass_on_augmented(trained)
     return predictions
+
+
+def _fits(task: str, seeds, n: int, targets) -> pd.DataFrame:
+    """Return what `pipeline.trained` adds to metrics.csv."""
+    whole = ["accuracy", "balanced_accuracy"] if task == "multiclass" else []
+    wanted = [(p, "overall", "loss", 0.3) for p in ("train", "val", "test")] + [("train", "macro", "auroc", 0.93)]
+    wanted += [("train", "overall", metric, 0.91) for metric in whole]
+    wanted += [("train", "macro", "f1", 0.9)] if task == "multiclass" else []
+    about = {"ci_low": np.nan, "ci_high": np.nan, "n": n // 2, "n_positive": int(targets[: n // 2].sum())}
+    rows = [
+        {"seed": str(s), "part": p, "class": c, "metric": m, "value": v + 0.001 * i, "note": "no interval: a fit"}
+        for i, s in enumerate(seeds)
+        for p, c, m, v in wanted
+    ]
+    return pd.DataFrame(rows).assign(**about)
+
+
+def _write_subgroups(folder: Path, predictions: Predictions, study, seeds) -> None:
+    p, about = predictions, artifacts.read_samples().set_index("row").loc[predictions.test_rows]
+    test = p.test_logits, p.test_targets, p.test_patients
+    draws = study.evaluate.bootstrap
+    tables = [
+        evaluate_subgroups(p.task, list(p.classes), seeds, test, about[name].to_numpy(), draws=draws).assign(
+            variable=name
+        )
+        for name in ("sex", "view")
+    ]
+    artifacts.write_csv(folder / "subgroups.csv", pd.concat(tables).set_index("variable").reset_index())
 
 
 def _score(predictions: Predictions, study, names, with_mean=True):
@@ -213,12 +249,27 @@ def _write_ensembles(study, loaded, info) -> None:
     keys = [str(r) for r in params.recipes(study)]
     compared = questions(pairs, keys, keys, [f"ensemble-{m}" for m in methods], 0.05)
     artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
+    alone = {key: competitors[key] for key in keys}
+    by_class = compare(info.task, alone, first.test_targets, first.test_patients, draws=100, classes=list(info.classes))
+    artifacts.write_csv(artifacts.ENSEMBLES / "class_comparisons.csv", by_class[by_class["class"] != "macro"])
     signs = [(f"{keys[0]} seed {study.seed}", "constant_metric", "the validation metric is 0.5 in all 3 epochs")]
     artifacts.write_csv(artifacts.ENSEMBLES / "signs.csv", pd.DataFrame(signs, columns=["cell", "gate", "sentence"]))
-    every = [{**c._asdict(), "val_auroc": 0.8} for c in params.cells(study)]
-    named = {"mean_all": every, "mean_top1": every[:1]}
-    described = {n: {"method": n, "val_auroc": None, "members": m} for n, m in named.items()}
-    artifacts.write_json(artifacts.ENSEMBLES / "members.json", {"ensembles": described, "skipped": {}})
+    every = [{**c._asdict(), "val_auroc": 0.8, "weight": None} for c in params.cells(study)]
+    weighted = [{**c, "weight": 1 / len(every)} for c in every]
+    named = {"mean_all": every, "mean_top1": weighted[:1]}
+    described = {
+        name: {
+            "method": name,  # each leads the pages as the best of its method
+            "set": name.split("_")[1],
+            "fitted_on": "nothing",
+            "val_auroc": 0.81,
+            "members": members,
+            "parameters": {},
+        }
+        for name, members in named.items()
+    }
+    skipped = {"slsqp_top1": "one member alone needs no weights"}
+    artifacts.write_json(artifacts.ENSEMBLES / "members.json", {"ensembles": described, "skipped": skipped})
 
 
 def _write_probes(study, first: Predictions) -> None:

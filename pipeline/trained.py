@@ -1,0 +1,123 @@
+"""What the trained models of a recipe say of the parts, and how far each training has fitted."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pipeline import artifacts
+from pipeline.artifacts import ArtifactError, Predictions
+from pipeline.learning import losses, models
+from pipeline.learning.inference import choose_device, predict
+from pipeline.learning.loader import ResidentImages
+from pipeline.params import Cell, Params, Recipe, seeds, train_settings
+from pipeline.statistics.metrics import Scored, Weighted, accuracy, auroc, balanced_accuracy, f1, macro
+
+FIT = "training images as they are, without augmentation: how far the training has fitted, not how good it is"
+LOSS = "no interval: a loss is set beside that of other seeds and parts, never beside another loss"
+
+
+class Trained(NamedTuple):
+    """What `predict_parts` returns.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of the seeds that have a model.
+    fits : DataFrame
+        seed, part, class, metric, value, n, n_positive, note, as in metrics.csv: the training loss of every part, and
+        of the training part also its AUROC and, for single-label data, accuracy, balanced accuracy and macro F1.
+    """
+
+    predictions: Predictions
+    fits: pd.DataFrame
+
+
+def trained_seeds(recipe: Recipe, params: Params) -> list[int]:
+    """Return the seeds of the study under which `recipe` has been trained to the end.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none.
+    """
+    found = [s for s in seeds(params) if (artifacts.cell_folder(Cell(*recipe, s)) / "run.json").exists()]
+    if not found:
+        raise ArtifactError(f"{artifacts.MODELS / str(recipe)} holds no training of this study: dvc repro")
+    return found
+
+
+def predict_parts(recipe: Recipe, params: Params) -> Trained:
+    """Compute the logits of every part under every trained seed of `recipe`.
+
+    Raises
+    ------
+    ArtifactError
+        If no seed is trained.
+    """
+    torch.set_num_threads(params.evaluate.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    device, batch_size = choose_device("auto"), params.evaluate.batch_size
+    data, images = artifacts.read_dataset(), artifacts.open_images()
+    parts = artifacts.read_parts(["train", "val", "test"])
+    training = parts["train"]
+    parts["train"] = training.drawn()
+    settings, of = train_settings(params, recipe.model), params.losses[recipe.loss]
+    seen = training.targets, training.copies, settings.class_weights
+    loss = losses.for_training(recipe.loss, of, data.task, *seen)
+    cells = [Cell(*recipe, seed) for seed in trained_seeds(recipe, params)]
+    files = [artifacts.made_by(artifacts.cell_folder(c) / "model.safetensors", "train") for c in cells]
+    model = models.rebuild(recipe.model, params.models[recipe.model], len(data.classes), images.shape[1], files[0])
+    model = model.to(device, memory_format=torch.channels_last)
+    loaded = {
+        name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
+    }
+    logits: dict[str, list[np.ndarray]] = {name: [] for name in parts}
+    fits = []
+    for cell, file in zip(cells, files):
+        models.load_weights(model, file)
+        run = artifacts.read_json(artifacts.cell_folder(cell) / "run.json", "train")
+        minimised = loss.at_epoch(run["best_epoch"], settings.epochs)
+        for name, part in loaded.items():
+            # How far a training has fitted is asked without test-time augmentation, as its losses were.
+            tta = None if name == "train" else params.evaluate.tta
+            said = predict(model, part, batch_size, "float32", tta)
+            value = minimised(said, part.targets.float()).item()
+            logits[name].append(said.cpu().numpy())
+            fits += _fit(name, parts[name].targets, logits[name][-1], data.task, value, cell.seed)
+    content = {
+        f"{name}_{key}": value
+        for name, part in parts.items()
+        if name != "train"
+        for key, value in (
+            ("rows", part.rows),
+            ("targets", part.targets),
+            ("patients", part.patients),
+            ("logits", np.stack(logits[name])),
+        )
+    }
+    trained = np.array([cell.seed for cell in cells])
+    predictions = Predictions(task=data.task, seeds=trained, classes=np.array(data.classes), **content)
+    return Trained(predictions, pd.DataFrame(fits).assign(ci_low=np.nan, ci_high=np.nan))
+
+
+def _fit(
+    part: str, targets: np.ndarray, logits: np.ndarray, task: str, loss: float, seed: int
+) -> list[dict[str, object]]:
+    """Return the rows of one seed and part."""
+    values = {("overall", "loss"): (loss, LOSS)}
+    if part == "train":
+        sums = Weighted(Scored(task, targets, logits[None]))
+        values["macro", "auroc"] = macro(auroc(sums)).item(), FIT
+        if task == "multiclass":
+            values["overall", "accuracy"] = accuracy(sums).item(), FIT
+            values["overall", "balanced_accuracy"] = balanced_accuracy(sums).item(), FIT
+            values["macro", "f1"] = macro(f1(sums)).item(), FIT
+    about = {"seed": str(seed), "part": part, "n": len(targets), "n_positive": int(targets.sum())}
+    return [
+        {**about, "class": group, "metric": metric, "value": value, "note": note}
+        for (group, metric), (value, note) in values.items()
+    ]
