@@ -13,7 +13,8 @@ import pandas as pd
 
 from pipeline import artifacts
 from pipeline.params import Augment, train_settings
-from pipeline.reporting import figures, prose, sections, tables
+from pipeline.reporting import prose, sections, tables
+from pipeline.reporting.figures import data as figures
 from pipeline.reporting.sections import PARTS, image, join
 from pipeline.reporting.study import StudyResults
 

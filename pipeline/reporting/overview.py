@@ -10,7 +10,8 @@ import pandas as pd
 
 from pipeline import artifacts
 from pipeline.params import Model, Train, cells
-from pipeline.reporting import figures, prose, provenance, sections, tables
+from pipeline.reporting import prose, provenance, sections, tables
+from pipeline.reporting.figures import overview as figures
 from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults
 from pipeline.statistics.probes import MARGIN, alarm

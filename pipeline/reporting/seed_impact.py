@@ -10,7 +10,8 @@ import numpy as np
 from scipy.special import gammaincinv, stdtrit
 
 from pipeline import artifacts
-from pipeline.reporting import figures, prose, sections, tables
+from pipeline.reporting import prose, sections, tables
+from pipeline.reporting.figures import seeds as figures
 from pipeline.reporting.sections import LABELS, image, join
 from pipeline.reporting.study import Results, StudyResults
 

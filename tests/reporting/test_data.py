@@ -12,7 +12,8 @@ from PIL import Image
 from pipeline import artifacts
 from pipeline.params import Augment, Cell, Recipe, Report
 from pipeline.report import write_reports
-from pipeline.reporting import PAGES, data, figures, sections
+from pipeline.reporting import PAGES, data, sections
+from pipeline.reporting.figures import data as figures
 from pipeline.reporting.study import Augmented, load_study
 from tests.reporting.test_pages import check_page, pages
 

@@ -1,0 +1,161 @@
+"""What all figures share: colours, marks, sizes, how they are saved, and parts that several pages draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from pipeline.reporting import roc
+from pipeline.reporting.study import Results
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette (jfly.uni-koeln.de/color) without yellow, which is too pale for lines on white."""
+MARKERS = "osD^vPX"
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+INK, FAINT, BAND = "#222222", "#9A9A9A", "#DAE1E7"
+DPI = 130
+_GREYS = 32
+"""Shades of a figure that shows grey images: noise compresses badly, and more are not seen at this size."""
+
+_STYLE = {
+    "font.size": 13,
+    "axes.titlesize": 13,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "lines.linewidth": 2.0,
+    "legend.frameon": False,
+    "legend.fontsize": 12,
+    "figure.facecolor": "white",
+}
+
+
+def styled() -> AbstractContextManager[None]:
+    """Return the context in which every figure is drawn."""
+    return matplotlib.rc_context(_STYLE)
+
+
+def figure(width: float, height: float) -> Figure:
+    """Return an empty figure of `width` x `height` inches, outside pyplot's global state."""
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn
+
+
+def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = False) -> Path:
+    """Write a PNG without the metadata that changes with versions.
+
+    Parameters
+    ----------
+    drawn : Figure
+        Laid out here.
+    path : Path
+        Receives it.
+    greys : bool
+        For a figure made of grey images.
+    every_colour : bool
+        For one made of colour images: a palette that is to hold few colours shifts their hues.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Laid out once: saving would do it anew in each of its passes.
+    drawn.get_layout_engine().execute(drawn)
+    drawn.set_layout_engine("none")
+    buffer = BytesIO()
+    drawn.savefig(buffer, dpi=DPI, bbox_inches="tight", pad_inches=0.12)
+    # Reports live in git: few colours make a file of a third of the size that looks the same.
+    with Image.open(buffer) as opened:
+        picture = opened.convert("RGB")
+        if not every_colour:
+            palette = _grey_palette() if greys else None
+            picture = picture.quantize(128, palette=palette, dither=Image.Dither.NONE)
+        picture.save(path, optimize=True)
+    return path
+
+
+def _grey_palette() -> Image.Image:
+    """Return an image whose palette holds even greys and the colours of lines, which few pixels have."""
+    levels = np.linspace(0, 255, _GREYS).round().astype(int)
+    colours = [tuple(bytes.fromhex(colour[1:])) for colour in COLOURS[:-1]]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for entry in [*((g, g, g) for g in levels), *colours] for value in entry])
+    return palette
+
+
+def look(index: int) -> dict[str, object]:
+    """Colour, marker and dash of the series at `index`; the three repeat with different periods."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": DASHES[(index // len(COLOURS)) % len(DASHES)] if index >= len(COLOURS) else DASHES[index % 3],
+    }
+
+
+def series_line(index: int) -> dict[str, object]:
+    """Colour and dash alone of the series at `index`, for lines without marks."""
+    return {k: v for k, v in look(index).items() if k != "marker"}
+
+
+def series_mark(index: int) -> dict[str, object]:
+    """Colour and marker alone, for marks without a line."""
+    return {k: v for k, v in look(index).items() if k != "linestyle"}
+
+
+def widen(axes: Axes, least: float = 0.06) -> None:
+    """Give the x axis at least a span of `least`: a closer view makes differences look large that are none."""
+    low, high = axes.get_xlim()
+    if high - low < least:
+        middle = (low + high) / 2
+        axes.set_xlim(middle - least / 2, middle + least / 2)
+
+
+def epochs(axes: Axes, results: Results, column: str, order: Sequence[int]) -> None:
+    """Draw a column of the history, a line a seed in the looks of `order`; a mark where the weights were kept."""
+    history = results.history
+    for seed in results.seeds:
+        index = order.index(seed)
+        rows = history[history["seed"] == seed]
+        axes.plot(rows["epoch"], rows[column], **series_line(index))
+        best = rows[rows["epoch"] == results.run(seed).get("best_epoch")]
+        axes.plot(
+            best["epoch"],
+            best[column],
+            markersize=10,
+            markeredgecolor="white",
+            linestyle="",
+            zorder=5,
+            **series_mark(index),
+        )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def seed_legend(drawn: Figure, order: Sequence[int], best: bool = False) -> None:
+    """Put the legend of seeds below a figure; `best` = say what the mark of `epochs` means."""
+    keys = [Line2D([], [], markersize=9, label=f"seed {seed}", **look(i)) for i, seed in enumerate(order)]
+    title = "marker: epoch whose weights are kept" if best else None
+    drawn.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 8), title=title, title_fontsize=12)
+
+
+def roc_line(axes: Axes, sensitivity: np.ndarray, **style: object) -> None:
+    """Draw a curve that `roc.curve` has read, from the corner on."""
+    axes.plot(np.insert(roc.GRID, 0, 0), np.insert(sensitivity, 0, 0), **style)
+
+
+def roc_frame(axes: Axes) -> None:
+    """Set the square frame of ROC curves, with the line of chance."""
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, zorder=0)
+    axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)
