@@ -9,9 +9,9 @@ from pipeline.reporting import data, overview, seed_impact, summary
 from pipeline.reporting.study import StudyResults
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
-    "overview": overview.render,
     "data": data.render,
     "seed_impact": seed_impact.render,
     "summary": summary.render,
+    "overview": overview.render,  # the last: it links what the others have written
 }
 """Name of a page to the function that writes it. A page is added by adding its file and its line here."""

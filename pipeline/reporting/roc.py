@@ -42,15 +42,24 @@ def curve(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return hits[left] + share * (hits[right] - hits[left])
 
 
-def sensitivities(predictions: Predictions) -> np.ndarray:
-    """Read the test part's curves of every seed (or ensemble) and class, [S, K, G]."""
+def ranking_scores(predictions: Predictions) -> np.ndarray:
+    """Return what ranks the test images in each class, float64 [S, N, K]: logits, or logarithms of probabilities.
+
+    One class against the rest ranks images by probability, which depends on the other classes' logits.
+    """
     logits = predictions.test_logits.astype(np.float64)
     if predictions.task == "multiclass":
-        # One against the rest ranks images by probability, which depends on the other classes' logits.
         logits = logits - logits.max(axis=2, keepdims=True)
         logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
+    return logits
+
+
+def sensitivities(predictions: Predictions) -> np.ndarray:
+    """Read the test part's curves of every seed (or ensemble) and class, [S, K, G]."""
     truth = predictions.test_targets.astype(bool)
-    return np.array([[curve(scores[:, k], truth[:, k]) for k in range(truth.shape[1])] for scores in logits])
+    return np.array(
+        [[curve(scores[:, k], truth[:, k]) for k in range(truth.shape[1])] for scores in ranking_scores(predictions)]
+    )
 
 
 def mean(curves: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Numbers for machines: metrics.json for `dvc metrics diff`, curves.csv and roc.csv for `dvc plots`, metrics.csv."""
+"""Numbers for machines: metrics.json for `dvc metrics diff`, a table a plot for `dvc plots`, metrics.csv."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +11,27 @@ import numpy as np
 import pandas as pd
 
 from pipeline import artifacts
-from pipeline.reporting import roc
+from pipeline.reporting import precision_recall, roc
 from pipeline.reporting.sections import DECISIONS, RANKING
 from pipeline.reporting.study import Results, StudyResults
+from pipeline.statistics.thresholds import probabilities
 
+NONE = "none"
 CURVES = ["cell", "epoch", "train_loss", "val_loss", "val_auroc"]
 DIGITS = 6
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
-    """Write metrics.json, metrics.csv, curves.csv and roc.csv into `folder`; return what was written.
+    """Write metrics.json, metrics.csv and the tables of plots into `folder`; return what was written.
 
     A file without content is still written: DVC asks for every declared output.
     """
-    paths = [folder / name for name in ("metrics.json", "curves.csv", "roc.csv", "metrics.csv")]
-    artifacts.write_json(paths[0], metrics(study))
-    artifacts.write_csv(paths[1], curves(study))
-    artifacts.write_csv(paths[2], roc_points(study))
-    artifacts.write_csv(paths[3], table(study))
-    return paths
+    artifacts.write_json(folder / "metrics.json", metrics(study))
+    written = [folder / "metrics.json"]
+    for name, make in TABLES.items():
+        artifacts.write_csv(folder / name, make(study))
+        written.append(folder / name)
+    return written
 
 
 def metrics(study: StudyResults) -> dict[str, Any]:
@@ -86,3 +89,60 @@ def roc_points(study: StudyResults) -> pd.DataFrame:
     return (
         pd.concat(tables, ignore_index=True).round(DIGITS) if tables else pd.DataFrame(columns=["cell", "fpr", "tpr"])
     )
+
+
+def pr_points(study: StudyResults) -> pd.DataFrame:
+    """Return the macro-average precision-recall curve of every recipe and ensemble."""
+    tables = []
+    for results in (*study.recipes, *study.ensembles):
+        if results.predictions is not None:
+            averaged = roc.mean(precision_recall.precisions(results.predictions), (0, 1))
+            tables.append(pd.DataFrame({"cell": results.key, "recall": precision_recall.GRID, "precision": averaged}))
+    names = ["cell", "recall", "precision"]
+    return pd.concat(tables, ignore_index=True).round(DIGITS) if tables else pd.DataFrame(columns=names)
+
+
+def confusions(study: StudyResults) -> pd.DataFrame:
+    """Count the test images of every recipe by what is true and what was decided, added up over its seeds.
+
+    Returns
+    -------
+    DataFrame
+        cell, actual, predicted, n. Single-label: the confusion matrix. Multi-label: images with finding ``actual``
+        for which ``predicted`` was decided, an image once for each such pair, "none" where nothing is true or decided.
+    """
+    tables = [pd.DataFrame(columns=["cell", "actual", "predicted", "n"])]
+    for results in study.recipes:
+        if results.predictions is None:
+            continue
+        decided, true = _decisions(study, results), results.predictions.test_targets.astype(bool)
+        names, truth = [*study.classes], true
+        if study.task == "multilabel":
+            names.append(NONE)
+            decided = np.concatenate([decided, ~decided.any(2, keepdims=True)], 2)
+            truth = np.concatenate([true, ~true.any(1, keepdims=True)], 1)
+        counts = np.einsum("nk,snj->kj", truth.astype(np.int64), decided.astype(np.int64))
+        rows = [(results.key, names[i], names[j], int(counts[i, j])) for i, j in np.ndindex(*counts.shape)]
+        tables.append(pd.DataFrame(rows, columns=tables[0].columns))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _decisions(study: StudyResults, results: Results) -> np.ndarray:
+    """Return what each seed decides of the test part, bool [S, N, K]; a class without a threshold is never decided."""
+    logits = results.predictions.test_logits
+    if study.task == "multiclass":
+        return np.arange(logits.shape[2]) == logits.argmax(axis=2)[..., None]
+    seeds = results.predictions.seeds.tolist()
+    chosen = [[results.get("threshold", c, s, "val").value for c in study.classes] for s in seeds]
+    thresholds = np.nan_to_num(np.array(chosen), nan=np.inf)
+    return probabilities(logits, study.task) >= thresholds[:, None]
+
+
+TABLES: dict[str, Callable[[StudyResults], pd.DataFrame]] = {
+    "metrics.csv": table,
+    "curves.csv": curves,
+    "roc.csv": roc_points,
+    "pr.csv": pr_points,
+    "confusion.csv": confusions,
+}
+"""Name of a file to the function that makes it."""
