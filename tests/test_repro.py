@@ -118,6 +118,45 @@ def test_a_clone_without_the_cache_has_nothing_to_do(project, tmp_path):
     assert "'report'" in clone.run("dvc", "repro", "--allow-missing", "--dry", fails=True)
 
 
+def test_a_clone_without_data_shows_metrics_plots_params_and_experiments(project, tmp_path):
+    project.git("clone", "-q", str(project.folder), str(tmp_path / "clone"))
+    clone = object.__new__(Project)
+    clone.folder = tmp_path / "clone"
+    plots = json.loads(clone.dvc("plots", "show", "--json", "-o", str(tmp_path / "shown")))["data"]
+    expected = {"curves", "roc", "pr", "confusion"}
+    assert {Path(name).stem for name in plots} == expected
+    for name, drawn in plots.items():
+        content = drawn[0]["content"]
+        content = json.loads(content) if isinstance(content, str) else content
+        values = content["data"]["values"]
+        assert {row["cell"].split("-seed")[0] for row in values} >= {"small-bce", "wide-zlpr"}, name
+        assert "DVC_METRIC" not in json.dumps(content)
+    before = project.metrics()["small-bce"]["test"]["auroc"]
+    clone.git("switch", "-qc", "other")
+    for name, old, new in (
+        ("params.yaml", "lr: 0.01", "lr: 0.02"),
+        ("reports/metrics.json", f'"auroc": {before}', '"auroc": 0.123'),
+    ):
+        text = (clone.folder / name).read_text()
+        assert old in text
+        (clone.folder / name).write_text(text.replace(old, new))
+    clone.commit("other")
+    changed = json.loads(clone.dvc("metrics", "diff", "main", "other", "--json"))["reports/metrics.json"]
+    assert changed["small-bce.test.auroc"]["new"] == 0.123
+    assert changed["small-bce.test.auroc"]["old"] == pytest.approx(before)
+    assert "lr" in clone.dvc("params", "diff", "main", "other")
+    plots = json.loads(clone.dvc("plots", "diff", "main", "other", "--json", "-o", str(tmp_path / "diff")))["data"]
+    assert {Path(name).stem for name in plots} == expected
+    assert all(drawn[0]["revisions"] == ["main", "other"] for drawn in plots.values())
+    clone.git("checkout", "-q", "main", "--", "reports/metrics.json", "params.yaml")  # the workspace beside the branch
+    (dropped,) = re.findall(r"dvc exp show --only-changed --drop '([^']+)'", (ROOT / "README.md").read_text())
+    table = clone.dvc("exp", "show", "--only-changed", "--drop", dropped, "--csv").splitlines()
+    heads = table[0].split(",")
+    assert "small-bce.test.auroc" in heads
+    assert [h for h in heads if h.endswith(".lr")]
+    assert len(heads) < 12, heads
+
+
 def test_one_models_lr_retrains_its_cells_and_changing_it_back_trains_nothing(project):
     changed = yaml.safe_load(yaml.safe_dump(project.content))
     changed["models"]["wide"]["lr"] = 0.003
