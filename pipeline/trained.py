@@ -28,7 +28,7 @@ class Trained(NamedTuple):
     predictions : Predictions
         Of the seeds that have a model.
     fits : DataFrame
-        seed, part, class, metric, value, n, n_positive, note, as in metrics.csv: the training loss of every part, and
+        seed (and "mean"), part, class, metric, value, n, n_positive, note, as in metrics.csv: the training loss of every part, and
         of the training part also its AUROC and, for single-label data, accuracy, balanced accuracy and macro F1.
     """
 
@@ -101,7 +101,14 @@ def predict_parts(recipe: Recipe, params: Params) -> Trained:
     }
     trained = np.array([cell.seed for cell in cells])
     predictions = Predictions(task=data.task, seeds=trained, classes=np.array(data.classes), **content)
-    return Trained(predictions, pd.DataFrame(fits).assign(ci_low=np.nan, ci_high=np.nan))
+    return Trained(predictions, _with_means(pd.DataFrame(fits)).assign(ci_low=np.nan, ci_high=np.nan))
+
+
+def _with_means(fits: pd.DataFrame) -> pd.DataFrame:
+    """Add the mean over seeds of every number, as seed "mean"."""
+    group = ["part", "class", "metric", "n", "n_positive", "note"]
+    means = fits.groupby(group, sort=False)["value"].agg(lambda values: values.mean(skipna=False)).reset_index()
+    return pd.concat([fits, means.assign(seed="mean")], ignore_index=True)
 
 
 def _fit(

@@ -107,31 +107,28 @@ def sample(study: StudyResults, results: Results, part: str = "test") -> str:
 
 
 def class_table(study: StudyResults, results: Results) -> str:
-    """Lay out every class of the test part: positives, prevalence, ranking, decisions; and why numbers are missing."""
+    """Lay out every class of the test part: positives and ranking, then decisions; and why numbers are missing."""
     decided = ("f1", "sensitivity", "specificity") if study.task == "multilabel" else ("sensitivity", "f1")
-    metrics = [*RANKING, *decided]
-    metrics = [m for m in metrics if any(math.isfinite(results.get(m, c).value) for c in study.classes)]
     thresholds = {c: results.get("threshold", c, part="val").value for c in study.classes}
-    with_threshold = any(map(math.isfinite, thresholds.values()))
+    threshold = "Mean threshold" if len(results.seeds) > 1 else "Threshold"
     counted = any(math.isfinite(results.get("auroc", c).n_positive) for c in study.classes)
-    rows, noted = [], []
-    for name in study.classes:
-        auroc = results.get("auroc", name)
-        cells = {m: results.get(m, name) for m in metrics}
-        noted += [(name, LABELS[m], e) for m, e in cells.items()]
-        row = [name]
-        if counted:
+    blocks, noted = [], []
+    for metrics, about in ((RANKING, counted), (decided, False)):
+        known = [m for m in metrics if any(math.isfinite(results.get(m, c).value) for c in study.classes)]
+        if not known:
+            continue
+        last = [threshold] if metrics is decided and any(map(math.isfinite, thresholds.values())) else []
+        heads = ["Class", *(["n positive", "Prevalence"] if about else []), *(LABELS[m] for m in known), *last]
+        rows = []
+        for name in study.classes:
+            auroc = results.get("auroc", name)
             share = auroc.n_positive / auroc.n if auroc.n else math.nan
-            row += [tables.whole(auroc.n_positive), tables.percent(share)]
-        row += [tables.estimated(e) for e in cells.values()]
-        if with_threshold:
-            row.append(tables.number(thresholds[name]))
-        rows.append(row)
-    headers = ["Class", *(["n positive", "Prevalence"] if counted else []), *(LABELS[m] for m in metrics)]
-    if with_threshold:
-        headers.append("Mean threshold" if len(results.seeds) > 1 else "Threshold")
-    body = tables.table(headers, rows, "l" + "r" * (len(headers) - 1))
-    return join(body, tables.reasons(noted))
+            row = [name, *([tables.whole(auroc.n_positive), tables.percent(share)] if about else [])]
+            row += [tables.estimated(results.get(m, name)) for m in known]
+            rows.append(row + ([tables.number(thresholds[name])] if last else []))
+        noted += [(name, LABELS[m], results.get(m, name)) for name in study.classes for m in known]
+        blocks.append(tables.table(heads, rows, "l" + "r" * (len(heads) - 1)))
+    return join(*blocks, tables.reasons(noted))
 
 
 def kind_of_reason(reason: str) -> str:

@@ -117,7 +117,7 @@ def overall_table(study: StudyResults, results: Results) -> str:
     if "loss" in metrics:
         notes.append("The loss is comparable between these seeds, not with other losses.")
     body = tables.table(heads, rows, "l" + "r" * (len(heads) - 1))
-    return join(body, " ".join(notes), tables.reasons(("The mean", labels[m], results.get(m)) for m in metrics))
+    return join(body, " ".join(notes), tables.reasons(("the mean", labels[m], results.get(m)) for m in metrics))
 
 
 def _interval_of(study: StudyResults, results: Results) -> str:
