@@ -28,8 +28,9 @@ class Trained(NamedTuple):
     predictions : Predictions
         Of the seeds that have a model.
     fits : DataFrame
-        seed (and "mean"), part, class, metric, value, n, n_positive, note, as in metrics.csv: the training loss of every part, and
-        of the training part also its AUROC and, for single-label data, accuracy, balanced accuracy and macro F1.
+        seed (and "mean"), part, class, metric, value, n, n_positive, note, as in metrics.csv: the training loss of
+        every part, and of the training part also its AUROC and, for single-label data, accuracy, balanced accuracy
+        and macro F1.
     """
 
     predictions: Predictions
