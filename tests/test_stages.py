@@ -251,10 +251,30 @@ def test_evaluation_twice_gives_the_same_bytes(prepared):
 
 
 def test_a_missing_input_names_the_stage_that_makes_it(prepared):
-    with pytest.raises(ArtifactError, match=r"models/small-bce/seed42/model\.safetensors.*dvc repro train"):
+    with pytest.raises(ArtifactError, match="models/small-bce holds no training of this study: dvc repro"):
         evaluate.evaluate(CELL.recipe, params.load())
-    with pytest.raises(ArtifactError, match=r"predictions\.npz.*dvc repro evaluate"):
+    with pytest.raises(ArtifactError, match="evaluations holds no recipe of this study: dvc repro evaluate"):
         ensemble.ensemble(params.load())
+
+
+def test_what_failed_is_missing_in_every_page_and_the_rest_is_reported(prepared):
+    """One seed of a recipe, and every seed of another, have no training."""
+    study = params.load()
+    lost = {Cell("small", "bce", 7), *(Cell("wide", "zlpr", s) for s in params.seeds(study))}
+    for cell in set(params.cells(study)) - lost:
+        train.train(cell, study)
+    for recipe in params.recipes(study):
+        if recipe != Recipe("wide", "zlpr"):
+            evaluate.evaluate(recipe, study)
+    ensemble.ensemble(study)
+    report.main([])
+    front = (artifacts.REPORTS / "README.md").read_text()
+    assert "small-bce, seed 7; wide-zlpr, all seeds (42, 7)" in front[: front.index("## The question")]
+    assert "= 8; **3 missing**" in front
+    members = json.loads((artifacts.ENSEMBLES / "members.json").read_text())["ensembles"]["mean_all"]["members"]
+    assert {Cell(m["model"], m["loss"], m["seed"]) for m in members} == set(params.cells(study)) - lost
+    assert not (artifacts.REPORTS / "seeds/wide-zlpr.md").exists()
+    assert "seed 7" in (artifacts.REPORTS / "seeds/small-bce.md").read_text()
 
 
 def test_a_cell_that_learned_nothing_is_named(prepared, tiny, capsys):
