@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipeline.launching.display import display
 from pipeline.launching.log import reason
 from pipeline.launching.schedule import GOOD, State, Task, run
 from pipeline.launching.status import SHARED, cache_folder, cell_stages, evaluation_of, read_status
-from pipeline.launching.work import DVC, LOGS, cell_tasks, evaluation_tasks, missing
+from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, cell_tasks, evaluation_tasks, missing
 from pipeline.params import Params, load, recipes, train_settings
 
 Shard = tuple[int, int] | None
@@ -81,6 +82,8 @@ class Launch:
             raise workers.Stopped
         tasks = [*trainings, *evaluations]
         if any(task.state is State.FAILED for task in tasks):
+            if not self.shard:
+                self._report_the_rest(evaluations)
             self._tell_failures(trainings, evaluations)
             return 1
         done = sum(task.state in GOOD for task in trainings)
@@ -112,12 +115,17 @@ class Launch:
                 print(f"\nfailed: {task.name}, {task.attempts} times, see {task.log}:\n  {reason(task.log)}")
         for recipe, lost in missing(self.params, trainings).items():
             print(f"missing: {recipe}, seed {', '.join(str(cell.seed) for cell in lost)}")
-        if not self.shard:
-            evaluated = sum(task.state in GOOD for task in evaluations)
-            print(
-                f"{evaluated} of {len(evaluations)} recipes are evaluated; ensembles and reports need them all and are "
-                "as they were before"
-            )
+
+    def _report_the_rest(self, evaluations: list[Task]) -> None:
+        """Write up the recipes that could be evaluated; the report names what is missing."""
+        kept = [task for task in evaluations if task.state in GOOD]
+        for recipe, task in zip(recipes(self.params), evaluations):
+            if task not in kept:  # what lies there is of other settings, or of an earlier study
+                shutil.rmtree(EVALUATIONS / str(recipe), ignore_errors=True)
+        for stage in AFTER if kept else ():
+            if self._foreground([*DVC, "-s", stage]):
+                print(f"stage {stage} failed: the reports are as they were before")
+                return
 
 
 def advice(params: Params, jobs: int) -> str | None:

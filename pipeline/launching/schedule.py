@@ -51,6 +51,8 @@ class Task:
         See `pipeline.launching.guard.watch`.
     needs : sequence of str
         Names of the tasks that must have succeeded before.
+    some : bool
+        Whether it makes do with some of them: it then waits until all are over, and needs one that succeeded.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Task:
     log: Path
     finished: Path | None = None
     needs: Sequence[str] = ()
+    some: bool = False
     state: State = State.WAITING
     attempts: int = 0
     progress: Progress = field(default_factory=Progress)
@@ -111,7 +114,8 @@ def run(
     Notes
     -----
     A task that fails is put behind the others and tried once more, so that what went wrong with its neighbours (memory
-    that ran out) may have passed. What needs a task that failed twice is skipped.
+    that ran out) may have passed. What needs a task that failed twice is skipped, unless
+    it makes do with some.
     """
     by_name = {task.name: task for task in tasks}
     queue = [task for task in tasks if task.state not in OVER]
@@ -125,7 +129,7 @@ def run(
             if stopping():
                 break
             _skip(queue, by_name, show)
-            ready = [t for t in queue if all(by_name[n].state in GOOD for n in t.needs)]
+            ready = [t for t in queue if all(by_name[n].state in (OVER if t.some else GOOD) for n in t.needs)]
             for task in ready[: len(free)]:
                 queue.remove(task)
                 running.append(_start(task, free.pop(0), environment, show))
@@ -148,7 +152,8 @@ def run(
 
 def _skip(queue: list[Task], by_name: dict[str, Task], show: Show) -> None:
     for task in list(queue):
-        if any(by_name[name].state in OVER - GOOD for name in task.needs):
+        lost = [by_name[name].state in OVER - GOOD for name in task.needs]
+        if any(lost) and (all(lost) or not task.some):
             queue.remove(task)
             _change(task, State.SKIPPED, show)
 

@@ -13,8 +13,11 @@ from pipeline.launching.status import RUN, StageStatus, evaluation_of, name_of, 
 from pipeline.params import Cell, Params, Recipe, cells, recipes
 
 LOGS = Path("tmp/launch")
+AFTER = ("probe", "fuse", "ensemble", "report")
+"""Stages after the evaluations, in their order."""
+EVALUATIONS = Path("evaluations")
 METRICS = Path("reports/metrics.json")
-"""Spelled here because `pipeline.artifacts` imports pandas, which takes longer than all that a plan does."""
+"""Both spelled here because `pipeline.artifacts` imports pandas, which takes longer than all that a plan does."""
 DVC = ("dvc", "--wait-for-lock", "repro")
 
 
@@ -53,7 +56,10 @@ def cell_tasks(params: Params, status: Mapping[str, StageStatus], shard: tuple[i
 
 
 def evaluation_tasks(params: Params, status: Mapping[str, StageStatus], trainings: list[Task]) -> list[Task]:
-    """Return the tasks of the evaluations; one counts as done if neither it nor a cell of it has anything to do."""
+    """Return the tasks of the evaluations, which score the cells that are there.
+
+    One counts as done if neither it nor a cell of it has anything to do.
+    """
     of_cell = {task.name: task for task in trainings}
     tasks = []
     for recipe in recipes(params):
@@ -61,7 +67,8 @@ def evaluation_tasks(params: Params, status: Mapping[str, StageStatus], training
         stage = evaluation_of(recipe)
         settled = all(of_cell[name].state in GOOD for name in needs)
         state = _known(status, stage) if settled else State.WAITING
-        tasks.append(Task(stage, [*DVC, "-s", stage], LOGS / f"{stage}.log", needs=needs, state=state))
+        log = LOGS / f"{stage}.log"
+        tasks.append(Task(stage, [*DVC, "-s", stage], log, needs=needs, some=True, state=state))
     return tasks
 
 

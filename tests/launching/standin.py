@@ -77,6 +77,14 @@ STAGES = {
         Path(f"evaluations/{model}-{loss}").mkdir(parents=True)
         Path(f"evaluations/{model}-{loss}/found").write_text("\\n".join(p.read_text() for p in found))
     """,
+    "probe": """
+        from pathlib import Path
+        Path("probes").mkdir()
+    """,
+    "fuse": """
+        from pathlib import Path
+        Path("fused").mkdir()
+    """,
     "ensemble": """
         from pathlib import Path
         Path("ensembles").mkdir()
@@ -88,7 +96,7 @@ STAGES = {
         Path("reports").mkdir(exist_ok=True)
         metrics = {"cells": {"lines": Path("ensembles/all").read_text().splitlines()}}
         Path("reports/metrics.json").write_text(json.dumps(metrics))
-        for name in ("curves.csv", "roc.csv"):
+        for name in ("curves.csv", "roc.csv", "pr.csv", "confusion.csv"):
             Path("reports", name).write_text("")
     """,
 }
