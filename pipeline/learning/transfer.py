@@ -233,7 +233,8 @@ def freeze(key: str, model: nn.Module, head: str, last: int) -> list[nn.Module]:
             parameter.requires_grad_(True)
     model.get_submodule(head).requires_grad_(True)
     everything = list(_below_the_head(model, head))
-    return everything[: everything.index(trained[0])] if trained else everything
+    # Dropout behind the last layer works on what the head is given: it belongs to the head.
+    return everything[: everything.index(trained[0]) if trained else everything.index(counted[-1]) + 1]
 
 
 def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -> int:

@@ -185,3 +185,13 @@ def limits(study: StudyResults) -> list[str]:
         lines.append("Differences between recipes are not tested in this report.")
     lines.append("Research output: not for clinical use.")
     return lines
+
+
+def confidence(study: StudyResults) -> float:
+    """Return that of the intervals."""
+    return study.params.evaluate.confidence
+
+
+def of_seeds(number: int) -> str:
+    """Say of how many seeds a number is the mean."""
+    return f"mean of {number} seeds" if number > 1 else "1 seed"

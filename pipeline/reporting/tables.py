@@ -115,3 +115,11 @@ def _some(names: list[str], of: int) -> str:
     if len(names) == of > 1:
         return "all rows"
     return listing(names) if len(names) <= _NAMED else f"{', '.join(names[:_NAMED])}, and {len(names) - _NAMED} more"
+
+
+def estimated_percent(estimate: Estimate) -> str:
+    """Write a share and its interval in percent."""
+    if not math.isfinite(estimate.value):
+        return DASH
+    within = f"{100 * estimate.low:.1f}, {100 * estimate.high:.1f}" if math.isfinite(estimate.low) else DASH
+    return f"{percent(estimate.value)} [{within}]"

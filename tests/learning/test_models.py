@@ -196,6 +196,25 @@ def test_a_model_of_this_project_is_a_start_for_another_study(tmp_path):
     torch.testing.assert_close(seen[0], (grey - second.mean) / second.std)
 
 
+@pytest.mark.parametrize("arch", ["densenet121", "resnet18"])
+def test_dropout_before_a_head_that_trains_alone_drops_in_training_and_not_in_evaluation(arch):
+    import timm
+
+    from pipeline.learning.transfer import freeze
+
+    backbone = timm.create_model(arch, num_classes=3, in_chans=1, drop_rate=0.5)
+    head = backbone.pretrained_cfg["classifier"]
+    frozen = freeze("m.trainable", backbone, head, 0)
+    images = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        backbone.train()
+        for module in frozen:
+            module.eval()
+        assert not torch.equal(backbone(images), backbone(images))
+        backbone.eval()
+        assert torch.equal(backbone(images), backbone(images))
+
+
 def test_only_what_is_trainable_moves_and_frozen_batch_norms_keep_their_statistics(trained):
     _, path = trained
     for trainable, moving in (("head", "fc"), ({"last": 6}, "layer4.1|fc"), ({"last": 2}, "layer4.1.bn2|fc")):
