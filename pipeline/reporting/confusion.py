@@ -186,8 +186,8 @@ def subgroups(study: StudyResults, results: Results) -> str:
     return join(
         f"{prose.capital(sections.of_seeds(len(results.seeds)))}, {study.interval_name} by bootstrap over the patients "
         f"of the subgroup.{macro} **Differences between subgroups are not tested**: subgroups differ in prevalence and "
-        "in how hard their images are, and neither overlapping nor separate intervals show that the model treats them alike "
-        "or unlike.",
+        "in how hard their images are, and neither overlapping nor separate intervals show that the model treats them "
+        "alike or unlike.",
         *blocks,
         missing if lacking else "",
     )
