@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.reporting import data, errors, losses, overview, seed_impact, summary
+from pipeline.reporting import data, errors, losses, models, overview, seed_impact, summary
 from pipeline.reporting.study import StudyResults
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "data": data.render,
     "seed_impact": seed_impact.render,
+    "models": models.render,
     "losses": losses.render,
     "errors": errors.render,
     "summary": summary.render,

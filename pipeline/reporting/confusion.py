@@ -49,17 +49,15 @@ def section(study: StudyResults, results: Results, made: Decisions, pairs: pd.Da
             f"{row.n_false:,}",
             f"{row.n_both:,}",
             tables.number(row.expected, 1),
-            tables.number(row.lift, 2),
+            tables.number(row.lift, 1),
             tables.estimated_percent(Estimate(row.n_both / row.n_false, row.share_low, row.share_high)),
             tables.percent(row.prevalence),
-            f"{row.patients:,}",
-            tables.probability(row.p),
             tables.probability(row.p_holm),
         ]
         for row in ranked.itertuples()
     ]
     heads = ["Called wrongly", "Truly there", "False positives", "With it", "Expected", "Lift"]
-    heads += [f"Share [{study.interval_name}]", "Among all", "Patients tested", "p", "p (Holm)"]
+    heads += [f"Share [{study.interval_name}]", "Among all", "p (Holm)"]
     more = "more than half of the seeds call" if len(made.seeds) > 1 else "the seed calls"
     return join(
         f"When a finding is called that is not there, which others are? A false positive is what {more}. The lift is "

@@ -321,7 +321,7 @@ def _confident(study: StudyResults, made: Decisions, found: pd.DataFrame, pictur
         if len(rows := found[found["kind"] == kind])
     ]
     return join(
-        f"{rule}{labels} Images and patients go by the ids of the data set; nothing else of a patient is shown. One "
+        f"{rule}{labels} Images go by their names in the data set; nothing of a patient is shown. One "
         "probability of one image has no interval; the range is over seeds.",
         shown,
         *lists,
@@ -334,16 +334,15 @@ def _confident_table(study: StudyResults, made: Decisions, found: pd.DataFrame) 
     for error in found.itertuples():
         truth = made.truth[error.place]
         row = [error._1, *([error.decided] if single else [])]
-        row += [names[made.rows[error.place]], str(made.patients[error.place]), tables.number(error.probability)]
-        row += [f"{tables.number(error.low)} to {tables.number(error.high)}"] if several else []
+        spread = f" ({tables.number(error.low)} to {tables.number(error.high)})" if several else ""
+        row += [names[made.rows[error.place]], tables.number(error.probability) + spread]
         row += [tables.number(made.mean[error.place, truth.argmax()]) if single else tables.number(error.threshold)]
         row += [f"{error.wrong} of {len(made.seeds)}"] if several else []
         rows.append([*row, *([] if single else [_labels(made, truth)])])
     heads = ["True class", "Decided"] if single else ["Class"]
-    heads += ["Image", "Patient", "Mean probability" if several else "Probability"]
-    heads += ["Range"] if several else []
+    heads += ["Image", "Mean probability (range)" if several else "Probability"]
     heads += ["Of the true class" if single else "Mean threshold" if several else "Threshold"]
     heads += ["Seeds wrong"] if several else []
     heads += [] if single else ["Labels of the image"]
-    text = {"Class", "True class", "Decided", "Image", "Patient", "Labels of the image"}
+    text = {"Class", "True class", "Decided", "Image", "Labels of the image"}
     return tables.table(heads, rows, "".join("l" if head in text else "r" for head in heads))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline import artifacts
@@ -11,7 +12,7 @@ from pipeline.reporting import prose, sections, tables
 from pipeline.reporting.figures import losses as figures
 from pipeline.reporting.figures.losses import NOISE
 from pipeline.reporting.loss_differences import Difference, differences
-from pipeline.reporting.sections import LABELS, image, join
+from pipeline.reporting.sections import LABELS, RANKING, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults, highest
 
 _DECIDED = {
@@ -210,16 +211,24 @@ def metrics_table(study: StudyResults, recipes: Sequence[Results]) -> str:
     validated = any(math.isfinite(r.get("auroc", part="val").value) for r in recipes)
     spread = any(math.isfinite(r.sd("auroc")) for r in recipes)
     chosen = highest(recipes)
-    heads = ["Loss", "Seeds", *(["Validation AUROC"] if validated else [])]
-    rows = [[_named(r, chosen), str(len(r.seeds))] for r in recipes]
-    for row, r in zip(rows, recipes):
-        row += [tables.number(r.get("auroc", part="val").value)] if validated else []
-        for m in metrics:
-            row.append(tables.estimated(r.get(m)))
-            row += [tables.number(r.sd(m))] if m == "auroc" and spread else []
-    for m in metrics:
-        heads.append(f"{names[m]} ↓" if m in _LOWER_IS_BETTER else names[m])
-        heads += ["SD of AUROC over seeds"] if m == "auroc" and spread else []
+    blocks = []
+    for group in (RANKING, [m for m in metrics if m not in (*RANKING, *_LOWER_IS_BETTER)], _LOWER_IS_BETTER):
+        known = [m for m in metrics if m in group]
+        if not known:
+            continue
+        leading = "auroc" in known
+        heads, rows = ["Loss"], [[_named(r, chosen)] for r in recipes]
+        columns = {"Seeds": lambda r: str(len(r.seeds))} if not blocks else {}
+        if leading and validated:
+            columns["Validation AUROC"] = lambda r: tables.number(r.get("auroc", part="val").value)
+        for m in known:
+            columns[f"{names[m]} ↓" if m in _LOWER_IS_BETTER else names[m]] = partial(_estimated, m)
+            if m == "auroc" and spread:
+                columns["SD of AUROC over seeds"] = lambda r: tables.number(r.sd("auroc"))
+        for head, write in columns.items():
+            heads.append(head)
+            rows = [[*row, write(r)] for row, r in zip(rows, recipes)]
+        blocks.append(tables.table(heads, rows, "l" + "r" * (len(heads) - 1)))
     lines = [tables.reasons((r.loss, names[m], r.get(m)) for r in recipes for m in metrics)]
     if single := [r.loss for r in recipes if spread and not math.isfinite(r.sd("auroc"))]:
         lines.append(f"- {tables.DASH} SD of {prose.listing(single)}: fewer than two seeds with a value.")
@@ -229,8 +238,11 @@ def metrics_table(study: StudyResults, recipes: Sequence[Results]) -> str:
         lines.append(f"- {_FAILED} has a training that learned nothing (named above): its means say little.")
     if any(m in _LOWER_IS_BETTER for m in metrics):
         lines.append("- ↓ lower is better.")
-    body = tables.table(heads, rows, "l" + "r" * (len(heads) - 1))
-    return join(body, "\n".join(line for line in lines if line))
+    return join(*blocks, "\n".join(line for line in lines if line))
+
+
+def _estimated(metric: str, results: Results) -> str:
+    return tables.estimated(results.get(metric))
 
 
 def _signed_interval(estimate: Estimate) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline import artifacts
 from pipeline.params import cells, train_settings
-from pipeline.reporting import checks, comparisons, method, prose, provenance, sections, tables
+from pipeline.reporting import checks, comparisons, described, method, prose, provenance, sections, tables
 from pipeline.reporting.figures import overview as figures
 from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults
@@ -146,21 +146,11 @@ def _schedule(study: StudyResults) -> str:
     own = [name for name in study.params.study.models if train_settings(study.params, name) != train]
     text = (
         f"at most {prose.count('epoch', train.epochs)} in batches of {train.batch_size}, "
-        f"{_OPTIMIZERS[train.optimizer]}, {_SCHEDULES[train.schedule]}; the epoch with the best validation "
-        f"{_CHOSEN_BY[train.select]} is kept"
+        f"{described.OPTIMIZERS[train.optimizer]}, {described.SCHEDULES[train.schedule]}; the epoch with the best "
+        f"validation {described.CHOSEN_BY[train.select]} is kept"
     )
     whose = "its" if len(own) == 1 else "their"
     return text + (f"; {prose.listing(own)} with settings of {whose} own" if own else "")
-
-
-_OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD with momentum"}
-_SCHEDULES = {
-    "cosine": "cosine learning rate",
-    "one_cycle": "one-cycle learning rate",
-    "plateau": "learning rate that falls on a plateau",
-    "constant": "constant learning rate",
-}
-_CHOSEN_BY = {"auroc": "AUROC", "macro_f1": "macro F1"}
 
 
 def _quoted(study: StudyResults, estimate: Estimate) -> str:

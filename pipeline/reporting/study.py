@@ -28,7 +28,7 @@ NOT_IN_TABLE = "not in the metrics table"
 _REQUIRED = ["model", "loss", "seed", "part", "class", "metric", "value"]
 _NUMBERS = ["value", "ci_low", "ci_high", "n", "n_positive"]
 _KEY = ["model", "loss", "seed", "part", "class", "metric"]
-_AVERAGED = ("auroc", "average_precision", "f1", "sensitivity", "specificity")
+_AVERAGED = ("auroc", "average_precision", "f1", "precision", "sensitivity", "specificity")
 """Metrics of single classes: of the whole part there is their mean. The others have a value of their own there."""
 _BOUNDS = {
     **dict.fromkeys((*_AVERAGED, "accuracy", "balanced_accuracy"), (0.0, 1.0)),
@@ -140,8 +140,8 @@ class Results:
             A class; by default the whole part: "macro", or "overall" for metrics that are no mean over classes.
         seed : int, optional
             A training seed; by default the mean over seeds.
-        part : {"test", "val"}
-            Part of the split.
+        part : {"test", "val", "train"}
+            Part of the split; of the training part metrics.csv holds little, see `pipeline.trained`.
         """
         name = MEAN if seed is None else str(seed)
         whole = ("macro", "overall") if metric in _AVERAGED else ("overall", "macro")
@@ -525,7 +525,7 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     ensemble = table["model"] == ENSEMBLE
     numbered = table["seed"].str.fullmatch(r"\d+") | (table["seed"] == MEAN) | (ensemble & (table["seed"] == ""))
     refuse(~numbered, "seed", f"a whole number or '{MEAN}'")
-    refuse(~table["part"].isin(["val", "test"]), "part", "val or test")
+    refuse(~table["part"].isin(["train", "val", "test"]), "part", "train, val or test")
     for column in ("class", "metric"):
         refuse(table[column] == "", column, "a name")
     for line, again in zip(range(2, len(table) + 2), table.duplicated(_KEY)):

@@ -179,7 +179,7 @@ ROW = "m,l,1,test,A,auroc,0.8"
         ),
         ([ROW, ROW], HEADER, "line 3: a second row for m, l, 1, test, A, auroc"),
         (["m,l,one,test,A,auroc,0.8"], HEADER, "line 2, column seed: 'one' is not allowed"),
-        (["m,l,1,train,A,auroc,0.8"], HEADER, "line 2, column part: 'train' is not allowed; allowed: val or test"),
+        (["m,l,1,tune,A,auroc,0.8"], HEADER, "line 2, column part: 'tune' is not allowed; allowed: train, val or test"),
         (["../m,l,1,test,A,auroc,0.8"], HEADER, "line 2, column model"),
         (["m,l,1,test,,auroc,0.8"], HEADER, "line 2, column class: '' is not allowed; allowed: a name"),
         ([ROW + ",0.9,0.7"], HEADER + ",ci_low,ci_high", "line 2, column ci_low"),

@@ -86,6 +86,9 @@ def test_pages_of_a_whole_study(here, reports):
     assert [p.relative_to(reports).as_posix() for p in found] == [
         "README.md",
         "data.md",
+        "errors.md",
+        "losses.md",
+        "models.md",
         *(f"seeds/{r.key}.md" for r in sorted(study.recipes, key=lambda r: r.key)),
     ]
     for path, text in found.items():
