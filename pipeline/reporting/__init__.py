@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.reporting import data, errors, losses, models, overview, seed_impact, summary
+from pipeline.reporting import data, ensembles, errors, losses, model_cards, models, overview, seed_impact, summary
 from pipeline.reporting.study import StudyResults
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "data": data.render,
     "seed_impact": seed_impact.render,
-    "models": models.render,
     "losses": losses.render,
+    "ensembles": ensembles.render,
     "errors": errors.render,
+    "models": models.render,
+    "model_cards": model_cards.render,
     "summary": summary.render,
-    "overview": overview.render,  # the last: it links what the others have written
+    "overview": overview.render,
 }
-"""Name of a page to the function that writes it. A page is added by adding its file and its line here."""
+"""Name of a page to the function that writes it, in an order in which a page links those before it.
+
+A page is added by adding its file and its line here."""

@@ -5,8 +5,9 @@ rate and dropout. In a bare metrics table the model's name tells, by one regular
 
     <name>_lr<number>[_do<number>]
 
-with numbers like 0.001, 0p001 (a name in params.yaml has no dots) or 1e-4, a dash as good as each underscore, and ``dropout`` as good as ``do``, as in
-``resnet50_lr0.001_do0.2`` or ``resnet50-lr1e-4-dropout0``. Models of one ``<name>`` then form a grid.
+with numbers like 0.001, 0p001 (a name in params.yaml has no dots) or 1e-4, a dash as good as each underscore, and
+``dropout`` as good as ``do``, as in ``resnet50_lr0.001_do0.2`` or ``resnet50-lr1e-4-dropout0``. Models of one
+``<name>`` then form a grid.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         _losses(study, shown),
         described.settings(study),
         _trainings(study, shown, drawn["curves"] is not None),
-        _confusion(study, shown, drawn["confusion"] is not None),
+        _confusion(study, shown, drawn["confusion"] is not None, folder),
         grid_section.section(study, found, _heat(study, drawn["grid"] is not None)),
     )
     artifacts.write_text(page, text + "\n")
@@ -266,13 +266,13 @@ def _trainings(study: StudyResults, shown: Sequence[Results], pictured: bool) ->
     return join("## Training", times if table else "", table, *(picture if pictured else ()))
 
 
-def _confusion(study: StudyResults, shown: Sequence[Results], pictured: bool) -> str:
+def _confusion(study: StudyResults, shown: Sequence[Results], pictured: bool, folder: Path) -> str:
     """Say which class is taken for which."""
     if study.task == "multilabel":
         if study.params is None:
             return ""
         where = "the pages of the recipes, which the tables above link"
-        where += " and in [the errors](errors.md)" if _registered("errors") else ""
+        where += " and in [the errors](errors.md)" if (folder / "errors.md").exists() else ""
         return join(
             "## Confusion",
             "An image may have several classes or none, and each class is decided for itself: there is no matrix of "
@@ -321,10 +321,3 @@ def _heat(study: StudyResults, pictured: bool) -> str:
         f"Validation {grid_section.called(grid.leading(study))} by learning rate and dropout, collapsed cells hatched"
     )
     return image(name, "figures/models-grid.png") if pictured else ""
-
-
-def _registered(name: str) -> bool:
-    """Whether the reports have the page `name`; asked when rendering, as the register imports this module."""
-    from pipeline import reporting
-
-    return name in reporting.PAGES

@@ -25,10 +25,11 @@ _GALLERY = {
     "figures/curves.png": ("Validation AUROC by epoch", "models.md"),
     "figures/losses.png": ("Losses within each model", "losses.md"),
     "figures/ensembles.png": ("Ensembles against the best single training", "ensembles.md"),
-    "figures/reliability.png": ("Calibration before and after", "errors.md"),
-    "figures/confusion.png": ("Confusion", "errors.md"),
-    "figures/grid.png": ("Settings of the grid", "models.md"),
-    "figures/data-classes.png": ("Classes by part", "data.md"),
+    "figures/models-grid.png": ("Learning rate by dropout, on validation", "models.md"),
+    "figures/models-confusion.png": ("Which class is taken for which", "models.md"),
+    "figures/errors-confusion.png": ("What else is there where a finding is called wrongly", "errors.md"),
+    "figures/errors-reliability.png": ("Frequency against probability, before and after calibration", "errors.md"),
+    "figures/data-classes.png": ("Share of images with each class, by part", "data.md"),
 }
 """Figure: its caption, and the page that explains it."""
 

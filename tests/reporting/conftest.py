@@ -69,6 +69,7 @@ def write_study(task: str, study: Params, n: int = 400, synthetic: bool = True, 
         targets = np.eye(len(classes), dtype=np.uint8)[rng.choice(len(classes), n, p=[0.5, 0.3, 0.2])]
     patients = np.array([f"p{i // 2:04d}" for i in range(n)])
     part = np.array(["train"] * (n // 2) + ["val"] * (n // 5) + ["test"] * (n - n // 2 - n // 5))
+    part = part.astype("<U6")
     part[3] = "unused"
     _write_samples(study, targets, patients, part, classes)
     rows = {p: np.flatnonzero(part == p) for p in ("val", "test")}

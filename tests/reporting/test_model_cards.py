@@ -1,0 +1,278 @@
+"""Model cards: headings of the paper, numbers of the tables, and nothing that was not recorded."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import artifacts
+from pipeline.params import Model
+from pipeline.reporting import PAGES, model_cards
+from pipeline.reporting.model_cards import UNKNOWN, probe_warnings, render
+from pipeline.reporting.study import from_metrics, load_study
+from tests.reporting.test_pages import check_page
+
+HEADINGS = [
+    "Model details",
+    "Intended use",
+    "Factors",
+    "Metrics",
+    "Evaluation data",
+    "Training data",
+    "Quantitative analyses",
+    "Ethical considerations",
+    "Caveats and recommendations",
+]
+"""Mitchell et al. 2019, Figure 1, in its order."""
+
+
+def cards(study, folder):
+    """Write the pages that cards link to, then the cards; return the text of each by its recipe."""
+    for name in ("overview", "data", "seed_impact"):
+        PAGES[name](study, folder)
+    written = render(study, folder)
+    assert [p.relative_to(folder).as_posix() for p in written] == [f"model_cards/{r.key}.md" for r in study.recipes]
+    for path in written:
+        check_page(path, path.read_text())
+    return {path.stem: path.read_text() for path in written}
+
+
+def table(text, heading):
+    """Return the rows of the first table below `heading`, keyed by the first cell."""
+    below = text[text.index(heading) :]
+    lines = below[below.index("|") :].split("\n\n")[0].splitlines()
+    cells = [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for i, line in enumerate(lines) if i != 1]
+    return {row[0]: row[1:] for row in cells}
+
+
+def runs_changed(study, **changed):
+    """Return the first recipe with these entries in the records of its trainings; None removes one."""
+    first = study.recipes[0]
+    runs = tuple({k: v for k, v in {**run, **changed}.items() if v is not ...} for run in first.runs)
+    return replace(first, runs=runs)
+
+
+def test_headings_are_those_of_the_paper_and_bytes_repeat(here, tmp_path):
+    study = load_study(here)
+    first = cards(study, tmp_path / "a")
+    for text in first.values():
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
+        assert "**Out of scope: clinical use of any kind**" in text
+        assert "Unitary results" in text
+        assert "intersections" in text.lower()
+    second = cards(study, tmp_path / "b")
+    assert first == second
+
+
+def test_numbers_are_those_of_metrics_csv(here, tmp_path):
+    study = load_study(here)
+    written = cards(study, tmp_path)
+    for recipe in study.recipes:
+        metrics = pd.read_csv(artifacts.EVALUATIONS / recipe.key / "metrics.csv", dtype={"seed": "str"})
+        mean = metrics[(metrics["seed"] == "mean") & metrics["class"].isin(["macro", "overall"])]
+        test = mean[mean["part"] == "test"]
+        overall = table(written[recipe.key], "### Unitary results")
+        seeds = metrics[(metrics["class"] == "macro") & (metrics["part"] == "test") & (metrics["metric"] == "auroc")]
+        spread = seeds.loc[seeds["seed"] != "mean", "value"].std(ddof=1)
+        row = test[(test["metric"] == "auroc") & (test["class"] == "macro")].iloc[0]
+        interval = f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+        assert overall["AUROC"] == [f"{row['value']:.3f}", interval, f"{spread:.3f}"]
+        calibration = table(written[recipe.key], "\nProbabilities:")
+        whole = "overall" if study.task == "multiclass" else "macro"
+        for column, name in enumerate(("ece", "ece_calibrated")):
+            row = test[(test["metric"] == name) & (test["class"] == whole)].iloc[0]
+            expected = f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+            assert calibration["Calibration error (ECE)"][column] == expected
+        trainings = table(written[recipe.key], "| Seed ")
+        assert [int(s) for s in list(trainings)[1:]] == list(recipe.seeds)
+
+
+def test_thresholds_are_the_mean_and_range_over_the_seeds(here, tmp_path):
+    study = load_study(here)
+    text = cards(study, tmp_path)[study.recipes[0].key]
+    metrics = pd.read_csv(artifacts.EVALUATIONS / study.recipes[0].key / "metrics.csv", dtype={"seed": "str"})
+    chosen = metrics[(metrics["metric"] == "threshold") & (metrics["part"] == "val") & (metrics["seed"] != "mean")]
+    if study.task == "multiclass":
+        assert chosen.empty
+        assert "there is no threshold" in text
+        return
+    found = table(text, "Decision thresholds")
+    for name, of in chosen.groupby("class"):
+        values = of["value"]
+        assert found[name][1:] == [f"{values.mean():.3f}", f"{values.min():.3f}", f"{values.max():.3f}"]
+
+
+def test_subgroups_are_those_of_the_table(here, tmp_path):
+    study = load_study(here)
+    key = study.recipes[0].key
+    text = cards(study, tmp_path)[key]
+    file = pd.read_csv(artifacts.EVALUATIONS / key / "subgroups.csv")
+    whole = file[(file["seed"] == "mean") & file["class"].isin(["macro", "overall"])]
+    lead = "accuracy" if study.task == "multiclass" else "auroc"
+    section = text[text.index("### Subgroups") : text.index("## Ethical")]
+    for row in whole[whole["metric"] == lead].itertuples():
+        line = next(
+            cells
+            for line in section.splitlines()
+            if (cells := [c.strip() for c in line.split("|")[1:-1]])[:2] == [row.variable, row.subgroup]
+        )
+        assert line[2] == str(row.n)
+        assert line[-2].startswith(f"{row.value:.3f}" if np.isfinite(row.value) else "—")
+    assert "Differences between subgroups are not tested" in section
+    assert not re.search(r"\bbetter\b|\bworse\b|fair\b|unbiased", section)
+
+
+def test_what_was_not_recorded_is_said_to_be_so(here):
+    study = load_study(here)
+    bare = runs_changed(study, macs=..., parameters=..., weights=..., device=..., versions=..., git_commit=...)
+    found = table(model_cards._details(study, bare), "|")
+    for name in ("Parameters", "Multiply-accumulates an image", "Initial weights", "Device", "Versions", "Code"):
+        assert found[name] == [UNKNOWN], name
+    assert found["Trained parameters"] == ["123,000"]
+    assert found["Developers, contact, date, licence of the weights"] == [UNKNOWN]
+    nothing = replace(study.recipes[0], runs=())
+    found = table(model_cards._details(study, nothing), "|")
+    assert found["Parameters"] == [UNKNOWN]
+    assert found["Architecture"] == [f"{UNKNOWN} (depth 3)"]
+
+
+def test_trainings_that_differ_are_counted(here):
+    study = load_study(here)
+    first = study.recipes[0]
+    runs = ({**first.runs[0], "device": "NVIDIA"}, {**first.runs[1], "device": None}, first.runs[2])
+    found = model_cards._recorded(replace(first, runs=runs), lambda run: run.get("device"))
+    assert found == f"NVIDIA (1 training); cpu (1 training); {UNKNOWN} (1 training)"
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        (None, "random, from the seed"),
+        ({"hub": "timm/resnet50.a1_in1k"}, "hub timm/resnet50.a1_in1k"),
+        ({"file": "r.safetensors", "sha256": "ab" * 32}, f"file r.safetensors, sha256 {'ab' * 32}"),
+    ],
+)
+def test_the_origin_of_the_weights(here, weights, expected):
+    study = load_study(here)
+    details = model_cards._details(study, runs_changed(study, weights=weights))
+    assert table(details, "|")["Initial weights"] == [expected]
+
+
+def test_loss_and_own_settings_are_those_of_params(here):
+    study = load_study(here)
+    recipe = study.recipes[0]
+    losses = {**study.params.losses, recipe.loss: {"kind": "asl", "margin": 0.05, "cap": None}}
+    own = Model(arch="a", lr=0.1, head_lr=0.2, epochs=3, options={"depth": 9})
+    params = study.params.model_copy(update={"losses": losses, "models": dict.fromkeys(study.params.models, own)})
+    found = table(model_cards._details(replace(study, params=params), recipe), "|")
+    assert found["Loss"] == [f"{recipe.loss} (kind asl), margin 0.05"]
+    assert found["Learning rate"] == ["0.1, head 0.2"]
+    assert found["Training settings"][0].startswith("epochs 3,")
+    assert found["Architecture"][0].endswith("(depth 9)")
+
+
+def test_a_close_probe_warns_and_a_far_one_does_not(here, tmp_path):
+    study = load_study(here)
+    recipe = study.recipes[0]
+    scores = {p.loss: p.get("auroc").value for p in study.probes}
+    reached = recipe.get("auroc").value
+    assert reached - scores["thumbnail"] > 0.05 > reached - scores["metadata"]
+    found = probe_warnings(study, recipe)
+    assert len(found) == 1
+    assert "the probe 'metadata'" in found[0]
+    text = " ".join(model_cards._shortcuts(study, recipe))
+    assert "it may rest on a shortcut.** Being close does not show that it does." in text
+    assert "above each" not in text
+    far = replace(study, probes=study.probes[:1])
+    assert probe_warnings(far, recipe) == []
+    assert "It is more than 5 points above each" in " ".join(model_cards._shortcuts(far, recipe))
+    unknown = study.probes[0].metrics.assign(value=np.nan, ci_low=np.nan, ci_high=np.nan)
+    blind = replace(study, probes=(replace(study.probes[0], metrics=unknown),))
+    text = " ".join(model_cards._shortcuts(blind, recipe))
+    assert "nothing is known" in text
+    assert "above each" not in text
+    assert "No shortcut probe was scored" in " ".join(model_cards._shortcuts(replace(study, probes=()), recipe))
+
+
+def test_signs_are_of_this_recipe_alone(here):
+    study = load_study(here)
+    first, second = study.recipes[:2]
+    assert "constant metric" in " ".join(model_cards._signs(study, first))
+    assert model_cards._signs(study, second) == ["Signs of failure on the validation part: none was seen."]
+    seed = second.seeds[0]
+    twins = pd.DataFrame(
+        [(f"{second.key} seed {seed}", "identical_metrics", f"all 9 metrics are those of {first.key} seed 4")],
+        columns=["cell", "gate", "sentence"],
+    )
+    assert 42 in first.seeds
+    assert "none was seen" in model_cards._signs(replace(study, signs=twins), first)[0]  # seed 4 is not seed 42
+    named = twins.assign(sentence=f"all 9 metrics are those of {first.key} seed 42")
+    assert "identical metrics" in model_cards._signs(replace(study, signs=named), first)[0]
+    assert model_cards._signs(replace(study, signs=None), first) == ["Signs of failure: not examined."]
+
+
+def test_synthetic_and_real_images_are_told_apart(make, tmp_path):
+    drawn = cards(load_study(make()), tmp_path / "a")["densenet-bce"]
+    assert "> **Synthetic images.**" in drawn
+    assert "**The images are synthetic: a program drew them.**" in drawn
+    assert "It has seen drawn ones only" in drawn
+    shutil.rmtree(artifacts.EVALUATIONS)
+    real = cards(load_study(make(synthetic=False)), tmp_path / "b")["densenet-bce"]
+    assert "ynthetic" not in real
+    assert "The images show people." in real
+    assert "used under the data set's licence: CC0." in real
+    assert "label noise is neither measured nor corrected" in real
+
+
+def test_collapsed_and_missing_trainings_are_named(make, settings, tmp_path):
+    make(models=("densenet",), collapsed=12)
+    study = load_study(settings("multilabel", ("densenet",), ("bce",), (12, 99)))
+    text = cards(study, tmp_path)["densenet-bce"]
+    assert "densenet-bce, seed 99" in text.split("## Model details")[0]
+    assert "Collapsed, seed 12: chance: validation AUROC 0.501" in text
+    assert table(text, "| Seed ")["12"][-1].startswith("chance")
+    assert table(text, "| Seed ")["42"][-1] == "no"
+
+
+def test_one_seed_and_no_subgroups(make, tmp_path):
+    params = make(models=("densenet",), replicates=())
+    (artifacts.EVALUATIONS / "densenet-bce" / "subgroups.csv").unlink()
+    text = cards(load_study(params), tmp_path)["densenet-bce"]
+    assert "1 training, each a model of its own; the numbers below are of this one." in text
+    assert "SD" not in text
+    assert "no subgroup is measured, nor any intersection" in text
+    assert "Whether it serves some people worse than others is not known." in text
+    assert "In the data set's table, and not measured: age, sex, and view." in text
+
+
+def test_a_leak_is_said(make, tmp_path):
+    params = make(models=("densenet",))
+    audit = json.loads(artifacts.AUDIT.read_text())
+    artifacts.write_json(artifacts.AUDIT, {**audit, "patients_in_two_parts": 2})
+    text = cards(load_study(params), tmp_path)["densenet-bce"]
+    assert "the numbers are not estimates of performance" in text
+    assert "Audited: no patient" not in text
+
+
+def test_empty_intervals_have_their_reason(here, tmp_path):
+    study = load_study(here)
+    first = study.recipes[0]
+    metrics = first.metrics.copy()
+    test = metrics["part"] == "test"
+    metrics.loc[test, ["ci_low", "ci_high"]] = np.nan
+    metrics.loc[test, "note"] = "fewer than 10 patients (4)"
+    changed = replace(study, recipes=(replace(first, metrics=metrics), *study.recipes[1:]))
+    text = cards(changed, tmp_path)[first.key]
+    assert "fewer than 10 patients (4)" in text
+    assert table(text, "### Unitary results")["AUROC"][1] == "—"
+
+
+def test_a_bare_table_has_no_card(tmp_path):
+    (tmp_path / "t.csv").write_text("model,loss,seed,part,class,metric,value\nm,l,1,test,macro,auroc,0.8")
+    assert render(from_metrics(tmp_path / "t.csv"), tmp_path / "r") == []
+    assert not Path(tmp_path / "r").exists()
