@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import multiprocessing
+import os
+from collections.abc import Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from pipeline import artifacts, params
@@ -14,10 +17,31 @@ from pipeline.errors import stage_errors
 from pipeline.reporting import PAGES
 from pipeline.reporting.study import StudyResults, from_metrics, load_study
 
+BESIDE = frozenset({"seed_impact"})
+"""Pages with the most figures; where there are two processors, a process of their own writes them."""
 
-def write_reports(study: StudyResults, folder: Path) -> list[Path]:
-    """Write every page of `study` below `folder` and return the files."""
-    return [path for render in PAGES.values() for path in render(study, folder)]
+
+def write_reports(study: StudyResults, folder: Path, but: Collection[str] = ()) -> list[Path]:
+    """Write every page of `study` below `folder`, but those named in `but`, and return the files."""
+    return [path for name, render in PAGES.items() if name not in but for path in render(study, folder)]
+
+
+def write_study(folder: Path) -> list[Path]:
+    """Write the pages of the study of params.yaml below `folder`, on two processors if there are."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return write_reports(load_study(params.load()), folder)
+    # Spawned: a fork of a process whose numerical libraries have threads may hang.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
+        others = beside.submit(_write_beside, folder)
+        study = load_study(params.load())
+        front = {"overview"}  # links what the others have written
+        written = write_reports(study, folder, BESIDE | front)
+        written += others.result()
+    return written + write_reports(study, folder, PAGES.keys() - front)
+
+
+def _write_beside(folder: Path) -> list[Path]:
+    return write_reports(load_study(params.load()), folder, PAGES.keys() - BESIDE)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.metrics and options.out == artifacts.REPORTS:
         parser.error(f"--metrics needs --out: {artifacts.REPORTS}/ belongs to the study")
     with stage_errors():
-        study = from_metrics(options.metrics) if options.metrics else load_study(params.load())
-        written = write_reports(study, options.out)
+        bare = options.metrics is not None
+        written = write_reports(from_metrics(options.metrics), options.out) if bare else write_study(options.out)
         print(f"{len(written)} files in {options.out}/, begin with {options.out / 'README.md'}")
 
 

@@ -79,7 +79,7 @@ def settings(study: StudyResults) -> str:
         return ""
     names = study.params.study.models
     built = ["Model", "Architecture", "Parameters", "Trained parameters", "MACs", "Input", "Initial weights"]
-    trained_by = ["Model", "Learning rate", "Head's", "Dropout", "Batch", "Optimizer", "Schedule", "Weight decay"]
+    trained_by = ["Model", "Learning rate", "Dropout", "Batch", "Optimizer, schedule", "Weight decay"]
     return join(
         "## Settings",
         "MACs are multiply-accumulate operations of one image, forward. Input is height × width × channels.",
@@ -87,9 +87,9 @@ def settings(study: StudyResults) -> str:
         _uncounted(study),
         'How they are trained; dropout "own" is the architecture\'s. [All results](README.md) have every parameter.',
         tables.table(
-            [*trained_by, "Epochs at most", "Epoch kept by best", "Other settings of its own"],
+            [*trained_by, "Epochs at most", "Epoch kept by best", "Other own settings"],
             [_trained_by(study, n) for n in names],
-            "lrrrrllrrll",
+            "lrrrlrrll",
         ),
     )
 
@@ -119,12 +119,10 @@ def _trained_by(study: StudyResults, name: str) -> list[str]:
     others = {k: v for k, v in own(model).items() if k not in _COLUMNS}
     return [
         name,
-        f"{model.lr:g}",
-        f"{model.lr if model.head_lr is None else model.head_lr:g}",
+        f"{model.lr:g}" + ("" if model.head_lr is None else f" (head {model.head_lr:g})"),
         rate(dropout(model)),
         str(merged.batch_size),
-        OPTIMIZERS[merged.optimizer],
-        merged.schedule.replace("_", "-"),
+        f"{OPTIMIZERS[merged.optimizer]}, {merged.schedule.replace('_', '-')}",
         f"{merged.weight_decay:g}",
         f"{merged.epochs} (patience {merged.patience})",
         f"validation {CHOSEN_BY[merged.select]}",

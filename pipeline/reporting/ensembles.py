@@ -296,12 +296,12 @@ def _ranking(study: StudyResults) -> str:
     rows = []
     for e in shown:
         of = about.get(e.loss, {})
-        known = [of["method"], of["set"], str(len(of["members"])), of["fitted_on"]] if of else [tables.DASH] * 4
+        known = [str(len(of["members"])), of["fitted_on"]] if of else [tables.DASH] * 2
         values = [tables.number(e.get("auroc", part="val").value), *(tables.estimated(e.get(m)) for m in metrics)]
         rows.append([_marked(study, e), *(known if about else []), *values])
-    heads = ["Ensemble", *(["Method", "Set", "Members", "Fitted on"] if about else []), "Validation AUROC"]
+    heads = ["Ensemble", *(["Members", "Fitted on"] if about else []), "Validation AUROC"]
     heads += [f"Test {LABELS[m]} [{study.interval_name}]" for m in metrics]
-    body = tables.table(heads, rows, ("lllrl" if about else "l") + "r" * (1 + len(metrics)))
+    body = tables.table(heads, rows, ("lrl" if about else "l") + "r" * (1 + len(metrics)))
     noted = tables.reasons((e.loss, LABELS[m], e.get(m)) for e in shown for m in metrics)
     lines = [f"Macro averages over the classes. Test part, {sections.sample(study, shown[0])}; validation part, "]
     lines[0] += f"{sections.sample(study, shown[0], 'val')}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import artifacts
@@ -20,6 +21,8 @@ _PAGES = {
     "errors.md": "confident errors, confusions, subgroups, calibration",
 }
 """Page: what it holds; linked where this study has it, with those of recipes."""
+_NAMED = 8
+"""Models or losses that the question names; of more it says how many."""
 _GALLERY = {
     "figures/roc.png": ("ROC curves, averaged over classes and seeds at equal specificity", "models.md"),
     "figures/curves.png": ("Validation AUROC by epoch", "models.md"),
@@ -75,13 +78,13 @@ def question(study: StudyResults) -> str:
         models, losses = study.params.study.models, study.params.study.losses
     seeds = {s for r in study.recipes for s in r.seeds}
     kind = "finding" if study.task == "multilabel" else "class"
-    apart = f"the {prose.count(kind, len(study.classes))} of these images"
+    apart = f"the {prose.count(kind, len(study.classes))} of these images" if study.classes else "the classes"
     where = "" if study.params is None else " in patients it has not seen"
     if len(models) * len(losses) == 1:
         asked = [f"How well does {models[0]}, trained with {losses[0]}, tell apart {apart}{where}?"]
     else:
         of = [
-            f"{prose.count(axis, len(names))} ({', '.join(names)})"
+            prose.count(axis, len(names)) + (f" ({', '.join(names)})" if len(names) <= _NAMED else "")
             for axis, names in (("model", models), ("loss", losses))
             if len(names) > 1
         ]
@@ -99,9 +102,9 @@ def glance(study: StudyResults) -> str:
     if study.params is None or study.audit is None or study.dataset is None:
         seeds = sorted({s for r in study.recipes for s in r.seeds})
         rows = [
-            ["Recipes", ", ".join(r.key for r in study.recipes)],
+            ["Recipes", _some([r.key for r in study.recipes])],
             ["Training seeds", ", ".join(map(str, seeds)) or tables.DASH],
-            ["Classes", ", ".join(study.classes)],
+            *([["Classes", _some(study.classes)]] if study.classes else []),
         ]
         return tables.table(["", "the table holds"], rows, "ll")
     params, audit = study.params, study.audit
@@ -124,6 +127,11 @@ def glance(study: StudyResults) -> str:
         ["Judged by", f"macro AUROC of the test part, {study.interval_name} from draws of whole patients"],
     ]
     return tables.table(["", "this study"], rows, "ll")
+
+
+def _some(names: Sequence[str]) -> str:
+    """List names, or count them where they are many."""
+    return ", ".join(names) if len(names) <= 2 * _NAMED else f"{len(names)}, {names[0]} to {names[-1]}"
 
 
 def _trainings(study: StudyResults) -> str:
@@ -163,6 +171,11 @@ def _quoted(study: StudyResults, estimate: Estimate) -> str:
     return f"{tables.estimated(estimate)} ({study.interval_name})"
 
 
+def _leading(study: StudyResults) -> str:
+    """Name the metric that leads the page, as in a sentence."""
+    return {"auroc": "macro AUROC", "f1": "macro F1"}.get(study.leading, LABELS[study.leading].lower())
+
+
 def verdict(study: StudyResults) -> list[str]:
     """Say in three sentences what came out: the chosen recipe, whether recipes differ, what the ensemble adds."""
     return [_choice(study), comparisons.sentence(study), _ensemble(study)]
@@ -170,18 +183,19 @@ def verdict(study: StudyResults) -> list[str]:
 
 def _choice(study: StudyResults) -> str:
     best = study.chosen or (study.recipes[0] if len(study.recipes) == 1 else None)
+    name = _leading(study)
     if best is None:
-        return "There is no validation AUROC, so no recipe is chosen: choosing one by the test part would flatter it."
+        return f"There is no validation {name}, so no recipe is chosen: choosing one by the test part would flatter it."
     n = len(best.seeds)
     seeds = f"mean of {n} seeds" if n > 1 else "1 seed"
-    score = _quoted(study, best.get("auroc"))
+    score = _quoted(study, best.get(study.leading))
     rests = sections.sample(study, best)
     if len(study.recipes) == 1:
-        return f"The only recipe, **{best.key}**, has a test macro AUROC ({seeds}) of {score}, {rests}."
-    validated = tables.number(best.get("auroc", part="val").value)
+        return f"The only recipe, **{best.key}**, has a test {name} ({seeds}) of {score}, {rests}."
+    validated = tables.number(best.get(study.leading, part="val").value)
     return (
-        f"Validation chooses **{best.key}** out of {len(study.recipes)} recipes (validation macro AUROC {validated}, "
-        f"{seeds}); its test macro AUROC is {score}, {rests}."
+        f"Validation chooses **{best.key}** out of {len(study.recipes)} recipes (validation {name} {validated}, "
+        f"{seeds}); its test {name} is {score}, {rests}."
     )
 
 
@@ -205,10 +219,11 @@ def _ensemble(study: StudyResults) -> str:
 def _main(study: StudyResults, pictured: bool) -> str:
     reference = study.chosen or study.recipes[0]
     number = len(sections.known_classes(study, reference))
+    over = f"Macro averages over {prose.count('class', number)}" if number else "Of the whole part"
     picture = image("Test macro AUROC of every recipe and ensemble, with intervals", "figures/forest.png")
     return join(
         "## Main result",
-        f"Macro averages over {prose.count('class', number)}, test {sections.sample(study, reference)}.",
+        f"{over}, test {sections.sample(study, reference)}.",
         *_ranking(study),
         picture if pictured else "",
         comparisons.section(study),
@@ -227,11 +242,12 @@ def _named(study: StudyResults, results: Results) -> list[str]:
 
 def _ranking(study: StudyResults) -> tuple[str, str]:
     everything = [*study.recipes, *study.ensembles]
-    ci = study.interval_name
+    ci, metric = study.interval_name, study.leading
+    name = _leading(study).removeprefix("macro ")
     columns = {
-        "Validation AUROC": lambda r: tables.number(r.get("auroc", part="val").value),
-        "Test AUROC, mean ± SD": lambda r: tables.mean_sd(r.get("auroc").value, r.sd("auroc")),
-        f"{ci} of the mean": lambda r: tables.interval(r.get("auroc")),
+        f"Validation {name}": lambda r: tables.number(r.get(metric, part="val").value),
+        f"Test {name}, mean ± SD": lambda r: tables.mean_sd(r.get(metric).value, r.sd(metric)),
+        f"{ci} of the mean": lambda r: tables.interval(r.get(metric)),
         f"Test AP [{ci}]": lambda r: tables.estimated(r.get("average_precision")),
     }
     cells = {head: [write(r) for r in everything] for head, write in columns.items()}
@@ -252,7 +268,9 @@ def _reading(study: StudyResults) -> list[str]:
     if study.params is not None:
         lines.append("Validation values chose epoch and recipe; they are therefore optimistic and carry no interval.")
     if study.chosen is not None and len(study.recipes) > 1:
-        lines.append("★ has the best mean validation AUROC; the test part had no say in it.")
+        lines.append(
+            f"★ has the best mean validation {_leading(study).removeprefix('macro ')}; the test part had no say in it."
+        )
     if study.ensembles:
         lines.append(f"An ensemble is one prediction made of several trainings, so it has no seeds ({tables.DASH}).")
     return lines

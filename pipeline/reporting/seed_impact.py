@@ -54,10 +54,14 @@ def _page(study: StudyResults, results: Results, drawn: list[bool]) -> str:
         "\n".join(f"- {line}" for line in summary),
         "## Overall, by seed",
         overall_table(study, results),
-        "## AUROC by class and seed",
-        class_seed_table(study, results),
-        image("AUROC of every class, a mark a seed", pictures.format("seeds")) if strip else "",
-        join("## Best seed by class", best_table(study, results)) if several else "",
+        join(
+            "## AUROC by class and seed",
+            class_seed_table(study, results),
+            image("AUROC of every class, a mark a seed", pictures.format("seeds")) if strip else "",
+        )
+        if study.classes
+        else "",
+        join("## Best seed by class", best_table(study, results)) if several and study.classes else "",
         join("## Classes", _classes_intro(study, results), sections.class_table(study, results))
         if any(np.isfinite(results.get(m, c).value) for c in study.classes for m in ("average_precision", "f1"))
         else "",
@@ -96,13 +100,13 @@ def overall_table(study: StudyResults, results: Results) -> str:
     metrics = [m for m in ("loss", *COLUMNS[study.task]) if np.isfinite(results.values(m)).any()]
     trained = bool(results.runs)
     labels = {m: label(m, results.loss, study.task) for m in metrics}
-    heads = ["Seed", *labels.values(), *(["Best epoch", "Epochs"] if trained else [])]
+    heads = ["Seed", *labels.values(), *(["Best epoch"] if trained else [])]
     rows = []
     for seed in results.seeds:
         run = results.run(seed)
-        epochs = [tables.whole(run.get("best_epoch")), tables.whole(run.get("epochs"))] if trained else []
+        epochs = [f"{tables.whole(run.get('best_epoch'))} of {tables.whole(run.get('epochs'))}"] if trained else []
         rows.append([str(seed), *(tables.number(results.get(m, None, seed).value, DIGITS) for m in metrics), *epochs])
-    blank = ["", ""] if trained else []
+    blank = [""] if trained else []
     if len(results.seeds) > 1:
         means = [tables.mean_sd(results.get(m).value, results.sd(m), DIGITS) for m in metrics]
         rows.append(["**Mean ± SD**", *means, *blank])
@@ -203,7 +207,7 @@ def _true(value: object) -> bool:
 
 def leads(study: StudyResults, results: Results) -> list[str]:
     """Name the classes in which each seed has the highest AUROC; ties are named with whom."""
-    if len(results.seeds) < 2:
+    if len(results.seeds) < 2 or not study.classes:
         return []
     best = {name: best_seeds(results, name) for name in study.classes}
     total = sum(bool(b) for b in best.values())

@@ -261,10 +261,18 @@ class StudyResults:
             (r, run["seed"], str(run["collapsed"])) for r in self.recipes for run in r.runs if run.get("collapsed")
         )
 
+    @cached_property
+    def leading(self) -> str:
+        """The metric that leads the pages: AUROC, or what a bare table without any has."""
+        for metric in ("auroc", "accuracy", "f1"):
+            if any(math.isfinite(r.get(metric, part=p).value) for r in self.recipes for p in ("test", "val")):
+                return metric
+        return "auroc"
+
     @property
     def chosen(self) -> Results | None:
-        """The recipe with the highest mean validation AUROC, the first of those that tie; None without such rows."""
-        return highest(self.recipes)
+        """The recipe with the highest mean of `leading` on validation, the first of those that tie; None without one."""
+        return highest(self.recipes, self.leading)
 
     @property
     def chosen_ensemble(self) -> Results | None:
@@ -272,9 +280,9 @@ class StudyResults:
         return highest(self.ensembles)
 
 
-def highest(candidates: Sequence[Results]) -> Results | None:
-    """Return the candidate with the highest mean validation AUROC; the test part takes no part in any choice."""
-    scored = [(c.get("auroc", part="val").value, c) for c in candidates]
+def highest(candidates: Sequence[Results], metric: str = "auroc") -> Results | None:
+    """Return the candidate with the highest mean of `metric` on validation; the test part has no say in any choice."""
+    scored = [(c.get(metric, part="val").value, c) for c in candidates]
     scored = [(value, c) for value, c in scored if math.isfinite(value)]
     return max(scored, key=lambda pair: pair[0])[1] if scored else None
 

@@ -146,10 +146,10 @@ def test_settings_of_every_model(here, tmp_path):
     ]
     assert [row["Initial weights"] for row in built] == ["file y.pth", "random"]
     assert built[1]["Options"] == "depth 3"
-    assert list(trained[0].values())[:5] == [first, "1e-05", "0.001", "own", "32"]
+    assert list(trained[0].values())[:4] == [first, "1e-05 (head 0.001)", "own", "32"]
     assert trained[0]["Epochs at most"] == "3 (patience 5)"
-    assert trained[0]["Other settings of its own"] == "hidden 64"
-    assert list(trained[1].values())[:6] == [second, "0.001", "0.001", "0.5", "8", "SGD with momentum"]
+    assert trained[0]["Other own settings"] == "hidden 64"
+    assert list(trained[1].values())[:5] == [second, "0.001", "0.5", "8", "SGD with momentum, cosine"]
     assert trained[1]["Epochs at most"] == "8 (patience 5)"
 
 

@@ -76,7 +76,7 @@ def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = Fa
     drawn.get_layout_engine().execute(drawn)
     drawn.set_layout_engine("none")
     buffer = BytesIO()
-    drawn.savefig(buffer, dpi=DPI, bbox_inches="tight", pad_inches=0.12)
+    drawn.savefig(buffer, dpi=DPI, bbox_inches="tight", pad_inches=0.12, pil_kwargs={"compress_level": 1})
     # Reports live in git: few colours make a file of a third of the size that looks the same.
     with Image.open(buffer) as opened:
         picture = opened.convert("RGB")
