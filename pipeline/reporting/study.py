@@ -271,7 +271,7 @@ class StudyResults:
 
     @property
     def chosen(self) -> Results | None:
-        """The recipe with the highest mean of `leading` on validation, the first of those that tie; None without one."""
+        """The recipe with the highest mean of `leading` on validation, the first of those that tie, or None."""
         return highest(self.recipes, self.leading)
 
     @property
