@@ -1,8 +1,9 @@
 """Run the study with several cells side by side: what ``dvc repro`` gives, sooner.
 
-``python -m pipeline.launch --jobs N [--gpus 0,1,...]``, or a part of the cells with ``--shard i/N``. A cell that fails
-is tried once more; the others go on. Ctrl-C, or any other end, leaves what is done recorded and the rest resumable:
-type the same again. docs/scale.md says when to use what.
+``python -m pipeline.launch --jobs N [--gpus 0,1,...]``, a part of the cells with ``--shard i/N``, or all of them on the
+machines of a Ray cluster with ``--ray ADDRESS``. A cell that fails is tried once more; the others go on. Ctrl-C, or any
+other end, leaves what is done recorded and the rest resumable: type the same again. docs/scale.md says when to use
+what.
 """
 
 from __future__ import annotations
@@ -16,14 +17,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import stage_errors
-from pipeline.launching import workers
+from pipeline.errors import UserError, stage_errors
+from pipeline.launching import carrier, cluster, workers
 from pipeline.launching.display import display
 from pipeline.launching.log import reason
 from pipeline.launching.schedule import GOOD, State, Task, run
-from pipeline.launching.status import SHARED, cache_folder, cell_stages, evaluation_of, read_status
+from pipeline.launching.status import (
+    SHARED,
+    StageStatus,
+    cache_folder,
+    cell_stages,
+    evaluation_of,
+    name_of,
+    read_status,
+)
 from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, cell_tasks, evaluation_tasks, missing
-from pipeline.params import Params, load, recipes, train_settings
+from pipeline.params import Params, cells, load, recipes, train_settings
 
 Shard = tuple[int, int] | None
 
@@ -68,16 +77,12 @@ class Launch:
         return stack
 
     def _run(self) -> int:
-        stages = [*cell_stages(self.params), *(evaluation_of(recipe) for recipe in recipes(self.params))]
-        status = read_status([*SHARED, *stages])
-        if any(status[name].state != "up to date" for name in SHARED if name in status):
-            if failed := self._shared_stages([str(status[name].folder) for name in SHARED[1:] if name in status]):
-                return failed
-            status = read_status(stages)
+        status = self._status()
+        if status is None:
+            return 1
         trainings = cell_tasks(self.params, status, self.shard)
         evaluations = [] if self.shard else evaluation_tasks(self.params, status, trainings)
-        with display() as show:
-            run([*evaluations, *trainings], self.jobs, self._environment, show, self.stop)
+        self._work(trainings, evaluations, status)
         if self.stop():
             raise workers.Stopped
         tasks = [*trainings, *evaluations]
@@ -91,6 +96,21 @@ class Launch:
             print(f"shard {self.shard[0]}/{self.shard[1]}: {done} cells are there")
             return 0
         return 1 if self._foreground([*DVC]) else 0
+
+    def _status(self) -> dict[str, StageStatus] | None:
+        """Bring data and split up to date; return the status of cells and evaluations, None if that failed."""
+        stages = [*cell_stages(self.params), *(evaluation_of(recipe) for recipe in recipes(self.params))]
+        status = read_status([*SHARED, *stages])
+        if all(status[name].state == "up to date" for name in SHARED if name in status):
+            return status
+        if self._shared_stages([str(status[name].folder) for name in SHARED[1:] if name in status]):
+            return None
+        return read_status(stages)
+
+    def _work(self, trainings: list[Task], evaluations: list[Task], status: dict[str, StageStatus]) -> None:
+        """Do the tasks; their `state` says how each ended."""
+        with display() as show:
+            run([*evaluations, *trainings], self.jobs, self._environment, show, self.stop)
 
     def _shared_stages(self, folders: list[str]) -> int:
         """Bring data and split, in `folders`, up to date; shards of clones that share a cache do so in turn."""
@@ -128,6 +148,56 @@ class Launch:
                 return
 
 
+class ClusterLaunch(Launch):
+    """One launch of the study whose cells are trained on a Ray cluster; all else is done here.
+
+    Parameters
+    ----------
+    params : Params
+        The study.
+    jobs : int
+        Evaluations side by side, on this machine.
+    address : str
+        Of the cluster; see `pipeline.launching.cluster.connected`.
+    remote_url : str, optional
+        See `pipeline.launching.carrier.remote_of`.
+    """
+
+    def __init__(self, params: Params, jobs: int, address: str, remote_url: str | None) -> None:
+        super().__init__(params, jobs, None, None)
+        self.address, self.remote_url = address, remote_url
+
+    def _run(self) -> int:
+        self.remote, self.commit = carrier.remote_of(self.remote_url), carrier.check_committed()
+        with cluster.connected(self.address) as self.nodes:
+            settings = {name_of(cell): train_settings(self.params, cell.model) for cell in cells(self.params)}
+            self.needs = {name: self.nodes.needs(train.threads, train.device) for name, train in settings.items()}
+            return super()._run()
+
+    def _work(self, trainings: list[Task], evaluations: list[Task], status: dict[str, StageStatus]) -> None:
+        for task in trainings:
+            if status[task.command[-1]].state == "cached":
+                task.state = State.CACHED
+        if any(task.state not in GOOD for task in trainings):
+            self._train(trainings)
+        self.nodes.leave()
+        stages = [task.command[-1] for task in trainings if task.state in GOOD]
+        if stages and not self.stop():
+            carrier.collect(stages, workers.base_environment(self.mark), LOGS / "collect.log", self.stop)
+            print(f"collected {len(stages)} cells; 0 were trained on this machine", flush=True)
+        super()._work(trainings, evaluations, status)
+
+    def _train(self, trainings: list[Task]) -> None:
+        for command in carrier.push_commands():
+            if self._foreground(command):
+                raise UserError(f"{shlex.join(command)} failed: the nodes would not find their inputs")
+        work = carrier.work(self.commit, self.remote)
+        self.nodes.prepare(work, self.stop)
+        with display() as show:
+            given = self.nodes.train(trainings, self.needs, work, show, self.stop)
+        print("cells of each node: " + (", ".join(f"{node} {n}" for node, n in sorted(given.items())) or "none"))
+
+
 def advice(params: Params, jobs: int) -> str | None:
     """Return a word on trainings that have more threads together than there are processors, or None."""
     threads = max(train_settings(params, model).threads for model in params.study.models)
@@ -149,7 +219,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--gpus", type=_gpus, metavar="0,1,...", help="default: those that can be seen; '' = none")
     parser.add_argument("--shard", type=_shard, metavar="i/N", help="every N-th cell alone, from the i-th; 1/N to N/N")
+    parser.add_argument("--ray", metavar="ADDRESS", help="train on a Ray cluster: HOST:PORT of its head, or auto")
+    parser.add_argument("--remote-url", metavar="URL", help="of the DVC remote as the nodes of --ray reach it")
     options = parser.parse_args(arguments)
+    if options.ray is None and options.remote_url is not None:
+        parser.error("--remote-url without --ray; allowed: with it")
+    if options.ray is not None and (options.gpus, options.shard) != (None, None):
+        parser.error("--ray with --gpus or --shard; allowed: without, the cluster says what each node has")
     if options.jobs is None:
         options.jobs = len(options.gpus or [""])
     if options.jobs < 1:
@@ -175,6 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     with stage_errors():
         params = load()
+        if options.ray is not None:
+            sys.exit(ClusterLaunch(params, options.jobs, options.ray, options.remote_url)())
         if word := advice(params, options.jobs):
             print(word)
         status = Launch(params, options.jobs, options.gpus, options.shard)()

@@ -199,9 +199,23 @@ def test_the_command_line():
     assert launch.parse(["--gpus", "0,3"]).jobs == 2
     assert launch.parse(["--gpus", "0,3", "--jobs", "4"]).gpus == ["0", "3"]
     assert launch.parse(["--gpus", ""]).gpus == []
+    on_cluster = launch.parse(["--ray", "head:6379", "--remote-url", "ssh://host/store", "--jobs", "2"])
+    assert (on_cluster.ray, on_cluster.remote_url, on_cluster.jobs) == ("head:6379", "ssh://host/store", 2)
+    assert launch.parse([]).ray is None
 
 
-@pytest.mark.parametrize("wrong", [["--shard", "0/2"], ["--shard", "3/2"], ["--shard", "a"], ["--jobs", "0"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--shard", "0/2"],
+        ["--shard", "3/2"],
+        ["--shard", "a"],
+        ["--jobs", "0"],
+        ["--ray", "head:6379", "--shard", "1/2"],
+        ["--ray", "head:6379", "--gpus", "0"],
+        ["--remote-url", "s3://bucket"],
+    ],
+)
 def test_a_wrong_command_line_says_what_is_allowed(wrong, capsys):
     with pytest.raises(SystemExit):
         launch.parse(wrong)

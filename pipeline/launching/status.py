@@ -111,7 +111,8 @@ def _from_run_cache(repo: Any, stage: Any) -> Any:
     from dvc.stage.cache import _can_hash
 
     cache = repo.stage_cache
-    entry = cache._load(stage) if _can_hash(stage) else None
+    # DVC would hash what a fresh clone does not have.
+    entry = cache._load(stage) if all(dep.exists for dep in stage.deps) and _can_hash(stage) else None
     return cache._create_stage(entry, wdir=stage.wdir) if entry else None
 
 

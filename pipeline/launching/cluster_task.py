@@ -1,0 +1,281 @@
+"""What a node of a Ray cluster does for a study: keep a clone, train a cell in it, push the result.
+
+Ray ships this module to the nodes by value, before any of them has the project. So it imports the standard library
+alone; what it needs of the project it starts as a process in the clone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+FOLDER = "MEDMATRIX_NODE_FOLDER"
+"""Environment variable of a node: its folder for clones and DVC's cache, on a disk of its own."""
+READY = Path(".dvc/tmp/medmatrix-ready")
+"""In a clone whose inputs are there."""
+DVC = ("dvc", "--wait-for-lock")
+POLL_SECONDS = 0.2
+TELL_SECONDS = 0.5
+COMPARED = ("dvc", "torch")
+"""Packages whose versions a node and the head should share."""
+
+
+class Work(TypedDict):
+    """The study as it is sent: the same for all its cells."""
+
+    key: str
+    """Names the clone: another commit, other data or another remote have another one."""
+    commit: str
+    bundle: bytes
+    """Of ``git bundle create - HEAD``."""
+    lock: str
+    """Content of dvc.lock, as far as the inputs of the cells are concerned."""
+    remote: str
+    url: str
+    inputs: list[str]
+    """Stages whose outputs the cells read."""
+
+
+class CellWork(TypedDict):
+    """One cell."""
+
+    name: str
+    stage: str
+    finished: str
+    """File that its training writes last, relative to the clone."""
+
+
+class Outcome(TypedDict):
+    """How an attempt at a cell ended."""
+
+    status: int
+    log: str
+    node: str
+    seconds: float
+
+
+class Board:
+    """Where nodes write what their cells print, and the driver reads it: an actor beside the driver."""
+
+    def __init__(self) -> None:
+        self._messages: list[tuple[str, str, str, str]] = []
+
+    def put(self, cell: str, run: str, node: str, text: str) -> None:
+        """Keep `text`, whole lines that `run`, an execution of `cell`, printed on `node`; empty when it starts."""
+        self._messages.append((cell, run, node, text))
+
+    def take(self) -> list[tuple[str, str, str, str]]:
+        """Return the messages since the last call, in their order."""
+        taken, self._messages = self._messages, []
+        return taken
+
+
+def node_folder() -> Path:
+    """Return this node's folder for clones and DVC's cache."""
+    given = os.environ.get(FOLDER)
+    return Path(given).absolute() if given else Path(tempfile.gettempdir()) / f"medmatrix-{os.getuid()}"
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of the commands in a clone: ``python`` in dvc.yaml is the Python that runs here."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def setup_commands(work: Mapping[str, Any], bundle: Path, cache: Path) -> list[list[str]]:
+    """Return the commands that turn an empty folder into a clone of the study with its inputs, but for dvc.lock.
+
+    Parameters
+    ----------
+    work : Work
+        The study.
+    bundle : Path
+        Where its commits lie.
+    cache : Path
+        DVC's cache of this node, which all its clones share.
+    """
+    return [
+        ["git", "init", "--quiet"],
+        ["git", "fetch", "--quiet", str(bundle), "HEAD"],
+        ["git", "checkout", "--quiet", "--detach", work["commit"]],
+        [*DVC, "config", "--local", "core.autostage", "false"],  # cells side by side would fight for git's index
+        [*DVC, "cache", "dir", "--local", str(cache)],
+        [*DVC, "remote", "add", "--quiet", "--local", "--force", "--default", work["remote"], work["url"]],
+    ]
+
+
+def pull_command(work: Mapping[str, Any]) -> list[str]:
+    """Return the command that brings the inputs of the cells."""
+    return [*DVC, "pull", *work["inputs"]]
+
+
+def train_command(stage: str) -> list[str]:
+    """Return the command that trains a cell, or takes it from the run-cache of the remote."""
+    return [*DVC, "repro", "--pull", "-s", stage]
+
+
+def push_commands(stage: str) -> list[list[str]]:
+    """Return the commands that publish a cell.
+
+    The second alone would copy entries of the run-cache whose files are not in the remote; a head then trains again.
+    """
+    return [[*DVC, "push", stage], [*DVC, "push", "--run-cache", stage]]
+
+
+def prepare(work: Work) -> Path:
+    """Return this node's clone of the study with the inputs of its cells; one process makes it, the others wait.
+
+    Raises
+    ------
+    RuntimeError
+        If a command fails; the message ends in what it printed.
+    """
+    folder = node_folder()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    clone = folder / work["key"]
+    with _locked(folder / f"{work['key']}.lock"):
+        if (clone / READY).exists():
+            return clone
+        shutil.rmtree(clone, ignore_errors=True)
+        clone.mkdir()
+        bundle = folder / f"{work['key']}.bundle"
+        bundle.write_bytes(work["bundle"])
+        for command in setup_commands(work, bundle, folder / "cache"):
+            _run(command, clone)
+        (clone / "dvc.lock").write_text(work["lock"], encoding="utf-8")
+        _run(pull_command(work), clone)
+        bundle.unlink()
+        (clone / READY).touch()
+    return clone
+
+
+def prepare_node(work: Work) -> dict[str, str]:
+    """Do `prepare`; return the node's name and the versions of `COMPARED` there."""
+    prepare(work)
+    return {"node": platform.node(), **{name: importlib.metadata.version(name) for name in COMPARED}}
+
+
+def run_cell(work: Work, cell: CellWork, board: Any = None) -> Outcome:
+    """Train a cell in this node's clone and push it.
+
+    Parameters
+    ----------
+    work : Work
+        The study.
+    cell : CellWork
+        The cell.
+    board : actor of Board, optional
+        Is told what the training prints.
+
+    Returns
+    -------
+    Outcome
+        ``status`` is not 0 if the training itself failed: trying it again at once would not help.
+
+    Raises
+    ------
+    RuntimeError
+        If the clone could not be made or the result not be pushed, which another node may be able to do.
+    """
+    started = time.monotonic()
+    node, run = platform.node(), uuid.uuid4().hex
+    tell = _teller(board, cell["name"], run, node)
+    tell("")
+    clone = prepare(work)
+    log = clone / "tmp/launch" / f"{cell['name']}-{run}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        status = _guarded(train_command(cell["stage"]), clone, log, cell["finished"], tell)
+        for command in push_commands(cell["stage"]) if status == 0 else []:
+            if _guarded(command, clone, log):
+                raise RuntimeError(f"{' '.join(command)} failed on {node}:\n{_text(log)[-2000:]}")
+        return Outcome(status=status, log=_text(log), node=node, seconds=time.monotonic() - started)
+    finally:
+        log.unlink(missing_ok=True)
+
+
+def _guarded(
+    command: Sequence[str], clone: Path, log: Path, finished: str = "", tell: Callable[[str], None] | None = None
+) -> int:
+    """Run a Python module in `clone`; it ends when this process does, however that ends. Return its exit status."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.launching.guard", finished, *command],
+            cwd=clone,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    position, told = 0, 0.0
+    try:
+        while process.poll() is None:
+            time.sleep(POLL_SECONDS)
+            if tell and time.monotonic() - told > TELL_SECONDS:
+                told = time.monotonic()
+                position = _tell_new_lines(log, position, tell)
+    finally:
+        with contextlib.suppress(OSError):
+            process.stdin.close()  # if Ray has cancelled the cell, the guard ends the training now
+        process.wait()
+    return process.returncode
+
+
+def _tell_new_lines(log: Path, position: int, tell: Callable[[str], None]) -> int:
+    with log.open("rb") as file:
+        file.seek(position)
+        whole, newline, _ = file.read().rpartition(b"\n")
+    if newline:
+        tell((whole + newline).decode("utf-8", "replace"))
+    return position + len(whole) + len(newline)
+
+
+def _teller(board: Any, cell: str, run: str, node: str) -> Callable[[str], None]:
+    def tell(text: str) -> None:
+        if board is not None:
+            with contextlib.suppress(Exception):  # a training does not end because nobody looks at it
+                board.put.remote(cell, run, node, text)
+
+    return tell
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    arguments = [sys.executable, "-m", *command] if command[0] == "dvc" else [*command]
+    done = subprocess.run(
+        arguments,
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed on {platform.node()}:\n{done.stdout[-2000:]}")
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    with file.open("a+b") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,516 @@
+"""The cells on the nodes of a cluster: what they are sent, and a cluster on this machine in a network of its own."""
+
+import ast
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from pipeline import launch, params, train
+from pipeline.errors import UserError
+from pipeline.launching import carrier, cluster, cluster_task
+from pipeline.launching.schedule import State, Task
+from tests.launching.standin import COPIED, Standin
+from tests.tiny import ROOT, TINY
+
+ADDRESS = "127.0.0.1:6399"
+MARK = "MEDMATRIX_TEST_CLUSTER"
+
+
+def until(condition, seconds=300.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+class Nodes:
+    """A Ray cluster whose nodes are processes of this machine, in a network that has only loopback."""
+
+    def __init__(self, folder: Path, namespace: list[str]):
+        self.folder, self.namespace = folder, namespace
+        self.mark = str(folder)
+        self.sockets = tempfile.mkdtemp(prefix="ray-")  # a path of pytest is too long for a socket's name
+        self.running: dict[str, subprocess.Popen] = {}
+        self.launchers: list[subprocess.Popen] = []
+        self.start(
+            "head",
+            1,
+            "--head",
+            "--port=6399",
+            "--include-dashboard=false",
+            f"--temp-dir={self.sockets}",
+            "--num-cpus=0",
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return {**kept, "RAY_USAGE_STATS_ENABLED": "0", MARK: self.mark}
+
+    def start(self, name: str, number: int, *arguments: str) -> None:
+        """Start a node with the address 127.0.0.`number`; all but the head have one processor."""
+        arguments = arguments or (f"--address={ADDRESS}", "--num-cpus=1")
+        memory = "--object-store-memory=80000000"
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+        with (self.folder / f"{name}.log").open("w") as log:
+            self.running[name] = subprocess.Popen(
+                [*self.namespace, *command, f"--node-ip-address=127.0.0.{number}", "--num-gpus=0", memory, *arguments],
+                env={**self.environment, cluster_task.FOLDER: str(self.folder / name)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        until(lambda: "Ray runtime started" in self.log(name) or self.running[name].poll() is not None)
+        assert self.running[name].poll() is None, self.log(name)
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def kill(self, name: str) -> None:
+        """As if the machine had lost its power, but for what the node's workers have started."""
+        process = self.running.pop(name)
+        for pid in psutil.pids():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(pid) == process.pid:  # their environment cannot be read: they write over it
+                    os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+    def processes(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def end(self) -> None:
+        for name in [*self.running]:
+            self.kill(name)
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
+    def journal(self, *names: str) -> list[str]:
+        """What the stand-in stages noted on the named nodes."""
+        return [
+            line
+            for name in names
+            for journal in sorted((self.folder / name).glob("*/tmp/journal"))
+            for line in journal.read_text().splitlines()
+        ]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Standin:
+    """A committed study as the working directory."""
+    study = Standin(tmp_path / "study", models=("small",))
+    commit(study)
+    monkeypatch.chdir(study.folder)
+    return study
+
+
+def test_a_node_needs_the_standard_library_alone():
+    tree = ast.parse(Path(cluster_task.__file__).read_text())
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in modules} <= sys.stdlib_module_names
+
+
+def test_the_remote_is_that_of_dvc_with_a_url_for_all_nodes(project):
+    with pytest.raises(UserError, match="needs a default DVC remote"):
+        carrier.remote_of()
+    project.run("dvc", "remote", "add", "-q", "-d", "store", "../store")
+    assert carrier.remote_of() == carrier.Remote("store", str(project.folder.parent / "store"))
+    assert carrier.remote_of("ssh://host/store") == carrier.Remote("store", "ssh://host/store")
+    assert carrier.remote_of("mounted/store").url == str(project.folder / "mounted/store")
+    project.run("dvc", "remote", "modify", "--local", "store", "url", "s3://bucket/store")
+    project.run("dvc", "remote", "modify", "--local", "store", "secret_access_key", "hidden")
+    assert "hidden" not in str(carrier.remote_of())
+    assert carrier.remote_of() == carrier.Remote("store", "s3://bucket/store")
+    with pytest.raises(UserError, match="no run-cache in an HTTP remote"):
+        carrier.remote_of("https://host/store")
+
+
+def test_what_differs_from_the_commit_is_named(project):
+    commit = carrier.check_committed()
+    (project.folder / "README.md").write_text("of no importance to a cell")
+    (project.folder / "dvc.lock").write_text("sent by itself")
+    assert carrier.check_committed() == commit
+    (project.folder / "params.yaml").write_text("seed: 1\n")
+    (project.folder / "pipeline/learning/new.py").write_text("")
+    (project.folder / "pipeline/train.py").unlink()
+    with pytest.raises(UserError, match=r"params\.yaml, pipeline/learning/new\.py, pipeline/train\.py; commit them"):
+        carrier.check_committed()
+
+
+def test_without_a_commit_there_is_nothing_to_send(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(UserError, match="a git repository with one"):
+        carrier.check_committed()
+
+
+def test_the_bundle_is_of_the_commit_that_was_checked(project):
+    commit = carrier.check_committed()
+    assert carrier.bundle(commit).startswith(b"# v2 git bundle")
+    project.run("git", "commit", "-q", "--allow-empty", "-m", "another")
+    with pytest.raises(UserError, match="was checked out while"):
+        carrier.bundle(commit)
+
+
+def test_a_launch_without_ray_says_what_to_install(project, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    project.run("dvc", "remote", "add", "-q", "-d", "store", "../store")
+    with pytest.raises(UserError, match=r"pip install -r requirements-cluster\.txt"):
+        launch.ClusterLaunch(params.load(), 1, ADDRESS, None)()
+    assert project.journal() == {}
+
+
+def test_nobody_at_the_address_is_said_at_once(monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(UserError, match="no answer"):
+            cluster._check_answers(f"127.0.0.1:{closed.getsockname()[1]}")
+    with pytest.raises(UserError, match="HOST:PORT"):
+        cluster._check_answers("ray://host")
+
+
+def test_commands_push_both_files_and_run_cache():
+    assert cluster_task.train_command("train@a-b-1") == [
+        "dvc",
+        "--wait-for-lock",
+        "repro",
+        "--pull",
+        "-s",
+        "train@a-b-1",
+    ]
+    for commands, names in [
+        (cluster_task.push_commands("train@a-b-1"), ["train@a-b-1"]),
+        (carrier.push_commands(), ["preprocess", "split"]),
+    ]:
+        start = ["dvc", "--wait-for-lock", "push"]
+        assert commands == [[*start, *names], [*start, "--run-cache", *names]]
+
+
+def test_a_cell_takes_a_gpu_where_there_is_one_and_its_threads_elsewhere():
+    nodes = [{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}, {}]
+    assert cluster.needs(nodes, 2, "auto") == {"num_gpus": 1, "num_cpus": 1}
+    assert cluster.needs(nodes, 2, "cpu") == {"num_cpus": 2}
+    with pytest.raises(UserError, match="no node of the cluster has more than 8 processors"):
+        cluster.needs(nodes, 9, "cpu")
+    with pytest.raises(UserError, match="no node of the cluster has a GPU"):
+        cluster.needs(nodes[:1], 2, "cuda")
+    with pytest.raises(UserError, match="more than 0 processors"):
+        cluster.needs([{}], 1, "auto")
+
+
+def test_trainings_of_the_head_are_counted():
+    printed = """Stage 'split' didn't change, skipping
+Stage 'train@a-b-1' is cached - skipping run, checking out outputs
+Running stage 'replicate@a-b-2':
+> python -m pipeline.train --model a --loss b --seed 2
+Running stage 'evaluate@a-b':
+Running stage 'train@c-b-1':"""
+    assert carrier.trainings(printed.splitlines()) == ["replicate@a-b-2", "train@c-b-1"]
+
+
+class Shown(list):
+    """What was shown of the tasks."""
+
+    def changed(self, task):
+        self.append((task.name, task.state))
+
+    def refresh(self, tasks):
+        pass
+
+
+def test_what_is_told_of_a_cell_goes_into_its_log_and_its_outcome_counts(tmp_path):
+    shown = Shown()
+    task = Task("a-b-1", ["dvc", "train@a-b-1"], tmp_path / "log", attempts=1)
+    attempt = cluster.Attempt(task, shown)
+    running = "Running stage 'train@a-b-1':\n"
+    attempt.told("run1", "north", "")
+    attempt.told("run1", "north", running)
+    attempt.told("run2", "south", "")
+    attempt.told("run1", "north", "of an execution that is over\n")
+    attempt.told("run2", "south", running)
+    attempt.ended({"status": 1, "log": running + "error: no luck\n", "node": "south", "seconds": 2.0})
+    assert task.state is State.RETRY
+    task.attempts += 1
+    attempt.told("run3", "south", "")
+    attempt.ended({"status": 0, "log": running + "whole\n", "node": "south", "seconds": 3.0})
+    attempt.told("run3", "south", "too late\n")
+    assert shown == [
+        ("a-b-1 on north", State.STARTING),
+        ("a-b-1 on north", State.RUNNING),
+        ("a-b-1 on south", State.STARTING),
+        ("a-b-1 on south", State.RUNNING),
+        ("a-b-1 on south", State.RETRY),
+        ("a-b-1 on south", State.STARTING),
+        ("a-b-1 on south", State.RUNNING),
+        ("a-b-1 on south", State.DONE),
+    ]
+    headed, *lines = task.log.read_text().splitlines()
+    assert headed.startswith("--- a-b-1, attempt 1 on north")
+    assert [line.split(", 2")[0] for line in lines] == [
+        running.strip(),
+        "--- a-b-1, attempt 1 on south",
+        running.strip(),
+        "error: no luck",
+        "--- a-b-1, attempt 2 on south",
+        running.strip(),
+        "whole",
+    ]
+    assert "; north was lost or could not go on" in lines[1]
+
+
+def test_a_cell_without_any_node_keeps_what_was_told(tmp_path):
+    task = Task("a-b-1", ["dvc", "train@a-b-1"], tmp_path / "log", attempts=2)
+    attempt = cluster.Attempt(task, Shown())
+    attempt.told("run", "north", "")
+    attempt.told("run", "north", "last words\n")
+    attempt.ended({"status": 1, "log": "NodeDiedError: gone\n", "node": "", "seconds": 0.0})
+    assert task.state is State.FAILED
+    assert task.log.read_text().endswith("last words\nNodeDiedError: gone\n")
+
+
+def test_a_cell_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp_path, monkeypatch):
+    head = Head(tmp_path / "head")
+    monkeypatch.chdir(head.folder)
+    head.run("dvc", "repro", "split")
+    for command in carrier.push_commands():
+        head.run(*command)
+    work = carrier.work(carrier.check_committed(), carrier.remote_of())
+    monkeypatch.setenv(cluster_task.FOLDER, str(tmp_path / "node"))
+    cell = {"name": "small-bce-42", "stage": "train@small-bce-42", "finished": "models/small-bce/seed42/run.json"}
+    outcome = cluster_task.run_cell(work, cell)
+    assert outcome["status"] == 0, outcome["log"]
+    assert "Running stage 'train@small-bce-42'" in outcome["log"]
+    assert not (tmp_path / "node" / work["key"] / "data/raw").exists()  # raw data stays where it is
+    carrier.collect([cell["stage"]], head.environment, Path("tmp/collect.log"))
+    assert (head.folder / cell["finished"]).exists()
+    with pytest.raises(
+        UserError, match="replicate@small-bce-7 was reported done, yet would be trained here: its inputs"
+    ):
+        carrier.collect([cell["stage"], "replicate@small-bce-7"], head.environment, Path("tmp/collect.log"))
+    assert head.journal().keys() <= {"split", f"began small-bce-7-{head.lr}"}
+    shutil.rmtree(tmp_path / "node")
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(RuntimeError, match="dvc --wait-for-lock pull preprocess split failed on"):
+        cluster_task.run_cell(work, cell)
+
+
+@pytest.fixture(scope="module")
+def namespace():
+    """Words before a command that put it into a network with nothing but loopback."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install -r requirements-cluster.txt")
+    user = [] if os.getuid() == 0 else ["-r"]
+    holder = None
+    if shutil.which("unshare") and shutil.which("nsenter") and shutil.which("ip"):
+        holder = subprocess.Popen(
+            ["unshare", "-n", *user, "sh", "-c", "ip link set lo up && echo up && exec sleep 3600"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    if holder is None or holder.stdout is None or holder.stdout.readline() != b"up\n":
+        pytest.skip("no network namespace can be made here, and outside of one Ray listens on all interfaces")
+    join = ["-U", "--preserve-credentials"] if user else []
+    yield ["nsenter", "-t", str(holder.pid), "-n", *join]
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def nodes_of_all(namespace, tmp_path_factory):
+    """A head without processors, and nodes a and b with one each."""
+    nodes = Nodes(tmp_path_factory.mktemp("nodes"), namespace)
+    try:
+        nodes.start("a", 2)
+        nodes.start("b", 3)
+        yield nodes
+    finally:
+        nodes.end()
+
+
+@pytest.fixture
+def nodes(nodes_of_all):
+    """Those of all tests, which a test that fails must not keep busy."""
+    yield nodes_of_all
+    for launcher in nodes_of_all.launchers:
+        launcher.kill()
+        launcher.wait()
+    nodes_of_all.launchers.clear()
+
+
+class Head(Standin):
+    """A study whose trainings can be held and made to fail wherever they run, to be launched on `nodes`."""
+
+    def __init__(self, folder: Path, nodes: Nodes | None = None):
+        self.nodes = nodes
+        super().__init__(folder, models=("small",))
+        train = folder / "pipeline/train.py"
+        text = train.read_text().replace('Path(f"tmp/fail-', f'Path(f"{folder}/tmp/fail-')
+        held = f'while Path("{folder}/tmp/hold").exists():\n    time.sleep(0.05)\n'
+        train.write_text(text.replace("for epoch in", held + "for epoch in"))
+        (folder / "tmp").mkdir()
+        commit(self)
+        self.run("dvc", "remote", "add", "-q", "-d", "store", "../store")
+        self.lr = self.content["models"]["small"]["lr"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **super().environment,
+            **(self.nodes.environment if self.nodes else {}),
+            "PATH": super().environment["PATH"],
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        with (self.folder / "tmp/printed").open("w") as printed:
+            launcher = subprocess.Popen(
+                [*self.nodes.namespace, sys.executable, "-m", "pipeline.launch", "--ray", ADDRESS, *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.nodes.launchers.append(launcher)
+        return launcher
+
+
+def commit(study: Standin) -> None:
+    study.run("git", "add", "-A")
+    study.run("git", "commit", "-qm", "study")
+
+
+def ended(nodes: Nodes, *names: str) -> list[str]:
+    return sorted(line.split()[1] for line in nodes.journal(*names) if line.startswith("ended"))
+
+
+def test_cells_run_on_both_nodes_and_one_that_fails_is_named_and_mended_by_the_next_launch(nodes, tmp_path):
+    head = Head(tmp_path / "head", nodes)
+    failing = head.folder / "tmp/fail-small-bce-7"
+    failing.touch()
+    (nodes.folder / "broken").touch()  # where a folder should be
+    nodes.start("broken", 9)
+    printed = head.launch(status=1)
+    nodes.kill("broken")
+    assert printed.count(" is left out:\nFileExistsError") == 1
+    assert (
+        "failed: small-bce-7, 2 times, see tmp/launch/small-bce-7.log:\n  error: small-bce-7 fails by order" in printed
+    )
+    assert "missing: small-bce, seed 7\n" in printed
+    log = (head.folder / "tmp/launch/small-bce-7.log").read_text()
+    assert log.count("--- small-bce-7, attempt") == log.count("error: small-bce-7 fails by order") == 2
+    assert "collected 1 cells; 0 were trained on this machine" in printed
+    assert head.metrics() == [line for line in head.expected(head.lr) if not line.startswith("small-bce-7 ")]
+    failing.unlink()
+    printed = head.launch()
+    assert "collected 2 cells; 0 were trained on this machine" in printed
+    assert head.metrics() == head.expected(head.lr)
+    assert head.journal() == {"split": 1}
+    assert ended(nodes, "a", "b") == [f"small-bce-42-{head.lr}", f"small-bce-7-{head.lr}"]
+    assert nodes.journal("a")
+    assert nodes.journal("b")
+    assert "epoch 4/4" in (head.folder / "tmp/launch/small-bce-7.log").read_text()
+
+
+def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_same(nodes, tmp_path):
+    head = Head(tmp_path / "head", nodes)
+    hold = head.folder / "tmp/hold"
+    hold.touch()
+    before = {name: len(nodes.journal(name)) for name in "ab"}
+
+    def begun(name: str) -> bool:
+        return len(nodes.journal(name)) > before[name]
+
+    def trainings() -> list[psutil.Process]:
+        return [process for process in nodes.processes() if "pipeline.train" in process.cmdline()]
+
+    launcher = head.start()
+    until(lambda: (begun("a") and begun("b")) or launcher.poll() is not None)
+    assert launcher.poll() is None, head.printed()
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.wait(timeout=300) == 128 + signal.SIGINT
+    assert "stopped; " in head.printed()
+    assert trainings() == []
+
+    before = {name: len(nodes.journal(name)) for name in "ab"}
+    launcher = head.start()
+    until(lambda: (begun("a") and begun("b")) or launcher.poll() is not None)
+    assert launcher.poll() is None, head.printed()
+    nodes.kill("b")
+    until(lambda: len(trainings()) == 1 or launcher.poll() is not None)  # that of b ends, though nobody has killed it
+    hold.unlink()
+    assert launcher.wait(timeout=300) == 0, head.printed()
+    assert "was lost or could not go on" in "".join(p.read_text() for p in (head.folder / "tmp/launch").glob("*.log"))
+    assert "collected 2 cells; 0 were trained on this machine" in head.printed()
+    assert head.metrics() == head.expected(head.lr)
+    assert [cell for cell in ended(nodes, "b") if cell not in ended(nodes, "a")] == []
+    nodes.start("b", 3)
+
+
+def test_a_real_study_is_trained_to_the_bytes_of_this_machine(nodes, prepared):
+    head = object.__new__(Head)
+    head.folder, head.nodes = prepared.parent / "head", nodes
+    for name in [*COPIED, "pipeline"]:
+        source, target = ROOT / name, head.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    study = {"models": ["small"], "losses": ["bce"], "replicates": [7]}
+    for folder in (prepared, head.folder):
+        (folder / "params.yaml").write_text(yaml.safe_dump({**TINY, "study": study}))
+    (head.folder / "tmp").mkdir()
+    (head.folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    head.run("git", "init", "-q")
+    commit(head)
+    store = str(nodes.folder / "store")
+    Path(store).mkdir()
+    (prepared.parent / "here").symlink_to(store)
+    head.run("dvc", "remote", "add", "-q", "-d", "store", "../here")
+    launcher = head.start("--remote-url", store)
+    loaded = params.load()
+    for cell in params.cells(loaded):
+        train.train(cell, loaded)
+    until(lambda: "collected 2 cells; 0 were trained" in head.printed() or launcher.poll() is not None)
+    assert launcher.poll() is None, head.printed()
+    for seed in (42, 7):
+        model = f"models/small-bce/seed{seed}/model.safetensors"
+        assert (head.folder / model).read_bytes() == (prepared / model).read_bytes()
+
+
+def test_what_ray_is_given_needs_no_project(tmp_path):
+    cloudpickle = pytest.importorskip("ray", reason="Ray is not installed").cloudpickle
+    cloudpickle.register_pickle_by_value(cluster_task)
+    try:
+        (tmp_path / "sent").write_bytes(cloudpickle.dumps((cluster_task.run_cell, cluster_task.Board)))
+    finally:
+        cloudpickle.unregister_pickle_by_value(cluster_task)
+    code = (
+        "import sys; from ray import cloudpickle; run, board = cloudpickle.load(open('sent', 'rb')); "
+        "assert not [name for name in sys.modules if name.startswith('pipeline')]; board().put('', '', '', ''); "
+        "print(run.__globals__['node_folder']())"
+    )
+    environment = {**os.environ, cluster_task.FOLDER: "/node"}
+    command = [sys.executable, "-I", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "/node\n", done.stderr
