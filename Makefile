@@ -1,11 +1,14 @@
-# make study [STUDY=studies/NAME.yaml]   the study of params.yaml to its reports
-# make test                              the whole test suite
+# make study [STUDY=studies/NAME.yaml] [JOBS=2]   the study of params.yaml to its reports, JOBS cells side by side
+# make plan                                       what would train, and how long that takes
+# make bench                                      the measured claims, into benchmarks/RESULTS.md
+# make test                                       the whole test suite
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.installed
 STUDY ?=
+JOBS ?= 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-.PHONY: study test
+.PHONY: study plan bench test
 
 study: $(READY)
 ifneq ($(STUDY),)
@@ -15,8 +18,11 @@ ifneq ($(STUDY),)
 	    echo "your edited params.yaml is kept as tmp/params.yaml.edited"; fi
 	cp "$(STUDY)" params.yaml
 endif
-	dvc repro
+	@if [ "$(JOBS)" = 1 ]; then dvc repro; else python -m pipeline.launch --jobs "$(JOBS)"; fi
 	@echo "The reports are in $(CURDIR)/reports: start with reports/README.md"
+
+plan: $(READY)
+	python -m pipeline.plan
 
 test: $(READY)
 	ruff check .

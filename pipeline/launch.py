@@ -31,7 +31,7 @@ from pipeline.launching.status import (
     name_of,
     read_status,
 )
-from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, cell_tasks, evaluation_tasks, missing
+from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, cell_tasks, evaluation_tasks, missing, probe_task
 from pipeline.params import Params, cells, load, recipes, train_settings
 
 Shard = tuple[int, int] | None
@@ -82,14 +82,15 @@ class Launch:
             return 1
         trainings = cell_tasks(self.params, status, self.shard)
         evaluations = [] if self.shard else evaluation_tasks(self.params, status, trainings)
-        self._work(trainings, evaluations, status)
+        beside = [] if self.shard else probe_task(status)
+        self._work(trainings, [*evaluations, *beside], status)
         if self.stop():
             raise workers.Stopped
-        tasks = [*trainings, *evaluations]
+        tasks = [*trainings, *evaluations, *beside]
         if any(task.state is State.FAILED for task in tasks):
             if not self.shard:
                 self._report_the_rest(evaluations)
-            self._tell_failures(trainings, evaluations)
+            self._tell_failures(trainings, [*evaluations, *beside])
             return 1
         done = sum(task.state in GOOD for task in trainings)
         if self.shard:
@@ -99,7 +100,7 @@ class Launch:
 
     def _status(self) -> dict[str, StageStatus] | None:
         """Bring data and split up to date; return the status of cells and evaluations, None if that failed."""
-        stages = [*cell_stages(self.params), *(evaluation_of(recipe) for recipe in recipes(self.params))]
+        stages = [*cell_stages(self.params), *(evaluation_of(recipe) for recipe in recipes(self.params)), "probe"]
         status = read_status([*SHARED, *stages])
         if all(status[name].state == "up to date" for name in SHARED if name in status):
             return status

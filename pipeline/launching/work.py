@@ -72,6 +72,11 @@ def evaluation_tasks(params: Params, status: Mapping[str, StageStatus], training
     return tasks
 
 
+def probe_task(status: Mapping[str, StageStatus]) -> list[Task]:
+    """Return the task of the probes, which need the data alone."""
+    return [Task("probe", [*DVC, "-s", "probe"], LOGS / "probe.log", state=_known(status, "probe"))]
+
+
 def missing(params: Params, trainings: list[Task]) -> dict[Recipe, list[Cell]]:
     """Return the recipes with cells that have no result, and those cells."""
     of_cell = {task.name: task for task in trainings}
