@@ -6,7 +6,7 @@ Members, weights and thresholds are those of the validation part; of the test pa
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,24 +16,44 @@ from pipeline.artifacts import Predictions
 from pipeline.errors import stage_errors
 from pipeline.gathered import Ensemble, gather, gather_fused, signs
 from pipeline.params import Cell, Params, load
+from pipeline.processes import over_processes
 from pipeline.statistics.comparisons import compare
 from pipeline.statistics.ensembles import METHODS, fit, member_sets, questions, ranked
 from pipeline.statistics.evaluation import evaluate
 
 
-def combine(
-    sets: dict[str, list[Cell]], val: dict[Cell, np.ndarray], test: dict[Cell, np.ndarray], labels: Predictions
-) -> list[Ensemble]:
-    """Fit every method for every set on the validation part; of `labels` the test part is not read."""
-    result = []
-    for name, members in sets.items():
-        val_logits, test_logits = (np.stack([part[c] for c in members]) for part in (val, test))
-        for method in METHODS:
-            fitted = fit(method, val_logits, labels.val_targets, labels.task, labels.val_patients)
-            about = fitted.combiner.fitted_on, fitted.combiner.describe()
-            logits = fitted.val_logits, fitted.combiner.apply(test_logits)
-            result.append(Ensemble(f"{method}_{name}", method, name, members, *about, *logits))
-    return result
+class _Set(NamedTuple):
+    """Members to be combined, with all that is needed for it: `labels` lends its truth, patients and classes."""
+
+    name: str
+    members: list[Cell]
+    val: np.ndarray
+    test: np.ndarray
+    labels: Predictions
+    bootstrap: dict[str, Any]
+
+
+def combine(of: _Set) -> tuple[list[Ensemble], pd.DataFrame]:
+    """Fit every method on the validation part, and score what it says of the test part."""
+    truth = of.labels.val_targets, of.labels.task, of.labels.val_patients
+    made = []
+    for method in METHODS:
+        fitted = fit(method, of.val, *truth)
+        about = fitted.combiner.fitted_on, fitted.combiner.describe()
+        logits = fitted.val_logits, fitted.combiner.apply(of.test)
+        made.append(Ensemble(f"{method}_{of.name}", method, of.name, of.members, *about, *logits))
+    return made, metrics(predictions_of(made, of.labels), of.bootstrap)
+
+
+def predictions_of(made: list[Ensemble], labels: Predictions) -> Predictions:
+    """Put what ensembles predict in the place of the logits of `labels`."""
+    shapes = labels.val_targets.shape, labels.test_targets.shape
+    val, test = (
+        np.array([getattr(e, f"{part}_logits") for e in made], np.float32).reshape(len(made), *shape)
+        for part, shape in zip(("val", "test"), shapes)
+    )
+    names = np.array([e.name for e in made], dtype=str)
+    return replace(labels, seeds=np.arange(len(made)), methods=names, val_logits=val, test_logits=test)
 
 
 def ensemble(params: Params) -> None:
@@ -44,18 +64,20 @@ def ensemble(params: Params) -> None:
     whole = [c for c, z in val.items() if np.isfinite(z).all()]
     sets, skipped = member_sets([str(c.recipe) for c in whole], [auroc[c] for c in whole], params.ensemble.top_k)
     skipped |= {f"{c.recipe} seed {c.seed}": "in no set: its logits are not finite" for c in auroc if c not in whole}
-    fused, not_fused = gather_fused(study)
-    made = combine({name: [whole[i] for i in members] for name, members in sets.items()}, val, test, first)
-    made += fused
-    predictions = replace(
-        first,
-        seeds=np.arange(len(made)),
-        methods=np.array([e.name for e in made], dtype=str),
-        val_logits=np.array([e.val_logits for e in made], np.float32).reshape(len(made), *first.val_targets.shape),
-        test_logits=np.array([e.test_logits for e in made], np.float32).reshape(len(made), *first.test_targets.shape),
-    )
     of = params.evaluate
     bootstrap = of.draws()
+    scoring = {**bootstrap, "interval": of.interval}
+    pieces = []
+    for name, places in sets.items():
+        members = [whole[i] for i in places]
+        pieces.append(
+            _Set(name, members, *(np.stack([part[c] for c in members]) for part in (val, test)), first, scoring)
+        )
+    results = over_processes(combine, pieces, of.threads)
+    fused, not_fused = gather_fused(study)
+    made = [e for some, _ in results for e in some] + fused
+    predictions = predictions_of(made, first)
+    tables = [table for _, table in results] + [metrics(predictions_of(fused, first), scoring)]
     cell = ranked(auroc)[0]
     recipe = ranked({r: np.mean([auroc[c] for c in auroc if c.recipe == r]) for r in study.recipes})[0]
     single = f"{cell.recipe} seed {cell.seed}"
@@ -74,9 +96,7 @@ def ensemble(params: Params) -> None:
         "compared_with": [recipe._asdict(), cell._asdict()],
     }
     predictions.save(artifacts.ENSEMBLES / "predictions.npz")
-    artifacts.write_csv(
-        artifacts.ENSEMBLES / "metrics.csv", metrics(predictions, {**bootstrap, "interval": of.interval})
-    )
+    artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", pd.concat([t for t in tables if len(t)] or tables))
     artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
     artifacts.write_csv(artifacts.ENSEMBLES / "class_comparisons.csv", by_class[by_class["class"] != "macro"])
     artifacts.write_csv(artifacts.ENSEMBLES / "signs.csv", signs(study))

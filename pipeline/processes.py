@@ -1,0 +1,35 @@
+"""Independent pieces of work on several processors, in their order."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def over_processes(function: Callable[[Item], Result], items: Iterable[Item], processes: int) -> list[Result]:
+    """Apply `function` to each item and return the results in the order of the items.
+
+    Parameters
+    ----------
+    function : callable
+        Of a module, so that another process can import it; its result must not depend on the process.
+    items : iterable
+        Its arguments, which can be pickled, the longest work first.
+    processes : int
+        How many at a time; with 1 all is done here.
+
+    Notes
+    -----
+    Processes are spawned: a fork of one whose numerical libraries have threads may hang.
+    """
+    items = list(items)
+    processes = min(processes, len(items))
+    if processes <= 1:
+        return [function(item) for item in items]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(function, items))
