@@ -101,21 +101,19 @@ CHANGES: dict[str, Mapping[str, Any]] = {
     "nih_subset_cpu": {
         "dataset": "chestxray14",
         "datasets.chestxray14.root": "../shared/data/nih_chestxray14",
-        "train.epochs": "15",
+        "train.epochs": "10",
         "train.patience": "6",
-        "train.threads": "2",
     },
     "kermany_cpu": {
         **_KERMANY,
         "study": {"models": ["densenet", "cnn"], "losses": ["ce", "focal"], "replicates": [12]},
-        "train.epochs": "10",
-        "train.threads": "2",
     },
     "paediatric_pneumonia_transfer": {
         **_KERMANY,
         "study": {"models": ["frozen", "tuned", "scratch"], "losses": ["ce"], "replicates": [12, 22]},
         "preprocess.size": "128",
         "train.epochs": "7",
+        "train.batch_size": "32",
         "train.patience": "7",
         "train.augment.rotation": "10",
         "train.augment.shift": "0.05",
