@@ -24,6 +24,9 @@ endif
 plan: $(READY)
 	python -m pipeline.plan
 
+bench: $(READY)
+	python -m benchmarks
+
 test: $(READY)
 	ruff check .
 	ruff format --check .

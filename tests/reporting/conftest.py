@@ -17,6 +17,7 @@ from pipeline.statistics.ensembles import mean_probability_logits, questions
 from pipeline.statistics.evaluation import evaluate, evaluate_subgroups
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Pleural_Thickening", "Hernia")
+PREVALENCE = (0.25, 0.2, 0.15, 0.12, 0.02)
 TYPES = ("Normal", "Bacterial", "Viral")
 
 
@@ -62,8 +63,7 @@ def write_study(task: str, study: Params, n: int = 400, synthetic: bool = True, 
         ),
     )
     if task == "multilabel":
-        prevalence = np.array([0.25, 0.2, 0.15, 0.12, 0.02])
-        targets = (rng.random((n, len(classes))) < prevalence).astype(np.uint8)
+        targets = (rng.random((n, len(classes))) < np.array(PREVALENCE)).astype(np.uint8)
         targets[[0, n // 2, n - 1], 4] = 1
     else:
         targets = np.eye(len(classes), dtype=np.uint8)[rng.choice(len(classes), n, p=[0.5, 0.3, 0.2])]

@@ -1,0 +1,28 @@
+"""The register of benchmarks, and how their output is entered into RESULTS.md."""
+
+import importlib.util
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS, RESULTS, entered
+from tests.tiny import ROOT
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_has_a_module_and_a_block(name):
+    assert importlib.util.find_spec(f"benchmarks.{name}") is not None
+    text = entered(RESULTS.read_text(), name, "| new |", "today; a machine")
+    assert f"<!-- {name}: written by python -m benchmarks -->\ntoday; a machine\n\n| new |\n<!-- /{name} -->" in text
+    assert entered(text, name, "| new |", "today; a machine") == text
+    others = [other for other in BENCHMARKS if other != name]
+    assert all(f"<!-- /{other} -->" in text for other in others)
+
+
+def test_every_benchmark_is_registered():
+    files = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert files - {"__main__", "gpu"} == set(BENCHMARKS)  # gpu needs a card
+
+
+def test_a_block_that_is_not_there_is_an_error():
+    with pytest.raises(ValueError, match="no block for nothing"):
+        entered("text", "nothing", "", "")
