@@ -1,4 +1,4 @@
-# make study [STUDY=studies/NAME.yaml] [JOBS=2]   the study of params.yaml to its reports, JOBS cells side by side
+# make study [STUDY=studies/NAME.yaml] [JOBS=n]   the study of params.yaml (two cells side by side) or a ready one to its reports
 # make plan                                       what would train, and how long that takes
 # make bench                                      the measured claims, into benchmarks/RESULTS.md
 # make test                                       the whole test suite
@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.installed
 STUDY ?=
-JOBS ?= 1
+JOBS ?= $(if $(STUDY),1,2)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: study plan bench test
 
