@@ -27,7 +27,6 @@ _GALLERY = {
     "figures/roc.png": ("ROC curves, averaged over classes and seeds at equal specificity", "models.md"),
     "figures/curves.png": ("Validation AUROC by epoch", "models.md"),
     "figures/losses.png": ("Losses within each model", "losses.md"),
-    "figures/ensembles.png": ("Ensembles against the best single training", "ensembles.md"),
     "figures/models-grid.png": ("Learning rate by dropout, on validation", "models.md"),
     "figures/models-confusion.png": ("Which class is taken for which", "models.md"),
     "figures/errors-confusion.png": ("What else is there where a finding is called wrongly", "errors.md"),
