@@ -12,7 +12,7 @@ import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from pipeline import artifacts, ensemble, fuse, params, train
+from pipeline import artifacts, combining, ensemble, fuse, fused_head, params, train
 from pipeline.artifacts import ArtifactError, Predictions
 from pipeline.gathered import gather, gather_fused
 from pipeline.learning import models
@@ -87,7 +87,7 @@ def fused():
 
 def run_ensemble(study, monkeypatch, *methods):
     """Run stage `ensemble` with a few of its methods; return members.json."""
-    monkeypatch.setattr(ensemble, "METHODS", {name: METHODS[name] for name in methods})
+    monkeypatch.setattr(combining, "METHODS", {name: METHODS[name] for name in methods})
     ensemble.ensemble(study)
     return json.loads((artifacts.ENSEMBLES / "members.json").read_text())
 
@@ -167,7 +167,7 @@ def test_the_head_is_trained_as_the_best_member_was(study, monkeypatch):
     split = artifacts.read_split()
     split.loc[split.index[split["part"] == "train"][:40], "copies"] = 3
     artifacts.write_csv(artifacts.SPLIT, split)
-    monkeypatch.setattr(fuse, "fit_head", spy)
+    monkeypatch.setattr(fused_head, "fit_head", spy)
     with pytest.raises(InterruptedError):
         fuse.fuse(study)
     training = artifacts.read_parts(["train"])["train"]
