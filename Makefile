@@ -30,7 +30,7 @@ bench: $(READY)
 test: $(READY)
 	ruff check .
 	ruff format --check .
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

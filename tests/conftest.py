@@ -48,3 +48,13 @@ def prepared(prepared_once, tmp_path, monkeypatch) -> Path:
     shutil.copytree(prepared_once, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+_LONG = ("test_repro.py", "test_launch.py", "test_cluster.py", "test_dvc.py", "test_stages.py")
+"""Files that take minutes, the longest first."""
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files, so that no process is left alone with one at the end."""
+    rank = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))

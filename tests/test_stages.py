@@ -229,7 +229,8 @@ def test_from_evaluation_to_reports(evaluated, capsys):
     assert (artifacts.ENSEMBLES / "metrics.csv").read_bytes() == ensemble_before
     report.main([])
     pages = {str(p.relative_to(artifacts.REPORTS)) for p in artifacts.REPORTS.rglob("*.md")}
-    assert pages == {"README.md", "data.md"} | {f"seeds/{r}.md" for r in params.recipes(study)}
+    named = {f"{kind}/{r}.md" for kind in ("seeds", "model_cards") for r in params.recipes(study)}
+    assert pages == {f"{n}.md" for n in ("README", "data", "losses", "models", "ensembles", "errors")} | named
     text = "".join(p.read_text() for p in artifacts.REPORTS.rglob("*.md"))
     assert "gone-bce" not in text
     assert "seed 99" not in text.lower()
