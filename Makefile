@@ -2,13 +2,14 @@
 # make plan                                       what would train, and how long that takes
 # make bench                                      the measured claims, into benchmarks/RESULTS.md
 # make test                                       the whole test suite
+# make test-cluster                               installs Ray and runs the tests that need it
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.installed
 STUDY ?=
 JOBS ?= $(if $(STUDY),1,2)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-.PHONY: study plan bench test
+.PHONY: study plan bench test test-cluster
 
 study: $(READY)
 ifneq ($(STUDY),)
@@ -31,6 +32,10 @@ test: $(READY)
 	ruff check .
 	ruff format --check .
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-cluster: $(READY)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
+	python -m pytest tests/launching/test_cluster.py
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
