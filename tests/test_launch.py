@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pipeline import launch
 from pipeline.launching import workers
 from pipeline.launching.workers import Worker
 from tests.launching.standin import COPIED, Standin
-from tests.tiny import ROOT, TINY
+from tests.tiny import ROOT, TINY, copy_tracked
 
 CELLS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}
 
@@ -162,13 +161,7 @@ def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, 
     from pipeline import ensemble, evaluate, params, report, train
 
     folder = prepared.parent / "launched"
-    for name in [*COPIED, "pipeline"]:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
+    copy_tracked([*COPIED, "pipeline"], folder)
     study = {"models": ["small"], "losses": ["bce"], "replicates": [7]}
     text = yaml.safe_dump({**TINY, "study": study, "train": {**TINY["train"], "threads": 2}})
     for place in (prepared, folder):

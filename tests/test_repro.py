@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.tiny import ROOT, TINY
+from tests.tiny import ROOT, TINY, copy_tracked
 
 COPIED = ["pipeline", "dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots"]
 
@@ -21,13 +20,7 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in COPIED:
-            source, target = ROOT / name, folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, target)
+        copy_tracked(COPIED, folder)
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
         text = (ROOT / "params.yaml").read_text()
         self.write(yaml.safe_load(yaml.safe_dump(TINY)))

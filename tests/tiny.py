@@ -1,5 +1,7 @@
 """The tiny study that tests run: seconds, on drawn images."""
 
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -21,3 +23,14 @@ TINY = {
     "ensemble": {"top_k": 2},
     "report": {"private_figures": None},
 }
+
+
+def copy_tracked(names: Iterable[str], folder: Path) -> None:
+    """Copy files and folders of the project into `folder`, without what Python leaves in them."""
+    for name in names:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)

@@ -14,9 +14,7 @@ from pipeline.reporting.sections import image, join
 from pipeline.reporting.study import Results, StudyResults
 from pipeline.statistics.bootstrap import wilson
 from pipeline.statistics.calibration import ECE_BINS
-from pipeline.statistics.mistakes import (
-    reliability_curve,
-)
+from pipeline.statistics.mistakes import reliability_curve
 
 MIN_POSITIVES = 10
 """Positive images below which the reliability of a class is not drawn."""

@@ -6,7 +6,7 @@ import math
 
 from pipeline.reporting import prose, tables
 from pipeline.reporting.sections import join
-from pipeline.reporting.study import StudyResults
+from pipeline.reporting.study import Results, StudyResults
 from pipeline.statistics.probes import MARGIN, alarm
 
 _SEEN = {
@@ -16,18 +16,23 @@ _SEEN = {
 """Probe: what it sees of an image."""
 
 
+def probe_warnings(study: StudyResults, results: Results) -> list[str]:
+    """Name the shortcut probes that `results` is not clearly above, a sentence each; see `probes.alarm`."""
+    reached = results.get("auroc").value
+    found = (alarm(reached, probe.get("auroc").value, probe.loss) for probe in study.probes)
+    return [text for text in found if text]
+
+
 def probes(study: StudyResults) -> str:
     """Set the chosen recipe against what is told by far less than the image."""
-    best = study.chosen or (study.recipes[0] if len(study.recipes) == 1 else None)
+    best = study.subject
     if not study.probes or best is None:
         return ""
-    reached, rows, close = best.get("auroc"), [], []
+    reached, rows = best.get("auroc"), []
     scores = {probe.loss: probe.get("auroc") for probe in study.probes}
     for name, score in scores.items():
         above = reached.value - score.value
-        difference = prose.signed(above) if math.isfinite(above) else tables.DASH
-        rows.append([name, _SEEN.get(name, ""), tables.estimated(score), difference])
-        close.append(alarm(reached.value, score.value, name))
+        rows.append([name, _SEEN.get(name, ""), tables.estimated(score), tables.signed(above)])
     heads = ["Probe", "What it sees", f"Test macro AUROC [{study.interval_name}]", f"{best.key} less the probe"]
     noted = tables.reasons((name, "AUROC", score) for name, score in scores.items())
     known = all(math.isfinite(e.value) for e in (reached, *scores.values()))
@@ -37,7 +42,7 @@ def probes(study: StudyResults) -> str:
         "against it by its mean over seeds; the difference is not tested, so it has no interval.",
         tables.table(heads, rows, "llrr"),
         noted,
-        _alarms([text for text in close if text], best.key, known),
+        _alarms(probe_warnings(study, best), best.key, known),
     )
 
 

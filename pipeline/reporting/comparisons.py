@@ -50,9 +50,9 @@ def pair(study: StudyResults, first: str, second: str) -> tuple[str, str] | None
         return None
     for row in study.comparisons.itertuples():
         if {row.first, row.second} == {first, second} and math.isfinite(row.difference):
-            sign = 1 if row.first == first else -1
-            low, high = sorted((sign * row.ci_low, sign * row.ci_high))
-            difference = f"{prose.signed(sign * row.difference)} [{prose.signed(low)}, {prose.signed(high)}]"
+            found = Estimate(row.difference, row.ci_low, row.ci_high)
+            found = found if row.first == first else found.turned()
+            difference = f"{tables.signed(found.value)} {tables.signed_interval(found)}"
             p = tables.probability(row.p_holm).replace("<", "below") if math.isfinite(row.p_holm) else tables.DASH
             return (
                 difference,

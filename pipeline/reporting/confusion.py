@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline.reporting import prose, sections, tables
@@ -29,7 +27,7 @@ _LOOKED_FOR = ("sex", "view", "age")
 def draw(study: StudyResults, results: Results, made: Decisions, pairs: pd.DataFrame, path: Path) -> Path | None:
     """Draw the confusion matrix, or which other findings false positives have; None where there is nothing."""
     if study.task == "multiclass":
-        matrix = _matrix(study, results)
+        matrix = results.confusions(study.classes)
         return figures.confusion(study.classes, matrix, path) if matrix is not None else None
     return figures.lifts(study.classes, pairs, 1 - sections.confidence(study), path)
 
@@ -103,23 +101,8 @@ def _verdict(study: StudyResults, pairs: pd.DataFrame) -> str:
     return f"{method} {family} **{prose.capital(prose.count('pair', len(held)))} {verb} it: {'; '.join(named)}{more}.**"
 
 
-def _matrix(study: StudyResults, results: Results) -> np.ndarray | None:
-    """Return images by true (row) and decided class, float [S, K, K], for the seeds that have decisions."""
-    if results.confusion is None:
-        return None
-    order = list(study.classes)
-    return np.stack(
-        [
-            rows.pivot(index="truth", columns="predicted", values="n")
-            .reindex(index=order, columns=order)
-            .to_numpy(float)
-            for _, rows in results.confusion.groupby("seed", sort=True)
-        ]
-    )
-
-
 def _confused(study: StudyResults, results: Results, picture: Path | None) -> str:
-    matrix = _matrix(study, results)
+    matrix = results.confusions(study.classes)
     if matrix is None:
         return f"{tables.DASH} The confusion matrix of this recipe is not recorded."
     seeds, mean = len(matrix), matrix.mean(axis=0)
@@ -196,7 +179,7 @@ def _subgroup_table(study: StudyResults, table: pd.DataFrame, variable: str, met
     counted, rows, noted = study.task == "multilabel", [], []
     for name, found in table.groupby("subgroup", sort=True):
         by_metric = {row.metric: row for row in found.itertuples()}
-        estimates = {m: _estimate(by_metric[m]) if m in by_metric else Estimate() for m in metrics}
+        estimates = {m: Estimate.of_row(by_metric[m]) if m in by_metric else Estimate() for m in metrics}
         noted += [(str(name), LABELS[m], e) for m, e in estimates.items()]
         first = next(iter(estimates.values()))
         positives = [tables.whole(first.n_positive)] if counted else []
@@ -204,8 +187,3 @@ def _subgroup_table(study: StudyResults, table: pd.DataFrame, variable: str, met
     heads = [prose.capital(variable), "n images", *(["n positive, all classes"] if counted else [])]
     heads += [f"{LABELS[m]} [{study.interval_name}]" for m in metrics]
     return join(f"### By {variable}", tables.table(heads, rows, "l" + "r" * (len(heads) - 1)), tables.reasons(noted))
-
-
-def _estimate(row: Any) -> Estimate:
-    note = row.note if isinstance(row.note, str) else ""
-    return Estimate(row.value, row.ci_low, row.ci_high, row.n, row.n_positive, note)

@@ -17,6 +17,11 @@ from pipeline.statistics.ensembles import LABELS as FITTED_ON_LABELS
 
 DECIDED = {"multilabel": ("f1", "mcc"), "multiclass": ("accuracy", "balanced_accuracy", "mcc")}
 """Metrics of decisions that the page shows."""
+_HOW = {
+    "multilabel": "Means over classes, each class decided at the threshold with the highest F1 on validation.",
+    "multiclass": "The class with the highest probability is the decision.",
+}
+"""How they are decided, by task."""
 METHODS = {
     "mean": "the mean of the members' probabilities",
     "mean_logit": "the mean of the members' logits (single-label: of their log-probabilities)",
@@ -104,10 +109,9 @@ def differences(study: StudyResults) -> list[Difference]:
         ensemble, reference = (row["second"], row["first"]) if turned else (row["first"], row["second"])
         if ensemble not in keys:
             continue
-        sign = -1.0 if turned else 1.0
-        low, high = (-row["ci_high"], -row["ci_low"]) if turned else (row["ci_low"], row["ci_high"])
         note = row["note"] if isinstance(row.get("note"), str) else ""
-        estimate = Estimate(sign * row["difference"], low, high, note=note)
+        estimate = Estimate(row["difference"], row["ci_low"], row["ci_high"], note=note)
+        estimate = estimate.turned() if turned else estimate
         judged = bool(row["distinguishable"]), bool(row["equivalent"]), float(row["margin"])
         found.append(Difference(ensemble, reference, estimate, row["p"], row["p_holm"], *judged, note))
     return found
@@ -195,16 +199,10 @@ def _choice(study: StudyResults) -> str:
     ]
     tied = f" {_have(same)} the same validation value to three decimals." if same else ""
     how = f"the highest of {number}" if number > 1 else "the only one"
-    score = best.get("auroc")
-    reached = (
-        f"its test macro AUROC is {tables.estimated(score)} ({study.interval_name})"
-        if math.isfinite(score.low)
-        else f"its test macro AUROC is {tables.number(score.value)} ({score.note or 'no interval in the table'})"
-        if math.isfinite(score.value)
-        else f"its test macro AUROC is not known ({score.note})"
-    )
+    reached = sections.quoted(study, best.get("auroc"))
     return (
-        f"Validation chooses **{best.loss}** (validation macro AUROC {value}, {how}); {reached}, "
+        f"Validation chooses **{best.loss}** (validation macro AUROC {value}, {how}); its test macro AUROC "
+        f"is {reached}, "
         f"{sections.sample(study, best)}.{tied}"
     )
 
@@ -252,7 +250,7 @@ def _leads(study: StudyResults, found: Sequence[Difference], name: str) -> bool:
 
 
 def _said(own: Difference) -> str:
-    size = f"{prose.signed(own.estimate.value)} [{prose.signed(own.estimate.low)}, {prose.signed(own.estimate.high)}]"
+    size = f"{tables.signed(own.estimate.value)} {tables.signed_interval(own.estimate)}"
     if own.verdict == "not tested":
         return f"it is not tested ({own.note or 'no p value'})"
     p = f"p {tables.probability(own.p_holm)}"
@@ -313,20 +311,8 @@ def _ranking(study: StudyResults) -> str:
 
 
 def _decisions(study: StudyResults) -> str:
-    shown = listed(study)
-    metrics = [m for m in DECIDED[study.task] if any(math.isfinite(e.get(m).value) for e in shown)]
-    if not metrics:
-        return ""
-    if study.params is None:
-        how = "How the decisions behind these numbers were made is not known from the table."
-    elif study.task == "multiclass":
-        how = "The class with the highest probability is the decision."
-    else:
-        how = "Means over classes, each class decided at the threshold with the highest F1 on validation."
-    rows = [[_marked(study, e), *(tables.estimated(e.get(m)) for m in metrics)] for e in shown]
-    body = tables.table(["Ensemble", *(LABELS[m] for m in metrics)], rows, "l" + "r" * len(metrics))
-    noted = tables.reasons((e.loss, LABELS[m], e.get(m)) for e in shown for m in metrics)
-    return join("### Decisions", f"Test part, {study.interval_name} in brackets. {how}", body, noted)
+    columns = {"Ensemble": lambda e: _marked(study, e)}
+    return sections.decisions(study, listed(study), DECIDED[study.task], _HOW, columns, lambda e: e.loss)
 
 
 def _compared(study: StudyResults, found: Sequence[Difference]) -> str:
@@ -347,7 +333,7 @@ def _compared(study: StudyResults, found: Sequence[Difference]) -> str:
         lines = [
             [
                 names[d.ensemble],
-                prose.signed(d.estimate.value) if math.isfinite(d.estimate.value) else tables.DASH,
+                tables.signed(d.estimate.value),
                 tables.interval(d.estimate),
                 tables.probability(d.p),
                 tables.probability(d.p_holm),

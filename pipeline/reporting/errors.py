@@ -58,7 +58,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     There is no page for a bare table, where validation chooses no recipe, or where no logit of the recipe is finite.
     The figure that shows images lies outside `folder` unless ``report.private_figures`` allows it there.
     """
-    results = study.chosen or (study.recipes[0] if len(study.recipes) == 1 else None)
+    results = study.subject
     if study.samples is None or study.params is None or results is None or results.predictions is None:
         return []
     made = decisions(study, results)

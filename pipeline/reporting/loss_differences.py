@@ -123,12 +123,9 @@ def _difference(of: tuple[str, str, str], row: pd.Series | None, flipped: pd.Ser
     """Read a pair whichever way round it stands."""
     if row is None and flipped is None:
         return Difference(*of, Estimate(note=_NOT_COMPARED), math.nan, math.nan, "", math.nan, alpha)
-    if row is not None:
-        value, low, high = row["difference"], row["ci_low"], row["ci_high"]
-    else:
-        row = flipped
-        value, low, high = -row["difference"], -row["ci_high"], -row["ci_low"]
+    turned, row = row is None, flipped if row is None else row
     note = row["note"] if isinstance(row["note"], str) else ""
     note = note or ("" if math.isfinite(row["p"]) else _UNKNOWN_ERROR)
-    estimate = Estimate(float(value), float(low), float(high), note=note)
+    estimate = Estimate(*(float(row[key]) for key in ("difference", "ci_low", "ci_high")), note=note)
+    estimate = estimate.turned() if turned else estimate
     return Difference(*of, estimate, float(row["p"]), float(row["tost_p"]), row["seeds"], float(row["margin"]), alpha)

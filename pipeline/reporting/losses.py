@@ -13,7 +13,7 @@ from pipeline.reporting.figures import losses as figures
 from pipeline.reporting.figures.losses import NOISE
 from pipeline.reporting.loss_differences import Difference, differences
 from pipeline.reporting.sections import LABELS, RANKING, image, join
-from pipeline.reporting.study import Estimate, Results, StudyResults, highest
+from pipeline.reporting.study import Results, StudyResults, highest
 
 _DECIDED = {
     "multilabel": "Every metric is a mean over classes, each class decided at its threshold from the validation part.",
@@ -233,7 +233,7 @@ def metrics_table(study: StudyResults, recipes: Sequence[Results]) -> str:
     if single := [r.loss for r in recipes if spread and not math.isfinite(r.sd("auroc"))]:
         lines.append(f"- {tables.DASH} SD of {prose.listing(single)}: fewer than two seeds with a value.")
     if chosen is not None:
-        lines.append(f"- {_CHOSEN} has the best mean validation AUROC; the test part had no say in it.")
+        lines.append(f"- {sections.starred(study)}")
     if any(failed(r) for r in recipes):
         lines.append(f"- {_FAILED} has a training that learned nothing (named above): its means say little.")
     if any(m in _LOWER_IS_BETTER for m in metrics):
@@ -245,16 +245,6 @@ def _estimated(metric: str, results: Results) -> str:
     return tables.estimated(results.get(metric))
 
 
-def _signed_interval(estimate: Estimate) -> str:
-    if not math.isfinite(estimate.low):
-        return tables.DASH
-    return f"[{prose.signed(estimate.low)}, {prose.signed(estimate.high)}]"
-
-
-def _difference_of(estimate: Estimate) -> str:
-    return prose.signed(estimate.value) if math.isfinite(estimate.value) else tables.DASH
-
-
 def _against(study: StudyResults, recipes: Sequence[Results], compared: Sequence[Difference], base: str) -> str:
     """Lay out the paired differences of the macro AUROC."""
     if base not in (r.loss for r in recipes):
@@ -264,8 +254,8 @@ def _against(study: StudyResults, recipes: Sequence[Results], compared: Sequence
     rows = [
         [
             d.loss,
-            _difference_of(d.estimate),
-            _signed_interval(d.estimate),
+            tables.signed(d.estimate.value),
+            tables.signed_interval(d.estimate),
             *(tables.probability(p) for p in (d.p, d.p_holm, d.tost_p_holm)),
             f"differ, but by less than {d.margin:g}" if d.apart and d.equal else d.verdict,
         ]
@@ -340,10 +330,10 @@ def _classes_apart(compared: Sequence[Difference]) -> str:
 
 def _class_cell(difference: Difference, wide: bool) -> str:
     estimate = difference.estimate
-    text = _difference_of(estimate)
+    text = tables.signed(estimate.value)
     if math.isfinite(estimate.low):
         half = (estimate.high - estimate.low) / 2
-        text += f" ({tables.number(half)})" if wide else f" {_signed_interval(estimate)}"
+        text += f" ({tables.number(half)})" if wide else f" {tables.signed_interval(estimate)}"
     elif math.isfinite(estimate.value):
         text += f" ({tables.DASH})" if wide else f" [{tables.DASH}]"
     return f"**{text}**" if difference.apart else text

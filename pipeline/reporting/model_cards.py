@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline import artifacts
 from pipeline.params import Train, train_settings
-from pipeline.reporting import prose, sections, tables
+from pipeline.reporting import checks, prose, provenance, sections, tables
 from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, join
 from pipeline.reporting.study import MEAN, Estimate, Results, StudyResults
-from pipeline.statistics.probes import MARGIN, alarm
+from pipeline.statistics.probes import MARGIN
 
 UNKNOWN = "not recorded"
 CALIBRATION = {"ece": "Calibration error (ECE)", "brier": "Brier score", "log_loss": "Log-loss"}
@@ -43,13 +42,6 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         artifacts.write_text(page, _page(study, results) + "\n")
         written.append(page)
     return written
-
-
-def probe_warnings(study: StudyResults, results: Results) -> list[str]:
-    """Name the shortcut probes that `results` is not clearly above, a sentence each; see `probes.alarm`."""
-    reached = results.get("auroc").value
-    found = (alarm(reached, probe.get("auroc").value, probe.loss) for probe in study.probes)
-    return [text for text in found if text]
 
 
 def _page(study: StudyResults, results: Results) -> str:
@@ -128,8 +120,8 @@ def _details(study: StudyResults, results: Results) -> str:
         ["Training settings", _training_settings(train)],
         ["Device", _recorded(results, lambda run: run.get("device"))],
         ["Precision", _recorded(results, lambda run: run.get("precision"))],
-        ["Versions", _recorded(results, _versions)],
-        ["Code", _recorded(results, _commit)],
+        ["Versions", _recorded(results, provenance.versions)],
+        ["Code", _recorded(results, provenance.commit)],
         ["Developers, contact, date, licence of the weights", UNKNOWN],
     ]
     weights = f"models/{results.key}/seed<seed>/model.safetensors"
@@ -162,15 +154,6 @@ def _training_settings(train: Train) -> str:
     return ", ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in found.items()
     )
-
-
-def _versions(run: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in (run.get("versions") or {}).items())
-
-
-def _commit(run: dict[str, Any]) -> str | None:
-    commit = run.get("git_commit")
-    return commit and f"`{commit[:12]}`{' with uncommitted changes' if run.get('git_dirty') else ''}"
 
 
 def _trainings(results: Results) -> str:
@@ -393,7 +376,8 @@ def _subgroups(study: StudyResults, results: Results) -> str:
     metrics = SUBGROUPS[study.task]
     rows, noted = [], []
     for (variable, subgroup), of in whole.groupby(["variable", "subgroup"], sort=False):
-        cells = {m: _estimate(of[of["metric"] == m]) for m in metrics}
+        by_metric = {row.metric: row for row in of.itertuples()}
+        cells = {m: Estimate.of_row(by_metric[m]) if m in by_metric else Estimate() for m in metrics}
         noted += [(f"{variable} {subgroup}", LABELS[m], e) for m, e in cells.items()]
         rows.append(
             [variable, subgroup, *_sizes(study, cells[metrics[0]]), *(tables.estimated(e) for e in cells.values())]
@@ -422,14 +406,6 @@ def _sizes(study: StudyResults, estimate: Estimate) -> list[str]:
     """Return what a subgroup's numbers rest on; for single-label data each image is one positive."""
     positives = [tables.whole(estimate.n_positive)] if study.task == "multilabel" else []
     return [tables.whole(estimate.n), *positives]
-
-
-def _estimate(rows: pd.DataFrame) -> Estimate:
-    if rows.empty:
-        return Estimate()
-    row = rows.iloc[0]
-    note = row["note"] if isinstance(row["note"], str) else ""
-    return Estimate(row["value"], row["ci_low"], row["ci_high"], row["n"], row["n_positive"], note)
 
 
 # --- what to beware of -------------------------------------------------------------------------------------------
@@ -483,7 +459,7 @@ def _shortcuts(study: StudyResults, results: Results) -> list[str]:
     scores = {probe.loss: probe.get("auroc") for probe in study.probes}
     beside = ", ".join(f"{name} {tables.estimated(score)}" for name, score in scores.items())
     lines = [f"Shortcut probes, test macro AUROC on the same images: {beside}."]
-    warnings = probe_warnings(study, results)
+    warnings = checks.probe_warnings(study, results)
     lines += [f"**{prose.capital(text)}.** Being close does not show that it does." for text in warnings]
     if not all(math.isfinite(e.value) for e in (results.get("auroc"), *scores.values())):
         lines[0] += " Where a number is missing, nothing is known."

@@ -222,7 +222,7 @@ def _reading(study: StudyResults, shown: Sequence[Results]) -> Iterable[str]:
     if study.params is not None:
         yield "Validation chose the epoch, so its values are optimistic; they carry no interval."
     if study.chosen is not None and len(study.recipes) > 1:
-        yield "★ has the best mean validation AUROC; the test part had no say in it."
+        yield sections.starred(study)
     if len(study.recipes) > 1:
         tested = study.comparisons is not None
         where = "those that were tested are in [all results](README.md)" if tested else "none is tested in this report"
@@ -278,7 +278,7 @@ def _confusion(study: StudyResults, shown: Sequence[Results], pictured: bool, fo
             "An image may have several classes or none, and each class is decided for itself: there is no matrix of "
             f"classes taken for one another. Decisions by class are on {where}.",
         )
-    chosen = study.chosen or (study.recipes[0] if len(study.recipes) == 1 else None)
+    chosen = study.subject
     if not any(r.confusion is not None for r in shown):
         return ""
     text = (

@@ -11,7 +11,7 @@ from pipeline.params import cells, train_settings
 from pipeline.reporting import checks, comparisons, described, method, prose, provenance, sections, tables
 from pipeline.reporting.figures import overview as figures
 from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, image, join
-from pipeline.reporting.study import Estimate, Results, StudyResults
+from pipeline.reporting.study import Results, StudyResults
 
 _PAGES = {
     "data.md": "the images: parts, classes, patients, exclusions, duplicates, the split and its audit",
@@ -34,6 +34,11 @@ _GALLERY = {
     "figures/data-classes.png": ("Share of images with each class, by part", "data.md"),
 }
 """Figure: its caption, and the page that explains it."""
+_DECIDED = {
+    "multilabel": "Means over classes, each class decided at its threshold from the validation part.",
+    "multiclass": "The class with the highest probability is the decision; F1 is the mean over classes.",
+}
+"""How the table of decisions is made, by task."""
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
@@ -161,33 +166,18 @@ def _schedule(study: StudyResults) -> str:
     return text + (f"; {prose.listing(own)} with settings of {whose} own" if own else "")
 
 
-def _quoted(study: StudyResults, estimate: Estimate) -> str:
-    """Write a value in a sentence, with its interval or the reason why there is none."""
-    if not math.isfinite(estimate.value):
-        return f"not known ({estimate.note})"
-    if not math.isfinite(estimate.low):
-        return f"{tables.number(estimate.value)} ({estimate.note or 'no interval in the table'})"
-    return f"{tables.estimated(estimate)} ({study.interval_name})"
-
-
-def _leading(study: StudyResults) -> str:
-    """Name the metric that leads the page, as in a sentence."""
-    return {"auroc": "macro AUROC", "f1": "macro F1"}.get(study.leading, LABELS[study.leading].lower())
-
-
 def verdict(study: StudyResults) -> list[str]:
     """Say in three sentences what came out: the chosen recipe, whether recipes differ, what the ensemble adds."""
     return [_choice(study), comparisons.sentence(study), _ensemble(study)]
 
 
 def _choice(study: StudyResults) -> str:
-    best = study.chosen or (study.recipes[0] if len(study.recipes) == 1 else None)
-    name = _leading(study)
+    best = study.subject
+    name = sections.leading(study)
     if best is None:
         return f"There is no validation {name}, so no recipe is chosen: choosing one by the test part would flatter it."
-    n = len(best.seeds)
-    seeds = f"mean of {n} seeds" if n > 1 else "1 seed"
-    score = _quoted(study, best.get(study.leading))
+    seeds = sections.of_seeds(len(best.seeds))
+    score = sections.quoted(study, best.get(study.leading))
     rests = sections.sample(study, best)
     if len(study.recipes) == 1:
         return f"The only recipe, **{best.key}**, has a test {name} ({seeds}) of {score}, {rests}."
@@ -206,7 +196,7 @@ def _ensemble(study: StudyResults) -> str:
         )
     text = (
         f"The ensemble that validation chooses, **{best.loss}**, has a test macro AUROC of "
-        f"{_quoted(study, best.get('auroc'))}"
+        f"{sections.quoted(study, best.get('auroc'))}"
     )
     found = comparisons.pair(study, best.key, single.key)
     if found is None:
@@ -228,21 +218,32 @@ def _main(study: StudyResults, pictured: bool) -> str:
         comparisons.section(study),
         checks.probes(study),
         checks.signs(study),
-        _decisions(study),
+        sections.decisions(
+            study,
+            [*study.recipes, *study.ensembles],
+            DECISIONS[study.task],
+            _DECIDED,
+            {"Recipe": lambda r: _named(study, r), "Seeds": _seeds},
+            lambda r: r.key,
+        ),
     )
 
 
-def _named(study: StudyResults, results: Results) -> list[str]:
-    """Return the first cells of a row: the recipe, linked to its page and marked if chosen, and its seeds."""
+def _named(study: StudyResults, results: Results) -> str:
+    """Name a recipe, linked to its page and marked if chosen, or an ensemble."""
     name = f"[{results.key}](seeds/{results.key}.md)" if results.seeds else results.key
     chosen = study.chosen is not None and results.key == study.chosen.key
-    return [f"**{name}** ★" if chosen else name, str(len(results.seeds)) if results.seeds else tables.DASH]
+    return f"**{name}** ★" if chosen else name
+
+
+def _seeds(results: Results) -> str:
+    return str(len(results.seeds) or tables.DASH)
 
 
 def _ranking(study: StudyResults) -> tuple[str, str]:
     everything = [*study.recipes, *study.ensembles]
     ci, metric = study.interval_name, study.leading
-    name = _leading(study).removeprefix("macro ")
+    name = sections.leading(study).removeprefix("macro ")
     columns = {
         f"Validation {name}": lambda r: tables.number(r.get(metric, part="val").value),
         f"Test {name}, mean ± SD": lambda r: tables.mean_sd(r.get(metric).value, r.sd(metric)),
@@ -252,7 +253,7 @@ def _ranking(study: StudyResults) -> tuple[str, str]:
     cells = {head: [write(r) for r in everything] for head, write in columns.items()}
     if study.params is None:  # a bare table may hold less, and an empty column says nothing
         cells = {head: column for head, column in cells.items() if set(column) != {tables.DASH} or "CI" in head[:4]}
-    rows = [[*_named(study, r), *row] for r, row in zip(everything, zip(*cells.values()))]
+    rows = [[_named(study, r), _seeds(r), *row] for r, row in zip(everything, zip(*cells.values()))]
     metrics = [m for m in RANKING if any(math.isfinite(r.get(m).value) for r in everything)]
     noted = [(r.key, LABELS[m], r.get(m)) for r in everything for m in metrics]
     body = tables.table(["Recipe", "Seeds", *cells], rows, "lr" + "r" * len(cells))
@@ -267,33 +268,14 @@ def _reading(study: StudyResults) -> list[str]:
     if study.params is not None:
         lines.append("Validation values chose epoch and recipe; they are therefore optimistic and carry no interval.")
     if study.chosen is not None and len(study.recipes) > 1:
-        lines.append(
-            f"★ has the best mean validation {_leading(study).removeprefix('macro ')}; the test part had no say in it."
-        )
+        lines.append(sections.starred(study))
     if study.ensembles:
         lines.append(f"An ensemble is one prediction made of several trainings, so it has no seeds ({tables.DASH}).")
     return lines
 
 
-def _decisions(study: StudyResults) -> str:
-    everything = [*study.recipes, *study.ensembles]
-    metrics = [m for m in DECISIONS[study.task] if any(math.isfinite(r.get(m).value) for r in everything)]
-    if not metrics:
-        return ""
-    if study.params is None:
-        how = "How the decisions behind these numbers were made is not known from the table."
-    elif study.task == "multiclass":
-        how = "The class with the highest probability is the decision; F1 is the mean over classes."
-    else:
-        how = "Means over classes, each class decided at its threshold from the validation part."
-    rows = [[*_named(study, r), *(tables.estimated(r.get(m)) for m in metrics)] for r in everything]
-    body = tables.table(["Recipe", "Seeds", *(LABELS[m] for m in metrics)], rows, "lr" + "r" * len(metrics))
-    noted = [(r.key, LABELS[m], r.get(m)) for r in everything for m in metrics]
-    return join("### Decisions", f"Test part, {study.interval_name} in brackets. {how}", body, tables.reasons(noted))
-
-
 def _classes(study: StudyResults) -> str:
-    best = study.chosen or (study.recipes[0] if len(study.recipes) == 1 else None)
+    best = study.subject
     if best is None:
         return ""
     seeds = f"mean of {prose.count('seed', len(best.seeds))}" if len(best.seeds) > 1 else prose.seeds(best.seeds)

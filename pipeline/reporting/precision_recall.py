@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.artifacts import Predictions
-from pipeline.reporting.roc import ranking_scores
-
 GRID = np.linspace(0, 1, 101)
 """Recalls at which every curve is read."""
 
@@ -40,11 +37,3 @@ def curve(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     precision = hits / (ends + 1)
     # A recall of 0 is reached by the first threshold, too: what is read there is the precision of the top scores.
     return precision[np.searchsorted(hits, np.maximum(GRID * positives, 1) - 1e-9, side="left")]
-
-
-def precisions(predictions: Predictions) -> np.ndarray:
-    """Read the test part's curves of every seed (or ensemble) and class, [S, K, G]."""
-    truth = predictions.test_targets.astype(bool)
-    return np.array(
-        [[curve(scores[:, k], truth[:, k]) for k in range(truth.shape[1])] for scores in ranking_scores(predictions)]
-    )

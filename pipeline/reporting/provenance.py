@@ -19,8 +19,8 @@ def section(study: StudyResults) -> str:
     blocks = ["## Provenance"]
     if runs:
         rows = [
-            ["Code of the trainings", _commits(runs)],
-            ["Versions", _each(runs, _versions)],
+            ["Code of the trainings", _each(runs, commit)],
+            ["Versions", _each(runs, versions)],
             ["Device", _each(runs, lambda r: r.get("device"))],
             ["Precision, threads", _each(runs, lambda r: f"{r.get('precision', '?')}, {r.get('threads', '?')}")],
             ["Time of all trainings", _duration(sum(r.get("seconds") or 0.0 for r in runs))],
@@ -62,16 +62,15 @@ def _each(runs: list[dict[str, Any]], read: Any) -> str:
     return "; ".join(f"{value} ({prose.count('training', n)})" for value, n in sorted(found.items()))
 
 
-def _versions(run: dict[str, Any]) -> str:
+def versions(run: dict[str, Any]) -> str:
+    """Name the packages that a training ran with; empty where they are not recorded."""
     return ", ".join(f"{name} {version}" for name, version in (run.get("versions") or {}).items())
 
 
-def _commits(runs: list[dict[str, Any]]) -> str:
-    def name(run: dict[str, Any]) -> str | None:
-        commit = run.get("git_commit")
-        return commit and f"`{commit[:12]}`" + (" with uncommitted changes" if run.get("git_dirty") else "")
-
-    return _each(runs, name)
+def commit(run: dict[str, Any]) -> str | None:
+    """Name the commit of a training, and whether files differed from it; None where it is not recorded."""
+    found = run.get("git_commit")
+    return found and f"`{found[:12]}`" + (" with uncommitted changes" if run.get("git_dirty") else "")
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pipeline.artifacts import Predictions
@@ -54,11 +56,19 @@ def ranking_scores(predictions: Predictions) -> np.ndarray:
     return logits
 
 
-def sensitivities(predictions: Predictions) -> np.ndarray:
-    """Read the test part's curves of every seed (or ensemble) and class, [S, K, G]."""
+def of_classes(predictions: Predictions, read: Callable[[np.ndarray, np.ndarray], np.ndarray] = curve) -> np.ndarray:
+    """Read the test part's curves of every seed (or ensemble) and class, [S, K, G].
+
+    Parameters
+    ----------
+    predictions : Predictions
+        S models, K classes.
+    read : callable
+        Gives the curve [G] of scores [N] and truth [N].
+    """
     truth = predictions.test_targets.astype(bool)
     return np.array(
-        [[curve(scores[:, k], truth[:, k]) for k in range(truth.shape[1])] for scores in ranking_scores(predictions)]
+        [[read(scores[:, k], truth[:, k]) for k in range(truth.shape[1])] for scores in ranking_scores(predictions)]
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from pipeline import artifacts
 from pipeline.reporting import prose, tables
-from pipeline.reporting.study import Results, StudyResults
+from pipeline.reporting.study import Estimate, Results, StudyResults
 
 PARTS = {"train": "training", "val": "validation", "test": "test", "unused": "unused"}
 """Parts of the split as they are called in sentences and table heads."""
@@ -195,3 +196,60 @@ def confidence(study: StudyResults) -> float:
 def of_seeds(number: int) -> str:
     """Say of how many seeds a number is the mean."""
     return f"mean of {number} seeds" if number > 1 else "1 seed"
+
+
+def quoted(study: StudyResults, estimate: Estimate) -> str:
+    """Write a value in a sentence, with its interval or the reason why there is none."""
+    if not math.isfinite(estimate.value):
+        return f"not known ({estimate.note})"
+    if not math.isfinite(estimate.low):
+        return f"{tables.number(estimate.value)} ({estimate.note or 'no interval in the table'})"
+    return f"{tables.estimated(estimate)} ({study.interval_name})"
+
+
+def leading(study: StudyResults) -> str:
+    """Name the metric that leads the pages, as in a sentence."""
+    return {"auroc": "macro AUROC", "f1": "macro F1"}.get(study.leading, LABELS[study.leading].lower())
+
+
+def starred(study: StudyResults) -> str:
+    """Say what the star beside a recipe means."""
+    return f"★ has the best mean validation {leading(study).removeprefix('macro ')}; the test part had no say in it."
+
+
+def decisions(
+    study: StudyResults,
+    shown: Sequence[Results],
+    metrics: Sequence[str],
+    how: Mapping[str, str],
+    columns: Mapping[str, Callable[[Results], str]],
+    name: Callable[[Results], str],
+) -> str:
+    """Lay out decisions on the test part, a recipe or ensemble a row; empty where nothing is known of them.
+
+    Parameters
+    ----------
+    study : StudyResults
+        The study.
+    shown : sequence of Results
+        The rows.
+    metrics : sequence of str
+        What is shown, where any row has it.
+    how : mapping of str to str
+        How decisions are made, by task.
+    columns : mapping of str to callable
+        The columns before those of the metrics; the first holds text, the others numbers.
+    name : callable
+        What a row is called where the reason of a missing number is given.
+    """
+    known = [m for m in metrics if any(math.isfinite(r.get(m).value) for r in shown)]
+    if not known:
+        return ""
+    made = how[study.task]
+    if study.params is None:
+        made = "How the decisions behind these numbers were made is not known from the table."
+    heads = [*columns, *(LABELS[m] for m in known)]
+    rows = [[*(write(r) for write in columns.values()), *(tables.estimated(r.get(m)) for m in known)] for r in shown]
+    body = tables.table(heads, rows, "l" + "r" * (len(heads) - 1))
+    noted = tables.reasons((name(r), LABELS[m], r.get(m)) for r in shown for m in known)
+    return join("### Decisions", f"Test part, {study.interval_name} in brackets. {made}", body, noted)

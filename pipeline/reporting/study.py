@@ -50,6 +50,16 @@ class Estimate(NamedTuple):
     n_positive: float = math.nan
     note: str = NOT_IN_TABLE
 
+    @classmethod
+    def of_row(cls, row: Any) -> Estimate:
+        """Read a row of a table with the columns of metrics.csv."""
+        note = row.note if isinstance(row.note, str) else ""
+        return cls(row.value, row.ci_low, row.ci_high, row.n, row.n_positive, note)
+
+    def turned(self) -> Estimate:
+        """Return a difference the other way round."""
+        return self._replace(value=-self.value, low=-self.high, high=-self.low)
+
 
 class Augmented(NamedTuple):
     """Training images as prepared and as drawn, uint8 [R, 1 + draws, H, W] or [R, 1 + draws, H, W, 3], and their rows.
@@ -164,8 +174,23 @@ class Results:
         """Sensitivity [S, K, G] of the test part on `roc.GRID`, seeds as in `seeds`; None without predictions."""
         if self.predictions is None:
             return None
-        curves, trained = roc.sensitivities(self.predictions), self.predictions.seeds.tolist()
+        curves, trained = roc.of_classes(self.predictions), self.predictions.seeds.tolist()
         return curves[[trained.index(seed) for seed in self.seeds]] if self.seeds else curves
+
+    def confusions(self, classes: Sequence[str]) -> np.ndarray | None:
+        """Return test images by true (row) and decided class, float [S, K, K], of the seeds that have decisions."""
+        if self.confusion is None:
+            return None
+        table, order = self.confusion.astype({"truth": "str", "predicted": "str"}), list(classes)
+        return np.stack(
+            [
+                rows.pivot(index="truth", columns="predicted", values="n")
+                .reindex(index=order, columns=order)
+                .fillna(0)
+                .to_numpy(float)
+                for _, rows in table.groupby("seed", sort=True)
+            ]
+        )
 
     def run(self, seed: int) -> dict[str, Any]:
         """Return what training recorded under `seed`; empty where nothing is known."""
@@ -273,6 +298,11 @@ class StudyResults:
     def chosen(self) -> Results | None:
         """The recipe with the highest mean of `leading` on validation, the first of those that tie, or None."""
         return highest(self.recipes, self.leading)
+
+    @property
+    def subject(self) -> Results | None:
+        """The recipe that pages about a single one speak of: the chosen one, or the only one."""
+        return self.chosen or (self.recipes[0] if len(self.recipes) == 1 else None)
 
     @property
     def chosen_ensemble(self) -> Results | None:

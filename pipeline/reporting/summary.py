@@ -14,7 +14,7 @@ from pipeline import artifacts
 from pipeline.reporting import precision_recall, roc
 from pipeline.reporting.sections import DECISIONS, RANKING
 from pipeline.reporting.study import Results, StudyResults
-from pipeline.statistics.thresholds import probabilities
+from pipeline.statistics.metrics import Scored
 
 NONE = "none"
 CURVES = ["cell", "epoch", "train_loss", "val_loss", "val_auroc"]
@@ -76,7 +76,7 @@ def curves(study: StudyResults) -> pd.DataFrame:
         if results.history is not None and not results.history.empty:
             names = [f"{results.key}-seed{seed}" for seed in results.history["seed"]]
             tables.append(results.history.assign(cell=names)[CURVES])
-    return pd.concat(tables, ignore_index=True).round(DIGITS) if tables else pd.DataFrame(columns=CURVES)
+    return _joined(tables, CURVES)
 
 
 def roc_points(study: StudyResults) -> pd.DataFrame:
@@ -86,9 +86,7 @@ def roc_points(study: StudyResults) -> pd.DataFrame:
         if results.roc is not None:
             sensitivity = np.insert(roc.mean(results.roc, (0, 1)), 0, 0)
             tables.append(pd.DataFrame({"cell": results.key, "fpr": np.insert(roc.GRID, 0, 0), "tpr": sensitivity}))
-    return (
-        pd.concat(tables, ignore_index=True).round(DIGITS) if tables else pd.DataFrame(columns=["cell", "fpr", "tpr"])
-    )
+    return _joined(tables, ["cell", "fpr", "tpr"])
 
 
 def pr_points(study: StudyResults) -> pd.DataFrame:
@@ -96,10 +94,9 @@ def pr_points(study: StudyResults) -> pd.DataFrame:
     tables = []
     for results in (*study.recipes, *study.ensembles):
         if results.predictions is not None:
-            averaged = roc.mean(precision_recall.precisions(results.predictions), (0, 1))
+            averaged = roc.mean(roc.of_classes(results.predictions, precision_recall.curve), (0, 1))
             tables.append(pd.DataFrame({"cell": results.key, "recall": precision_recall.GRID, "precision": averaged}))
-    names = ["cell", "recall", "precision"]
-    return pd.concat(tables, ignore_index=True).round(DIGITS) if tables else pd.DataFrame(columns=names)
+    return _joined(tables, ["cell", "recall", "precision"])
 
 
 def confusions(study: StudyResults) -> pd.DataFrame:
@@ -111,7 +108,7 @@ def confusions(study: StudyResults) -> pd.DataFrame:
         cell, actual, predicted, n. Single-label: the confusion matrix. Multi-label: images with finding ``actual``
         for which ``predicted`` was decided, an image once for each such pair, "none" where nothing is true or decided.
     """
-    tables = [pd.DataFrame(columns=["cell", "actual", "predicted", "n"])]
+    tables, columns = [], ["cell", "actual", "predicted", "n"]
     for results in study.recipes:
         if results.predictions is None:
             continue
@@ -123,19 +120,20 @@ def confusions(study: StudyResults) -> pd.DataFrame:
             truth = np.concatenate([true, ~true.any(1, keepdims=True)], 1)
         counts = np.einsum("nk,snj->kj", truth.astype(np.int64), decided.astype(np.int64))
         rows = [(results.key, names[i], names[j], int(counts[i, j])) for i, j in np.ndindex(*counts.shape)]
-        tables.append(pd.DataFrame(rows, columns=tables[0].columns))
-    return pd.concat(tables[1:] or tables, ignore_index=True)
+        tables.append(pd.DataFrame(rows, columns=columns))
+    return _joined(tables, columns)
+
+
+def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """Put tables below one another; without any, only the heads."""
+    return pd.concat(tables, ignore_index=True).round(DIGITS) if tables else pd.DataFrame(columns=columns)
 
 
 def _decisions(study: StudyResults, results: Results) -> np.ndarray:
     """Return what each seed decides of the test part, bool [S, N, K]; a class without a threshold is never decided."""
-    logits = results.predictions.test_logits
-    if study.task == "multiclass":
-        return np.arange(logits.shape[2]) == logits.argmax(axis=2)[..., None]
-    seeds = results.predictions.seeds.tolist()
-    chosen = [[results.get("threshold", c, s, "val").value for c in study.classes] for s in seeds]
-    thresholds = np.nan_to_num(np.array(chosen), nan=np.inf)
-    return probabilities(logits, study.task) >= thresholds[:, None]
+    p = results.predictions
+    thresholds = [[results.get("threshold", c, s, "val").value for c in study.classes] for s in p.seeds.tolist()]
+    return Scored(study.task, p.test_targets, p.test_logits, np.array(thresholds)).decisions()
 
 
 TABLES: dict[str, Callable[[StudyResults], pd.DataFrame]] = {

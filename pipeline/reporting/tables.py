@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
+from pipeline.reporting import prose
 from pipeline.reporting.prose import listing
 from pipeline.reporting.study import Estimate
 
@@ -39,6 +40,16 @@ def estimated(estimate: Estimate, digits: int = 3) -> str:
 def mean_sd(mean: float, sd: float, digits: int = 3) -> str:
     """Write a mean over seeds and its spread, ``0.847 ± 0.003``."""
     return number(mean, digits) if not math.isfinite(sd) else f"{number(mean, digits)} ± {number(sd, digits)}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Write a difference with its sign, or a dash."""
+    return prose.signed(value, digits) if math.isfinite(value) else DASH
+
+
+def signed_interval(estimate: Estimate) -> str:
+    """Write the interval of a difference, ``[−0.010, +0.020]``, or a dash."""
+    return f"[{signed(estimate.low)}, {signed(estimate.high)}]" if math.isfinite(estimate.low) else DASH
 
 
 def whole(value: float | None) -> str:

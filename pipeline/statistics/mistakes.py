@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -228,22 +227,20 @@ def co_occurrence(made: Decisions, confidence: float) -> pd.DataFrame:
     the patient depends neither on the decisions nor on `present`, so that the test on one image each stays exact.
     """
     rows = []
-    firsts = {}
-    for a, b in permutations(range(len(made.classes)), 2):
-        if not made.decided[a]:
-            continue
+    for a in np.flatnonzero(made.decided):
         absent = np.flatnonzero(~made.truth[:, a])
-        false, present = made.mostly_called[absent, a], made.truth[absent, b]
-        if a not in firsts:
-            firsts[a] = np.unique(made.patients[absent], return_index=True)[1]
-        n_false, n_both = int(false.sum()), int((false & present).sum())
-        expected = n_false * present.mean() if len(absent) else math.nan
-        low, high = wilson(n_both, n_false, confidence)
-        lift = n_both / expected if expected > 0 else math.nan
-        prevalence = present.mean() if len(absent) else math.nan
-        more, p = _fisher(false[firsts[a]], present[firsts[a]])
-        counted = [n_false, n_both, expected, lift, float(low), float(high), prevalence, len(firsts[a])]
-        rows.append([made.classes[a], made.classes[b], *counted, more, p])
+        false, first = made.mostly_called[absent, a], np.unique(made.patients[absent], return_index=True)[1]
+        n_false = int(false.sum())
+        for b in (b for b in range(len(made.classes)) if b != a):
+            present = made.truth[absent, b]
+            n_both = int((false & present).sum())
+            prevalence = present.mean() if len(absent) else math.nan
+            expected = n_false * prevalence
+            lift = n_both / expected if expected > 0 else math.nan
+            low, high = wilson(n_both, n_false, confidence)
+            more, p = _fisher(false[first], present[first])
+            counted = [n_false, n_both, expected, lift, float(low), float(high), prevalence, len(first)]
+            rows.append([made.classes[a], made.classes[b], *counted, more, p])
     table = pd.DataFrame(rows, columns=_PAIR_COLUMNS[:-1])
     return table.assign(p_holm=holm(table["p"].to_numpy(np.float64)))
 

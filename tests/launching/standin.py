@@ -6,7 +6,6 @@ epoch as the real one does, and notes in tmp/journal that it began, went on or c
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from pipeline.launching.workers import leftovers, mark_of
-from tests.tiny import ROOT, TINY
+from tests.tiny import TINY, copy_tracked
 
 COPIED = ["dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots"]
 EPOCHS = 4
@@ -107,11 +106,7 @@ class Standin:
 
     def __init__(self, folder: Path, models=("small", "wide"), losses=("bce",), replicates=(7,)):
         self.folder = folder
-        for name in COPIED:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
-        shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+        copy_tracked([*COPIED, "pipeline"], folder)
         for stage, code in STAGES.items():
             text = textwrap.dedent(code).replace("EPOCHS", str(EPOCHS))
             (folder / f"pipeline/{stage}.py").write_text(text)

@@ -22,7 +22,7 @@ from pipeline.errors import UserError
 from pipeline.launching import carrier, cluster, cluster_task
 from pipeline.launching.schedule import State, Task
 from tests.launching.standin import COPIED, Standin
-from tests.tiny import ROOT, TINY
+from tests.tiny import TINY, copy_tracked
 
 ADDRESS = "127.0.0.1:6399"
 MARK = "MEDMATRIX_TEST_CLUSTER"
@@ -469,13 +469,7 @@ def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_sa
 def test_a_real_study_is_trained_to_the_bytes_of_this_machine(nodes, prepared):
     head = object.__new__(Head)
     head.folder, head.nodes = prepared.parent / "head", nodes
-    for name in [*COPIED, "pipeline"]:
-        source, target = ROOT / name, head.folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
+    copy_tracked([*COPIED, "pipeline"], head.folder)
     study = {"models": ["small"], "losses": ["bce"], "replicates": [7]}
     for folder in (prepared, head.folder):
         (folder / "params.yaml").write_text(yaml.safe_dump({**TINY, "study": study}))

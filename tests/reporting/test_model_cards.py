@@ -13,7 +13,8 @@ import pytest
 from pipeline import artifacts
 from pipeline.params import Model
 from pipeline.reporting import PAGES, model_cards
-from pipeline.reporting.model_cards import UNKNOWN, probe_warnings, render
+from pipeline.reporting.checks import probe_warnings
+from pipeline.reporting.model_cards import UNKNOWN, render
 from pipeline.reporting.study import from_metrics, load_study
 from tests.reporting.test_pages import check_page
 

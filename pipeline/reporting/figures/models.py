@@ -153,8 +153,7 @@ def confusions(shown: Sequence[Results], classes: Sequence[str], path: Path) -> 
 
 def matrix(results: Results, classes: Sequence[str]) -> np.ndarray:
     """Return the counts of a confusion matrix summed over seeds, int [K, K], true class first."""
-    summed = results.confusion.astype({"truth": "str", "predicted": "str"}).groupby(["truth", "predicted"])["n"].sum()
-    return np.array([[int(summed.get((t, p), 0)) for p in classes] for t in classes])
+    return results.confusions(classes).sum(axis=0).astype(int)
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
