@@ -31,6 +31,7 @@ from pipeline.launching.status import (
     name_of,
     read_status,
 )
+from pipeline.launching.warm import Warm
 from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, cell_tasks, evaluation_tasks, missing, probe_task
 from pipeline.params import Params, cells, load, recipes, train_settings
 
@@ -50,16 +51,19 @@ class Launch:
         Dealt out to them; see `pipeline.launching.workers.environment`.
     shard : (int, int), optional
         Only every N-th cell, from the i-th (from 1) on, and no evaluation.
+    cold : bool
+        Start every process anew instead of forking it from one that has imported the libraries.
     """
 
-    def __init__(self, params: Params, jobs: int, gpus: Sequence[str] | None, shard: Shard) -> None:
-        self.params, self.jobs, self.gpus, self.shard = params, jobs, gpus, shard
+    def __init__(self, params: Params, jobs: int, gpus: Sequence[str] | None, shard: Shard, cold: bool = False) -> None:
+        self.params, self.jobs, self.gpus, self.shard, self.cold = params, jobs, gpus, shard, cold
+        self.warm: Warm | None = None
         self.mark = workers.mark_of(Path.cwd(), shard)
         self.stop = workers.Stop()
 
     def __call__(self) -> int:
         """Run it; return the exit status: 0, 1 if something failed, 128 + signal if it was stopped."""
-        with self.stop, self._alone():
+        with self.stop, self._alone(), contextlib.ExitStack() as self._open:
             if count := workers.end_leftovers(self.mark):
                 print(f"{count} processes of a launcher that was killed have been waited for or ended")
             try:
@@ -80,6 +84,7 @@ class Launch:
         status = self._status()
         if status is None:
             return 1
+        self._warm_up(status)
         trainings = cell_tasks(self.params, status, self.shard)
         evaluations = [] if self.shard else evaluation_tasks(self.params, status, trainings)
         beside = [] if self.shard else probe_task(status)
@@ -96,7 +101,7 @@ class Launch:
         if self.shard:
             print(f"shard {self.shard[0]}/{self.shard[1]}: {done} cells are there")
             return 0
-        return 1 if self._foreground([*DVC]) else 0
+        return 1 if self._foreground([*DVC], self.warm) else 0
 
     def _status(self) -> dict[str, StageStatus] | None:
         """Bring data and split up to date; return the status of cells and evaluations, None if that failed."""
@@ -104,28 +109,34 @@ class Launch:
         status = read_status([*SHARED, *stages])
         if all(status[name].state == "up to date" for name in SHARED if name in status):
             return status
+        self._warm_up(status)
         if self._shared_stages([str(status[name].folder) for name in SHARED[1:] if name in status]):
             return None
         return read_status(stages)
 
+    def _warm_up(self, status: dict[str, StageStatus]) -> None:
+        """Have the libraries imported, beside whatever comes first, if that is worth it: for several stages."""
+        if self.warm is None and not self.cold and sum(s.state != "up to date" for s in status.values()) > 1:
+            self.warm = self._open.enter_context(Warm(self._environment(0), LOGS / "warm.log"))
+
     def _work(self, trainings: list[Task], evaluations: list[Task], status: dict[str, StageStatus]) -> None:
         """Do the tasks; their `state` says how each ended."""
         with display() as show:
-            run([*evaluations, *trainings], self.jobs, self._environment, show, self.stop)
+            run([*evaluations, *trainings], self.jobs, self._environment, show, self.stop, self.warm)
 
     def _shared_stages(self, folders: list[str]) -> int:
         """Bring data and split, in `folders`, up to date; shards of clones that share a cache do so in turn."""
         if not self.shard:
-            return 1 if self._foreground([*DVC, "split"]) else 0
+            return 1 if self._foreground([*DVC, "split"], None) else 0
         with workers.locked(cache_folder() / "launch.lock", waiting=self.stop):
             # Raw data is not in the cache. A clone that finds what was made of it there does not need it.
-            self._foreground(["dvc", "--wait-for-lock", "checkout", "--quiet", *folders])
+            self._foreground(["dvc", "--wait-for-lock", "checkout", "--quiet", *folders], None)
             there = all(Path(folder).exists() for folder in folders)
-            return 1 if self._foreground([*DVC, *(["--allow-missing"] if there else []), "split"]) else 0
+            return 1 if self._foreground([*DVC, *(["--allow-missing"] if there else []), "split"], None) else 0
 
-    def _foreground(self, command: Sequence[str]) -> int:
+    def _foreground(self, command: Sequence[str], warm: Warm | None) -> int:
         print("$ " + shlex.join(command), flush=True)
-        return workers.foreground(command, workers.base_environment(self.mark), self.stop)
+        return workers.foreground(command, workers.base_environment(self.mark), self.stop, warm)
 
     def _environment(self, slot: int) -> dict[str, str]:
         return workers.environment(self.mark, slot, self.jobs, self.gpus)
@@ -144,7 +155,7 @@ class Launch:
             if task not in kept:  # what lies there is of other settings, or of an earlier study
                 shutil.rmtree(EVALUATIONS / str(recipe), ignore_errors=True)
         for stage in AFTER if kept else ():
-            if self._foreground([*DVC, "-s", stage]):
+            if self._foreground([*DVC, "-s", stage], self.warm):
                 print(f"stage {stage} failed: the reports are as they were before")
                 return
 
@@ -164,8 +175,8 @@ class ClusterLaunch(Launch):
         See `pipeline.launching.carrier.remote_of`.
     """
 
-    def __init__(self, params: Params, jobs: int, address: str, remote_url: str | None) -> None:
-        super().__init__(params, jobs, None, None)
+    def __init__(self, params: Params, jobs: int, address: str, remote_url: str | None, cold: bool = False) -> None:
+        super().__init__(params, jobs, None, None, cold)
         self.address, self.remote_url = address, remote_url
 
     def _run(self) -> int:
@@ -190,7 +201,7 @@ class ClusterLaunch(Launch):
 
     def _train(self, trainings: list[Task]) -> None:
         for command in carrier.push_commands():
-            if self._foreground(command):
+            if self._foreground(command, None):
                 raise UserError(f"{shlex.join(command)} failed: the nodes would not find their inputs")
         work = carrier.work(self.commit, self.remote)
         self.nodes.prepare(work, self.stop)
@@ -222,6 +233,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shard", type=_shard, metavar="i/N", help="every N-th cell alone, from the i-th; 1/N to N/N")
     parser.add_argument("--ray", metavar="ADDRESS", help="train on a Ray cluster: HOST:PORT of its head, or auto")
     parser.add_argument("--remote-url", metavar="URL", help="of the DVC remote as the nodes of --ray reach it")
+    parser.add_argument("--cold", action="store_true", help="import all libraries anew for every cell; slower")
     options = parser.parse_args(arguments)
     if options.ray is None and options.remote_url is not None:
         parser.error("--remote-url without --ray; allowed: with it")
@@ -253,10 +265,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with stage_errors():
         params = load()
         if options.ray is not None:
-            sys.exit(ClusterLaunch(params, options.jobs, options.ray, options.remote_url)())
+            sys.exit(ClusterLaunch(params, options.jobs, options.ray, options.remote_url, options.cold)())
         if word := advice(params, options.jobs):
             print(word)
-        status = Launch(params, options.jobs, options.gpus, options.shard)()
+        status = Launch(params, options.jobs, options.gpus, options.shard, options.cold)()
     sys.exit(status)
 
 

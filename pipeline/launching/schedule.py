@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.launching.log import Progress, Tail
+from pipeline.launching.warm import Warm
 from pipeline.launching.workers import Worker
 
 ATTEMPTS = 2
@@ -95,6 +96,7 @@ def run(
     environment: Callable[[int], dict[str, str]],
     show: Show,
     stopping: Callable[[], bool] = lambda: False,
+    warm: Warm | None = None,
 ) -> None:
     """Do `tasks`, in their order as far as their needs allow it; their `state` says how each ended.
 
@@ -110,6 +112,8 @@ def run(
         Told of every change.
     stopping : callable
         Once it returns True, what runs is ended and the rest is left.
+    warm : Warm, optional
+        Starts the processes sooner.
 
     Notes
     -----
@@ -132,7 +136,7 @@ def run(
             ready = [t for t in queue if all(by_name[n].state in (OVER if t.some else GOOD) for n in t.needs)]
             for task in ready[: len(free)]:
                 queue.remove(task)
-                running.append(_start(task, free.pop(0), environment, show))
+                running.append(_start(task, free.pop(0), environment, show, warm))
             for entry in list(running):
                 if _look(entry, show):
                     running.remove(entry)
@@ -158,13 +162,15 @@ def _skip(queue: list[Task], by_name: dict[str, Task], show: Show) -> None:
             _change(task, State.SKIPPED, show)
 
 
-def _start(task: Task, slot: int, environment: Callable[[int], dict[str, str]], show: Show) -> _Running:
+def _start(
+    task: Task, slot: int, environment: Callable[[int], dict[str, str]], show: Show, warm: Warm | None
+) -> _Running:
     task.attempts += 1
     task.progress = Progress()
     with task.log.open("a", encoding="utf-8") as log:
         log.write(f"--- {task.name}, attempt {task.attempts}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     tail = Tail(task.log)
-    worker = Worker(task.command, environment(slot), task.log, task.finished)
+    worker = Worker(task.command, environment(slot), task.log, task.finished, warm)
     _change(task, State.STARTING, show)
     return _Running(task, worker, tail, slot, time.monotonic())
 

@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 import psutil
 
 from pipeline.errors import UserError
+from pipeline.launching.warm import Warm
 
 MARK = "MEDMATRIX_LAUNCH"
 """Environment variable that every process below a launcher carries: the launcher's folder and shard."""
@@ -39,6 +40,8 @@ class Worker:
         Standard output and error are appended to it; None = those of this process.
     finished : Path, optional
         File that the work writes last; see `pipeline.launching.guard.watch`.
+    warm : Warm, optional
+        Starts it sooner.
     """
 
     def __init__(
@@ -47,16 +50,18 @@ class Worker:
         environment: Mapping[str, str],
         log: Path | None = None,
         finished: Path | None = None,
+        warm: Warm | None = None,
     ) -> None:
         self._status: int | None = None
-        guarded = [sys.executable, "-m", "pipeline.launching.guard", str(finished or ""), *command]
+        guarded = ["pipeline.launching.guard", str(finished or ""), *command]
         with contextlib.ExitStack() as stack:
             output: IO[bytes] | None = None
             if log is not None:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 output = stack.enter_context(log.open("ab"))
-            self._process = subprocess.Popen(
-                guarded,
+            forked = warm.start(guarded, environment, output) if warm else None
+            self._process = forked or subprocess.Popen(
+                [sys.executable, "-m", *guarded],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
@@ -222,7 +227,10 @@ class Stop:
 
 
 def foreground(
-    command: Sequence[str], environment: Mapping[str, str], stopping: Callable[[], bool] = lambda: False
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    stopping: Callable[[], bool] = lambda: False,
+    warm: Warm | None = None,
 ) -> int:
     """Run a Python module with its output in this terminal; return its exit status.
 
@@ -231,7 +239,7 @@ def foreground(
     Stopped
         If `stopping` said so; the module has ended then.
     """
-    with Worker(command, environment) as worker:
+    with Worker(command, environment, warm=warm) as worker:
         while (status := worker.poll()) is None:
             if stopping():
                 break

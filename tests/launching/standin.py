@@ -6,6 +6,7 @@ epoch as the real one does, and notes in tmp/journal that it began, went on or c
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -110,6 +111,9 @@ class Standin:
         for stage, code in STAGES.items():
             text = textwrap.dedent(code).replace("EPOCHS", str(EPOCHS))
             (folder / f"pipeline/{stage}.py").write_text(text)
+        warm = folder / "pipeline/launching/warm.py"
+        warm.write_text(re.sub(r'^    \*\("torch".*\n.*\n', "", warm.read_text(), flags=re.MULTILINE))
+        assert "torch" not in warm.read_text().split("LIBRARIES = (")[1].split("\n)")[0]  # the stand-ins need none
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
         self.content = yaml.safe_load(yaml.safe_dump(TINY))
         self.write(study={"models": [*models], "losses": [*losses], "replicates": [*replicates]})
