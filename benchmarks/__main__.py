@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "statistics": "bootstrap, DeLong and exchange of seeds against loops",
     "report": "the report stage for 12 and 48 cells",
     "launch": "cells side by side, DVC's own time, kills",
+    "cluster": "cells on two Ray nodes of this machine",
 }
 """Name of a module of this package: what it measures."""
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
@@ -59,6 +61,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(f"{k}: {v}" for k, v in BENCHMARKS.items()))
     names = parser.parse_args().names or [*BENCHMARKS]
+    if "cluster" in names and find_spec("ray") is None:
+        print("cluster: left out, Ray is not installed (pip install -r requirements-cluster.txt)")
+        names.remove("cluster")
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"{', '.join(unknown)}; allowed: {', '.join(BENCHMARKS)}")
     failed = []

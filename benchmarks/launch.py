@@ -2,7 +2,8 @@
 
 * ``study``: the study of params.yaml from nothing to its reports, by ``dvc repro`` and by the launcher with two jobs;
   the stages before the cells are done beforehand for both. The reports must be the same bytes.
-* ``cells``: 48 cells, 16 evaluations; ``dvc repro`` and ``pipeline.plan`` when there is nothing to do.
+* ``cells``: 48 cells, 16 evaluations; ``dvc repro`` and ``pipeline.plan`` when there is nothing to do, beside the least
+  that DVC takes for as many stages: each with one file to read and no parameter.
 * ``lock``: rounds of 8 parallel trivial stages; each must leave its entry in dvc.lock.
 * ``kill``: a launcher that is killed with SIGKILL at random moments and started again; no process may be left, no cell
   trained to its end twice, and the result must be the one of a study that is left in peace.
@@ -107,10 +108,29 @@ def cells(folder: Path) -> None:
         losses={name: {"kind": "bce"} for name in losses},
         study={"models": models, "losses": losses, "replicates": [7, 8]},
     )
-    timed(["dvc", "repro"], made.folder, environment())
-    for name, command in (("dvc repro", ["dvc", "repro"]), ("pipeline.plan", ["pipeline.plan"])):
-        seconds = [timed(command, made.folder, environment()) for _ in range(REPEATS)]
-        print(f"| 48 cells, nothing to do: `{name}` | {median(seconds):.2f} s | — |")
+    timed(["pipeline.launch", "--jobs", "2"], made.folder, environment())
+    stages = len(yaml.safe_load((made.folder / "dvc.lock").read_text())["stages"])
+    least = folder / "least"
+    least.mkdir()
+    matrix = f"{{i: {[*range(1, stages)]}}}"
+    (least / "dvc.yaml").write_text(
+        "stages:\n  first:\n    cmd: echo 1 > out0\n    outs: [out0]\n"
+        f"  least:\n    matrix: {matrix}\n    cmd: echo ${{item.i}} > out${{item.i}}\n    deps: [out0]\n"
+        "    outs: ['out${item.i}']\n"
+    )
+    timed(["dvc", "init", "--no-scm", "-q"], least, environment())
+    timed(["dvc", "repro"], least, environment())
+    rows = {
+        f"{stages} stages of one dependency each, nothing to do: `dvc repro`": (["dvc", "repro"], least),
+        f"48 cells, {stages} stages, nothing to do: `dvc repro`": (["dvc", "repro"], made.folder),
+        "the same: `pipeline.plan`": (["pipeline.plan"], made.folder),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for _ in range(REPEATS):
+        for name, (command, place) in rows.items():
+            seconds[name].append(timed(command, place, environment()))
+    for name in rows:
+        print(f"| {name} | {median(seconds[name]):.2f} s | — |")
 
 
 def lock(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """The cells on the nodes of a cluster: what they are sent, and a cluster on this machine in a network of its own."""
 
 import ast
-import contextlib
 import importlib.util
 import os
 import shutil
@@ -9,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import psutil
@@ -21,96 +18,9 @@ from pipeline import launch, params, train
 from pipeline.errors import UserError
 from pipeline.launching import carrier, cluster, cluster_task
 from pipeline.launching.schedule import State, Task
+from tests.launching.nodes import ADDRESS, Nodes, namespace, until
 from tests.launching.standin import COPIED, Standin
 from tests.tiny import TINY, copy_tracked
-
-ADDRESS = "127.0.0.1:6399"
-MARK = "MEDMATRIX_TEST_CLUSTER"
-
-
-def until(condition, seconds=300.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-class Nodes:
-    """A Ray cluster whose nodes are processes of this machine, in a network that has only loopback."""
-
-    def __init__(self, folder: Path, namespace: list[str]):
-        self.folder, self.namespace = folder, namespace
-        self.mark = str(folder)
-        self.sockets = tempfile.mkdtemp(prefix="ray-")  # a path of pytest is too long for a socket's name
-        self.running: dict[str, subprocess.Popen] = {}
-        self.launchers: list[subprocess.Popen] = []
-        self.start(
-            "head",
-            1,
-            "--head",
-            "--port=6399",
-            "--include-dashboard=false",
-            f"--temp-dir={self.sockets}",
-            "--num-cpus=0",
-        )
-
-    @property
-    def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        return {**kept, "RAY_USAGE_STATS_ENABLED": "0", MARK: self.mark}
-
-    def start(self, name: str, number: int, *arguments: str) -> None:
-        """Start a node with the address 127.0.0.`number`; all but the head have one processor."""
-        arguments = arguments or (f"--address={ADDRESS}", "--num-cpus=1")
-        memory = "--object-store-memory=80000000"
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
-        with (self.folder / f"{name}.log").open("w") as log:
-            self.running[name] = subprocess.Popen(
-                [*self.namespace, *command, f"--node-ip-address=127.0.0.{number}", "--num-gpus=0", memory, *arguments],
-                env={**self.environment, cluster_task.FOLDER: str(self.folder / name)},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        until(lambda: "Ray runtime started" in self.log(name) or self.running[name].poll() is not None)
-        assert self.running[name].poll() is None, self.log(name)
-
-    def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()
-
-    def kill(self, name: str) -> None:
-        """As if the machine had lost its power, but for what the node's workers have started."""
-        process = self.running.pop(name)
-        for pid in psutil.pids():
-            with contextlib.suppress(ProcessLookupError):
-                if os.getsid(pid) == process.pid:  # their environment cannot be read: they write over it
-                    os.kill(pid, signal.SIGKILL)
-        process.wait()
-
-    def processes(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
-
-    def end(self) -> None:
-        for name in [*self.running]:
-            self.kill(name)
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        shutil.rmtree(self.sockets, ignore_errors=True)
-
-    def journal(self, *names: str) -> list[str]:
-        """What the stand-in stages noted on the named nodes."""
-        return [
-            line
-            for name in names
-            for journal in sorted((self.folder / name).glob("*/tmp/journal"))
-            for line in journal.read_text().splitlines()
-        ]
 
 
 @pytest.fixture
@@ -314,31 +224,20 @@ def test_a_cell_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tm
 
 
 @pytest.fixture(scope="module")
-def namespace():
+def network():
     """Words before a command that put it into a network with nothing but loopback."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install -r requirements-cluster.txt")
-    user = [] if os.getuid() == 0 else ["-r"]
-    holder = None
-    if shutil.which("unshare") and shutil.which("nsenter") and shutil.which("ip"):
-        holder = subprocess.Popen(
-            ["unshare", "-n", *user, "sh", "-c", "ip link set lo up && echo up && exec sleep 3600"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-    if holder is None or holder.stdout is None or holder.stdout.readline() != b"up\n":
-        pytest.skip("no network namespace can be made here, and outside of one Ray listens on all interfaces")
-    join = ["-U", "--preserve-credentials"] if user else []
-    yield ["nsenter", "-t", str(holder.pid), "-n", *join]
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
+    with namespace() as words:
+        if words is None:
+            pytest.skip("no network namespace can be made here, and outside of one Ray listens on all interfaces")
+        yield words
 
 
 @pytest.fixture(scope="module")
-def nodes_of_all(namespace, tmp_path_factory):
+def nodes_of_all(network, tmp_path_factory):
     """A head without processors, and nodes a and b with one each."""
-    nodes = Nodes(tmp_path_factory.mktemp("nodes"), namespace)
+    nodes = Nodes(tmp_path_factory.mktemp("nodes"), network)
     try:
         nodes.start("a", 2)
         nodes.start("b", 3)
