@@ -1,15 +1,15 @@
 # make study [STUDY=studies/NAME.yaml] [JOBS=n]   the study of params.yaml (two cells side by side) or a ready one to its reports
 # make plan                                       what would train, and how long that takes
 # make bench                                      the measured claims, into benchmarks/RESULTS.md
-# make test                                       the whole test suite
-# make test-cluster                               installs Ray and runs the tests that need it
+# make test                                       the whole test suite; installs Ray, too, which only clusters need
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.installed
+CLUSTER := $(VENV)/.installed-cluster
 STUDY ?=
 JOBS ?= $(if $(STUDY),1,2)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-.PHONY: study plan bench test test-cluster
+.PHONY: study plan bench test
 
 study: $(READY)
 ifneq ($(STUDY),)
@@ -28,18 +28,18 @@ plan: $(READY)
 bench: $(READY)
 	python -m benchmarks
 
-test: $(READY)
+test: $(CLUSTER)
 	ruff check .
 	ruff format --check .
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-
-test-cluster: $(READY)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
-	python -m pytest tests/launching/test_cluster.py
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "error: $$($(PYTHON) --version); allowed: Python 3.11 or newer (make PYTHON=python3.11 ...)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(CLUSTER): requirements-cluster.txt $(READY)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
 	@touch $@

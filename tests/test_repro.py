@@ -1,15 +1,16 @@
 """What a user does with DVC, on a tiny study in a repository of its own."""
 
+import contextlib
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pipeline.launching import workers
+from pipeline.launching.warm import Warm
 from tests.tiny import ROOT, TINY, copy_tracked
 
 COPIED = ["pipeline", "dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots"]
@@ -17,6 +18,9 @@ COPIED = ["pipeline", "dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", 
 
 class Project:
     """A clone with the tiny study in place of the default one."""
+
+    warm: Warm | None = None
+    """Where the stages begin, once there is one: as forks, minutes sooner."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -34,17 +38,14 @@ class Project:
         (self.folder / "params.yaml").write_text(f"study: {study}  # flow\n{lines}")
         self.content = content
 
+    @property
+    def environment(self) -> dict[str, str]:
+        names = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        return workers.base_environment("repro") | names
+
     def run(self, *command: str, fails: bool = False) -> str:
-        binaries = str(Path(sys.executable).parent)
-        environment = os.environ | {
-            "PATH": f"{binaries}:{os.environ['PATH']}",
-            "GIT_AUTHOR_NAME": "t",
-            "GIT_AUTHOR_EMAIL": "t@example.org",
-            "GIT_COMMITTER_NAME": "t",
-            "GIT_COMMITTER_EMAIL": "t@example.org",
-        }
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=600
         )
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -53,7 +54,14 @@ class Project:
         return self.run("git", *arguments)
 
     def dvc(self, *arguments: str) -> str:
-        return self.run("dvc", *arguments)
+        if self.warm is None:
+            return self.run("dvc", *arguments)
+        log = self.folder.parent / "dvc.log"
+        log.unlink(missing_ok=True)
+        with contextlib.chdir(self.folder):
+            status = workers.Worker(["dvc", *arguments], self.environment, log, warm=self.warm).wait()
+        assert status == 0, log.read_text()
+        return log.read_text()
 
     def commit(self, message: str) -> None:
         self.git("add", "-A")
@@ -85,7 +93,11 @@ def project(tmp_path_factory):
     first = project.repro()
     assert cells(first) == {"small-bce-42", "small-zlpr-42", "wide-bce-42", "wide-zlpr-42"}
     project.commit("results")
-    return project
+    with contextlib.chdir(project.folder):
+        server = Warm(project.environment, project.folder.parent / "warm.log")
+    with server:
+        project.warm = server
+        yield project
 
 
 def test_a_second_repro_runs_nothing_and_nothing_is_untracked(project):

@@ -35,7 +35,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, NoReturn, Self
 
 SERVER = "MEDMATRIX_WARM"
 """Environment variable with the address of the server for the commands below a worker."""
@@ -88,7 +88,8 @@ class Forked:
 
     def __init__(self, connection: socket.socket, pid: int, stdin: IO[bytes]) -> None:
         self._connection, self.pid, self.stdin = connection, pid, stdin
-        self._answer, self._status = b"", None
+        self._answer = b""
+        self._status: int | None = None
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal, or None while it runs; -9 if its server has died."""
@@ -127,6 +128,7 @@ class Warm:
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = log
         self._address: str | None = None
         self._deadline = time.monotonic() + READY_SECONDS
         with log.open("wb") as errors:
@@ -192,6 +194,10 @@ class Warm:
                 selector.register(self._process.stdout, selectors.EVENT_READ)
                 told = selector.select(max(0.0, self._deadline - time.monotonic()))
             self._address = self._process.stdout.readline().decode().strip() if told else ""
+            if not self._address:
+                print(
+                    f"note: every process imports its libraries anew, which is slower; {self._log} says why", flush=True
+                )
         return self._address != ""
 
 
@@ -380,16 +386,22 @@ def write_shim(folder: Path) -> None:
     shim.chmod(0o700)
 
 
+def decline(why: str) -> NoReturn:
+    """Tell why there will be no server, and end at once, whatever libraries have running."""
+    print(f"declined: {why}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 def main() -> None:
     """Import the libraries, print the server's address, serve until standard input is closed."""
     if not hasattr(os, "pidfd_open"):
-        sys.exit("declined: forks are watched as only Linux can")
+        decline("forks are watched as only Linux can")
     for name in LIBRARIES:
         if select.select([0], [], [], 0)[0]:
             return  # nobody waits any more
         importlib.import_module(name)
     if not safe_to_fork():
-        sys.exit("declined: the libraries have started threads or opened a GPU")
+        decline("the libraries have started threads or opened a GPU")
     gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, every page
     folder = Path(tempfile.mkdtemp(prefix="medmatrix-"))
@@ -397,7 +409,8 @@ def main() -> None:
     request: Request | None = None
     try:
         if len(str(folder)) > LONGEST_ADDRESS - 10:
-            sys.exit(f"declined: {folder} is too long for a socket's address")
+            shutil.rmtree(folder)
+            decline(f"{folder} is too long for a socket's address")
         write_shim(folder)
         server = Server(folder / "server", os.dup(0))
         print(folder / "server", flush=True)

@@ -200,6 +200,20 @@ def test_workers_start_anew_when_the_server_has_died(here):
         assert not told()["warm"]
 
 
+def test_a_server_that_declines_says_so_and_workers_start_anew(here, capfd, monkeypatch):
+    (here / "yaml.py").write_text("import threading, time\nthreading.Thread(target=time.sleep, args=(30,)).start()\n")
+    (here / "pandas.py").write_text("import yaml\n")
+    try:
+        with Warm(environment(), here / "warm.log") as server:
+            assert Worker(["command", "told", "0"], environment(), here / "log", warm=server).wait() == 1
+    finally:
+        (here / "yaml.py").unlink()
+        (here / "pandas.py").unlink()
+    assert not told()["warm"]
+    assert "declined: the libraries have started threads" in (here / "warm.log").read_text()
+    assert capfd.readouterr().out.count("note: every process imports its libraries anew") == 1
+
+
 def test_the_socket_is_gone_when_the_server_is(here):
     with Warm(environment(), here / "warm.log") as server:
         assert Worker(["command", "told", "0"], environment(), here / "log", warm=server).wait() == 1
