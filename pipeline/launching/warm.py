@@ -363,12 +363,18 @@ def with_server(folder: Path) -> Request | None:
         None in this process; in each fork of the server its request.
     """
     address = folder / str(os.getpid())
+    address.unlink(missing_ok=True)  # of an earlier process that had this number
     reading, writing = os.pipe()
-    server = Server(address, reading)
+    try:
+        server = Server(address, reading)
+    except OSError as error:
+        print(f"note: no server for the commands of this worker ({error}); they import their libraries anew")
+        return None
     if os.fork() == 0:
         os.close(writing)
         request = server.serve()
         if request is None:
+            address.unlink(missing_ok=True)
             os._exit(0)
         return request
     server.close()  # `writing` stays open until this process ends, however it does

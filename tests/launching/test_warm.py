@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -219,7 +220,22 @@ def test_the_socket_is_gone_when_the_server_is(here):
         assert Worker(["command", "told", "0"], environment(), here / "log", warm=server).wait() == 1
         place = Path(server._address).parent
         assert place.stat().st_mode & 0o077 == 0
+        until(lambda: {path.name for path in place.iterdir()} == {"bin", "server"})  # the worker's own has gone with it
     assert not place.exists()
+
+
+def test_a_worker_whose_server_cannot_be_made_does_its_work(here):
+    with Warm(environment(), here / "warm.log") as server:
+        assert Worker(["command", "told", "0"], environment(), here / "log", warm=server).wait() == 1
+        place = Path(server._address).parent
+        shutil.rmtree(place / "bin")
+        place.rename(place.with_name(place.name + "-moved"))
+        server._address = str(place.with_name(place.name + "-moved") / "server")
+        Path("told").unlink()
+        assert Worker(["command", "told", "0"], environment(), here / "log", warm=server).wait() == 1
+        shutil.rmtree(place.with_name(place.name + "-moved"))
+    assert not told()["warm"]
+    assert "note: no server for the commands of this worker" in (here / "log").read_text()
 
 
 def test_a_request_that_is_no_request_ends_nothing(here, server):
