@@ -55,6 +55,11 @@ class Loss(BaseModel, ABC):
         return False
 
     @property
+    def balances(self) -> bool:
+        """Whether, with these settings, it makes up for class frequencies: weights on top would do so twice."""
+        return self.needs_counts
+
+    @property
     def class_weights(self) -> tuple[float, ...] | None:
         """Weight of each class, or None where all samples count alike."""
         return self._class_weights
@@ -239,9 +244,15 @@ def for_training(
     Raises
     ------
     ParamsError
-        As `create`, and for balanced weights on a multi-label data set.
+        As `create`, and for balanced weights on a multi-label data set or beside a loss that balances classes itself.
     """
-    loss = create(name, settings, task).counted((targets * copies[:, None]).sum(0), copies.sum())
+    loss = create(name, settings, task)
+    if class_weights == "balanced" and loss.balances:
+        raise ParamsError(
+            "params.yaml:\ntrain.class_weights: 'balanced' makes up for how rare a class is, and so does "
+            f"losses.{name} by itself; allowed: none, or balanced with losses that do not (such as ce)"
+        )
+    loss = loss.counted((targets * copies[:, None]).sum(0), copies.sum())
     return loss.weighted(balanced_weights(targets, copies, task)) if class_weights == "balanced" else loss
 
 

@@ -51,6 +51,11 @@ class LDAM(Loss):
         """See `Loss.needs_counts`: always."""
         return True
 
+    @property
+    def balances(self) -> bool:
+        """See `Loss.balances`: with DRW; margins alone weigh no class up, and the paper adds weights to them."""
+        return self.drw > 0
+
     def at_epoch(self, epoch: int, epochs: int) -> Self:
         """See `Loss.at_epoch`: re-weighted in the last round(drw x epochs) epochs."""
         changed = self.model_copy()

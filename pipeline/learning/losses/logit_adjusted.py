@@ -33,6 +33,11 @@ class LogitAdjusted(Loss):
         """See `Loss.needs_counts`: always."""
         return True
 
+    @property
+    def balances(self) -> bool:
+        """See `Loss.balances`: unless `tau` is 0."""
+        return self.tau > 0
+
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; targets in [0, 1], for multiclass each row sums to 1."""
         from torch.nn.functional import binary_cross_entropy_with_logits
