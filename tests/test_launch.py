@@ -74,7 +74,9 @@ def test_a_recipe_without_any_cell_is_not_reported_by_what_it_was_before(study):
     failing = [study.folder / f"tmp/fail-wide-bce-{seed}" for seed in (42, 7)]
     for file in failing:
         file.touch()
-    printed = study.launch("--jobs", "2", status=1)
+    (study.folder / "tmp/launch/warm.log").unlink()  # of the launches before
+    printed = study.launch("--jobs", "2", "--cold", status=1)
+    assert not (study.folder / "tmp/launch/warm.log").exists()
     assert "evaluate@wide-bce: skipped" in printed
     assert "missing: wide-bce, seed 42, 7\n" in printed
     assert study.metrics() == [line for line in study.expected(0.025) if line.startswith("small")]
@@ -195,6 +197,7 @@ def test_the_command_line():
     on_cluster = launch.parse(["--ray", "head:6379", "--remote-url", "ssh://host/store", "--jobs", "2"])
     assert (on_cluster.ray, on_cluster.remote_url, on_cluster.jobs) == ("head:6379", "ssh://host/store", 2)
     assert launch.parse([]).ray is None
+    assert [launch.parse(words).cold for words in ([], ["--cold"])] == [False, True]
 
 
 @pytest.mark.parametrize(
