@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,9 @@ import time
 from pathlib import Path
 
 from benchmarks.launch import check, checkout, contents, environment, timed
-from pipeline.launching import workers
-from tests.launching.nodes import ADDRESS, Nodes, namespace, until
+from tests.launching.nodes import ADDRESS, Nodes, namespace
+from tests.launching.waiting import until
+from tests.tiny import IDENTITY
 
 CELL = "models/*/*/run.json"
 
@@ -32,13 +32,12 @@ def head_of(folder: Path, start: Path) -> Path:
     head = checkout(folder / "head")
     for name in ("data", "dvc.lock", ".dvc/cache"):
         subprocess.run(["cp", "-r", str(start / name), str(head / name)], check=True)
-    names = {f"GIT_{who}_{what}": "b@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     for command in (
         [sys.executable, "-m", "dvc", "remote", "add", "-q", "-d", "store", str(folder / "store")],
         ["git", "add", "-A"],
         ["git", "commit", "-q", "-m", "study"],
     ):
-        subprocess.run(command, cwd=head, env={**environment(), **names}, check=True)
+        subprocess.run(command, cwd=head, env={**environment(), **IDENTITY}, check=True)
     return head
 
 
@@ -109,7 +108,6 @@ def main() -> None:
         start = folder / "start"
         subprocess.run(["cp", "-r", str(here), str(start)], check=True)
         seconds = timed(["pipeline.launch", "--jobs", "2"], here, environment())
-        os.environ.pop(workers.MARK, None)
         print(f"| {len([*here.glob(CELL)])} cells, two processors | time | cells of node a, b |\n| --- | --- | --- |")
         print(f"| `pipeline.launch --jobs 2` | {seconds:.0f} s | |")
         for name, kill in (("`--ray`, two nodes, head trains 0, same bytes", False), ("the same, b killed", True)):

@@ -15,6 +15,7 @@ from pipeline import launch
 from pipeline.launching import workers
 from pipeline.launching.workers import Worker
 from tests.launching.standin import COPIED, Standin
+from tests.launching.waiting import until
 from tests.tiny import ROOT, TINY, copy_tracked
 
 CELLS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}
@@ -27,13 +28,6 @@ def study(tmp_path_factory):
     study.set_lr(0.01)
     study.first = study.launch("--jobs", "2")
     return study
-
-
-def until(condition, seconds=300.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_launch_does_the_whole_study_and_another_has_nothing_to_do(study):

@@ -11,9 +11,8 @@ import yaml
 
 from pipeline.launching import workers
 from pipeline.launching.warm import Warm
-from tests.tiny import ROOT, TINY, copy_tracked
-
-COPIED = ["pipeline", "dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots"]
+from tests.launching.standin import COPIED
+from tests.tiny import IDENTITY, ROOT, TINY, copy_tracked
 
 
 class Project:
@@ -24,7 +23,7 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        copy_tracked(COPIED, folder)
+        copy_tracked([*COPIED, "pipeline"], folder)
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
         text = (ROOT / "params.yaml").read_text()
         self.write(yaml.safe_load(yaml.safe_dump(TINY)))
@@ -40,8 +39,7 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        names = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        return workers.base_environment("repro") | names
+        return workers.base_environment("repro") | IDENTITY
 
     def run(self, *command: str, fails: bool = False) -> str:
         done = subprocess.run(

@@ -24,6 +24,9 @@ TINY = {
     "report": {"private_figures": None},
 }
 
+IDENTITY = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+"""Environment in which git can commit."""
+
 
 def copy_tracked(names: Iterable[str], folder: Path) -> None:
     """Copy files and folders of the project into `folder`, without what Python leaves in them."""

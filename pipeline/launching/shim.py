@@ -9,25 +9,43 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
+from typing import Any
+
+SERVER = "MEDMATRIX_WARM"
+"""Environment variable with the address of the server for the commands below a worker."""
+
+
+def connect(address: str, request: dict[str, Any], descriptors: Sequence[int]) -> socket.socket:
+    """Send a server a request (see `pipeline.launching.warm.Request`); return the connection that it answers on.
+
+    Raises
+    ------
+    OSError
+        If there is no server.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(address)
+        line = json.dumps(request).encode() + b"\n"
+        sent = socket.send_fds(connection, [line], [*descriptors])
+        connection.sendall(line[sent:])
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def ask(address: str, command: list[str]) -> int | None:
-    """Return the exit status of ``python -m MODULE ARGUMENT ...`` run by the server, None if there is none.
-
-    The protocol is that of `pipeline.launching.warm`, which this script cannot import: it would take too long.
-    """
+    """Return the exit status of ``python -m MODULE ARGUMENT ...`` run by the server, None if there is none."""
     request = {"command": command, "environment": dict(os.environ), "folder": os.getcwd()}
-    line = json.dumps(request).encode() + b"\n"
     answers = b""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
-            connection.connect(address)
-            sent = socket.send_fds(connection, [line], [0, 1, 2])
-            connection.sendall(line[sent:])
+    try:
+        with connect(address, request, (0, 1, 2)) as connection:
             while more := connection.recv(4096):
                 answers += more
-        except OSError:
-            return -signal.SIGKILL if answers else None
+    except OSError:
+        return -signal.SIGKILL if answers else None
     told = {}
     for answer in answers.splitlines():
         told.update(json.loads(answer))
@@ -37,7 +55,7 @@ def ask(address: str, command: list[str]) -> int | None:
 def main() -> None:
     """Run the command; end as it ends."""
     python, *arguments = sys.argv[1:]
-    address = os.environ.get("MEDMATRIX_WARM")
+    address = os.environ.get(SERVER)
     if address and len(arguments) > 1 and arguments[0] == "-m" and arguments[1].startswith("pipeline."):
         status = ask(address, arguments[1:])
         if status is not None:

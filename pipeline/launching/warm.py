@@ -35,10 +35,10 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, NoReturn, Self
+from typing import IO, NoReturn, Self
 
-SERVER = "MEDMATRIX_WARM"
-"""Environment variable with the address of the server for the commands below a worker."""
+from pipeline.launching.shim import SERVER, connect
+
 LIBRARIES = (
     *("dvc.cli.parser", "dvc.lock", "dvc.rwlock", "dvc.repo.artifacts", "dvc.utils.strictyaml", "dvc_data.hashfile.db"),
     *("dvc_data.hashfile.db.local", "scmrepo.git", "dulwich.repo", "flatten_dict", "psutil", "ruamel.yaml"),
@@ -209,12 +209,8 @@ def ask(address: str, request: Request, descriptors: Sequence[int]) -> tuple[soc
     OSError
         If there is no server, or it does not answer.
     """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = connect(address, asdict(request), descriptors)
     try:
-        connection.connect(address)
-        line = json.dumps(asdict(request)).encode() + b"\n"
-        sent = socket.send_fds(connection, [line], [*descriptors])
-        connection.sendall(line[sent:])
         answer = b""
         while not answer.endswith(b"\n"):
             # Byte by byte: the status may follow at once, and is read later.
@@ -430,7 +426,7 @@ def main() -> None:
         run(request.command)
 
 
-def run(command: Sequence[str]) -> Any:
+def run(command: Sequence[str]) -> None:
     """Run ``MODULE ARGUMENT ...`` as ``python -m`` does."""
     sys.argv = [*command]
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)

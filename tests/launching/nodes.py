@@ -7,23 +7,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from pipeline.launching import cluster_task
+from tests.launching.waiting import until
 
 ADDRESS = "127.0.0.1:6399"
 MARK = "MEDMATRIX_TEST_CLUSTER"
-
-
-def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from pipeline.launching.workers import leftovers, mark_of
-from tests.tiny import TINY, copy_tracked
+from tests.tiny import IDENTITY, TINY, copy_tracked
 
 COPIED = ["dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots"]
 EPOCHS = 4
@@ -129,8 +129,7 @@ class Standin:
     @property
     def environment(self) -> dict[str, str]:
         binaries = str(Path(sys.executable).parent)
-        names = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        return os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"} | names
+        return os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"} | IDENTITY
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """Start the launcher; what it prints goes to tmp/printed."""

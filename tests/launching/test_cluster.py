@@ -18,8 +18,9 @@ from pipeline import launch, params, train
 from pipeline.errors import UserError
 from pipeline.launching import carrier, cluster, cluster_task
 from pipeline.launching.schedule import State, Task
-from tests.launching.nodes import ADDRESS, Nodes, namespace, until
+from tests.launching.nodes import ADDRESS, Nodes, namespace
 from tests.launching.standin import COPIED, Standin
+from tests.launching.waiting import until
 from tests.tiny import TINY, copy_tracked
 
 

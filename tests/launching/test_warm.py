@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,10 @@ import pytest
 from pipeline.launching import guard, warm, workers
 from pipeline.launching.warm import Warm
 from pipeline.launching.workers import Worker
+from tests.launching.waiting import gone, until
 from tests.tiny import ROOT, copy_tracked
+
+until = partial(until, seconds=120.0)
 
 STAGE = """
     import json, os, sys, time
@@ -104,23 +107,8 @@ def environment(**more):
     return {**workers.base_environment("warm"), **more}
 
 
-def until(condition, seconds=120.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def told():
     return json.loads(Path("told").read_text())
-
-
-def runs(pid):
-    """A zombie, which waits for a parent that is not its launcher, does not run."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("kind", ["warm", "cold"])
@@ -159,7 +147,7 @@ def test_stopping_a_worker_ends_the_stage(here, server):
     assert worker.poll() is None
     worker.stop()
     assert worker.wait() in (100 + signal.SIGTERM, 128 + signal.SIGTERM + 1)
-    until(lambda: not runs(told()["pid"]))
+    until(lambda: gone(told()["pid"]))
 
 
 def test_a_guard_that_is_killed_leaves_no_stage(here, server):
@@ -167,7 +155,7 @@ def test_a_guard_that_is_killed_leaves_no_stage(here, server):
     until(Path("told").exists)
     os.kill(worker._process.pid, signal.SIGKILL)
     assert worker.wait() == -signal.SIGKILL
-    until(lambda: not runs(told()["pid"]))
+    until(lambda: gone(told()["pid"]))
 
 
 def test_work_that_has_ended_is_recorded_before_a_worker_stops(here, server):
@@ -184,8 +172,8 @@ def test_work_that_has_ended_is_recorded_before_a_worker_stops(here, server):
 def test_a_launcher_that_is_killed_leaves_nothing(here):
     done = subprocess.run([sys.executable, "launcher.py"], env=environment(), check=False)
     assert done.returncode == -signal.SIGKILL
-    until(lambda: not runs(told()["pid"]))
-    until(lambda: not [p for p in workers.leftovers("killed") if runs(p.pid)])
+    until(lambda: gone(told()["pid"]))
+    until(lambda: not [p for p in workers.leftovers("killed") if not gone(p.pid)])
 
 
 def test_workers_start_anew_when_the_server_has_died(here):
@@ -195,13 +183,13 @@ def test_workers_start_anew_when_the_server_has_died(here):
         pid = told()["pid"]
         server._process.kill()
         assert running.wait() == -signal.SIGKILL
-        until(lambda: not runs(pid))
+        until(lambda: gone(pid))
         Path("told").unlink()
         assert Worker(["command", "told", "0"], environment(), here / "log", warm=server).wait() == 1
         assert not told()["warm"]
 
 
-def test_a_server_that_declines_says_so_and_workers_start_anew(here, capfd, monkeypatch):
+def test_a_server_that_declines_says_so_and_workers_start_anew(here, capfd):
     (here / "yaml.py").write_text("import threading, time\nthreading.Thread(target=time.sleep, args=(30,)).start()\n")
     (here / "pandas.py").write_text("import yaml\n")
     try:
@@ -254,21 +242,13 @@ def test_a_request_that_is_no_request_ends_nothing(here, server):
 
 
 def test_a_process_with_threads_is_not_forked():
-    go = threading.Event()
-    thread = threading.Thread(target=go.wait)
-    thread.start()
-    try:
-        code = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start();"
-        code += "from pipeline.launching.warm import safe_to_fork; print(safe_to_fork())"
-        alone = "from pipeline.launching.warm import safe_to_fork; print(safe_to_fork())"
-        said = [
-            subprocess.run([sys.executable, "-c", c], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-            for c in (code, alone)
-        ]
-        assert said == ["False\n", "True\n"]
-    finally:
-        go.set()
-        thread.join()
+    alone = "from pipeline.launching.warm import safe_to_fork; print(safe_to_fork())"
+    code = f"import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start(); {alone}"
+    said = [
+        subprocess.run([sys.executable, "-c", c], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for c in (code, alone)
+    ]
+    assert said == ["False\n", "True\n"]
 
 
 @pytest.mark.parametrize("threads", ["1", "4"])

@@ -2,15 +2,18 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipeline.errors import UserError
 from pipeline.launching import guard, workers
 from pipeline.launching.workers import Worker
+from tests.launching.waiting import gone, until
 from tests.tiny import ROOT
+
+until = partial(until, seconds=120.0)
 
 PARENT = """
 import subprocess, sys
@@ -59,23 +62,9 @@ def environment(mark="test"):
     return {**workers.base_environment(mark), "PYTHONPATH": str(ROOT)}
 
 
-def until(condition, seconds=120.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def pid_in(file):
     until(lambda: file.exists() and file.read_text())
     return int(file.read_text())
-
-
-def gone(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_worker_runs_a_module_with_an_empty_input_and_gives_its_status(here):
