@@ -72,7 +72,7 @@ def launch(folder: Path, start: Path, here: Path, words: list[str], kill: bool) 
         started = time.perf_counter()
         with (folder / "printed").open("w") as printed:
             launcher = subprocess.Popen(
-                [*words, sys.executable, "-m", "pipeline.launch", "--ray", ADDRESS, "--jobs", "2"],
+                [*words, sys.executable, "-m", "pipeline.commands.launch", "--ray", ADDRESS, "--jobs", "2"],
                 cwd=head,
                 env={**environment(), **nodes.environment, "PATH": environment()["PATH"]},
                 stdout=printed,
@@ -107,9 +107,9 @@ def main() -> None:
         timed(["dvc", "repro", "split"], here, environment())
         start = folder / "start"
         subprocess.run(["cp", "-r", str(here), str(start)], check=True)
-        seconds = timed(["pipeline.launch", "--jobs", "2"], here, environment())
+        seconds = timed(["pipeline.commands.launch", "--jobs", "2"], here, environment())
         print(f"| {len([*here.glob(CELL)])} cells, two processors | time | cells of node a, b |\n| --- | --- | --- |")
-        print(f"| `pipeline.launch --jobs 2` | {seconds:.0f} s | |")
+        print(f"| `pipeline.commands.launch --jobs 2` | {seconds:.0f} s | |")
         for name, kill in (("`--ray`, two nodes, head trains 0, same bytes", False), ("the same, b killed", True)):
             seconds, given = launch(folder / ("lost" if kill else "spread"), start, here, words, kill)
             check(all(given.values()), "both nodes train")

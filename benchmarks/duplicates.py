@@ -21,7 +21,7 @@ from scipy.fft import dct
 from pipeline.datasets import Sample
 from pipeline.imaging.duplicates import near_pairs
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import Duplicates, Preprocess
+from pipeline.imaging.settings import Duplicates, Preprocess
 
 IMAGES = 112_120
 PLANTED = 2_000

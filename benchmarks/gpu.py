@@ -24,18 +24,20 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as the training s
 
 import numpy as np
 import torch
+from pipeline.learning.session import autocast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from benchmarks.input import draw, image_folder, write_pngs
-from pipeline.learning import losses, models
-from pipeline.learning.augmentation import augment
-from pipeline.learning.checkpoints import Checkpoint
-from pipeline.learning.inference import autocast
-from pipeline.learning.loader import ResidentImages, epoch_order
-from pipeline.learning.loop import fit
-from pipeline.params import Augment, Model, Train, load
+from pipeline.learning import losses
+from pipeline.learning.images.augmentation import augment
+from pipeline.learning.images.loader import ResidentImages, epoch_order
+from pipeline.learning.networks import models
+from pipeline.learning.settings import Augment, Model, Train
+from pipeline.learning.training.checkpoints import Checkpoint
+from pipeline.learning.training.loop import fit
+from pipeline.settings import load
 
 CLASSES = 14
 STORED = 256

@@ -29,10 +29,12 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from pipeline.learning import losses, models
-from pipeline.learning.augmentation import augment
-from pipeline.learning.loader import ResidentImages, epoch_order
-from pipeline.params import Augment, Model, load
+from pipeline.learning import losses
+from pipeline.learning.images.augmentation import augment
+from pipeline.learning.images.loader import ResidentImages, epoch_order
+from pipeline.learning.networks import models
+from pipeline.learning.settings import Augment, Model
+from pipeline.settings import load
 
 BATCH = 32
 CLASSES = 14

@@ -2,7 +2,7 @@
 
 * ``study``: the study of params.yaml from nothing to its reports, by ``dvc repro`` and by the launcher with two jobs;
   the stages before the cells are done beforehand for both. The reports must be the same bytes.
-* ``cells``: 48 cells, 16 evaluations; ``dvc repro`` and ``pipeline.plan`` when there is nothing to do, beside the least
+* ``cells``: 48 cells, 16 evaluations; ``dvc repro`` and ``pipeline.commands.plan`` when there is nothing to do, beside the least
   that DVC takes for as many stages: each with one file to read and no parameter.
 * ``lock``: rounds of 8 parallel trivial stages; each must leave its entry in dvc.lock.
 * ``kill``: a launcher that is killed with SIGKILL at random moments and started again; no process may be left, no cell
@@ -93,7 +93,7 @@ def study(folder: Path, jobs: int, threads: int | None) -> None:
             (place / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         timed(["dvc", "repro", "split"], place, environment())
     serial = timed(["dvc", "repro"], places["serial"], environment())
-    launched = timed(["pipeline.launch", "--jobs", str(jobs)], places["launched"], environment())
+    launched = timed(["pipeline.commands.launch", "--jobs", str(jobs)], places["launched"], environment())
     check(contents(places["serial"]) == contents(places["launched"]), "launched and serial results are the same bytes")
     print(f"| cells, evaluations, ensembles, reports of params.yaml: `dvc repro` | {serial:.0f} s | 1.0 |")
     print(f"| the same with {jobs} jobs, same bytes | {launched:.0f} s | {serial / launched:.2f} |")
@@ -108,7 +108,7 @@ def cells(folder: Path) -> None:
         losses={name: {"kind": "bce"} for name in losses},
         study={"models": models, "losses": losses, "replicates": [7, 8]},
     )
-    timed(["pipeline.launch", "--jobs", "2"], made.folder, environment())
+    timed(["pipeline.commands.launch", "--jobs", "2"], made.folder, environment())
     stages = len(yaml.safe_load((made.folder / "dvc.lock").read_text())["stages"])
     least = folder / "least"
     least.mkdir()
@@ -123,7 +123,7 @@ def cells(folder: Path) -> None:
     rows = {
         f"{stages} stages of one dependency each, nothing to do: `dvc repro`": (["dvc", "repro"], least),
         f"48 cells, {stages} stages, nothing to do: `dvc repro`": (["dvc", "repro"], made.folder),
-        "the same: `pipeline.plan`": (["pipeline.plan"], made.folder),
+        "the same: `pipeline.commands.plan`": (["pipeline.commands.plan"], made.folder),
     }
     seconds: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(REPEATS):

@@ -23,7 +23,7 @@ from skimage.transform import resize
 
 from pipeline.datasets import Sample
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import Clahe, Duplicates, Preprocess
+from pipeline.imaging.settings import Clahe, Duplicates, Preprocess
 
 IMAGES = 64
 NAIVE = 8

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline import artifacts, params
 from pipeline.datasets.nih_layout import FINDINGS
 from pipeline.datasets.phantom import Data
+from pipeline.settings import load
+from pipeline.study.files import raw_folder
 
 TILE, COLUMNS = 168, 7
 
@@ -30,9 +31,9 @@ def tile(path: Path, boxes: np.ndarray, title: str) -> np.ndarray:
 
 def main() -> None:
     """Take for each finding the image that shows least besides it."""
-    settings = params.load()
+    settings = load()
     data = Data.model_validate(settings.datasets["phantom"] or {})
-    folder = artifacts.raw_folder("phantom")
+    folder = raw_folder("phantom")
     boxes = data.boxes(folder)
     labels = {s.sample_id: len(s.labels) for s in data.samples(folder)}
     tiles = []

@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts
-from pipeline.artifacts import Predictions
 from pipeline.gathered import Ensemble
-from pipeline.params import Cell
 from pipeline.statistics.ensembles import METHODS, fit
 from pipeline.statistics.evaluation import evaluate
+from pipeline.study.files import null
+from pipeline.study.predictions import METRIC_COLUMNS, Predictions
+from pipeline.study.runs import Run
 
 
 class Members(NamedTuple):
     """Members to be combined, with all that is needed for it: `labels` lends its truth, patients and classes."""
 
     name: str
-    members: list[Cell]
+    members: list[Run]
     val: np.ndarray
     test: np.ndarray
     labels: Predictions
@@ -52,21 +52,19 @@ def predictions_of(made: list[Ensemble], labels: Predictions) -> Predictions:
 
 def metrics(made: Predictions, bootstrap: dict[str, Any]) -> pd.DataFrame:
     """Score each ensemble by itself: as seeds of one recipe, all pairs of them would be tested."""
-    tables = [pd.DataFrame(columns=artifacts.METRIC_COLUMNS)]
+    tables = [pd.DataFrame(columns=METRIC_COLUMNS)]
     for i, name in enumerate(made.methods):
         val = made.val_logits[[i]], made.val_targets, made.val_patients
         test = made.test_logits[[i]], made.test_targets, made.test_patients
         table = evaluate(made.task, list(made.classes), [name], val, test, with_mean=False, **bootstrap).metrics
-        tables.append(table.assign(model="ensemble", loss=name, seed="")[artifacts.METRIC_COLUMNS])
+        tables.append(table.assign(model="ensemble", loss=name, seed="")[METRIC_COLUMNS])
     return pd.concat(tables[1:] or tables)
 
 
-def describe(made: Ensemble, auroc: dict[Cell, float], value: float) -> dict[str, Any]:
+def describe(made: Ensemble, auroc: dict[Run, float], value: float) -> dict[str, Any]:
     """Return what members.json says of an ensemble: members with their weights, what was fitted, and on what."""
     fitted = dict(made.fitted)
     weights = fitted.pop("weights", [None] * len(made.members))
-    members = [
-        {**c._asdict(), "val_auroc": artifacts.null(auroc[c]), "weight": w} for c, w in zip(made.members, weights)
-    ]
-    about = {"method": made.method, "set": made.set, "fitted_on": made.fitted_on, "val_auroc": artifacts.null(value)}
+    members = [{**c._asdict(), "val_auroc": null(auroc[c]), "weight": w} for c, w in zip(made.members, weights)]
+    about = {"method": made.method, "set": made.set, "fitted_on": made.fitted_on, "val_auroc": null(value)}
     return {**about, "members": members, "parameters": fitted}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import artifacts
-from pipeline.errors import stage_errors
+from pipeline.datasets import open_dataset
 from pipeline.learning.losses import check_study
-from pipeline.params import Params, load
-from pipeline.study import open_dataset
+from pipeline.settings import Params, load
+from pipeline.study.errors import stage_errors
+from pipeline.study.files import SOURCE, raw_folder, write_json
 
 
 def download(params: Params) -> Path:
@@ -26,14 +26,14 @@ def download(params: Params) -> Path:
     """
     dataset = open_dataset(params)
     check_study(params, dataset.task)
-    folder = artifacts.raw_folder(params.dataset)
+    folder = raw_folder(params.dataset)
     folder.mkdir(parents=True, exist_ok=True)
     about = {"name": dataset.name, "title": dataset.title, "url": dataset.url, "licence": dataset.licence}
     about |= {"terms": dataset.terms, "citation": dataset.citation}
-    if not (folder / artifacts.SOURCE).exists():  # once, not at every change of the study
+    if not (folder / SOURCE).exists():  # once, not at every change of the study
         print("\n  ".join(f"{key}: {text}" for key, text in about.items() if text), flush=True)
     source = dataset.fetch(folder)
-    artifacts.write_json(folder / artifacts.SOURCE, {**about, "source": source})
+    write_json(folder / SOURCE, {**about, "source": source})
     return folder
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts
 from pipeline.combining import Members, combine, describe, metrics, predictions_of
-from pipeline.errors import stage_errors
 from pipeline.gathered import gather, gather_fused, signs
-from pipeline.params import Params, load
-from pipeline.processes import over_processes
+from pipeline.settings import Params, load
 from pipeline.statistics.comparisons import compare
 from pipeline.statistics.ensembles import member_sets, questions, ranked
+from pipeline.study.errors import stage_errors
+from pipeline.study.files import ENSEMBLES, write_csv, write_json
+from pipeline.study.parallel import over_processes
 
 
 def ensemble(params: Params) -> None:
@@ -24,8 +24,10 @@ def ensemble(params: Params) -> None:
     first, val, test = study.labels, study.val, study.test
     auroc = {c: study.val_auroc(z) for c, z in val.items()}
     whole = [c for c, z in val.items() if np.isfinite(z).all()]
-    sets, skipped = member_sets([str(c.recipe) for c in whole], [auroc[c] for c in whole], params.ensemble.top_k)
-    skipped |= {f"{c.recipe} seed {c.seed}": "in no set: its logits are not finite" for c in auroc if c not in whole}
+    sets, skipped = member_sets([str(c.configuration) for c in whole], [auroc[c] for c in whole], params.ensemble.top_k)
+    skipped |= {
+        f"{c.configuration} seed {c.seed}": "in no set: its logits are not finite" for c in auroc if c not in whole
+    }
     of = params.evaluate
     bootstrap = of.draws()
     scoring = {**bootstrap, "interval": of.interval}
@@ -41,28 +43,30 @@ def ensemble(params: Params) -> None:
     predictions = predictions_of(made, first)
     tables = [table for _, table in results] + [metrics(predictions_of(fused, first), scoring)]
     cell = ranked(auroc)[0]
-    recipe = ranked({r: np.mean([auroc[c] for c in auroc if c.recipe == r]) for r in study.recipes})[0]
-    single = f"{cell.recipe} seed {cell.seed}"
-    alone = {str(r): p.test_logits for r, p in study.recipes.items()}
+    configuration = ranked(
+        {r: np.mean([auroc[c] for c in auroc if c.configuration == r]) for r in study.configurations}
+    )[0]
+    single = f"{cell.configuration} seed {cell.seed}"
+    alone = {str(r): p.test_logits for r, p in study.configurations.items()}
     competitors = alone | {single: test[cell][None]}
     ensembles = {f"ensemble-{e.name}": e.test_logits[None] for e in made}
     on_test = first.test_targets, first.test_patients
     pairs = compare(first.task, competitors | ensembles, *on_test, margin=of.margin, **bootstrap)
-    compared = questions(pairs, [*alone], [str(recipe), single], [*ensembles], 1 - of.confidence)
+    compared = questions(pairs, [*alone], [str(configuration), single], [*ensembles], 1 - of.confidence)
     by_class = compare(first.task, alone, *on_test, margin=of.margin, classes=list(first.classes), **bootstrap)
 
     described = {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made}
     content = {
         "ensembles": described,
         "skipped": skipped | not_fused,
-        "compared_with": [recipe._asdict(), cell._asdict()],
+        "compared_with": [configuration._asdict(), cell._asdict()],
     }
-    predictions.save(artifacts.ENSEMBLES / "predictions.npz")
-    artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", pd.concat([t for t in tables if len(t)] or tables))
-    artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
-    artifacts.write_csv(artifacts.ENSEMBLES / "class_comparisons.csv", by_class[by_class["class"] != "macro"])
-    artifacts.write_csv(artifacts.ENSEMBLES / "signs.csv", signs(study))
-    artifacts.write_json(artifacts.ENSEMBLES / "members.json", content)
+    predictions.save(ENSEMBLES / "predictions.npz")
+    write_csv(ENSEMBLES / "metrics.csv", pd.concat([t for t in tables if len(t)] or tables))
+    write_csv(ENSEMBLES / "comparisons.csv", compared)
+    write_csv(ENSEMBLES / "class_comparisons.csv", by_class[by_class["class"] != "macro"])
+    write_csv(ENSEMBLES / "signs.csv", signs(study))
+    write_json(ENSEMBLES / "members.json", content)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.learning.checkpoints import Checkpoint
-from pipeline.learning.inference import autocast, predict
-from pipeline.learning.loader import ResidentImages
-from pipeline.learning.loop import Fitted, derive, fit
+from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.losses import Loss
-from pipeline.learning.models import Classifier
-from pipeline.params import Augment, Train
+from pipeline.learning.networks.inference import predict
+from pipeline.learning.networks.models import Classifier
+from pipeline.learning.session import autocast
+from pipeline.learning.settings import Augment, Train
+from pipeline.learning.training.checkpoints import Checkpoint
+from pipeline.learning.training.loop import Fitted, derive, fit
 
 
 class ResidentFeatures:

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts
-from pipeline.errors import stage_errors
 from pipeline.gathered import gather
-from pipeline.params import Params, load
+from pipeline.settings import Params, load
+from pipeline.study.errors import stage_errors
+from pipeline.study.files import FUSED, write_json
 
 
 def fuse(params: Params) -> None:
     """Write the fused model's predictions and what it is made of, or that there is none."""
-    (artifacts.FUSED / "predictions.npz").unlink(missing_ok=True)
+    (FUSED / "predictions.npz").unlink(missing_ok=True)
     content: dict[str, Any] = {"models": []}
     if params.ensemble.features:
         study, name = gather(params), f"features_top{params.ensemble.top_k}"
@@ -31,9 +31,9 @@ def fuse(params: Params) -> None:
             about, val, test = train_head(name, members, params, study)
             logits = {"val_logits": val[None], "test_logits": test[None]}
             made = replace(study.labels, seeds=np.arange(1), methods=np.array([name]), **logits)
-            made.save(artifacts.FUSED / "predictions.npz")
+            made.save(FUSED / "predictions.npz")
             content["models"] = [{"name": name, "members": [cell._asdict() for cell in members], **about}]
-    artifacts.write_json(artifacts.FUSED / "fused.json", content)
+    write_json(FUSED / "fused.json", content)
 
 
 if __name__ == "__main__":

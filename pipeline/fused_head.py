@@ -14,47 +14,52 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before torch: wit
 import numpy as np
 import torch
 
-from pipeline import artifacts
 from pipeline.feature_ensemble import ResidentFeatures, concatenate, fit_head, head_logits
 from pipeline.gathered import Gathered
-from pipeline.learning import losses, models
-from pipeline.learning.arithmetic import set_arithmetic
-from pipeline.learning.checkpoints import Checkpoint, fingerprint
-from pipeline.learning.inference import choose_device
-from pipeline.learning.loader import ResidentImages
-from pipeline.learning.progress import Progress
-from pipeline.learning.provenance import device_name, versions
-from pipeline.params import Cell, Params, Train, train_settings
+from pipeline.learning import losses
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.networks import models
+from pipeline.learning.session import choose_device, set_arithmetic
+from pipeline.learning.settings import Train, train_settings
+from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
+from pipeline.learning.training.progress import Progress
+from pipeline.learning.training.provenance import device_name, versions
+from pipeline.settings import Params
+from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, ArtifactError, made_by, nulls
+from pipeline.study.parts import read_parts, read_split
+from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.runs import Run
+from pipeline.study.trainings import run_folder
 
 
-def rebuild(cell: Cell, params: Params, classes: int, size: int, device: torch.device) -> models.Classifier:
+def rebuild(cell: Run, params: Params, classes: int, size: int, device: torch.device) -> models.Classifier:
     """Build the trained network of `cell`."""
-    file = artifacts.made_by(artifacts.cell_folder(cell) / "model.safetensors", "train")
+    file = made_by(run_folder(cell) / "model.safetensors", "train")
     model = models.rebuild(cell.model, params.models[cell.model], classes, size, file)
     return model.to(device, memory_format=torch.channels_last)
 
 
-def join(members: list[Cell], params: Params, settings: Train, study: Gathered) -> dict[str, ResidentFeatures]:
+def join(members: list[Run], params: Params, settings: Train, study: Gathered) -> dict[str, ResidentFeatures]:
     """Compute the members' features of all parts; those of the test part have zeros in the place of the truth."""
-    device, images, classes = choose_device(settings.device), artifacts.open_images(), len(study.labels.classes)
-    parts, split = artifacts.read_parts(["train", "val"]), artifacts.read_split()
+    device, images, classes = choose_device(settings.device), open_images(), len(study.labels.classes)
+    parts, split = read_parts(["train", "val"]), read_split()
     given = {name: (part.rows, part.targets, device, part.augmented) for name, part in parts.items()}
     test = split[split["part"] == "test"].sort_values(["row", "augmented"])
     unknown = np.zeros((len(test), classes), np.uint8)
     given["test"] = test["row"].to_numpy(), unknown, device, test["augmented"].to_numpy()
     for name, rows in (("val", study.labels.val_rows), ("test", study.labels.test_rows)):
         if not np.array_equal(given[name][0], rows):
-            raise artifacts.ArtifactError(f"evaluations are of another {name} part than the split: dvc repro evaluate")
+            raise ArtifactError(f"evaluations are of another {name} part than the split: dvc repro evaluate")
     loaded = {name: ResidentImages(images, *of, settings.residency) for name, of in given.items()}
     networks = [partial(rebuild, cell, params, classes, images.shape[1], device) for cell in members]
     return concatenate(networks, loaded, 4 * settings.batch_size)
 
 
 def train_head(
-    name: str, members: list[Cell], params: Params, study: Gathered
+    name: str, members: list[Run], params: Params, study: Gathered
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """Train a head as the first member's recipe is trained; return what became of it, validation and test logits."""
-    best, data, training = members[0], artifacts.read_dataset(), artifacts.read_parts(["train"])["train"]
+    best, data, training = members[0], read_dataset(), read_parts(["train"])["train"]
     settings, described = train_settings(params, best.model), params.models[best.model]
     lr = described.head_lr or described.lr
     set_arithmetic(settings.threads, settings.tf32)
@@ -70,13 +75,13 @@ def train_head(
         "device": device_name(features["train"].device),
         "versions": versions(),
     }
-    networks = [artifacts.cell_folder(cell) / "model.safetensors" for cell in members]
-    key = fingerprint(decisive, [artifacts.IMAGES, artifacts.SAMPLES, artifacts.SPLIT, *networks])
-    checkpoint = Checkpoint(artifacts.CHECKPOINTS, key)
+    networks = [run_folder(cell) / "model.safetensors" for cell in members]
+    key = fingerprint(decisive, [IMAGES, SAMPLES, SPLIT, *networks])
+    checkpoint = Checkpoint(CHECKPOINTS, key)
     with Progress(name, settings.epochs, settings.log_every) as progress:
         of = {"lr": lr, "settings": settings, "seed": params.seed, "checkpoint": checkpoint, "report": progress}
         head, fitted = fit_head(features, training.copies, loss, **of)
     val, test = (head_logits(head, features[part], 4 * settings.batch_size) for part in ("val", "test"))
     checkpoint.delete()
     about = {"features": features["train"].shape[1], "loss": best.loss, "lr": lr, "best_epoch": fitted.best_epoch}
-    return about | artifacts.nulls({"val_auroc": fitted.history[fitted.best_epoch - 1]["val_auroc"]}), val, test
+    return about | nulls({"val_auroc": fitted.history[fitted.best_epoch - 1]["val_auroc"]}), val, test

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts
-from pipeline.artifacts import ArtifactError, Predictions
-from pipeline.params import Cell, Params, Recipe, cells, recipes
+from pipeline.settings import Params
 from pipeline.statistics import gates
 from pipeline.statistics.ensembles import ranked
 from pipeline.statistics.metrics import class_auroc, macro
 from pipeline.statistics.thresholds import probabilities
+from pipeline.study.files import EVALUATIONS, FUSED, ArtifactError, made_by, read_json
+from pipeline.study.predictions import Predictions
+from pipeline.study.runs import Configuration, Run, configurations, runs
+from pipeline.study.trainings import evaluation_folder
 
 
 class Gathered(NamedTuple):
@@ -27,14 +29,14 @@ class Gathered(NamedTuple):
         Logits.
     """
 
-    recipes: dict[Recipe, Predictions]
-    val: dict[Cell, np.ndarray]
-    test: dict[Cell, np.ndarray]
+    configurations: dict[Configuration, Predictions]
+    val: dict[Run, np.ndarray]
+    test: dict[Run, np.ndarray]
 
     @property
     def labels(self) -> Predictions:
         """Predictions that are read for their truth, patients and classes."""
-        return next(iter(self.recipes.values()))
+        return next(iter(self.configurations.values()))
 
     def val_auroc(self, logits: np.ndarray) -> float:
         """Compute the validation macro AUROC of logits [N, K]; NaN where they are not finite."""
@@ -43,7 +45,7 @@ class Gathered(NamedTuple):
         of = self.labels
         return float(macro(class_auroc(of.val_targets, probabilities(logits, of.task))))
 
-    def best(self, count: int) -> list[Cell]:
+    def best(self, count: int) -> list[Run]:
         """Return at most `count` cells, the highest validation macro AUROC first, of those with finite logits."""
         return ranked({c: self.val_auroc(z) for c, z in self.val.items() if np.isfinite(z).all()})[:count]
 
@@ -68,7 +70,7 @@ class Ensemble(NamedTuple):
     name: str
     method: str
     set: str
-    members: list[Cell]
+    members: list[Run]
     fitted_on: str
     fitted: dict[str, Any]
     val_logits: np.ndarray
@@ -83,13 +85,15 @@ def gather(params: Params) -> Gathered:
     ArtifactError
         If no recipe has been evaluated.
     """
-    files = {r: artifacts.evaluation_folder(r) / "predictions.npz" for r in recipes(params)}
+    files = {r: evaluation_folder(r) / "predictions.npz" for r in configurations(params)}
     loaded = {r: Predictions.load(file) for r, file in files.items() if file.exists()}
     if not loaded:
-        raise ArtifactError(f"{artifacts.EVALUATIONS} holds no recipe of this study: dvc repro evaluate")
+        raise ArtifactError(f"{EVALUATIONS} holds no recipe of this study: dvc repro evaluate")
     known = {r: list(p.seeds) for r, p in loaded.items()}
-    place = {c: known[c.recipe].index(c.seed) for c in cells(params) if c.seed in known.get(c.recipe, [])}
-    val, test = ({c: getattr(loaded[c.recipe], f"{p}_logits")[i] for c, i in place.items()} for p in ("val", "test"))
+    place = {c: known[c.configuration].index(c.seed) for c in runs(params) if c.seed in known.get(c.configuration, [])}
+    val, test = (
+        {c: getattr(loaded[c.configuration], f"{p}_logits")[i] for c, i in place.items()} for p in ("val", "test")
+    )
     return Gathered(loaded, val, test)
 
 
@@ -108,17 +112,17 @@ def gather_fused(study: Gathered) -> tuple[list[Ensemble], dict[str, str]]:
     ArtifactError
         If it was made for other cells or other images.
     """
-    if not (artifacts.FUSED / "fused.json").exists():
+    if not (FUSED / "fused.json").exists():
         return [], {}
-    content = artifacts.read_json(artifacts.FUSED / "fused.json", "fuse")
+    content = read_json(FUSED / "fused.json", "fuse")
     if not content["models"]:
         return [], content.get("skipped", {})
-    made, result = Predictions.load(artifacts.FUSED / "predictions.npz", "fuse"), []
+    made, result = Predictions.load(FUSED / "predictions.npz", "fuse"), []
     same = all(np.array_equal(getattr(made, r), getattr(study.labels, r)) for r in ("val_rows", "test_rows"))
     for i, about in enumerate(content["models"]):
-        members = [Cell(**of) for of in about.pop("members")]
+        members = [Run(**of) for of in about.pop("members")]
         if not same or not study.val.keys() >= set(members):
-            raise ArtifactError(f"{artifacts.FUSED} was made for another study: dvc repro fuse")
+            raise ArtifactError(f"{FUSED} was made for another study: dvc repro fuse")
         del about["val_auroc"]  # stage `ensemble` computes it for every ensemble
         name, of = about.pop("name"), ("training labels, its epoch on validation labels", about)
         logits = made.val_logits[i], made.test_logits[i]
@@ -135,12 +139,12 @@ def signs(study: Gathered) -> pd.DataFrame:
         cell, gate, sentence: a row a sign; none for a study without one.
     """
     shown = {}
-    for recipe in study.recipes:
-        folder = artifacts.evaluation_folder(recipe)
-        history = pd.read_csv(artifacts.made_by(folder / "history.csv", "evaluate"))
-        runs = {run["seed"]: run for run in artifacts.read_json(folder / "runs.json", "evaluate")}
-        for cell in (c for c in study.val if c.recipe == recipe):
-            shown[f"{recipe} seed {cell.seed}"] = gates.Cell(
+    for configuration in study.configurations:
+        folder = evaluation_folder(configuration)
+        history = pd.read_csv(made_by(folder / "history.csv", "evaluate"))
+        runs = {run["seed"]: run for run in read_json(folder / "runs.json", "evaluate")}
+        for cell in (c for c in study.val if c.configuration == configuration):
+            shown[f"{configuration} seed {cell.seed}"] = gates.Cell(
                 study.labels.task,
                 study.labels.val_targets,
                 study.val[cell],

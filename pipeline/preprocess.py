@@ -9,20 +9,34 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import artifacts, params
-from pipeline.datasets import Dataset
-from pipeline.errors import stage_errors
+from pipeline.datasets import Dataset, open_dataset
 from pipeline.imaging.enhance import KeepAspect, map_boxes
 from pipeline.imaging.examples import write_examples
 from pipeline.imaging.prepare import Prepared, prepare_all
-from pipeline.study import open_dataset
+from pipeline.settings import load
+from pipeline.study.errors import stage_errors
+from pipeline.study.files import (
+    BOXES,
+    DATASET,
+    DUPLICATES,
+    EXAMPLES,
+    EXCLUDED,
+    IMAGES,
+    SAMPLES,
+    SOURCE,
+    raw_folder,
+    read_json,
+    write_csv,
+    write_json,
+)
+from pipeline.study.prepared import DatasetInfo
 
 BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
 
 
-def describe(dataset: Dataset, source: dict[str, Any]) -> artifacts.DatasetInfo:
+def describe(dataset: Dataset, source: dict[str, Any]) -> DatasetInfo:
     """Collect what the data set's file states about itself; `source` is what stage ``download`` found."""
-    return artifacts.DatasetInfo(
+    return DatasetInfo(
         name=dataset.name,
         title=dataset.title,
         task=dataset.task,
@@ -77,27 +91,27 @@ def summary(prepared: Prepared) -> str:
 def main() -> None:
     """Run the stage."""
     with stage_errors():
-        settings = params.load()
+        settings = load()
         dataset = open_dataset(settings)
-        raw = artifacts.raw_folder(dataset.name)
-        source = artifacts.read_json(raw / artifacts.SOURCE, "download")["source"]
+        raw = raw_folder(dataset.name)
+        source = read_json(raw / SOURCE, "download")["source"]
         # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.
-        for path in (artifacts.SAMPLES, artifacts.EXCLUDED, artifacts.DUPLICATES, artifacts.BOXES, artifacts.DATASET):
+        for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, DATASET):
             path.unlink(missing_ok=True)
 
         prepared = prepare_all(
-            dataset.samples(raw), dataset.classes, dataset.task, settings.preprocess, artifacts.IMAGES, progress=True
+            dataset.samples(raw), dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True
         )
         boxes = dataset.boxes(raw)
-        write_examples(dataset.samples(raw), prepared.samples, settings.preprocess, artifacts.EXAMPLES)
+        write_examples(dataset.samples(raw), prepared.samples, settings.preprocess, EXAMPLES)
 
-        artifacts.write_csv(artifacts.SAMPLES, prepared.samples)
-        artifacts.write_csv(artifacts.EXCLUDED, prepared.excluded)
-        artifacts.write_csv(artifacts.DUPLICATES, prepared.duplicates)
-        artifacts.write_json(artifacts.DATASET, asdict(describe(dataset, source)))
+        write_csv(SAMPLES, prepared.samples)
+        write_csv(EXCLUDED, prepared.excluded)
+        write_csv(DUPLICATES, prepared.duplicates)
+        write_json(DATASET, asdict(describe(dataset, source)))
         if boxes is not None:
             size, keep_aspect = settings.preprocess.size, settings.preprocess.keep_aspect
-            artifacts.write_csv(artifacts.BOXES, boxes_in_pixels(boxes, prepared.samples, size, keep_aspect))
+            write_csv(BOXES, boxes_in_pixels(boxes, prepared.samples, size, keep_aspect))
         print(summary(prepared), file=sys.stderr)
 
 

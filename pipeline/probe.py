@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts
-from pipeline.errors import stage_errors
-from pipeline.params import Params, load
+from pipeline.settings import Params, load
 from pipeline.statistics.evaluation import evaluate
 from pipeline.statistics.probes import metadata, thumbnails
 from pipeline.statistics.probes import probe as fit
+from pipeline.study.errors import stage_errors
+from pipeline.study.files import PROBES, write_csv
+from pipeline.study.parts import read_parts
+from pipeline.study.predictions import METRIC_COLUMNS
+from pipeline.study.prepared import open_images, read_dataset, read_samples
 
 MAX_TRAINING = 20_000
 """Training images that the probes are fitted on; of more, so many at random. A class has up to 193 numbers to fit."""
@@ -19,7 +22,7 @@ _BLOCK = 1024
 
 def features(rows: np.ndarray) -> dict[str, np.ndarray]:
     """Compute what each probe sees [N, F] of the images `rows` [N], of which some at a time are in memory."""
-    images, about = artifacts.open_images(), artifacts.read_samples().set_index("row")
+    images, about = open_images(), read_samples().set_index("row")
     seen: dict[str, list[np.ndarray]] = {"thumbnail": [], "metadata": []}
     for block in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
         pixels, sizes = images[block], about.loc[block]
@@ -30,7 +33,7 @@ def features(rows: np.ndarray) -> dict[str, np.ndarray]:
 
 def score(params: Params) -> pd.DataFrame:
     """Fit the probes on the training part, entry by entry and each once, and score them as evaluate does a recipe."""
-    of, data, parts = params.evaluate, artifacts.read_dataset(), artifacts.read_parts(["train", "val", "test"])
+    of, data, parts = params.evaluate, read_dataset(), read_parts(["train", "val", "test"])
     val, test, n = parts["val"], parts["test"], len(parts["train"].rows)
     drawn = np.sort(np.random.default_rng(of.seed).permutation(n)[:MAX_TRAINING])
     rows = np.concatenate([parts["train"].rows[drawn], val.rows, test.rows])
@@ -43,13 +46,13 @@ def score(params: Params) -> pd.DataFrame:
     if len(drawn) < n:
         how = f"fitted on {len(drawn):,} of {n:,} training images"
         metrics["note"] = [f"{how}; {note}" if note else how for note in metrics["note"]]
-    return metrics.assign(model="probe", loss=metrics["seed"], seed="")[artifacts.METRIC_COLUMNS]
+    return metrics.assign(model="probe", loss=metrics["seed"], seed="")[METRIC_COLUMNS]
 
 
 def probe(params: Params) -> None:
     """Write the probes' metrics, or the head of the table alone where they are off."""
-    metrics = score(params) if params.evaluate.probes else pd.DataFrame(columns=artifacts.METRIC_COLUMNS)
-    artifacts.write_csv(artifacts.PROBES / "metrics.csv", metrics)
+    metrics = score(params) if params.evaluate.probes else pd.DataFrame(columns=METRIC_COLUMNS)
+    write_csv(PROBES / "metrics.csv", metrics)
     for row in metrics.query("part == 'test' and `class` == 'macro' and metric == 'auroc'").itertuples():
         print(f"probe {row.loss}: test macro AUROC {row.value:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}]")
 

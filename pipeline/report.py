@@ -12,10 +12,11 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from pipeline import artifacts, params
-from pipeline.errors import stage_errors
 from pipeline.reporting import PAGES
 from pipeline.reporting.study import StudyResults, from_metrics, load_study
+from pipeline.settings import load
+from pipeline.study.errors import stage_errors
+from pipeline.study.files import REPORTS
 
 BESIDE = frozenset({"seed_impact"})
 """Pages with the most figures; where there are two processors, a process of their own writes them."""
@@ -29,11 +30,11 @@ def write_reports(study: StudyResults, folder: Path, but: Collection[str] = ()) 
 def write_study(folder: Path) -> list[Path]:
     """Write the pages of the study of params.yaml below `folder`, on two processors if there are."""
     if len(os.sched_getaffinity(0)) < 2:
-        return write_reports(load_study(params.load()), folder)
+        return write_reports(load_study(load()), folder)
     # Spawned: a fork of a process whose numerical libraries have threads may hang.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
         others = beside.submit(_write_beside, folder)
-        study = load_study(params.load())
+        study = load_study(load())
         front = {"overview"}  # links what the others have written
         written = write_reports(study, folder, BESIDE | front)
         written += others.result()
@@ -41,7 +42,7 @@ def write_study(folder: Path) -> list[Path]:
 
 
 def _write_beside(folder: Path) -> list[Path]:
-    return write_reports(load_study(params.load()), folder, PAGES.keys() - BESIDE)
+    return write_reports(load_study(load()), folder, PAGES.keys() - BESIDE)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--metrics", type=Path, metavar="FILE.csv", help="a metrics table instead of the study's results"
     )
-    parser.add_argument("--out", type=Path, default=artifacts.REPORTS, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=REPORTS, metavar="DIR", help="default: %(default)s")
     options = parser.parse_args(arguments)
-    if options.metrics and options.out == artifacts.REPORTS:
-        parser.error(f"--metrics needs --out: {artifacts.REPORTS}/ belongs to the study")
+    if options.metrics and options.out == REPORTS:
+        parser.error(f"--metrics needs --out: {REPORTS}/ belongs to the study")
     with stage_errors():
         bare = options.metrics is not None
         written = write_reports(from_metrics(options.metrics), options.out) if bare else write_study(options.out)

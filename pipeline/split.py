@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import sys
 
-from pipeline import artifacts, params
-from pipeline.errors import stage_errors
+from pipeline.settings import load
 from pipeline.splitting import PROTOCOLS, entries_of
 from pipeline.splitting.audit import audit, check
+from pipeline.study.errors import stage_errors
+from pipeline.study.files import AUDIT, SPLIT, write_csv, write_json
+from pipeline.study.prepared import read_dataset, read_samples
 
 
 def main() -> None:
     """Run the stage."""
     with stage_errors():
-        settings = params.load().split
-        samples = artifacts.read_samples()
-        classes = list(artifacts.read_dataset().classes)
+        settings = load().split
+        samples = read_samples()
+        classes = list(read_dataset().classes)
 
         table = PROTOCOLS[settings.protocol](samples, classes, settings)
         entries = entries_of(samples, table)
         check(entries, table["part"], classes, settings)
         report = audit(entries, table["part"], classes, settings, table)
 
-        artifacts.write_csv(artifacts.SPLIT, table)
-        artifacts.write_json(artifacts.AUDIT, report)
+        write_csv(SPLIT, table)
+        write_json(AUDIT, report)
         sizes = ", ".join(f"{part} {counts['images']}" for part, counts in report["parts"].items())
         leaked, tested = (report["leak"]["test"][key] for key in ("leaked_images", "images"))
         overlap = "no overlap" if settings.protocol == "split_first" else f"LEAK: {leaked} of {tested} test images"

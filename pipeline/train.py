@@ -13,22 +13,29 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before torch: wit
 import pandas as pd
 import torch
 
-from pipeline import artifacts
-from pipeline.errors import stage_errors
-from pipeline.learning import augmentation, losses, models
-from pipeline.learning.arithmetic import set_arithmetic
-from pipeline.learning.checkpoints import Checkpoint, fingerprint
-from pipeline.learning.inference import choose_device, choose_precision, predict
-from pipeline.learning.loader import ResidentImages
-from pipeline.learning.loop import derive, fit
-from pipeline.learning.progress import Progress
-from pipeline.learning.provenance import device_name, git_state, versions
-from pipeline.params import Cell, Params, load, train_settings
+from pipeline.learning import losses
+from pipeline.learning.images import augmentation
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.networks import models
+from pipeline.learning.networks.inference import predict
+from pipeline.learning.session import choose_device, choose_precision, set_arithmetic
+from pipeline.learning.settings import train_settings
+from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
+from pipeline.learning.training.loop import derive, fit
+from pipeline.learning.training.progress import Progress
+from pipeline.learning.training.provenance import device_name, git_state, versions
+from pipeline.settings import Params, load
 from pipeline.statistics.collapse import collapse_sign
 from pipeline.statistics.thresholds import probabilities
+from pipeline.study.errors import stage_errors
+from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, null, write_csv, write_json
+from pipeline.study.parts import read_parts
+from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.runs import Run
+from pipeline.study.trainings import run_folder, write_augmented
 
 
-def train(cell: Cell, params: Params) -> None:
+def train(cell: Run, params: Params) -> None:
     """Train `cell` on the training part, choose its epoch on the validation part, write its folder."""
     started = time.perf_counter()
     settings, described = train_settings(params, cell.model), params.models[cell.model]
@@ -36,7 +43,7 @@ def train(cell: Cell, params: Params) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = choose_device(settings.device)
 
-    data, parts, images = artifacts.read_dataset(), artifacts.read_parts(["train", "val"]), artifacts.open_images()
+    data, parts, images = read_dataset(), read_parts(["train", "val"]), open_images()
     training = parts["train"]
     seen = training.targets, training.copies, settings.class_weights
     loss = losses.for_training(cell.loss, params.losses[cell.loss], data.task, *seen)
@@ -50,7 +57,7 @@ def train(cell: Cell, params: Params) -> None:
         name: ResidentImages(images, part.rows, part.targets, device, part.augmented, settings.residency)
         for name, part in parts.items()
     }
-    label = f"{cell.recipe} seed {cell.seed}"
+    label = f"{cell.configuration} seed {cell.seed}"
     print(f"{label}: {'; '.join(of_part.describe(name) for name, of_part in loaded.items())}", flush=True)
 
     decisive = {
@@ -61,10 +68,10 @@ def train(cell: Cell, params: Params) -> None:
         "device": device_name(device),
         "versions": versions(),
     }
-    files = [artifacts.IMAGES, artifacts.SAMPLES, artifacts.SPLIT]
+    files = [IMAGES, SAMPLES, SPLIT]
     if described.weights:
         files.append(models.weights_file(f"models.{cell.model}.weights", Path(described.weights)))
-    checkpoint = Checkpoint(artifacts.CHECKPOINTS, fingerprint(decisive, files))
+    checkpoint = Checkpoint(CHECKPOINTS, fingerprint(decisive, files))
     with Progress(label, settings.epochs, settings.log_every) as progress:
         fitted = fit(
             model,
@@ -93,9 +100,9 @@ def train(cell: Cell, params: Params) -> None:
     places, pictures = augmentation.examples(
         loaded["train"], training.copies, settings.augment, seed=derive(cell.seed, 0, 1)
     )
-    artifacts.write_augmented(cell, training.rows[places], pictures)
-    models.save(artifacts.cell_folder(cell) / "model.safetensors", fitted.state, {**cell._asdict(), **asdict(data)})
-    artifacts.write_csv(artifacts.cell_folder(cell) / "history.csv", history)
+    write_augmented(cell, training.rows[places], pictures)
+    models.save(run_folder(cell) / "model.safetensors", fitted.state, {**cell._asdict(), **asdict(data)})
+    write_csv(run_folder(cell) / "history.csv", history)
     run = {
         **cell._asdict(),
         "arch": described.arch,
@@ -105,7 +112,7 @@ def train(cell: Cell, params: Params) -> None:
         "macs": models.macs(model, channels, images.shape[1]),
         "best_epoch": fitted.best_epoch,
         "epochs": len(history),
-        "val_auroc": artifacts.null(best["val_auroc"]),
+        "val_auroc": null(best["val_auroc"]),
         "class_weights": dict(zip(data.classes, loss.class_weights, strict=True)) if loss.class_weights else None,
         "proper_loss": loss.proper,
         "collapsed": sign,
@@ -118,7 +125,7 @@ def train(cell: Cell, params: Params) -> None:
         "versions": versions(),
         **git_state(),
     }
-    artifacts.write_json(artifacts.cell_folder(cell) / "run.json", run)
+    write_json(run_folder(cell) / "run.json", run)
     checkpoint.delete()
     print(f"{label}: best epoch {fitted.best_epoch}" + (f", COLLAPSED: {sign}" if sign else ""))
 
@@ -130,4 +137,4 @@ if __name__ == "__main__":
     parser.add_argument("--seed", required=True, type=int, help="training seed")
     arguments = parser.parse_args()
     with stage_errors():
-        train(Cell(arguments.model, arguments.loss, arguments.seed), load())
+        train(Run(arguments.model, arguments.loss, arguments.seed), load())

@@ -8,13 +8,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pipeline import artifacts
-from pipeline.artifacts import ArtifactError, Predictions
-from pipeline.learning import losses, models
-from pipeline.learning.inference import choose_device, predict
-from pipeline.learning.loader import ResidentImages
-from pipeline.params import Cell, Params, Recipe, seeds, train_settings
+from pipeline.learning import losses
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.networks import models
+from pipeline.learning.networks.inference import predict
+from pipeline.learning.session import choose_device
+from pipeline.learning.settings import train_settings
+from pipeline.settings import Params
 from pipeline.statistics.metrics import Scored, Weighted, accuracy, auroc, balanced_accuracy, f1, macro
+from pipeline.study.files import MODELS, ArtifactError, made_by, read_json
+from pipeline.study.parts import read_parts
+from pipeline.study.predictions import Predictions
+from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.runs import Configuration, Run, seeds
+from pipeline.study.trainings import run_folder
 
 FIT = "training images as they are, without augmentation: how far the training has fitted, not how good it is"
 LOSS = "no interval: a loss is set beside that of other seeds and parts, never beside another loss"
@@ -37,7 +44,7 @@ class Trained(NamedTuple):
     fits: pd.DataFrame
 
 
-def trained_seeds(recipe: Recipe, params: Params) -> list[int]:
+def trained_seeds(configuration: Configuration, params: Params) -> list[int]:
     """Return the seeds of the study under which `recipe` has been trained to the end.
 
     Raises
@@ -45,13 +52,13 @@ def trained_seeds(recipe: Recipe, params: Params) -> list[int]:
     ArtifactError
         If there is none.
     """
-    found = [s for s in seeds(params) if (artifacts.cell_folder(Cell(*recipe, s)) / "run.json").exists()]
+    found = [s for s in seeds(params) if (run_folder(Run(*configuration, s)) / "run.json").exists()]
     if not found:
-        raise ArtifactError(f"{artifacts.MODELS / str(recipe)} holds no training of this study: dvc repro")
+        raise ArtifactError(f"{MODELS / str(configuration)} holds no training of this study: dvc repro")
     return found
 
 
-def predict_parts(recipe: Recipe, params: Params) -> Trained:
+def predict_parts(configuration: Configuration, params: Params) -> Trained:
     """Compute the logits of every part under every trained seed of `recipe`.
 
     Raises
@@ -62,16 +69,18 @@ def predict_parts(recipe: Recipe, params: Params) -> Trained:
     torch.set_num_threads(params.evaluate.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     device, batch_size = choose_device("auto"), params.evaluate.batch_size
-    data, images = artifacts.read_dataset(), artifacts.open_images()
-    parts = artifacts.read_parts(["train", "val", "test"])
+    data, images = read_dataset(), open_images()
+    parts = read_parts(["train", "val", "test"])
     training = parts["train"]
     parts["train"] = training.drawn()
-    settings, of = train_settings(params, recipe.model), params.losses[recipe.loss]
+    settings, of = train_settings(params, configuration.model), params.losses[configuration.loss]
     seen = training.targets, training.copies, settings.class_weights
-    loss = losses.for_training(recipe.loss, of, data.task, *seen)
-    cells = [Cell(*recipe, seed) for seed in trained_seeds(recipe, params)]
-    files = [artifacts.made_by(artifacts.cell_folder(c) / "model.safetensors", "train") for c in cells]
-    model = models.rebuild(recipe.model, params.models[recipe.model], len(data.classes), images.shape[1], files[0])
+    loss = losses.for_training(configuration.loss, of, data.task, *seen)
+    cells = [Run(*configuration, seed) for seed in trained_seeds(configuration, params)]
+    files = [made_by(run_folder(c) / "model.safetensors", "train") for c in cells]
+    model = models.rebuild(
+        configuration.model, params.models[configuration.model], len(data.classes), images.shape[1], files[0]
+    )
     model = model.to(device, memory_format=torch.channels_last)
     loaded = {
         name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
@@ -80,7 +89,7 @@ def predict_parts(recipe: Recipe, params: Params) -> Trained:
     fits = []
     for cell, file in zip(cells, files):
         models.load_weights(model, file)
-        run = artifacts.read_json(artifacts.cell_folder(cell) / "run.json", "train")
+        run = read_json(run_folder(cell) / "run.json", "train")
         minimised = loss.at_epoch(run["best_epoch"], settings.epochs)
         for name, part in loaded.items():
             # How far a training has fitted is asked without test-time augmentation, as its losses were.

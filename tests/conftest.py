@@ -26,14 +26,15 @@ def tiny() -> dict:
 @pytest.fixture(scope="session")
 def prepared_once(tmp_path_factory) -> Path:
     """A folder in which download, preprocess and split of the tiny study have run."""
-    from pipeline import download, params, preprocess, split
+    from pipeline import download, preprocess, split
+    from pipeline.settings import load
 
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "params.yaml").write_text(yaml.safe_dump(TINY))
     before = Path.cwd()
     os.chdir(folder)
     try:
-        download.download(params.load())
+        download.download(load())
         preprocess.main()
         split.main()
     finally:

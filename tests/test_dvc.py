@@ -8,8 +8,9 @@ import sys
 import pytest
 import yaml
 
-from pipeline import datasets, params
-from pipeline.params import Cell, Recipe
+from pipeline import datasets
+from pipeline.settings import Params, load, parse
+from pipeline.study.runs import Configuration, Run, configurations, runs
 from tests.tiny import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -93,7 +94,10 @@ def test_no_module_is_left_out_of_the_pipeline():
 
     by_hand = {f"pipeline/statistics/{name}.py" for name in ("delong", "power")}  # on any arrays
     # The launcher and the plan run stages; what they are made of changes no result.
-    beside = {f for f in everything if f.startswith("pipeline/launching/")} | {"pipeline/launch.py", "pipeline/plan.py"}
+    beside = {f for f in everything if f.startswith("pipeline/launching/")} | {
+        "pipeline/commands/launch.py",
+        "pipeline/commands/plan.py",
+    }
     assert everything - reached - by_hand - beside == {
         f"pipeline/datasets/{n}.py" for n in available() if n != "phantom"
     }
@@ -165,22 +169,22 @@ def as_listed(stage, content):
 def test_params_list_exactly_the_keys_that_the_stage_reads(stage, prepared, tiny, monkeypatch):
     from pipeline import download, ensemble, evaluate, preprocess, probe, split, train
 
-    study, read = params.load(), set()
+    study, read = load(), set()
     spy = Spy(study, "", read)
-    recipes = params.recipes(study)
+    configurations = configurations(study)
     if stage in ("evaluate", "ensemble"):
-        for cell in params.cells(study):
+        for cell in runs(study):
             train.train(cell, study)
     if stage == "ensemble":
-        for recipe in recipes:
-            evaluate.evaluate(recipe, study)
+        for configuration in configurations:
+            evaluate.evaluate(configuration, study)
     monkeypatch.setattr(params, "load", lambda *_: spy)
     {
         "download": lambda: download.download(spy),
         "preprocess": preprocess.main,
         "split": split.main,
-        "train": lambda: train.train(Cell("small", "bce", 42), spy),
-        "evaluate": lambda: evaluate.evaluate(Recipe("small", "bce"), spy),
+        "train": lambda: train.train(Run("small", "bce", 42), spy),
+        "evaluate": lambda: evaluate.evaluate(Configuration("small", "bce"), spy),
         "probe": lambda: probe.probe(spy),
         "ensemble": lambda: ensemble.ensemble(spy),
     }[stage]()
@@ -191,11 +195,11 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, prepared, tiny
 def test_a_fused_model_reads_what_dvc_yaml_lists_of_the_cells_that_it_joins(prepared, tiny):
     from pipeline import evaluate, fuse, train
 
-    study = params.parse({**tiny, "ensemble": {"top_k": 2, "features": True}})
-    for cell in params.cells(study):
+    study = parse({**tiny, "ensemble": {"top_k": 2, "features": True}})
+    for cell in runs(study):
         train.train(cell, study)
-    for recipe in params.recipes(study):
-        evaluate.evaluate(recipe, study)
+    for configuration in configurations(study):
+        evaluate.evaluate(configuration, study)
     read: set[str] = set()
     fuse.fuse(Spy(study, "", read))
     listed_keys = as_listed("fuse", tiny)
@@ -205,7 +209,7 @@ def test_a_fused_model_reads_what_dvc_yaml_lists_of_the_cells_that_it_joins(prep
 
 def test_report_lists_every_section_of_the_study():
     """It prints the parameters, so that all of them are read."""
-    sections = set(params.Params.model_fields) - {"datasets"}
+    sections = set(Params.model_fields) - {"datasets"}
     assert set(STAGES["report"]["params"]) == sections | {"datasets.${dataset}"}
 
 
@@ -220,10 +224,8 @@ def test_lock_and_reports_belong_to_the_committed_code_and_params():
 
 def test_matrix_stages_have_the_cells_of_params(tiny):
     stages = subprocess.run([DVC, "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=True)
-    study = params.load(ROOT / "params.yaml")
-    names = {
-        f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in params.cells(study)
-    }
-    names |= {f"evaluate@{r}" for r in params.recipes(study)}
+    study = load(ROOT / "params.yaml")
+    names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
+    names |= {f"evaluate@{r}" for r in configurations(study)}
     names |= set(STAGES) - {"train", "replicate", "evaluate"}
     assert set(stages.stdout.split()) == names

@@ -8,9 +8,14 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.metrics import roc_auc_score
 
-from pipeline import artifacts, ensemble, params
-from pipeline.artifacts import Predictions
+from pipeline import ensemble
+from pipeline.settings import parse
 from pipeline.statistics.ensembles import METHODS, mean_probability_logits
+from pipeline.study import runs
+from pipeline.study.files import ENSEMBLES, write_csv, write_json
+from pipeline.study.predictions import Predictions, read_metrics
+from pipeline.study.runs import Configuration, configurations
+from pipeline.study.trainings import evaluation_folder
 from tests.tiny import TINY
 
 VAL, TEST, CLASSES = 120, 150, 3
@@ -24,35 +29,35 @@ def truth(task, rng, n):
     return signal, np.eye(CLASSES, dtype=np.uint8)[(signal + rng.gumbel(size=signal.shape)).argmax(1)]
 
 
-def predictions_file(recipe):
-    return artifacts.evaluation_folder(recipe) / "predictions.npz"
+def predictions_file(configuration):
+    return evaluation_folder(configuration) / "predictions.npz"
 
 
 def write_evaluations(study, task):
     """Predictions of every recipe, as stage `evaluate` writes them: the truth under noise of the recipe's own."""
     rng = np.random.default_rng(0)
     parts = {name: truth(task, rng, n) for name, n in (("val", VAL), ("test", TEST))}
-    for recipe in params.recipes(study):
+    for configuration in configurations(study):
         content = {}
         for name, (signal, targets) in parts.items():
-            noise = rng.normal(0, NOISE[str(recipe)], (len(params.seeds(study)), *signal.shape))
+            noise = rng.normal(0, NOISE[str(configuration)], (len(runs.seeds(study)), *signal.shape))
             content |= {
                 f"{name}_rows": np.arange(len(signal)),
                 f"{name}_logits": (signal + noise).astype(np.float32),
                 f"{name}_targets": targets,
                 f"{name}_patients": np.array([f"{name}{i // 2}" for i in range(len(signal))]),
             }
-        made = Predictions(task=task, seeds=np.array(params.seeds(study)), classes=np.array(list("abc")), **content)
-        made.save(predictions_file(recipe))
-        folder, seeds = artifacts.evaluation_folder(recipe), params.seeds(study)
+        made = Predictions(task=task, seeds=np.array(runs.seeds(study)), classes=np.array(list("abc")), **content)
+        made.save(predictions_file(configuration))
+        folder, seeds = evaluation_folder(configuration), runs.seeds(study)
         history = [{"seed": seed, "epoch": e, "val_auroc": 0.6 + e / 10} for seed in seeds for e in (1, 2)]
-        artifacts.write_csv(folder / "history.csv", pd.DataFrame(history))
-        artifacts.write_json(folder / "runs.json", [{"seed": seed, "proper_loss": False} for seed in seeds])
+        write_csv(folder / "history.csv", pd.DataFrame(history))
+        write_json(folder / "runs.json", [{"seed": seed, "proper_loss": False} for seed in seeds])
 
 
 def prepare(folder, content, task):
     """Write a study's evaluations into `folder`, run the stage there, and return its params."""
-    study = params.parse(content)
+    study = parse(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_evaluations(study, task)
@@ -78,9 +83,9 @@ def study(made_once, tmp_path, monkeypatch):
 
 def change(study, key, function):
     """Write the predictions of every recipe anew, with `function` of what is there under `key`."""
-    for recipe in params.recipes(study):
-        made = Predictions.load(predictions_file(recipe))
-        replace(made, **{key: function(getattr(made, key))}).save(predictions_file(recipe))
+    for configuration in configurations(study):
+        made = Predictions.load(predictions_file(configuration))
+        replace(made, **{key: function(getattr(made, key))}).save(predictions_file(configuration))
 
 
 def permuted(targets):
@@ -88,10 +93,10 @@ def permuted(targets):
 
 
 def written():
-    made = Predictions.load(artifacts.ENSEMBLES / "predictions.npz", "ensemble")
-    members = (artifacts.ENSEMBLES / "members.json").read_bytes()
-    metrics = pd.read_csv(artifacts.ENSEMBLES / "metrics.csv")
-    return made, members, metrics, pd.read_csv(artifacts.ENSEMBLES / "comparisons.csv")
+    made = Predictions.load(ENSEMBLES / "predictions.npz", "ensemble")
+    members = (ENSEMBLES / "members.json").read_bytes()
+    metrics = pd.read_csv(ENSEMBLES / "metrics.csv")
+    return made, members, metrics, pd.read_csv(ENSEMBLES / "comparisons.csv")
 
 
 def test_every_method_combines_every_set(study):
@@ -100,9 +105,9 @@ def test_every_method_combines_every_set(study):
     names = made.methods.tolist()
     assert names == [f"{m}_{s}" for s in ("all", "top2", "top3recipes") for m in METHODS]
     assert list(content["ensembles"]) == names == metrics["loss"].unique().tolist()
-    single = {f"seeds_{r}": "one member only" for r in params.recipes(study)}
+    single = {f"seeds_{r}": "one member only" for r in configurations(study)}
     assert content["skipped"] == {"top5recipes": "the same members as all", **single}
-    everything = np.concatenate([Predictions.load(predictions_file(r)).test_logits for r in params.recipes(study)])
+    everything = np.concatenate([Predictions.load(predictions_file(r)).test_logits for r in configurations(study)])
     logits = made.test_logits[names.index("mean_all")]
     assert np.array_equal(logits, mean_probability_logits(everything, made.task))
     link = expit if made.task == "multilabel" else lambda z: softmax(z.astype(float), axis=-1)
@@ -139,20 +144,23 @@ def test_members_are_listed_with_their_weights_and_what_was_fitted(study):
     best = [m["val_auroc"] for m in content["mean_top2"]["members"]]
     everyone = sorted((m["val_auroc"] for m in content["mean_all"]["members"]), reverse=True)
     assert best == everyone[:2]
-    recipes = {f"{m['model']}-{m['loss']}" for m in content["vote_top3recipes"]["members"]}
-    assert recipes == set(NOISE) - {"wide-zlpr"}  # the noisiest
+    configurations = {f"{m['model']}-{m['loss']}" for m in content["vote_top3recipes"]["members"]}
+    assert configurations == set(NOISE) - {"wide-zlpr"}  # the noisiest
 
 
 def test_comparisons_ask_two_questions(study):
     made, members, _, compared = written()
-    recipes = [str(r) for r in params.recipes(study)]
-    recipe, cell = json.loads(members)["compared_with"]
-    references = [f"{recipe['model']}-{recipe['loss']}", f"{cell['model']}-{cell['loss']} seed {cell['seed']}"]
+    configurations = [str(r) for r in configurations(study)]
+    configuration, cell = json.loads(members)["compared_with"]
+    references = [
+        f"{configuration['model']}-{configuration['loss']}",
+        f"{cell['model']}-{cell['loss']} seed {cell['seed']}",
+    ]
     assert references == ["small-bce", "small-bce seed 42"]  # the least noisy
     families = dict(list(compared.groupby("family")))
     pairs = {name: list(zip(table["first"], table["second"])) for name, table in families.items()}
     assert len(pairs["recipes"]) == 6
-    assert {name for pair in pairs["recipes"] for name in pair} == set(recipes)
+    assert {name for pair in pairs["recipes"] for name in pair} == set(configurations)
     assert sorted(pairs["ensembles"]) == sorted((r, f"ensemble-{m}") for r in references for m in made.methods)
     for table in families.values():
         assert table["p_holm"].min() == pytest.approx(min(1, table["p"].min() * len(table)))
@@ -185,7 +193,7 @@ def test_choices_do_move_with_the_labels_of_the_validation_part(study):
 
 
 def test_a_cell_without_finite_logits_is_in_no_ensemble_and_is_named(study):
-    path = predictions_file(params.Recipe("wide", "bce"))
+    path = predictions_file(Configuration("wide", "bce"))
     made = Predictions.load(path)
     broken = made.val_logits.copy()
     broken[0, 4, 0] = np.nan
@@ -201,24 +209,26 @@ def test_a_study_of_one_cell_has_no_ensembles(tmp_path, monkeypatch):
     one = {"models": ["small"], "losses": ["bce"], "replicates": []}
     prepare(tmp_path, {**TINY, "study": one, "ensemble": {"top_k": 1}}, "multilabel")
     monkeypatch.chdir(tmp_path)
-    content = json.loads((artifacts.ENSEMBLES / "members.json").read_text())
+    content = json.loads((ENSEMBLES / "members.json").read_text())
     assert content["ensembles"] == {}
     assert content["skipped"]["all"] == "one member only"
-    assert artifacts.read_metrics(artifacts.ENSEMBLES / "metrics.csv").empty
+    assert read_metrics(ENSEMBLES / "metrics.csv").empty
 
 
 def test_signs_of_failure_are_found_in_predictions_and_histories(study):
-    signs = pd.read_csv(artifacts.ENSEMBLES / "signs.csv")
+    signs = pd.read_csv(ENSEMBLES / "signs.csv")
     assert signs.columns.tolist() == ["cell", "gate", "sentence"]
     assert signs.empty
-    recipe, other = params.recipes(study)[:2]
+    configuration, other = configurations(study)[:2]
     copied = Predictions.load(predictions_file(other))
-    replace(Predictions.load(predictions_file(recipe)), val_logits=copied.val_logits).save(predictions_file(recipe))
-    history = artifacts.evaluation_folder(other) / "history.csv"
-    artifacts.write_csv(history, pd.read_csv(history).assign(val_auroc=0.5))
+    replace(Predictions.load(predictions_file(configuration)), val_logits=copied.val_logits).save(
+        predictions_file(configuration)
+    )
+    history = evaluation_folder(other) / "history.csv"
+    write_csv(history, pd.read_csv(history).assign(val_auroc=0.5))
     ensemble.ensemble(study)
-    found = pd.read_csv(artifacts.ENSEMBLES / "signs.csv")
-    seed = params.seeds(study)[0]
+    found = pd.read_csv(ENSEMBLES / "signs.csv")
+    seed = runs.seeds(study)[0]
     assert set(zip(found["cell"], found["gate"])) == {
         (f"{other} seed {seed}", "identical_metrics"),
         (f"{other} seed {seed}", "constant_metric"),
@@ -226,8 +236,8 @@ def test_signs_of_failure_are_found_in_predictions_and_histories(study):
 
 
 def test_recipes_are_compared_class_by_class_in_one_family(study):
-    table = pd.read_csv(artifacts.ENSEMBLES / "class_comparisons.csv")
-    pairs = len(params.recipes(study)) * (len(params.recipes(study)) - 1) // 2
+    table = pd.read_csv(ENSEMBLES / "class_comparisons.csv")
+    pairs = len(configurations(study)) * (len(configurations(study)) - 1) // 2
     assert len(table) == 3 * pairs
     known = table.dropna(subset=["p"])
     assert (known["p_holm"] >= known["p"]).all()

@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from pipeline.learning.networks.inference import predict
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
 from pipeline import feature_ensemble
 from pipeline.feature_ensemble import ResidentFeatures, concatenate, features, fit_head, head_logits
-from pipeline.learning import losses, models
-from pipeline.learning.checkpoints import Checkpoint
-from pipeline.learning.inference import predict
-from pipeline.learning.loader import ResidentImages
-from pipeline.params import Augment, Model, Train
+from pipeline.learning import losses
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.networks import models
+from pipeline.learning.settings import Augment, Model, Train
+from pipeline.learning.training.checkpoints import Checkpoint
 
 CPU = torch.device("cpu")
 SETTINGS = Train(epochs=60, batch_size=64, patience=60, warmup_epochs=2, weight_decay=0.0, threads=1)

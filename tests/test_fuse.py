@@ -12,12 +12,20 @@ import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from pipeline import artifacts, combining, ensemble, fuse, fused_head, params, train
-from pipeline.artifacts import ArtifactError, Predictions
+from pipeline import combining, ensemble, fuse, fused_head, train
 from pipeline.gathered import gather, gather_fused
-from pipeline.learning import models
-from pipeline.params import Cell, ParamsError
+from pipeline.learning.networks import models
+from pipeline.learning.settings import train_settings
+from pipeline.settings import load
 from pipeline.statistics.ensembles import METHODS
+from pipeline.study import runs
+from pipeline.study.files import CHECKPOINTS, ENSEMBLES, FUSED, SAMPLES, SPLIT, ArtifactError, write_csv, write_json
+from pipeline.study.params import ParamsError
+from pipeline.study.parts import read_parts, read_split
+from pipeline.study.predictions import Predictions
+from pipeline.study.prepared import open_images, read_dataset, read_samples
+from pipeline.study.runs import Run, configurations, runs
+from pipeline.study.trainings import evaluation_folder, run_folder
 from pipeline.trained import predict_parts
 from tests.tiny import TINY
 
@@ -35,7 +43,7 @@ STUDY = {
 
 def write(**changes):
     Path("params.yaml").write_text(yaml.safe_dump(STUDY | changes))
-    return params.load()
+    return load()
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +54,15 @@ def evaluated_once(prepared_once, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         study = write()
-        for cell in params.cells(study):
+        for cell in runs(study):
             train.train(cell, study)
-        for recipe in params.recipes(study):  # as stage `evaluate`, without its scores, which take most of its time
-            place, seeds = artifacts.evaluation_folder(recipe), params.seeds(study)
-            predict_parts(recipe, study).predictions.save(place / "predictions.npz")
-            artifacts.write_csv(place / "history.csv", pd.DataFrame({"seed": seeds, "val_auroc": [0.5, 0.6]}))
-            artifacts.write_json(place / "runs.json", [{"seed": seed, "proper_loss": True} for seed in seeds])
+        for configuration in configurations(
+            study
+        ):  # as stage `evaluate`, without its scores, which take most of its time
+            place, seeds = evaluation_folder(configuration), runs.seeds(study)
+            predict_parts(configuration, study).predictions.save(place / "predictions.npz")
+            write_csv(place / "history.csv", pd.DataFrame({"seed": seeds, "val_auroc": [0.5, 0.6]}))
+            write_json(place / "runs.json", [{"seed": seed, "proper_loss": True} for seed in seeds])
     return folder
 
 
@@ -62,47 +72,47 @@ def study(evaluated_once, tmp_path, monkeypatch):
     folder = tmp_path / "study"
     shutil.copytree(evaluated_once, folder)
     monkeypatch.chdir(folder)
-    return params.load()
+    return load()
 
 
 def evaluations(study):
     """Predictions of every recipe."""
-    return {r: Predictions.load(artifacts.evaluation_folder(r) / "predictions.npz") for r in params.recipes(study)}
+    return {r: Predictions.load(evaluation_folder(r) / "predictions.npz") for r in configurations(study)}
 
 
 def by_validation(study):
     """The cells with their validation macro AUROC as scikit-learn has it, the highest first."""
     found = {}
-    for recipe, made in evaluations(study).items():
+    for configuration, made in evaluations(study).items():
         both = (made.val_targets.min(0) == 0) & (made.val_targets.max(0) == 1)
         for seed, logits in zip(made.seeds.tolist(), made.val_logits):
-            found[Cell(*recipe, seed)] = roc_auc_score(made.val_targets[:, both], logits[:, both])
+            found[Run(*configuration, seed)] = roc_auc_score(made.val_targets[:, both], logits[:, both])
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def fused():
-    (about,) = json.loads((artifacts.FUSED / "fused.json").read_text())["models"]
-    return Predictions.load(artifacts.FUSED / "predictions.npz", "fuse"), about
+    (about,) = json.loads((FUSED / "fused.json").read_text())["models"]
+    return Predictions.load(FUSED / "predictions.npz", "fuse"), about
 
 
 def run_ensemble(study, monkeypatch, *methods):
     """Run stage `ensemble` with a few of its methods; return members.json."""
     monkeypatch.setattr(combining, "METHODS", {name: METHODS[name] for name in methods})
     ensemble.ensemble(study)
-    return json.loads((artifacts.ENSEMBLES / "members.json").read_text())
+    return json.loads((ENSEMBLES / "members.json").read_text())
 
 
 def files():
-    return {p.name: p.read_bytes() for p in artifacts.FUSED.iterdir()}
+    return {p.name: p.read_bytes() for p in FUSED.iterdir()}
 
 
 def hidden_layers(study, cells, rows):
     """What goes into the last layer of the networks of `cells`, side by side: float64 [N, F]."""
-    images = torch.from_numpy(artifacts.open_images()[rows])[:, None].float() / 255
+    images = torch.from_numpy(open_images()[rows])[:, None].float() / 255
     found = []
     for cell in cells:
-        file = artifacts.cell_folder(cell) / "model.safetensors"
-        model = models.rebuild(cell.model, study.models[cell.model], len(artifacts.read_dataset().classes), 24, file)
+        file = run_folder(cell) / "model.safetensors"
+        model = models.rebuild(cell.model, study.models[cell.model], len(read_dataset().classes), 24, file)
         model.backbone.classifier = model.backbone.classifier[:-1]
         with torch.no_grad():
             found.append(model(images).double().numpy())
@@ -119,7 +129,7 @@ def test_one_head_on_the_features_of_the_best_cells_makes_the_logits_of_both_par
     fuse.fuse(study)
     made, about = fused()
     best = list(by_validation(study))
-    members = [Cell(**of) for of in about["members"]]
+    members = [Run(**of) for of in about["members"]]
     assert members == best[:2]
     widths = {"small": 8, "wide": 6}
     assert about["features"] == sum(widths[cell.model] for cell in members)
@@ -148,10 +158,10 @@ def test_twice_gives_the_same_bytes_and_another_seed_does_not(study):
     for _ in range(2):
         fuse.fuse(study)
         found.append(files())
-        shutil.rmtree(artifacts.FUSED)
+        shutil.rmtree(FUSED)
     assert found[0] == found[1]
     assert set(found[0]) == {"fused.json", "predictions.npz"}
-    assert list(artifacts.CHECKPOINTS.iterdir()) == []
+    assert list(CHECKPOINTS.iterdir()) == []
     seeds = {"study": STUDY["study"] | {"replicates": [42]}, "seed": 7}  # the same cells
     fuse.fuse(write(**seeds))
     assert files()["predictions.npz"] != found[0]["predictions.npz"]
@@ -164,17 +174,17 @@ def test_the_head_is_trained_as_the_best_member_was(study, monkeypatch):
         given.update(copies=copies, loss=loss, **options)
         raise InterruptedError
 
-    split = artifacts.read_split()
+    split = read_split()
     split.loc[split.index[split["part"] == "train"][:40], "copies"] = 3
-    artifacts.write_csv(artifacts.SPLIT, split)
+    write_csv(SPLIT, split)
     monkeypatch.setattr(fused_head, "fit_head", spy)
     with pytest.raises(InterruptedError):
         fuse.fuse(study)
-    training = artifacts.read_parts(["train"])["train"]
+    training = read_parts(["train"])["train"]
     best = next(iter(by_validation(study)))
     assert given["lr"] == {"small": 0.01, "wide": 0.03}[best.model]
     assert given["seed"] == 42
-    assert given["settings"] == params.train_settings(study, best.model)
+    assert given["settings"] == train_settings(study, best.model)
     assert np.array_equal(given["copies"], training.copies)
     positives, draws = given["loss"].counts(torch.zeros(1))
     assert positives.tolist() == (training.targets * training.copies[:, None]).sum(0).tolist()
@@ -189,13 +199,13 @@ def test_class_weights_that_the_study_cannot_have_are_refused_as_in_training(stu
 def test_the_truth_of_the_test_part_decides_nothing(study):
     fuse.fuse(study)
     made, about = fused()
-    samples, split = artifacts.read_samples(), artifacts.read_split().set_index("row")["part"]
-    classes, of_test = list(artifacts.read_dataset().classes), (split[samples["row"]] == "test").to_numpy()
+    samples, split = read_samples(), read_split().set_index("row")["part"]
+    classes, of_test = list(read_dataset().classes), (split[samples["row"]] == "test").to_numpy()
     samples.loc[of_test, classes] = 1 - samples.loc[of_test, classes]
-    artifacts.write_csv(artifacts.SAMPLES, samples)
-    for recipe, found in evaluations(study).items():
+    write_csv(SAMPLES, samples)
+    for configuration, found in evaluations(study).items():
         garbage = replace(found, test_targets=1 - found.test_targets)
-        garbage.save(artifacts.evaluation_folder(recipe) / "predictions.npz")
+        garbage.save(evaluation_folder(configuration) / "predictions.npz")
     fuse.fuse(study)
     again, about_again = fused()
     assert about_again == about
@@ -206,10 +216,10 @@ def test_the_truth_of_the_test_part_decides_nothing(study):
 def test_the_truth_of_the_training_part_decides(study):
     fuse.fuse(study)
     made, _ = fused()
-    samples, split = artifacts.read_samples(), artifacts.read_split().set_index("row")["part"]
-    classes, trained = list(artifacts.read_dataset().classes), (split[samples["row"]] == "train").to_numpy()
+    samples, split = read_samples(), read_split().set_index("row")["part"]
+    classes, trained = list(read_dataset().classes), (split[samples["row"]] == "train").to_numpy()
     samples.loc[trained, classes] = 1 - samples.loc[trained, classes]
-    artifacts.write_csv(artifacts.SAMPLES, samples)
+    write_csv(SAMPLES, samples)
     fuse.fuse(study)
     assert not np.array_equal(fused()[0].test_logits, made.test_logits)
 
@@ -218,7 +228,7 @@ def test_stage_ensemble_scores_and_compares_it_like_every_other(study, monkeypat
     fuse.fuse(study)
     made, about = fused()
     described = run_ensemble(study, monkeypatch, "mean")["ensembles"]
-    everything = Predictions.load(artifacts.ENSEMBLES / "predictions.npz", "ensemble")
+    everything = Predictions.load(ENSEMBLES / "predictions.npz", "ensemble")
     assert everything.methods.tolist().count(NAME) == 1
     index = everything.methods.tolist().index(NAME)
     assert np.array_equal(everything.test_logits[index], made.test_logits[0])
@@ -231,12 +241,12 @@ def test_stage_ensemble_scores_and_compares_it_like_every_other(study, monkeypat
     assert of["members"] == mean["members"]  # with their validation AUROC; neither has weights
     assert of["parameters"] == {key: about[key] for key in ("features", "loss", "lr", "best_epoch")}
     assert of["val_auroc"] == pytest.approx(about["val_auroc"], abs=1e-6)
-    metrics = pd.read_csv(artifacts.ENSEMBLES / "metrics.csv")
+    metrics = pd.read_csv(ENSEMBLES / "metrics.csv")
     row = metrics[(metrics["loss"] == NAME) & (metrics["part"] == "test") & (metrics["metric"] == "auroc")]
     k = int(np.argmax(made.test_targets.sum(0)))
     value = row.set_index("class")["value"][made.classes[k]]
     assert value == pytest.approx(roc_auc_score(made.test_targets[:, k], made.test_logits[0][:, k]), abs=1e-6)
-    compared = pd.read_csv(artifacts.ENSEMBLES / "comparisons.csv").query("family == 'ensembles'")
+    compared = pd.read_csv(ENSEMBLES / "comparisons.csv").query("family == 'ensembles'")
     assert (compared[["first", "second"]] == f"ensemble-{NAME}").any(axis=1).sum() == 2
 
 
@@ -261,7 +271,7 @@ def test_one_cell_is_no_ensemble_and_is_said_to_be_none(study, monkeypatch):
 
 def spoil(cell):
     """Let `cell` say infinity of an image."""
-    path = artifacts.evaluation_folder(cell.recipe) / "predictions.npz"
+    path = evaluation_folder(cell.configuration) / "predictions.npz"
     made = Predictions.load(path)
     logits = made.val_logits.copy()
     logits[made.seeds.tolist().index(cell.seed), 3, 0] = np.inf
@@ -272,11 +282,11 @@ def test_a_cell_without_finite_logits_is_no_member(study):
     best_first = list(by_validation(study))
     spoil(best_first[0])
     fuse.fuse(study)
-    assert [Cell(**of) for of in fused()[1]["members"]] == best_first[1:3]
+    assert [Run(**of) for of in fused()[1]["members"]] == best_first[1:3]
     for cell in best_first[1:3]:
         spoil(cell)
     fuse.fuse(study)
-    assert json.loads((artifacts.FUSED / "fused.json").read_text())["skipped"] == {NAME: "one member only"}
+    assert json.loads((FUSED / "fused.json").read_text())["skipped"] == {NAME: "one member only"}
 
 
 def test_what_was_made_for_another_study_is_refused(study):
@@ -286,8 +296,8 @@ def test_what_was_made_for_another_study_is_refused(study):
     with pytest.raises(ArtifactError, match="dvc repro fuse"):
         gather_fused(gather(write(study=STUDY["study"] | {"models": left})))
     write()
-    split = artifacts.read_split()
+    split = read_split()
     split.loc[split.index[split["part"] == "test"][0], "part"] = "unused"
-    artifacts.write_csv(artifacts.SPLIT, split)
+    write_csv(SPLIT, split)
     with pytest.raises(ArtifactError, match=r"another test part.*dvc repro evaluate"):
         fuse.fuse(study)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import launch
+from pipeline.commands import launch
 from pipeline.launching import workers
 from pipeline.launching.workers import Worker
 from tests.launching.standin import COPIED, Standin
@@ -100,7 +100,7 @@ def test_ctrl_c_stops_what_runs_and_leaves_it_resumable(study):
     study.set_lr(0.04)
     launcher = study.start("--jobs", "2")
     until(lambda: any(line.startswith("began") and line.endswith("-0.04") for line in study.journal()))
-    assert "another launcher is at work here" in study.run(sys.executable, "-m", "pipeline.launch", status=1)
+    assert "another launcher is at work here" in study.run(sys.executable, "-m", "pipeline.commands.launch", status=1)
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(timeout=300) == 128 + signal.SIGINT
     assert "stopped; " in study.printed()
@@ -154,7 +154,9 @@ def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch):
 
 def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, monkeypatch):
     """Here under the threads of this process, there two at a time under divided ones."""
-    from pipeline import ensemble, evaluate, params, report, train
+    from pipeline import ensemble, evaluate, report, train
+    from pipeline.settings import load
+    from pipeline.study.runs import configurations, runs
 
     folder = prepared.parent / "launched"
     copy_tracked([*COPIED, "pipeline"], folder)
@@ -163,13 +165,13 @@ def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, 
     for place in (prepared, folder):
         (place / "params.yaml").write_text(text)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    command = [sys.executable, "-m", "pipeline.launch", "--jobs", "2"]
+    command = [sys.executable, "-m", "pipeline.commands.launch", "--jobs", "2"]
     with (folder / "printed").open("w") as printed:
         launcher = subprocess.Popen(command, cwd=folder, stdout=printed, stderr=subprocess.STDOUT)
-    loaded = params.load()
-    for cell in params.cells(loaded):
+    loaded = load()
+    for cell in runs(loaded):
         train.train(cell, loaded)
-    evaluate.evaluate(params.recipes(loaded)[0], loaded)
+    evaluate.evaluate(configurations(loaded)[0], loaded)
     ensemble.ensemble(loaded)
     report.main([])
     assert launcher.wait(timeout=600) == 0, (folder / "printed").read_text()
@@ -213,11 +215,11 @@ def test_a_wrong_command_line_says_what_is_allowed(wrong, capsys):
 
 
 def test_too_many_threads_are_remarked_upon(tiny, monkeypatch):
-    from pipeline import params
+    from pipeline.settings import parse
 
     monkeypatch.setattr(workers, "processors", lambda: 2)
     tiny["train"]["threads"] = 2
-    assert "`train.threads: 1` is faster" in launch.advice(params.parse(tiny), 2)
-    assert launch.advice(params.parse(tiny), 1) is None
+    assert "`train.threads: 1` is faster" in launch.advice(parse(tiny), 2)
+    assert launch.advice(parse(tiny), 1) is None
     tiny["train"]["threads"] = 1
-    assert launch.advice(params.parse(tiny), 2) is None
+    assert launch.advice(parse(tiny), 2) is None

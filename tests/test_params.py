@@ -6,8 +6,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import params
-from pipeline.params import Cell, ParamsError, Recipe
+from pipeline.settings import load, parse
+from pipeline.study.params import ParamsError
+from pipeline.study.runs import Configuration, Run, configurations, runs
 from tests.tiny import ROOT, TINY
 
 STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
@@ -22,17 +23,17 @@ def with_value(content, path, value):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
 def test_committed_params_files_are_valid_and_their_plug_ins_too(path):
+    from pipeline.datasets import open_dataset
     from pipeline.learning.losses import check_study
-    from pipeline.study import open_dataset
 
-    study = params.load(path)
+    study = load(path)
     check_study(study, open_dataset(study).task)
 
 
 def test_the_default_file_offers_every_loss_and_all_of_them_are_valid_for_their_tasks():
     from pipeline.learning import losses
 
-    offered = params.load(ROOT / "params.yaml").losses
+    offered = load(ROOT / "params.yaml").losses
     assert {(settings or {}).get("kind", name) for name, settings in offered.items()} == set(losses.available())
     for name, settings in offered.items():
         for task in losses.loss_class((settings or {}).get("kind", name)).tasks:
@@ -56,7 +57,7 @@ def test_what_dvc_exp_run_does_to_the_file_can_be_undone_byte_for_byte(path, tmp
 
     copy = tmp_path / "params.yaml"
     copy.write_bytes(path.read_bytes())
-    for seed in (32, params.load(path).seed):
+    for seed in (32, load(path).seed):
         with modify_yaml(str(copy)) as content:
             content["seed"] = seed
     assert copy.read_bytes() == path.read_bytes()
@@ -95,7 +96,7 @@ def test_what_dvc_exp_run_does_to_the_file_can_be_undone_byte_for_byte(path, tmp
 def test_what_cannot_be_is_refused_with_key_value_and_what_is_allowed(tiny, path, value, said):
     with_value(tiny, path, value)
     with pytest.raises(ParamsError) as error:
-        params.parse(tiny)
+        parse(tiny)
     for part in said:
         assert part in str(error.value), str(error.value)
 
@@ -104,14 +105,14 @@ def test_what_cannot_be_is_refused_with_key_value_and_what_is_allowed(tiny, path
 def test_a_missing_section_is_named(tiny, section):
     del tiny[section]
     with pytest.raises(ParamsError, match=f"(?m)^{section}: missing"):
-        params.parse(tiny)
+        parse(tiny)
 
 
 def test_all_problems_are_told_at_once(tiny):
     tiny["train"]["epochs"] = 0
     tiny["models"]["wide"]["lr"] = -1
     with pytest.raises(ParamsError, match=r"train\.epochs[^$]*models\.wide\.lr"):
-        params.parse(tiny)
+        parse(tiny)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, said):
     if text is not None:
         path.write_text(text)
     with pytest.raises(ParamsError) as error:
-        params.load(path)
+        load(path)
     assert str(path) in str(error.value)
     assert said in str(error.value)
 
@@ -137,20 +138,20 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, said):
 def test_numbers_mean_what_they_mean_to_dvc(tiny, tmp_path, text):
     tiny["models"]["small"]["lr"] = "HERE"
     (tmp_path / "p.yaml").write_text(yaml.safe_dump(tiny).replace("HERE", text))
-    assert params.load(tmp_path / "p.yaml").models["small"].lr == 0.001
+    assert load(tmp_path / "p.yaml").models["small"].lr == 0.001
 
 
 def test_cells_are_the_whole_grid_in_order(tiny):
-    study = params.parse(tiny)
-    cells = params.cells(study)
-    assert cells == [Cell(*c) for c in itertools.product(["small", "wide"], ["bce", "zlpr"], [42, 7])]
-    assert params.recipes(study) == [
-        Recipe("small", "bce"),
-        Recipe("small", "zlpr"),
-        Recipe("wide", "bce"),
-        Recipe("wide", "zlpr"),
+    study = parse(tiny)
+    cells = runs(study)
+    assert cells == [Run(*c) for c in itertools.product(["small", "wide"], ["bce", "zlpr"], [42, 7])]
+    assert configurations(study) == [
+        Configuration("small", "bce"),
+        Configuration("small", "zlpr"),
+        Configuration("wide", "bce"),
+        Configuration("wide", "zlpr"),
     ]
-    assert str(cells[0].recipe) == "small-bce"
+    assert str(cells[0].configuration) == "small-bce"
 
 
 @given(
@@ -159,7 +160,7 @@ def test_cells_are_the_whole_grid_in_order(tiny):
     st.lists(st.integers(0, 1000), min_size=1, max_size=5, unique=True),
 )
 def test_every_cell_has_a_folder_of_its_own(models, losses, seeds):
-    from pipeline.artifacts import cell_folder
+    from pipeline.study.trainings import run_folder
 
     content = yaml.safe_load(yaml.safe_dump(TINY)) | {
         "seed": seeds[0],
@@ -168,19 +169,18 @@ def test_every_cell_has_a_folder_of_its_own(models, losses, seeds):
         "losses": {lo: {} for lo in losses},
         "ensemble": {"top_k": 1},
     }
-    cells = params.cells(params.parse(content))
+    cells = runs(parse(content))
     assert len(cells) == len(models) * len(losses) * len(seeds)
-    assert len({cell_folder(c) for c in cells}) == len(cells)
+    assert len({run_folder(c) for c in cells}) == len(cells)
 
 
 def test_open_dataset_refuses_an_unknown_data_set_and_unknown_settings(tiny):
-    from pipeline.datasets import DatasetError
-    from pipeline.study import open_dataset
+    from pipeline.datasets import DatasetError, open_dataset
 
     tiny["datasets"]["phantom"]["sizes"] = 3
     with pytest.raises(ParamsError, match=r"datasets\.phantom\.sizes: unknown key.*did you mean 'size'"):
-        open_dataset(params.parse(tiny))
+        open_dataset(parse(tiny))
     tiny["datasets"]["mine"] = {}
     tiny["dataset"] = "mine"
     with pytest.raises(DatasetError, match=r"'mine' is not a data set; allowed: .*phantom"):
-        open_dataset(params.parse(tiny))
+        open_dataset(parse(tiny))

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import artifacts, params, plan
+from pipeline.commands import plan
 from pipeline.launching.status import SHARED, StageStatus, cell_stages, read_status
 from pipeline.launching.work import METRICS, cell_tasks, evaluation_tasks, missing, shard_of
-from pipeline.params import Cell
+from pipeline.settings import load, parse
+from pipeline.study.files import REPORTS
+from pipeline.study.runs import Run, configurations, runs
+from pipeline.study.trainings import run_folder
 from tests.launching.standin import Standin
 from tests.tiny import ROOT
 
@@ -20,9 +23,9 @@ GIB = 2**30
 def statuses(study, state="up to date", shared="up to date", **cells):
     given = {name.replace("_", "-"): value for name, value in cells.items()}
     status = {name: StageStatus(Path(name), shared) for name in SHARED}
-    for cell, stage in zip(params.cells(study), cell_stages(study)):
+    for cell, stage in zip(runs(study), cell_stages(study)):
         name = stage.split("@")[1]
-        status[stage] = given.get(name, StageStatus(artifacts.cell_folder(cell), state))
+        status[stage] = given.get(name, StageStatus(run_folder(cell), state))
     return status
 
 
@@ -37,7 +40,7 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
         return [status.state for status in read_status([*names, "no stage"]).values()]
 
     assert states() == ["unknown", "unknown", "unknown"]
-    assert set(plan.states(params.load(), read_status([*SHARED, *names])).values()) == {"unknown"}
+    assert set(plan.states(load(), read_status([*SHARED, *names])).values()) == {"unknown"}
     project.set_lr(0.01)
     project.run("dvc", "repro", "split")
     assert states() == ["up to date", "to run", "to run"]
@@ -53,7 +56,7 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
     assert states() == ["up to date", "up to date", "to run"]
     assert read_status(names)["train@wide-bce-42"].run["epochs"] == 4  # of the run before
     content = Path("dvc.lock").read_bytes()
-    printed = project.run(sys.executable, "-m", "pipeline.plan")
+    printed = project.run(sys.executable, "-m", "pipeline.commands.plan")
     assert "cells:    1 up to date, 1 will train" in printed
     assert "training at most 00:08 one after another" in printed  # 4 s and 2 epochs of 2 s
     assert Path("dvc.lock").read_bytes() == content
@@ -73,7 +76,7 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
 
 def test_the_plan_of_known_runs(tiny):
     tiny["train"]["epochs"] = 10
-    study = params.parse(tiny)
+    study = parse(tiny)
     ran = {"seconds": 60.0, "epochs": 10}
     some = {
         "small_bce_42": StageStatus(Path(), "to run", 3 * GIB, ran),
@@ -88,7 +91,7 @@ def test_the_plan_of_known_runs(tiny):
 
 
 def test_the_plan_of_a_study_that_never_ran(tiny):
-    study = params.parse(tiny)
+    study = parse(tiny)
     text = plan.plan(study, statuses(study, "unknown", "to run"), 2, GIB)
     assert "8 known after the shared stages" in text
     assert "of none of the models a run is known" in text
@@ -96,7 +99,7 @@ def test_the_plan_of_a_study_that_never_ran(tiny):
 
 
 def test_a_download_that_runs_again_leaves_the_cells_known(tiny):
-    study = params.parse(tiny)
+    study = parse(tiny)
     status = {**statuses(study), "download": StageStatus(Path(), "to run")}
     assert set(plan.states(study, status).values()) == {"up to date"}
     status["split"] = StageStatus(Path(), "to run")
@@ -118,22 +121,24 @@ def test_seeds_of_the_recipes_that_have_a_spread():
 
 
 def test_the_summary_is_the_one_that_the_report_writes():
-    assert METRICS == artifacts.REPORTS / "metrics.json"
+    assert METRICS == REPORTS / "metrics.json"
     if (ROOT / METRICS).exists():
-        recipes = json.loads((ROOT / METRICS).read_text())
-        assert next(key for key in recipes if not key.startswith("ensemble")) in plan.seeds_table(recipes, [0.01])
+        configurations = json.loads((ROOT / METRICS).read_text())
+        assert next(key for key in configurations if not key.startswith("ensemble")) in plan.seeds_table(
+            configurations, [0.01]
+        )
 
 
 def test_shards_are_all_the_cells_once(tiny):
-    study = params.parse(tiny)
+    study = parse(tiny)
     shards = [shard_of(study, (number, 3)) for number in (1, 2, 3)]
     assert [len(s) for s in shards] == [3, 3, 2]
-    assert sorted(cell for shard in shards for cell in shard) == sorted(params.cells(study))
-    assert shard_of(study, None) == params.cells(study)
+    assert sorted(cell for shard in shards for cell in shard) == sorted(runs(study))
+    assert shard_of(study, None) == runs(study)
 
 
 def test_tasks_begin_with_the_longest_recipe_and_evaluations_wait_for_their_seeds(tiny):
-    study = params.parse(tiny)
+    study = parse(tiny)
     slow = StageStatus(Path("models/wide-bce/seed42"), "to run", 1, {"seconds": 90, "epochs": 1})
     fast = StageStatus(Path("models/small-bce/seed42"), "up to date", 1, {"seconds": 9, "epochs": 1})
     status = statuses(study, "to run", wide_bce_42=slow, small_bce_42=fast)
@@ -143,13 +148,13 @@ def test_tasks_begin_with_the_longest_recipe_and_evaluations_wait_for_their_seed
     assert [t.name for t in trainings if t.state.value == "up to date"] == ["small-bce-42"]
     evaluations = {t.name: t for t in evaluation_tasks(study, status, trainings)}
     assert list(evaluations["evaluate@small-bce"].needs) == ["small-bce-42", "small-bce-7"]
-    assert set(missing(study, trainings)) == set(params.recipes(study))
-    assert missing(study, trainings)[Cell("small", "bce", 7).recipe] == [Cell("small", "bce", 7)]
+    assert set(missing(study, trainings)) == set(configurations(study))
+    assert missing(study, trainings)[Run("small", "bce", 7).configuration] == [Run("small", "bce", 7)]
 
 
 def test_an_evaluation_is_up_to_date_only_if_its_cells_are(tiny):
-    study = params.parse(tiny)
-    known = {f"evaluate@{recipe}": StageStatus(Path(), "up to date") for recipe in params.recipes(study)}
+    study = parse(tiny)
+    known = {f"evaluate@{configuration}": StageStatus(Path(), "up to date") for configuration in configurations(study)}
     stale = StageStatus(Path("models/small-bce/seed7"), "cached")
     status = {**statuses(study, small_bce_7=stale), **known}
     evaluations = evaluation_tasks(study, status, cell_tasks(study, status))

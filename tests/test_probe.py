@@ -14,8 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from pipeline import artifacts, params, probe
-from pipeline.artifacts import DatasetInfo
+from pipeline import probe
+from pipeline.settings import parse
+from pipeline.study.files import DATASET, IMAGES, PREPARED, PROBES, SAMPLES, SPLIT, write_csv, write_json
+from pipeline.study.parts import read_split
+from pipeline.study.predictions import METRIC_COLUMNS, read_metrics
+from pipeline.study.prepared import DatasetInfo, read_samples
 from tests.tiny import ROOT, TINY
 
 N, CLASSES = 400, ("border", "size", "noise")
@@ -27,23 +31,23 @@ def write_inputs(task, repeated=()):
     rng = np.random.default_rng(0)
     about = dict.fromkeys(("title", "licence", "citation", "url"), "")
     info = DatasetInfo(name="drawn", task=task, classes=CLASSES, synthetic=True, **about)
-    artifacts.write_json(artifacts.DATASET, asdict(info))
+    write_json(DATASET, asdict(info))
     one_of = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, N)]
     targets = one_of if task == "multiclass" else (rng.random((N, 3)) < 0.4).astype(np.uint8)
     images = rng.integers(90, 160, (N, 16, 16), dtype=np.uint8)
     images[:, :4] += (rng.normal(40, 20, N).clip(0, 80) * targets[:, 0]).astype(np.uint8)[:, None, None]
-    np.save(artifacts.IMAGES, images)
+    np.save(IMAGES, images)
     order = rng.permutation(N)  # rows of a part do not lie beside one another
     patients = [f"p{i // 2}" for i in range(N)]
     ids = {"sample_id": [f"i{i}" for i in range(N)], "patient_id": patients, "group_id": patients}
     width = 1000 + rng.normal(0, 30, N).astype(int) + 50 * targets[:, 1]
     table = pd.DataFrame({"row": range(N), **ids, "duplicate_of": "", "width": width, "height": 900})
     samples = table.assign(official_split="", **dict(zip(CLASSES, targets.T)))
-    artifacts.write_csv(artifacts.SAMPLES, samples)
+    write_csv(SAMPLES, samples)
     split = pd.DataFrame({"row": order, "part": PARTS, "copies": 1, "augmented": 0})
     copies = split[split["row"].isin(repeated)].assign(augmented=1)
-    artifacts.write_csv(artifacts.SPLIT, pd.concat([split, copies]).sort_values(["row", "augmented"]))
-    entries = artifacts.read_split().groupby("part")["row"]
+    write_csv(SPLIT, pd.concat([split, copies]).sort_values(["row", "augmented"]))
+    entries = read_split().groupby("part")["row"]
     return images, targets, {p: entries.get_group(p).to_numpy() for p in ("train", "val", "test")}
 
 
@@ -51,17 +55,17 @@ def write_inputs(task, repeated=()):
 def make(tmp_path, monkeypatch):
     """Enter an empty folder and return a function that writes the inputs of the stage into it."""
     monkeypatch.chdir(tmp_path)
-    artifacts.PREPARED.mkdir(parents=True)
+    PREPARED.mkdir(parents=True)
     return write_inputs
 
 
 def settings(**changes):
-    return params.parse({**TINY, "evaluate": TINY["evaluate"] | changes})
+    return parse({**TINY, "evaluate": TINY["evaluate"] | changes})
 
 
 def written(study):
     probe.probe(study)
-    return artifacts.read_metrics(artifacts.PROBES / "metrics.csv", "probe")
+    return read_metrics(PROBES / "metrics.csv", "probe")
 
 
 def auroc(metrics, name, group, part="test"):
@@ -103,7 +107,7 @@ def test_scores_are_those_of_scikit_learns_regression_on_area_means(make, monkey
         assert row["value"] == pytest.approx(roc_auc_score(targets[rows["test"], k], scores[:, k]), abs=2e-3)
         assert row["ci_low"] <= row["value"] <= row["ci_high"]
         assert (row["n"], row["n_positive"]) == (len(rows["test"]), targets[rows["test"], k].sum())
-    assert metrics.columns.tolist() == artifacts.METRIC_COLUMNS
+    assert metrics.columns.tolist() == METRIC_COLUMNS
     assert set(metrics["model"]) == {"probe"}
     assert metrics["seed"].isna().all()
     assert metrics["loss"].unique().tolist() == ["thumbnail", "metadata"]
@@ -122,9 +126,9 @@ def test_each_probe_finds_what_shows_in_what_it_sees(make):
 def test_labels_of_the_test_part_are_scored_and_choose_nothing(make):
     _, targets, rows = make("multilabel")
     before = written(settings())
-    samples = artifacts.read_samples()
+    samples = read_samples()
     samples.loc[rows["test"], list(CLASSES)] = 1 - targets[rows["test"]]
-    artifacts.write_csv(artifacts.SAMPLES, samples)
+    write_csv(SAMPLES, samples)
     after = written(settings())
     of_val = [m[m["part"] == "val"].reset_index(drop=True) for m in (before, after)]
     pd.testing.assert_frame_equal(*of_val, check_exact=True)
@@ -139,7 +143,7 @@ def test_of_many_training_images_a_seeded_part_is_used_and_said(make, monkeypatc
     assert not everything["note"].str.contains("training images").any()
     monkeypatch.setattr(probe, "MAX_TRAINING", 90)
     few = written(settings())
-    first = (artifacts.PROBES / "metrics.csv").read_bytes()
+    first = (PROBES / "metrics.csv").read_bytes()
     assert few["note"].str.startswith("fitted on 90 of 220 training images").all()
     row = auroc(few, "thumbnail", "border")
     assert row["n"] == 100
@@ -149,7 +153,7 @@ def test_of_many_training_images_a_seeded_part_is_used_and_said(make, monkeypatc
     scores = by_sklearn(means, targets, rows | {"train": rows["train"][drawn]}, "multilabel")
     assert row["value"] == pytest.approx(roc_auc_score(targets[rows["test"], 0], scores[:, 0]), abs=2e-3)
     written(settings())
-    assert (artifacts.PROBES / "metrics.csv").read_bytes() == first
+    assert (PROBES / "metrics.csv").read_bytes() == first
     other = auroc(written(settings(seed=1)), "thumbnail", "border")
     assert other["value"] != row["value"]
 
@@ -157,7 +161,7 @@ def test_of_many_training_images_a_seeded_part_is_used_and_said(make, monkeypatc
 def test_off_it_writes_the_head_of_the_table_and_reads_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert written(settings(probes=False)).empty
-    assert (artifacts.PROBES / "metrics.csv").read_text() == ",".join(artifacts.METRIC_COLUMNS) + "\n"
+    assert (PROBES / "metrics.csv").read_text() == ",".join(METRIC_COLUMNS) + "\n"
 
 
 def test_as_a_program_it_needs_no_torch(make, tmp_path):
@@ -170,6 +174,6 @@ def test_as_a_program_it_needs_no_torch(make, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    row = auroc(artifacts.read_metrics(artifacts.PROBES / "metrics.csv", "probe"), "metadata", "macro")
+    row = auroc(read_metrics(PROBES / "metrics.csv", "probe"), "metadata", "macro")
     shown = f"{row['value']:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]"
     assert f"probe metadata: test macro AUROC {shown}" in done.stdout

@@ -15,18 +15,35 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline import artifacts, download, ensemble, evaluate, params, report, train
-from pipeline.artifacts import ArtifactError, Predictions
+from pipeline import download, ensemble, evaluate, report, train
 from pipeline.datasets import DatasetError
-from pipeline.params import Cell, ParamsError, Recipe
+from pipeline.settings import load
+from pipeline.study.files import (
+    CHECKPOINTS,
+    ENSEMBLES,
+    EVALUATIONS,
+    EXCLUDED,
+    MODELS,
+    REPORTS,
+    SAMPLES,
+    ArtifactError,
+    raw_folder,
+    write_csv,
+)
+from pipeline.study.params import ParamsError
+from pipeline.study.parts import read_parts, read_split
+from pipeline.study.predictions import METRIC_COLUMNS, Predictions, read_metrics
+from pipeline.study.prepared import SAMPLE_COLUMNS, open_images, read_dataset, read_samples
+from pipeline.study.runs import Configuration, Run, configurations, runs, seeds
+from pipeline.study.trainings import evaluation_folder, run_folder
 from tests.tiny import ROOT
 
-CELL = Cell("small", "bce", 42)
+CELL = Run("small", "bce", 42)
 
 
 def rewrite(tiny, **changes):
     Path("params.yaml").write_text(yaml.safe_dump(tiny | changes))
-    return params.load()
+    return load()
 
 
 def run(stage, *arguments, **options):
@@ -36,12 +53,12 @@ def run(stage, *arguments, **options):
 
 
 def test_download_records_the_source_and_runs_twice_without_drawing_again(prepared):
-    folder = artifacts.raw_folder("phantom")
+    folder = raw_folder("phantom")
     source = json.loads((folder / "SOURCE.json").read_text())
     assert source["name"] == "phantom"
     assert source["licence"]
     drawn = {p: p.stat().st_mtime_ns for p in (folder / "images").iterdir()}
-    download.download(params.load())
+    download.download(load())
     assert {p: p.stat().st_mtime_ns for p in (folder / "images").iterdir()} == drawn
     assert json.loads((folder / "SOURCE.json").read_text()) == source
 
@@ -78,15 +95,15 @@ def test_a_user_error_is_a_message_and_not_a_traceback(tiny, tmp_path):
 
 
 def test_prepared_files_are_what_the_design_says(prepared):
-    images, samples, info = artifacts.open_images(), artifacts.read_samples(), artifacts.read_dataset()
+    images, samples, info = open_images(), read_samples(), read_dataset()
     assert images.dtype == np.uint8
     assert images.shape == (len(samples), 24, 24)
     assert samples["row"].tolist() == list(range(len(samples)))
-    assert samples.columns[len(artifacts.SAMPLE_COLUMNS) :].tolist()[: len(info.classes)] == list(info.classes)
+    assert samples.columns[len(SAMPLE_COLUMNS) :].tolist()[: len(info.classes)] == list(info.classes)
     assert pd.api.types.is_numeric_dtype(samples["age"])
     assert info.synthetic
-    planted = json.loads((artifacts.raw_folder("phantom") / "planted.json").read_text())
-    excluded = pd.read_csv(artifacts.EXCLUDED)
+    planted = json.loads((raw_folder("phantom") / "planted.json").read_text())
+    excluded = pd.read_csv(EXCLUDED)
     assert len(samples) + len(excluded) == 220
     assert len(excluded) == 6
     assert (samples["duplicate_of"] != "").sum() >= 1
@@ -94,7 +111,7 @@ def test_prepared_files_are_what_the_design_says(prepared):
 
 
 def test_parts_never_share_a_patient_or_a_picture(prepared):
-    table = artifacts.read_samples().merge(artifacts.read_split(), on="row")
+    table = read_samples().merge(read_split(), on="row")
     used = table[table["part"] != "unused"]
     assert (used.groupby("group_id")["part"].nunique() == 1).all()
     assert (used.groupby("patient_id")["part"].nunique() == 1).all()
@@ -104,10 +121,10 @@ def test_parts_never_share_a_patient_or_a_picture(prepared):
 
 
 def test_read_parts_returns_no_label_of_a_part_that_was_not_named(prepared):
-    parts = artifacts.read_parts(["train", "val"])
+    parts = read_parts(["train", "val"])
     assert set(parts) == {"train", "val"}
     rows = set(parts["train"].rows) | set(parts["val"].rows)
-    split = artifacts.read_split().set_index("row")["part"]
+    split = read_split().set_index("row")["part"]
     assert set(split[sorted(rows)]) == {"train", "val"}
 
 
@@ -120,35 +137,35 @@ def contents(folder):
 
 
 def test_the_same_cell_trained_twice_gives_the_same_bytes_and_another_seed_does_not(prepared):
-    study = params.load()
+    study = load()
     found = []
     for _ in range(2):
         train.train(CELL, study)
-        found.append(contents(artifacts.cell_folder(CELL)))
-        shutil.rmtree(artifacts.cell_folder(CELL))
+        found.append(contents(run_folder(CELL)))
+        shutil.rmtree(run_folder(CELL))
     assert found[0] == found[1]
     train.train(CELL._replace(seed=43), study)
-    assert contents(artifacts.cell_folder(CELL._replace(seed=43)))[0] != found[0][0]
-    assert list(artifacts.CHECKPOINTS.iterdir()) == []
+    assert contents(run_folder(CELL._replace(seed=43)))[0] != found[0][0]
+    assert list(CHECKPOINTS.iterdir()) == []
 
 
 def test_train_does_not_look_at_test_labels(prepared):
-    study = params.load()
+    study = load()
     train.train(CELL, study)
-    before = contents(artifacts.cell_folder(CELL))
-    samples, split = artifacts.read_samples(), artifacts.read_split()
-    classes = list(artifacts.read_dataset().classes)
+    before = contents(run_folder(CELL))
+    samples, split = read_samples(), read_split()
+    classes = list(read_dataset().classes)
     samples.loc[split["part"] == "test", classes] = 1 - samples.loc[split["part"] == "test", classes]
-    artifacts.write_csv(artifacts.SAMPLES, samples)
+    write_csv(SAMPLES, samples)
     train.train(CELL, study)
-    assert contents(artifacts.cell_folder(CELL)) == before
+    assert contents(run_folder(CELL)) == before
 
 
 @pytest.mark.parametrize("attempt", range(2))
 def test_killed_at_a_random_moment_and_run_again_gives_the_bytes_of_an_undisturbed_run(prepared, tiny, attempt):
     rewrite(tiny, train=tiny["train"] | {"epochs": 60, "patience": 60})
     arguments = ["--model", "small", "--loss", "zlpr", "--seed", "5"]
-    cell = Cell("small", "zlpr", 5)
+    cell = Run("small", "zlpr", 5)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.train", *arguments], stdout=subprocess.PIPE, text=True, env=environment
@@ -158,53 +175,53 @@ def test_killed_at_a_random_moment_and_run_again_gives_the_bytes_of_an_undisturb
     time.sleep(random.Random(f"{attempt} {os.getpid()}").uniform(0, 0.8))
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (artifacts.cell_folder(cell) / "model.safetensors").exists(), "it ended before the kill"
-    assert len(list(artifacts.CHECKPOINTS.glob("*.pt"))) == 1
+    assert not (run_folder(cell) / "model.safetensors").exists(), "it ended before the kill"
+    assert len(list(CHECKPOINTS.glob("*.pt"))) == 1
     done = run("train", *arguments)
     assert done.returncode == 0, done.stderr
     assert 0 < done.stdout.count("  epoch ") < 60, "the second run did not go on from the checkpoint"
-    resumed = contents(artifacts.cell_folder(cell))
-    shutil.rmtree(artifacts.cell_folder(cell))
+    resumed = contents(run_folder(cell))
+    shutil.rmtree(run_folder(cell))
     assert run("train", *arguments).stdout.count("  epoch ") == 60
-    assert contents(artifacts.cell_folder(cell)) == resumed
+    assert contents(run_folder(cell)) == resumed
 
 
 @pytest.fixture
 def evaluated(prepared):
-    study = params.load()
-    for cell in params.cells(study):
+    study = load()
+    for cell in runs(study):
         train.train(cell, study)
-    for recipe in params.recipes(study):
-        evaluate.evaluate(recipe, study)
+    for configuration in configurations(study):
+        evaluate.evaluate(configuration, study)
     ensemble.ensemble(study)
     return study
 
 
 def test_from_evaluation_to_reports(evaluated, capsys):
     study = evaluated
-    recipe = Recipe("small", "bce")
-    folder = artifacts.evaluation_folder(recipe)
+    configuration = Configuration("small", "bce")
+    folder = evaluation_folder(configuration)
     predictions = Predictions.load(folder / "predictions.npz")
     assert predictions.seeds.tolist() == [42, 7]
     assert predictions.test_logits.dtype == np.float32
-    parts = artifacts.read_parts(["val", "test"])
+    parts = read_parts(["val", "test"])
     assert np.array_equal(predictions.test_rows, parts["test"].rows)
-    metrics = artifacts.read_metrics(folder / "metrics.csv")
-    assert metrics.columns.tolist() == artifacts.METRIC_COLUMNS
+    metrics = read_metrics(folder / "metrics.csv")
+    assert metrics.columns.tolist() == METRIC_COLUMNS
     from sklearn.metrics import roc_auc_score
 
-    name = artifacts.read_dataset().classes[3]
+    name = read_dataset().classes[3]
     row = metrics.query("seed == '7' and part == 'test' and metric == 'auroc'").set_index("class").loc[name]
     expected = roc_auc_score(predictions.test_targets[:, 3], predictions.test_logits[1][:, 3])
     assert row["value"] == pytest.approx(expected, abs=1e-9)
     # The best epoch's validation AUROC was computed while training; scoring the saved weights gives it again.
-    history = pd.read_csv(artifacts.cell_folder(CELL) / "history.csv")
+    history = pd.read_csv(run_folder(CELL) / "history.csv")
     value = metrics.query("seed == '42' and part == 'val' and metric == 'auroc' and `class` == 'macro'")["value"].item()
     assert value == pytest.approx(history["val_auroc"].max(), abs=1e-6)
 
     groups = pd.read_csv(folder / "subgroups.csv")
     assert set(groups["variable"]) == {"sex", "view", "age"}
-    women = artifacts.read_samples().set_index("row").loc[predictions.test_rows, "sex"] == "F"
+    women = read_samples().set_index("row").loc[predictions.test_rows, "sex"] == "F"
     assert set(groups.query("variable == 'sex' and subgroup == 'F'")["n"]) == {women.sum()}
     expected_of_recipe = pd.read_csv(folder / "recipe.csv").set_index(["metric", "class"]).loc[("auroc", "macro")]
     of_seeds = metrics.query("seed != 'mean' and part == 'test' and metric == 'auroc' and `class` == 'macro'")["value"]
@@ -213,90 +230,90 @@ def test_from_evaluation_to_reports(evaluated, capsys):
     assert len(pd.read_csv(folder / "seed_suits_class.csv")) == len(predictions.classes) + 1
     assert {"seed", "class", "calibrated"} <= set(pd.read_csv(folder / "reliability.csv").columns)
 
-    described = json.loads((artifacts.ENSEMBLES / "members.json").read_text())["ensembles"]
+    described = json.loads((ENSEMBLES / "members.json").read_text())["ensembles"]
     members = {name: of["members"] for name, of in described.items()}
     assert len(members["mean_all"]) == 8
     best = sorted((m["val_auroc"] for m in members["mean_all"]), reverse=True)[:2]
     assert [m["val_auroc"] for m in members["mean_top2"]] == best
 
     # A cell that has left the study stays on disk: nothing may pick it up.
-    stale = artifacts.EVALUATIONS / "gone-bce"
+    stale = EVALUATIONS / "gone-bce"
     shutil.copytree(folder, stale)
-    shutil.copytree(artifacts.cell_folder(CELL), artifacts.MODELS / "small-bce/seed99")
-    ensemble_before = (artifacts.ENSEMBLES / "metrics.csv").read_bytes()
-    evaluate.evaluate(recipe, study)
+    shutil.copytree(run_folder(CELL), MODELS / "small-bce/seed99")
+    ensemble_before = (ENSEMBLES / "metrics.csv").read_bytes()
+    evaluate.evaluate(configuration, study)
     ensemble.ensemble(study)
-    assert (artifacts.ENSEMBLES / "metrics.csv").read_bytes() == ensemble_before
+    assert (ENSEMBLES / "metrics.csv").read_bytes() == ensemble_before
     report.main([])
-    pages = {str(p.relative_to(artifacts.REPORTS)) for p in artifacts.REPORTS.rglob("*.md")}
-    named = {f"{kind}/{r}.md" for kind in ("seeds", "model_cards") for r in params.recipes(study)}
+    pages = {str(p.relative_to(REPORTS)) for p in REPORTS.rglob("*.md")}
+    named = {f"{kind}/{r}.md" for kind in ("seeds", "model_cards") for r in configurations(study)}
     assert pages == {f"{n}.md" for n in ("README", "data", "losses", "models", "ensembles", "errors")} | named
-    text = "".join(p.read_text() for p in artifacts.REPORTS.rglob("*.md"))
+    text = "".join(p.read_text() for p in REPORTS.rglob("*.md"))
     assert "gone-bce" not in text
     assert "seed 99" not in text.lower()
     assert "synthetic" in text.lower()
-    keys = json.loads((artifacts.REPORTS / "metrics.json").read_text())
-    assert set(keys) >= {str(r) for r in params.recipes(study)}
+    keys = json.loads((REPORTS / "metrics.json").read_text())
+    assert set(keys) >= {str(r) for r in configurations(study)}
 
 
 def test_evaluation_twice_gives_the_same_bytes(prepared):
-    study = params.load()
-    for seed in params.seeds(study):
+    study = load()
+    for seed in seeds(study):
         train.train(CELL._replace(seed=seed), study)
     found = []
     for _ in range(2):
-        evaluate.evaluate(CELL.recipe, study)
-        folder = artifacts.evaluation_folder(CELL.recipe)
+        evaluate.evaluate(CELL.configuration, study)
+        folder = evaluation_folder(CELL.configuration)
         found.append({p.name: p.read_bytes() for p in folder.iterdir()})
     assert found[0] == found[1]
 
 
 def test_a_missing_input_names_the_stage_that_makes_it(prepared):
     with pytest.raises(ArtifactError, match="models/small-bce holds no training of this study: dvc repro"):
-        evaluate.evaluate(CELL.recipe, params.load())
+        evaluate.evaluate(CELL.configuration, load())
     with pytest.raises(ArtifactError, match="evaluations holds no recipe of this study: dvc repro evaluate"):
-        ensemble.ensemble(params.load())
+        ensemble.ensemble(load())
 
 
 def test_what_failed_is_missing_in_every_page_and_the_rest_is_reported(prepared):
     """One seed of a recipe, and every seed of another, have no training."""
-    study = params.load()
-    lost = {Cell("small", "bce", 7), *(Cell("wide", "zlpr", s) for s in params.seeds(study))}
-    for cell in set(params.cells(study)) - lost:
+    study = load()
+    lost = {Run("small", "bce", 7), *(Run("wide", "zlpr", s) for s in seeds(study))}
+    for cell in set(runs(study)) - lost:
         train.train(cell, study)
-    for recipe in params.recipes(study):
-        if recipe != Recipe("wide", "zlpr"):
-            evaluate.evaluate(recipe, study)
+    for configuration in configurations(study):
+        if configuration != Configuration("wide", "zlpr"):
+            evaluate.evaluate(configuration, study)
     ensemble.ensemble(study)
     report.main([])
-    front = (artifacts.REPORTS / "README.md").read_text()
+    front = (REPORTS / "README.md").read_text()
     assert "small-bce, seed 7; wide-zlpr, all seeds (42, 7)" in front[: front.index("## The question")]
     assert "= 8; **3 missing**" in front
-    members = json.loads((artifacts.ENSEMBLES / "members.json").read_text())["ensembles"]["mean_all"]["members"]
-    assert {Cell(m["model"], m["loss"], m["seed"]) for m in members} == set(params.cells(study)) - lost
-    assert not (artifacts.REPORTS / "seeds/wide-zlpr.md").exists()
-    assert "seed 7" in (artifacts.REPORTS / "seeds/small-bce.md").read_text()
+    members = json.loads((ENSEMBLES / "members.json").read_text())["ensembles"]["mean_all"]["members"]
+    assert {Run(m["model"], m["loss"], m["seed"]) for m in members} == set(runs(study)) - lost
+    assert not (REPORTS / "seeds/wide-zlpr.md").exists()
+    assert "seed 7" in (REPORTS / "seeds/small-bce.md").read_text()
 
 
 def test_a_cell_that_learned_nothing_is_named(prepared, tiny, capsys):
     tiny["models"]["small"]["lr"] = 1e-12
     study = rewrite(tiny)
     train.train(CELL, study)
-    record = json.loads((artifacts.cell_folder(CELL) / "run.json").read_text())
+    record = json.loads((run_folder(CELL) / "run.json").read_text())
     assert record["collapsed"]
     assert "COLLAPSED" in capsys.readouterr().out
 
 
 def test_shuffled_labels_give_chance(prepared, tiny):
     """A pipeline that scores noise above chance leaks."""
-    samples, classes = artifacts.read_samples(), list(artifacts.read_dataset().classes)
+    samples, classes = read_samples(), list(read_dataset().classes)
     order = np.random.default_rng(0).permutation(len(samples))
     samples[classes] = samples[classes].to_numpy()[order]
-    artifacts.write_csv(artifacts.SAMPLES, samples)
+    write_csv(SAMPLES, samples)
     study = rewrite(tiny, study=tiny["study"] | {"models": ["small"], "losses": ["bce"]})
-    for seed in params.seeds(study):
+    for seed in seeds(study):
         train.train(CELL._replace(seed=seed), study)
-    evaluate.evaluate(CELL.recipe, study)
-    metrics = artifacts.read_metrics(artifacts.evaluation_folder(CELL.recipe) / "metrics.csv")
+    evaluate.evaluate(CELL.configuration, study)
+    metrics = read_metrics(evaluation_folder(CELL.configuration) / "metrics.csv")
     row = metrics.query("seed == 'mean' and part == 'test' and metric == 'auroc' and `class` == 'macro'").iloc[0]
     assert row["ci_low"] < 0.5 < row["ci_high"]

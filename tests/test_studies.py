@@ -17,9 +17,12 @@ import torch
 import yaml
 
 from pipeline import params
-from pipeline.learning import losses, models
-from pipeline.params import Input, Last
-from pipeline.study import open_dataset
+from pipeline.datasets import open_dataset
+from pipeline.learning import losses
+from pipeline.learning.networks import models
+from pipeline.learning.settings import Augment, Input, Last, Train, train_settings
+from pipeline.settings import load, parse
+from pipeline.study.runs import configurations, runs, seeds
 from tests.tiny import ROOT
 
 _spec = importlib.util.spec_from_file_location("make_studies", ROOT / "docs/make_studies.py")
@@ -202,14 +205,14 @@ def test_intervals_computed_for_published_accuracies_are_right(path):
 
 @each_study
 def test_losses_balancing_and_choice_of_the_epoch_are_defined_for_the_data_set(path):
-    study = params.load(path)
+    study = load(path)
     data = open_dataset(study)
     losses.check_study(study, data.task)
     assert len(data.classes) >= 2
     if data.task == "multilabel":
         assert study.split.balance.method in ("none", "oversample")
-        assert all(params.train_settings(study, m).class_weights == "none" for m in study.study.models)
-        assert all(params.train_settings(study, m).select == "auroc" for m in study.study.models)
+        assert all(train_settings(study, m).class_weights == "none" for m in study.study.models)
+        assert all(train_settings(study, m).select == "auroc" for m in study.study.models)
     assert (study.preprocess.channels == 3) == (study.dataset == "leukemia")
     assert set(study.models) == set(study.study.models), "models that no cell uses"
 
@@ -234,8 +237,8 @@ def test_the_settings_that_a_header_proposes_are_allowed(path):
     alone = re.findall(r"-S '?[\w.]+=[^\s']+'?", " ".join(make_studies.paragraphs(path.read_text()).values()))
     assert all(" -S " in command for command in together)
     for command in together + [setting for setting in alone if not any(setting in of for of in together)]:
-        changed = params.parse(with_settings(path, command))
-        assert changed != params.load(path), command
+        changed = parse(with_settings(path, command))
+        assert changed != load(path), command
 
 
 @pytest.fixture(scope="module")
@@ -250,15 +253,15 @@ def repository(tmp_path_factory):
 
 @each_study
 def test_has_the_cells_that_its_header_states_for_params_and_for_dvc(path, repository):
-    study = params.load(path)
+    study = load(path)
     found = re.match(
         r"(\d+) = (\d+) models? x (\d+) loss(?:es)? x (\d+) seeds?\b",
         make_studies.paragraphs(path.read_text())["Cells"],
     )
     assert found
     cells, *factors = (int(number) for number in found.groups())
-    assert factors == [len(study.study.models), len(study.study.losses), len(params.seeds(study))]
-    assert cells == math.prod(factors) == len(params.cells(study))
+    assert factors == [len(study.study.models), len(study.study.losses), len(seeds(study))]
+    assert cells == math.prod(factors) == len(runs(study))
     shutil.copy(path, repository / "params.yaml")
     listed = subprocess.run(
         [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
@@ -268,7 +271,7 @@ def test_has_the_cells_that_its_header_states_for_params_and_for_dvc(path, repos
         text=True,
     ).stdout.split()
     assert sum(name.startswith(("train@", "replicate@")) for name in listed) == cells
-    assert sum(name.startswith("evaluate@") for name in listed) == len(params.recipes(study))
+    assert sum(name.startswith("evaluate@") for name in listed) == len(configurations(study))
 
 
 @each_study
@@ -284,7 +287,7 @@ BUILT: dict[str, tuple] = {}
 
 def build(settings, channels, classes, size):
     """Build a model as the study would, without its weights and without memory: on torch's device for shapes alone."""
-    trained = set(params.Train.model_fields) | {"lr", "head_lr", "dropout"}
+    trained = set(Train.model_fields) | {"lr", "head_lr", "dropout"}
     key = json.dumps([settings.model_dump(exclude=trained), channels, classes, size])
     if key not in BUILT:
         normalised = settings.input
@@ -301,7 +304,7 @@ def build(settings, channels, classes, size):
 
 @each_study
 def test_every_model_can_be_built_and_trains_what_it_should(path):
-    study = params.load(path)
+    study = load(path)
     classes, size, channels = len(open_dataset(study).classes), study.preprocess.size, study.preprocess.channels
     for name, settings in study.models.items():
         model, shape = build(settings, channels, classes, size)
@@ -323,7 +326,7 @@ def test_every_model_can_be_built_and_trains_what_it_should(path):
 
 
 def test_the_fine_tuned_resnet_trains_its_last_bottleneck_block_as_the_notebook_did():
-    study = params.load(ROOT / "studies/covid_radiography_transfer.yaml")
+    study = load(ROOT / "studies/covid_radiography_transfer.yaml")
     model, _ = build(study.models["resnet_tuned"], 1, 3, study.preprocess.size)
     trained = {name.rpartition(".")[0] for name, p in model.backbone.named_parameters() if p.requires_grad}
     assert {n for n in trained if not n.startswith("fc")} == {
@@ -333,7 +336,7 @@ def test_the_fine_tuned_resnet_trains_its_last_bottleneck_block_as_the_notebook_
 
 @pytest.mark.parametrize("name", ["leukemia_grid_per_class", "leukemia_grid_global"])
 def test_names_of_the_grid_say_what_its_models_are(name):
-    study = params.load(ROOT / f"studies/{name}.yaml")
+    study = load(ROOT / f"studies/{name}.yaml")
     found = set()
     for key, model in study.models.items():
         match = GRID.fullmatch(key)
@@ -353,26 +356,26 @@ def test_names_of_the_grid_say_what_its_models_are(name):
 def test_the_published_images_are_enough_for_equal_classes_even_if_some_are_excluded():
     from pipeline.datasets.leukemia import PUBLISHED
 
-    asked = params.load(ROOT / "studies/leukemia_grid_per_class.yaml").split.per_class
+    asked = load(ROOT / "studies/leukemia_grid_per_class.yaml").split.per_class
     assert asked.train + asked.validation + asked.test <= min(PUBLISHED.values()) - 10
 
 
 def test_the_two_grids_differ_in_the_split_alone():
-    one, other = (params.load(ROOT / f"studies/leukemia_grid_{m}.yaml") for m in ("per_class", "global"))
+    one, other = (load(ROOT / f"studies/leukemia_grid_{m}.yaml") for m in ("per_class", "global"))
     assert one.model_copy(update={"split": other.split}) == other
     assert one.split.method != other.split.method
 
 
 def test_augmentation_is_what_sets_the_two_mobilenets_of_the_notebook_apart():
-    study = params.load(ROOT / "studies/covid_radiography_transfer.yaml")
-    plain, changed = (params.train_settings(study, f"mobilenet_{n}") for n in ("frozen", "augmented"))
-    assert plain.augment == params.Augment.model_validate("none")
-    assert changed.augment == params.Augment.model_validate("seeds002")
+    study = load(ROOT / "studies/covid_radiography_transfer.yaml")
+    plain, changed = (train_settings(study, f"mobilenet_{n}") for n in ("frozen", "augmented"))
+    assert plain.augment == Augment.model_validate("none")
+    assert changed.augment == Augment.model_validate("seeds002")
     assert plain.model_copy(update={"augment": changed.augment}) == changed
 
 
 def test_the_losses_are_the_twelve_of_the_paper():
-    study = params.load(ROOT / "studies/paediatric_multiloss.yaml")
+    study = load(ROOT / "studies/paediatric_multiloss.yaml")
     calibrated = {"calibrated_ce", "calibrated_kl", "calibrated_focal", "calibrated_hinge"}
     assert set(study.study.losses) == calibrated | {
         "ce",

@@ -8,30 +8,34 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
-from pipeline import artifacts, params, train
-from pipeline.artifacts import ArtifactError
+from pipeline import train
 from pipeline.learning import losses
-from pipeline.learning.loader import ResidentImages
-from pipeline.learning.models import load_weights, rebuild
-from pipeline.params import Cell, Recipe
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.networks.models import load_weights, rebuild
+from pipeline.settings import load
+from pipeline.study.files import SPLIT, ArtifactError, write_csv
+from pipeline.study.parts import read_parts, read_split
+from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.runs import Configuration, Run, seeds
+from pipeline.study.trainings import run_folder
 from pipeline.trained import _fit, predict_parts, trained_seeds
 
-RECIPE = Recipe("small", "bce")
+RECIPE = Configuration("small", "bce")
 
 
 @pytest.fixture
 def trained(prepared):
     """Both seeds of one recipe, trained."""
-    study = params.load()
-    for seed in params.seeds(study):
-        train.train(Cell(*RECIPE, seed), study)
+    study = load()
+    for seed in seeds(study):
+        train.train(Run(*RECIPE, seed), study)
     return study
 
 
 def logits_of(study, seed, part):
     """Compute logits image by image, as nothing in the pipeline does."""
-    data, images = artifacts.read_dataset(), artifacts.open_images()
-    file = artifacts.cell_folder(Cell(*RECIPE, seed)) / "model.safetensors"
+    data, images = read_dataset(), open_images()
+    file = run_folder(Run(*RECIPE, seed)) / "model.safetensors"
     model = load_weights(rebuild("small", study.models["small"], len(data.classes), images.shape[1], file), file)
     resident = ResidentImages(images, part.rows, part.targets, torch.device("cpu"), part.augmented)
     model.eval()
@@ -42,7 +46,7 @@ def logits_of(study, seed, part):
 def test_losses_and_the_fit_of_the_training_part_are_those_of_the_saved_weights(trained):
     said = predict_parts(RECIPE, trained)
     fits = said.fits.set_index(["seed", "part", "class", "metric"])["value"]
-    parts = artifacts.read_parts(["train", "val", "test"])
+    parts = read_parts(["train", "val", "test"])
     for seed in (42, 7):
         for name, part in parts.items():
             logits = logits_of(trained, seed, part)
@@ -78,28 +82,28 @@ def test_single_label_fits_are_those_of_scikit_learn():
 
 
 def test_images_that_no_epoch_draws_are_not_among_those_that_were_fitted(trained):
-    split = artifacts.read_split()
+    split = read_split()
     rows = split.index[split["part"] == "train"]
     split.loc[rows[::2], "copies"] = 0
-    artifacts.write_csv(artifacts.SPLIT, split)
+    write_csv(SPLIT, split)
     fits = predict_parts(RECIPE, trained).fits
     assert set(fits.loc[fits["part"] == "train", "n"]) == {len(rows) - len(rows[::2])}
 
 
 def test_a_seed_whose_training_failed_is_left_out_and_none_at_all_is_an_error(trained):
-    shutil.rmtree(artifacts.cell_folder(Cell(*RECIPE, 7)))
+    shutil.rmtree(run_folder(Run(*RECIPE, 7)))
     assert trained_seeds(RECIPE, trained) == [42]
     said = predict_parts(RECIPE, trained)
     assert said.predictions.seeds.tolist() == [42]
     assert set(said.fits["seed"]) == {"42", "mean"}
-    (artifacts.cell_folder(Cell(*RECIPE, 42)) / "run.json").unlink()  # the last file that a training writes
+    (run_folder(Run(*RECIPE, 42)) / "run.json").unlink()  # the last file that a training writes
     with pytest.raises(ArtifactError, match="models/small-bce holds no training of this study: dvc repro"):
         predict_parts(RECIPE, trained)
 
 
 def test_run_json_counts_the_operations_of_one_image(trained):
-    run = json.loads((artifacts.cell_folder(Cell(*RECIPE, 42)) / "run.json").read_text())
-    size, classes = artifacts.open_images().shape[1], len(artifacts.read_dataset().classes)
+    run = json.loads((run_folder(Run(*RECIPE, 42)) / "run.json").read_text())
+    size, classes = open_images().shape[1], len(read_dataset().classes)
     convolved = size - 2  # no padding
     hidden = 4 * (convolved // 2) ** 2 * 8
     assert run["macs"] == 9 * 4 * convolved**2 + hidden + 8 * classes

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import UserError
+from pipeline.study.errors import UserError
 
 Task = Literal["multilabel", "multiclass"]
 OfficialSplit = Literal["", "train", "val", "test"]

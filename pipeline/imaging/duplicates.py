@@ -19,7 +19,7 @@ from scipy.fft import dct
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.params import Duplicates
+from pipeline.imaging.settings import Duplicates
 
 THUMBNAIL = 32
 """Pixels a side of the thumbnails that confirm a near-duplicate."""

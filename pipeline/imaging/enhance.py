@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.params import Preprocess
+from pipeline.imaging.settings import Preprocess
 
 KeepAspect = Literal["stretch", "pad", "crop"]
 

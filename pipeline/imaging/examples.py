@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.datasets import DatasetError, Sample
 from pipeline.imaging.decode import as_image
 from pipeline.imaging.enhance import prepare
-from pipeline.params import Preprocess
+from pipeline.imaging.settings import Preprocess
 
 COUNT = 4
 _AMONG = 1000

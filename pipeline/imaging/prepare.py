@@ -20,12 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.artifacts import SAMPLE_COLUMNS
 from pipeline.datasets import DatasetError, Sample, Task
 from pipeline.imaging.decode import UnreadableImage, as_image
 from pipeline.imaging.duplicates import THUMBNAIL, Found, duplicates_of, find, fingerprint, groups, pixel_hash
 from pipeline.imaging.enhance import prepare
-from pipeline.params import Preprocess
+from pipeline.imaging.settings import Preprocess
+from pipeline.study.prepared import SAMPLE_COLUMNS
 
 EXCLUDED_COLUMNS = ["file", "reason"]
 

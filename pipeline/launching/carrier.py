@@ -12,11 +12,11 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.errors import UserError
 from pipeline.launching import cluster_task
 from pipeline.launching.log import Tail, reason
 from pipeline.launching.status import SHARED
 from pipeline.launching.workers import Stopped, Worker
+from pipeline.study.errors import UserError
 
 SOURCES = ("pipeline", "params.yaml", "dvc.yaml", "requirements.txt", ".dvcignore")
 """What a cell's result depends on, beside its inputs."""
@@ -188,7 +188,7 @@ def _trains_again(stage: str) -> str:
     )
     return (
         f"{stage} was reported done, yet would be trained here: {why} (see dvc status {stage}); it was stopped. "
-        "python -m pipeline.launch trains on this machine what is missing"
+        "python -m pipeline.commands.launch trains on this machine what is missing"
     )
 
 

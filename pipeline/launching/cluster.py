@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.errors import UserError
 from pipeline.launching import cluster_task
 from pipeline.launching.log import Progress
 from pipeline.launching.schedule import ATTEMPTS, OVER, Show, State, Task
 from pipeline.launching.workers import Stopped
+from pipeline.study.errors import UserError
 
 LOST = 3
 """How often Ray starts a cell again that lost its node, or whose node could not clone, pull or push."""

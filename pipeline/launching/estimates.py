@@ -8,13 +8,15 @@ from statistics import NormalDist, median
 from typing import Any
 
 from pipeline.launching.status import StageStatus, stage_of
-from pipeline.params import Cell, Params, cells, train_settings
+from pipeline.learning.settings import train_settings
+from pipeline.settings import Params
+from pipeline.study.runs import Run, runs
 
 START_UP_SECONDS = 4.0
 """Of a stage beside its training: Python, torch and timm are imported, DVC hashes and records."""
 
 
-def expected_seconds(params: Params, status: Mapping[str, StageStatus]) -> dict[Cell, float | None]:
+def expected_seconds(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, float | None]:
     """Estimate what each cell takes to train, whether it has to or not.
 
     Parameters
@@ -30,14 +32,14 @@ def expected_seconds(params: Params, status: Mapping[str, StageStatus]) -> dict[
         Seconds if all its epochs are trained, which early stopping may shorten: the median time of an epoch in the runs
         of this cell, or else of its model, times its epochs. None where the model has never run.
     """
-    runs = {cell: status[stage_of(cell, params)].run for cell in cells(params) if stage_of(cell, params) in status}
+    runs = {cell: status[stage_of(cell, params)].run for cell in runs(params) if stage_of(cell, params) in status}
     epochs = {cell: _epoch(run) for cell, run in runs.items()}
 
-    def of(cell: Cell) -> float | None:
+    def of(cell: Run) -> float | None:
         own = [epochs[cell]] if epochs.get(cell) else [e for c, e in epochs.items() if c.model == cell.model and e]
         return START_UP_SECONDS + median(own) * train_settings(params, cell.model).epochs if own else None
 
-    return {cell: of(cell) for cell in cells(params)}
+    return {cell: of(cell) for cell in runs(params)}
 
 
 def _epoch(run: Mapping[str, Any] | None) -> float | None:
@@ -47,15 +49,15 @@ def _epoch(run: Mapping[str, Any] | None) -> float | None:
     return float(run["seconds"]) / float(run["epochs"])
 
 
-def expected_bytes(params: Params, status: Mapping[str, StageStatus]) -> dict[Cell, int | None]:
+def expected_bytes(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, int | None]:
     """Estimate the size of each cell's folder: as it is, else as the cells of the same model are; None = never run."""
-    sizes = {cell: status[stage_of(cell, params)].size for cell in cells(params) if stage_of(cell, params) in status}
+    sizes = {cell: status[stage_of(cell, params)].size for cell in runs(params) if stage_of(cell, params) in status}
 
-    def of(cell: Cell) -> int | None:
+    def of(cell: Run) -> int | None:
         own = [sizes[cell]] if sizes.get(cell) else [s for c, s in sizes.items() if c.model == cell.model and s]
         return round(median(own)) if own else None
 
-    return {cell: of(cell) for cell in cells(params)}
+    return {cell: of(cell) for cell in runs(params)}
 
 
 def makespan(seconds: list[float], jobs: int) -> float:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.params import Cell, Params, Recipe, cells
+from pipeline.settings import Params
+from pipeline.study.runs import Configuration, Run, runs
 
 SHARED = ("download", "preprocess", "split")
 """The stages above the cells, in order."""
@@ -40,24 +41,24 @@ class StageStatus:
     run: dict[str, Any] | None = None
 
 
-def stage_of(cell: Cell, params: Params) -> str:
+def stage_of(cell: Run, params: Params) -> str:
     """Return the name by which DVC knows the training of `cell`: stage train for `seed`, replicate for the others."""
     return f"{'train' if cell.seed == params.seed else 'replicate'}@{name_of(cell)}"
 
 
-def name_of(cell: Cell) -> str:
+def name_of(cell: Run) -> str:
     """Return the cell's name in tables and its log's: model-loss-seed."""
-    return f"{cell.recipe}-{cell.seed}"
+    return f"{cell.configuration}-{cell.seed}"
 
 
-def evaluation_of(recipe: Recipe) -> str:
+def evaluation_of(configuration: Configuration) -> str:
     """Return the name by which DVC knows the evaluation of `recipe`."""
-    return f"evaluate@{recipe}"
+    return f"evaluate@{configuration}"
 
 
 def cell_stages(params: Params) -> list[str]:
     """Return `stage_of` of every cell, in the study's order."""
-    return [stage_of(cell, params) for cell in cells(params)]
+    return [stage_of(cell, params) for cell in runs(params)]
 
 
 def read_status(names: Iterable[str]) -> dict[str, StageStatus]:

@@ -10,7 +10,8 @@ from typing import Any
 from pipeline.launching.estimates import expected_seconds
 from pipeline.launching.schedule import GOOD, State, Task
 from pipeline.launching.status import RUN, StageStatus, evaluation_of, name_of, stage_of
-from pipeline.params import Cell, Params, Recipe, cells, recipes
+from pipeline.settings import Params
+from pipeline.study.runs import Configuration, Run, configurations, runs
 
 LOGS = Path("tmp/launch")
 AFTER = ("probe", "fuse", "ensemble", "report")
@@ -21,10 +22,10 @@ METRICS = Path("reports/metrics.json")
 DVC = ("dvc", "--wait-for-lock", "repro")
 
 
-def shard_of(params: Params, shard: tuple[int, int] | None) -> list[Cell]:
+def shard_of(params: Params, shard: tuple[int, int] | None) -> list[Run]:
     """Return every N-th cell from the i-th on, for shard (i, N) with i from 1; all for None."""
     number, count = shard or (1, 1)
-    return cells(params)[number - 1 :: count]
+    return runs(params)[number - 1 :: count]
 
 
 def cell_tasks(params: Params, status: Mapping[str, StageStatus], shard: tuple[int, int] | None = None) -> list[Task]:
@@ -40,7 +41,9 @@ def cell_tasks(params: Params, status: Mapping[str, StageStatus], shard: tuple[i
         See `shard_of`.
     """
     expected = expected_seconds(params, status)
-    longest = sorted(recipes(params), key=lambda r: -max(expected[c] or 0.0 for c in cells(params) if c.recipe == r))
+    longest = sorted(
+        configurations(params), key=lambda r: -max(expected[c] or 0.0 for c in runs(params) if c.configuration == r)
+    )
     return [
         Task(
             name_of(cell),
@@ -49,9 +52,9 @@ def cell_tasks(params: Params, status: Mapping[str, StageStatus], shard: tuple[i
             finished=status[stage_of(cell, params)].folder / RUN,
             state=_known(status, stage_of(cell, params)),
         )
-        for recipe in longest
+        for configuration in longest
         for cell in shard_of(params, shard)
-        if cell.recipe == recipe
+        if cell.configuration == configuration
     ]
 
 
@@ -62,9 +65,9 @@ def evaluation_tasks(params: Params, status: Mapping[str, StageStatus], training
     """
     of_cell = {task.name: task for task in trainings}
     tasks = []
-    for recipe in recipes(params):
-        needs = [name_of(cell) for cell in cells(params) if cell.recipe == recipe]
-        stage = evaluation_of(recipe)
+    for configuration in configurations(params):
+        needs = [name_of(cell) for cell in runs(params) if cell.configuration == configuration]
+        stage = evaluation_of(configuration)
         settled = all(of_cell[name].state in GOOD for name in needs)
         state = _known(status, stage) if settled else State.WAITING
         log = LOGS / f"{stage}.log"
@@ -77,11 +80,14 @@ def probe_task(status: Mapping[str, StageStatus]) -> list[Task]:
     return [Task("probe", [*DVC, "-s", "probe"], LOGS / "probe.log", state=_known(status, "probe"))]
 
 
-def missing(params: Params, trainings: list[Task]) -> dict[Recipe, list[Cell]]:
+def missing(params: Params, trainings: list[Task]) -> dict[Configuration, list[Run]]:
     """Return the recipes with cells that have no result, and those cells."""
     of_cell = {task.name: task for task in trainings}
-    lost = [c for c in cells(params) if name_of(c) in of_cell and of_cell[name_of(c)].state not in GOOD]
-    return {recipe: [c for c in lost if c.recipe == recipe] for recipe in dict.fromkeys(c.recipe for c in lost)}
+    lost = [c for c in runs(params) if name_of(c) in of_cell and of_cell[name_of(c)].state not in GOOD]
+    return {
+        configuration: [c for c in lost if c.configuration == configuration]
+        for configuration in dict.fromkeys(c.configuration for c in lost)
+    }
 
 
 def _known(status: Mapping[str, StageStatus], stage: str) -> State:

@@ -17,8 +17,8 @@ from typing import IO, Any, Self
 
 import psutil
 
-from pipeline.errors import UserError
 from pipeline.launching.warm import Warm
+from pipeline.study.errors import UserError
 
 MARK = "MEDMATRIX_LAUNCH"
 """Environment variable that every process below a launcher carries: the launcher's folder and shard."""

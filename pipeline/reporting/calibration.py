@@ -25,11 +25,11 @@ _CALIBRATION = {"ece": "ECE", "brier": "Brier score", "log_loss": "Log-loss"}
 def section(study: StudyResults, results: Results, picture: Path | None) -> str:
     """Lay out calibration error, Brier score and log-loss, before and after, of every recipe."""
     rows, noted = [], []
-    for recipe in study.recipes:
+    for configuration in study.configurations:
         for suffix, label in (("", "as trained"), ("_calibrated", "calibrated")):
-            estimates = {name: recipe.get(f"{metric}{suffix}") for metric, name in _CALIBRATION.items()}
-            noted += [(f"{recipe.key} {label}", name, e) for name, e in estimates.items()]
-            rows.append([recipe.key, label, *(tables.estimated(e) for e in estimates.values())])
+            estimates = {name: configuration.get(f"{metric}{suffix}") for metric, name in _CALIBRATION.items()}
+            noted += [(f"{configuration.key} {label}", name, e) for name, e in estimates.items()]
+            rows.append([configuration.key, label, *(tables.estimated(e) for e in estimates.values())])
     single = study.task == "multiclass"
     how = (
         "one temperature a seed, fitted on validation"
@@ -37,9 +37,9 @@ def section(study: StudyResults, results: Results, picture: Path | None) -> str:
         else "Platt scaling of each class and seed, fitted on validation. All three are means over classes"
     )
     decided = ", of the class decided for," if single else ""
-    recipes = "each recipe" if len(study.recipes) > 1 else "the recipe"
+    configurations = "each recipe" if len(study.configurations) > 1 else "the recipe"
     return join(
-        f"What the probabilities are worth, for {recipes} on the test part ({sections.sample(study, results)}). "
+        f"What the probabilities are worth, for {configurations} on the test part ({sections.sample(study, results)}). "
         f"Calibrated: {how}. ECE is the expected calibration error{decided} in {ECE_BINS} bins of equal mass, mean "
         "distance of probability and frequency; noise alone lifts it above 0, the more the fewer images, so that its "
         "interval is turned round the value (basic bootstrap) and can end at it. Lower is better throughout. Whether "

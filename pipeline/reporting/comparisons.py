@@ -19,11 +19,11 @@ _LISTED_PAIRS = 15
 
 def sentence(study: StudyResults) -> str:
     """Say whether recipes differ, as their paired tests allow."""
-    if len(study.recipes) < 2:
+    if len(study.configurations) < 2:
         return "With one recipe there is nothing to compare it with."
     if study.comparisons is None:
         return "Differences between recipes are not tested in this report: treat them as within noise."
-    keys = [r.key for r in study.recipes]
+    keys = [r.key for r in study.configurations]
     every = study.comparisons
     pairs = every[every["first"].isin(keys) & every["second"].isin(keys)]
     apart = pairs[pairs["distinguishable"]]
@@ -66,7 +66,7 @@ def section(study: StudyResults) -> str:
     every = study.comparisons
     if every is None or every[every["family"] == "recipes"].empty:
         return ""
-    chosen, keys = study.chosen, [r.key for r in study.recipes]
+    chosen, keys = study.chosen, [r.key for r in study.configurations]
     pairs = every[every["first"].isin(keys) & every["second"].isin(keys)]
     if len(pairs) > _LISTED_PAIRS and chosen is not None:
         pairs = pairs[(pairs["first"] == chosen.key) | (pairs["second"] == chosen.key)]

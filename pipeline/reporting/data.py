@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts
-from pipeline.params import Augment, train_settings
+from pipeline.learning.settings import Augment, train_settings
 from pipeline.reporting import prose, sections, tables
 from pipeline.reporting.figures import data as figures
 from pipeline.reporting.sections import PARTS, image, join
 from pipeline.reporting.study import StudyResults
+from pipeline.study.files import PRIVATE_FIGURES, write_text
 
 ALL = "all"
 NONE = "none of them"
@@ -92,7 +92,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         "## Where figures that show images are kept",
         _privacy(study),
     )
-    artifacts.write_text(page, text + "\n")
+    write_text(page, text + "\n")
     return [page, *(path for path in (*drawn.values(), *augmented.values()) if path is not None)]
 
 
@@ -469,7 +469,7 @@ def _augmented_figures(study: StudyResults, folder: Path) -> dict[str, Path | No
     for models, settings in _augmentations(study):
         name = f"data-augmentation-{models[0]}.png" if drawn else "data-augmentation.png"
         path = sections.figure_of_images(study, folder, name)
-        found = next((r.augmented for r in study.recipes if r.model in models and r.augmented is not None), None)
+        found = next((r.augmented for r in study.configurations if r.model in models and r.augmented is not None), None)
         shown = found is not None and len(found.rows) and _operations(settings)
         drawn[models[0]] = figures.augmented_images(study, found, path) if shown else None
     return drawn
@@ -665,7 +665,7 @@ def _privacy(study: StudyResults) -> str:
     if sections.private(study):
         return (
             f"Most data sets may not be handed on. Figures that show images therefore lie in "
-            f"`{artifacts.PRIVATE_FIGURES.as_posix()}/`, which git ignores, and the links to them work only on the "
+            f"`{PRIVATE_FIGURES.as_posix()}/`, which git ignores, and the links to them work only on the "
             f"machine that ran the study. Where the licence allows it, {setting} set to `false` puts them beside the "
             "other figures."
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipeline.params import Model, Train, train_settings
+from pipeline.learning.settings import Model, Train, train_settings
 from pipeline.reporting import prose, tables
 from pipeline.reporting.sections import join
 from pipeline.reporting.study import StudyResults
@@ -95,7 +95,7 @@ def settings(study: StudyResults) -> str:
 
 
 def _runs(study: StudyResults, name: str) -> list[Run]:
-    return [run for r in study.recipes if r.model == name for run in r.runs]
+    return [run for r in study.configurations if r.model == name for run in r.runs]
 
 
 def _built(study: StudyResults, name: str) -> list[str]:
@@ -147,7 +147,7 @@ def _uncounted(study: StudyResults) -> str:
     return "\n".join(lines)
 
 
-def trainings(recipes: Sequence[tuple[str, Sequence[Run]]]) -> str:
+def trainings(configurations: Sequence[tuple[str, Sequence[Run]]]) -> str:
     """Lay out how many epochs and how long the trainings took, a recipe a row; empty without any.
 
     Parameters
@@ -156,7 +156,7 @@ def trainings(recipes: Sequence[tuple[str, Sequence[Run]]]) -> str:
         The name as it stands in the table.
     """
     rows = []
-    for name, runs in recipes:
+    for name, runs in configurations:
         minutes = _median(run.get("seconds") for run in runs) / 60
         rows.append(
             [

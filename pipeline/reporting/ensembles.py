@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import artifacts
 from pipeline.reporting import prose, sections, tables
 from pipeline.reporting.figures import ensembles as figures
 from pipeline.reporting.sections import LABELS, RANKING, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults, highest
 from pipeline.statistics.ensembles import FOLDS, PENALTIES
 from pipeline.statistics.ensembles import LABELS as FITTED_ON_LABELS
+from pipeline.study.files import write_text
 
 DECIDED = {"multilabel": ("f1", "mcc"), "multiclass": ("accuracy", "balanced_accuracy", "mcc")}
 """Metrics of decisions that the page shows."""
@@ -89,7 +89,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         _members(study),
         _skipped(study),
     )
-    artifacts.write_text(page, text + "\n")
+    write_text(page, text + "\n")
     return [page, *([drawn] if drawn else [])]
 
 
@@ -127,12 +127,12 @@ def _single_recipe(study: StudyResults, found: Sequence[Difference]) -> Results 
     references = {d.reference for d in found}
     if study.chosen is not None and (not references or study.chosen.key in references):
         return study.chosen
-    return next((r for r in study.recipes if r.key in references), None)
+    return next((r for r in study.configurations if r.key in references), None)
 
 
 def _trainings(study: StudyResults) -> dict[str, tuple[Results, int]]:
     """Return every training by the name that comparisons.csv gives it."""
-    return {f"{r.key} seed {seed}": (r, seed) for r in study.recipes for seed in r.seeds}
+    return {f"{r.key} seed {seed}": (r, seed) for r in study.configurations for seed in r.seeds}
 
 
 def _best_training(study: StudyResults) -> str | None:
@@ -144,9 +144,13 @@ def _best_training(study: StudyResults) -> str | None:
 
 def _references(study: StudyResults, found: Sequence[Difference]) -> list[tuple[str, Estimate]]:
     """Return what the ensembles are set against in the figure: the single recipe, then the single training."""
-    recipe, trained = _single_recipe(study, found), _trainings(study)
+    configuration, trained = _single_recipe(study, found), _trainings(study)
     single = next((d.reference for d in found if d.reference in trained), None)
-    result = [(f"{recipe.key}, {_seeds(recipe)}", recipe.get("auroc"))] if recipe is not None else []
+    result = (
+        [(f"{configuration.key}, {_seeds(configuration)}", configuration.get("auroc"))]
+        if configuration is not None
+        else []
+    )
     if single is not None:
         results, seed = trained[single]
         result.append((single, results.get("auroc", None, seed)))
@@ -245,8 +249,8 @@ def _cost(study: StudyResults) -> list[str]:
 
 
 def _leads(study: StudyResults, found: Sequence[Difference], name: str) -> bool:
-    recipe = _single_recipe(study, found)
-    return name in _trainings(study) or (recipe is not None and name == recipe.key)
+    configuration = _single_recipe(study, found)
+    return name in _trainings(study) or (configuration is not None and name == configuration.key)
 
 
 def _said(own: Difference) -> str:
@@ -360,7 +364,7 @@ def _value_of(study: StudyResults, reference: str) -> Estimate:
     if reference in (trained := _trainings(study)):
         results, seed = trained[reference]
         return results.get("auroc", None, seed)
-    return next((r.get("auroc") for r in study.recipes if r.key == reference), Estimate())
+    return next((r.get("auroc") for r in study.configurations if r.key == reference), Estimate())
 
 
 # --- what was combined, and fitted on what -----------------------------------------------------------------------

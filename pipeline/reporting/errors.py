@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts
 from pipeline.reporting import calibration, confusion, prose, sections, tables
 from pipeline.reporting.figures import errors as figures
 from pipeline.reporting.sections import join
@@ -26,6 +25,7 @@ from pipeline.statistics.mistakes import (
     shared_errors,
 )
 from pipeline.statistics.thresholds import probabilities
+from pipeline.study.files import write_text
 
 PICTURED = 12
 """Most images in the figure."""
@@ -88,7 +88,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         "## Calibration",
         calibration.section(study, results, pictures["reliability"]),
     )
-    artifacts.write_text(page, text + "\n")
+    write_text(page, text + "\n")
     return [page, *(path for path in pictures.values() if path is not None)]
 
 
@@ -123,11 +123,9 @@ def _lead(
 
 def _subject(study: StudyResults, results: Results) -> str:
     rests = f"{sections.of_seeds(len(results.seeds))}, test part, {sections.sample(study, results)}"
-    if len(study.recipes) == 1:
+    if len(study.configurations) == 1:
         return f"This page is about **{results.key}**, the only recipe ({rests})."
-    return (
-        f"This page is about **{results.key}**, which validation chooses out of {len(study.recipes)} recipes ({rests})."
-    )
+    return f"This page is about **{results.key}**, which validation chooses out of {len(study.configurations)} recipes ({rests})."
 
 
 def _rule(study: StudyResults, results: Results, made: Decisions) -> str:

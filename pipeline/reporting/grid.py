@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.params import Model
+from pipeline.learning.settings import Model
 from pipeline.reporting import described
 from pipeline.reporting.study import Results, StudyResults
 from pipeline.statistics.gates import is_saturated, same_vectors
@@ -79,7 +79,7 @@ class Training(NamedTuple):
 
 def grids(study: StudyResults) -> tuple[Grid, ...]:
     """Find the grids of a study, one for each architecture and loss, in the study's order."""
-    names = study.params.study.models if study.params is not None else [r.model for r in study.recipes]
+    names = study.params.study.models if study.params is not None else [r.model for r in study.configurations]
     placed = {name: place for name in dict.fromkeys(names) if (place := _place(study, name)) is not None}
     groups: dict[str, list[str]] = {}
     for name, place in placed.items():
@@ -91,10 +91,10 @@ def grids(study: StudyResults) -> tuple[Grid, ...]:
         title = titles[group]
         if list(titles.values()).count(title) > 1:  # one architecture in several grids: named by their models
             title = f"{title} ({members[0]} and {len(members) - 1} more)"
-        for loss in dict.fromkeys(r.loss for r in study.recipes if r.model in members):
+        for loss in dict.fromkeys(r.loss for r in study.configurations if r.model in members):
             points = [
                 Point(placed[r.model].lr, placed[r.model].dropout, r)
-                for r in study.recipes
+                for r in study.configurations
                 if r.model in members and r.loss == loss
             ]
             found.append(Grid(title, loss, tuple(sorted(points, key=_order))))
@@ -132,7 +132,7 @@ def leading(study: StudyResults) -> str:
     """
 
     def known(metric: str) -> bool:
-        return any(math.isfinite(r.get(metric, part="val").value) for r in study.recipes)
+        return any(math.isfinite(r.get(metric, part="val").value) for r in study.configurations)
 
     return "accuracy" if study.task == "multiclass" and (known("accuracy") or not known("auroc")) else "auroc"
 

@@ -106,9 +106,9 @@ def differences(
     pairs = {(row.first, row.second, row["class"]): row for _, row in rows.iterrows()}
     alpha = 1 - (study.params.evaluate.confidence if study.params else 0.95)
     found = []
-    for model, recipes in models.items():
-        baseline = next((r.key for r in recipes if r.loss == base), None)
-        for results in recipes:
+    for model, configurations in models.items():
+        baseline = next((r.key for r in configurations if r.loss == base), None)
+        for results in configurations:
             if baseline is None or results.key == baseline:
                 continue
             for group in groups:

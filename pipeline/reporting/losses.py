@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from pipeline import artifacts
 from pipeline.reporting import prose, sections, tables
 from pipeline.reporting.figures import losses as figures
 from pipeline.reporting.figures.losses import NOISE
 from pipeline.reporting.loss_differences import Difference, differences
 from pipeline.reporting.sections import LABELS, RANKING, image, join
 from pipeline.reporting.study import Results, StudyResults, highest
+from pipeline.study.files import write_text
 
 _DECIDED = {
     "multilabel": "Every metric is a mean over classes, each class decided at its threshold from the validation part.",
@@ -40,7 +40,7 @@ _FULL_INTERVALS = 3
 def render(study: StudyResults, folder: Path) -> list[Path]:
     """Write losses.md and its figure into `folder`; nothing where no model has two losses."""
     models = by_model(study)
-    if not any(len(recipes) > 1 for recipes in models.values()):
+    if not any(len(configurations) > 1 for configurations in models.values()):
         return []
     base = loss_order(study)[0]
     compared = differences(study, study.comparisons, models, base, ("macro",))
@@ -53,34 +53,36 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         f"{' '.join(lead(study, models, base, compared))} [All recipes](README.md)",
         image(f"Test macro AUROC of every loss, and its difference from {base}", "figures/losses.png") if drawn else "",
         _settings(study),
-        *(_model(study, name, recipes, base, (compared, by_class)) for name, recipes in models.items()),
+        *(_model(study, name, configurations, base, (compared, by_class)) for name, configurations in models.items()),
         _method(study, base, compared, by_class),
     )
-    artifacts.write_text(page, text + "\n")
+    write_text(page, text + "\n")
     return [page, *([drawn] if drawn else [])]
 
 
 def loss_order(study: StudyResults) -> list[str]:
     """Return the losses in the order of params.yaml, or of a bare table; the first is the baseline."""
-    return study.params.study.losses if study.params else list(dict.fromkeys(r.loss for r in study.recipes))
+    return study.params.study.losses if study.params else list(dict.fromkeys(r.loss for r in study.configurations))
 
 
 def by_model(study: StudyResults) -> dict[str, list[Results]]:
     """Return the recipes of each model that has results, in the order of `loss_order`."""
     order = loss_order(study)
-    models = dict.fromkeys(r.model for r in study.recipes)
-    return {m: sorted((r for r in study.recipes if r.model == m), key=lambda r: order.index(r.loss)) for m in models}
+    models = dict.fromkeys(r.model for r in study.configurations)
+    return {
+        m: sorted((r for r in study.configurations if r.model == m), key=lambda r: order.index(r.loss)) for m in models
+    }
 
 
 def lead(study: StudyResults, models: dict[str, list[Results]], base: str, compared: Sequence[Difference]) -> list[str]:
     """Say in a few sentences what was compared and what the tests say."""
-    several = {m: recipes for m, recipes in models.items() if len(recipes) > 1}
-    sizes = sorted({len(recipes) for recipes in several.values()})
+    several = {m: configurations for m, configurations in models.items() if len(configurations) > 1}
+    sizes = sorted({len(configurations) for configurations in several.values()})
     number = prose.count("loss", sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {prose.count('loss', sizes[-1])}"
     where = f"model {next(iter(several))}" if len(several) == 1 else f"each of {len(several)} models"
     origin = "`study.losses` in params.yaml" if study.params else "the table"
     lines = [f"Within {where}, {number} are compared; the baseline is **{base}**, the first in {origin}."]
-    if without := [m for m, recipes in several.items() if base not in (r.loss for r in recipes)]:
+    if without := [m for m, configurations in several.items() if base not in (r.loss for r in configurations)]:
         lines.append(f"Within {prose.listing(without)}, {base} has no results, so nothing is compared with it there.")
     return lines + _tests(study, base, compared)
 
@@ -175,19 +177,21 @@ def _settings(study: StudyResults) -> str:
 def _model(
     study: StudyResults,
     name: str,
-    recipes: Sequence[Results],
+    configurations: Sequence[Results],
     base: str,
     compared: tuple[Sequence[Difference], Sequence[Difference]],
 ) -> str:
-    if len(recipes) < 2:
-        return join(f"## {name}", f"With this model only {recipes[0].loss} has results: there is nothing to compare.")
+    if len(configurations) < 2:
+        return join(
+            f"## {name}", f"With this model only {configurations[0].loss} has results: there is nothing to compare."
+        )
     whole, classes = ([d for d in family if d.model == name] for family in compared)
     return join(
         f"## {name}",
-        f"Test part, {sections.sample(study, recipes[0])}; {study.interval_name} in brackets.",
-        metrics_table(study, recipes),
-        _against(study, recipes, whole, base),
-        _classes(study, name, recipes, classes, base),
+        f"Test part, {sections.sample(study, configurations[0])}; {study.interval_name} in brackets.",
+        metrics_table(study, configurations),
+        _against(study, configurations, whole, base),
+        _classes(study, name, configurations, classes, base),
     )
 
 
@@ -202,22 +206,22 @@ def _named(results: Results, chosen: Results | None) -> str:
     return f"{marked} {_FAILED}" if failed(results) else marked
 
 
-def metrics_table(study: StudyResults, recipes: Sequence[Results]) -> str:
+def metrics_table(study: StudyResults, configurations: Sequence[Results]) -> str:
     """Lay out every metric of the whole test part, a loss a row; the best on validation is marked."""
-    metrics = [m for m in ("auroc", *METRICS[study.task]) if any(math.isfinite(r.get(m).value) for r in recipes)]
+    metrics = [m for m in ("auroc", *METRICS[study.task]) if any(math.isfinite(r.get(m).value) for r in configurations)]
     if not metrics:
         return "The table holds no metric of the whole test part."
     names = {m: _NAMES[m] for m in metrics} | ({"f1": "Macro F1"} if study.task == "multiclass" else {})
-    validated = any(math.isfinite(r.get("auroc", part="val").value) for r in recipes)
-    spread = any(math.isfinite(r.sd("auroc")) for r in recipes)
-    chosen = highest(recipes)
+    validated = any(math.isfinite(r.get("auroc", part="val").value) for r in configurations)
+    spread = any(math.isfinite(r.sd("auroc")) for r in configurations)
+    chosen = highest(configurations)
     blocks = []
     for group in (RANKING, [m for m in metrics if m not in (*RANKING, *_LOWER_IS_BETTER)], _LOWER_IS_BETTER):
         known = [m for m in metrics if m in group]
         if not known:
             continue
         leading = "auroc" in known
-        heads, rows = ["Loss"], [[_named(r, chosen)] for r in recipes]
+        heads, rows = ["Loss"], [[_named(r, chosen)] for r in configurations]
         columns = {"Seeds": lambda r: str(len(r.seeds))} if not blocks else {}
         if leading and validated:
             columns["Validation AUROC"] = lambda r: tables.number(r.get("auroc", part="val").value)
@@ -227,14 +231,14 @@ def metrics_table(study: StudyResults, recipes: Sequence[Results]) -> str:
                 columns["SD of AUROC over seeds"] = lambda r: tables.number(r.sd("auroc"))
         for head, write in columns.items():
             heads.append(head)
-            rows = [[*row, write(r)] for row, r in zip(rows, recipes)]
+            rows = [[*row, write(r)] for row, r in zip(rows, configurations)]
         blocks.append(tables.table(heads, rows, "l" + "r" * (len(heads) - 1)))
-    lines = [tables.reasons((r.loss, names[m], r.get(m)) for r in recipes for m in metrics)]
-    if single := [r.loss for r in recipes if spread and not math.isfinite(r.sd("auroc"))]:
+    lines = [tables.reasons((r.loss, names[m], r.get(m)) for r in configurations for m in metrics)]
+    if single := [r.loss for r in configurations if spread and not math.isfinite(r.sd("auroc"))]:
         lines.append(f"- {tables.DASH} SD of {prose.listing(single)}: fewer than two seeds with a value.")
     if chosen is not None:
         lines.append(f"- {sections.starred(study)}")
-    if any(failed(r) for r in recipes):
+    if any(failed(r) for r in configurations):
         lines.append(f"- {_FAILED} has a training that learned nothing (named above): its means say little.")
     if any(m in _LOWER_IS_BETTER for m in metrics):
         lines.append("- ↓ lower is better.")
@@ -245,9 +249,9 @@ def _estimated(metric: str, results: Results) -> str:
     return tables.estimated(results.get(metric))
 
 
-def _against(study: StudyResults, recipes: Sequence[Results], compared: Sequence[Difference], base: str) -> str:
+def _against(study: StudyResults, configurations: Sequence[Results], compared: Sequence[Difference], base: str) -> str:
     """Lay out the paired differences of the macro AUROC."""
-    if base not in (r.loss for r in recipes):
+    if base not in (r.loss for r in configurations):
         return f"There are no results of {base} with this model, so that no loss is compared with it."
     if not compared:
         return ""
@@ -263,17 +267,17 @@ def _against(study: StudyResults, recipes: Sequence[Results], compared: Sequence
     ]
     heads = ["Loss", f"Loss minus {base}", study.interval_name, "p", "p (Holm)", "p of equality (Holm)", "Verdict"]
     return join(
-        f"### {recipes[0].model}: against {base}",
+        f"### {configurations[0].model}: against {base}",
         "Test macro AUROC, means over seeds, paired on the same draws of patients.",
         tables.table(heads, rows, "lrrrrrl"),
         tables.reasons((d.loss, "difference", d.estimate) for d in compared),
-        _failures(recipes),
+        _failures(configurations),
     )
 
 
-def _failures(recipes: Sequence[Results]) -> str:
+def _failures(configurations: Sequence[Results]) -> str:
     """Say which of the means contain trainings that learned nothing."""
-    seeds = {r.loss: failed(r) for r in recipes if failed(r)}
+    seeds = {r.loss: failed(r) for r in configurations if failed(r)}
     if not seeds:
         return ""
     n = sum(map(len, seeds.values()))
@@ -286,7 +290,7 @@ def _failures(recipes: Sequence[Results]) -> str:
 
 
 def _classes(
-    study: StudyResults, model: str, recipes: Sequence[Results], compared: Sequence[Difference], base: str
+    study: StudyResults, model: str, configurations: Sequence[Results], compared: Sequence[Difference], base: str
 ) -> str:
     """Lay out the paired differences of every class, a loss a column; those that survive Holm are bold."""
     if not compared:
@@ -297,7 +301,7 @@ def _classes(
     rows = []
     for name in study.classes:
         cells = (_class_cell(found[name, loss], wide) for loss in losses)
-        rows.append([name, tables.whole(recipes[0].get("auroc", name).n_positive), *cells])
+        rows.append([name, tables.whole(configurations[0].get("auroc", name).n_positive), *cells])
     form = f"half the width of the {study.interval_name}, which is symmetric," if wide else study.interval_name
     return join(
         f"### {model}: classes",
@@ -400,17 +404,17 @@ def _draw(
 ) -> Path | None:
     found = {(d.model, d.loss): d for d in compared}
     panels = []
-    for name, recipes in models.items():
-        if len(recipes) < 2:
+    for name, configurations in models.items():
+        if len(configurations) < 2:
             continue
-        chosen, lines = highest(recipes), []
-        for r in recipes:
+        chosen, lines = highest(configurations), []
+        for r in configurations:
             label = f"{r.loss} {_CHOSEN}" if chosen is not None and r.key == chosen.key else r.loss
             label += f" {_FAILED}" if failed(r) else ""
             d = found.get((name, r.loss))
             of = (d.estimate, d.verdict) if d else ()
             lines.append(figures.Line(label, r.get("auroc"), r.values("auroc"), *of))
-        middle = next((r.get("auroc").value for r in recipes if r.loss == base), math.nan)
+        middle = next((r.get("auroc").value for r in configurations if r.loss == base), math.nan)
         panels.append(figures.Panel(name, tuple(lines), middle))
     return figures.forest(
         panels,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.params import Params
 from pipeline.reporting import prose, sections, tables
 from pipeline.reporting.sections import join
 from pipeline.reporting.study import StudyResults
+from pipeline.settings import Params
 
 
 def data(study: StudyResults) -> str:

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts
-from pipeline.params import Train, train_settings
+from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting import checks, prose, provenance, sections, tables
 from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, join
 from pipeline.reporting.study import MEAN, Estimate, Results, StudyResults
 from pipeline.statistics.probes import MARGIN
+from pipeline.study.files import write_text
+from pipeline.study.prepared import SAMPLE_COLUMNS
 
 UNKNOWN = "not recorded"
 CALIBRATION = {"ece": "Calibration error (ECE)", "brier": "Brier score", "log_loss": "Log-loss"}
@@ -37,9 +38,9 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     if study.dataset is None or study.params is None or study.audit is None:
         return []
     written = []
-    for results in study.recipes:
+    for results in study.configurations:
         page = folder / "model_cards" / f"{results.key}.md"
-        artifacts.write_text(page, _page(study, results) + "\n")
+        write_text(page, _page(study, results) + "\n")
         written.append(page)
     return written
 
@@ -189,7 +190,7 @@ def _use(study: StudyResults) -> str:
 def _factors(study: StudyResults, results: Results) -> str:
     measured = [] if results.subgroups is None else [*dict.fromkeys(results.subgroups["variable"])]
     own = [] if study.samples is None else list(study.samples.columns)
-    others = [c for c in own if c not in {*artifacts.SAMPLE_COLUMNS, *study.classes, *_OF_SPLIT, *measured}]
+    others = [c for c in own if c not in {*SAMPLE_COLUMNS, *study.classes, *_OF_SPLIT, *measured}]
     lines = [
         f"Measured in subgroups of the test part: {prose.listing(measured)}."
         if measured

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import artifacts
 from pipeline.reporting import described, grid, grid_section, prose, sections, tables
 from pipeline.reporting.figures import models as figures
 from pipeline.reporting.grid import Grid
 from pipeline.reporting.sections import PARTS, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults
+from pipeline.study.files import write_text
 
 MOST = 12
 """Recipes that tables and figures show one by one; of more, a grid is represented by its best on validation."""
@@ -22,7 +22,7 @@ MOST = 12
 def render(study: StudyResults, folder: Path) -> list[Path]:
     """Write models.md and its figures into `folder`; return what was written, nothing where no recipe has a score."""
     metric = grid.leading(study)
-    scored = any(math.isfinite(r.get(metric, part=part).value) for r in study.recipes for part in grid.PARTS)
+    scored = any(math.isfinite(r.get(metric, part=part).value) for r in study.configurations for part in grid.PARTS)
     if not scored:
         return []
     found = grid.grids(study)
@@ -50,7 +50,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         _confusion(study, shown, drawn["confusion"] is not None, folder),
         grid_section.section(study, found, _heat(study, drawn["grid"] is not None)),
     )
-    artifacts.write_text(page, text + "\n")
+    write_text(page, text + "\n")
     return [page, *(path for path in drawn.values() if path is not None)]
 
 
@@ -65,16 +65,16 @@ def _lead(study: StudyResults) -> str:
 
 def _shown(study: StudyResults, found: Sequence[Grid]) -> list[Results]:
     """Return all recipes if they are few, else those in no grid and the best of every grid."""
-    if len(study.recipes) <= MOST or not found:
-        return list(study.recipes)
+    if len(study.configurations) <= MOST or not found:
+        return list(study.configurations)
     inside = {p.results.key for g in found for p in g.points}
     best = {p.results.key for g in found for p in grid.best(study, g)}
-    return [r for r in study.recipes if r.key not in inside or r.key in best]
+    return [r for r in study.configurations if r.key not in inside or r.key in best]
 
 
 def _left_out(study: StudyResults, shown: Sequence[Results]) -> str:
     """Say which recipes a table leaves out."""
-    rest = len(study.recipes) - len(shown)
+    rest = len(study.configurations) - len(shown)
     if not rest:
         return ""
     return (
@@ -111,13 +111,13 @@ def _cut(study: StudyResults, drawn: Sequence[Results], of: Sequence[Results]) -
 def _named(study: StudyResults, results: Results) -> str:
     """Return the name of a recipe, linked to its page, and marked if it was chosen among several."""
     name = f"[{results.key}](seeds/{results.key}.md)" if results.seeds else results.key
-    chosen = len(study.recipes) > 1 and study.chosen is not None and study.chosen.key == results.key
+    chosen = len(study.configurations) > 1 and study.chosen is not None and study.chosen.key == results.key
     return f"**{name}** ★" if chosen else name
 
 
 def _sizes(study: StudyResults, metric: str) -> str:
     """Say what the numbers of every part rest on."""
-    first = study.recipes[0]
+    first = study.configurations[0]
     known = []
     for part in grid.PARTS:
         estimate = first.get(metric, part=part)
@@ -194,7 +194,7 @@ def _table(study: StudyResults, shown: Sequence[Results], columns: dict[str, Cal
 
 def _majority(study: StudyResults) -> str:
     """Say what a constant answer would score on the test part."""
-    first = study.recipes[0].predictions
+    first = study.configurations[0].predictions
     if first is None:
         return "What always answering the most frequent class would score is not known from the table."
     share = first.test_targets.mean(axis=0)
@@ -221,9 +221,9 @@ def _reading(study: StudyResults, shown: Sequence[Results]) -> Iterable[str]:
         )
     if study.params is not None:
         yield "Validation chose the epoch, so its values are optimistic; they carry no interval."
-    if study.chosen is not None and len(study.recipes) > 1:
+    if study.chosen is not None and len(study.configurations) > 1:
         yield sections.starred(study)
-    if len(study.recipes) > 1:
+    if len(study.configurations) > 1:
         tested = study.comparisons is not None
         where = "those that were tested are in [all results](README.md)" if tested else "none is tested in this report"
         yield f"Differences between rows are no findings by themselves: {where}."
@@ -312,7 +312,7 @@ def _matrix(study: StudyResults, results: Results | None) -> str:
     ]
     over = f"{prose.count('seed', len(results.seeds))}" + (" summed" if len(results.seeds) > 1 else "")
     heads = ["True \\ decided", *study.classes, "All"]
-    which = "the recipe that validation chose, " if len(study.recipes) > 1 else ""
+    which = "the recipe that validation chose, " if len(study.configurations) > 1 else ""
     return join(f"**{results.key}**, {which}{over}:", tables.table(heads, rows, "l" + "r" * (len(study.classes) + 1)))
 
 

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import artifacts
-from pipeline.params import cells, train_settings
+from pipeline.learning.settings import train_settings
 from pipeline.reporting import checks, comparisons, described, method, prose, provenance, sections, tables
 from pipeline.reporting.figures import overview as figures
 from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, image, join
 from pipeline.reporting.study import Results, StudyResults
+from pipeline.study.files import write_text
+from pipeline.study.runs import runs
 
 _PAGES = {
     "data.md": "the images: parts, classes, patients, exclusions, duplicates, the split and its audit",
@@ -71,16 +72,16 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         "## Limits",
         "\n".join(f"- {line}" for line in sections.limits(study)),
     )
-    artifacts.write_text(page, text + "\n")
+    write_text(page, text + "\n")
     return [page, *(p for p in (forest, *others) if p is not None)]
 
 
 def question(study: StudyResults) -> str:
     """Say what the study asks, as its matrix puts it."""
-    models, losses = (list(dict.fromkeys(getattr(r, what) for r in study.recipes)) for what in ("model", "loss"))
+    models, losses = (list(dict.fromkeys(getattr(r, what) for r in study.configurations)) for what in ("model", "loss"))
     if study.params is not None:
         models, losses = study.params.study.models, study.params.study.losses
-    seeds = {s for r in study.recipes for s in r.seeds}
+    seeds = {s for r in study.configurations for s in r.seeds}
     kind = "finding" if study.task == "multilabel" else "class"
     apart = f"the {prose.count(kind, len(study.classes))} of these images" if study.classes else "the classes"
     where = "" if study.params is None else " in patients it has not seen"
@@ -104,9 +105,9 @@ def question(study: StudyResults) -> str:
 def glance(study: StudyResults) -> str:
     """Lay out what was studied: data, parts, trainings, settings, and how it is judged."""
     if study.params is None or study.audit is None or study.dataset is None:
-        seeds = sorted({s for r in study.recipes for s in r.seeds})
+        seeds = sorted({s for r in study.configurations for s in r.seeds})
         rows = [
-            ["Recipes", _some([r.key for r in study.recipes])],
+            ["Recipes", _some([r.key for r in study.configurations])],
             ["Training seeds", ", ".join(map(str, seeds)) or tables.DASH],
             *([["Classes", _some(study.classes)]] if study.classes else []),
         ]
@@ -142,8 +143,8 @@ def _trainings(study: StudyResults) -> str:
     """Count the cells: planned, with results, missing, collapsed."""
     params = study.params
     seeds = [params.seed, *params.study.replicates]
-    planned = len(cells(params))
-    there = sum(len(r.seeds) for r in study.recipes)
+    planned = len(runs(params))
+    there = sum(len(r.seeds) for r in study.configurations)
     text = (
         f"{prose.count('model', len(params.study.models))} × {prose.count('loss', len(params.study.losses))} × "
         f"{prose.count('seed', len(seeds))} ({', '.join(map(str, sorted(seeds)))}) = {planned}"
@@ -179,11 +180,11 @@ def _choice(study: StudyResults) -> str:
     seeds = sections.of_seeds(len(best.seeds))
     score = sections.quoted(study, best.get(study.leading))
     rests = sections.sample(study, best)
-    if len(study.recipes) == 1:
+    if len(study.configurations) == 1:
         return f"The only recipe, **{best.key}**, has a test {name} ({seeds}) of {score}, {rests}."
     validated = tables.number(best.get(study.leading, part="val").value)
     return (
-        f"Validation chooses **{best.key}** out of {len(study.recipes)} recipes (validation {name} {validated}, "
+        f"Validation chooses **{best.key}** out of {len(study.configurations)} recipes (validation {name} {validated}, "
         f"{seeds}); its test {name} is {score}, {rests}."
     )
 
@@ -206,7 +207,7 @@ def _ensemble(study: StudyResults) -> str:
 
 
 def _main(study: StudyResults, pictured: bool) -> str:
-    reference = study.chosen or study.recipes[0]
+    reference = study.chosen or study.configurations[0]
     number = len(sections.known_classes(study, reference))
     over = f"Macro averages over {prose.count('class', number)}" if number else "Of the whole part"
     picture = image("Test macro AUROC of every recipe and ensemble, with intervals", "figures/forest.png")
@@ -220,7 +221,7 @@ def _main(study: StudyResults, pictured: bool) -> str:
         checks.signs(study),
         sections.decisions(
             study,
-            [*study.recipes, *study.ensembles],
+            [*study.configurations, *study.ensembles],
             DECISIONS[study.task],
             _DECIDED,
             {"Recipe": lambda r: _named(study, r), "Seeds": _seeds},
@@ -241,7 +242,7 @@ def _seeds(results: Results) -> str:
 
 
 def _ranking(study: StudyResults) -> tuple[str, str]:
-    everything = [*study.recipes, *study.ensembles]
+    everything = [*study.configurations, *study.ensembles]
     ci, metric = study.interval_name, study.leading
     name = sections.leading(study).removeprefix("macro ")
     columns = {
@@ -250,13 +251,13 @@ def _ranking(study: StudyResults) -> tuple[str, str]:
         f"{ci} of the mean": lambda r: tables.interval(r.get(metric)),
         f"Test AP [{ci}]": lambda r: tables.estimated(r.get("average_precision")),
     }
-    cells = {head: [write(r) for r in everything] for head, write in columns.items()}
+    runs = {head: [write(r) for r in everything] for head, write in columns.items()}
     if study.params is None:  # a bare table may hold less, and an empty column says nothing
-        cells = {head: column for head, column in cells.items() if set(column) != {tables.DASH} or "CI" in head[:4]}
-    rows = [[_named(study, r), _seeds(r), *row] for r, row in zip(everything, zip(*cells.values()))]
+        runs = {head: column for head, column in runs.items() if set(column) != {tables.DASH} or "CI" in head[:4]}
+    rows = [[_named(study, r), _seeds(r), *row] for r, row in zip(everything, zip(*runs.values()))]
     metrics = [m for m in RANKING if any(math.isfinite(r.get(m).value) for r in everything)]
     noted = [(r.key, LABELS[m], r.get(m)) for r in everything for m in metrics]
-    body = tables.table(["Recipe", "Seeds", *cells], rows, "lr" + "r" * len(cells))
+    body = tables.table(["Recipe", "Seeds", *runs], rows, "lr" + "r" * len(runs))
     lines = [tables.reasons(noted), *(f"- {line}" for line in _reading(study))]
     return body, "\n".join(line for line in lines if line)
 
@@ -267,7 +268,7 @@ def _reading(study: StudyResults) -> list[str]:
     ]
     if study.params is not None:
         lines.append("Validation values chose epoch and recipe; they are therefore optimistic and carry no interval.")
-    if study.chosen is not None and len(study.recipes) > 1:
+    if study.chosen is not None and len(study.configurations) > 1:
         lines.append(sections.starred(study))
     if study.ensembles:
         lines.append(f"An ensemble is one prediction made of several trainings, so it has no seeds ({tables.DASH}).")
@@ -302,6 +303,8 @@ def _links(study: StudyResults, folder: Path) -> str:
     """Link the other pages."""
     lines = [f"- [{Path(page).stem}]({page}): {what}" for page, what in _PAGES.items() if (folder / page).exists()]
     for name, what in (("seeds", "seed by seed"), ("model_cards", "model card")):
-        pages = [f"[{r.key}]({name}/{r.key}.md)" for r in study.recipes if (folder / name / f"{r.key}.md").exists()]
+        pages = [
+            f"[{r.key}]({name}/{r.key}.md)" for r in study.configurations if (folder / name / f"{r.key}.md").exists()
+        ]
         lines += [f"- {what}: {', '.join(pages)}"] if pages else []
     return join("## Pages", "\n".join(lines)) if lines else ""

@@ -7,15 +7,15 @@ from typing import Any
 
 import yaml
 
-from pipeline.params import Params
 from pipeline.reporting import prose, tables
 from pipeline.reporting.sections import join
 from pipeline.reporting.study import StudyResults
+from pipeline.settings import Params
 
 
 def section(study: StudyResults) -> str:
     """Return the table of provenance and the parameters, folded."""
-    runs = [run for results in study.recipes for run in results.runs]
+    runs = [run for results in study.configurations for run in results.runs]
     blocks = ["## Provenance"]
     if runs:
         rows = [

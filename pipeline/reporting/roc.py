@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.artifacts import Predictions
+from pipeline.study.predictions import Predictions
 
 GRID = np.linspace(0, 1, 199)
 """False-positive rates at which every curve is read; few enough for a file that is diffed."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts
 from pipeline.reporting import prose, tables
 from pipeline.reporting.study import Estimate, Results, StudyResults
+from pipeline.study.files import PRIVATE_FIGURES
 
 PARTS = {"train": "training", "val": "validation", "test": "test", "unused": "unused"}
 """Parts of the split as they are called in sentences and table heads."""
@@ -162,7 +162,7 @@ def figure_of_images(study: StudyResults, folder: Path, name: str) -> Path:
     if not private(study):
         return public
     public.unlink(missing_ok=True)
-    return artifacts.PRIVATE_FIGURES / name
+    return PRIVATE_FIGURES / name
 
 
 def image_of_images(study: StudyResults, description: str, path: Path, page: Path) -> str:

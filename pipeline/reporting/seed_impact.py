@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from scipy.special import gammaincinv, stdtrit
 
-from pipeline import artifacts
 from pipeline.reporting import prose, sections, tables
 from pipeline.reporting.figures import seeds as figures
 from pipeline.reporting.sections import LABELS, image, join
 from pipeline.reporting.study import Results, StudyResults
+from pipeline.study.files import write_text
 
 DIGITS = 4
 """Decimals of the tables by seed; seeds that agree in all of them are tied."""
@@ -28,7 +28,7 @@ _AVERAGED = ("auroc", "average_precision", "f1")
 def render(study: StudyResults, folder: Path) -> list[Path]:
     """Write seeds/<model>-<loss>.md and its figures for every recipe into `folder`; return what was written."""
     written = []
-    for results in study.recipes:
+    for results in study.configurations:
         pictures = folder / "figures"
         drawn = [
             figures.strip(results, study.classes, study.interval_name, pictures / f"seeds-{results.key}.png"),
@@ -36,7 +36,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
             figures.training_curves(results, pictures / f"curves-{results.key}.png"),
         ]
         page = folder / "seeds" / f"{results.key}.md"
-        artifacts.write_text(page, _page(study, results, [p is not None for p in drawn]) + "\n")
+        write_text(page, _page(study, results, [p is not None for p in drawn]) + "\n")
         written += [page, *(p for p in drawn if p is not None)]
     return written
 

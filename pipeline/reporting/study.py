@@ -13,11 +13,26 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts
-from pipeline.artifacts import DatasetInfo, Predictions
-from pipeline.errors import UserError
-from pipeline.params import Params, Recipe, cells, recipes, seeds
 from pipeline.reporting import roc
+from pipeline.settings import Params
+from pipeline.study.errors import UserError
+from pipeline.study.files import (
+    AUDIT,
+    AUGMENTED,
+    BOXES,
+    DUPLICATES,
+    ENSEMBLES,
+    EXAMPLES,
+    EXCLUDED,
+    PROBES,
+    made_by,
+    read_json,
+)
+from pipeline.study.parts import read_split
+from pipeline.study.predictions import METRIC_COLUMNS, Predictions, read_metrics
+from pipeline.study.prepared import DatasetInfo, open_images, read_dataset, read_samples
+from pipeline.study.runs import Configuration, configurations, runs, seeds
+from pipeline.study.trainings import evaluation_folder
 
 MEAN = "mean"
 ENSEMBLE = "ensemble"
@@ -254,7 +269,7 @@ class StudyResults:
     title: str
     task: Literal["multilabel", "multiclass"]
     classes: tuple[str, ...]
-    recipes: tuple[Results, ...]
+    configurations: tuple[Results, ...]
     ensembles: tuple[Results, ...] = ()
     every_ensemble: tuple[Results, ...] = ()
     described: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -283,26 +298,29 @@ class StudyResults:
     def collapsed(self) -> tuple[tuple[Results, int, str], ...]:
         """Trainings that learned nothing: recipe, seed, and how it shows."""
         return tuple(
-            (r, run["seed"], str(run["collapsed"])) for r in self.recipes for run in r.runs if run.get("collapsed")
+            (r, run["seed"], str(run["collapsed"]))
+            for r in self.configurations
+            for run in r.runs
+            if run.get("collapsed")
         )
 
     @cached_property
     def leading(self) -> str:
         """The metric that leads the pages: AUROC, or what a bare table without any has."""
         for metric in ("auroc", "accuracy", "f1"):
-            if any(math.isfinite(r.get(metric, part=p).value) for r in self.recipes for p in ("test", "val")):
+            if any(math.isfinite(r.get(metric, part=p).value) for r in self.configurations for p in ("test", "val")):
                 return metric
         return "auroc"
 
     @property
     def chosen(self) -> Results | None:
         """The recipe with the highest mean of `leading` on validation, the first of those that tie, or None."""
-        return highest(self.recipes, self.leading)
+        return highest(self.configurations, self.leading)
 
     @property
     def subject(self) -> Results | None:
         """The recipe that pages about a single one speak of: the chosen one, or the only one."""
-        return self.chosen or (self.recipes[0] if len(self.recipes) == 1 else None)
+        return self.chosen or (self.configurations[0] if len(self.configurations) == 1 else None)
 
     @property
     def chosen_ensemble(self) -> Results | None:
@@ -325,90 +343,88 @@ def load_study(params: Params) -> StudyResults:
     ReportError
         If no recipe has results.
     """
-    info = artifacts.read_dataset()
+    info = read_dataset()
     found, missing, trained = [], [], seeds(params)
-    for recipe in recipes(params):
-        results = _load_recipe(recipe)
+    for configuration in configurations(params):
+        results = _load_recipe(configuration)
         if results is None:
-            missing.append(f"{recipe}, all seeds ({', '.join(map(str, trained))})")
+            missing.append(f"{configuration}, all seeds ({', '.join(map(str, trained))})")
             continue
         found.append(results)
-        missing += [f"{recipe}, seed {seed}" for seed in trained if seed not in results.seeds]
+        missing += [f"{configuration}, seed {seed}" for seed in trained if seed not in results.seeds]
     if not found:
-        raise ReportError(f"none of the {len(cells(params))} cells has results; run: dvc repro evaluate")
+        raise ReportError(f"none of the {len(runs(params))} cells has results; run: dvc repro evaluate")
     made, described, skipped = _load_ensembles()
     if not made:
         missing.append("the ensembles")
-    comparisons = artifacts.ENSEMBLES / "comparisons.csv"
-    excluded = pd.read_csv(artifacts.made_by(artifacts.EXCLUDED, "preprocess"), dtype="str", keep_default_na=False)
+    comparisons = ENSEMBLES / "comparisons.csv"
+    excluded = pd.read_csv(made_by(EXCLUDED, "preprocess"), dtype="str", keep_default_na=False)
     return StudyResults(
         title=info.title,
         task=info.task,
         classes=info.classes,
-        recipes=tuple(found),
+        configurations=tuple(found),
         ensembles=tuple(e for e in made if e.loss in _shown(described)),
         every_ensemble=made,
         described=described,
         skipped=skipped,
-        class_comparisons=_table(artifacts.ENSEMBLES / "class_comparisons.csv"),
+        class_comparisons=_table(ENSEMBLES / "class_comparisons.csv"),
         missing=tuple(missing),
         dataset=info,
-        audit=artifacts.read_json(artifacts.AUDIT, "split"),
+        audit=read_json(AUDIT, "split"),
         excluded=excluded,
         params=params,
         comparisons=pd.read_csv(comparisons) if comparisons.exists() else None,
         probes=_load_probes(),
-        signs=_table(artifacts.ENSEMBLES / "signs.csv"),
+        signs=_table(ENSEMBLES / "signs.csv"),
         samples=_load_samples(),
-        images=artifacts.open_images(),
-        boxes=pd.read_csv(artifacts.BOXES, dtype={"sample_id": "str"}) if artifacts.BOXES.exists() else None,
+        images=open_images(),
+        boxes=pd.read_csv(BOXES, dtype={"sample_id": "str"}) if BOXES.exists() else None,
         duplicates=_load_duplicates(),
         examples=_load_examples(),
     )
 
 
 def _load_samples() -> pd.DataFrame:
-    split = artifacts.read_split()
+    split = read_split()
     if "augmented" not in split:
         split = split.assign(augmented=0)
-    table = artifacts.read_samples().merge(split, on="row", validate="one_to_many")
+    table = read_samples().merge(split, on="row", validate="one_to_many")
     return table.sort_values(["row", "augmented"], ignore_index=True)
 
 
 def _load_duplicates() -> pd.DataFrame | None:
-    if not artifacts.DUPLICATES.exists():
+    if not DUPLICATES.exists():
         return None
     text = dict.fromkeys(("sample_id", "other_id", "kind", "action", "labels_agree"), "str")
-    table = pd.read_csv(
-        artifacts.DUPLICATES, dtype=text, keep_default_na=False, na_values={"hamming": [""], "correlation": [""]}
-    )
+    table = pd.read_csv(DUPLICATES, dtype=text, keep_default_na=False, na_values={"hamming": [""], "correlation": [""]})
     return table.assign(labels_agree=table["labels_agree"].str.lower().isin(["true", "1"]))
 
 
 def _load_examples() -> Examples | None:
-    if not artifacts.EXAMPLES.exists():
+    if not EXAMPLES.exists():
         return None
-    with np.load(artifacts.EXAMPLES, allow_pickle=False) as file:
+    with np.load(EXAMPLES, allow_pickle=False) as file:
         return Examples(**{name: file[name] for name in Examples._fields})
 
 
-def _load_recipe(recipe: Recipe) -> Results | None:
-    folder = artifacts.evaluation_folder(recipe)
+def _load_recipe(configuration: Configuration) -> Results | None:
+    folder = evaluation_folder(configuration)
     if not (folder / "metrics.csv").exists():
         return None
-    metrics = with_means(_tidy(artifacts.read_metrics(folder / "metrics.csv")))
-    spread = pd.read_csv(artifacts.made_by(folder / "seeds.csv", "evaluate"), dtype={"best_seeds": "str"})
+    metrics = with_means(_tidy(read_metrics(folder / "metrics.csv")))
+    spread = pd.read_csv(made_by(folder / "seeds.csv", "evaluate"), dtype={"best_seeds": "str"})
     return Results(
-        *recipe,
+        *configuration,
         seeds=_seeds_of(metrics),
         metrics=metrics,
         spread=spread[spread["metric"] == "auroc"] if "metric" in spread else spread,
-        history=pd.read_csv(artifacts.made_by(folder / "history.csv", "evaluate")),
-        runs=tuple(artifacts.read_json(folder / "runs.json", "evaluate")),
-        predictions=Predictions.load(artifacts.made_by(folder / "predictions.npz", "evaluate")),
-        augmented=_load_augmented(folder / artifacts.AUGMENTED),
+        history=pd.read_csv(made_by(folder / "history.csv", "evaluate")),
+        runs=tuple(read_json(folder / "runs.json", "evaluate")),
+        predictions=Predictions.load(made_by(folder / "predictions.npz", "evaluate")),
+        augmented=_load_augmented(folder / AUGMENTED),
         suits=_table(folder / "seed_suits_class.csv", "best_seed"),
-        interaction=artifacts.read_json(path, "evaluate") if (path := folder / "seed_by_class.json").exists() else None,
+        interaction=read_json(path, "evaluate") if (path := folder / "seed_by_class.json").exists() else None,
         expected=_table(folder / "recipe.csv"),
         reliability=_table(folder / "reliability.csv"),
         confusion=_filled(_table(folder / "confusion.csv", "truth", "predicted")),
@@ -435,12 +451,12 @@ def _load_augmented(path: Path) -> Augmented | None:
 
 
 def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], dict[str, str]]:
-    path = artifacts.ENSEMBLES / "metrics.csv"
+    path = ENSEMBLES / "metrics.csv"
     if not path.exists():
         return (), {}, {}
-    metrics = _tidy(artifacts.read_metrics(path, "ensemble"))
-    predictions = Predictions.load(artifacts.ENSEMBLES / "predictions.npz", "ensemble")
-    about = artifacts.read_json(artifacts.ENSEMBLES / "members.json", "ensemble")
+    metrics = _tidy(read_metrics(path, "ensemble"))
+    predictions = Predictions.load(ENSEMBLES / "predictions.npz", "ensemble")
+    about = read_json(ENSEMBLES / "members.json", "ensemble")
     made = tuple(
         Results(ENSEMBLE, str(name), (), metrics[metrics["loss"] == name], predictions=_one(predictions, i))
         for i, name in enumerate(predictions.methods)
@@ -449,10 +465,10 @@ def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], d
 
 
 def _load_probes() -> tuple[Results, ...]:
-    path = artifacts.PROBES / "metrics.csv"
+    path = PROBES / "metrics.csv"
     if not path.exists():
         return ()
-    metrics = artifacts.read_metrics(path, "probe").assign(seed=MEAN)  # as of an ensemble: one prediction, no seeds
+    metrics = read_metrics(path, "probe").assign(seed=MEAN)  # as of an ensemble: one prediction, no seeds
     return tuple(Results(PROBE, name, (), rows) for name, rows in metrics.groupby("loss", sort=False))
 
 
@@ -500,7 +516,7 @@ def with_means(metrics: pd.DataFrame) -> pd.DataFrame:
         value=("value", lambda v: v.mean(skipna=False)), n=("n", "first"), n_positive=("n_positive", "first")
     )
     means = means.assign(seed=MEAN, ci_low=np.nan, ci_high=np.nan, note=NO_INTERVAL)
-    return pd.concat([metrics, means[artifacts.METRIC_COLUMNS]], ignore_index=True)
+    return pd.concat([metrics, means[METRIC_COLUMNS]], ignore_index=True)
 
 
 def from_metrics(path: Path) -> StudyResults:
@@ -536,7 +552,7 @@ def from_metrics(path: Path) -> StudyResults:
         title=path.stem,
         task="multiclass" if (overall["metric"] == "accuracy").any() else "multilabel",
         classes=tuple(c for c in metrics["class"].unique() if c not in ("macro", "overall")),
-        recipes=tuple(r for r in found if r.model != ENSEMBLE),
+        configurations=tuple(r for r in found if r.model != ENSEMBLE),
         ensembles=tuple(r for r in found if r.model == ENSEMBLE),
     )
 
@@ -547,10 +563,10 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise ReportError(f"{path}: no column {', '.join(lacking)}; it needs {', '.join(_REQUIRED)}")
     if table.empty:
         raise ReportError(f"{path}: a header and no rows")
-    for column in artifacts.METRIC_COLUMNS:
+    for column in METRIC_COLUMNS:
         if column not in table:
             table[column] = ""
-    table = table[artifacts.METRIC_COLUMNS].apply(lambda c: c.str.strip())
+    table = table[METRIC_COLUMNS].apply(lambda c: c.str.strip())
 
     def refuse(bad: Iterable[bool], column: str, allowed: str) -> None:
         for line, wrong, text in zip(range(2, len(table) + 2), bad, table[column]):
@@ -578,4 +594,4 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         outside = (table["metric"] == metric) & ((table["value"] < low) | (table["value"] > high))
         refuse(outside, "value", f"{low:g} to {high:g} for {metric}")
     refuse(table["ci_low"] > table["ci_high"], "ci_low", "at most ci_high")
-    return table[artifacts.METRIC_COLUMNS]
+    return table[METRIC_COLUMNS]

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts
 from pipeline.reporting import precision_recall, roc
 from pipeline.reporting.sections import DECISIONS, RANKING
 from pipeline.reporting.study import Results, StudyResults
 from pipeline.statistics.metrics import Scored
+from pipeline.study.files import write_csv, write_json
+from pipeline.study.predictions import METRIC_COLUMNS
 
 NONE = "none"
 CURVES = ["cell", "epoch", "train_loss", "val_loss", "val_auroc"]
@@ -26,25 +27,25 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
 
     A file without content is still written: DVC asks for every declared output.
     """
-    artifacts.write_json(folder / "metrics.json", metrics(study))
+    write_json(folder / "metrics.json", metrics(study))
     written = [folder / "metrics.json"]
     for name, make in TABLES.items():
-        artifacts.write_csv(folder / name, make(study))
+        write_csv(folder / name, make(study))
         written.append(folder / name)
     return written
 
 
 def metrics(study: StudyResults) -> dict[str, Any]:
     """Return the leading numbers of every recipe, keyed without the seed so that branches compare like with like."""
-    content = {r.key: _leaves(study, r) for r in (*study.recipes, *study.ensembles)}
+    content = {r.key: _leaves(study, r) for r in (*study.configurations, *study.ensembles)}
     return {key: leaves for key, leaves in content.items() if leaves}
 
 
 def table(study: StudyResults) -> pd.DataFrame:
     """Return every number of the test part, and the validation part's means: what ``--metrics`` reads again."""
-    everything = pd.concat([r.metrics for r in (*study.recipes, *study.ensembles)], ignore_index=True)
+    everything = pd.concat([r.metrics for r in (*study.configurations, *study.ensembles)], ignore_index=True)
     kept = everything[(everything["part"] == "test") | everything["class"].isin(["macro", "overall"])]
-    return kept.reindex(columns=artifacts.METRIC_COLUMNS).round(DIGITS)
+    return kept.reindex(columns=METRIC_COLUMNS).round(DIGITS)
 
 
 def _leaves(study: StudyResults, results: Results) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _leaves(study: StudyResults, results: Results) -> dict[str, Any]:
 def curves(study: StudyResults) -> pd.DataFrame:
     """Return the training curves of every cell, an epoch a row."""
     tables = []
-    for results in study.recipes:
+    for results in study.configurations:
         if results.history is not None and not results.history.empty:
             names = [f"{results.key}-seed{seed}" for seed in results.history["seed"]]
             tables.append(results.history.assign(cell=names)[CURVES])
@@ -82,7 +83,7 @@ def curves(study: StudyResults) -> pd.DataFrame:
 def roc_points(study: StudyResults) -> pd.DataFrame:
     """Return the macro-average ROC curve of every recipe and ensemble."""
     tables = []
-    for results in (*study.recipes, *study.ensembles):
+    for results in (*study.configurations, *study.ensembles):
         if results.roc is not None:
             sensitivity = np.insert(roc.mean(results.roc, (0, 1)), 0, 0)
             tables.append(pd.DataFrame({"cell": results.key, "fpr": np.insert(roc.GRID, 0, 0), "tpr": sensitivity}))
@@ -92,7 +93,7 @@ def roc_points(study: StudyResults) -> pd.DataFrame:
 def pr_points(study: StudyResults) -> pd.DataFrame:
     """Return the macro-average precision-recall curve of every recipe and ensemble."""
     tables = []
-    for results in (*study.recipes, *study.ensembles):
+    for results in (*study.configurations, *study.ensembles):
         if results.predictions is not None:
             averaged = roc.mean(roc.of_classes(results.predictions, precision_recall.curve), (0, 1))
             tables.append(pd.DataFrame({"cell": results.key, "recall": precision_recall.GRID, "precision": averaged}))
@@ -109,7 +110,7 @@ def confusions(study: StudyResults) -> pd.DataFrame:
         for which ``predicted`` was decided, an image once for each such pair, "none" where nothing is true or decided.
     """
     tables, columns = [], ["cell", "actual", "predicted", "n"]
-    for results in study.recipes:
+    for results in study.configurations:
         if results.predictions is None:
             continue
         decided, true = _decisions(study, results), results.predictions.test_targets.astype(bool)

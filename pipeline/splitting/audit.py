@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import PARTS
-from pipeline.params import Split
 from pipeline.splitting.errors import SplitError
 from pipeline.splitting.protocols import LEAKS
+from pipeline.splitting.settings import Split
+from pipeline.study.parts import PARTS
 
 USED = PARTS[:3]
 _NAMED = 5
@@ -31,7 +31,7 @@ def audit(
     Parameters
     ----------
     samples : DataFrame
-        As from `pipeline.artifacts.read_samples`, or one line an entry, as from `pipeline.splitting.entries_of`.
+        As from `pipeline.study.prepared.read_samples`, or one line an entry, as from `pipeline.splitting.entries_of`.
     parts : Series of str
         Part of each line, indexed as `samples`.
     classes : list of str

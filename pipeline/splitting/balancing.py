@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.params import Split
 from pipeline.splitting.labels import single_label
+from pipeline.splitting.settings import Split
 
 _STREAM = 1
 """Second number of the random seed, so that draws and parts are independent though split.seed is one."""

@@ -1,6 +1,6 @@
 """The error that a split which must not be used is refused with."""
 
-from pipeline.errors import UserError
+from pipeline.study.errors import UserError
 
 
 class SplitError(UserError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.params import Split
+from pipeline.splitting.settings import Split
 from pipeline.splitting.stratify import stratify
 
 
@@ -15,7 +15,7 @@ def grouped(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.Se
     Parameters
     ----------
     samples : DataFrame
-        As from `pipeline.artifacts.read_samples`; group_id and the class columns are read.
+        As from `pipeline.study.prepared.read_samples`; group_id and the class columns are read.
     classes : list of str
         Class names.
     settings : Split

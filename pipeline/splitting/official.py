@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.params import Split
 from pipeline.splitting.errors import SplitError
+from pipeline.splitting.settings import Split
 from pipeline.splitting.stratify import stratify
 
 _PRECEDENCE = ("test", "val", "train")
@@ -23,7 +23,7 @@ def official(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.S
     Parameters
     ----------
     samples : DataFrame
-        As from `pipeline.artifacts.read_samples`; group_id, official_split and the class columns are read.
+        As from `pipeline.study.prepared.read_samples`; group_id, official_split and the class columns are read.
     classes : list of str
         Class names.
     settings : Split

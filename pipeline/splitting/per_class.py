@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.params import Split
 from pipeline.splitting.errors import SplitError
 from pipeline.splitting.labels import single_label
+from pipeline.splitting.settings import Split
 
 
 def per_class(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.Series:
@@ -23,7 +23,7 @@ def per_class(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.
     Parameters
     ----------
     samples : DataFrame
-        As from `pipeline.artifacts.read_samples`; group_id and the class columns are read.
+        As from `pipeline.study.prepared.read_samples`; group_id and the class columns are read.
     classes : list of str
         Class names; every image must have exactly one.
     settings : Split

@@ -2,7 +2,7 @@
 
 A protocol takes the samples table, the class names and section ``split`` of params.yaml, and returns the content of
 split.csv: an entry a line with its `row`, `part`, `copies` (draws an epoch, 1 outside of the training part) and
-`augmented` (0 = the image itself, k = its k-th augmented copy, see `pipeline.learning.loader.augmented_copy`).
+`augmented` (0 = the image itself, k = its k-th augmented copy, see `pipeline.learning.images.loader.augmented_copy`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from pipeline.params import Split
 from pipeline.splitting.balancing import BALANCES, spread
 from pipeline.splitting.errors import SplitError
 from pipeline.splitting.grouped import grouped
 from pipeline.splitting.labels import single_label
 from pipeline.splitting.official import official
 from pipeline.splitting.per_class import per_class
+from pipeline.splitting.settings import Split
 from pipeline.splitting.unstratified import unstratified
 
 METHODS: dict[str, Callable[[pd.DataFrame, list[str], Split], pd.Series]] = {
@@ -57,7 +57,7 @@ def augment_before_split(samples: pd.DataFrame, classes: list[str], settings: Sp
     Parameters
     ----------
     samples : DataFrame
-        As from `pipeline.artifacts.read_samples`; every image must have exactly one class.
+        As from `pipeline.study.prepared.read_samples`; every image must have exactly one class.
     classes : list of str
         Class names.
     settings : Split

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.params import Split
+from pipeline.splitting.settings import Split
 
 
 def unstratified(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.Series:
@@ -18,7 +18,7 @@ def unstratified(samples: pd.DataFrame, classes: list[str], settings: Split) -> 
     Parameters
     ----------
     samples : DataFrame
-        As from `pipeline.artifacts.read_samples`; group_id is read.
+        As from `pipeline.study.prepared.read_samples`; group_id is read.
     classes : list of str
         Not read: every method is called alike.
     settings : Split

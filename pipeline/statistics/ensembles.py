@@ -640,7 +640,7 @@ def left_out(
 
 
 def member_sets(
-    recipes: Sequence[str], val_auroc: Sequence[float], top_k: int, top_recipes: Sequence[int] = TOP_RECIPES
+    configurations: Sequence[str], val_auroc: Sequence[float], top_k: int, top_recipes: Sequence[int] = TOP_RECIPES
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """Name the sets of cells that are worth combining.
 
@@ -664,10 +664,10 @@ def member_sets(
         Why a set is not there: fewer than two members, or those of another set.
     """
     values = np.asarray(val_auroc, dtype=np.float64)
-    of = {r: tuple(i for i, name in enumerate(recipes) if name == r) for r in dict.fromkeys(recipes)}
+    of = {r: tuple(i for i, name in enumerate(configurations) if name == r) for r in dict.fromkeys(configurations)}
     best_cells = ranked(dict(enumerate(values)))
     best_recipes = ranked({r: values[list(cells)].mean() for r, cells in of.items()})
-    candidates = {"all": tuple(range(len(recipes))), f"top{top_k}": tuple(best_cells[:top_k])}
+    candidates = {"all": tuple(range(len(configurations))), f"top{top_k}": tuple(best_cells[:top_k])}
     for n in top_recipes:
         candidates[f"top{n}recipes"] = tuple(i for r in best_recipes[:n] for i in of[r])
     candidates |= {f"seeds_{r}": cells for r, cells in of.items()}
@@ -690,7 +690,11 @@ def ranked(values: Mapping[Any, float]) -> list[Any]:
 
 
 def questions(
-    pairs: pd.DataFrame, recipes: Sequence[str], references: Sequence[str], ensembles: Sequence[str], alpha: float
+    pairs: pd.DataFrame,
+    configurations: Sequence[str],
+    references: Sequence[str],
+    ensembles: Sequence[str],
+    alpha: float,
 ) -> pd.DataFrame:
     """Keep the pairs that answer a question, and correct p for the number of pairs that answer the same one.
 
@@ -714,7 +718,7 @@ def questions(
     """
     first, second = pairs["first"], pairs["second"]
     families = {
-        "recipes": first.isin(recipes) & second.isin(recipes),
+        "recipes": first.isin(configurations) & second.isin(configurations),
         "ensembles": (first.isin(references) & second.isin(ensembles))
         | (first.isin(ensembles) & second.isin(references)),
     }

@@ -20,6 +20,7 @@ from pipeline.statistics.bootstrap import (
     refusals,
 )
 from pipeline.statistics.calibration import RELIABILITY_COLUMNS, Calibration, fit, reliability
+from pipeline.statistics.configurations import recipe_table
 from pipeline.statistics.metrics import (
     METRICS,
     Metric,
@@ -32,7 +33,6 @@ from pipeline.statistics.metrics import (
     metrics_of,
     reasons,
 )
-from pipeline.statistics.recipes import recipe_table
 from pipeline.statistics.seed_suits_class import SeedSuitsClass, seed_suits_class
 from pipeline.statistics.seeds import COLUMNS as SEED_COLUMNS
 from pipeline.statistics.seeds import seed_table
@@ -133,7 +133,7 @@ class Evaluation:
     calibrations: tuple[Calibration, ...]
     reliability: pd.DataFrame
     confusion: pd.DataFrame
-    recipe: pd.DataFrame | None = None
+    configuration: pd.DataFrame | None = None
     disagreement: pd.DataFrame | None = None
     suits: SeedSuitsClass | None = None
 
@@ -225,7 +225,7 @@ def evaluate(
         rows += _rows(view, "val", classes, labels, with_mean)
 
     counts, index = patient_draws(test.patients, draws, seed)
-    tables, recipe = [], []
+    tables, configuration = [], []
     views = _views(task, test, points, calibrations, index, counts.shape[1])
     leaving = jackknife_counts(counts.shape[1]) if interval == "bca" and counts.shape[1] > 1 else None
     for view in views:
@@ -233,7 +233,7 @@ def evaluate(
         left = None if leaving is None else metric_draws(view.scored, view.metrics, leaving)
         rows += _rows(view, "test", classes, labels, with_mean, drawn, confidence, left)
         tables += _seed_tables(view, classes, labels, drawn, confidence)
-        recipe += _recipe_tables(view, classes, drawn, confidence) if with_mean else []
+        configuration += _recipe_tables(view, classes, drawn, confidence) if with_mean else []
     spread = pd.concat(tables, ignore_index=True)[["metric", *SEED_COLUMNS]]
     on_test, several = views[0].scored, len(labels) > 1
     return Evaluation(
@@ -244,7 +244,7 @@ def evaluate(
         calibrations,
         _reliability(task, classes, labels, calibrations, test),
         _confusion(task, classes, labels, test),
-        pd.concat(recipe, ignore_index=True) if with_mean else None,
+        pd.concat(configuration, ignore_index=True) if with_mean else None,
         disagreement(classes, on_test.probabilities, on_test.decisions(), on_test.undecided()) if with_mean else None,
         seed_suits_class(on_test, classes, labels, alpha=1 - confidence, seed=seed) if with_mean and several else None,
     )

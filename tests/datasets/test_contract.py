@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import artifacts
-from pipeline.datasets import Dataset, DatasetError, available, dataset_class
+from pipeline.datasets import Dataset, DatasetError, available, dataset_class, open_dataset
 from pipeline.download import download
-from pipeline.errors import UserError
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import ParamsError, Preprocess, parse
-from pipeline.study import open_dataset
+from pipeline.imaging.settings import Preprocess
+from pipeline.settings import parse
+from pipeline.study.errors import UserError
+from pipeline.study.files import SOURCE, raw_folder
+from pipeline.study.params import ParamsError
 
 SIDE = 24
 LOSSES = {"multilabel": {"bce": {}, "zlpr": {}}, "multiclass": {"ce": {}, "focal": {}}}
@@ -159,8 +160,8 @@ def test_says_what_it_is(name, published):
 def test_download_records_the_source(name, published):
     dataset, params = published
     folder = download(params)
-    assert folder == artifacts.raw_folder(name)
-    written = json.loads((folder / artifacts.SOURCE).read_text())
+    assert folder == raw_folder(name)
+    written = json.loads((folder / SOURCE).read_text())
     assert written["name"] == name
     assert written["licence"] == dataset.licence
     assert written["citation"] == dataset.citation

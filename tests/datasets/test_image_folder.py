@@ -12,7 +12,7 @@ from pipeline.datasets import DatasetError
 from pipeline.datasets.image_folder import Data
 from pipeline.imaging.duplicates import pixel_hash
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import Preprocess
+from pipeline.imaging.settings import Preprocess
 
 
 def publish(root, paths):

@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.datasets import DatasetError, dataset_class
+from pipeline.datasets import DatasetError, dataset_class, open_dataset
 from pipeline.datasets.image_table import Data
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import ParamsError, Preprocess, parse
-from pipeline.study import open_dataset
+from pipeline.imaging.settings import Preprocess
+from pipeline.settings import parse
+from pipeline.study.params import ParamsError
 
 NAMES = ["1.png", "2.jpg", "3.tif", "sub/4.bmp", "5.webp"]
 

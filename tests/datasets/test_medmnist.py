@@ -12,7 +12,7 @@ from pipeline.datasets import DatasetError, medmnist
 from pipeline.datasets.fetching import Fetched
 from pipeline.datasets.medmnist import Data, Flag, Size
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import Preprocess
+from pipeline.imaging.settings import Preprocess
 
 COUNTS = {"train": 6, "val": 2, "test": 4}
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pipeline.datasets import DatasetError, dataset_class, paediatric_pneumonia
 from pipeline.datasets.paediatric_pneumonia import CLASSES, Data
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import Preprocess
+from pipeline.imaging.settings import Preprocess
 from tests.datasets.test_fetching import Site
 
 V2 = {

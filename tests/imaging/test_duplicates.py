@@ -22,7 +22,7 @@ from pipeline.imaging.duplicates import (
     phash,
     pixel_hash,
 )
-from pipeline.params import Duplicates
+from pipeline.imaging.settings import Duplicates
 
 
 def test_hash_depends_on_pixels_and_shape():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.imaging.enhance import clahe, fit, map_boxes, placement, prepare, resize
-from pipeline.params import Clahe, Preprocess
+from pipeline.imaging.settings import Clahe, Preprocess
 
 
 @pytest.fixture

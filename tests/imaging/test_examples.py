@@ -7,7 +7,7 @@ from pipeline.datasets import DatasetError, Sample
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.examples import COUNT, write_examples
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import Clahe, Preprocess
+from pipeline.imaging.settings import Clahe, Preprocess
 
 SETTINGS = Preprocess(size=24, threads=1, clahe=Clahe(tiles=2))
 

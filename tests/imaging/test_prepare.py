@@ -17,14 +17,16 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline import artifacts, preprocess
+from pipeline import preprocess
 from pipeline.datasets import DatasetError, Sample
 from pipeline.datasets.chestxray14 import Data as ChestXray14
 from pipeline.imaging.decode import decode
 from pipeline.imaging.duplicates import COLUMNS
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import Clahe, Duplicates, Preprocess
+from pipeline.imaging.settings import Clahe, Duplicates, Preprocess
+from pipeline.study.files import BOXES, DUPLICATES, EXCLUDED, IMAGES, PREPARED, RAW, SAMPLES, SOURCE, write_json
+from pipeline.study.prepared import open_images, read_dataset, read_samples
 
 SETTINGS = Preprocess(size=24, threads=3, clahe=Clahe(tiles=2))
 CLASSES = ("a", "b")
@@ -415,39 +417,39 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_published(tmp_path / "published")
     Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
-    artifacts.write_json(artifacts.RAW / "chestxray14" / artifacts.SOURCE, {"source": {"root": "published"}})
+    write_json(RAW / "chestxray14" / SOURCE, {"source": {"root": "published"}})
     return tmp_path
 
 
 def test_stage_writes_what_the_others_read(project):
     preprocess.main()
-    info = artifacts.read_dataset()
+    info = read_dataset()
     assert info.name == "chestxray14"
     assert info.source == {"root": "published"}
     assert len(info.classes) == 14
-    samples = artifacts.read_samples()
-    assert artifacts.open_images().shape == (3, 32, 32)
+    samples = read_samples()
+    assert open_images().shape == (3, 32, 32)
     assert samples["patient_id"].tolist() == ["00000001", "00000001", "00000002"]
     assert samples["official_split"].tolist() == ["train", "train", "test"]
     assert samples["Mass"].tolist() == [1, 1, 1]
-    lines = artifacts.SAMPLES.read_text().splitlines()
+    lines = SAMPLES.read_text().splitlines()
     assert lines[1].endswith(",58,M,PA,0")  # whole years, although one age is missing
     assert lines[3].endswith(",,M,PA,0")
-    assert artifacts.EXCLUDED.read_text() == "file,reason\n00000003_000.png,file missing\n"
-    assert artifacts.DUPLICATES.read_text().splitlines() == [",".join(COLUMNS)]
-    boxes = artifacts.BOXES.read_text().splitlines()
+    assert EXCLUDED.read_text() == "file,reason\n00000003_000.png,file missing\n"
+    assert DUPLICATES.read_text().splitlines() == [",".join(COLUMNS)]
+    boxes = BOXES.read_text().splitlines()
     assert boxes == ["row,sample_id,class,x,y,width,height", "2,00000002_000.png,Mass,16.0,8.0,4.0,2.0"]
-    assert not list(artifacts.PREPARED.glob("*.partial"))
+    assert not list(PREPARED.glob("*.partial"))
 
 
 def test_stage_run_twice_gives_the_same_bytes_and_drops_stale_boxes(project):
     preprocess.main()
-    first = {p.name: p.read_bytes() for p in artifacts.PREPARED.iterdir()}
+    first = {p.name: p.read_bytes() for p in PREPARED.iterdir()}
     preprocess.main()
-    assert {p.name: p.read_bytes() for p in artifacts.PREPARED.iterdir()} == first
+    assert {p.name: p.read_bytes() for p in PREPARED.iterdir()} == first
     (project / "published" / "BBox_List_2017.csv").unlink()
     preprocess.main()
-    assert not artifacts.BOXES.exists()
+    assert not BOXES.exists()
 
 
 @pytest.mark.parametrize("mode", ["pad", "crop"])
@@ -458,7 +460,7 @@ def test_stage_maps_boxes_into_padded_and_cropped_images(project, mode):
     preprocess.main()
     # 30 x 40 pixels, the box from (1/2, 1/4) to (5/8, 5/16)
     placed = {"pad": "2,00000002_000.png,Mass,16.0,8.0,3.0,2.0", "crop": "2,00000002_000.png,Mass,16.0,5.333,4.0,2.667"}
-    assert artifacts.BOXES.read_text().splitlines()[1:] == [placed[mode]]
+    assert BOXES.read_text().splitlines()[1:] == [placed[mode]]
 
 
 def test_stage_interrupted_leaves_no_table_of_the_earlier_run(project, monkeypatch):
@@ -466,11 +468,11 @@ def test_stage_interrupted_leaves_no_table_of_the_earlier_run(project, monkeypat
     monkeypatch.setattr(preprocess, "prepare_all", lambda *_, **__: raising(KeyboardInterrupt())())
     with pytest.raises(KeyboardInterrupt):
         preprocess.main()
-    assert not [p for p in artifacts.PREPARED.iterdir() if p != artifacts.IMAGES]
+    assert not [p for p in PREPARED.iterdir() if p != IMAGES]
 
 
 def test_stage_names_the_stage_that_is_missing(project, capsys):
-    (artifacts.RAW / "chestxray14" / artifacts.SOURCE).unlink()
+    (RAW / "chestxray14" / SOURCE).unlink()
     with pytest.raises(SystemExit) as stop:
         preprocess.main()
     assert stop.value.code == 1

@@ -136,7 +136,7 @@ class Standin:
         (self.folder / "tmp").mkdir(exist_ok=True)
         with (self.folder / "tmp/printed").open("w") as printed:
             return subprocess.Popen(
-                [sys.executable, "-m", "pipeline.launch", *arguments],
+                [sys.executable, "-m", "pipeline.commands.launch", *arguments],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=printed,

@@ -14,10 +14,13 @@ import psutil
 import pytest
 import yaml
 
-from pipeline import launch, params, train
-from pipeline.errors import UserError
+from pipeline import train
+from pipeline.commands import launch
 from pipeline.launching import carrier, cluster, cluster_task
 from pipeline.launching.schedule import State, Task
+from pipeline.settings import load
+from pipeline.study.errors import UserError
+from pipeline.study.runs import runs
 from tests.launching.nodes import ADDRESS, Nodes, namespace
 from tests.launching.standin import COPIED, Standin
 from tests.launching.waiting import until
@@ -86,7 +89,7 @@ def test_a_launch_without_ray_says_what_to_install(project, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     project.run("dvc", "remote", "add", "-q", "-d", "store", "../store")
     with pytest.raises(UserError, match=r"pip install -r requirements-cluster\.txt"):
-        launch.ClusterLaunch(params.load(), 1, ADDRESS, None)()
+        launch.ClusterLaunch(load(), 1, ADDRESS, None)()
     assert project.journal() == {}
 
 
@@ -283,7 +286,7 @@ class Head(Standin):
     def start(self, *arguments: str) -> subprocess.Popen:
         with (self.folder / "tmp/printed").open("w") as printed:
             launcher = subprocess.Popen(
-                [*self.nodes.namespace, sys.executable, "-m", "pipeline.launch", "--ray", ADDRESS, *arguments],
+                [*self.nodes.namespace, sys.executable, "-m", "pipeline.commands.launch", "--ray", ADDRESS, *arguments],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=printed,
@@ -382,8 +385,8 @@ def test_a_real_study_is_trained_to_the_bytes_of_this_machine(nodes, prepared):
     (prepared.parent / "here").symlink_to(store)
     head.run("dvc", "remote", "add", "-q", "-d", "store", "../here")
     launcher = head.start("--remote-url", store)
-    loaded = params.load()
-    for cell in params.cells(loaded):
+    loaded = load()
+    for cell in runs(loaded):
         train.train(cell, loaded)
     until(lambda: "collected 2 cells; 0 were trained" in head.printed() or launcher.poll() is not None)
     assert launcher.poll() is None, head.printed()

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from pipeline import params
 from pipeline.launching.estimates import START_UP_SECONDS, expected_bytes, expected_seconds, makespan, seeds_needed
 from pipeline.launching.status import StageStatus, cell_stages, stage_of
-from pipeline.params import Cell
+from pipeline.settings import parse
+from pipeline.study.runs import Run
 
 
 @pytest.mark.parametrize(("sd", "delta", "published"), [(0.002, 0.003, 7), (0.003, 0.003, 16), (0.005, 0.003, 44)])
@@ -52,7 +52,7 @@ def known(study, **runs):
 
 def test_time_and_size_come_from_the_cell_itself_else_from_its_model(tiny):
     tiny["train"]["epochs"] = 10
-    study = params.parse(tiny)
+    study = parse(tiny)
     status = known(
         study,
         small_bce_42=(100, {"seconds": 30.0, "epochs": 5}),
@@ -60,22 +60,22 @@ def test_time_and_size_come_from_the_cell_itself_else_from_its_model(tiny):
         small_zlpr_7=(None, {"seconds": 0, "epochs": 5}),
     )
     seconds, sizes = expected_seconds(study, status), expected_bytes(study, status)
-    assert seconds[Cell("small", "bce", 42)] == START_UP_SECONDS + 60.0
-    assert seconds[Cell("small", "zlpr", 42)] == START_UP_SECONDS + 20.0
-    assert seconds[Cell("small", "bce", 7)] == START_UP_SECONDS + 40.0  # the median of 6 and 2 s an epoch
-    assert seconds[Cell("wide", "bce", 7)] is None
-    assert (sizes[Cell("small", "bce", 42)], sizes[Cell("small", "bce", 7)]) == (100, 200)
-    assert sizes[Cell("wide", "bce", 42)] is None
+    assert seconds[Run("small", "bce", 42)] == START_UP_SECONDS + 60.0
+    assert seconds[Run("small", "zlpr", 42)] == START_UP_SECONDS + 20.0
+    assert seconds[Run("small", "bce", 7)] == START_UP_SECONDS + 40.0  # the median of 6 and 2 s an epoch
+    assert seconds[Run("wide", "bce", 7)] is None
+    assert (sizes[Run("small", "bce", 42)], sizes[Run("small", "bce", 7)]) == (100, 200)
+    assert sizes[Run("wide", "bce", 42)] is None
 
 
 def test_a_models_own_epochs_count(tiny):
     tiny["models"]["small"]["epochs"] = 20
-    study = params.parse(tiny)
+    study = parse(tiny)
     status = known(study, small_bce_42=(1, {"seconds": 2.0, "epochs": 1}))
-    assert expected_seconds(study, status)[Cell("small", "bce", 42)] == START_UP_SECONDS + 40.0
+    assert expected_seconds(study, status)[Run("small", "bce", 42)] == START_UP_SECONDS + 40.0
 
 
 def test_the_first_seed_is_stage_train_and_the_others_are_replicates(tiny):
-    study = params.parse(tiny)
-    assert stage_of(Cell("wide", "zlpr", 42), study) == "train@wide-zlpr-42"
-    assert stage_of(Cell("wide", "zlpr", 7), study) == "replicate@wide-zlpr-7"
+    study = parse(tiny)
+    assert stage_of(Run("wide", "zlpr", 42), study) == "train@wide-zlpr-42"
+    assert stage_of(Run("wide", "zlpr", 7), study) == "replicate@wide-zlpr-7"

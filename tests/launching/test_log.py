@@ -3,7 +3,7 @@ import io
 import pytest
 
 from pipeline.launching.log import Progress, Tail, reason
-from pipeline.learning import progress as training
+from pipeline.learning.training import progress as training
 
 
 def of(*lines):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
 from pipeline.launching import guard, workers
 from pipeline.launching.workers import Worker
+from pipeline.study.errors import UserError
 from tests.launching.waiting import gone, until
 from tests.tiny import ROOT
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.nn import functional
 
-from pipeline.learning import augmentation
-from pipeline.learning.augmentation import augment, examples
-from pipeline.learning.jpeg import jpeg
-from pipeline.learning.loader import ResidentImages
-from pipeline.params import PRESETS, Augment
+from pipeline.learning.images import augmentation
+from pipeline.learning.images.augmentation import augment, examples
+from pipeline.learning.images.jpeg import jpeg
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.settings import PRESETS, Augment
 
 NOTHING = {"horizontal_flip": 0.0}
 ALL = {

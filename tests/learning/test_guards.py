@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.learning.checkpoints import Checkpoint
-from pipeline.learning.guards import LossWatch, TrainingError, enough_memory, last_good
-from pipeline.learning.loop import fit
+from pipeline.learning.training.checkpoints import Checkpoint
+from pipeline.learning.training.guards import LossWatch, TrainingError, enough_memory, last_good
+from pipeline.learning.training.loop import fit
 from tests.learning.tiny_training import CPU, LR, SETTINGS, STEPS, Network, Sharpening, changed, data, network, run
 
 

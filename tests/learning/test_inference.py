@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from pipeline.learning.networks.inference import predict, views
 
-from pipeline.learning.inference import predict, views
-from pipeline.learning.loader import ResidentImages
-from pipeline.params import Tta
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.settings import Tta
 
 CPU = torch.device("cpu")
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 10, 12), dtype=np.uint8)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.learning.jpeg import _CHROMINANCE, _LUMINANCE, jpeg, quantisation
+from pipeline.learning.images.jpeg import _CHROMINANCE, _LUMINANCE, jpeg, quantisation
 
 QUALITIES = (1, 10, 25, 50, 75, 90, 95, 100)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pipeline.learning.networks.inference import predict
 
-from pipeline.learning import loader
-from pipeline.learning.inference import predict
-from pipeline.learning.loader import (
+from pipeline.learning.images import loader
+from pipeline.learning.images.loader import (
     ResidentImages,
     augmented_copy,
     choose_residency,

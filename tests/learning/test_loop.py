@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from pipeline.learning.networks.inference import predict
+from pipeline.learning.session import compiled, set_arithmetic
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from torch import nn
 
-from pipeline.learning import loop
-from pipeline.learning.arithmetic import compiled, set_arithmetic
-from pipeline.learning.checkpoints import Checkpoint, fingerprint
-from pipeline.learning.inference import predict
-from pipeline.learning.loader import epoch_order
-from pipeline.learning.loop import derive
-from pipeline.params import ParamsError
+from pipeline.learning.images.loader import epoch_order
+from pipeline.learning.training import loop
+from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
+from pipeline.learning.training.loop import derive
+from pipeline.study.params import ParamsError
 from tests.learning.tiny_training import (
     LR,
     SETTINGS,

@@ -8,7 +8,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from pipeline.learning import losses
-from pipeline.params import ParamsError
+from pipeline.study.params import ParamsError
 from tests.learning import loss_references_multiclass as multiclass
 from tests.learning import loss_references_multilabel as multilabel
 

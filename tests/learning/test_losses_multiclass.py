@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from pipeline.learning import losses
 from pipeline.learning.losses._calibration import confidence_gap
 from pipeline.learning.losses.ls_focal import log_complement
-from pipeline.params import ParamsError
+from pipeline.study.params import ParamsError
 from tests.learning.loss_references_multiclass import BATCH_LEVEL, REFERENCES, SETTINGS
 
 CASES = [(kind, given_settings) for kind in REFERENCES for given_settings in SETTINGS[kind]]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.learning import models
-from pipeline.learning.models import CosineHead, ModelError
-from pipeline.params import Input, Model, load
+from pipeline.learning.networks import models
+from pipeline.learning.networks.models import CosineHead, ModelError
+from pipeline.learning.settings import Input, Model
+from pipeline.settings import load
 
 TESTED = {
     "resnet50": 64,
@@ -200,7 +201,7 @@ def test_a_model_of_this_project_is_a_start_for_another_study(tmp_path):
 def test_dropout_before_a_head_that_trains_alone_drops_in_training_and_not_in_evaluation(arch):
     import timm
 
-    from pipeline.learning.transfer import freeze
+    from pipeline.learning.networks.transfer import freeze
 
     backbone = timm.create_model(arch, num_classes=3, in_chans=1, drop_rate=0.5)
     head = backbone.pretrained_cfg["classifier"]
@@ -235,7 +236,7 @@ def test_only_what_is_trainable_moves_and_frozen_batch_norms_keep_their_statisti
 
 
 def test_the_last_ten_layers_of_resnet50_are_those_of_keras():
-    from pipeline.learning.transfer import freeze
+    from pipeline.learning.networks.transfer import freeze
 
     backbone = models._architecture("m", Model(arch="resnet50", lr=0.1), 3, 3, 64)[0]
     freeze("m.trainable", backbone, "fc", 10)

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from pipeline.learning.progress import Progress
+from pipeline.learning.training.progress import Progress
 
 
 class Terminal(io.StringIO):

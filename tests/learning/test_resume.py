@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.utils._pytree import tree_flatten
 
-from pipeline.learning import loop
-from pipeline.learning.checkpoints import Checkpoint
+from pipeline.learning.training import loop
+from pipeline.learning.training.checkpoints import Checkpoint
 from tests.learning.tiny_training import CPU, STEPS, Sharpening, changed, data, network, run, same
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.learning import optimizers, schedules
+from pipeline.learning.training import optimizers, schedules
 from tests.learning.tiny_training import LR, STEPS, changed, network, run
 
 EPOCHS = 6

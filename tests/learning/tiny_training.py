@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.learning import losses
-from pipeline.learning.checkpoints import Checkpoint
-from pipeline.learning.loader import ResidentImages
-from pipeline.learning.loop import fit
-from pipeline.params import Train
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.settings import Train
+from pipeline.learning.training.checkpoints import Checkpoint
+from pipeline.learning.training.loop import fit
 
 CPU = torch.device("cpu")
 LR = 0.01

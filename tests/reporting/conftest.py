@@ -8,13 +8,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import artifacts, params
-from pipeline.artifacts import DatasetInfo, Predictions
-from pipeline.params import Params, Recipe
+from pipeline.settings import Params, parse
 from pipeline.splitting.audit import audit
 from pipeline.statistics.comparisons import compare
 from pipeline.statistics.ensembles import mean_probability_logits, questions
 from pipeline.statistics.evaluation import evaluate, evaluate_subgroups
+from pipeline.study import runs as runs_module
+from pipeline.study.files import (
+    AUDIT,
+    BOXES,
+    DATASET,
+    ENSEMBLES,
+    EXAMPLES,
+    EXCLUDED,
+    IMAGES,
+    PROBES,
+    SAMPLES,
+    SPLIT,
+    nulls,
+    write_csv,
+    write_json,
+)
+from pipeline.study.predictions import METRIC_COLUMNS, Predictions
+from pipeline.study.prepared import DatasetInfo, read_samples
+from pipeline.study.runs import Configuration, Run, configurations
+from pipeline.study.trainings import evaluation_folder, pass_on_augmented, write_augmented
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Pleural_Thickening", "Hernia")
 PREVALENCE = (0.25, 0.2, 0.15, 0.12, 0.02)
@@ -23,7 +41,7 @@ TYPES = ("Normal", "Bacterial", "Viral")
 
 def settings(task: str, models=("densenet", "small_cnn"), losses=("bce", "zlpr"), replicates=(12, 22)) -> Params:
     """Return the parameters of a small study."""
-    return params.parse(
+    return parse(
         {
             "seed": 42,
             "dataset": "drawn",
@@ -55,9 +73,9 @@ def write_study(task: str, study: Params, n: int = 400, synthetic: bool = True, 
         url="https://example.org/drawn",
         notes=("Findings are drawn, not diagnosed.",),
     )
-    artifacts.write_json(artifacts.DATASET, asdict(info))
-    artifacts.write_csv(
-        artifacts.EXCLUDED,
+    write_json(DATASET, asdict(info))
+    write_csv(
+        EXCLUDED,
         pd.DataFrame(
             {"file": ["a.png", "b.png", "c.png"], "reason": ["cannot be read", "cannot be read", "empty | blank"]}
         ),
@@ -74,8 +92,8 @@ def write_study(task: str, study: Params, n: int = 400, synthetic: bool = True, 
     _write_samples(study, targets, patients, part, classes)
     rows = {p: np.flatnonzero(part == p) for p in ("val", "test")}
     loaded = []
-    for recipe in params.recipes(study):
-        loaded.append(_write_recipe(recipe, study, info, targets, patients, rows, collapsed))
+    for configuration in configurations(study):
+        loaded.append(_write_recipe(configuration, study, info, targets, patients, rows, collapsed))
     _write_ensembles(study, loaded, info)
     _write_probes(study, loaded[0])
 
@@ -100,21 +118,21 @@ def _write_samples(study, targets, patients, part, classes) -> None:
     samples["age"] = np.where(np.arange(n) % 7 == 0, np.nan, rng.integers(1, 90, n))
     samples["sex"] = np.where(np.arange(n) // 2 % 5 == 0, None, np.where(np.arange(n) // 2 % 2, "F", "M"))
     samples["view"] = rng.choice(["AP", "PA"], n)
-    artifacts.write_csv(artifacts.SAMPLES, samples)
-    artifacts.write_csv(artifacts.SPLIT, pd.DataFrame({"row": range(n), "part": part, "copies": 1, "augmented": 0}))
+    write_csv(SAMPLES, samples)
+    write_csv(SPLIT, pd.DataFrame({"row": range(n), "part": part, "copies": 1, "augmented": 0}))
     images = rng.integers(0, 256, (n, 16, 16), np.uint8)
-    np.save(artifacts.IMAGES, images)
+    np.save(IMAGES, images)
     boxes = [[r, f"i{r}.png", classes[0], 2.0, 3.0, 5.0, 6.0] for r in np.flatnonzero(targets[:, 0])[:3]]
     columns = ["row", "sample_id", "class", "x", "y", "width", "height"]
-    artifacts.write_csv(artifacts.BOXES, pd.DataFrame(boxes, columns=columns))
-    np.savez(artifacts.EXAMPLES, rows=np.array([1, 2]), before=images[:2] // 2, after=images[1:3])
-    artifacts.write_json(artifacts.AUDIT, audit(samples, pd.Series(part), list(classes), study.split))
+    write_csv(BOXES, pd.DataFrame(boxes, columns=columns))
+    np.savez(EXAMPLES, rows=np.array([1, 2]), before=images[:2] // 2, after=images[1:3])
+    write_json(AUDIT, audit(samples, pd.Series(part), list(classes), study.split))
 
 
-def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapsed) -> Predictions:
-    seeds = params.seeds(study)
-    rng = np.random.default_rng(zlib.crc32(str(recipe).encode()))
-    strength = {"bce": 1.7, "zlpr": 1.5}.get(recipe.loss, 1.6)
+def _write_recipe(configuration: Configuration, study, info, targets, patients, rows, collapsed) -> Predictions:
+    seeds = runs_module.seeds(study)
+    rng = np.random.default_rng(zlib.crc32(str(configuration).encode()))
+    strength = {"bce": 1.7, "zlpr": 1.5}.get(configuration.loss, 1.6)
     shared = rng.normal(size=targets.shape)
     logits = [strength * targets + 0.9 * shared + 0.5 * rng.normal(size=targets.shape) - 2 for _ in seeds]
     if collapsed is not None:
@@ -126,20 +144,22 @@ def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapse
         for key, value in (("rows", r), ("logits", logits[:, r]), ("targets", targets[r]), ("patients", patients[r]))
     }
     predictions = Predictions(task=info.task, seeds=np.array(seeds), classes=np.array(info.classes), **arrays)
-    folder = artifacts.evaluation_folder(recipe)
+    folder = evaluation_folder(configuration)
     scored = _score(predictions, study, seeds)
     fits = _fits(info.task, seeds, len(targets), targets)
-    metrics = pd.concat([scored.metrics, fits], ignore_index=True).assign(model=recipe.model, loss=recipe.loss)
-    artifacts.write_csv(folder / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
-    artifacts.write_csv(folder / "reliability.csv", scored.reliability)
-    artifacts.write_csv(folder / "confusion.csv", scored.confusion)
-    artifacts.write_csv(folder / "disagreement.csv", scored.disagreement)
+    metrics = pd.concat([scored.metrics, fits], ignore_index=True).assign(
+        model=configuration.model, loss=configuration.loss
+    )
+    write_csv(folder / "metrics.csv", metrics[METRIC_COLUMNS])
+    write_csv(folder / "reliability.csv", scored.reliability)
+    write_csv(folder / "confusion.csv", scored.confusion)
+    write_csv(folder / "disagreement.csv", scored.disagreement)
     _write_subgroups(folder, predictions, study, seeds)
-    artifacts.write_csv(folder / "seeds.csv", scored.seeds)
-    artifacts.write_csv(folder / "recipe.csv", scored.recipe)
+    write_csv(folder / "seeds.csv", scored.seeds)
+    write_csv(folder / "recipe.csv", scored.configuration)
     if scored.suits is not None:
-        artifacts.write_csv(folder / "seed_suits_class.csv", scored.suits.classes)
-        artifacts.write_json(folder / "seed_by_class.json", artifacts.nulls(scored.suits.interaction._asdict()))
+        write_csv(folder / "seed_suits_class.csv", scored.suits.classes)
+        write_json(folder / "seed_by_class.json", nulls(scored.suits.interaction._asdict()))
     predictions.save(folder / "predictions.npz")
     history, runs = [], []
     for i, seed in enumerate(seeds):
@@ -161,9 +181,9 @@ def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapse
         )
         runs.append(
             {
-                **recipe._asdict(),
+                **configuration._asdict(),
                 "seed": seed,
-                "arch": f"{recipe.model}_arch",
+                "arch": f"{configuration.model}_arch",
                 "parameters": 123456,
                 "trainable_parameters": 123000,
                 "macs": 7_654_321,
@@ -181,12 +201,12 @@ def _write_recipe(recipe: Recipe, study, info, targets, patients, rows, collapse
                 "git_dirty": False,
             }
         )
-    artifacts.write_csv(folder / "history.csv", pd.concat(history))
-    artifacts.write_json(folder / "runs.json", runs)
-    trained = params.Cell(*recipe, seeds[0])
-    pictures = np.load(artifacts.IMAGES)[: 2 * 4].reshape(2, 4, 16, 16)
-    artifacts.write_augmented(trained, np.array([0, 4]), pictures)
-    artifacts.pass_on_augmented(trained)
+    write_csv(folder / "history.csv", pd.concat(history))
+    write_json(folder / "runs.json", runs)
+    trained = Run(*configuration, seeds[0])
+    pictures = np.load(IMAGES)[: 2 * 4].reshape(2, 4, 16, 16)
+    write_augmented(trained, np.array([0, 4]), pictures)
+    pass_on_augmented(trained)
     return predictions
 
 
@@ -206,7 +226,7 @@ def _fits(task: str, seeds, n: int, targets) -> pd.DataFrame:
 
 
 def _write_subgroups(folder: Path, predictions: Predictions, study, seeds) -> None:
-    p, about = predictions, artifacts.read_samples().set_index("row").loc[predictions.test_rows]
+    p, about = predictions, read_samples().set_index("row").loc[predictions.test_rows]
     test = p.test_logits, p.test_targets, p.test_patients
     draws = study.evaluate.bootstrap
     tables = [
@@ -215,7 +235,7 @@ def _write_subgroups(folder: Path, predictions: Predictions, study, seeds) -> No
         )
         for name in ("sex", "view")
     ]
-    artifacts.write_csv(folder / "subgroups.csv", pd.concat(tables).set_index("variable").reset_index())
+    write_csv(folder / "subgroups.csv", pd.concat(tables).set_index("variable").reset_index())
 
 
 def _score(predictions: Predictions, study, names, with_mean=True):
@@ -240,22 +260,22 @@ def _write_ensembles(study, loaded, info) -> None:
     methods = ["mean_all", "mean_top1"]
     content = {**vars(first), **merged, "seeds": np.arange(2), "methods": np.array(methods)}
     predictions = Predictions(**content)
-    predictions.save(artifacts.ENSEMBLES / "predictions.npz")
+    predictions.save(ENSEMBLES / "predictions.npz")
     scored = _score(predictions, study, methods, with_mean=False)
     metrics = scored.metrics.assign(model="ensemble", loss=scored.metrics["seed"], seed="")
-    artifacts.write_csv(artifacts.ENSEMBLES / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
-    competitors = {str(r): p.test_logits for r, p in zip(params.recipes(study), loaded)}
+    write_csv(ENSEMBLES / "metrics.csv", metrics[METRIC_COLUMNS])
+    competitors = {str(r): p.test_logits for r, p in zip(configurations(study), loaded)}
     competitors |= {f"ensemble-{m}": predictions.test_logits[[i]] for i, m in enumerate(methods)}
     pairs = compare(info.task, competitors, first.test_targets, first.test_patients, draws=100)
-    keys = [str(r) for r in params.recipes(study)]
+    keys = [str(r) for r in configurations(study)]
     compared = questions(pairs, keys, keys, [f"ensemble-{m}" for m in methods], 0.05)
-    artifacts.write_csv(artifacts.ENSEMBLES / "comparisons.csv", compared)
+    write_csv(ENSEMBLES / "comparisons.csv", compared)
     alone = {key: competitors[key] for key in keys}
     by_class = compare(info.task, alone, first.test_targets, first.test_patients, draws=100, classes=list(info.classes))
-    artifacts.write_csv(artifacts.ENSEMBLES / "class_comparisons.csv", by_class[by_class["class"] != "macro"])
+    write_csv(ENSEMBLES / "class_comparisons.csv", by_class[by_class["class"] != "macro"])
     signs = [(f"{keys[0]} seed {study.seed}", "constant_metric", "the validation metric is 0.5 in all 3 epochs")]
-    artifacts.write_csv(artifacts.ENSEMBLES / "signs.csv", pd.DataFrame(signs, columns=["cell", "gate", "sentence"]))
-    every = [{**c._asdict(), "val_auroc": 0.8, "weight": None} for c in params.cells(study)]
+    write_csv(ENSEMBLES / "signs.csv", pd.DataFrame(signs, columns=["cell", "gate", "sentence"]))
+    every = [{**c._asdict(), "val_auroc": 0.8, "weight": None} for c in runs_module.runs(study)]
     weighted = [{**c, "weight": 1 / len(every)} for c in every]
     named = {"mean_all": every, "mean_top1": weighted[:1]}
     described = {
@@ -270,7 +290,7 @@ def _write_ensembles(study, loaded, info) -> None:
         for name, members in named.items()
     }
     skipped = {"slsqp_top1": "one member alone needs no weights"}
-    artifacts.write_json(artifacts.ENSEMBLES / "members.json", {"ensembles": described, "skipped": skipped})
+    write_json(ENSEMBLES / "members.json", {"ensembles": described, "skipped": skipped})
 
 
 def _write_probes(study, first: Predictions) -> None:
@@ -284,7 +304,7 @@ def _write_probes(study, first: Predictions) -> None:
     names = ["thumbnail", "metadata"]
     scored = _score(Predictions(**{**vars(first), **merged, "seeds": np.arange(2)}), study, names, with_mean=False)
     metrics = scored.metrics.assign(model="probe", loss=scored.metrics["seed"], seed="")
-    artifacts.write_csv(artifacts.PROBES / "metrics.csv", metrics[artifacts.METRIC_COLUMNS])
+    write_csv(PROBES / "metrics.csv", metrics[METRIC_COLUMNS])
 
 
 @pytest.fixture(scope="module", params=["multilabel", "multiclass"])

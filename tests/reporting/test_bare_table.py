@@ -16,7 +16,7 @@ ZLPR, FOCAL = "densenet121-zlpr", "efficientnet_b2-focal"
 
 def read(name):
     study = from_metrics(DATA / f"{name}.csv")
-    return study, study.recipes[0]
+    return study, study.configurations[0]
 
 
 def rows(markdown):
@@ -132,7 +132,7 @@ def test_intervals_of_a_table_are_used(tmp_path):
         for seed, value in ((1, 0.800), (2, 0.802), (3, 0.901 if name == "B" else 0.804))
     ]
     study = from_metrics(bare(tmp_path, *lines, header=HEADER + ",ci_low,ci_high,n,n_positive"))
-    text = " ".join(separation(study, study.recipes[0]))
+    text = " ".join(separation(study, study.configurations[0]))
     assert "is 5.1 times smaller than the sampling error of the test set (SE 0.0102)" in text
     assert "The intervals of all seeds overlap in 1 of 2 classes." in text
     assert "cannot be told" in text
@@ -142,7 +142,7 @@ def test_intervals_of_a_table_are_used(tmp_path):
 def test_english_for_one_two_and_more_seeds(tmp_path, n_seeds):
     lines = [f"m,l,{s},test,{c},auroc,0.8{s}" for s in range(n_seeds) for c in ("macro", "A_B", "C")]
     study = from_metrics(bare(tmp_path, *lines))
-    results = study.recipes[0]
+    results = study.configurations[0]
     text = "\n".join([*separation(study, results), *leads(study, results)])
     if n_seeds == 1:
         assert text == "1 seed: how much the training seed changes cannot be told."
@@ -156,8 +156,8 @@ def test_english_for_one_two_and_more_seeds(tmp_path, n_seeds):
 def test_tied_seeds(tmp_path):
     lines = [f"m,l,{s},test,A,auroc,0.80004" for s in (1, 2)] + ["m,l,3,test,A,auroc,0.80001"]
     study = from_metrics(bare(tmp_path, *lines))
-    assert best_seeds(study.recipes[0], "A") == [1, 2, 3]
-    assert leads(study, study.recipes[0])[0] == (
+    assert best_seeds(study.configurations[0], "A") == [1, 2, 3]
+    assert leads(study, study.configurations[0])[0] == (
         "Seed 1 has the highest AUROC in no class alone; it ties with seeds 2 and 3 in A."
     )
 
@@ -209,13 +209,13 @@ def test_a_table_never_overwrites_the_reports_of_the_study(tmp_path, capsys):
 
 def test_a_mean_with_a_missing_seed_is_missing(tmp_path):
     lines = ["m,l,1,test,A,auroc,0.8", "m,l,2,test,A,auroc,"]
-    results = from_metrics(bare(tmp_path, *lines)).recipes[0]
+    results = from_metrics(bare(tmp_path, *lines)).configurations[0]
     assert results.get("auroc", "A").value != results.get("auroc", "A").value
 
 
 def test_a_mean_that_is_given_is_kept(tmp_path):
     lines = ["m,l,1,test,A,auroc,0.8", "m,l,2,test,A,auroc,0.9", "m,l,mean,test,A,auroc,0.86"]
-    assert from_metrics(bare(tmp_path, *lines)).recipes[0].get("auroc", "A").value == 0.86
+    assert from_metrics(bare(tmp_path, *lines)).configurations[0].get("auroc", "A").value == 0.86
 
 
 def test_what_few_seeds_say_of_all_seeds():

@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import artifacts
-from pipeline.params import Augment, Cell, Recipe, Report
+from pipeline.learning.settings import Augment
 from pipeline.report import write_reports
 from pipeline.reporting import PAGES, data, sections
 from pipeline.reporting.figures import data as figures
+from pipeline.reporting.settings import Report
 from pipeline.reporting.study import Augmented, load_study
+from pipeline.study.files import AUGMENTED, DUPLICATES, EXAMPLES, PRIVATE_FIGURES, write_csv
+from pipeline.study.runs import Configuration, Run
+from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder, write_augmented
 from tests.reporting.test_pages import check_page, pages
 
 
@@ -103,14 +106,14 @@ def test_private_figures_never_lie_below_reports(make):
     public = Path("reports/figures/data-samples.png")
     write_reports(with_report(study, False), Path("reports"))
     assert public.exists()
-    assert not artifacts.PRIVATE_FIGURES.exists()
+    assert not PRIVATE_FIGURES.exists()
     assert "(figures/data-samples.png)" in Path("reports/data.md").read_text()
     # The figures of that run must not stay where they are once they are private.
     write_reports(study, Path("reports"))
     shown = {"data-samples.png", "data-clahe.png", "data-augmentation.png"}
     assert not shown & {p.name for p in Path("reports").rglob("*")}
-    assert shown <= {p.name for p in artifacts.PRIVATE_FIGURES.iterdir()}
-    assert artifacts.PRIVATE_FIGURES.parts[0] == "data"
+    assert shown <= {p.name for p in PRIVATE_FIGURES.iterdir()}
+    assert PRIVATE_FIGURES.parts[0] == "data"
     text = Path("reports/data.md").read_text()
     check_page(Path("reports/data.md"), text)
     for name in shown:
@@ -128,7 +131,7 @@ def test_drawn_images_are_public_unless_asked_otherwise(make):
 
 def test_git_ignores_the_private_folder():
     ignored = (Path(__file__).parents[2] / ".gitignore").read_text().split()
-    assert f"/{artifacts.PRIVATE_FIGURES.parts[0]}/" in ignored
+    assert f"/{PRIVATE_FIGURES.parts[0]}/" in ignored
 
 
 def test_the_same_study_gives_the_same_bytes(make, tmp_path):
@@ -163,7 +166,7 @@ def test_boxes_keep_their_colour(make, tmp_path):
 
 def write_duplicates(*rows):
     columns = ["sample_id", "other_id", "kind", "hamming", "correlation", "labels_agree", "action"]
-    artifacts.write_csv(artifacts.DUPLICATES, pd.DataFrame(rows, columns=columns))
+    write_csv(DUPLICATES, pd.DataFrame(rows, columns=columns))
 
 
 def test_duplicates_are_counted_and_conflicts_named(make, tmp_path):
@@ -205,7 +208,7 @@ def test_without_columns_boxes_examples_and_exclusions_the_page_says_so(make, tm
     assert "The data set has no boxes." in text
     assert "No file was excluded." in text
     assert "— No pairs of images before and after" in text
-    artifacts.EXAMPLES.unlink()
+    EXAMPLES.unlink()
     assert load_study(study.params).examples is None
     gaps = replace(study, samples=study.samples.assign(age=np.nan, sex=None))
     text = page(gaps, tmp_path)
@@ -286,11 +289,9 @@ def test_every_distinct_augmentation_has_its_table_and_its_figure(make, tmp_path
 def test_the_figure_of_augmentation_shows_the_images_of_the_training(make, tmp_path):
     study = make(models=("densenet",))
     levels = np.linspace(0, 255, 32).round().astype(np.uint8)[3:27:2].reshape(3, 4)  # in the palette of such figures
-    cell = Cell("densenet", "bce", study.seed)
-    artifacts.write_augmented(
-        cell, np.array([2, 5, 9]), np.broadcast_to(levels[:, :, None, None], (3, 4, 16, 16)).copy()
-    )
-    artifacts.pass_on_augmented(cell)
+    cell = Run("densenet", "bce", study.seed)
+    write_augmented(cell, np.array([2, 5, 9]), np.broadcast_to(levels[:, :, None, None], (3, 4, 16, 16)).copy())
+    pass_on_augmented(cell)
     augmentation(load_study(study), tmp_path)
     with Image.open(tmp_path / "figures" / "data-augmentation.png") as picture:
         pixels = np.asarray(picture.convert("L"))
@@ -315,14 +316,14 @@ def test_a_figure_of_colour_images_keeps_their_colours(make, tmp_path):
 
 def test_examples_of_augmentation_are_those_of_the_last_training(make, tmp_path):
     study = make(models=("densenet",))
-    path = artifacts.evaluation_folder(Recipe("densenet", "bce")) / artifacts.AUGMENTED
+    path = evaluation_folder(Configuration("densenet", "bce")) / AUGMENTED
     assert path.exists()
-    cell = Cell("densenet", "bce", study.seed)
-    (artifacts.cell_folder(cell) / artifacts.AUGMENTED).unlink()
-    artifacts.pass_on_augmented(cell)
+    cell = Run("densenet", "bce", study.seed)
+    (run_folder(cell) / AUGMENTED).unlink()
+    pass_on_augmented(cell)
     assert not path.exists()
     results = load_study(study)
-    assert results.recipes[0].augmented is None
+    assert results.configurations[0].augmented is None
     found = augmentation(results, tmp_path)
     assert "— No examples: the models were trained without augmented.npz." in found
     assert "png" not in found

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import artifacts
 from pipeline.reporting import ensembles, overview, prose, tables
 from pipeline.reporting.ensembles import differences, render, verdict
 from pipeline.reporting.study import from_metrics, load_study
+from pipeline.study.files import ENSEMBLES, EVALUATIONS
+from pipeline.study.predictions import Predictions
 from tests.reporting.test_pages import check_page
 
 CLAIM = re.compile(r"\bbetter\b|\bbest\b|outperform|superior|significant|\bwins?\b")
@@ -70,11 +71,11 @@ def test_every_difference_is_ensemble_minus_single_and_corrected_after_holm(here
     study = load_study(here)
     render(study, tmp_path)
     text = (tmp_path / "ensembles.md").read_text()
-    file = pd.read_csv(artifacts.ENSEMBLES / "comparisons.csv")
+    file = pd.read_csv(ENSEMBLES / "comparisons.csv")
     file = file[file["family"] == "ensembles"].reset_index(drop=True)
     assert len(file) == 8
     adjusted = holm(file["p"].to_numpy())
-    scored = {r.key: r.get("auroc").value for r in (*study.recipes, *study.every_ensemble)}
+    scored = {r.key: r.get("auroc").value for r in (*study.configurations, *study.every_ensemble)}
     differs = []
     for row, p_holm in zip(file.itertuples(), adjusted):
         single, ensemble = row.first, row.second.removeprefix("ensemble-")
@@ -148,8 +149,8 @@ def test_how_many_of_the_others_differ_is_counted(here):
     pairs.append({**pairs[0], "second": extra.key, "distinguishable": False})
     changed = with_pairs(replace(study, every_ensemble=(*study.every_ensemble, extra)), pairs)
     lines = verdict(changed, differences(changed))
-    recipe = next(line for line in lines if line.startswith(f"Against **{study.chosen.key}**"))
-    assert recipe.endswith("Of the 2 others, 1 is below and 1 is within noise.")
+    configuration = next(line for line in lines if line.startswith(f"Against **{study.chosen.key}**"))
+    assert configuration.endswith("Of the 2 others, 1 is below and 1 is within noise.")
     training = next(line for line in lines if line.startswith(f"Against **{study.chosen.key} seed 42**"))
     assert "is **within noise**" in training
     assert training.endswith("The other one is within noise.")
@@ -248,7 +249,7 @@ def test_what_weights_rest_on_is_stated(here):
     study = load_study(here)
     labels = described(study, mean_all={"method": "stack", "fitted_on": "validation labels"}, mean_top1={})
     text = ensembles._methods(labels)
-    val = artifacts.Predictions.load(artifacts.ENSEMBLES / "predictions.npz")
+    val = Predictions.load(ENSEMBLES / "predictions.npz")
     assert f"n = {len(val.val_rows)} images of {len(set(val.val_patients))} patients" in text
     least = int(val.val_targets.sum(axis=0).min())
     assert f"{least} positive image" in text
@@ -267,7 +268,7 @@ def test_skipped_ensembles_have_their_reasons(here):
 def test_one_seed_one_recipe_one_ensemble(make, tmp_path):
     study = load_study(make(models=("densenet",), replicates=()))
     one = study.every_ensemble[:1]
-    key = study.recipes[0].key
+    key = study.configurations[0].key
     changed = described(replace(study, ensembles=one, every_ensemble=one, skipped={}), mean_all={})
     members = changed.described["mean_all"]["members"][:1]
     changed = described(changed, mean_all={"members": members})
@@ -286,7 +287,7 @@ def test_one_seed_one_recipe_one_ensemble(make, tmp_path):
 
 def test_missing_and_collapsed_cells_are_named_first(make, tmp_path):
     params = make(collapsed=12)
-    shutil.rmtree(artifacts.EVALUATIONS / "small_cnn-bce")
+    shutil.rmtree(EVALUATIONS / "small_cnn-bce")
     study = load_study(params)
     overview.render(study, tmp_path / "r")
     page = render(study, tmp_path / "r")[0]
@@ -318,7 +319,7 @@ def test_an_ensemble_without_interval_or_value_says_why(here, tmp_path):
 
 def test_without_ensembles_there_is_no_page(make, tmp_path):
     params = make(models=("densenet",))
-    (artifacts.ENSEMBLES / "metrics.csv").unlink()
+    (ENSEMBLES / "metrics.csv").unlink()
     assert render(load_study(params), tmp_path / "r") == []
     assert not (tmp_path / "r").exists()
 
@@ -365,7 +366,7 @@ def test_a_bare_table_without_validation_chooses_nothing(tmp_path):
 
 def test_the_stage_writes_what_the_page_reads(here):
     """members.json as the fixture writes it has the keys of `pipeline.ensemble.describe`."""
-    content = json.loads((artifacts.ENSEMBLES / "members.json").read_text())
+    content = json.loads((ENSEMBLES / "members.json").read_text())
     for of in content["ensembles"].values():
         assert set(of) == {"method", "set", "fitted_on", "val_auroc", "members", "parameters"}
     from pipeline.statistics.ensembles import METHODS

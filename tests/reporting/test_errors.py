@@ -13,11 +13,11 @@ from scipy.special import expit, softmax
 from scipy.stats import fisher_exact, hypergeom
 from sklearn.metrics import confusion_matrix, recall_score
 
-from pipeline import artifacts
-from pipeline.params import Report
 from pipeline.reporting import calibration, confusion, errors, tables
+from pipeline.reporting.settings import Report
 from pipeline.reporting.study import from_metrics, load_study
 from pipeline.statistics import mistakes
+from pipeline.study.files import EVALUATIONS, PRIVATE_FIGURES
 from tests.reporting.conftest import FINDINGS
 from tests.reporting.test_pages import check_page
 
@@ -335,8 +335,8 @@ def test_subgroups_are_those_of_the_table_and_not_compared(here, tmp_path):
 
 def test_missing_subgroups_are_named(here, tmp_path):
     study = load_study(here)
-    without = tuple(replace(r, subgroups=None) for r in study.recipes)
-    text = page(replace(study, recipes=without), tmp_path)
+    without = tuple(replace(r, subgroups=None) for r in study.configurations)
+    text = page(replace(study, configurations=without), tmp_path)
     assert section(text, "Subgroups").strip() == (
         "— The data set has no values for sex, view, or age, so there are no subgroups by them."
     )
@@ -348,8 +348,8 @@ def test_a_subgroup_of_few_patients_says_so(here, tmp_path):
     few = table["subgroup"] == "AP"
     table.loc[few, ["value", "ci_low", "ci_high"]] = np.nan
     table.loc[few, "note"] = "fewer than 10 patients (3)"
-    recipes = tuple(replace(r, subgroups=table) if r is study.chosen else r for r in study.recipes)
-    text = section(page(replace(study, recipes=recipes), tmp_path), "Subgroups")
+    configurations = tuple(replace(r, subgroups=table) if r is study.chosen else r for r in study.configurations)
+    text = section(page(replace(study, configurations=configurations), tmp_path), "Subgroups")
     assert set(cells(text, "AP")[0][-1:]) == {"—"}
     assert "- — AP: fewer than 10 patients (3)." in text
 
@@ -357,10 +357,12 @@ def test_a_subgroup_of_few_patients_says_so(here, tmp_path):
 def test_calibration_numbers(here, tmp_path):
     study = load_study(here)
     text = section(page(study, tmp_path), "Calibration")
-    for recipe in study.recipes:
-        before, after = cells(text, recipe.key)
+    for configuration in study.configurations:
+        before, after = cells(text, configuration.key)
         for row, suffix in ((before, ""), (after, "_calibrated")):
-            assert row[2:] == [tables.estimated(recipe.get(f"{m}{suffix}")) for m in ("ece", "brier", "log_loss")]
+            assert row[2:] == [
+                tables.estimated(configuration.get(f"{m}{suffix}")) for m in ("ece", "brier", "log_loss")
+            ]
     p = study.chosen.predictions
     if study.task == "multiclass":
         scores = softmax(p.test_logits.astype(float), axis=-1)
@@ -424,7 +426,7 @@ def test_images_of_people_stay_out_of_the_reports(make):
     stale.write_bytes(b"an earlier figure")
     text = page(study)
     assert not stale.exists()
-    assert (artifacts.PRIVATE_FIGURES / "errors-images.png").is_file()
+    assert (PRIVATE_FIGURES / "errors-images.png").is_file()
     assert [p.name for p in sorted(Path("reports").rglob("*.png"))] == [
         "errors-confusion.png",
         "errors-reliability.png",
@@ -462,43 +464,43 @@ def test_two_seeds(make):
 
 def test_a_class_without_a_threshold_is_left_out_and_named(make):
     study = load_study(make(models=("densenet",)))
-    metrics = study.recipes[0].metrics.copy()
+    metrics = study.configurations[0].metrics.copy()
     gone = (metrics["metric"] == "threshold") & (metrics["class"] == "Hernia")
     metrics.loc[gone, ["value", "note"]] = [np.nan, "no positive in validation"]
-    recipe = replace(study.recipes[0], metrics=metrics)
-    text = page(replace(study, recipes=(recipe,)))
+    configuration = replace(study.configurations[0], metrics=metrics)
+    text = page(replace(study, configurations=(configuration,)))
     assert "Hernia has no threshold (no positive in validation), so no error of it is counted." in text
     assert not cells(section(text, "Most confident errors"), "Hernia")
-    made = errors.decisions(study, recipe)
+    made = errors.decisions(study, configuration)
     assert made.decided.tolist() == [True] * 4 + [False]
     assert not made.wrong[..., 4].any()
     assert "Hernia" not in mistakes.co_occurrence(made, 0.95)["called"].tolist()
     metrics.loc[metrics["metric"] == "threshold", "value"] = np.nan
-    text = page(replace(study, recipes=(replace(recipe, metrics=metrics),)))
+    text = page(replace(study, configurations=(replace(configuration, metrics=metrics),)))
     assert "have no threshold" in text
     assert "There is none: no image is decided wrongly by more than half of the seeds." in text
     assert "errors-images.png" not in text
-    assert not mistakes.confident_errors(errors.decisions(study, replace(recipe, metrics=metrics))).size
+    assert not mistakes.confident_errors(errors.decisions(study, replace(configuration, metrics=metrics))).size
 
 
 def test_a_seed_whose_logits_are_not_finite_is_left_out(make):
     study = load_study(make(models=("densenet",)))
-    p = study.recipes[0].predictions
+    p = study.configurations[0].predictions
     broken = p.test_logits.copy()
     broken[p.seeds.tolist().index(12), 3, 1] = np.nan
-    recipe = changed(study.recipes[0], test_logits=broken)
-    text = page(replace(study, recipes=(recipe,)))
+    configuration = changed(study.configurations[0], test_logits=broken)
+    text = page(replace(study, configurations=(configuration,)))
     assert "The logits of seed 12 are not finite; errors are those of the other seeds." in text
     assert "— Only one seed is there" in text
-    recipe = changed(recipe, test_logits=np.full_like(broken, np.nan))
+    configuration = changed(configuration, test_logits=np.full_like(broken, np.nan))
     shutil.rmtree("reports")
-    assert errors.render(replace(study, recipes=(recipe,)), Path("reports")) == []
+    assert errors.render(replace(study, configurations=(configuration,)), Path("reports")) == []
     assert not Path("reports").exists()
 
 
 def test_missing_and_collapsed_cells_are_announced(make):
     study = make(collapsed=12)
-    (artifacts.EVALUATIONS / "small_cnn-bce" / "metrics.csv").unlink()
+    (EVALUATIONS / "small_cnn-bce" / "metrics.csv").unlink()
     text = page(load_study(study))
     assert "**Missing.**" in text
     assert "**Collapsed.** 1 training learned nothing" in text
@@ -506,8 +508,8 @@ def test_missing_and_collapsed_cells_are_announced(make):
 
 def test_tables_that_older_evaluations_lack(make):
     study = load_study(make(models=("densenet",)))
-    bare = replace(study.recipes[0], reliability=None, disagreement=None, subgroups=None, confusion=None)
-    text = page(replace(study, recipes=(bare,), boxes=None))
+    bare = replace(study.configurations[0], reliability=None, disagreement=None, subgroups=None, confusion=None)
+    text = page(replace(study, configurations=(bare,), boxes=None))
     assert "The reliability of densenet-bce is not recorded." in text
     assert "is not recorded for this recipe" in text
     assert "boxes show" not in text
@@ -516,10 +518,10 @@ def test_tables_that_older_evaluations_lack(make):
 
 def test_a_perfect_recipe_has_no_errors(make):
     study = load_study(make(models=("densenet",)))
-    p = study.recipes[0].predictions
+    p = study.configurations[0].predictions
     right = np.where(p.test_targets, 20.0, -20.0).astype(np.float32)
-    recipe = changed(study.recipes[0], test_logits=np.stack([right, right]))
-    text = page(replace(study, recipes=(recipe,)))
+    configuration = changed(study.configurations[0], test_logits=np.stack([right, right]))
+    text = page(replace(study, configurations=(configuration,)))
     shared = section(text, "Errors that seeds share")
     assert cells(shared, "all errors")[0] == ["all errors", "0", "0.0", "0", "—", "—"]
     assert "- — no error, no share." in shared

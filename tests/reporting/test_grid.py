@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.params import Last, Model
+from pipeline.learning.settings import Last, Model
 from pipeline.reporting import grid, grid_section, models
 from pipeline.reporting.figures import models as figures
 from pipeline.reporting.study import from_metrics, load_study
@@ -50,7 +50,7 @@ def render(study, folder):
     folder.mkdir(exist_ok=True)
     (folder / "README.md").touch()
     (folder / "seeds").mkdir(exist_ok=True)
-    for results in study.recipes:
+    for results in study.configurations:
         (folder / "seeds" / f"{results.key}.md").touch()
     written = models.render(study, folder)
     assert all(path.stat().st_size for path in written)
@@ -340,7 +340,7 @@ def test_a_grid_of_params_has_the_numbers_of_its_recipes(multilabel, tmp_path):
         ("0.01", "0"),
         ("0.001", "own"),
     ]
-    by_name = {r.model: r for r in multilabel.recipes}
+    by_name = {r.model: r for r in multilabel.configurations}
     for name, row in zip("acbd", rows):
         metrics = by_name[name].metrics
         assert f"](seeds/{name}-bce.md)" in row["Learning rate"]
@@ -359,7 +359,7 @@ def test_a_grid_of_params_has_the_numbers_of_its_recipes(multilabel, tmp_path):
         interval = metrics[(metrics["metric"] == "auroc") & (metrics["class"] == "macro") & (metrics["seed"] == "mean")]
         low, high = interval[interval["part"] == "test"][["ci_low", "ci_high"]].iloc[0]
         assert row["95 % CI"].strip("*") == f"[{low:.3f}, {high:.3f}]"
-    validated = {r.model: r.get("auroc", part="val").value for r in multilabel.recipes}
+    validated = {r.model: r.get("auroc", part="val").value for r in multilabel.configurations}
     bold = [n for n, row in zip("acbd", rows) if row["Learning rate"].startswith("**")]
     assert bold == [max(validated, key=validated.get)]
 
@@ -391,14 +391,14 @@ def test_dropout_may_be_an_option_of_the_architecture(multilabel):
 
 def test_two_grids_of_one_architecture_are_told_apart(here):
     study = load_study(here)
-    first = study.recipes[0]
+    first = study.configurations[0]
     names = [f"{size}{i}" for size in ("small", "large") for i in range(3)]
     made = {n: Model(arch="net", lr=0.1 / (1 + int(n[-1])), hidden=8 if n < "m" else None) for n in names}
     params = study.params.model_copy(
         update={"models": made, "study": study.params.study.model_copy(update={"models": names})}
     )
-    recipes = tuple(replace(first, model=n, loss=loss) for n in names for loss in ("x", "y"))
-    found = grid.grids(replace(study, params=params, recipes=recipes))
+    configurations = tuple(replace(first, model=n, loss=loss) for n in names for loss in ("x", "y"))
+    found = grid.grids(replace(study, params=params, configurations=configurations))
     titles = [grid_section.title(g, found) for g in found]
     assert titles == [
         "net (small0 and 2 more) with x",
@@ -414,23 +414,23 @@ def test_a_multiclass_grid_of_params_is_decided_by_validation_accuracy(here, tmp
         assert grid.leading(study) == "auroc"
         return
     assert grid.leading(study) == "accuracy"
-    recipes = tuple(replace(r, model=n, loss="bce") for n, r in zip(POINTS, study.recipes))
+    configurations = tuple(replace(r, model=n, loss="bce") for n, r in zip(POINTS, study.configurations))
     params = study.params.model_copy(
         update={"study": study.params.study.model_copy(update={"models": list(POINTS), "losses": ["bce"]})}
     )
-    changed = described(replace(study, recipes=recipes, params=params))
+    changed = described(replace(study, configurations=configurations, params=params))
     text = render(changed, tmp_path / "out")
     check_page(tmp_path / "out" / "models.md", text)
-    values = {r.model: r.get("accuracy", part="val").value for r in recipes}
+    values = {r.model: r.get("accuracy", part="val").value for r in configurations}
     (bold,) = [row for row in tables_of(text)["net"] if row["Learning rate"].startswith("**")]
     assert f"seeds/{max(values, key=values.get)}-bce.md" in bold["Learning rate"]
 
 
 def test_collapsed_seeds_are_those_that_training_recorded(make, tmp_path):
     study = described(load_study(make(models=tuple(POINTS), replicates=(12,), collapsed=12)))
-    one = study.recipes[0]
+    one = study.configurations[0]
     spoiled = replace(one, runs=tuple({**run, "collapsed": "constant predictions"} for run in one.runs))
-    study = replace(study, recipes=(spoiled, *study.recipes[1:]))
+    study = replace(study, configurations=(spoiled, *study.configurations[1:]))
     text = render(study, tmp_path / "out")
     rows = {
         plain(r["Learning rate"]) + "/" + plain(r["Dropout"]): r["Remark"].strip("*") for r in tables_of(text)["net"]
@@ -443,7 +443,7 @@ def test_collapsed_seeds_are_those_that_training_recorded(make, tmp_path):
 
 
 def test_a_point_without_results_is_a_gap(multilabel, tmp_path):
-    study = replace(multilabel, recipes=multilabel.recipes[1:], missing=("a-bce, all seeds (42, 12)",))
+    study = replace(multilabel, configurations=multilabel.configurations[1:], missing=("a-bce, all seeds (42, 12)",))
     text = render(study, tmp_path / "out")
     check_page(tmp_path / "out" / "models.md", text)
     assert len(tables_of(text)["net"]) == 3

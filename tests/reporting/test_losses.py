@@ -11,10 +11,10 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
-from pipeline import artifacts
 from pipeline.reporting import losses, tables
 from pipeline.reporting.figures import losses as figures
 from pipeline.reporting.study import Estimate, from_metrics, load_study
+from pipeline.study.files import EVALUATIONS
 from tests.reporting.conftest import settings
 from tests.reporting.test_pages import check_page
 
@@ -27,7 +27,7 @@ def page(study, folder):
     assert written[0] == folder / "losses.md"
     assert written[1:] in ([], [folder / "figures" / "losses.png"])
     assert all(path.stat().st_size for path in written)
-    for name in ("README.md", *(f"seeds/{r.key}.md" for r in study.recipes)):
+    for name in ("README.md", *(f"seeds/{r.key}.md" for r in study.configurations)):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     text = written[0].read_text()
@@ -87,7 +87,7 @@ def drawn(path, models, names, seeds=(1, 2, 3), tests=None, by_class=None, lacki
 def pairs(study, groups, p, base):
     """Compare every pair of recipes, the first named first."""
     found = []
-    for (a, b), group in itertools.product(itertools.combinations(study.recipes, 2), groups):
+    for (a, b), group in itertools.product(itertools.combinations(study.configurations, 2), groups):
         difference = a.get("auroc", group).value - b.get("auroc", group).value
         other = next((r for r, o in ((a, b), (b, a)) if a.model == b.model and o.loss == base), b)
         p_value, tost = p.get((other.model, other.loss, group), (0.9, 0.9))
@@ -110,9 +110,9 @@ def turned(table):
 def test_differences_are_those_of_the_predictions(here, tmp_path):
     study = load_study(here)
     text = page(study, tmp_path)
-    of = study.recipes[0].predictions
+    of = study.configurations[0].predictions
     score = {}
-    for r in study.recipes:
+    for r in study.configurations:
         truth, logits = r.predictions.test_targets, r.predictions.test_logits
         scores = softmax(logits, axis=-1) if study.task == "multiclass" else logits
         by_seed = [[roc_auc_score(truth[:, k], z[:, k]) for k in range(len(of.classes))] for z in scores]
@@ -183,7 +183,7 @@ def test_the_sign_is_that_of_loss_minus_baseline_whichever_way_round_the_pair_st
         study, comparisons=turned(study.comparisons), class_comparisons=turned(study.class_comparisons).iloc[::-1]
     )
     assert page(other, tmp_path) == before
-    of = {(r.model, r.loss): r for r in study.recipes}
+    of = {(r.model, r.loss): r for r in study.configurations}
     change = of["a", "focal"].get("auroc").value - of["a", "bce"].get("auroc").value
     assert change > 0.002
     row = rows(section(before, "a: against bce", "###"))["focal"]
@@ -200,7 +200,7 @@ def test_the_sign_is_that_of_loss_minus_baseline_whichever_way_round_the_pair_st
 def test_what_is_below_is_called_below(tmp_path):
     names = ("bce", "focal", "zlpr", "asl")
     study = drawn(tmp_path, "a", names, tests={("a", lo): (0.001, 0.9) for lo in names[1:]})
-    values = {r.loss: r.get("auroc").value for r in study.recipes}
+    values = {r.loss: r.get("auroc").value for r in study.configurations}
     above = [lo for lo in names[1:] if values[lo] > values["bce"]]
     below = [lo for lo in names[1:] if values[lo] < values["bce"]]
     text = page(study, tmp_path)
@@ -320,15 +320,15 @@ def test_metrics_are_those_of_the_study_and_validation_marks_the_best(here, tmp_
             for key, cells in rows(block).items() if block.startswith("|") else ():
                 table.setdefault(key, []).extend(cells if key else cells[1:])
         assert {"AUROC", "AP", "MCC", "Brier score ↓", "ECE ↓", "Log-loss ↓", *shown[study.task]} <= set(table[""])
-        recipes = [r for r in study.recipes if r.model == model]
-        best = max(recipes, key=lambda r: r.get("auroc", part="val").value)
-        for r in recipes:
+        configurations = [r for r in study.configurations if r.model == model]
+        best = max(configurations, key=lambda r: r.get("auroc", part="val").value)
+        for r in configurations:
             name = f"[{r.loss}](seeds/{r.key}.md)"
             row = table[f"**{name}** ★" if r is best else name]
             assert row[table[""].index("AUROC")] == tables.estimated(r.get("auroc"))
             assert row[table[""].index("SD of AUROC over seeds")] == f"{np.std(r.values('auroc'), ddof=1):.3f}"
             assert row[table[""].index("Log-loss ↓")] == tables.estimated(r.get("log_loss"))
-    patients = len(np.unique(study.recipes[0].predictions.test_patients))
+    patients = len(np.unique(study.configurations[0].predictions.test_patients))
     assert section(text, "densenet").startswith(f"\nTest part, n = 120 images of {patients} patients;")
     assert "| zlpr   | zlpr   | its defaults |" in text
     for words in ("the thresholds, and the loss marked", "each class decided at its threshold"):
@@ -338,10 +338,12 @@ def test_metrics_are_those_of_the_study_and_validation_marks_the_best(here, tmp_
 
 def test_the_test_part_marks_nothing(tmp_path):
     study = drawn(tmp_path, "a", ("bce", "zlpr"), tests={})
-    best = max(study.recipes, key=lambda r: r.get("auroc").value)
+    best = max(study.configurations, key=lambda r: r.get("auroc").value)
     metrics = best.metrics.copy()
     metrics.loc[metrics["part"] == "val", "value"] = 0.5
-    study = replace(study, recipes=tuple(replace(r, metrics=metrics) if r is best else r for r in study.recipes))
+    study = replace(
+        study, configurations=tuple(replace(r, metrics=metrics) if r is best else r for r in study.configurations)
+    )
     table = rows(section(page(study, tmp_path), "a"))
     assert f"[{best.loss}](seeds/{best.key}.md)" in table
     assert any("★" in name for name in table)
@@ -418,11 +420,11 @@ def test_one_seed(make, tmp_path):
 
 def test_a_loss_with_fewer_seeds_than_another(tmp_path):
     study = drawn(tmp_path, "a", ("bce", "zlpr", "asl"), tests={})
-    last = study.recipes[-1]
+    last = study.configurations[-1]
     one = replace(last, seeds=(1,), metrics=last.metrics[last.metrics["seed"].isin(["1", "mean"])])
     table = study.comparisons.copy()
     table.loc[table["second"] == "a-asl", "seeds"] = "fixed"
-    text = page(replace(study, recipes=(*study.recipes[:-1], one), comparisons=table), tmp_path)
+    text = page(replace(study, configurations=(*study.configurations[:-1], one), comparisons=table), tmp_path)
     assert "- — SD of asl: fewer than two seeds with a value." in text
     assert "The error of asl within a counts the sample of patients alone" in text
     assert "counts the spread over training seeds" in text
@@ -434,17 +436,19 @@ def test_collapsed_trainings_are_named(make, tmp_path):
     assert "2 trainings learned nothing: densenet-bce, seed 12: chance" in text
     assert "† has a training that learned nothing" in text
     assert "2 trainings that learned nothing count in these means: bce (seed 12) and zlpr (seed 12)." in text
-    healthy = tuple(replace(r, runs=()) if r.loss == "bce" else r for r in study.recipes)
-    text = page(replace(study, recipes=healthy), tmp_path / "c")
+    healthy = tuple(replace(r, runs=()) if r.loss == "bce" else r for r in study.configurations)
+    text = page(replace(study, configurations=healthy), tmp_path / "c")
     assert "1 training that learned nothing counts in these means: zlpr (seed 12)." in text
-    assert "†" not in page(replace(study, recipes=tuple(replace(r, runs=()) for r in study.recipes)), tmp_path / "b")
+    assert "†" not in page(
+        replace(study, configurations=tuple(replace(r, runs=()) for r in study.configurations)), tmp_path / "b"
+    )
 
 
 def test_many_pairs_are_counted_not_named(tmp_path):
     names = ("bce", "focal", "zlpr", "asl", "hill", "two_way")
     tests = {(m, lo): (1e-9, 1e-9) for m in "ab" for lo in names[1:]}
     study = drawn(tmp_path, "ab", names, tests=tests)
-    value = {(r.model, r.loss): r.get("auroc").value for r in study.recipes}
+    value = {(r.model, r.loss): r.get("auroc").value for r in study.configurations}
     assert [sum(value[m, lo] > value[m, "bce"] for lo in names[1:]) for m in "ab"] == [5, 0]
     text = page(study, tmp_path).split("![")[0]
     assert "is found in all of them (5 above, 5 below bce; named below)." in text
@@ -472,7 +476,7 @@ def test_a_bare_table_tests_nothing(tmp_path):
     assert "intervals are no test" in text
     assert not re.search(r"differ |above|below|equal|Holm|bootstrap|Chosen on", text)
     assert "a low value of one says nothing" in text
-    of = next(r for r in study.recipes if r.key == "b-bce")
+    of = next(r for r in study.configurations if r.key == "b-bce")
     assert tables.estimated(of.get("auroc")) in section(text, "b")
 
 
@@ -493,7 +497,10 @@ def test_losses_of_a_bare_table_stand_in_one_order(tmp_path):
     text = "model,loss,seed,part,class,metric,value\n" + "".join(f"{of},test,macro,auroc,0.7\n" for of in lines)
     (tmp_path / "t.csv").write_text(text)
     models = losses.by_model(from_metrics(tmp_path / "t.csv"))
-    assert {m: [r.loss for r in recipes] for m, recipes in models.items()} == {"m": ["b", "a"], "n": ["b", "a"]}
+    assert {m: [r.loss for r in configurations] for m, configurations in models.items()} == {
+        "m": ["b", "a"],
+        "n": ["b", "a"],
+    }
 
 
 def captured(monkeypatch, study, folder):
@@ -559,7 +566,7 @@ def test_nothing_to_draw(tmp_path):
 
 def test_missing_cells_are_named(make, tmp_path):
     params = make(models=("densenet", "small_cnn"), losses=("bce", "zlpr"), replicates=())
-    (artifacts.EVALUATIONS / "small_cnn-zlpr" / "metrics.csv").unlink()
+    (EVALUATIONS / "small_cnn-zlpr" / "metrics.csv").unlink()
     text = page(load_study(params), tmp_path / "reports")
     assert "small_cnn-zlpr, all seeds (42)" in text
     assert "Within model densenet, 2 losses are compared" in text

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import artifacts
-from pipeline.params import Model
+from pipeline.learning.settings import Model
 from pipeline.reporting import PAGES, model_cards
 from pipeline.reporting.checks import probe_warnings
 from pipeline.reporting.model_cards import UNKNOWN, render
 from pipeline.reporting.study import from_metrics, load_study
+from pipeline.study.files import AUDIT, EVALUATIONS, write_json
 from tests.reporting.test_pages import check_page
 
 HEADINGS = [
@@ -37,7 +37,9 @@ def cards(study, folder):
     for name in ("overview", "data", "seed_impact"):
         PAGES[name](study, folder)
     written = render(study, folder)
-    assert [p.relative_to(folder).as_posix() for p in written] == [f"model_cards/{r.key}.md" for r in study.recipes]
+    assert [p.relative_to(folder).as_posix() for p in written] == [
+        f"model_cards/{r.key}.md" for r in study.configurations
+    ]
     for path in written:
         check_page(path, path.read_text())
     return {path.stem: path.read_text() for path in written}
@@ -53,7 +55,7 @@ def table(text, heading):
 
 def runs_changed(study, **changed):
     """Return the first recipe with these entries in the records of its trainings; None removes one."""
-    first = study.recipes[0]
+    first = study.configurations[0]
     runs = tuple({k: v for k, v in {**run, **changed}.items() if v is not ...} for run in first.runs)
     return replace(first, runs=runs)
 
@@ -73,30 +75,30 @@ def test_headings_are_those_of_the_paper_and_bytes_repeat(here, tmp_path):
 def test_numbers_are_those_of_metrics_csv(here, tmp_path):
     study = load_study(here)
     written = cards(study, tmp_path)
-    for recipe in study.recipes:
-        metrics = pd.read_csv(artifacts.EVALUATIONS / recipe.key / "metrics.csv", dtype={"seed": "str"})
+    for configuration in study.configurations:
+        metrics = pd.read_csv(EVALUATIONS / configuration.key / "metrics.csv", dtype={"seed": "str"})
         mean = metrics[(metrics["seed"] == "mean") & metrics["class"].isin(["macro", "overall"])]
         test = mean[mean["part"] == "test"]
-        overall = table(written[recipe.key], "### Unitary results")
+        overall = table(written[configuration.key], "### Unitary results")
         seeds = metrics[(metrics["class"] == "macro") & (metrics["part"] == "test") & (metrics["metric"] == "auroc")]
         spread = seeds.loc[seeds["seed"] != "mean", "value"].std(ddof=1)
         row = test[(test["metric"] == "auroc") & (test["class"] == "macro")].iloc[0]
         interval = f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
         assert overall["AUROC"] == [f"{row['value']:.3f}", interval, f"{spread:.3f}"]
-        calibration = table(written[recipe.key], "\nProbabilities:")
+        calibration = table(written[configuration.key], "\nProbabilities:")
         whole = "overall" if study.task == "multiclass" else "macro"
         for column, name in enumerate(("ece", "ece_calibrated")):
             row = test[(test["metric"] == name) & (test["class"] == whole)].iloc[0]
             expected = f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
             assert calibration["Calibration error (ECE)"][column] == expected
-        trainings = table(written[recipe.key], "| Seed ")
-        assert [int(s) for s in list(trainings)[1:]] == list(recipe.seeds)
+        trainings = table(written[configuration.key], "| Seed ")
+        assert [int(s) for s in list(trainings)[1:]] == list(configuration.seeds)
 
 
 def test_thresholds_are_the_mean_and_range_over_the_seeds(here, tmp_path):
     study = load_study(here)
-    text = cards(study, tmp_path)[study.recipes[0].key]
-    metrics = pd.read_csv(artifacts.EVALUATIONS / study.recipes[0].key / "metrics.csv", dtype={"seed": "str"})
+    text = cards(study, tmp_path)[study.configurations[0].key]
+    metrics = pd.read_csv(EVALUATIONS / study.configurations[0].key / "metrics.csv", dtype={"seed": "str"})
     chosen = metrics[(metrics["metric"] == "threshold") & (metrics["part"] == "val") & (metrics["seed"] != "mean")]
     if study.task == "multiclass":
         assert chosen.empty
@@ -110,9 +112,9 @@ def test_thresholds_are_the_mean_and_range_over_the_seeds(here, tmp_path):
 
 def test_subgroups_are_those_of_the_table(here, tmp_path):
     study = load_study(here)
-    key = study.recipes[0].key
+    key = study.configurations[0].key
     text = cards(study, tmp_path)[key]
-    file = pd.read_csv(artifacts.EVALUATIONS / key / "subgroups.csv")
+    file = pd.read_csv(EVALUATIONS / key / "subgroups.csv")
     whole = file[(file["seed"] == "mean") & file["class"].isin(["macro", "overall"])]
     lead = "accuracy" if study.task == "multiclass" else "auroc"
     section = text[text.index("### Subgroups") : text.index("## Ethical")]
@@ -136,7 +138,7 @@ def test_what_was_not_recorded_is_said_to_be_so(here):
         assert found[name] == [UNKNOWN], name
     assert found["Trained parameters"] == ["123,000"]
     assert found["Developers, contact, date, licence of the weights"] == [UNKNOWN]
-    nothing = replace(study.recipes[0], runs=())
+    nothing = replace(study.configurations[0], runs=())
     found = table(model_cards._details(study, nothing), "|")
     assert found["Parameters"] == [UNKNOWN]
     assert found["Architecture"] == [f"{UNKNOWN} (depth 3)"]
@@ -144,7 +146,7 @@ def test_what_was_not_recorded_is_said_to_be_so(here):
 
 def test_trainings_that_differ_are_counted(here):
     study = load_study(here)
-    first = study.recipes[0]
+    first = study.configurations[0]
     runs = ({**first.runs[0], "device": "NVIDIA"}, {**first.runs[1], "device": None}, first.runs[2])
     found = model_cards._recorded(replace(first, runs=runs), lambda run: run.get("device"))
     assert found == f"NVIDIA (1 training); cpu (1 training); {UNKNOWN} (1 training)"
@@ -166,12 +168,12 @@ def test_the_origin_of_the_weights(here, weights, expected):
 
 def test_loss_and_own_settings_are_those_of_params(here):
     study = load_study(here)
-    recipe = study.recipes[0]
-    losses = {**study.params.losses, recipe.loss: {"kind": "asl", "margin": 0.05, "cap": None}}
+    configuration = study.configurations[0]
+    losses = {**study.params.losses, configuration.loss: {"kind": "asl", "margin": 0.05, "cap": None}}
     own = Model(arch="a", lr=0.1, head_lr=0.2, epochs=3, options={"depth": 9})
     params = study.params.model_copy(update={"losses": losses, "models": dict.fromkeys(study.params.models, own)})
-    found = table(model_cards._details(replace(study, params=params), recipe), "|")
-    assert found["Loss"] == [f"{recipe.loss} (kind asl), margin 0.05"]
+    found = table(model_cards._details(replace(study, params=params), configuration), "|")
+    assert found["Loss"] == [f"{configuration.loss} (kind asl), margin 0.05"]
     assert found["Learning rate"] == ["0.1, head 0.2"]
     assert found["Training settings"][0].startswith("epochs 3,")
     assert found["Architecture"][0].endswith("(depth 9)")
@@ -179,30 +181,30 @@ def test_loss_and_own_settings_are_those_of_params(here):
 
 def test_a_close_probe_warns_and_a_far_one_does_not(here, tmp_path):
     study = load_study(here)
-    recipe = study.recipes[0]
+    configuration = study.configurations[0]
     scores = {p.loss: p.get("auroc").value for p in study.probes}
-    reached = recipe.get("auroc").value
+    reached = configuration.get("auroc").value
     assert reached - scores["thumbnail"] > 0.05 > reached - scores["metadata"]
-    found = probe_warnings(study, recipe)
+    found = probe_warnings(study, configuration)
     assert len(found) == 1
     assert "the probe 'metadata'" in found[0]
-    text = " ".join(model_cards._shortcuts(study, recipe))
+    text = " ".join(model_cards._shortcuts(study, configuration))
     assert "it may rest on a shortcut.** Being close does not show that it does." in text
     assert "above each" not in text
     far = replace(study, probes=study.probes[:1])
-    assert probe_warnings(far, recipe) == []
-    assert "It is more than 5 points above each" in " ".join(model_cards._shortcuts(far, recipe))
+    assert probe_warnings(far, configuration) == []
+    assert "It is more than 5 points above each" in " ".join(model_cards._shortcuts(far, configuration))
     unknown = study.probes[0].metrics.assign(value=np.nan, ci_low=np.nan, ci_high=np.nan)
     blind = replace(study, probes=(replace(study.probes[0], metrics=unknown),))
-    text = " ".join(model_cards._shortcuts(blind, recipe))
+    text = " ".join(model_cards._shortcuts(blind, configuration))
     assert "nothing is known" in text
     assert "above each" not in text
-    assert "No shortcut probe was scored" in " ".join(model_cards._shortcuts(replace(study, probes=()), recipe))
+    assert "No shortcut probe was scored" in " ".join(model_cards._shortcuts(replace(study, probes=()), configuration))
 
 
 def test_signs_are_of_this_recipe_alone(here):
     study = load_study(here)
-    first, second = study.recipes[:2]
+    first, second = study.configurations[:2]
     assert "constant metric" in " ".join(model_cards._signs(study, first))
     assert model_cards._signs(study, second) == ["Signs of failure on the validation part: none was seen."]
     seed = second.seeds[0]
@@ -222,7 +224,7 @@ def test_synthetic_and_real_images_are_told_apart(make, tmp_path):
     assert "> **Synthetic images.**" in drawn
     assert "**The images are synthetic: a program drew them.**" in drawn
     assert "It has seen drawn ones only" in drawn
-    shutil.rmtree(artifacts.EVALUATIONS)
+    shutil.rmtree(EVALUATIONS)
     real = cards(load_study(make(synthetic=False)), tmp_path / "b")["densenet-bce"]
     assert "ynthetic" not in real
     assert "The images show people." in real
@@ -242,7 +244,7 @@ def test_collapsed_and_missing_trainings_are_named(make, settings, tmp_path):
 
 def test_one_seed_and_no_subgroups(make, tmp_path):
     params = make(models=("densenet",), replicates=())
-    (artifacts.EVALUATIONS / "densenet-bce" / "subgroups.csv").unlink()
+    (EVALUATIONS / "densenet-bce" / "subgroups.csv").unlink()
     text = cards(load_study(params), tmp_path)["densenet-bce"]
     assert "1 training, each a model of its own; the numbers below are of this one." in text
     assert "SD" not in text
@@ -253,8 +255,8 @@ def test_one_seed_and_no_subgroups(make, tmp_path):
 
 def test_a_leak_is_said(make, tmp_path):
     params = make(models=("densenet",))
-    audit = json.loads(artifacts.AUDIT.read_text())
-    artifacts.write_json(artifacts.AUDIT, {**audit, "patients_in_two_parts": 2})
+    audit = json.loads(AUDIT.read_text())
+    write_json(AUDIT, {**audit, "patients_in_two_parts": 2})
     text = cards(load_study(params), tmp_path)["densenet-bce"]
     assert "the numbers are not estimates of performance" in text
     assert "Audited: no patient" not in text
@@ -262,12 +264,12 @@ def test_a_leak_is_said(make, tmp_path):
 
 def test_empty_intervals_have_their_reason(here, tmp_path):
     study = load_study(here)
-    first = study.recipes[0]
+    first = study.configurations[0]
     metrics = first.metrics.copy()
     test = metrics["part"] == "test"
     metrics.loc[test, ["ci_low", "ci_high"]] = np.nan
     metrics.loc[test, "note"] = "fewer than 10 patients (4)"
-    changed = replace(study, recipes=(replace(first, metrics=metrics), *study.recipes[1:]))
+    changed = replace(study, configurations=(replace(first, metrics=metrics), *study.configurations[1:]))
     text = cards(changed, tmp_path)[first.key]
     assert "fewer than 10 patients (4)" in text
     assert table(text, "### Unitary results")["AUROC"][1] == "—"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.params import Last, Model
+from pipeline.learning.settings import Last, Model
 from pipeline.reporting import described, models
 from pipeline.reporting.figures import models as figures
 from pipeline.reporting.prose import signed
@@ -42,7 +42,7 @@ def test_scores_by_part_are_those_of_the_table(here, tmp_path):
     metric, group, name = ("accuracy", "overall", "accuracy") if single else ("auroc", "macro", "AUROC")
     (rows,) = section(text, "Accuracy by part" if single else "AUROC by part")
     assert len(rows) == 4
-    for results, row in zip(study.recipes, rows):
+    for results, row in zip(study.configurations, rows):
         by_part = {p: seeds_of(results, metric, p, group) for p in ("train", "val", "test")}
         for part, head in (("train", f"Training {name}"), ("val", f"Validation {name}"), ("test", f"Test {name}")):
             values = by_part[part][0]
@@ -61,19 +61,19 @@ def test_scores_by_part_are_those_of_the_table(here, tmp_path):
 def test_what_a_constant_answer_scores_is_said_of_single_label_data(here, tmp_path):
     study = load_study(here)
     text = render(study, tmp_path)
-    share = study.recipes[0].predictions.test_targets.mean(axis=0)
+    share = study.configurations[0].predictions.test_targets.mean(axis=0)
     sentence = f"score a test accuracy of {share.max():.3f} and a balanced accuracy of 0.333"
     assert (sentence in text) == (study.task == "multiclass")
 
 
 def test_losses_by_part(here, tmp_path):
     study = load_study(here)
-    results = study.recipes[0]
+    results = study.configurations[0]
     # Each part its own numbers: the fixture gives all parts the same.
     shift = results.metrics["part"].map({"train": 0.0, "val": 0.1, "test": 0.25})
     moved = results.metrics["value"].where(results.metrics["metric"] != "loss", results.metrics["value"] + shift)
     changed = replace(results, metrics=results.metrics.assign(value=moved))
-    text = render(replace(study, recipes=(changed, *study.recipes[1:])), tmp_path)
+    text = render(replace(study, configurations=(changed, *study.configurations[1:])), tmp_path)
     (rows,) = section(text, "Loss by part")
     row = rows[0]
     assert [row[f"{p} loss"] for p in ("Training", "Validation", "Test")] == [
@@ -108,15 +108,15 @@ def test_a_class_without_images_and_many_classes(here, tmp_path):
     study = load_study(here)
     if study.task == "multilabel":
         return
-    results = study.recipes[0]
+    results = study.configurations[0]
     table = results.confusion.assign(n=results.confusion["n"].where(results.confusion["truth"] != "Viral", 0))
-    gone = replace(study, recipes=(replace(results, confusion=table),))
+    gone = replace(study, configurations=(replace(results, confusion=table),))
     text = render(gone, tmp_path)
     check_page(tmp_path / "models.md", text)
     assert [row["Normal"] for row in section(text, "Confusion")[0]][2] == "0 (—)"
     assert "that validation chose, " not in text
     names = tuple(f"type {i}" for i in range(10))
-    assert figures.confusions(study.recipes, names, tmp_path / "many.png") is None
+    assert figures.confusions(study.configurations, names, tmp_path / "many.png") is None
     wide = replace(study, classes=names)
     assert "With more than 9 classes there is no figure." in render(wide, tmp_path / "many")
 
@@ -155,13 +155,13 @@ def test_settings_of_every_model(here, tmp_path):
 
 def test_trainings_are_summed_up_by_medians(here, tmp_path):
     study = load_study(here)
-    first = study.recipes[0]
+    first = study.configurations[0]
     numbers = zip((100.4, 300.0, 200.6), (60, 600, 90), (3, 4, 8))
     runs = tuple(
         {**run, "images_per_second": speed, "seconds": seconds, "best_epoch": epoch}
         for run, (speed, seconds, epoch) in zip(first.runs, numbers)
     )
-    text = render(replace(study, recipes=(replace(first, runs=runs), *study.recipes[1:])), tmp_path)
+    text = render(replace(study, configurations=(replace(first, runs=runs), *study.configurations[1:])), tmp_path)
     row = section(text, "Training")[0][0]
     assert list(row.values())[1:] == ["3", "6 to 8", "3 to 8", "200", "1.50", "cpu", "float32"]
 
@@ -169,13 +169,15 @@ def test_trainings_are_summed_up_by_medians(here, tmp_path):
 def test_older_runs_lack_what_they_did_not_record(make, tmp_path):
     study = load_study(make())
     old = ("macs", "trainable_parameters", "images_per_second", "seconds", "device", "precision", "epochs")
-    recipes = [
-        replace(r, runs=tuple({k: v for k, v in run.items() if k not in old} for run in r.runs)) for r in study.recipes
+    configurations = [
+        replace(r, runs=tuple({k: v for k, v in run.items() if k not in old} for run in r.runs))
+        for r in study.configurations
     ]
     fits = [
-        replace(r, metrics=r.metrics[(r.metrics["part"] != "train") & (r.metrics["metric"] != "loss")]) for r in recipes
+        replace(r, metrics=r.metrics[(r.metrics["part"] != "train") & (r.metrics["metric"] != "loss")])
+        for r in configurations
     ]
-    text = render(replace(study, recipes=tuple(fits)), tmp_path)
+    text = render(replace(study, configurations=tuple(fits)), tmp_path)
     check_page(tmp_path / "models.md", text)
     assert "- — MACs of densenet and small_cnn: not recorded by these trainings." in text
     assert "training AUROC of all rows: not in the metrics table." in text
@@ -203,7 +205,7 @@ def test_one_recipe_and_one_seed(make, tmp_path, options):
 
 def test_missing_and_collapsed_trainings_are_named(make, tmp_path):
     study = load_study(make(collapsed=12))
-    gone = replace(study, recipes=study.recipes[:1], missing=("small_cnn-bce, all seeds (42, 12)",))
+    gone = replace(study, configurations=study.configurations[:1], missing=("small_cnn-bce, all seeds (42, 12)",))
     text = render(gone, tmp_path)
     check_page(tmp_path / "models.md", text)
     assert "**Missing.**" in text
@@ -213,10 +215,10 @@ def test_missing_and_collapsed_trainings_are_named(make, tmp_path):
 
 def test_a_seed_without_a_training_value_leaves_no_mean(make, tmp_path):
     study = load_study(make(models=("densenet",)))
-    results = study.recipes[0]
+    results = study.configurations[0]
     rows = results.metrics
     here = (rows["part"] == "train") & (rows["metric"] == "auroc") & rows["seed"].isin(["12", "mean"])
-    text = render(replace(study, recipes=(replace(results, metrics=rows[~here]),)), tmp_path)
+    text = render(replace(study, configurations=(replace(results, metrics=rows[~here]),)), tmp_path)
     check_page(tmp_path / "models.md", text)
     row = section(text, "AUROC by part")[0][0]
     assert (row["Training AUROC"], row["Training − test"]) == ("—", "—")
@@ -250,7 +252,7 @@ def test_a_table_without_scores_makes_no_page(tmp_path):
 def test_training_values_of_a_bare_table_are_read(tmp_path):
     lines = [f"m,l,mean,{part},macro,auroc,{value}" for part, value in (("train", 0.95), ("val", 0.9), ("test", 0.85))]
     study = from_metrics(bare(tmp_path, *lines))
-    assert study.recipes[0].get("auroc", part="train").value == 0.95
+    assert study.configurations[0].get("auroc", part="train").value == 0.95
     text = render(study, tmp_path / "out")
     row = section(text, "AUROC by part")[0][0]
     assert list(row.values()) == ["m-l", "—", "0.950", "0.900", "0.850", "+0.100"]
@@ -259,16 +261,16 @@ def test_training_values_of_a_bare_table_are_read(tmp_path):
 def test_figures_show_those_that_validation_values_highest(here, tmp_path):
     study = load_study(here)
     metric = models.grid.leading(study)
-    recipes = []
+    configurations = []
     for i in range(14):
-        base = study.recipes[0]
+        base = study.configurations[0]
         value = base.metrics["value"].where(
             ~((base.metrics["metric"] == metric) & (base.metrics["part"] == "val")), 0.5 + (i * 5 % 14) / 100
         )
-        recipes.append(replace(base, model=f"m{i}", metrics=base.metrics.assign(value=value)))
-    kept = models._highest(study, recipes, 12)
-    assert [r.model for r in recipes if r not in kept] == ["m0", "m3"]  # 0 and 15 % 14 = 1 are the lowest
-    changed = replace(study, recipes=tuple(recipes), params=None)
+        configurations.append(replace(base, model=f"m{i}", metrics=base.metrics.assign(value=value)))
+    kept = models._highest(study, configurations, 12)
+    assert [r.model for r in configurations if r not in kept] == ["m0", "m3"]  # 0 and 15 % 14 = 1 are the lowest
+    changed = replace(study, configurations=tuple(configurations), params=None)
     text = render(changed, tmp_path)
     name = "accuracy" if metric == "accuracy" else "AUROC"
     assert f"The figure shows the 12 of 14 recipes with the highest validation {name}." in text
@@ -276,7 +278,7 @@ def test_figures_show_those_that_validation_values_highest(here, tmp_path):
 
 def test_curves_draw_what_the_history_has(here, tmp_path):
     study = load_study(here)
-    first = study.recipes[0]
+    first = study.configurations[0]
     with_accuracy = replace(first, history=first.history.assign(val_accuracy=first.history["val_auroc"]))
     plainly = figures.curves([first], tmp_path / "a.png").read_bytes()
     assert figures.curves([with_accuracy], tmp_path / "b.png").read_bytes() != plainly
@@ -289,7 +291,7 @@ def test_a_confusion_matrix_keeps_the_order_of_the_classes(here):
     study = load_study(here)
     if study.task == "multilabel":
         return
-    results = study.recipes[0]
+    results = study.configurations[0]
     shuffled = replace(results, confusion=results.confusion.sample(frac=1, random_state=1))
     assert np.array_equal(figures.matrix(shuffled, study.classes), figures.matrix(results, study.classes))
     assert figures.matrix(results, study.classes).sum() == 3 * len(results.predictions.test_rows)

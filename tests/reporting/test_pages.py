@@ -13,11 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline import artifacts
 from pipeline.report import write_reports
 from pipeline.reporting import PAGES, checks, comparisons, overview, prose, seed_impact
 from pipeline.reporting.study import ReportError, from_metrics, load_study
 from pipeline.statistics.comparisons import COLUMNS
+from pipeline.study.files import ENSEMBLES, EVALUATIONS, PROBES, write_csv
+from pipeline.study.predictions import METRIC_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 PAGE_WIDTH = 896
@@ -103,9 +104,9 @@ def test_pages_of_a_whole_study(here, reports):
         "ensembles.md",
         "errors.md",
         "losses.md",
-        *(f"model_cards/{r.key}.md" for r in sorted(study.recipes, key=lambda r: r.key)),
+        *(f"model_cards/{r.key}.md" for r in sorted(study.configurations, key=lambda r: r.key)),
         "models.md",
-        *(f"seeds/{r.key}.md" for r in sorted(study.recipes, key=lambda r: r.key)),
+        *(f"seeds/{r.key}.md" for r in sorted(study.configurations, key=lambda r: r.key)),
     ]
     for path, text in found.items():
         check_page(path, text)
@@ -122,7 +123,7 @@ def test_pages_of_a_whole_study(here, reports):
     pictures = {p.name for p in (reports / "figures").iterdir()}
     expected = {"forest.png", "roc.png", "curves.png", "data-classes.png", "data-samples.png", "data-clahe.png"}
     expected |= {"data-pairs.png"} if study.task == "multilabel" else set()
-    expected |= {f"{kind}-{r.key}.png" for r in study.recipes for kind in ("seeds", "roc", "curves")}
+    expected |= {f"{kind}-{r.key}.png" for r in study.configurations for kind in ("seeds", "roc", "curves")}
     assert expected <= pictures
 
 
@@ -130,15 +131,15 @@ def test_metrics_json_has_no_seed_and_only_numbers(here, tmp_path):
     study = load_study(here)
     PAGES["summary"](study, tmp_path)
     content = json.loads((tmp_path / "metrics.json").read_text())
-    assert list(content) == [r.key for r in (*study.recipes, *study.ensembles)]
-    assert not any(str(seed) in key for key in content for seed in study.recipes[0].seeds)
+    assert list(content) == [r.key for r in (*study.configurations, *study.ensembles)]
+    assert not any(str(seed) in key for key in content for seed in study.configurations[0].seeds)
     for key, leaves in content.items():
         assert set(leaves) <= {"val", "test", "n_seeds"}
         for part in ("val", "test"):
             assert all(isinstance(v, float) and round(v, 6) == v for v in leaves[part].values())
         assert {"auroc", "auroc_ci_low", "auroc_ci_high", "average_precision", "f1"} <= set(leaves["test"])
         assert ("auroc_sd" in leaves["test"]) == ("n_seeds" in leaves) == (not key.startswith("ensemble"))
-    best = study.recipes[0]
+    best = study.configurations[0]
     assert content[best.key]["test"]["auroc"] == round(best.get("auroc").value, 6)
 
 
@@ -148,7 +149,7 @@ def test_tables_for_plots(here, tmp_path):
     curves, roc = pd.read_csv(tmp_path / "curves.csv"), pd.read_csv(tmp_path / "roc.csv")
     assert curves.columns.tolist() == ["cell", "epoch", "train_loss", "val_loss", "val_auroc"]
     assert curves["cell"].nunique() == 12
-    assert roc["cell"].unique().tolist() == [r.key for r in (*study.recipes, *study.ensembles)]
+    assert roc["cell"].unique().tolist() == [r.key for r in (*study.configurations, *study.ensembles)]
     assert roc.groupby("cell").size().max() <= 200
     pr = pd.read_csv(tmp_path / "pr.csv")
     assert pr.columns.tolist() == ["cell", "recall", "precision"]
@@ -159,8 +160,8 @@ def test_confusions_are_counted_of_the_decisions_behind_the_metrics(here, tmp_pa
     study = load_study(here)
     PAGES["summary"](study, tmp_path)
     table = pd.read_csv(tmp_path / "confusion.csv", keep_default_na=False)
-    assert table["cell"].unique().tolist() == [r.key for r in study.recipes]
-    for results in study.recipes:
+    assert table["cell"].unique().tolist() == [r.key for r in study.configurations]
+    for results in study.configurations:
         counts = table[table["cell"] == results.key].pivot(index="actual", columns="predicted", values="n")
         for name in study.classes:
             positive = results.get("auroc", name).n_positive
@@ -183,8 +184,8 @@ def test_templates_of_plots_have_their_anchors(name):
 
 def test_missing_and_collapsed_cells_come_first(make):
     study = make(collapsed=12)
-    (artifacts.EVALUATIONS / "small_cnn-bce" / "metrics.csv").unlink()
-    (artifacts.ENSEMBLES / "metrics.csv").unlink()
+    (EVALUATIONS / "small_cnn-bce" / "metrics.csv").unlink()
+    (ENSEMBLES / "metrics.csv").unlink()
     results = load_study(study)
     assert results.missing == ("small_cnn-bce, all seeds (42, 12)", "the ensembles")
     write_reports(results, Path("reports"))
@@ -208,7 +209,7 @@ def test_a_missing_seed_is_named(make, settings):
 
 def test_nothing_at_all_is_an_error(make):
     study = make(models=("densenet",))
-    (artifacts.EVALUATIONS / "densenet-bce" / "metrics.csv").unlink()
+    (EVALUATIONS / "densenet-bce" / "metrics.csv").unlink()
     with pytest.raises(ReportError, match="none of the 2 cells has results; run: dvc repro evaluate"):
         load_study(study)
 
@@ -216,7 +217,7 @@ def test_nothing_at_all_is_an_error(make):
 def test_a_left_over_folder_is_not_reported(make, settings):
     make()
     fewer = settings("multilabel", ("densenet",), ("bce",), (12,))
-    assert [r.key for r in load_study(fewer).recipes] == ["densenet-bce"]
+    assert [r.key for r in load_study(fewer).configurations] == ["densenet-bce"]
 
 
 def test_one_recipe_one_seed(make):
@@ -262,7 +263,7 @@ def judged(results, p):
 )
 def test_what_is_said_of_seeds_is_what_was_tested(here, p, expected, absent):
     study = load_study(here)
-    text = " ".join(seed_impact.separation(study, judged(study.recipes[0], p)))
+    text = " ".join(seed_impact.separation(study, judged(study.configurations[0], p)))
     assert expected.format(*study.classes) in text
     assert absent not in text
     assert ("Not tested: " in text) == (p[1] is None and p[0] is not None)
@@ -309,7 +310,7 @@ def test_recipes_are_never_called_different_without_a_test(tmp_path, n, expected
 
 def compared(study, *apart):
     """Return the study with every pair of its recipes compared, those in `apart` found different."""
-    keys = [r.key for r in study.recipes]
+    keys = [r.key for r in study.configurations]
     rows = [
         [a, b, "auroc", 0.05, 0.01, 0.09, 0.01, 0.02 if (a, b) in apart else 0.4, (a, b) in apart, "vary"]
         for a, b in itertools.combinations(keys, 2)
@@ -359,7 +360,7 @@ def test_signs_of_failure_are_listed_or_denied(here):
 
 def test_probes_stand_beside_the_chosen_recipe_and_the_close_one_is_named(here, reports):
     study = load_study(here)
-    written = pd.read_csv(artifacts.PROBES / "metrics.csv").query("part == 'test' and metric == 'auroc'")
+    written = pd.read_csv(PROBES / "metrics.csv").query("part == 'test' and metric == 'auroc'")
     macro = written[written["class"] == "macro"].set_index("loss")
     reached = study.chosen.get("auroc").value
     section = (reports / "README.md").read_text().split("### Shortcut probes")[1].split("\n#")[0]
@@ -375,7 +376,7 @@ def test_probes_stand_beside_the_chosen_recipe_and_the_close_one_is_named(here, 
         f"{macro.loc['metadata', 'value']:.3f} of the probe 'metadata': it may rest on a shortcut.**"
     ) in section
     assert "the probe 'thumbnail'" not in section
-    assert not any("probe" in r.key for r in (*study.recipes, *study.ensembles))
+    assert not any("probe" in r.key for r in (*study.configurations, *study.ensembles))
     assert "probe" not in (reports / "metrics.json").read_text()
 
 
@@ -396,10 +397,10 @@ def test_far_probes_are_called_so_and_unknown_numbers_are_not(here):
 @pytest.mark.parametrize("table", [None, "header"])
 def test_without_probes_there_is_no_section(make, table):
     study = make(models=("densenet",), replicates=())
-    path = artifacts.PROBES / "metrics.csv"
+    path = PROBES / "metrics.csv"
     path.unlink()
     if table:
-        artifacts.write_csv(path, pd.DataFrame(columns=artifacts.METRIC_COLUMNS))
+        write_csv(path, pd.DataFrame(columns=METRIC_COLUMNS))
     results = load_study(study)
     assert results.probes == ()
     assert checks.probes(results) == ""
@@ -422,7 +423,7 @@ def suits(p_holm, suits=False):
     ],
 )
 def test_whether_a_seed_suits_a_class_is_what_exchanging_found(here, table, expected):
-    results = replace(load_study(here).recipes[0], suits=table, interaction={"p": 0.2})
+    results = replace(load_study(here).configurations[0], suits=table, interaction={"p": 0.2})
     text = " ".join(seed_impact._suits(results))
     assert expected in text
     assert ("the interaction of seed and class has p 0.200" in text) == (table["p_holm"].notna().any())

@@ -37,7 +37,7 @@ def test_a_class_without_a_positive_has_no_curve():
 
 
 def test_curves_of_a_study_have_a_line_a_seed_and_class(here):
-    results = load_study(here).recipes[0]
+    results = load_study(here).configurations[0]
     curves = roc.of_classes(results.predictions, precision_recall.curve)
     assert curves.shape == (len(results.seeds), len(results.predictions.classes), len(precision_recall.GRID))
     known = curves[np.isfinite(curves)]

@@ -31,7 +31,7 @@ def test_a_class_without_a_positive_has_no_curve_and_does_not_count_in_the_mean(
 
 
 def test_curves_stand_in_the_order_of_the_seeds(here):
-    for results in load_study(here).recipes:
+    for results in load_study(here).configurations:
         assert list(results.seeds) == sorted(results.seeds) != results.predictions.seeds.tolist()
         for seed, curves in zip(results.seeds, results.roc):
             area = np.trapezoid(roc.mean(curves, 0), roc.GRID)

@@ -11,12 +11,19 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import artifacts, evaluate, params, split, train
-from pipeline.artifacts import Predictions
-from pipeline.learning.loader import ResidentImages, augmented_copy
-from pipeline.params import Cell, ParamsError, Split
+from pipeline import evaluate, split, train
+from pipeline.learning.images.loader import ResidentImages, augmented_copy
+from pipeline.settings import load
 from pipeline.splitting import PROTOCOLS, SplitError, entries_of
 from pipeline.splitting.audit import audit, check
+from pipeline.splitting.settings import Split
+from pipeline.study.files import AUDIT, DATASET, IMAGES, SAMPLES, write_csv, write_json
+from pipeline.study.params import ParamsError
+from pipeline.study.parts import read_parts, read_split
+from pipeline.study.predictions import Predictions
+from pipeline.study.prepared import open_images
+from pipeline.study.runs import Run
+from pipeline.study.trainings import evaluation_folder, run_folder
 
 CLASSES = ["rare", "common"]
 LEAK = "augment_before_split"
@@ -216,17 +223,17 @@ PARAMS = {
     "evaluate": {"bootstrap": 100, "threads": 1},
     "ensemble": {"top_k": 1},
 }
-CELL = Cell("cnn", "ce", 1)
+CELL = Run("cnn", "ce", 1)
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     info = {"name": "some", "title": "Some", "task": "multiclass", "classes": CLASSES, "synthetic": True}
-    artifacts.write_json(artifacts.DATASET, {**info, "licence": "", "citation": "", "url": "", "notes": []})
+    write_json(DATASET, {**info, "licence": "", "citation": "", "url": "", "notes": []})
     samples = cohort((40, 120))
-    artifacts.write_csv(artifacts.SAMPLES, samples)
-    np.save(artifacts.IMAGES, smooth_noise(len(samples)))
+    write_csv(SAMPLES, samples)
+    np.save(IMAGES, smooth_noise(len(samples)))
     return samples
 
 
@@ -235,17 +242,17 @@ def study(**changes):
         key: PARAMS[key] | changes.get(key, {}) if isinstance(PARAMS[key], dict) else PARAMS[key] for key in PARAMS
     }
     Path("params.yaml").write_text(yaml.safe_dump(content))
-    return params.load()
+    return load()
 
 
 def test_copies_are_trained_on_and_scored_as_entries_of_their_own(project, capsys):
     given_params = study()
     split.main()
     assert "LEAK: " in capsys.readouterr().err
-    table, report = artifacts.read_split(), json.loads(artifacts.AUDIT.read_text())
+    table, report = read_split(), json.loads(AUDIT.read_text())
     assert report["protocol"] == LEAK
     assert report["leak"]["test"]["leaked_images"] > 0
-    parts = artifacts.read_parts(["train", "val", "test"])
+    parts = read_parts(["train", "val", "test"])
     for name, part in parts.items():
         here = table[table["part"] == name].sort_values(["row", "augmented"])
         assert part.rows.tolist() == here["row"].tolist()
@@ -255,19 +262,20 @@ def test_copies_are_trained_on_and_scored_as_entries_of_their_own(project, capsy
         assert (part.copies == 1).all()
 
     train.train(CELL, given_params)
-    evaluate.evaluate(CELL.recipe, given_params)
-    found = Predictions.load(artifacts.evaluation_folder(CELL.recipe) / "predictions.npz")
+    evaluate.evaluate(CELL.configuration, given_params)
+    found = Predictions.load(evaluation_folder(CELL.configuration) / "predictions.npz")
     assert found.test_rows.tolist() == parts["test"].rows.tolist()
     # A copy is not scored as the image that it was made of.
-    images = artifacts.open_images()
+    images = open_images()
     shown = [
         augmented_copy(images[r], r, k) if k else images[r]
         for r, k in zip(parts["test"].rows.tolist(), parts["test"].augmented.tolist())
     ]
-    from pipeline.learning import models
-    from pipeline.learning.inference import predict
+    from pipeline.learning.networks.inference import predict
 
-    file = artifacts.cell_folder(CELL) / "model.safetensors"
+    from pipeline.learning.networks import models
+
+    file = run_folder(CELL) / "model.safetensors"
     model = models.rebuild("cnn", given_params.models["cnn"], 2, 16, file)
     plain = ResidentImages(np.stack(shown), np.arange(len(shown)), parts["test"].targets, torch.device("cpu"))
     again = predict(model, plain, 256, "float32").numpy()
@@ -281,21 +289,21 @@ def test_class_weights_reach_the_training_and_its_record(project):
         given_params = study(split=honest, train={"class_weights": wish})
         split.main()
         train.train(CELL, given_params)
-        folder = artifacts.cell_folder(CELL)
+        folder = run_folder(CELL)
         losses[wish] = pd.read_csv(folder / "history.csv")["train_loss"].tolist()
         record = json.loads((folder / "run.json").read_text())["class_weights"]
-        counts = artifacts.read_parts(["train"])["train"].targets.sum(axis=0)
+        counts = read_parts(["train"])["train"].targets.sum(axis=0)
         expected = {name: counts.sum() / (2 * n) for name, n in zip(CLASSES, counts)}
         assert record == (pytest.approx(expected) if wish == "balanced" else None)
     assert losses["none"] != losses["balanced"]
 
 
 def test_class_weights_are_refused_for_multi_label_data(project):
-    content = json.loads(artifacts.DATASET.read_text())
-    artifacts.write_json(artifacts.DATASET, content | {"task": "multilabel"})
+    content = json.loads(DATASET.read_text())
+    write_json(DATASET, content | {"task": "multilabel"})
     changes = {"losses": {"ce": {"kind": "bce"}}, "split": how("split_first").model_dump()}
     given_params = study(train={"class_weights": "balanced"}, **changes)
     split.main()
     with pytest.raises(ParamsError, match=r"train\.class_weights: 'balanced'.*oversample"):
         train.train(CELL, given_params)
-    assert not artifacts.cell_folder(CELL).exists()
+    assert not run_folder(CELL).exists()

@@ -10,11 +10,13 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline import artifacts, split
+from pipeline import split
 from pipeline.imaging.duplicates import groups
-from pipeline.params import PerClass, Split
 from pipeline.splitting import METHODS, PROTOCOLS, SplitError
 from pipeline.splitting.audit import audit, check, overlaps
+from pipeline.splitting.settings import PerClass, Split
+from pipeline.study.files import AUDIT, DATASET, SAMPLES, SPLIT, write_csv, write_json
+from pipeline.study.parts import PARTS, read_parts, read_split
 
 CLASSES = ["a", "b", "c"]
 
@@ -87,7 +89,7 @@ def test_nothing_crosses_and_every_row_has_one_part(method, data, seed):
     chosen = fitting(method, samples, seed, allow_missing_classes=True)
     parts = METHODS[method](samples, CLASSES, chosen)
     assert parts.index.equals(samples.index)
-    assert set(parts) <= set(artifacts.PARTS)
+    assert set(parts) <= set(PARTS)
     assert {"train", "val", "test"} <= set(parts)
     check(samples, parts, CLASSES, chosen)
     for column in ("patient_id", "group_id"):
@@ -356,32 +358,32 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
     info = {"name": "some", "title": "Some", "task": "multilabel", "classes": CLASSES, "synthetic": True}
-    artifacts.write_json(artifacts.DATASET, {**info, "licence": "", "citation": "", "url": "", "notes": []})
+    write_json(DATASET, {**info, "licence": "", "citation": "", "url": "", "notes": []})
     return cohort(100, 3, 0, copies=3)
 
 
 def test_stage_writes_what_the_others_read(project):
-    artifacts.write_csv(artifacts.SAMPLES, project)
+    write_csv(SAMPLES, project)
     split.main()
-    table = artifacts.read_split()
+    table = read_split()
     assert table.columns.tolist() == ["row", "part", "copies", "augmented"]
     assert table["row"].tolist() == project["row"].tolist()
     assert (table["copies"] == 1).all()
     assert (table["augmented"] == 0).all()
-    parts = artifacts.read_parts(["train", "val"])
+    parts = read_parts(["train", "val"])
     assert len(parts["train"].rows) == (table["part"] == "train").sum()
-    report = json.loads(artifacts.AUDIT.read_text())
+    report = json.loads(AUDIT.read_text())
     assert report["groups_in_two_parts"] == 0
-    first = artifacts.SPLIT.read_bytes(), artifacts.AUDIT.read_bytes()
+    first = SPLIT.read_bytes(), AUDIT.read_bytes()
     split.main()
-    assert (artifacts.SPLIT.read_bytes(), artifacts.AUDIT.read_bytes()) == first
+    assert (SPLIT.read_bytes(), AUDIT.read_bytes()) == first
 
 
 def test_stage_writes_nothing_when_the_split_is_refused(project, capsys):
     project["c"] = 0
-    artifacts.write_csv(artifacts.SAMPLES, project)
+    write_csv(SAMPLES, project)
     with pytest.raises(SystemExit) as stop:
         split.main()
     assert stop.value.code == 1
     assert "class 'c' has no positive image" in capsys.readouterr().err
-    assert not artifacts.SPLIT.exists()
+    assert not SPLIT.exists()

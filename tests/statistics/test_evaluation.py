@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics as sk
+from pipeline.statistics.configurations import COLUMNS as COLUMNS_OF_RECIPES
 from scipy import stats
 
 from pipeline.statistics.bootstrap import intervals, jackknife_counts, metric_draws, patient_draws
@@ -20,7 +21,6 @@ from pipeline.statistics.evaluation import (
     reflected,
 )
 from pipeline.statistics.metrics import METRICS, Scored, Weighted, columns, measure, metrics_of
-from pipeline.statistics.recipes import COLUMNS as COLUMNS_OF_RECIPES
 from pipeline.statistics.seeds import COLUMNS as SEED_COLUMNS
 from pipeline.statistics.thresholds import best_f1_thresholds, operating_points, probabilities
 
@@ -83,7 +83,7 @@ def test_every_metric_of_the_task_is_there_for_every_seed_class_and_part(study):
 
 
 def test_columns_are_those_of_the_artifact(study):
-    from pipeline.artifacts import METRIC_COLUMNS
+    from pipeline.study.predictions import METRIC_COLUMNS
 
     assert [c for c in METRIC_COLUMNS if c not in ("model", "loss")] == study[3].metrics.columns.tolist()
 
@@ -486,12 +486,12 @@ def test_percentile_intervals_are_to_be_had_too(study):
 
 def test_a_recipe_is_summarised_over_its_seeds_and_the_patients(study):
     task, val, test, evaluation = study
-    recipe = evaluation.recipe.set_index(["metric", "class"])
-    assert recipe.columns.tolist() == COLUMNS_OF_RECIPES[2:]
-    assert not recipe.index.duplicated().any()
+    configuration = evaluation.configuration.set_index(["metric", "class"])
+    assert configuration.columns.tolist() == COLUMNS_OF_RECIPES[2:]
+    assert not configuration.index.duplicated().any()
     metrics = evaluation.metrics
     values = pick(metrics[metrics["seed"] != "mean"], part="test", metric="auroc", class_="macro")["value"]
-    row = recipe.loc[("auroc", "macro")]
+    row = configuration.loc[("auroc", "macro")]
     assert row["mean"] == pytest.approx(values.mean(), rel=1e-12)
     assert row["sd"] == pytest.approx(values.std(ddof=1), rel=1e-12)
     t = stats.t.interval(0.95, 2, values.mean(), values.std(ddof=1) / np.sqrt(3))
@@ -505,7 +505,7 @@ def test_a_recipe_is_summarised_over_its_seeds_and_the_patients(study):
     assert evaluation.suits.classes["class"].tolist() == [*CLASSES, "macro"]
     alone = evaluate(task, CLASSES, [12], *((z[:1], t, p) for z, t, p in (val, test)), draws=100)
     assert alone.suits is None
-    assert alone.recipe["sd"].isna().all()
-    assert alone.recipe["total_low"].isna().all()
+    assert alone.configuration["sd"].isna().all()
+    assert alone.configuration["total_low"].isna().all()
     others = evaluate(task, CLASSES, ["a", "b", "c"], val, test, draws=100, with_mean=False)
-    assert (others.recipe, others.disagreement, others.suits) == (None, None, None)
+    assert (others.configuration, others.disagreement, others.suits) == (None, None, None)

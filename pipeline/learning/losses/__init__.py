@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from pipeline.params import Params, ParamsError, describe
+from pipeline.settings import Params
+from pipeline.study.params import ParamsError, describe
 
 if TYPE_CHECKING:
     from torch import Tensor

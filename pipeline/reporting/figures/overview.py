@@ -32,7 +32,7 @@ def forest(study: StudyResults, path: Path) -> Path | None:
     Path or None
         None where nothing has a test AUROC.
     """
-    rows = [r for r in (*study.recipes, *study.ensembles) if math.isfinite(r.get("auroc").value)]
+    rows = [r for r in (*study.configurations, *study.ensembles) if math.isfinite(r.get("auroc").value)]
     if not rows:
         return None
     chosen = study.chosen
@@ -81,7 +81,7 @@ def forest(study: StudyResults, path: Path) -> Path | None:
 
 def validation_curves(study: StudyResults, path: Path) -> Path | None:
     """Draw validation AUROC by epoch, a panel a recipe; losses differ in scale and are drawn on the seed pages."""
-    shown = [r for r in study.recipes if r.history is not None and not r.history.empty]
+    shown = [r for r in study.configurations if r.history is not None and not r.history.empty]
     if not shown:
         return None
     columns = min(len(shown), 3 if len(shown) != 4 else 2)
@@ -107,7 +107,7 @@ def validation_curves(study: StudyResults, path: Path) -> Path | None:
 
 def roc_recipes(study: StudyResults, path: Path) -> Path | None:
     """Draw the macro-average ROC curve of every recipe and ensemble."""
-    shown = [r for r in (*study.recipes, *study.ensembles) if r.roc is not None]
+    shown = [r for r in (*study.configurations, *study.ensembles) if r.roc is not None]
     if not shown:
         return None
     with styled():

@@ -1,6 +1,6 @@
 """Run the study with several cells side by side: what ``dvc repro`` gives, sooner.
 
-``python -m pipeline.launch --jobs N [--gpus 0,1,...]``, a part of the cells with ``--shard i/N``, or all of them on the
+``python -m pipeline.commands.launch --jobs N [--gpus 0,1,...]``, a part of the cells with ``--shard i/N``, or all of them on the
 machines of a Ray cluster with ``--ray ADDRESS``. A cell that fails is tried once more; the others go on. Ctrl-C, or any
 other end, leaves what is done recorded and the rest resumable: type the same again. docs/scale.md says when to use
 what.
@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import UserError, stage_errors
 from pipeline.launching import carrier, cluster, workers
 from pipeline.launching.display import display
 from pipeline.launching.log import reason
@@ -33,7 +32,10 @@ from pipeline.launching.status import (
 )
 from pipeline.launching.warm import Warm
 from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, cell_tasks, evaluation_tasks, missing, probe_task
-from pipeline.params import Params, cells, load, recipes, train_settings
+from pipeline.learning.settings import train_settings
+from pipeline.settings import Params, load
+from pipeline.study.errors import UserError, stage_errors
+from pipeline.study.runs import configurations, runs
 
 Shard = tuple[int, int] | None
 
@@ -105,7 +107,11 @@ class Launch:
 
     def _status(self) -> dict[str, StageStatus] | None:
         """Bring data and split up to date; return the status of cells and evaluations, None if that failed."""
-        stages = [*cell_stages(self.params), *(evaluation_of(recipe) for recipe in recipes(self.params)), "probe"]
+        stages = [
+            *cell_stages(self.params),
+            *(evaluation_of(configuration) for configuration in configurations(self.params)),
+            "probe",
+        ]
         status = read_status([*SHARED, *stages])
         if all(status[name].state == "up to date" for name in SHARED if name in status):
             return status
@@ -145,15 +151,15 @@ class Launch:
         for task in [*trainings, *evaluations]:
             if task.state is State.FAILED:
                 print(f"\nfailed: {task.name}, {task.attempts} times, see {task.log}:\n  {reason(task.log)}")
-        for recipe, lost in missing(self.params, trainings).items():
-            print(f"missing: {recipe}, seed {', '.join(str(cell.seed) for cell in lost)}")
+        for configuration, lost in missing(self.params, trainings).items():
+            print(f"missing: {configuration}, seed {', '.join(str(cell.seed) for cell in lost)}")
 
     def _report_the_rest(self, evaluations: list[Task]) -> None:
         """Write up the recipes that could be evaluated; the report names what is missing."""
         kept = [task for task in evaluations if task.state in GOOD]
-        for recipe, task in zip(recipes(self.params), evaluations):
+        for configuration, task in zip(configurations(self.params), evaluations):
             if task not in kept:  # what lies there is of other settings, or of an earlier study
-                shutil.rmtree(EVALUATIONS / str(recipe), ignore_errors=True)
+                shutil.rmtree(EVALUATIONS / str(configuration), ignore_errors=True)
         for stage in AFTER if kept else ():
             if self._foreground([*DVC, "-s", stage], self.warm):
                 print(f"stage {stage} failed: the reports are as they were before")
@@ -182,7 +188,7 @@ class ClusterLaunch(Launch):
     def _run(self) -> int:
         self.remote, self.commit = carrier.remote_of(self.remote_url), carrier.check_committed()
         with cluster.connected(self.address) as self.nodes:
-            settings = {name_of(cell): train_settings(self.params, cell.model) for cell in cells(self.params)}
+            settings = {name_of(cell): train_settings(self.params, cell.model) for cell in runs(self.params)}
             self.needs = {name: self.nodes.needs(train.threads, train.device) for name, train in settings.items()}
             return super()._run()
 
@@ -224,7 +230,9 @@ def advice(params: Params, jobs: int) -> str | None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line: jobs (int), gpus (list of str or None), shard ((int, int) or None)."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.launch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m pipeline.commands.launch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="cells side by side; default: one a GPU, 1 without --gpus"

@@ -1,6 +1,6 @@
 """Say what the study has, what of it is cached, what will train, and what that takes.
 
-``python -m pipeline.plan [--jobs N] [--delta D ...]``: nothing is run and nothing is changed.
+``python -m pipeline.commands.plan [--jobs N] [--delta D ...]``: nothing is run and nothing is changed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipeline.errors import stage_errors
 from pipeline.launching.display import duration
 from pipeline.launching.estimates import expected_bytes, expected_seconds, makespan, seeds_needed
 from pipeline.launching.status import SHARED, StageState, StageStatus, cell_stages, name_of, read_status, stage_of
 from pipeline.launching.work import read_summary
-from pipeline.params import Cell, Params, cells, load, seeds
+from pipeline.settings import Params, load
+from pipeline.study.errors import stage_errors
+from pipeline.study.runs import Run, runs, seeds
 
 DELTAS = (0.002, 0.005, 0.01, 0.02)
 WORDS: dict[StageState, str] = {
@@ -29,7 +30,7 @@ WORDS: dict[StageState, str] = {
 }
 
 
-def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Cell, StageState]:
+def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, StageState]:
     """Return the state of every cell; unknown where images or split have to be made first.
 
     Parameters
@@ -41,7 +42,7 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Cell, Stag
         files are expected to stay as they are.
     """
     settled = all(status[name].state == "up to date" for name in SHARED[1:] if name in status)
-    return {cell: status[stage_of(cell, params)].state if settled else "unknown" for cell in cells(params)}
+    return {cell: status[stage_of(cell, params)].state if settled else "unknown" for cell in runs(params)}
 
 
 def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int) -> str:
@@ -130,9 +131,9 @@ def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
         Differences of the AUROC, above 0.
     """
     known = {
-        name: (recipe["test"]["auroc_sd"], recipe["n_seeds"])
-        for name, recipe in metrics.items()
-        if recipe.get("n_seeds") and recipe.get("test", {}).get("auroc_sd") is not None
+        name: (configuration["test"]["auroc_sd"], configuration["n_seeds"])
+        for name, configuration in metrics.items()
+        if configuration.get("n_seeds") and configuration.get("test", {}).get("auroc_sd") is not None
     }
     if not known:
         return "seeds:    no standard deviation over seeds is known yet (two seeds or more, then the report)"
@@ -152,7 +153,9 @@ def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the plan."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m pipeline.commands.plan",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="cells side by side; default: %(default)s")
     parser.add_argument("--delta", type=float, nargs="+", default=DELTAS, metavar="D", help="differences of the AUROC")

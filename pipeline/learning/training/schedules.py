@@ -8,7 +8,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
-from pipeline.params import Plateau, Train
+from pipeline.learning.settings import Plateau, Train
 
 
 class Schedule(ABC):

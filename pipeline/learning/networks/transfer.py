@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
+from pipeline.study.errors import UserError
 
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
 """Keys under which training scripts put the weights in their checkpoints."""

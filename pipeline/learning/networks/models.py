@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.learning.transfer import (
+from pipeline.learning.networks.transfer import (
     ModelError,
     Weights,
     freeze,
@@ -22,7 +22,7 @@ from pipeline.learning.transfer import (
     unfold_batch_norms,
     weights_file,
 )
-from pipeline.params import Model
+from pipeline.learning.settings import Model
 
 
 class Classifier(nn.Module):
@@ -228,7 +228,7 @@ def _add_option(key: str, name: str, options: dict[str, Any], option: str, value
 def _baseline(
     key: str, settings: Model, options: dict[str, Any], channels: int, classes: int, size: int
 ) -> tuple[nn.Module, str]:
-    from pipeline.learning.baseline_cnn import BaselineCNN
+    from pipeline.learning.networks.baseline_cnn import BaselineCNN
 
     if settings.pretrained:
         raise ModelError(f"{key}.pretrained: true is not allowed for baseline_cnn; allowed: false")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.errors import UserError
+from pipeline.study.errors import UserError
 
 LOOK_EVERY = 50
 """Steps between two looks at the losses on CUDA: each look waits until the device has done all its work."""

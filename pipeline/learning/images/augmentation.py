@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.learning.jpeg import jpeg
-from pipeline.learning.loader import ResidentImages
-from pipeline.params import Augment
+from pipeline.learning.images.jpeg import jpeg
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.settings import Augment
 
 _DRAWN = (
     "horizontal_flip",

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.learning import optimizers, schedules
-from pipeline.learning.arithmetic import compiled, set_arithmetic
-from pipeline.learning.augmentation import augment
-from pipeline.learning.checkpoints import Checkpoint
-from pipeline.learning.guards import LossWatch, TrainingError, check_validation_loss, enough_memory, last_good
-from pipeline.learning.inference import autocast, choose_precision, predict
-from pipeline.learning.loader import ResidentImages, epoch_order
+from pipeline.learning.images.augmentation import augment
+from pipeline.learning.images.loader import ResidentImages, epoch_order
 from pipeline.learning.losses import Loss
-from pipeline.params import ParamsError, Train
+from pipeline.learning.networks.inference import predict
+from pipeline.learning.session import autocast, choose_precision, compiled, set_arithmetic
+from pipeline.learning.settings import Train
+from pipeline.learning.training import optimizers, schedules
+from pipeline.learning.training.checkpoints import Checkpoint
+from pipeline.learning.training.guards import LossWatch, TrainingError, check_validation_loss, enough_memory, last_good
 from pipeline.statistics.metrics import Scored, Weighted, accuracy, auroc, f1, macro
+from pipeline.study.params import ParamsError
 
 
 @dataclass(frozen=True)

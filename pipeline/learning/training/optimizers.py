@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from pipeline.params import Train
+from pipeline.learning.settings import Train
 
 
 def create(model: nn.Module, lr: float, head_lr: float | None, settings: Train) -> Optimizer:

@@ -1,12 +1,34 @@
-"""Settings of torch that the bits of a result depend on, and compilation."""
+"""What holds while a stage uses torch: threads, TF32, cuBLAS workspace, determinism, device and precision.
+
+One place for stages train, evaluate and fuse alike, so that none of them works under what another, or torch, has left.
+Import this module before torch is used: cuBLAS reads its workspace when it starts.
+"""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before torch: without it cuBLAS does not repeat itself
+
 import torch
 from torch import Tensor, nn
+
+
+def begin(threads: int, tf32: bool, device: str = "auto") -> torch.device:
+    """Set everything that the bits of a result depend on, and return the device to work on.
+
+    Parameters
+    ----------
+    threads, tf32
+        As for `set_arithmetic`.
+    device : {"auto", "cpu", "cuda"}
+        See `choose_device`.
+    """
+    set_arithmetic(threads, tf32)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return choose_device(device)
 
 
 def set_arithmetic(threads: int, tf32: bool) -> None:
@@ -32,6 +54,21 @@ def set_arithmetic(threads: int, tf32: bool) -> None:
         except AttributeError:  # a torch that has the new ones alone
             torch.backends.cuda.matmul.fp32_precision = "tf32" if tf32 else "ieee"
             torch.backends.cudnn.conv.fp32_precision = "tf32" if tf32 else "ieee"
+
+
+def choose_device(wish: str) -> torch.device:
+    """Turn "auto", "cpu" or "cuda" into a device; "auto" is CUDA where there is one."""
+    return torch.device("cuda" if wish == "auto" and torch.cuda.is_available() else "cpu" if wish == "auto" else wish)
+
+
+def choose_precision(wish: str, device: torch.device) -> str:
+    """Turn "auto" into bfloat16 on CUDA, float32 elsewhere: on a CPU it slows depthwise networks down."""
+    return ("bfloat16" if device.type == "cuda" else "float32") if wish == "auto" else wish
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which a model is called."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def compiled(model: nn.Module, wish: bool, device: torch.device) -> Callable[[Tensor], Tensor]:

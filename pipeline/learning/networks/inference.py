@@ -7,23 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pipeline.learning.loader import ResidentImages
-from pipeline.params import Tta
-
-
-def choose_device(wish: str) -> torch.device:
-    """Turn "auto", "cpu" or "cuda" into a device; "auto" is CUDA where there is one."""
-    return torch.device("cuda" if wish == "auto" and torch.cuda.is_available() else "cpu" if wish == "auto" else wish)
-
-
-def choose_precision(wish: str, device: torch.device) -> str:
-    """Turn "auto" into bfloat16 on CUDA, float32 elsewhere: on a CPU it slows depthwise networks down."""
-    return ("bfloat16" if device.type == "cuda" else "float32") if wish == "auto" else wish
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context in which a model is called."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.session import autocast
+from pipeline.learning.settings import Tta
 
 
 @torch.inference_mode()

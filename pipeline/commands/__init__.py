@@ -1,0 +1,1 @@
+"""What a person types, each reached as ``medmatrix NAME``."""

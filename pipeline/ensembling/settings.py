@@ -1,0 +1,30 @@
+"""Settings of ensembles: section ``ensemble`` of params.yaml."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipeline.learning.settings import TrainingSections
+from pipeline.scoring.settings import Evaluate
+from pipeline.study.params import Section
+from pipeline.study.runs import StudySections
+
+
+class Ensemble(Section):
+    """Combinations of cells; the best cells and recipes are those of the validation part."""
+
+    top_k: int = Field(ge=1)
+    features: bool = Field(False, description="also a new head on the joined features of the best top_k cells")
+
+
+class EnsembleSections(StudySections):
+    """The sections that stage ``ensemble`` reads."""
+
+    ensemble: Ensemble
+    evaluate: Evaluate = Evaluate()
+
+
+class FeatureSections(StudySections, TrainingSections):
+    """The sections that stage ``fuse`` reads."""
+
+    ensemble: Ensemble

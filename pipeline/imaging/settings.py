@@ -1,0 +1,44 @@
+"""Settings of preprocessing: section ``preprocess`` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.study.params import Section, Sections
+
+
+class Clahe(Section):
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld, Graphics Gems IV, 1994)."""
+
+    enabled: bool = True
+    clip: float = Field(2.0, gt=0, le=100)
+    tiles: int = Field(8, ge=1, le=64)
+    order: Literal["before_resize", "after_resize"] = "before_resize"
+
+
+class Duplicates(Section):
+    """Which images count as the same: identical pixels always, similar ones if `near`."""
+
+    near: bool = True
+    hamming: int = Field(4, ge=0, le=16, description="bits of 64 in which perceptual hashes of candidates may differ")
+    correlation: float = Field(0.995, gt=0, le=1, description="of 32 x 32 thumbnails, to confirm a candidate")
+    conflicting_labels: Literal["exclude", "keep"] = "exclude"
+
+
+class Preprocess(Section):
+    """From published image files to one uint8 array."""
+
+    size: int = Field(ge=16, le=2048)
+    channels: Literal[1, 3] = 1
+    keep_aspect: Literal["stretch", "pad", "crop"] = "stretch"
+    clahe: Clahe = Clahe()
+    duplicates: Duplicates = Duplicates()
+    threads: int = Field(2, ge=1, le=256)
+
+
+class PreprocessSections(Sections):
+    """The sections that stage ``preprocess`` reads, beside that of the data set."""
+
+    preprocess: Preprocess

@@ -1,0 +1,1 @@
+"""Networks: built, started from trained weights, saved, and asked for logits."""

@@ -1,0 +1,215 @@
+"""Settings of training: sections ``train`` and ``models`` of params.yaml, and test-time augmentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, create_model, model_validator
+
+from pipeline.study.params import Fraction, Name, Probability, Section, Sections
+
+
+class Jpeg(Section):
+    """JPEG compression and back, at a quality drawn for each image."""
+
+    quality: list[Annotated[int, Field(ge=1, le=100)]] = Field([50, 100], min_length=2, max_length=2)
+    probability: Probability = 1.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Jpeg:
+        if self.quality[0] > self.quality[1]:
+            raise ValueError(f"quality = {self.quality}; allowed: [lowest, highest]")
+        return self
+
+
+class Erase(Section):
+    """Random erasing (Zhong et al. 2017, arXiv 1708.04896): a rectangle is replaced by the image's mean."""
+
+    probability: Probability = 0.5
+    area: list[Fraction] = Field([0.02, 0.2], min_length=2, max_length=2, description="share of the image")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Erase:
+        if self.area[0] > self.area[1]:
+            raise ValueError(f"area = {self.area}; allowed: [smallest, largest]")
+        return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "seeds002": {"horizontal_flip": 0.5, "rotation": 15.0, "shift": 0.1, "zoom": 0.1},
+    "seeds003": {
+        "horizontal_flip": 0.5,
+        "vertical_flip": 0.5,
+        "rotation": 20.0,
+        "brightness": 0.1,
+        "contrast": 0.1,
+        "jpeg": {"quality": [50, 100]},
+    },
+}
+"""Whole augmentations by name: of a published COVID-19 radiography notebook and of a published leukaemia grid."""
+
+
+class Augment(Section):
+    """Random changes of training images, drawn a sample; or the name of one of `PRESETS` in place of the map."""
+
+    horizontal_flip: Probability = 0.5
+    vertical_flip: Probability = 0.0
+    rotation: float = Field(0.0, ge=0, le=180, description="degrees, either way")
+    shift: float = Field(0.0, ge=0, le=0.5, description="fraction of the side, either way")
+    zoom: float = Field(0.0, ge=0, le=0.5, description="fraction, in or out")
+    brightness: float = Field(0.0, ge=0, le=1, description="fraction of the grey range, up or down")
+    contrast: float = Field(0.0, ge=0, le=1, description="fraction, up or down")
+    jpeg: Jpeg | None = None
+    noise: float = Field(0.0, ge=0, le=1, description="highest SD of Gaussian noise, fraction of the grey range")
+    erase: Erase | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_preset(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in PRESETS:
+            raise ValueError(f"{value!r} is not a preset; allowed: {', '.join(PRESETS)}, or a map of ranges")
+        nothing = {name: field.default for name, field in cls.model_fields.items()} | {"horizontal_flip": 0.0}
+        return nothing | PRESETS[value]
+
+
+class Plateau(Section):
+    """The learning rate falls by `factor` after more than `patience` epochs without a better validation metric."""
+
+    factor: float = Field(0.1, gt=0, lt=1)
+    patience: int = Field(1, ge=0)
+
+
+class Train(Section):
+    """How a cell is trained. What differs between models stands under ``models``."""
+
+    epochs: int = Field(ge=1, le=10_000)
+    batch_size: int = Field(ge=2, le=65_536)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd (Nesterov's); adamw has its own")
+    weight_decay: float = Field(0.05, ge=0, le=1)
+    schedule: Literal["cosine", "one_cycle", "plateau", "constant"] = "cosine"
+    warmup_epochs: float = Field(1.0, ge=0)
+    plateau: Plateau = Plateau()
+    select: Literal["auroc", "macro_f1"] = Field(
+        "auroc", description="validation metric of the best epoch and of early stopping; macro_f1: single-label only"
+    )
+    patience: int = Field(5, ge=1, description="epochs without a better validation metric before stopping")
+    clip_grad: float | None = Field(None, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights a step; null = none")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced = all classes have the same share in the loss; single-label only"
+    )
+    augment: Augment = Augment()
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    tf32: bool = Field(False, description="19-bit products in float32 arithmetic on CUDA")
+    compile: bool = Field(False, description="torch.compile, on CUDA only")
+    residency: Literal["auto", "device", "host", "memmap"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(2, ge=1, le=256)
+    log_every: int = Field(1, ge=1, description="epochs between two lines")
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Train:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs:g}; allowed: less than epochs ({self.epochs})")
+        return self
+
+
+class Input(Section):
+    """Mean and standard deviation, a channel, by which a network's images are normalised; values in [0, 1]."""
+
+    mean: list[float] = Field(min_length=1, max_length=3)
+    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=1, max_length=3)
+
+    @model_validator(mode="after")
+    def _one_or_three_channels(self) -> Input:
+        if len(self.mean) != len(self.std) or len(self.mean) == 2:
+            raise ValueError(f"mean = {self.mean}, std = {self.std}; allowed: 1 or 3 numbers each")
+        return self
+
+
+class Last(Section):
+    """The last `last` layers of the network and its head are trained, counted as Keras counts ``model.layers``."""
+
+    last: int = Field(ge=1)
+
+
+_Overrides = create_model(
+    "_Overrides",
+    __base__=Section,
+    __module__=__name__,
+    **{name: (field.annotation | None, None) for name, field in Train.model_fields.items()},
+)
+
+
+class Model(_Overrides):
+    """A named configuration of an architecture: a timm name, or ``baseline_cnn``.
+
+    Every key of ``train`` may stand here too: it holds for this model alone.
+    """
+
+    arch: str = Field(min_length=1)
+    lr: float = Field(gt=0, le=10)
+    head_lr: float | None = Field(None, gt=0, le=10, description="of the head; null = lr")
+    pretrained: bool = Field(False, description="weights that timm fetches from its hub")
+    weights: str | None = Field(None, min_length=1, description="a .safetensors or .pth file, or a folder with one")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="that the weights file must have")
+    input: Input | None = Field(None, description="as the weights were trained; null = as timm's table says")
+    trainable: Literal["all", "head"] | Last = "all"
+    head: Literal["linear", "cosine"] = "linear"
+    hidden: int | None = Field(None, ge=1, le=65_536, description="units of a hidden layer before the logits")
+    dropout: float | None = Field(None, ge=0, lt=1, description="before the logits; null = the architecture's own")
+    drop_path: float | None = Field(None, ge=0, lt=1, description="stochastic depth (arXiv 1603.09382)")
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _weights_make_sense(self) -> Model:
+        if self.pretrained and self.weights:
+            raise ValueError("pretrained: true with weights; allowed: one of them")
+        if self.trainable != "all" and not (self.pretrained or self.weights):
+            raise ValueError(
+                f"trainable = {self.trainable}: layers that are not trained need weights; allowed: all, or pretrained: "
+                "true, or weights: FILE"
+            )
+        if self.sha256 and not self.weights:
+            raise ValueError("sha256 without weights; allowed: with weights: FILE")
+        return self
+
+
+class Tta(Section):
+    """Test-time augmentation: logits are averaged over the image and its changes."""
+
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    shift: float = Field(0.0, ge=0, le=0.25, description="fraction of the side, each of four ways; 0 = none")
+
+
+class TrainingSections(Sections):
+    """The sections that a training run reads."""
+
+    train: Train
+    models: dict[Name, Model]
+    losses: dict[Name, dict[str, Any] | None]
+
+
+def train_settings(params: TrainingSections, model: str) -> Train:
+    """Merge what ``models.<model>`` says of training into ``train``; maps are merged key by key.
+
+    Raises
+    ------
+    ValidationError
+        If the two together cannot be; it was refused when params.yaml was read.
+    """
+    return _merged(params.train, params.models[model])
+
+
+def _merged(train: Train, model: Model) -> Train:
+    def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+        both = {k: merge(base[k], v) for k, v in over.items() if isinstance(v, dict) and isinstance(base.get(k), dict)}
+        return {**base, **over, **both}
+
+    over = model.model_dump(include=set(Train.model_fields) & model.model_fields_set, exclude_unset=True)
+    return Train.model_validate(merge(train.model_dump(), over))

@@ -1,0 +1,85 @@
+"""All sections of params.yaml together, and what must hold between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, model_validator
+
+from pipeline.ensembling.settings import EnsembleSections, FeatureSections
+from pipeline.imaging.settings import PreprocessSections
+from pipeline.learning.settings import Train, train_settings
+from pipeline.reporting.settings import Report
+from pipeline.scoring.settings import EvaluationSections, ProbeSections
+from pipeline.splitting.settings import SplitSections
+from pipeline.study.params import PARAMS_FILE, Name, describe, read, validate
+from pipeline.study.runs import runs, seeds
+
+
+class Params(PreprocessSections, SplitSections, EvaluationSections, ProbeSections, EnsembleSections, FeatureSections):
+    """The whole of params.yaml: every stage's sections, and nothing else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: Name
+    datasets: dict[str, dict[str, Any] | None]
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _sections_fit_together(self) -> Params:
+        problems = [*self._of_names(), *self._of_seeds(), *self._of_models()]
+        if self.ensemble.top_k > len(runs(self)):
+            problems.append(
+                f"ensemble.top_k: {self.ensemble.top_k} of {len(runs(self))} training runs; must be 1 to "
+                f"{len(runs(self))}"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _of_names(self) -> Iterator[str]:
+        for key, defined in (("models", list(self.models)), ("losses", list(self.losses))):
+            named: list[str] = getattr(self.study, key)
+            for name in named:
+                if name not in defined:
+                    yield f"study.{key}: '{name}' is not defined; use one of: {', '.join(defined)}"
+            for name in sorted({n for n in named if named.count(n) > 1}):
+                yield f"study.{key}: '{name}' is listed twice; name it once"
+        if self.dataset not in self.datasets:
+            yield f"dataset: '{self.dataset}' has no settings; use one of: {', '.join(self.datasets)}"
+
+    def _of_seeds(self) -> Iterator[str]:
+        for seed in sorted({s for s in seeds(self) if seeds(self).count(s) > 1}):
+            where = f"study.replicates = {self.study.replicates}, seed = {self.seed}"
+            yield f"study.replicates: seed {seed} occurs twice ({where}); list each seed once"
+
+    def _of_models(self) -> Iterator[str]:
+        for name in self.models:
+            try:
+                train_settings(self, name)
+            except ValidationError as error:
+                yield describe(error, Train, f"models.{name} with train")
+
+
+def parse(content: dict[str, Any], source: str = "params.yaml") -> Params:
+    """Validate the content of a params file.
+
+    Raises
+    ------
+    ParamsError
+        With one line per problem.
+    """
+    return validate(content, Params, source)
+
+
+def load(path: Path | str = PARAMS_FILE) -> Params:
+    """Read and validate a params file.
+
+    Raises
+    ------
+    ParamsError
+        If the file is missing, is no YAML map, or says something that cannot be run.
+    """
+    return parse(read(path), str(path))

@@ -1,0 +1,115 @@
+"""Where the files between stages lie, and how they are written: complete or not at all.
+
+No other module spells a path of the study.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.study.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RAW = Path("data/raw")
+SOURCE = "SOURCE.json"
+PREPARED = Path("data/prepared")
+IMAGES = PREPARED / "images.npy"
+DATASET = PREPARED / "dataset.json"
+SAMPLES = PREPARED / "samples.csv"
+EXCLUDED = PREPARED / "excluded.csv"
+DUPLICATES = PREPARED / "duplicates.csv"
+EXAMPLES = PREPARED / "examples.npz"
+BOXES = PREPARED / "boxes.csv"
+SPLIT_FOLDER = Path("data/split")
+SPLIT = SPLIT_FOLDER / "split.csv"
+AUDIT = SPLIT_FOLDER / "audit.json"
+MODELS = Path("models")
+EVALUATIONS = Path("evaluations")
+FUSED = Path("fused")
+"""Ensembles of features: fused.json says which there are and what they are made of, predictions.npz what they say."""
+ENSEMBLES = Path("ensembles")
+PROBES = Path("probes")
+REPORTS = Path("reports")
+PRIVATE_FIGURES = Path("data/figures")
+"""Figures that show images which may not be passed on: git ignores data/."""
+CHECKPOINTS = Path("tmp/ckpt")
+AUGMENTED = "augmented.npz"
+"""In the folder of a training and of an evaluation: training images as the network sees them, see `write_augmented`."""
+
+
+class ArtifactError(UserError):
+    """A file between stages is missing or is not what it should be. The message names the stage that makes it."""
+
+
+def raw_folder(dataset: str) -> Path:
+    """Folder of the data set as published."""
+    return RAW / dataset
+
+
+def made_by(path: Path, stage: str) -> Path:
+    """Return `path` if it exists.
+
+    Raises
+    ------
+    ArtifactError
+        Naming the stage to run.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{path} is missing; stage '{stage}' makes it: dvc repro {stage}")
+    return path
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON in a stable form; the file is complete or absent."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def null(value: float) -> float | None:
+    """Return `value`, or JSON's null where it is undefined."""
+    return value if np.isfinite(value) else None
+
+
+def nulls(numbers: dict[str, float]) -> dict[str, float | None]:
+    """Put JSON's null where a number is undefined."""
+    return {name: null(value) for name, value in numbers.items()}
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` at the end: the file is complete, or as it was before.
+
+    The suffix stays, as NumPy adds its own to a name without. Where the body raises, what it wrote is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"partial-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 with Unix line ends; the file is complete or absent."""
+    with replaced(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write `table` without its index; the file is complete or absent."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_json(path: Path, stage: str) -> Any:
+    """Read a JSON file that `stage` makes."""
+    return json.loads(made_by(path, stage).read_text(encoding="utf-8"))

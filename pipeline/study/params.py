@@ -1,0 +1,162 @@
+"""params.yaml, section by section: reading it as DVC does, and saying what is wrong with it.
+
+A section is a pydantic model that lies in the room it is about (``pipeline/<room>/settings.py``). A stage reads the
+sections that it names; `pipeline.settings` has them all, with what must hold between them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.study.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+"""No dot (DVC's key separator) and no dash (it joins model and loss in folder names)."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class ParamsError(UserError):
+    """params.yaml says something that cannot be run. The message names key, value and what is allowed."""
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys refused, values fixed once read, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Sections(BaseModel):
+    """Some sections of params.yaml; those that a subclass does not name are not looked at."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+SectionsT = TypeVar("SectionsT", bound=Sections)
+
+
+def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """Write a pydantic error as one line a problem: key path, value, what is allowed.
+
+    Parameters
+    ----------
+    error : ValidationError
+        As raised by ``model.model_validate``.
+    model : type of BaseModel
+        What was validated; its field names are the allowed keys.
+    prefix : str
+        Key path of `model` in params.yaml.
+    """
+    lines = []
+    for item in error.errors():
+        path = [str(p) for p in item["loc"] if p not in ("[key]",)]
+        key = ".".join([*([prefix] if prefix else []), *path])
+        given = item["input"]
+        if item["type"] == "extra_forbidden":
+            allowed = [field.alias or name for name, field in _section_at(model, path[:-1]).model_fields.items()]
+            close = difflib.get_close_matches(path[-1], allowed, n=1)
+            hint = f" (did you mean '{close[0]}'?)" if close else ""
+            lines.append(f"{key}: unknown key{hint}; allowed: {', '.join(allowed)}")
+        elif item["type"] == "missing":
+            lines.append(f"{key}: missing; it has no default")
+        elif item["type"] == "value_error":
+            message = str(item["ctx"]["error"])
+            lines += [f"{key}: {line}" if key and key != line.split(":")[0] else line for line in message.split("\n")]
+        else:
+            allowed = re.sub(r"^(Input|Value|String) should (be|match) ?", "", item["msg"])
+            lines.append(f"{key}: {given!r} is not allowed; allowed: {allowed}")
+    return "\n".join(lines)
+
+
+def _section_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    """Follow `path` through nested sections and maps of sections."""
+    for part in path:
+        if not (isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields):
+            continue  # a key of a map: the map's value type was entered with the map's own name
+        annotation = model.model_fields[part].annotation
+        for candidate in (annotation, *getattr(annotation, "__args__", ())):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+    return model
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as DVC reads it: ``1e-3`` is a number (YAML 1.2), a key that is written twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
+        for key in {k for k in keys if keys.count(k) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is written twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
+    """Read a params file as DVC does, without looking at what its sections say.
+
+    Raises
+    ------
+    ParamsError
+        If the file is missing or is no YAML map.
+    """
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; run from the root of the project") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: {type(content).__name__}; it must be a map of sections")
+    return content
+
+
+def validate(content: dict[str, Any], sections: type[SectionsT], source: str = "params.yaml") -> SectionsT:
+    """Validate the sections that `sections` names.
+
+    Raises
+    ------
+    ParamsError
+        With one line per problem.
+    """
+    try:
+        return sections.model_validate(content)
+    except ValidationError as error:
+        raise ParamsError(f"{source}:\n{describe(error, sections)}") from None
+
+
+def load(sections: type[SectionsT], path: Path | str = PARAMS_FILE) -> SectionsT:
+    """Read the sections that a stage uses, after the whole file has been checked.
+
+    Parameters
+    ----------
+    sections : type of Sections
+        Names the sections, and says what each may hold.
+    path : Path or str
+        The params file.
+
+    Raises
+    ------
+    ParamsError
+        If the file is missing, is no YAML map, or says something anywhere that cannot be run.
+
+    Notes
+    -----
+    A mistake in any section stops the first stage that runs, before work is spent. `pipeline.settings` is imported by
+    its name for that: it only refuses, so that no result depends on it, and no stage lists it as a dependency.
+    """
+    content = read(path)
+    validate(content, importlib.import_module("pipeline.settings").Params, str(path))
+    return validate(content, sections, str(path))

@@ -1,0 +1,75 @@
+"""The parts of the split: which images each has, their labels and patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.study.files import SPLIT, made_by
+from pipeline.study.prepared import read_dataset, read_samples
+
+PARTS = ("train", "val", "test", "unused")
+
+
+def read_split() -> pd.DataFrame:
+    """Read split.csv, an entry a line.
+
+    Returns
+    -------
+    DataFrame
+        row (int); part (train, val, test, unused); copies (draws of a training entry an epoch, 0 or more; 1 in the
+        other parts); augmented (0 = the image itself, k = its k-th augmented copy). A row occurs once, but for
+        protocol augment_before_split: there once as itself and once a copy, in any parts.
+    """
+    numbers = dict.fromkeys(("row", "copies", "augmented"), np.int64)
+    return pd.read_csv(made_by(SPLIT, "split"), dtype={"part": "str", **numbers})
+
+
+@dataclass(frozen=True)
+class Part:
+    """The entries of one part and their truth, in the order of rows and then copies.
+
+    Parameters
+    ----------
+    rows : int64 [N]
+        Positions in images.npy; each once, but for protocol augment_before_split.
+    targets : uint8 [N, K]
+        0/1; one 1 a row for multiclass.
+    patients : str [N]
+        Patient ids.
+    copies : int64 [N]
+        How often a training entry is drawn in an epoch.
+    augmented : int64 [N]
+        0 = the image itself, k = its k-th augmented copy.
+    """
+
+    rows: np.ndarray
+    targets: np.ndarray
+    patients: np.ndarray
+    copies: np.ndarray
+    augmented: np.ndarray
+
+    def drawn(self) -> Part:
+        """Return the entries that an epoch draws, each once."""
+        kept = self.copies > 0
+        return Part(**{name: values[kept] for name, values in vars(self).items()})
+
+
+def read_parts(parts: Sequence[str]) -> dict[str, Part]:
+    """Read the named parts of the split. Labels of parts that are not named are dropped before anything is returned."""
+    classes = list(read_dataset().classes)
+    table = read_samples().merge(read_split(), on="row", validate="one_to_many")
+    table = table[table["part"].isin(parts)].sort_values(["row", "augmented"])
+    return {
+        part: Part(
+            rows=rows["row"].to_numpy(np.int64),
+            targets=rows[classes].to_numpy(np.uint8),
+            patients=rows["patient_id"].to_numpy(str),
+            copies=rows["copies"].to_numpy(np.int64),
+            augmented=rows["augmented"].to_numpy(np.int64),
+        )
+        for part, rows in ((p, table[table["part"] == p]) for p in parts)
+    }

@@ -1,0 +1,76 @@
+"""The prepared data set: dataset.json, samples.csv and images.npy, as stage ``preprocess`` writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from pipeline.study.files import DATASET, IMAGES, SAMPLES, ArtifactError, made_by, read_json
+
+SAMPLE_COLUMNS = [
+    "row",
+    "sample_id",
+    "patient_id",
+    "group_id",
+    "duplicate_of",
+    "width",
+    "height",
+    "official_split",
+]
+"""Leading columns of samples.csv; then one 0/1 column a class, then the data set's own columns."""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Content of dataset.json.
+
+    Parameters
+    ----------
+    name, title, task, licence, citation, url : str
+        As the data set's file states them; task is "multilabel" or "multiclass".
+    classes : tuple of str
+        In the order of every array.
+    synthetic : bool
+        True where the images are drawn, not taken of people.
+    notes : tuple of str
+        Limits that every report must state.
+    source : dict
+        What `fetch` recorded.
+    """
+
+    name: str
+    title: str
+    task: Literal["multilabel", "multiclass"]
+    classes: tuple[str, ...]
+    synthetic: bool
+    licence: str
+    citation: str
+    url: str
+    notes: tuple[str, ...] = ()
+    source: dict[str, Any] | None = None
+
+
+def read_dataset() -> DatasetInfo:
+    """Read dataset.json."""
+    content = read_json(DATASET, "preprocess")
+    return DatasetInfo(**{**content, "classes": tuple(content["classes"]), "notes": tuple(content["notes"])})
+
+
+def read_samples() -> pd.DataFrame:
+    """Read samples.csv; ids are text ("" where nothing stands), class columns uint8, the rest as found, gaps NaN."""
+    info = read_dataset()
+    columns = pd.read_csv(made_by(SAMPLES, "preprocess"), nrows=0).columns.tolist()
+    if columns[: len(SAMPLE_COLUMNS)] != SAMPLE_COLUMNS or not set(info.classes) <= set(columns):
+        raise ArtifactError(f"{SAMPLES}: columns {columns}; expected {SAMPLE_COLUMNS}, then {list(info.classes)}")
+    text = ("sample_id", "patient_id", "group_id", "duplicate_of", "official_split")
+    dtypes: dict[str, Any] = {**dict.fromkeys(text, "str"), **dict.fromkeys(info.classes, np.uint8)}
+    gaps = {column: [""] for column in columns if column not in dtypes}  # "NA" may be the name of a patient
+    return pd.read_csv(SAMPLES, dtype=dtypes, keep_default_na=False, na_values=gaps)
+
+
+def open_images() -> np.ndarray:
+    """Open images.npy, uint8 [N, H, W] or [N, H, W, 3], memory-mapped and read-only."""
+    return np.load(made_by(IMAGES, "preprocess"), mmap_mode="r")

@@ -1,0 +1,72 @@
+"""Which training runs a study has, and what they are called."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import Field
+
+from pipeline.study.params import Name, Section, Sections, Seed
+
+
+class Study(Section):
+    """Which training runs the study has: every model with every loss, under `seed` and every further seed."""
+
+    models: list[Name] = Field(min_length=1)
+    losses: list[Name] = Field(min_length=1)
+    replicates: list[Seed] = []
+
+
+class Configuration(NamedTuple):
+    """A model trained with a loss, under any seed."""
+
+    model: str
+    loss: str
+
+    def __str__(self) -> str:
+        """Folder and metric key, the same as DVC's ``${key}``."""
+        return f"{self.model}-{self.loss}"
+
+
+class Run(NamedTuple):
+    """One training run: a configuration under one seed."""
+
+    model: str
+    loss: str
+    seed: int
+
+    @property
+    def configuration(self) -> Configuration:
+        """The run without its seed."""
+        return Configuration(self.model, self.loss)
+
+    @property
+    def name(self) -> str:
+        """The run's one name, in tables, logs and DVC's stages: model-loss-seed."""
+        return f"{self.model}-{self.loss}-{self.seed}"
+
+
+class StudySections(Sections):
+    """The sections that say which training runs there are."""
+
+    seed: Seed
+    study: Study
+
+
+def seeds(params: StudySections) -> list[int]:
+    """Return the training seeds of every configuration: `seed`, then the further seeds."""
+    return [params.seed, *params.study.replicates]
+
+
+def runs(params: StudySections) -> list[Run]:
+    """Enumerate the study's training runs: models x losses x (seed, then further seeds), in params.yaml's order.
+
+    This is the only enumeration: folders are never searched, because ``dvc repro`` leaves those of runs that have left
+    the study.
+    """
+    return [Run(m, lo, s) for m in params.study.models for lo in params.study.losses for s in seeds(params)]
+
+
+def configurations(params: StudySections) -> list[Configuration]:
+    """Return the distinct (model, loss) of `runs`, in order."""
+    return list(dict.fromkeys(run.configuration for run in runs(params)))

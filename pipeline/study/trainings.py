@@ -1,0 +1,47 @@
+"""The folders of training runs and of configurations, and the images that both hold."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.study.files import AUGMENTED, EVALUATIONS, MODELS, replaced
+from pipeline.study.runs import Configuration, Run
+
+
+def run_folder(run: Run) -> Path:
+    """Folder of one training run: model.safetensors, history.csv, run.json, augmented.npz."""
+    return MODELS / str(run.configuration) / f"seed{run.seed}"
+
+
+def evaluation_folder(configuration: Configuration) -> Path:
+    """Folder of a configuration's predictions.npz, metrics.csv, seeds.csv, history.csv, runs.json and augmented.npz."""
+    return EVALUATIONS / str(configuration)
+
+
+def write_augmented(run: Run, rows: np.ndarray, images: np.ndarray) -> None:
+    """Write training images and what augmentation draws of them into the folder of `run`, complete or not at all.
+
+    Parameters
+    ----------
+    run : Run
+        The training that draws so.
+    rows : int64 [R]
+        Positions in images.npy.
+    images : uint8 [R, 1 + draws, H, W] or [R, 1 + draws, H, W, 3]
+        Each image as prepared, then as drawn.
+    """
+    path = run_folder(run) / AUGMENTED
+    with replaced(path) as partial:
+        np.savez(partial, rows=rows, images=images)
+
+
+def pass_on_augmented(run: Run) -> None:
+    """Copy the file of `write_augmented` into the evaluation of the configuration; an older training has none."""
+    source, copy = run_folder(run) / AUGMENTED, evaluation_folder(run.configuration) / AUGMENTED
+    copy.unlink(missing_ok=True)
+    if source.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
