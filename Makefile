@@ -19,11 +19,11 @@ ifneq ($(STUDY),)
 	    echo "your edited params.yaml is kept as tmp/params.yaml.edited"; fi
 	cp "$(STUDY)" params.yaml
 endif
-	@if [ "$(JOBS)" = 1 ]; then dvc repro; else python -m pipeline.launch --jobs "$(JOBS)"; fi
+	@if [ "$(JOBS)" = 1 ]; then dvc repro; else python -m pipeline.commands.launch --jobs "$(JOBS)"; fi
 	@echo "The reports are in $(CURDIR)/reports: start with reports/README.md"
 
 plan: $(READY)
-	python -m pipeline.plan
+	python -m pipeline.commands.plan
 
 bench: $(READY)
 	python -m benchmarks

@@ -5,27 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.datasets import open_dataset
+from pipeline.datasets.settings import DownloadSections
 from pipeline.learning.losses import check_study
-from pipeline.settings import Params, load
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import SOURCE, raw_folder, write_json
+from pipeline.study.params import load
 
 
-def download(params: Params) -> Path:
+def download(params: DownloadSections) -> Path:
     """Make ``data/raw/<name>`` complete and write its SOURCE.json.
 
     Parameters
     ----------
-    params : Params
-        The study; every loss must fit the data set, so that a mistake shows before anything is fetched.
+    params : DownloadSections
+        Every loss must fit the data set, so that a mistake shows before anything is fetched.
 
     Returns
     -------
     Path
         The folder.
     """
-    dataset = open_dataset(params)
-    check_study(params, dataset.task)
+    dataset = open_dataset(params.dataset, params.datasets[params.dataset])
+    check_study(params.study.losses, params.losses, dataset.task)
     folder = raw_folder(params.dataset)
     folder.mkdir(parents=True, exist_ok=True)
     about = {"name": dataset.name, "title": dataset.title, "url": dataset.url, "licence": dataset.licence}
@@ -39,4 +40,4 @@ def download(params: Params) -> Path:
 
 if __name__ == "__main__":
     with stage_errors():
-        download(load())
+        download(load(DownloadSections))

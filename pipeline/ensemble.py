@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 
 from pipeline.combining import Members, combine, describe, metrics, predictions_of
+from pipeline.ensembling.settings import EnsembleSections
 from pipeline.gathered import gather, gather_fused, signs
-from pipeline.settings import Params, load
 from pipeline.statistics.comparisons import compare
 from pipeline.statistics.ensembles import member_sets, questions, ranked
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
 from pipeline.study.parallel import over_processes
+from pipeline.study.params import load
 
 
-def ensemble(params: Params) -> None:
+def ensemble(params: EnsembleSections) -> None:
     """Write the ensembles' predictions, metrics, members, and differences from what validation chooses without them."""
     study = gather(params)
     first, val, test = study.labels, study.val, study.test
@@ -71,4 +72,4 @@ def ensemble(params: Params) -> None:
 
 if __name__ == "__main__":
     with stage_errors():
-        ensemble(load())
+        ensemble(load(EnsembleSections))

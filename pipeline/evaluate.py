@@ -7,11 +7,12 @@ import argparse
 import numpy as np
 import pandas as pd
 
-from pipeline.settings import Params, load
+from pipeline.scoring.settings import EvaluationSections
 from pipeline.statistics.evaluation import age_bands, evaluate_subgroups
 from pipeline.statistics.evaluation import evaluate as score
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import made_by, nulls, read_json, write_csv, write_json
+from pipeline.study.params import load
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.study.prepared import read_samples
 from pipeline.study.runs import Configuration, Run
@@ -28,7 +29,7 @@ def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
     return {name: of for name, of in labels.items() if not pd.isna(of).all()}
 
 
-def evaluate(configuration: Configuration, params: Params) -> None:
+def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
     """Write the predictions, the metrics, the spread over seeds and the collected histories of `recipe`."""
     predictions, fits = predict_parts(configuration, params)
     task, classes, of = predictions.task, list(predictions.classes), params.evaluate
@@ -75,4 +76,4 @@ if __name__ == "__main__":
     parser.add_argument("--loss", required=True, help="a name under losses in params.yaml")
     arguments = parser.parse_args()
     with stage_errors():
-        evaluate(Configuration(arguments.model, arguments.loss), load())
+        evaluate(Configuration(arguments.model, arguments.loss), load(EvaluationSections))

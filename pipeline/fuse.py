@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.ensembling.settings import FeatureSections
 from pipeline.gathered import gather
-from pipeline.settings import Params, load
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import FUSED, write_json
+from pipeline.study.params import load
 
 
-def fuse(params: Params) -> None:
+def fuse(params: FeatureSections) -> None:
     """Write the fused model's predictions and what it is made of, or that there is none."""
     (FUSED / "predictions.npz").unlink(missing_ok=True)
     content: dict[str, Any] = {"models": []}
@@ -38,4 +39,4 @@ def fuse(params: Params) -> None:
 
 if __name__ == "__main__":
     with stage_errors():
-        fuse(load())
+        fuse(load(FeatureSections))

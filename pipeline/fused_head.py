@@ -5,26 +5,22 @@ There is no test-time augmentation here: the networks see each image once, as it
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
-
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before torch: without it cuBLAS does not repeat itself
 
 import numpy as np
 import torch
 
+from pipeline.ensembling.settings import FeatureSections
 from pipeline.feature_ensemble import ResidentFeatures, concatenate, fit_head, head_logits
 from pipeline.gathered import Gathered
-from pipeline.learning import losses
+from pipeline.learning import losses, session
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
-from pipeline.learning.session import choose_device, set_arithmetic
 from pipeline.learning.settings import Train, train_settings
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.progress import Progress
 from pipeline.learning.training.provenance import device_name, versions
-from pipeline.settings import Params
 from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, ArtifactError, made_by, nulls
 from pipeline.study.parts import read_parts, read_split
 from pipeline.study.prepared import open_images, read_dataset
@@ -32,16 +28,16 @@ from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder
 
 
-def rebuild(cell: Run, params: Params, classes: int, size: int, device: torch.device) -> models.Classifier:
+def rebuild(cell: Run, params: FeatureSections, classes: int, size: int, device: torch.device) -> models.Classifier:
     """Build the trained network of `cell`."""
     file = made_by(run_folder(cell) / "model.safetensors", "train")
     model = models.rebuild(cell.model, params.models[cell.model], classes, size, file)
     return model.to(device, memory_format=torch.channels_last)
 
 
-def join(members: list[Run], params: Params, settings: Train, study: Gathered) -> dict[str, ResidentFeatures]:
+def join(members: list[Run], params: FeatureSections, settings: Train, study: Gathered) -> dict[str, ResidentFeatures]:
     """Compute the members' features of all parts; those of the test part have zeros in the place of the truth."""
-    device, images, classes = choose_device(settings.device), open_images(), len(study.labels.classes)
+    device, images, classes = session.choose_device(settings.device), open_images(), len(study.labels.classes)
     parts, split = read_parts(["train", "val"]), read_split()
     given = {name: (part.rows, part.targets, device, part.augmented) for name, part in parts.items()}
     test = split[split["part"] == "test"].sort_values(["row", "augmented"])
@@ -56,14 +52,13 @@ def join(members: list[Run], params: Params, settings: Train, study: Gathered) -
 
 
 def train_head(
-    name: str, members: list[Run], params: Params, study: Gathered
+    name: str, members: list[Run], params: FeatureSections, study: Gathered
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """Train a head as the first member's recipe is trained; return what became of it, validation and test logits."""
     best, data, training = members[0], read_dataset(), read_parts(["train"])["train"]
     settings, described = train_settings(params, best.model), params.models[best.model]
     lr = described.head_lr or described.lr
-    set_arithmetic(settings.threads, settings.tf32)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    session.begin(settings.threads, settings.tf32, settings.device)
     features = join(members, params, settings, study)
     seen = training.targets, training.copies, settings.class_weights
     loss = losses.for_training(best.loss, params.losses[best.loss], data.task, *seen)

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.settings import Params
 from pipeline.statistics import gates
 from pipeline.statistics.ensembles import ranked
 from pipeline.statistics.metrics import class_auroc, macro
 from pipeline.statistics.thresholds import probabilities
 from pipeline.study.files import EVALUATIONS, FUSED, ArtifactError, made_by, read_json
 from pipeline.study.predictions import Predictions
-from pipeline.study.runs import Configuration, Run, configurations, runs
+from pipeline.study.runs import Configuration, Run, StudySections, configurations, runs
 from pipeline.study.trainings import evaluation_folder
 
 
@@ -77,7 +76,7 @@ class Ensemble(NamedTuple):
     test_logits: np.ndarray
 
 
-def gather(params: Params) -> Gathered:
+def gather(params: StudySections) -> Gathered:
     """Read the predictions of every cell of `params` that has been trained and evaluated.
 
     Raises

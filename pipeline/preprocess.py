@@ -13,7 +13,7 @@ from pipeline.datasets import Dataset, open_dataset
 from pipeline.imaging.enhance import KeepAspect, map_boxes
 from pipeline.imaging.examples import write_examples
 from pipeline.imaging.prepare import Prepared, prepare_all
-from pipeline.settings import load
+from pipeline.imaging.settings import PreprocessSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import (
     BOXES,
@@ -29,6 +29,7 @@ from pipeline.study.files import (
     write_csv,
     write_json,
 )
+from pipeline.study.params import load
 from pipeline.study.prepared import DatasetInfo
 
 BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
@@ -91,8 +92,8 @@ def summary(prepared: Prepared) -> str:
 def main() -> None:
     """Run the stage."""
     with stage_errors():
-        settings = load()
-        dataset = open_dataset(settings)
+        settings = load(PreprocessSections)
+        dataset = open_dataset(settings.dataset, settings.datasets[settings.dataset])
         raw = raw_folder(dataset.name)
         source = read_json(raw / SOURCE, "download")["source"]
         # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.settings import Params, load
+from pipeline.scoring.settings import ProbeSections
 from pipeline.statistics.evaluation import evaluate
 from pipeline.statistics.probes import metadata, thumbnails
 from pipeline.statistics.probes import probe as fit
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import PROBES, write_csv
+from pipeline.study.params import load
 from pipeline.study.parts import read_parts
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.study.prepared import open_images, read_dataset, read_samples
@@ -31,7 +32,7 @@ def features(rows: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.concatenate(blocks) for name, blocks in seen.items()}
 
 
-def score(params: Params) -> pd.DataFrame:
+def score(params: ProbeSections) -> pd.DataFrame:
     """Fit the probes on the training part, entry by entry and each once, and score them as evaluate does a recipe."""
     of, data, parts = params.evaluate, read_dataset(), read_parts(["train", "val", "test"])
     val, test, n = parts["val"], parts["test"], len(parts["train"].rows)
@@ -49,7 +50,7 @@ def score(params: Params) -> pd.DataFrame:
     return metrics.assign(model="probe", loss=metrics["seed"], seed="")[METRIC_COLUMNS]
 
 
-def probe(params: Params) -> None:
+def probe(params: ProbeSections) -> None:
     """Write the probes' metrics, or the head of the table alone where they are off."""
     metrics = score(params) if params.evaluate.probes else pd.DataFrame(columns=METRIC_COLUMNS)
     write_csv(PROBES / "metrics.csv", metrics)
@@ -59,4 +60,4 @@ def probe(params: Params) -> None:
 
 if __name__ == "__main__":
     with stage_errors():
-        probe(load())
+        probe(load(ProbeSections))

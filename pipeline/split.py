@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.settings import load
-from pipeline.splitting import PROTOCOLS, entries_of
 from pipeline.splitting.audit import audit, check
+from pipeline.splitting.protocols import PROTOCOLS, entries_of
+from pipeline.splitting.settings import SplitSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import AUDIT, SPLIT, write_csv, write_json
+from pipeline.study.params import load
 from pipeline.study.prepared import read_dataset, read_samples
 
 
 def main() -> None:
     """Run the stage."""
     with stage_errors():
-        settings = load().split
+        settings = load(SplitSections).split
         samples = read_samples()
         classes = list(read_dataset().classes)
 

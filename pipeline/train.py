@@ -1,67 +1,61 @@
-"""Stages `train` and `replicate`: train one cell, a model with a loss under a seed."""
+"""Stages `train` and `replicate`: one training run, a model with a loss under a seed."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before torch: without it cuBLAS does not repeat itself
-
 import pandas as pd
 import torch
 
-from pipeline.learning import losses
+from pipeline.learning import losses, session
 from pipeline.learning.images import augmentation
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
-from pipeline.learning.session import choose_device, choose_precision, set_arithmetic
-from pipeline.learning.settings import train_settings
+from pipeline.learning.settings import TrainingSections, train_settings
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import derive, fit
 from pipeline.learning.training.progress import Progress
 from pipeline.learning.training.provenance import device_name, git_state, versions
-from pipeline.settings import Params, load
 from pipeline.statistics.collapse import collapse_sign
 from pipeline.statistics.thresholds import probabilities
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, null, write_csv, write_json
+from pipeline.study.params import load
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder, write_augmented
 
 
-def train(cell: Run, params: Params) -> None:
-    """Train `cell` on the training part, choose its epoch on the validation part, write its folder."""
+def train(run: Run, params: TrainingSections) -> None:
+    """Train `run` on the training part, choose its epoch on the validation part, write its folder."""
     started = time.perf_counter()
-    settings, described = train_settings(params, cell.model), params.models[cell.model]
-    set_arithmetic(settings.threads, settings.tf32)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    device = choose_device(settings.device)
+    settings, described = train_settings(params, run.model), params.models[run.model]
+    device = session.begin(settings.threads, settings.tf32, settings.device)
 
     data, parts, images = read_dataset(), read_parts(["train", "val"]), open_images()
     training = parts["train"]
     seen = training.targets, training.copies, settings.class_weights
-    loss = losses.for_training(cell.loss, params.losses[cell.loss], data.task, *seen)
+    loss = losses.for_training(run.loss, params.losses[run.loss], data.task, *seen)
 
-    torch.manual_seed(derive(cell.seed, 0))
+    torch.manual_seed(derive(run.seed, 0))
     channels = 1 if images.ndim == 3 else images.shape[3]
     some = images[training.rows[:: 1 + len(training.rows) // 4096]]
-    model = models.build(cell.model, described, channels, len(data.classes), images.shape[1], some)
+    model = models.build(run.model, described, channels, len(data.classes), images.shape[1], some)
     model = model.to(device, memory_format=torch.channels_last)
     loaded = {
         name: ResidentImages(images, part.rows, part.targets, device, part.augmented, settings.residency)
         for name, part in parts.items()
     }
-    label = f"{cell.configuration} seed {cell.seed}"
+    label = f"{run.configuration} seed {run.seed}"
     print(f"{label}: {'; '.join(of_part.describe(name) for name, of_part in loaded.items())}", flush=True)
 
     decisive = {
-        "cell": cell,
+        "run": run,
         "train": settings.model_dump(),
         "model": described.model_dump(),
         "loss": [type(loss).__name__, loss.task, loss.model_dump()],
@@ -70,7 +64,7 @@ def train(cell: Run, params: Params) -> None:
     }
     files = [IMAGES, SAMPLES, SPLIT]
     if described.weights:
-        files.append(models.weights_file(f"models.{cell.model}.weights", Path(described.weights)))
+        files.append(models.weights_file(f"models.{run.model}.weights", Path(described.weights)))
     checkpoint = Checkpoint(CHECKPOINTS, fingerprint(decisive, files))
     with Progress(label, settings.epochs, settings.log_every) as progress:
         fitted = fit(
@@ -82,13 +76,13 @@ def train(cell: Run, params: Params) -> None:
             lr=described.lr,
             head_lr=described.head_lr,
             settings=settings,
-            seed=cell.seed,
+            seed=run.seed,
             checkpoint=checkpoint,
             report=progress,
         )
 
     model.load_state_dict(fitted.state)
-    precision = choose_precision(settings.precision, device)
+    precision = session.choose_precision(settings.precision, device)
     logits = predict(model, loaded["val"], 4 * settings.batch_size, precision).cpu().numpy()
     history, best = pd.DataFrame(fitted.history), fitted.history[fitted.best_epoch - 1]
     sign = collapse_sign(
@@ -98,13 +92,13 @@ def train(cell: Run, params: Params) -> None:
         probabilities(logits, data.task),
     )
     places, pictures = augmentation.examples(
-        loaded["train"], training.copies, settings.augment, seed=derive(cell.seed, 0, 1)
+        loaded["train"], training.copies, settings.augment, seed=derive(run.seed, 0, 1)
     )
-    write_augmented(cell, training.rows[places], pictures)
-    models.save(run_folder(cell) / "model.safetensors", fitted.state, {**cell._asdict(), **asdict(data)})
-    write_csv(run_folder(cell) / "history.csv", history)
-    run = {
-        **cell._asdict(),
+    write_augmented(run, training.rows[places], pictures)
+    models.save(run_folder(run) / "model.safetensors", fitted.state, {**run._asdict(), **asdict(data)})
+    write_csv(run_folder(run) / "history.csv", history)
+    record = {
+        **run._asdict(),
         "arch": described.arch,
         "weights": models.origin(described),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -125,7 +119,7 @@ def train(cell: Run, params: Params) -> None:
         "versions": versions(),
         **git_state(),
     }
-    write_json(run_folder(cell) / "run.json", run)
+    write_json(run_folder(run) / "run.json", record)
     checkpoint.delete()
     print(f"{label}: best epoch {fitted.best_epoch}" + (f", COLLAPSED: {sign}" if sign else ""))
 
@@ -137,4 +131,4 @@ if __name__ == "__main__":
     parser.add_argument("--seed", required=True, type=int, help="training seed")
     arguments = parser.parse_args()
     with stage_errors():
-        train(Run(arguments.model, arguments.loss, arguments.seed), load())
+        train(Run(arguments.model, arguments.loss, arguments.seed), load(TrainingSections))

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pipeline.learning import losses
+from pipeline.learning import losses, session
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
-from pipeline.learning.session import choose_device
 from pipeline.learning.settings import train_settings
-from pipeline.settings import Params
+from pipeline.scoring.settings import EvaluationSections
 from pipeline.statistics.metrics import Scored, Weighted, accuracy, auroc, balanced_accuracy, f1, macro
 from pipeline.study.files import MODELS, ArtifactError, made_by, read_json
 from pipeline.study.parts import read_parts
@@ -44,7 +43,7 @@ class Trained(NamedTuple):
     fits: pd.DataFrame
 
 
-def trained_seeds(configuration: Configuration, params: Params) -> list[int]:
+def trained_seeds(configuration: Configuration, params: EvaluationSections) -> list[int]:
     """Return the seeds of the study under which `recipe` has been trained to the end.
 
     Raises
@@ -58,7 +57,7 @@ def trained_seeds(configuration: Configuration, params: Params) -> list[int]:
     return found
 
 
-def predict_parts(configuration: Configuration, params: Params) -> Trained:
+def predict_parts(configuration: Configuration, params: EvaluationSections) -> Trained:
     """Compute the logits of every part under every trained seed of `recipe`.
 
     Raises
@@ -66,9 +65,7 @@ def predict_parts(configuration: Configuration, params: Params) -> Trained:
     ArtifactError
         If no seed is trained.
     """
-    torch.set_num_threads(params.evaluate.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    device, batch_size = choose_device("auto"), params.evaluate.batch_size
+    device, batch_size = session.begin(params.evaluate.threads, tf32=False), params.evaluate.batch_size
     data, images = read_dataset(), open_images()
     parts = read_parts(["train", "val", "test"])
     training = parts["train"]

@@ -171,14 +171,13 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, prepared, tiny
 
     study, read = load(), set()
     spy = Spy(study, "", read)
-    configurations = configurations(study)
     if stage in ("evaluate", "ensemble"):
         for cell in runs(study):
             train.train(cell, study)
     if stage == "ensemble":
-        for configuration in configurations:
+        for configuration in configurations(study):
             evaluate.evaluate(configuration, study)
-    monkeypatch.setattr(params, "load", lambda *_: spy)
+    monkeypatch.setattr(f"pipeline.{stage}.load", lambda *_: spy)
     {
         "download": lambda: download.download(spy),
         "preprocess": preprocess.main,

@@ -144,13 +144,13 @@ def test_members_are_listed_with_their_weights_and_what_was_fitted(study):
     best = [m["val_auroc"] for m in content["mean_top2"]["members"]]
     everyone = sorted((m["val_auroc"] for m in content["mean_all"]["members"]), reverse=True)
     assert best == everyone[:2]
-    configurations = {f"{m['model']}-{m['loss']}" for m in content["vote_top3recipes"]["members"]}
-    assert configurations == set(NOISE) - {"wide-zlpr"}  # the noisiest
+    chosen = {f"{m['model']}-{m['loss']}" for m in content["vote_top3recipes"]["members"]}
+    assert chosen == set(NOISE) - {"wide-zlpr"}  # the noisiest
 
 
 def test_comparisons_ask_two_questions(study):
     made, members, _, compared = written()
-    configurations = [str(r) for r in configurations(study)]
+    names = [str(r) for r in configurations(study)]
     configuration, cell = json.loads(members)["compared_with"]
     references = [
         f"{configuration['model']}-{configuration['loss']}",
@@ -160,7 +160,7 @@ def test_comparisons_ask_two_questions(study):
     families = dict(list(compared.groupby("family")))
     pairs = {name: list(zip(table["first"], table["second"])) for name, table in families.items()}
     assert len(pairs["recipes"]) == 6
-    assert {name for pair in pairs["recipes"] for name in pair} == set(configurations)
+    assert {name for pair in pairs["recipes"] for name in pair} == set(names)
     assert sorted(pairs["ensembles"]) == sorted((r, f"ensemble-{m}") for r in references for m in made.methods)
     for table in families.values():
         assert table["p_holm"].min() == pytest.approx(min(1, table["p"].min() * len(table)))

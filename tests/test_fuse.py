@@ -18,13 +18,12 @@ from pipeline.learning.networks import models
 from pipeline.learning.settings import train_settings
 from pipeline.settings import load
 from pipeline.statistics.ensembles import METHODS
-from pipeline.study import runs
 from pipeline.study.files import CHECKPOINTS, ENSEMBLES, FUSED, SAMPLES, SPLIT, ArtifactError, write_csv, write_json
 from pipeline.study.params import ParamsError
 from pipeline.study.parts import read_parts, read_split
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import open_images, read_dataset, read_samples
-from pipeline.study.runs import Run, configurations, runs
+from pipeline.study.runs import Run, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder, run_folder
 from pipeline.trained import predict_parts
 from tests.tiny import TINY
@@ -59,10 +58,10 @@ def evaluated_once(prepared_once, tmp_path_factory):
         for configuration in configurations(
             study
         ):  # as stage `evaluate`, without its scores, which take most of its time
-            place, seeds = evaluation_folder(configuration), runs.seeds(study)
+            place = evaluation_folder(configuration)
             predict_parts(configuration, study).predictions.save(place / "predictions.npz")
             write_csv(place / "history.csv", pd.DataFrame({"seed": seeds, "val_auroc": [0.5, 0.6]}))
-            write_json(place / "runs.json", [{"seed": seed, "proper_loss": True} for seed in seeds])
+            write_json(place / "runs.json", [{"seed": seed, "proper_loss": True} for seed in seeds(study)])
     return folder
 
 

@@ -27,7 +27,7 @@ def test_committed_params_files_are_valid_and_their_plug_ins_too(path):
     from pipeline.learning.losses import check_study
 
     study = load(path)
-    check_study(study, open_dataset(study).task)
+    check_study(study.study.losses, study.losses, open_dataset(study.dataset, study.datasets[study.dataset]).task)
 
 
 def test_the_default_file_offers_every_loss_and_all_of_them_are_valid_for_their_tasks():
@@ -66,7 +66,7 @@ def test_what_dvc_exp_run_does_to_the_file_can_be_undone_byte_for_byte(path, tmp
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("train.epochs", 0, ["train.epochs", "0", "greater than or equal to 1"]),
+        ("train.epochs", 0, ["train.epochs", "0", "at least 1"]),
         ("train.epochs", "ten", ["train.epochs", "'ten'", "integer"]),
         ("train.batchsize", 3, ["train.batchsize", "unknown key", "batch_size"]),
         ("trian", {}, ["trian", "unknown key", "did you mean 'train'"]),
@@ -85,10 +85,10 @@ def test_what_dvc_exp_run_does_to_the_file_can_be_undone_byte_for_byte(path, tmp
         ("study.losses", ["bce", "bce"], ["study.losses", "'bce'", "twice"]),
         ("study.replicates", [7, 42], ["study.replicates", "seed 42 occurs twice", "each seed once"]),
         ("study.replicates", [7, 7], ["study.replicates", "seed 7 occurs twice"]),
-        ("study.replicates", [-1], ["study.replicates.0", "-1", "greater than or equal to 0"]),
+        ("study.replicates", [-1], ["study.replicates.0", "-1", "at least 0"]),
         ("seed", 1.5, ["seed", "1.5", "integer"]),
         ("dataset", "mine", ["dataset", "'mine'", "phantom"]),
-        ("ensemble.top_k", 9, ["ensemble.top_k", "9 of 8 cells", "1 to 8"]),
+        ("ensemble.top_k", 9, ["ensemble.top_k", "9 of 8 training runs", "1 to 8"]),
         ("evaluate.confidence", 1.0, ["evaluate.confidence", "1.0", "less than 1"]),
         ("train.warmup_epochs", 2.0, ["train", "warmup_epochs = 2", "less than epochs (2)"]),
     ],
@@ -120,7 +120,7 @@ def test_all_problems_are_told_at_once(tiny):
     [
         (None, "no such file"),
         ("a: [1", "not YAML"),
-        ("- 1\n", "list; allowed: a map"),
+        ("- 1\n", "list; it must be a map"),
         ("seed: 1\nseed: 2\n", "key 'seed' is written twice"),
     ],
 )
@@ -179,8 +179,8 @@ def test_open_dataset_refuses_an_unknown_data_set_and_unknown_settings(tiny):
 
     tiny["datasets"]["phantom"]["sizes"] = 3
     with pytest.raises(ParamsError, match=r"datasets\.phantom\.sizes: unknown key.*did you mean 'size'"):
-        open_dataset(parse(tiny))
+        open_dataset(tiny["dataset"], tiny["datasets"][tiny["dataset"]])
     tiny["datasets"]["mine"] = {}
     tiny["dataset"] = "mine"
     with pytest.raises(DatasetError, match=r"'mine' is not a data set; allowed: .*phantom"):
-        open_dataset(parse(tiny))
+        open_dataset(tiny["dataset"], tiny["datasets"][tiny["dataset"]])

@@ -163,7 +163,7 @@ def test_an_evaluation_is_up_to_date_only_if_its_cells_are(tiny):
 
 @pytest.mark.parametrize("module", ["launch", "plan"])
 def test_neither_torch_nor_pandas_is_imported(module):
-    code = f"import sys, pipeline.{module}\nassert not {{'torch', 'pandas', 'numpy'}} & set(sys.modules)"
+    code = f"import sys, pipeline.commands.{module}\nassert not {{'torch', 'pandas', 'numpy'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -16,7 +16,7 @@ import timm
 import torch
 import yaml
 
-from pipeline import params
+from pipeline.study import params
 from pipeline.datasets import open_dataset
 from pipeline.learning import losses
 from pipeline.learning.networks import models
@@ -206,8 +206,8 @@ def test_intervals_computed_for_published_accuracies_are_right(path):
 @each_study
 def test_losses_balancing_and_choice_of_the_epoch_are_defined_for_the_data_set(path):
     study = load(path)
-    data = open_dataset(study)
-    losses.check_study(study, data.task)
+    data = open_dataset(study.dataset, study.datasets[study.dataset])
+    losses.check_study(study.study.losses, study.losses, data.task)
     assert len(data.classes) >= 2
     if data.task == "multilabel":
         assert study.split.balance.method in ("none", "oversample")
@@ -305,7 +305,11 @@ def build(settings, channels, classes, size):
 @each_study
 def test_every_model_can_be_built_and_trains_what_it_should(path):
     study = load(path)
-    classes, size, channels = len(open_dataset(study).classes), study.preprocess.size, study.preprocess.channels
+    classes, size, channels = (
+        len(open_dataset(study.dataset, study.datasets[study.dataset]).classes),
+        study.preprocess.size,
+        study.preprocess.channels,
+    )
     for name, settings in study.models.items():
         model, shape = build(settings, channels, classes, size)
         assert shape == (2, classes), name

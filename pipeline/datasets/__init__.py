@@ -12,18 +12,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.study.errors import UserError
+from pipeline.study.params import ParamsError, describe
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 Task = Literal["multilabel", "multiclass"]
 OfficialSplit = Literal["", "train", "val", "test"]
 
-_HELPERS = {"archives", "fetching", "local", "nih_layout"}
+_HELPERS = {"settings", "archives", "fetching", "local", "nih_layout"}
 """Modules of this package that data sets share and that are no data set."""
 
 
@@ -135,3 +138,27 @@ def dataset_class(name: str) -> type[Dataset]:
     if name not in available():
         raise DatasetError(f"dataset: '{name}' is not a data set; allowed: {', '.join(available())}")
     return importlib.import_module(f"{__name__}.{name}").Data
+
+
+def open_dataset(name: str, settings: dict[str, Any] | None) -> Dataset:
+    """Return a data set with its settings checked.
+
+    Parameters
+    ----------
+    name : str
+        As ``dataset`` of params.yaml.
+    settings : dict or None
+        What stands under ``datasets.<name>``.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such data set.
+    ParamsError
+        If `settings` holds an unknown key or a value that is not allowed.
+    """
+    cls = dataset_class(name)
+    try:
+        return cls.model_validate(settings or {})
+    except ValidationError as error:
+        raise ParamsError(f"params.yaml:\n{describe(error, cls, f'datasets.{name}')}") from None

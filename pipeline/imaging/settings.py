@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.study.params import Section, Sections
+from pipeline.datasets.settings import DataSections
+from pipeline.study.params import Section
 
 
 class Clahe(Section):
@@ -38,7 +39,7 @@ class Preprocess(Section):
     threads: int = Field(2, ge=1, le=256)
 
 
-class PreprocessSections(Sections):
-    """The sections that stage ``preprocess`` reads, beside that of the data set."""
+class PreprocessSections(DataSections):
+    """The sections that stage ``preprocess`` reads."""
 
     preprocess: Preprocess

@@ -32,8 +32,8 @@ def expected_seconds(params: Params, status: Mapping[str, StageStatus]) -> dict[
         Seconds if all its epochs are trained, which early stopping may shorten: the median time of an epoch in the runs
         of this cell, or else of its model, times its epochs. None where the model has never run.
     """
-    runs = {cell: status[stage_of(cell, params)].run for cell in runs(params) if stage_of(cell, params) in status}
-    epochs = {cell: _epoch(run) for cell, run in runs.items()}
+    records = {run: status[stage_of(run, params)].run for run in runs(params) if stage_of(run, params) in status}
+    epochs = {run: _epoch(record) for run, record in records.items()}
 
     def of(cell: Run) -> float | None:
         own = [epochs[cell]] if epochs.get(cell) else [e for c, e in epochs.items() if c.model == cell.model and e]

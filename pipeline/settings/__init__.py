@@ -8,23 +8,30 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError, model_validator
 
+from pipeline.datasets.settings import DownloadSections
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting.settings import Report
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.splitting.settings import SplitSections
-from pipeline.study.params import PARAMS_FILE, Name, describe, read, validate
+from pipeline.study.params import PARAMS_FILE, describe, read, validate
 from pipeline.study.runs import runs, seeds
 
 
-class Params(PreprocessSections, SplitSections, EvaluationSections, ProbeSections, EnsembleSections, FeatureSections):
+class Params(
+    DownloadSections,
+    PreprocessSections,
+    SplitSections,
+    EvaluationSections,
+    ProbeSections,
+    EnsembleSections,
+    FeatureSections,
+):
     """The whole of params.yaml: every stage's sections, and nothing else."""
 
     model_config = ConfigDict(extra="forbid")
 
-    dataset: Name
-    datasets: dict[str, dict[str, Any] | None]
     report: Report = Report()
 
     @model_validator(mode="after")

@@ -4,9 +4,3 @@ A method takes the samples table, the class names and section ``split`` of param
 row (train, val, test or unused). Groups, that is patients and identical images, never cross parts. A balancing
 (`BALANCES`) then says how often training rows are drawn; a protocol (`PROTOCOLS`) is the order of the two.
 """
-
-from pipeline.splitting.balancing import BALANCES
-from pipeline.splitting.errors import SplitError
-from pipeline.splitting.protocols import METHODS, PROTOCOLS, entries_of
-
-__all__ = ["BALANCES", "METHODS", "PROTOCOLS", "SplitError", "entries_of"]

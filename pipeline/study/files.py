@@ -32,6 +32,7 @@ BOXES = PREPARED / "boxes.csv"
 SPLIT_FOLDER = Path("data/split")
 SPLIT = SPLIT_FOLDER / "split.csv"
 AUDIT = SPLIT_FOLDER / "audit.json"
+LOSSES = Path("data/losses")
 MODELS = Path("models")
 EVALUATIONS = Path("evaluations")
 FUSED = Path("fused")
@@ -53,6 +54,11 @@ class ArtifactError(UserError):
 def raw_folder(dataset: str) -> Path:
     """Folder of the data set as published."""
     return RAW / dataset
+
+
+def loss_file(name: str) -> Path:
+    """Record of the loss ``losses.<name>``: what it is made of."""
+    return LOSSES / f"{name}.json"
 
 
 def made_by(path: Path, stage: str) -> Path:

@@ -69,16 +69,28 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
             allowed = [field.alias or name for name, field in _section_at(model, path[:-1]).model_fields.items()]
             close = difflib.get_close_matches(path[-1], allowed, n=1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
-            lines.append(f"{key}: unknown key{hint}; allowed: {', '.join(allowed)}")
+            lines.append(f"{key}: unknown key{hint}; use one of: {', '.join(allowed)}")
         elif item["type"] == "missing":
             lines.append(f"{key}: missing; it has no default")
         elif item["type"] == "value_error":
             message = str(item["ctx"]["error"])
             lines += [f"{key}: {line}" if key and key != line.split(":")[0] else line for line in message.split("\n")]
         else:
-            allowed = re.sub(r"^(Input|Value|String) should (be|match) ?", "", item["msg"])
-            lines.append(f"{key}: {given!r} is not allowed; allowed: {allowed}")
+            lines.append(f"{key}: {_demand(item['msg'])}, not {given!r}")
     return "\n".join(lines)
+
+
+def _demand(message: str) -> str:
+    """Say in plain English what pydantic asks for: must be at least 1."""
+    for theirs, ours in (
+        (r"^(Input|Value|String|List) should ", "must "),
+        ("greater than or equal to", "at least"),
+        ("less than or equal to", "at most"),
+        (", got .*", ""),
+        (r", unable to parse .*", ""),
+    ):
+        message = re.sub(theirs, ours, message)
+    return message if message.startswith("must") else f"must be valid ({message})"
 
 
 def _section_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
@@ -101,6 +113,13 @@ class _Loader(yaml.SafeLoader):
         for key in {k for k in keys if keys.count(k) > 1}:
             raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is written twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
+    list("-+0123456789."),
+)
 
 
 def read(path: Path | str = PARAMS_FILE) -> dict[str, Any]:

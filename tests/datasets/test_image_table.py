@@ -230,7 +230,7 @@ def test_what_is_not_set_is_named(root, tmp_path):
 def test_settings_that_contradict_each_other(tiny, settings, message):
     params = parse(tiny | {"dataset": "image_table", "datasets": {"image_table": settings}})
     with pytest.raises(ParamsError) as caught:
-        open_dataset(params)
+        open_dataset(params.dataset, params.datasets[params.dataset])
     assert message in str(caught.value)
     assert "datasets.image_table" in str(caught.value)
 

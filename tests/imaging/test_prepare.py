@@ -337,7 +337,7 @@ from pathlib import Path
 import numpy as np
 from pipeline.datasets import Sample
 from pipeline.imaging.prepare import prepare_all
-from pipeline.params import Preprocess
+from pipeline.imaging.settings import Preprocess
 
 def stream(stop):
     for i in range(200):

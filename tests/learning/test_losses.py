@@ -357,7 +357,7 @@ def test_ldam_is_torchs_cross_entropy_of_logits_less_their_margin():
         ("ce", {}, "multilabel", ["study.losses", "'ce'", "multilabel", "asl, bce, class_balanced, focal, hill, ldam"]),
         ("zlpr", None, "multiclass", ["study.losses", "'zlpr'", "multiclass", "ce, class_balanced"]),
         ("focal", {"gama": 1.0}, "multilabel", ["losses.focal.gama", "unknown key", "did you mean 'gamma'"]),
-        ("focal", {"gamma": -1.0}, "multilabel", ["losses.focal.gamma", "-1.0", "greater than or equal to 0"]),
+        ("focal", {"gamma": -1.0}, "multilabel", ["losses.focal.gamma", "-1.0", "at least 0"]),
         ("mine", {}, "multilabel", ["losses.mine.kind", "'mine'", "asl, balanced_softmax, bce"]),
         (
             "retina",

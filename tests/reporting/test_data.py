@@ -11,8 +11,9 @@ from PIL import Image
 
 from pipeline.learning.settings import Augment
 from pipeline.report import write_reports
-from pipeline.reporting import PAGES, data, sections
+from pipeline.reporting import data, sections
 from pipeline.reporting.figures import data as figures
+from pipeline.reporting.registry import PAGES
 from pipeline.reporting.settings import Report
 from pipeline.reporting.study import Augmented, load_study
 from pipeline.study.files import AUGMENTED, DUPLICATES, EXAMPLES, PRIVATE_FIGURES, write_csv

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from pipeline.learning.settings import Model
-from pipeline.reporting import PAGES, model_cards
+from pipeline.reporting import model_cards
 from pipeline.reporting.checks import probe_warnings
 from pipeline.reporting.model_cards import UNKNOWN, render
+from pipeline.reporting.registry import PAGES
 from pipeline.reporting.study import from_metrics, load_study
 from pipeline.study.files import AUDIT, EVALUATIONS, write_json
 from tests.reporting.test_pages import check_page

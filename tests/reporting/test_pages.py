@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from pipeline.report import write_reports
-from pipeline.reporting import PAGES, checks, comparisons, overview, prose, seed_impact
+from pipeline.reporting import checks, comparisons, overview, prose, seed_impact
+from pipeline.reporting.registry import PAGES
 from pipeline.reporting.study import ReportError, from_metrics, load_study
 from pipeline.statistics.comparisons import COLUMNS
 from pipeline.study.files import ENSEMBLES, EVALUATIONS, PROBES, write_csv

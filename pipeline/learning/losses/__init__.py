@@ -6,21 +6,26 @@ params.yaml. torch is imported inside the functions that need it, so that settin
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from pipeline.settings import Params
 from pipeline.study.params import ParamsError, describe
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_FOLDER = Path(__file__).parent
 
 
 class Loss(BaseModel, ABC):
@@ -174,10 +179,64 @@ def loss_class(kind: str) -> type[Loss]:
         If there is no such loss.
     """
     if kind not in available():
-        raise ParamsError(f"'{kind}' is not a loss; allowed: {', '.join(available())}")
+        raise ParamsError(f"'{kind}' is not a loss; use one of: {', '.join(available())}")
     module = importlib.import_module(f"{__name__}.{kind}")
     (cls,) = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
     return cls
+
+
+def record(name: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Say what ``losses.<name>`` is made of, so that a result can depend on that and on no other loss.
+
+    Parameters
+    ----------
+    name : str
+        Key under ``losses``; also the kind unless the settings hold ``kind``.
+    settings : mapping or None
+        As in params.yaml.
+
+    Returns
+    -------
+    dict
+        kind, settings, and code: the SHA-256 of the file of that kind and of each file of this folder that it imports,
+        directly or through another, by their names.
+
+    Raises
+    ------
+    ParamsError
+        For an unknown kind.
+    """
+    kind, settings = _kind_of(name, settings)
+    return {"kind": kind, "settings": settings, "code": {file: _sha256(file) for file in sorted(_files_of(kind))}}
+
+
+def _files_of(kind: str) -> set[str]:
+    """Names of the modules of this folder that `kind` consists of."""
+    found: set[str] = set()
+    missing = [kind]
+    while missing:
+        name = missing.pop()
+        if name not in found:
+            found.add(name)
+            tree = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+            modules = (node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+            missing += [m.removeprefix(f"{__name__}.") for m in modules if m.startswith(f"{__name__}.")]
+    return found
+
+
+def _sha256(name: str) -> str:
+    return hashlib.sha256((_FOLDER / f"{name}.py").read_bytes()).hexdigest()
+
+
+def _kind_of(name: str, settings: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """Return the kind of ``losses.<name>`` and its other settings."""
+    settings = dict(settings or {})
+    kind = settings.pop("kind", name)
+    if kind not in available():
+        raise ParamsError(
+            f"params.yaml:\nlosses.{name}.kind: '{kind}' is not a loss; use one of: {', '.join(available())}"
+        )
+    return kind, settings
 
 
 def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
@@ -197,12 +256,8 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
     ParamsError
         For an unknown kind or key, a value out of range, or a loss or setting that is not defined for `task`.
     """
-    settings = dict(settings or {})
-    kind = settings.pop("kind", name)
-    try:
-        cls = loss_class(kind)
-    except ParamsError as error:
-        raise ParamsError(f"params.yaml:\nlosses.{name}.kind: {error}") from None
+    kind, settings = _kind_of(name, settings)
+    cls = loss_class(kind)
     if task not in cls.tasks:
         fitting = [k for k in available() if task in loss_class(k).tasks]
         raise ParamsError(
@@ -295,7 +350,17 @@ def balanced_weights(targets: NDArray[np.uint8], copies: NDArray[np.int64], task
     return np.where(drawn > 0, weights, 1.0)
 
 
-def check_study(params: Params, task: str) -> None:
-    """Refuse, before any work is spent, a study with a loss that cannot be built for `task` (see `create`)."""
-    for name in params.study.losses:
-        create(name, params.losses[name], task)
+def check_study(names: Sequence[str], losses: Mapping[str, Mapping[str, Any] | None], task: str) -> None:
+    """Refuse, before any work is spent, a study with a loss that cannot be built for `task` (see `create`).
+
+    Parameters
+    ----------
+    names : sequence of str
+        As ``study.losses`` lists them.
+    losses : mapping
+        Section ``losses`` of params.yaml.
+    task : {"multilabel", "multiclass"}
+        Task of the data set.
+    """
+    for name in names:
+        create(name, losses[name], task)
