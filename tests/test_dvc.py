@@ -18,99 +18,140 @@ SCRIPTS = {name: "train" if name == "replicate" else name for name in STAGES}
 DVC = shutil.which("dvc") or str(ROOT / ".venv/bin/dvc")
 
 
+def module_file(dotted):
+    """The project's file of a module or package; None for what is no module of the project."""
+    relative = ROOT.joinpath(*dotted.split("."))
+    for file in (relative.with_suffix(".py"), relative / "__init__.py"):
+        if file.exists():
+            return file
+    return None
+
+
+def has_code(path):
+    """Whether a file holds more than a docstring: what has none changes no result."""
+    body = ast.parse(path.read_text()).body
+    return not all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+
+
 def imported_by(path):
     """Project files that the code of `path` imports, at its top or inside a function, and their packages."""
-    found = set()
-
-    def add(dotted):
-        relative = ROOT.joinpath(*dotted.split("."))
-        if relative.with_suffix(".py").exists():
-            found.add(relative.with_suffix(".py"))
-        elif (relative / "__init__.py").exists():
-            found.add(relative / "__init__.py")
-        else:
-            return False
-        for parent in relative.relative_to(ROOT).parents:
-            if (ROOT / parent / "__init__.py").exists():
-                found.add(ROOT / parent / "__init__.py")
-        return True
-
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                add(alias.name)
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("pipeline"):
-            for alias in node.names:
-                add(f"{node.module}.{alias.name}") or add(node.module)
-    if path.name == "__init__.py" and "iter_modules" in path.read_text():  # a registry
-        siblings = {p for p in path.parent.glob("*.py") if p != path}
-        # Of the data sets only the selected one is imported: dvc.yaml names it by a template, and all that they share.
-        shared = {"phantom", *datasets._HELPERS}
-        found |= {p for p in siblings if p.stem in shared} if path.parent.name == "datasets" else siblings
-    return found
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    files = {module_file(name) for name in names if name.startswith("pipeline")} - {None}
+    packages = {parent / "__init__.py" for file in files for parent in file.relative_to(ROOT).parents[:-1]}
+    return files | {ROOT / package for package in packages if (ROOT / package).exists()}
 
 
-def closure(path):
-    seen, todo = set(), [path]
-    while todo:
-        here = todo.pop()
+def closure(*paths):
+    """Files with code that `paths` consist of, relative to the project."""
+    seen, missing = set(), list(paths)
+    while missing:
+        here = missing.pop()
         if here not in seen:
             seen.add(here)
-            todo += imported_by(here)
-    return {str(p.relative_to(ROOT)) for p in seen}
+            missing += imported_by(here)
+    return {p.relative_to(ROOT).as_posix() for p in seen if has_code(p)}
+
+
+def code_of(stage):
+    """Files that `stage` runs: what its script imports, and what it looks up by name."""
+    scripts = [ROOT / f"pipeline/{SCRIPTS[stage]}.py"]
+    if stage in ("download", "preprocess"):
+        scripts.append(ROOT / "pipeline/datasets/phantom/dataset.py")
+    if stage in ("download", "loss", "fuse"):  # train and evaluate depend on the record of their loss instead
+        scripts += (ROOT / "pipeline/learning/losses").glob("*.py")
+    if stage == "report":  # of params.yaml it prints all
+        scripts.append(ROOT / "pipeline/settings/__init__.py")
+    return closure(*scripts)
 
 
 def listed(stage):
-    """Code files that the `deps` of `stage` cover, with ``${dataset}`` as the default study fills it in."""
-    found = set()
+    """Code files that each of the `deps` of `stage` covers, with ``${dataset}`` as the default study fills it in."""
+    covered = {}
     for dep in STAGES[stage]["deps"]:
         path = ROOT / dep.replace("${dataset}", "phantom")
         if dep.startswith("pipeline"):
             assert path.exists(), f"{stage}: {dep} does not exist"
-            found |= {str(p.relative_to(ROOT)) for p in ([path] if path.is_file() else path.rglob("*.py"))}
-    return found
+            files = [path] if path.is_file() else [*path.rglob("*.py"), *path.rglob("*.md")]
+            covered[dep] = {p.relative_to(ROOT).as_posix() for p in files}
+    return covered
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_deps_list_exactly_the_code_that_the_stage_imports(stage):
-    imports = closure(ROOT / "pipeline" / f"{SCRIPTS[stage]}.py")
-    assert listed(stage) == imports
+def test_deps_cover_the_code_that_the_stage_imports_and_nothing_that_it_does_not_use(stage):
+    imports, covered = code_of(stage), listed(stage)
+    assert imports <= set().union(*covered.values())
+    for dep, files in covered.items():
+        assert files & imports, f"{stage} imports nothing of {dep}"
+        if not dep.endswith(".py"):  # of a folder it imports most; of a little of one, the files are listed
+            code = {f for f in files if f.endswith(".py") and has_code(ROOT / f)}
+            assert 2 * len(code & imports) >= len(code), f"{stage} imports {len(code & imports)} of {len(code)} of {dep}"
+
+
+def test_training_depends_on_nothing_that_comes_after_it():
+    rooms = {"uncertainty", "scoring", "ensembling", "checking", "reporting", "settings", "launching", "commands"}
+    for stage in ("train", "replicate"):
+        assert not {f.split("/")[1] for files in listed(stage).values() for f in files} & rooms
+
+
+def test_a_loss_is_found_in_its_own_record_alone():
+    for stage in ("train", "replicate", "evaluate"):
+        assert "data/losses/${item.loss}.json" in STAGES[stage]["deps"]
+        losses = {f for files in listed(stage).values() for f in files if f.startswith("pipeline/learning/losses/")}
+        assert losses == {"pipeline/learning/losses/__init__.py"}
+
+
+def test_code_is_imported_by_name_only_where_deps_know_of_it():
+    """A data set and a loss, which dvc.yaml names; and all settings, which only refuse (see `study.params.load`)."""
+    by_name = {
+        p.relative_to(ROOT).as_posix()
+        for p in (ROOT / "pipeline").rglob("*.py")
+        if "import_module" in p.read_text() and "/launching/" not in str(p) and "/commands/" not in str(p)
+    }
+    assert by_name == {
+        "pipeline/datasets/__init__.py",
+        "pipeline/learning/losses/__init__.py",
+        "pipeline/study/params.py",
+    }
 
 
 def test_every_data_set_shares_no_code_but_what_dvc_yaml_lists():
     from pipeline.datasets import available
 
+    shared = set().union(*(files for dep, files in listed("download").items() if "phantom" not in dep and "$" not in dep))
     for name in available():
-        assert closure(ROOT / f"pipeline/datasets/{name}.py") <= {
-            *listed("download"),
-            f"pipeline/datasets/{name}.py",
-        }
+        folder = ROOT / f"pipeline/datasets/{name}"
+        own = {p.relative_to(ROOT).as_posix() for p in folder.rglob("*.py")}
+        assert closure(folder / "dataset.py") <= shared | own
 
 
 def test_no_module_is_left_out_of_the_pipeline():
-    everything = {str(p.relative_to(ROOT)) for p in (ROOT / "pipeline").rglob("*.py")}
-    reached = set().union(*(listed(stage) for stage in STAGES))
-    from pipeline.datasets import available
-
-    by_hand = {f"pipeline/statistics/{name}.py" for name in ("delong", "power")}  # on any arrays
-    # The launcher and the plan run stages; what they are made of changes no result.
-    beside = {f for f in everything if f.startswith("pipeline/launching/")} | {
-        "pipeline/commands/launch.py",
-        "pipeline/commands/plan.py",
-    }
-    assert everything - reached - by_hand - beside == {
-        f"pipeline/datasets/{n}.py" for n in available() if n != "phantom"
-    }
+    everything = {p.relative_to(ROOT).as_posix() for p in (ROOT / "pipeline").rglob("*.py") if has_code(p)}
+    reached = set().union(*(code_of(stage) for stage in STAGES))
+    by_hand = {f"pipeline/uncertainty/{name}.py" for name in ("delong", "power")}  # on any arrays
+    # The launcher and the commands run stages; what they are made of changes no result.
+    beside = {f for f in everything if f.split("/")[1] in ("launching", "commands")}
+    other_data_sets = {f for f in everything if f.startswith("pipeline/datasets/")}
+    assert everything - reached - by_hand - beside <= other_data_sets
 
 
-@pytest.mark.parametrize("package", ["statistics", "reporting"])
-def test_statistics_and_reporting_never_import_torch(package):
-    modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "pipeline" / package).glob("*.py")]
+def test_the_files_of_pipeline_are_the_stages():
+    files = {p.stem for p in (ROOT / "pipeline").glob("*.py")} - {"__init__"}
+    assert files == set(SCRIPTS.values())
+
+
+@pytest.mark.parametrize("package", ["metrics", "uncertainty", "checking", "reporting", "study", "settings"])
+def test_rooms_without_networks_never_import_torch(package):
+    modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "pipeline" / package).rglob("*.py")]
     code = f"import sys, importlib\nfor m in {modules}: importlib.import_module(m)\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "probe", "ensemble", "report"])
+@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "loss", "probe", "ensemble", "report"])
 def test_stages_without_a_network_start_without_torch(stage):
     code = f"import sys, pipeline.{stage}\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -147,6 +188,7 @@ READS = {
     "download": {"dataset", "datasets.phantom", "study.losses", "losses.bce", "losses.zlpr"},
     "preprocess": {"dataset", "datasets.phantom", "preprocess"},
     "split": {"split"},
+    "loss": {"losses.bce"},
     "train": {"train", "models.small", "losses.bce"},
     "evaluate": {"seed", "study.replicates", "train", "evaluate", "models.small", "losses.bce"},
     "probe": {"evaluate"},
@@ -165,9 +207,9 @@ def as_listed(stage, content):
     return keys
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "train", "evaluate", "probe", "ensemble"])
+@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "loss", "train", "evaluate", "probe", "ensemble"])
 def test_params_list_exactly_the_keys_that_the_stage_reads(stage, prepared, tiny, monkeypatch):
-    from pipeline import download, ensemble, evaluate, preprocess, probe, split, train
+    from pipeline import download, ensemble, evaluate, loss, preprocess, probe, split, train
 
     study, read = load(), set()
     spy = Spy(study, "", read)
@@ -182,6 +224,7 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, prepared, tiny
         "download": lambda: download.download(spy),
         "preprocess": preprocess.main,
         "split": split.main,
+        "loss": lambda: loss.loss("bce", spy),
         "train": lambda: train.train(Run("small", "bce", 42), spy),
         "evaluate": lambda: evaluate.evaluate(Configuration("small", "bce"), spy),
         "probe": lambda: probe.probe(spy),
@@ -226,5 +269,6 @@ def test_matrix_stages_have_the_cells_of_params(tiny):
     study = load(ROOT / "params.yaml")
     names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
     names |= {f"evaluate@{r}" for r in configurations(study)}
-    names |= set(STAGES) - {"train", "replicate", "evaluate"}
+    names |= {f"loss@{name}" for name in study.study.losses}
+    names |= set(STAGES) - {"train", "replicate", "evaluate", "loss"}
     assert set(stages.stdout.split()) == names
