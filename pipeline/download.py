@@ -24,7 +24,7 @@ def download(params: Params) -> Path:
     Path
         The folder.
     """
-    dataset = open_dataset(params)
+    dataset = open_dataset(params.dataset, params.datasets[params.dataset])
     check_study(params, dataset.task)
     folder = raw_folder(params.dataset)
     folder.mkdir(parents=True, exist_ok=True)

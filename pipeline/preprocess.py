@@ -92,7 +92,7 @@ def main() -> None:
     """Run the stage."""
     with stage_errors():
         settings = load()
-        dataset = open_dataset(settings)
+        dataset = open_dataset(settings.dataset, settings.datasets[settings.dataset])
         raw = raw_folder(dataset.name)
         source = read_json(raw / SOURCE, "download")["source"]
         # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.

@@ -8,7 +8,6 @@ import sys
 import pytest
 import yaml
 
-from pipeline import datasets
 from pipeline.settings import Params, load, parse
 from pipeline.study.runs import Configuration, Run, configurations, runs
 from tests.tiny import ROOT
@@ -43,10 +42,9 @@ def imported_by(path):
             for alias in node.names:
                 add(f"{node.module}.{alias.name}") or add(node.module)
     if path.name == "__init__.py" and "iter_modules" in path.read_text():  # a registry
-        siblings = {p for p in path.parent.glob("*.py") if p != path}
         # Of the data sets only the selected one is imported: dvc.yaml names it by a template, and all that they share.
-        shared = {"phantom", *datasets._HELPERS}
-        found |= {p for p in siblings if p.stem in shared} if path.parent.name == "datasets" else siblings
+        chosen = [path.parent / "phantom", path.parent / "shared"] if path.parent.name == "datasets" else [path.parent]
+        found |= {p for folder in chosen for p in folder.rglob("*.py") if p != path}
     return found
 
 
@@ -81,10 +79,9 @@ def test_every_data_set_shares_no_code_but_what_dvc_yaml_lists():
     from pipeline.datasets import available
 
     for name in available():
-        assert closure(ROOT / f"pipeline/datasets/{name}.py") <= {
-            *listed("download"),
-            f"pipeline/datasets/{name}.py",
-        }
+        own = {str(p.relative_to(ROOT)) for p in (ROOT / "pipeline/datasets" / name).rglob("*.py")}
+        reached = closure(ROOT / f"pipeline/datasets/{name}/dataset.py") | {f"pipeline/datasets/{name}/__init__.py"}
+        assert own <= reached <= listed("download") | own
 
 
 def test_no_module_is_left_out_of_the_pipeline():
@@ -98,9 +95,8 @@ def test_no_module_is_left_out_of_the_pipeline():
         "pipeline/commands/launch.py",
         "pipeline/commands/plan.py",
     }
-    assert everything - reached - by_hand - beside == {
-        f"pipeline/datasets/{n}.py" for n in available() if n != "phantom"
-    }
+    others = {f for f in everything for n in available() if f.startswith(f"pipeline/datasets/{n}/") and n != "phantom"}
+    assert everything - reached - by_hand - beside == others
 
 
 @pytest.mark.parametrize("package", ["statistics", "reporting"])

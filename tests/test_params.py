@@ -27,7 +27,7 @@ def test_committed_params_files_are_valid_and_their_plug_ins_too(path):
     from pipeline.learning.losses import check_study
 
     study = load(path)
-    check_study(study, open_dataset(study).task)
+    check_study(study, open_dataset(study.dataset, study.datasets[study.dataset]).task)
 
 
 def test_the_default_file_offers_every_loss_and_all_of_them_are_valid_for_their_tasks():
@@ -179,8 +179,8 @@ def test_open_dataset_refuses_an_unknown_data_set_and_unknown_settings(tiny):
 
     tiny["datasets"]["phantom"]["sizes"] = 3
     with pytest.raises(ParamsError, match=r"datasets\.phantom\.sizes: unknown key.*did you mean 'size'"):
-        open_dataset(parse(tiny))
+        open_dataset(tiny["dataset"], parse(tiny).datasets[tiny["dataset"]])
     tiny["datasets"]["mine"] = {}
     tiny["dataset"] = "mine"
-    with pytest.raises(DatasetError, match=r"'mine' is not a data set; allowed: .*phantom"):
-        open_dataset(parse(tiny))
+    with pytest.raises(DatasetError, match=r"'mine' is not a data set; use one of: .*phantom"):
+        open_dataset(tiny["dataset"], parse(tiny).datasets[tiny["dataset"]])

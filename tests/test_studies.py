@@ -206,7 +206,7 @@ def test_intervals_computed_for_published_accuracies_are_right(path):
 @each_study
 def test_losses_balancing_and_choice_of_the_epoch_are_defined_for_the_data_set(path):
     study = load(path)
-    data = open_dataset(study)
+    data = open_dataset(study.dataset, study.datasets[study.dataset])
     losses.check_study(study, data.task)
     assert len(data.classes) >= 2
     if data.task == "multilabel":
@@ -305,7 +305,8 @@ def build(settings, channels, classes, size):
 @each_study
 def test_every_model_can_be_built_and_trains_what_it_should(path):
     study = load(path)
-    classes, size, channels = len(open_dataset(study).classes), study.preprocess.size, study.preprocess.channels
+    classes = len(open_dataset(study.dataset, study.datasets[study.dataset]).classes)
+    size, channels = study.preprocess.size, study.preprocess.channels
     for name, settings in study.models.items():
         model, shape = build(settings, channels, classes, size)
         assert shape == (2, classes), name
@@ -354,7 +355,7 @@ def test_names_of_the_grid_say_what_its_models_are(name):
 
 
 def test_the_published_images_are_enough_for_equal_classes_even_if_some_are_excluded():
-    from pipeline.datasets.leukemia import PUBLISHED
+    from pipeline.datasets.leukemia.dataset import PUBLISHED
 
     asked = load(ROOT / "studies/leukemia_grid_per_class.yaml").split.per_class
     assert asked.train + asked.validation + asked.test <= min(PUBLISHED.values()) - 10
