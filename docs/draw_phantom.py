@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline.datasets.nih_layout import FINDINGS
-from pipeline.datasets.phantom import Data
+from pipeline.datasets.phantom.dataset import Data
+from pipeline.datasets.shared.nih_layout import FINDINGS
 from pipeline.settings import load
 from pipeline.study.files import raw_folder
 

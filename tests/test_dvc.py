@@ -8,7 +8,6 @@ import sys
 import pytest
 import yaml
 
-from pipeline import datasets
 from pipeline.settings import Params, load, parse
 from pipeline.study.runs import Configuration, Run, configurations, runs
 from tests.tiny import ROOT
@@ -89,7 +88,9 @@ def test_deps_cover_the_code_that_the_stage_imports_and_nothing_that_it_does_not
         assert files & imports, f"{stage} imports nothing of {dep}"
         if not dep.endswith(".py"):  # of a folder it imports most; of a little of one, the files are listed
             code = {f for f in files if f.endswith(".py") and has_code(ROOT / f)}
-            assert 2 * len(code & imports) >= len(code), f"{stage} imports {len(code & imports)} of {len(code)} of {dep}"
+            assert 2 * len(code & imports) >= len(code), (
+                f"{stage} imports {len(code & imports)} of {len(code)} of {dep}"
+            )
 
 
 def test_training_depends_on_nothing_that_comes_after_it():
@@ -122,7 +123,9 @@ def test_code_is_imported_by_name_only_where_deps_know_of_it():
 def test_every_data_set_shares_no_code_but_what_dvc_yaml_lists():
     from pipeline.datasets import available
 
-    shared = set().union(*(files for dep, files in listed("download").items() if "phantom" not in dep and "$" not in dep))
+    shared = set().union(
+        *(files for dep, files in listed("download").items() if "phantom" not in dep and "$" not in dep)
+    )
     for name in available():
         folder = ROOT / f"pipeline/datasets/{name}"
         own = {p.relative_to(ROOT).as_posix() for p in folder.rglob("*.py")}

@@ -182,5 +182,5 @@ def test_open_dataset_refuses_an_unknown_data_set_and_unknown_settings(tiny):
         open_dataset(tiny["dataset"], tiny["datasets"][tiny["dataset"]])
     tiny["datasets"]["mine"] = {}
     tiny["dataset"] = "mine"
-    with pytest.raises(DatasetError, match=r"'mine' is not a data set; allowed: .*phantom"):
+    with pytest.raises(DatasetError, match=r"'mine' is not a data set; use one of: .*phantom"):
         open_dataset(tiny["dataset"], tiny["datasets"][tiny["dataset"]])

@@ -16,12 +16,12 @@ import timm
 import torch
 import yaml
 
-from pipeline.study import params
 from pipeline.datasets import open_dataset
 from pipeline.learning import losses
 from pipeline.learning.networks import models
 from pipeline.learning.settings import Augment, Input, Last, Train, train_settings
 from pipeline.settings import load, parse
+from pipeline.study import params
 from pipeline.study.runs import configurations, runs, seeds
 from tests.tiny import ROOT
 
@@ -358,7 +358,7 @@ def test_names_of_the_grid_say_what_its_models_are(name):
 
 
 def test_the_published_images_are_enough_for_equal_classes_even_if_some_are_excluded():
-    from pipeline.datasets.leukemia import PUBLISHED
+    from pipeline.datasets.leukemia.dataset import PUBLISHED
 
     asked = load(ROOT / "studies/leukemia_grid_per_class.yaml").split.per_class
     assert asked.train + asked.validation + asked.test <= min(PUBLISHED.values()) - 10

@@ -1,7 +1,8 @@
-"""Data sets, one file each: ``pipeline/datasets/<name>.py`` defines a subclass of `Dataset` called `Data`.
+"""Data sets, one folder each: ``pipeline/datasets/<name>/dataset.py`` defines a subclass of `Dataset` called `Data`.
 
-A data set is added by adding its file here and its settings under ``datasets.<name>`` in params.yaml.
-Only the selected file is imported, so that a new data set leaves the results of the others valid.
+A data set is added by adding its folder here and its settings under ``datasets.<name>`` in params.yaml.
+Only the selected folder is imported, so that a new data set leaves the results of the others valid; what several of
+them use lies in ``shared/``.
 """
 
 from __future__ import annotations
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 Task = Literal["multilabel", "multiclass"]
 OfficialSplit = Literal["", "train", "val", "test"]
-
-_HELPERS = {"settings", "archives", "fetching", "local", "nih_layout"}
-"""Modules of this package that data sets share and that are no data set."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +68,38 @@ class Dataset(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
-    title: ClassVar[str]
-    task: ClassVar[Task]
     synthetic: ClassVar[bool] = False
-    licence: ClassVar[str]
-    citation: ClassVar[str]
-    url: ClassVar[str]
     terms: ClassVar[str] = ""
     """What one agrees to by fetching it, where that is more than the licence; shown once, kept in SOURCE.json."""
-    notes: ClassVar[tuple[str, ...]] = ()
-    """Limits that every report of this data set must state, a sentence each."""
+
+    if TYPE_CHECKING:
+        # A data set states each of these as a class variable, as a property, or as a setting that the user fills in.
+        # Only the type checker sees the declarations: pydantic would take a property for the value of such a setting.
+        @property
+        def title(self) -> str:
+            """Name of the data set in reports."""
+
+        @property
+        def licence(self) -> str:
+            """What its licence allows."""
+
+        @property
+        def citation(self) -> str:
+            """Publication to cite."""
+
+        @property
+        def url(self) -> str:
+            """Page of the publisher, "" where there is none."""
+
+    @property
+    @abstractmethod
+    def task(self) -> Task:
+        """Any number of classes per image, or exactly one."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Limits that every report of this data set must state, one sentence each."""
+        return ()
 
     @property
     @abstractmethod
@@ -124,7 +144,7 @@ class Dataset(BaseModel, ABC):
 
 def available() -> list[str]:
     """Names of all data sets, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg and m.name != "shared")
 
 
 def dataset_class(name: str) -> type[Dataset]:
@@ -136,19 +156,20 @@ def dataset_class(name: str) -> type[Dataset]:
         If there is no such data set.
     """
     if name not in available():
-        raise DatasetError(f"dataset: '{name}' is not a data set; allowed: {', '.join(available())}")
-    return importlib.import_module(f"{__name__}.{name}").Data
+        raise DatasetError(f"dataset: '{name}' is not a data set; use one of: {', '.join(available())}")
+    cls: type[Dataset] = importlib.import_module(f"{__name__}.{name}.dataset").Data
+    return cls
 
 
 def open_dataset(name: str, settings: dict[str, Any] | None) -> Dataset:
-    """Return a data set with its settings checked.
+    """Return data set `name` with its settings checked.
 
     Parameters
     ----------
     name : str
-        As ``dataset`` of params.yaml.
+        Key ``dataset`` of params.yaml.
     settings : dict or None
-        What stands under ``datasets.<name>``.
+        Its section ``datasets.<name>``; None, as YAML reads an empty section, leaves every default.
 
     Raises
     ------

@@ -269,12 +269,12 @@ def _to_channels(image: NDArray[np.uint8], channels: Channels) -> NDArray[np.uin
     }
     if (given, channels) not in codes:
         raise UnreadableImage(f"unsupported number of channels {given}")
-    return cv2.cvtColor(image, codes[given, channels])
+    return np.asarray(cv2.cvtColor(image, codes[given, channels]), np.uint8)
 
 
 def _from_rgb(image: NDArray[np.uint8], channels: Channels) -> NDArray[np.uint8]:
     """Convert grey or RGB to grey or RGB."""
     given = 1 if image.ndim == 2 else image.shape[2]
     if given == 3:
-        return image if channels == 3 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        return image if channels == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     return _to_channels(image, channels)

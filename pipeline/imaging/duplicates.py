@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.imaging.settings import Duplicates
 
 THUMBNAIL = 32
-"""Pixels a side of the thumbnails that confirm a near-duplicate."""
+"""Width and height in pixels of the thumbnails that confirm a near-duplicate."""
 COLUMNS = ["sample_id", "other_id", "kind", "hamming", "correlation", "labels_agree", "action"]
 """Columns of duplicates.csv. `other_id` stands before `sample_id` in the data set; `kind` is exact or near; `action` is
 "grouped" (both are kept, in one group) or "excluded" (one of the two, or both, are in excluded.csv)."""
@@ -84,7 +84,7 @@ def pixel_hash(image: NDArray[np.uint8]) -> str:
         As decoded, before anything is changed.
     """
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 
@@ -93,7 +93,7 @@ def fingerprint(image: NDArray[np.uint8]) -> tuple[np.uint64, NDArray[np.uint8]]
 
     The thumbnail is the grey image after Pillow's Lanczos filter; the hash says, for the 8 x 8 lowest frequencies of
     its cosine transform, which are above their median (read row by row, the first the highest bit), as
-    ``imagehash.phash`` does. An image of at least 512 pixels a side is halved first while it is: Lanczos weights over a
+    ``imagehash.phash`` does. An image of at least 512 x 512 pixels is halved first while it is: Lanczos weights over a
     full radiograph take half as long as decoding it. Smaller images have the very bits of imagehash; larger ones may
     differ from it where a frequency lies at the median: in 0.16 bits of 64 on average, 2 at most, of 101 radiographs
     enlarged to 1024 pixels.
@@ -115,7 +115,7 @@ def fingerprint(image: NDArray[np.uint8]) -> tuple[np.uint64, NDArray[np.uint8]]
     while min(image.shape[:2]) >= 2 * _OVERSAMPLING * THUMBNAIL:
         # Halving is the one step for which OpenCV has vector code: two halvings take a quarter of one quartering.
         half = image.shape[1] // 2, image.shape[0] // 2
-        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
     grey = Image.fromarray(image).convert("L")
     thumbnail = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
     # Integers would be transformed in double precision too; imagehash compares the same doubles.
@@ -163,20 +163,20 @@ def near_pairs(
         If `hamming` is out of range, the arrays differ in length or thumbnails have more than 2^15 pixels.
     """
     if not 0 <= hamming < _HASH_BITS:
-        raise ValueError(f"hamming = {hamming}; allowed: 0 to {_HASH_BITS - 1}")
+        raise ValueError(f"hamming = {hamming}; it must be 0 to {_HASH_BITS - 1}")
     if len(hashes) != len(thumbnails):
         raise ValueError(f"{len(hashes)} hashes, {len(thumbnails)} thumbnails")
     pictures = _Thumbnails(thumbnails)
     if pictures.pixels > _MOST_PIXELS:
-        raise ValueError(f"thumbnails of {pictures.pixels} pixels; allowed: up to {_MOST_PIXELS}")
+        raise ValueError(f"thumbnails of {pictures.pixels} pixels; they must have at most {_MOST_PIXELS}")
     hashes = np.ascontiguousarray(hashes, np.uint64)
     forest = _Forest(len(hashes))
     listed = [(first, i, 0, 1.0) for first, i in _equal(hashes, pictures.flat)]
-    for first, i, _, _ in listed:
-        forest.join(first, i)
+    for first, later, _, _ in listed:
+        forest.join(first, later)
     forest.settle()
     # What equals an earlier image is near to whatever that one is near to.
-    alone = np.setdiff1d(np.arange(len(hashes)), np.array([i for _, i, _, _ in listed], np.int64))
+    alone = np.setdiff1d(np.arange(len(hashes)), np.array([later for _, later, _, _ in listed], np.int64))
     for i, j in _candidates(hashes[alone], hamming + 1):
         i, j = alone[i], alone[j]
         apart = forest.apart(i, j)
@@ -196,7 +196,8 @@ def near_pairs(
             forest.settle()
     listed.sort()
     columns = np.array(listed, np.float64).reshape(-1, 4)
-    return NearPairs(*(columns[:, c].astype(np.int64) for c in range(3)), columns[:, 3])
+    earlier, other, bits = (columns[:, c].astype(np.int64) for c in range(3))
+    return NearPairs(earlier, other, bits, columns[:, 3])
 
 
 def _equal(hashes: NDArray[np.uint64], flat: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
@@ -316,7 +317,7 @@ def find(
 
     Identical pixels under different labels contradict each other and nothing says which label is right: with
     ``conflicting_labels: exclude`` all images with those pixels go. Multilabel samples agree only if all their labels
-    do. Near duplicates are never excluded: a later film of the same patient may truly show something else.
+    do. Near duplicates are never excluded: a later radiograph of the same patient may truly show something else.
 
     Parameters
     ----------

@@ -45,13 +45,13 @@ def clahe(image: NDArray[np.uint8], clip: float, tiles: int) -> NDArray[np.uint8
     ----------
     K. Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV (1994), 474-485.
     """
-    # One object a call: OpenCV's keeps buffers and is not safe to share between threads. Making it takes microseconds.
+    # One object per call: OpenCV's keeps buffers and is not safe to share between threads. It is made in microseconds.
     equaliser = cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles))
     if image.ndim == 2:
-        return equaliser.apply(image)
+        return np.asarray(equaliser.apply(image), np.uint8)
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     lab[..., 0] = equaliser.apply(np.ascontiguousarray(lab[..., 0]))
-    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
 
 
 def resize(image: NDArray[np.uint8], width: int, height: int | None = None) -> NDArray[np.uint8]:
@@ -75,9 +75,9 @@ def resize(image: NDArray[np.uint8], width: int, height: int | None = None) -> N
     given = (image.shape[1], image.shape[0])
     shrunk = (min(given[0], wanted[0]), min(given[1], wanted[1]))
     if shrunk != given:
-        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
     if shrunk != wanted:
-        image = cv2.resize(image, wanted, interpolation=cv2.INTER_LINEAR)
+        image = np.asarray(cv2.resize(image, wanted, interpolation=cv2.INTER_LINEAR), np.uint8)
     return image
 
 
@@ -89,7 +89,7 @@ def placement(width: ArrayLike, height: ArrayLike, size: int, keep_aspect: KeepA
     width, height : int or int [N]
         Pixels of the image, 1 or more.
     size : int
-        Pixels a side of the prepared image.
+        Width and height of the prepared image in pixels.
     keep_aspect : {"stretch", "pad", "crop"}
         "stretch" fills the square; "pad" fits the longer side, centred; "crop" fits the shorter side, centred.
 

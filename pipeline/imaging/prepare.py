@@ -30,10 +30,10 @@ from pipeline.study.prepared import SAMPLE_COLUMNS
 EXCLUDED_COLUMNS = ["file", "reason"]
 
 _AHEAD = 4
-"""Images in flight a thread: enough to ride out a slow file, few enough to bound memory."""
+"""Images in flight per thread: enough to ride out a slow file, few enough to bound memory."""
 _LINE_EVERY = 10.0
 """Seconds between two progress lines where stderr is no terminal."""
-_ROWS_A_CHECK = 1024
+_ROWS_PER_CHECK = 1024
 """Images between two looks at the free space."""
 _MOVED_AT_ONCE = 16 * 2**20
 """Bytes moved at once when rows are taken out of the array."""
@@ -45,7 +45,7 @@ class Prepared(NamedTuple):
     Parameters
     ----------
     samples : DataFrame
-        Rows of images.npy in order: SAMPLE_COLUMNS, one 0/1 column a class, then the data set's own columns.
+        Rows of images.npy in order: SAMPLE_COLUMNS, one 0/1 column per class, then the data set's own columns.
     excluded : DataFrame
         EXCLUDED_COLUMNS: sample id and reason of every sample that is not in `samples`, in the data set's order.
     duplicates : DataFrame
@@ -72,7 +72,7 @@ _Result = tuple[NDArray[np.uint8], _Facts] | str
 
 
 class _Samples:
-    """What is known of the samples so far: columns that grow by about 1.5 KiB an image, without `Sample.read`.
+    """What is known of the samples so far: columns that grow by about 1.5 KiB per image, without `Sample.read`.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class _Samples:
         self.seen.add(name)
         unknown = [label for label in sample.labels if label not in self.classes]
         if unknown:
-            raise DatasetError(f"{name}: class '{unknown[0]}' is unknown; allowed: {', '.join(self.classes)}")
+            raise DatasetError(f"{name}: class '{unknown[0]}' is unknown; use one of: {', '.join(self.classes)}")
         if self.task == "multiclass" and len(sample.labels) != 1:
             raise DatasetError(f"{name}: labels {list(sample.labels)}; a multiclass sample has exactly one")
         if list(sample.extra) != list(self.own):
@@ -223,7 +223,7 @@ def prepare_all(
     partial = images_path.with_name(images_path.name + ".partial")
     try:
         with partial.open("w+b") as file, closing(_in_order(samples, known, settings)) as results:
-            _check_space(partial.parent, (total or _ROWS_A_CHECK) * row)
+            _check_space(partial.parent, (total or _ROWS_PER_CHECK) * row)
             _write_header(file, (0, *shape))
             start = file.tell()
             with closing(_shown(results, total, progress)) as shown:
@@ -232,8 +232,8 @@ def prepare_all(
                         known.exclude(position, about.sample_id, result)
                         continue
                     pixels, facts = result
-                    if len(known.ids) % _ROWS_A_CHECK == _ROWS_A_CHECK - 1:
-                        _check_space(partial.parent, _ROWS_A_CHECK * row)
+                    if len(known.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
+                        _check_space(partial.parent, _ROWS_PER_CHECK * row)
                     _write(file, pixels)
                     known.keep(position, about, facts)
             found = known.duplicates(settings)
@@ -280,7 +280,7 @@ def _take_out(file: BinaryIO, start: int, row: int, out: NDArray[np.bool_]) -> N
     file : binary file
         Open for reading and writing.
     start, row : int
-        Bytes before the first row, bytes of a row.
+        Bytes before the first row, bytes of one row.
     out : bool [N]
         Rows to take out.
     """

@@ -31,7 +31,7 @@ def audit(
     Parameters
     ----------
     samples : DataFrame
-        As from `pipeline.study.prepared.read_samples`, or one line an entry, as from `pipeline.splitting.entries_of`.
+        As from `pipeline.study.prepared.read_samples`, or one line per entry, as from `pipeline.splitting.protocols.entries_of`.
     parts : Series of str
         Part of each line, indexed as `samples`.
     classes : list of str
@@ -123,7 +123,7 @@ def draws(
     -------
     dict
         ``method`` and ``to`` (settings); ``images``, each of ``classes``, and ``no_finding`` (None where every training
-        image has a class): ``before`` and ``after``, draws an epoch; ``never_drawn`` (images); ``most_draws`` (of one
+        image has a class): ``before`` and ``after``, draws per epoch; ``never_drawn`` (images); ``most_draws`` (of one
         image).
     """
     training = samples[parts == "train"]
@@ -256,17 +256,18 @@ def _unused(samples: pd.DataFrame, parts: pd.Series, method: str) -> list[dict[s
     unused = parts == "unused"
     groups = {part: set(samples.loc[parts == part, "group_id"]) for part in USED}
     rows = []
-    for row in samples[unused].itertuples(index=False):
-        holders = [part for part in ("test", "val") if row.group_id in groups[part]]
+    columns = (samples.loc[unused, column].tolist() for column in ("row", "sample_id", "group_id", "official_split"))
+    for row, sample_id, group_id, official_split in zip(*columns, strict=True):
+        holders = [part for part in ("test", "val") if group_id in groups[part]]
         if method == "per_class":
             reason = "beyond the images of each class that split.per_class asks for"
-        elif row.official_split == "":
+        elif official_split == "":
             reason = "in no published part"
         elif holders:
-            reason = f"published in {row.official_split}, but its group {row.group_id} is in {holders[0]}"
+            reason = f"published in {official_split}, but its group {group_id} is in {holders[0]}"
         else:
-            reason = f"left out of published part {row.official_split}"
-        rows.append({"row": int(row.row), "sample_id": row.sample_id, "reason": reason})
+            reason = f"left out of published part {official_split}"
+        rows.append({"row": int(row), "sample_id": sample_id, "reason": reason})
     return rows
 
 

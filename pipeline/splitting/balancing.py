@@ -1,7 +1,7 @@
-"""How often training images are drawn in an epoch, so that classes are seen equally often: one function a method.
+"""How often training images are drawn in an epoch, so that classes are seen equally often: one function per method.
 
 Every function takes the training rows of the samples table, the class names and section ``split`` of params.yaml, and
-returns the draws of each row an epoch. An image that is drawn several times is not seen several times alike: training
+returns the draws per epoch of each row. An image that is drawn several times is not seen several times alike: training
 augments every draw anew (``train.augment``). Whether that changes anything is not known here: with all of its ranges at
 0, repeated draws are repeated images.
 """
@@ -31,7 +31,7 @@ def undersample(training: pd.DataFrame, classes: list[str], settings: Split) -> 
     """Draw as many images of each class as the smallest has, the others (chosen by split.seed) never.
 
     Refused for multi-label data: an image that is left out for its common class takes its rare ones with it, and what
-    shrinks first is the images without a class, the negatives of all of them.
+    shrinks first is the images without a class, the negatives of every class.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """In which order images are split and multiplied: the honest one, and the one that published studies went wrong with.
 
 A protocol takes the samples table, the class names and section ``split`` of params.yaml, and returns the content of
-split.csv: an entry a line with its `row`, `part`, `copies` (draws an epoch, 1 outside of the training part) and
+split.csv: one line per entry with its `row`, `part`, `copies` (draws per epoch, 1 outside of the training part) and
 `augmented` (0 = the image itself, k = its k-th augmented copy, see `pipeline.learning.images.loader.augmented_copy`).
 """
 
@@ -78,7 +78,7 @@ def augment_before_split(samples: pd.DataFrame, classes: list[str], settings: Sp
     if settings.balance.method not in ("none", "augment_to"):
         raise SplitError(
             f"split.protocol: {LEAKS} makes every class up before the split; split.balance.method "
-            f"'{settings.balance.method}' is not allowed with it; allowed: none (to the largest class), augment_to"
+            f"'{settings.balance.method}' cannot be used with it; it must be none (to the largest class) or augment_to"
         )
     label = single_label(samples, classes, f"split.protocol: {LEAKS}", "set split.protocol to split_first")
     counts = np.bincount(label, minlength=len(classes))

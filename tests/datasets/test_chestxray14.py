@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.datasets import DatasetError, available, chestxray14, dataset_class
-from pipeline.datasets.chestxray14 import ARCHIVES, LISTS, Data
-from tests.datasets.test_fetching import Site
+from pipeline.datasets import DatasetError, available, dataset_class
+from pipeline.datasets.chestxray14 import dataset as chestxray14
+from pipeline.datasets.chestxray14.dataset import ARCHIVES, LISTS, Data
+from tests.datasets.shared.fetching.site import Site
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,Original"
 NAMES = [f"{patient:08d}_{follow_up:03d}.png" for patient in (1, 2, 3, 4) for follow_up in (0, 1)]

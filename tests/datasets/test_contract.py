@@ -135,7 +135,7 @@ def published(request, tmp_path, name, tiny, monkeypatch):
     """The miniature of a data set as `(dataset, params)`, with an empty working directory."""
     monkeypatch.chdir(tmp_path)
     params = study(tiny, name, MINIATURES[name](tmp_path / "published"))
-    return open_dataset(params.dataset, params.datasets[params.dataset]), params
+    return open_dataset(name, params.datasets[name]), params
 
 
 def test_every_data_set_has_a_miniature():
@@ -241,7 +241,7 @@ def test_goes_through_preprocess(name, published, tmp_path):
 def test_unknown_setting_is_refused(name, tiny):
     tiny |= {"dataset": name, "datasets": {name: {"rooot": "here"}}}
     with pytest.raises(ParamsError, match=rf"datasets\.{name}\.rooot: unknown key.*allowed: "):
-        open_dataset(tiny["dataset"], tiny["datasets"][tiny["dataset"]])
+        open_dataset(name, parse(tiny).datasets[name])
 
 
 @every
@@ -270,5 +270,5 @@ def test_empty_root_is_refused(name, tmp_path):
 
 
 def test_unknown_data_set_is_named_with_those_there_are():
-    with pytest.raises(DatasetError, match=r"'mnist' is not a data set; allowed: .*image_folder"):
+    with pytest.raises(DatasetError, match=r"'mnist' is not a data set; use one of: .*image_folder"):
         dataset_class("mnist")

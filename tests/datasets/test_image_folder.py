@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import DatasetError
-from pipeline.datasets.image_folder import Data
+from pipeline.datasets.image_folder.dataset import Data
 from pipeline.imaging.duplicates import pixel_hash
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
@@ -74,7 +74,7 @@ def test_class_of_one_part_is_left_to_the_split(tmp_path):
         (["train/a/1.png", "train/b/x.csv"], "class folder 'train/b' holds no images"),
         (["train/a/1.png", "train/b/1.png", "test/A/1.png", "test/b/1.png"], "'A' and 'a' differ in upper and lower"),
         (["a/1.png"], "one class folder, 'a'"),
-        (["1.png", "2.png"], "holds no folders; expected a folder a class"),
+        (["1.png", "2.png"], "holds no folders; expected one folder per class"),
         ([".git/1.png", "__MACOSX/2.png"], "holds no folders"),
     ],
 )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import DatasetError, dataset_class, open_dataset
-from pipeline.datasets.image_table import Data
+from pipeline.datasets.image_table.dataset import Data
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
 from pipeline.settings import parse
@@ -162,11 +162,11 @@ def test_bad_tables_name_the_line(root, tmp_path, text, message):
 
 def test_label_outside_the_list_is_named(root, tmp_path):
     data = Data(**table(root, single()), label_column="label", class_names=["a", "B"])
-    with pytest.raises(DatasetError, match=r"labels\.csv: line 3: column 'label' is 'b'; allowed: a, B"):
+    with pytest.raises(DatasetError, match=r"labels\.csv: line 3: column 'label' is 'b'; use one of: a, B"):
         data.fetch(tmp_path)
     text = "image,label\n1.png,a|No Finding\n"
     settings = {"label_column": "label", "separator": "|", "negative_label": "No Finding"}
-    with pytest.raises(DatasetError, match="is 'No Finding'; allowed: a, No Finding alone"):
+    with pytest.raises(DatasetError, match="is 'No Finding'; use one of: a, No Finding alone"):
         Data(**table(root, text), **settings, class_names=["a"]).fetch(tmp_path)
     with pytest.raises(DatasetError, match=r"is 'a\|No Finding'; expected classes, without"):
         Data(**table(root, text), **settings).fetch(tmp_path)
@@ -182,13 +182,13 @@ def test_malformed_lists_of_labels(root, tmp_path, text, message):
 @pytest.mark.parametrize("value", ["", "-1", "2", "yes", "0.5", "nan"])
 def test_class_columns_hold_0_and_1_only(root, tmp_path, value):
     data = Data(**table(root, f"image,Mass\n1.png,1\n2.jpg,{value}\n"), class_columns=["Mass"])
-    with pytest.raises(DatasetError, match=f"line 3: column 'Mass' is '{value}'; allowed: 0, 1"):
+    with pytest.raises(DatasetError, match=f"line 3: column 'Mass' is '{value}'; it must be 0 or 1"):
         data.fetch(tmp_path)
 
 
 def test_unknown_part_and_empty_patient(root, tmp_path):
     text = "image,label,part,who\n1.png,a,train,p\n2.jpg,b,holdout,\n"
-    with pytest.raises(DatasetError, match="line 3: column 'part' is 'holdout'; allowed: train, val, test or nothing"):
+    with pytest.raises(DatasetError, match="line 3: column 'part' is 'holdout'; it must be train, val, test or empty"):
         Data(**table(root, text), label_column="label", split_column="part").fetch(tmp_path)
     with pytest.raises(DatasetError, match=r"line 3: column 'who' is empty; expected the patient of '2\.jpg'"):
         Data(**table(root, text), label_column="label", patient_column="who").fetch(tmp_path)
@@ -217,8 +217,8 @@ def test_what_is_not_set_is_named(root, tmp_path):
     [
         ({"label_column": "x", "class_columns": ["a", "b"]}, "label_column: 'x' beside class_columns"),
         ({"class_columns": ["a"], "separator": "|"}, "separator: '|' beside class_columns"),
-        ({"class_columns": ["a", "a"]}, "class_columns: 'a' is listed twice; allowed: once"),
-        ({"label_column": "x", "class_names": ["a"]}, "class_names: ['a']; allowed: at least two classes"),
+        ({"class_columns": ["a", "a"]}, "class_columns: 'a' is listed twice; it must be listed once"),
+        ({"label_column": "x", "class_names": ["a"]}, "class_names: ['a']; there must be at least 2 classes"),
         ({"label_column": "x", "negative_label": "none"}, "negative_label: 'none' without separator"),
         (
             {"label_column": "x", "separator": "|", "negative_label": "a", "class_names": ["a", "b"]},
@@ -230,7 +230,7 @@ def test_what_is_not_set_is_named(root, tmp_path):
 def test_settings_that_contradict_each_other(tiny, settings, message):
     params = parse(tiny | {"dataset": "image_table", "datasets": {"image_table": settings}})
     with pytest.raises(ParamsError) as caught:
-        open_dataset(params.dataset, params.datasets[params.dataset])
+        open_dataset("image_table", params.datasets["image_table"])
     assert message in str(caught.value)
     assert "datasets.image_table" in str(caught.value)
 

@@ -3,8 +3,9 @@ from collections import Counter
 
 import pytest
 
-from pipeline.datasets import DatasetError, local
-from pipeline.datasets.leukemia import PUBLISHED, Data
+from pipeline.datasets import DatasetError
+from pipeline.datasets.leukemia.dataset import PUBLISHED, Data
+from pipeline.datasets.shared import local
 
 STEMS = {"Benign": "WBC-Benign", "Early": "WBC-Malignant-Early", "Pre": "WBC-Malignant-Pre", "Pro": "WBC-Malignant-Pro"}
 

@@ -8,9 +8,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from pipeline.datasets import DatasetError, medmnist
-from pipeline.datasets.fetching import Fetched
-from pipeline.datasets.medmnist import Data, Flag, Size
+from pipeline.datasets import DatasetError
+from pipeline.datasets.medmnist import dataset as medmnist
+from pipeline.datasets.medmnist.dataset import Data
+from pipeline.datasets.medmnist.sets import SETS, Flag, Size
+from pipeline.datasets.shared.fetching.remote import Fetched
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
 
@@ -72,7 +74,7 @@ def test_chest_labels_are_0_and_1(tmp_path, raw):
     content = arrays(columns=14)
     content["val_labels"][1, 3] = 2
     root = publish(tmp_path / "mnist", "chestmnist.npz", content)
-    with pytest.raises(DatasetError, match="val_labels: row 1 holds 2; allowed: 0 to 1"):
+    with pytest.raises(DatasetError, match="val_labels: row 1 holds 2; it must be 0 to 1"):
         Data(root=str(root), flag="chestmnist").fetch(raw)
 
 
@@ -141,7 +143,7 @@ def replaced(**changes):
         (replaced(val_labels=np.zeros((2, 14), np.uint8)), r"val_labels: uint8 \[2, 14\]; expected .*\[2, 1\]"),
         (
             replaced(test_labels=np.array([[0], [1], [2], [0]], np.uint8)),
-            r"test_labels: row 2 holds 2; allowed: 0 to 1",
+            r"test_labels: row 2 holds 2; it must be 0 to 1",
         ),
         (replaced(train_labels=np.zeros((6, 1))), "train_labels: float64"),
         ({k: v for k, v in arrays().items() if k != "test_images"}, "no array test_images; it holds test_labels.npy"),
@@ -206,8 +208,8 @@ def test_without_root_the_pinned_file_is_fetched(tmp_path, raw, monkeypatch):
 
 
 def test_every_set_is_described():
-    assert set(medmnist._SETS) == set(get_args(Flag))
-    digests = [digest for known in medmnist._SETS.values() for digest in known.md5]
+    assert set(SETS) == set(get_args(Flag))
+    digests = [digest for known in SETS.values() for digest in known.md5]
     assert len(set(digests)) == len(digests) == 12 * len(get_args(Size))
     assert all(len(d) == 32 and set(d) <= set("0123456789abcdef") for d in digests)
     classes = {flag: len(Data(flag=flag).classes) for flag in get_args(Flag)}
@@ -225,9 +227,9 @@ def test_every_set_is_described():
         "organcmnist": 11,
         "organsmnist": 11,
     }
-    assert sum(medmnist._SETS["chestmnist"].counts) == 112120
-    assert sum(medmnist._SETS["pneumoniamnist"].counts) == 5856
-    assert sum(medmnist._SETS["bloodmnist"].counts) == 17092
+    assert sum(SETS["chestmnist"].counts) == 112120
+    assert sum(SETS["pneumoniamnist"].counts) == 5856
+    assert sum(SETS["bloodmnist"].counts) == 17092
 
 
 def test_dermamnist_has_its_own_licence():

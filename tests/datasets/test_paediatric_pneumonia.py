@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.datasets import DatasetError, dataset_class, paediatric_pneumonia
-from pipeline.datasets.paediatric_pneumonia import CLASSES, Data
+from pipeline.datasets import DatasetError, dataset_class
+from pipeline.datasets.paediatric_pneumonia import dataset as paediatric_pneumonia
+from pipeline.datasets.paediatric_pneumonia.dataset import CLASSES, Data
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
-from tests.datasets.test_fetching import Site
+from tests.datasets.shared.fetching.site import Site
 
 V2 = {
     "train/NORMAL": ["IM-0115-0001.jpeg", "IM-0011-0001-0002.jpeg", "NORMAL2-IM-0373-0001.jpeg"],

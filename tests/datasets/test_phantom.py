@@ -12,9 +12,22 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.datasets import dataset_class, phantom
-from pipeline.datasets.nih_layout import FINDINGS
-from pipeline.datasets.phantom import Data, draw, pair_counts, target_prevalence
+from pipeline.datasets import dataset_class
+from pipeline.datasets.phantom import dataset
+from pipeline.datasets.phantom.cohort import (
+    BAD_KINDS,
+    COUNTS,
+    UNREADABLE,
+    Case,
+    Cohort,
+    pair_counts,
+    sample_cohort,
+    target_prevalence,
+)
+from pipeline.datasets.phantom.dataset import Data
+from pipeline.datasets.phantom.drawing import draw
+from pipeline.datasets.phantom.files import write_all
+from pipeline.datasets.shared.nih_layout import FINDINGS
 
 SMALL = Data(images=240, size=96)
 
@@ -35,16 +48,16 @@ def drawn(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def default_cohort() -> phantom._Cohort:
-    return phantom._sample_cohort(Data(), np.random.SeedSequence(Data().seed))
+def default_cohort() -> Cohort:
+    return sample_cohort(Data(), np.random.SeedSequence(Data().seed))
 
 
 @pytest.fixture(scope="module")
-def large_cohort() -> phantom._Cohort:
-    return phantom._sample_cohort(Data(images=25_000, min_prevalence=0), np.random.SeedSequence(5))
+def large_cohort() -> Cohort:
+    return sample_cohort(Data(images=25_000, min_prevalence=0), np.random.SeedSequence(5))
 
 
-def labels_of(cohort: phantom._Cohort) -> np.ndarray:
+def labels_of(cohort: Cohort) -> np.ndarray:
     return np.array([[f in case.findings for f in FINDINGS] for case in cohort.cases])
 
 
@@ -64,7 +77,7 @@ def test_settings_have_ranges(setting):
 def test_same_bytes_for_any_number_of_threads(drawn, tmp_path):
     for threads in (1, 3):
         folder = tmp_path / str(threads)
-        phantom._write_all(folder, SMALL, threads)
+        write_all(folder, SMALL, threads)
         expected = digest(drawn)
         expected.pop("phantom.json")
         assert digest(folder) == expected
@@ -72,7 +85,7 @@ def test_same_bytes_for_any_number_of_threads(drawn, tmp_path):
 
 def test_fetch_again_draws_nothing(drawn, monkeypatch):
     first = json.loads((drawn / "phantom.json").read_text())["found"]
-    monkeypatch.setattr(phantom, "_write_all", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(dataset, "write_all", lambda *_: pytest.fail("drawn again"))
     assert SMALL.fetch(drawn) == first
     assert first["images"] == 240
     assert str(drawn) not in json.dumps(first)
@@ -105,16 +118,16 @@ def test_a_kill_while_drawing_leaves_no_stamp(drawn, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(phantom, "_write_all", killed)
+    monkeypatch.setattr(dataset, "write_all", killed)
     with pytest.raises(KeyboardInterrupt):
         Data(images=200, size=64).fetch(folder)
     assert not (folder / "phantom.json").exists()
 
 
 def test_another_seed_is_another_set(drawn):
-    cohort = phantom._sample_cohort(SMALL.model_copy(update={"seed": 8}), np.random.SeedSequence(8))
+    cohort = sample_cohort(SMALL.model_copy(update={"seed": 8}), np.random.SeedSequence(8))
     assert {c.name for c in cohort.cases} != {p.name for p in (drawn / "images").iterdir()}
-    mine = phantom._sample_cohort(SMALL, np.random.SeedSequence(7)).cases[0]
+    mine = sample_cohort(SMALL, np.random.SeedSequence(7)).cases[0]
     assert not np.array_equal(draw(cohort.cases[0], 64)[0], draw(mine, 64)[0])
 
 
@@ -135,7 +148,7 @@ def test_rows_and_lists(drawn):
 
 
 def test_default_cohort_has_positives_to_count_on(default_cohort):
-    unreadable = {name for name, kind in default_cohort.bad.items() if kind in phantom._UNREADABLE}
+    unreadable = {name for name, kind in default_cohort.bad.items() if kind in UNREADABLE}
     count = {True: Counter(), False: Counter()}
     for case in default_cohort.cases:
         if case.name not in unreadable:
@@ -152,7 +165,7 @@ def test_default_cohort_has_positives_to_count_on(default_cohort):
 @pytest.mark.parametrize("least", [0.0, 0.03])
 def test_prevalence_is_the_published_one(seed, least):
     settings = Data(seed=seed, min_prevalence=least)
-    share = labels_of(phantom._sample_cohort(settings, np.random.SeedSequence(seed))).mean(0)
+    share = labels_of(sample_cohort(settings, np.random.SeedSequence(seed))).mean(0)
     np.testing.assert_allclose(share, target_prevalence(least), atol=0.5 / 1400)
     assert target_prevalence(0)[FINDINGS.index("Infiltration")] == pytest.approx(19_894 / 112_120)
 
@@ -174,7 +187,7 @@ def test_cooccurrence_is_the_published_one(large_cohort):
     for (a, b), count in strongest:
         i, j = FINDINGS.index(a), FINDINGS.index(b)
         lift = together[i, j] * len(labels) / (alone[i] * alone[j])
-        published = count * 112_120 / (phantom._COUNTS[a] * phantom._COUNTS[b])
+        published = count * 112_120 / (COUNTS[a] * COUNTS[b])
         assert 0.65 < lift / published < 1.6, (a, b, lift, published)
 
 
@@ -207,7 +220,7 @@ def test_a_finding_is_drawn_inside_its_boxes(finding):
     size = 192
     for k, view in enumerate(("PA", "AP", "PA", "AP")):
         body, film = np.random.SeedSequence([FINDINGS.index(finding), k]).spawn(2)
-        case = phantom._Case(1, 0, 50, "MF"[k // 2], view, (finding,), body, film)
+        case = Case(1, 0, 50, "MF"[k // 2], view, (finding,), body, film)
         with_it, boxes = draw(case, size)
         without, none = draw(replace(case, findings=()), size)
         assert not none
@@ -252,7 +265,7 @@ def test_planted_duplicates_are_pixel_equal(drawn):
 
 def test_planted_bad_files_are_bad_as_described(drawn):
     bad = json.loads((drawn / "planted.json").read_text())["bad_files"]
-    assert Counter(b["kind"] for b in bad) == dict.fromkeys(phantom._BAD_KINDS, 2)
+    assert Counter(b["kind"] for b in bad) == dict.fromkeys(BAD_KINDS, 2)
     for entry in bad:
         data = (drawn / "images" / entry["name"]).read_bytes()
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None

@@ -217,7 +217,7 @@ def test_thousands_of_almost_equal_images_form_one_group():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="hamming = 64; allowed: 0 to 63"):
+    with pytest.raises(ValueError, match="hamming = 64; it must be 0 to 63"):
         near_pairs(np.zeros(1, np.uint64), np.zeros((1, 2, 2), np.uint8), 64, 0.9)
     with pytest.raises(ValueError, match="thumbnails of 65536 pixels"):
         near_pairs(np.zeros(1, np.uint64), np.zeros((1, 256, 256), np.uint8), 4, 0.9)

@@ -19,7 +19,7 @@ import yaml
 
 from pipeline import preprocess
 from pipeline.datasets import DatasetError, Sample
-from pipeline.datasets.chestxray14 import Data as ChestXray14
+from pipeline.datasets.chestxray14.dataset import Data as ChestXray14
 from pipeline.imaging.decode import decode
 from pipeline.imaging.duplicates import COLUMNS
 from pipeline.imaging.enhance import prepare
@@ -157,7 +157,7 @@ def test_a_slow_file_does_not_pile_up_images_behind_it(tmp_path):
         ([], "multilabel", "no samples"),
         ([sample("x", b""), sample("y", b"text")], "multilabel", r"none of the 2 images is usable: .*empty file \(1\)"),
         ([sample("x", b""), sample("x", b"")], "multilabel", "'x' occurs more than once"),
-        ([sample("x", b"", labels=("c",))], "multilabel", "x: class 'c' is unknown; allowed: a, b"),
+        ([sample("x", b"", labels=("c",))], "multilabel", "x: class 'c' is unknown; use one of: a, b"),
         ([sample("x", b"", labels=("a", "b"))], "multiclass", "exactly one"),
         ([sample("x", b"", labels=())], "multiclass", "exactly one"),
         ([sample("x", b"", row=1)], "multilabel", "named twice: row"),

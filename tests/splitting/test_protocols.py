@@ -150,8 +150,14 @@ def test_hash_knows_which_copy_is_where():
     ("chosen", "said"),
     [
         (how(method="grouped"), "set split.method to global"),
-        (how(balance="oversample"), "split.balance.method 'oversample' is not allowed with it"),
-        (how(balance="undersample"), "split.balance.method 'undersample' is not allowed with it"),
+        (
+            how(balance="oversample"),
+            "split.balance.method 'oversample' cannot be used with it; it must be none (to the",
+        ),
+        (
+            how(balance="undersample"),
+            "split.balance.method 'undersample' cannot be used with it; it must be none (to the",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_with_it_are_refused(chosen, said):

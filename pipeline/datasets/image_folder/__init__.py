@@ -1,0 +1,1 @@
+"""Images of one's own in class folders, see `dataset`."""

@@ -1,0 +1,1 @@
+"""Images of one's own with a table of labels, see `dataset`."""

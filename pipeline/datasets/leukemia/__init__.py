@@ -1,0 +1,1 @@
+"""Acute lymphoblastic leukaemia in blood smears, see `dataset`."""

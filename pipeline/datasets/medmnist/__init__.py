@@ -1,0 +1,1 @@
+"""The twelve 2D sets of MedMNIST, see `dataset`."""

@@ -1,0 +1,1 @@
+"""Paediatric chest radiographs of Kermany et al., see `dataset`."""

@@ -1,0 +1,1 @@
+"""Drawn chest radiographs in the layout of ChestX-ray14, see `dataset`."""

@@ -1,0 +1,145 @@
+"""Chest-radiograph-like images that the program draws itself, in the published layout of NIH ChestX-ray14.
+
+The set needs no network and its truth is known: which findings are in which image and where, which files are copies of
+each other and which are damaged. It takes the view, the prevalence and the co-occurrence of the 14 findings from
+ChestX-ray14, so that class imbalance, several images per patient and correlated labels are those of a real study. It is
+no model of radiography: the painters (`findings`) draw what a textbook describes, from ellipses, bands and noise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+from pydantic import Field
+
+from pipeline.datasets import Dataset, Sample, Task
+from pipeline.datasets.phantom.files import BOXES, ENTRIES, PLANTED, STAMP, TEST, TRAIN_VAL, own_files, write_all
+from pipeline.datasets.shared.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
+
+_FORMAT = 1
+"""Raise it whenever a drawn byte changes, so that folders drawn before are drawn again."""
+
+
+class Data(Dataset):
+    """Drawn chest radiographs with the label statistics of ChestX-ray14.
+
+    Parameters
+    ----------
+    images : int
+        Rows of the set, planted copies and damaged files included: copies are rows of their own, damaged files take
+        the place of drawn images.
+    size : int
+        Width and height in pixels.
+    seed : int
+        Seed of everything that is drawn; unrelated to the seeds of splits and trainings.
+    min_prevalence : float
+        Share of the images to which rarer findings are lifted, so that every part of a split holds positives;
+        0 keeps the prevalence of ChestX-ray14.
+    test_fraction : float
+        Share of the images in the official test list, by patient.
+    duplicates : int
+        Pixel-identical copies under other names: half filed under the same patient, half under another one, and every
+        other one of these in the other official list.
+    bad_files : bool
+        Plant two files each that are truncated, empty, RGBA, 16-bit and text. RGBA and 16-bit files are readable.
+    """
+
+    name: ClassVar[str] = "phantom"
+    title: ClassVar[str] = "Phantom: drawn chest films after ChestX-ray14"
+    task: ClassVar[Task] = "multilabel"
+    synthetic: ClassVar[bool] = True
+    licence: ClassVar[str] = "Apache-2.0 (drawn by this project)"
+    citation: ClassVar[str] = (
+        "Drawn by this project (pipeline/datasets/phantom.py). Prevalence and co-occurrence after X. Wang et al., "
+        "ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks, CVPR 2017, 3462-3471."
+    )
+    url: ClassVar[str] = ""
+    notes: ClassVar[tuple[str, ...]] = (
+        "The images are synthetic: a program drew them from simple shapes, and no result on them says anything about "
+        "patients or about how a model performs on real radiographs.",
+        "With the default settings Cardiomegaly, Pneumonia, Edema, Emphysema, Fibrosis and Hernia are lifted from "
+        "0.2-2.5 % to 3 % of the images, so that every part of the split holds positives.",
+        "The official lists are drawn by patient and balanced for the rare findings; pixel-identical copies and "
+        "damaged files are planted on purpose and listed in planted.json.",
+    )
+
+    images: int = Field(1500, ge=200, le=200_000)
+    size: int = Field(256, ge=64, le=1024)
+    seed: int = Field(7, ge=0, lt=2**32)
+    min_prevalence: float = Field(0.03, ge=0.0, le=0.15)
+    test_fraction: float = Field(0.25, ge=0.1, le=0.5)
+    duplicates: int = Field(12, ge=0, le=40)
+    bad_files: bool = True
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The 14 findings of ChestX-ray14 in the published order."""
+        return FINDINGS
+
+    def fetch(self, folder: Path) -> dict[str, Any]:
+        """Draw the set into `folder`, or leave it if exactly this drawing is there.
+
+        An earlier or interrupted drawing is removed first; other files in the folder are not touched. The stamp is
+        removed first and written last, so that a folder with a stamp holds a whole drawing.
+
+        Returns
+        -------
+        dict
+            Format version, settings, and the numbers of images, patients, listed images, boxes and planted faults.
+        """
+        folder = Path(folder)
+        stamp = folder / STAMP
+        wanted = {"format": _FORMAT, "settings": self.model_dump()}
+        try:
+            written = json.loads(stamp.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            written = None
+        whole = written is not None and {k: written.get(k) for k in wanted} == wanted
+        if whole and len(own_files(folder)) == written["files"]:
+            return written["found"]
+        stamp.unlink(missing_ok=True)
+        for path in own_files(folder):
+            path.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_all(folder, self)
+        found = wanted | self._found(folder)
+        stamp_new = folder / f"{STAMP}.new"
+        files = len(own_files(folder)) + 1
+        stamp_new.write_text(json.dumps(wanted | {"files": files, "found": found}, indent=2) + "\n", encoding="utf-8")
+        stamp_new.replace(stamp)
+        return found
+
+    def samples(self, folder: Path) -> Iterator[Sample]:
+        """Yield the images in the order of their names; raises `DatasetError` if the set was not drawn."""
+        folder = Path(folder)
+
+        def images(name: str) -> Callable[[], bytes]:
+            return (folder / "images" / name).read_bytes
+
+        yield from iter_samples(
+            read_entries(folder / ENTRIES),
+            images,
+            read_list(folder / TRAIN_VAL),
+            read_list(folder / TEST),
+        )
+
+    def boxes(self, folder: Path) -> pd.DataFrame:
+        """Boxes of every lesion of every readable image, as `Dataset.boxes` describes."""
+        return read_boxes(Path(folder) / BOXES)
+
+    def _found(self, folder: Path) -> dict[str, Any]:
+        entries = read_entries(folder / ENTRIES)
+        planted = json.loads((folder / PLANTED).read_text(encoding="utf-8"))
+        return {
+            "images": len(entries),
+            "patients": int(entries["patient_id"].nunique()),
+            "train_val_images": len(read_list(folder / TRAIN_VAL)),
+            "test_images": len(read_list(folder / TEST)),
+            "boxes": len(read_boxes(folder / BOXES)),
+            "planted_duplicates": len(planted["duplicates"]),
+            "planted_bad_files": len(planted["bad_files"]),
+        }

@@ -1,0 +1,148 @@
+"""The files of the drawn set, as NIH ChestX-ray14 publishes them, and the list of the planted faults."""
+
+from __future__ import annotations
+
+import csv
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.datasets import DatasetError
+from pipeline.datasets.phantom.cohort import UNREADABLE, Case, Cohort, Settings, sample_cohort
+from pipeline.datasets.phantom.drawing import draw
+from pipeline.datasets.shared.nih_layout import BOX_ALIASES, NO_FINDING
+
+STAMP = "phantom.json"
+"""Written last: a folder with it holds a whole drawing."""
+ENTRIES = "Data_Entry_2017_v2020.csv"
+BOXES = "BBox_List_2017.csv"
+TRAIN_VAL = "train_val_list.txt"
+TEST = "test_list.txt"
+PLANTED = "planted.json"
+_THREADS = 2
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Files in `folder` that a drawing writes, whichever its settings."""
+    digit = "[0-9]"
+    images = sorted((folder / "images").glob(f"{digit * 8}_{digit * 3}.png"))
+    tables = [folder / name for name in (STAMP, ENTRIES, BOXES, TRAIN_VAL, TEST, PLANTED)]
+    return [path for path in (*tables, *images) if path.is_file()]
+
+
+def write_all(folder: Path, settings: Settings, threads: int = _THREADS) -> None:
+    """Draw the set of `settings` into `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        Is made; files of the same names are replaced. The stamp is not written.
+    settings : Settings
+        What to draw.
+    threads : int
+        Images drawn at the same time, at least 1; the bytes do not depend on it.
+
+    Raises
+    ------
+    DatasetError
+        If OpenCV cannot encode an image.
+    """
+    cohort = sample_cohort(settings, np.random.SeedSequence(settings.seed))
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    copies: dict[str, list[str]] = {}
+    for original, copy in cohort.copies:
+        copies.setdefault(original, []).append(copy.name)
+
+    def one(case: Case) -> list[tuple[str, float, float, float, float]]:
+        kind = cohort.bad.get(case.name, "")
+        image, boxes = draw(case, settings.size)
+        data = _encode(image, kind)
+        for name in (case.name, *copies.get(case.name, ())):
+            (images / name).write_bytes(data)
+        return [] if kind in UNREADABLE else boxes
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            boxes = dict(zip((c.name for c in cohort.cases), pool.map(one, cohort.cases), strict=True))
+    finally:
+        cv2.setNumThreads(before)
+    for original, copy in cohort.copies:
+        boxes[copy.name] = boxes[original]
+    rows = sorted((*cohort.cases, *(copy for _, copy in cohort.copies)), key=lambda c: c.name)
+    _write_tables(folder, settings, rows, boxes, cohort)
+
+
+def _write_tables(
+    folder: Path,
+    settings: Settings,
+    rows: list[Case],
+    boxes: dict[str, list[tuple[str, float, float, float, float]]],
+    cohort: Cohort,
+) -> None:
+    """Write the published tables, with their odd headers, and the truth about the planted faults."""
+    with open(folder / ENTRIES, "w", newline="", encoding="utf-8") as file:
+        file.write(
+            "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,"
+            "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
+        )
+        spacing = round(0.143 * 2560 / settings.size, 6)
+        writer = csv.writer(file, lineterminator="\n")
+        for c in rows:
+            labels = "|".join(sorted(c.findings)) or NO_FINDING
+            patient = (c.name, labels, c.follow_up, c.patient, c.age, c.sex, c.view)
+            writer.writerow((*patient, settings.size, settings.size, spacing, spacing))
+    aliases = {name: alias for alias, name in BOX_ALIASES.items()}
+    with open(folder / BOXES, "w", newline="", encoding="utf-8") as file:
+        file.write("Image Index,Finding Label,Bbox [x,y,w,h],,,\n")
+        writer = csv.writer(file, lineterminator="\n")
+        for c in rows:
+            for finding, *fractions in boxes[c.name]:
+                # The published file gives pixels of a 1024 x 1024 image, whichever the size of the files at hand.
+                writer.writerow((c.name, aliases.get(finding, finding), *(round(1024 * f, 6) for f in fractions)))
+    for name, wanted in ((TRAIN_VAL, False), (TEST, True)):
+        listed = [c.name for c in rows if (c.patient in cohort.test_patients) == wanted]
+        (folder / name).write_text("\n".join(listed) + "\n", encoding="utf-8")
+    truth = {
+        "duplicates": [
+            {
+                "original": original,
+                "copy": copy.name,
+                "same_patient": original[:8] == copy.name[:8],
+                "crosses_lists": (int(original[:8]) in cohort.test_patients) != (copy.patient in cohort.test_patients),
+            }
+            for original, copy in cohort.copies
+        ],
+        "bad_files": [
+            {"name": name, "kind": kind, "readable": kind not in UNREADABLE}
+            for name, kind in sorted(cohort.bad.items())
+        ],
+    }
+    (folder / PLANTED).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+
+
+def _encode(image: NDArray[np.uint8], kind: str) -> bytes:
+    """PNG file of `image`, damaged or converted as `kind` says ("" for neither)."""
+    if kind == "empty":
+        return b""
+    if kind == "text":
+        return b"This is a line of text in a file that is called .png.\n"
+    pixels: NDArray[Any] = image
+    if kind == "rgba":
+        pixels = cv2.cvtColor(image, cv2.COLOR_GRAY2BGRA)
+    elif kind == "16-bit":
+        pixels = image.astype(np.uint16) * 257
+    # Grain has no repetitions to look for; without the search files are smaller and a third faster to write.
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+    done, encoded = cv2.imencode(".png", pixels, options)
+    if not done:
+        raise DatasetError("OpenCV could not encode a PNG; reinstall opencv-python-headless")
+    data = encoded.tobytes()
+    return data[: int(0.4 * len(data))] if kind == "truncated" else data

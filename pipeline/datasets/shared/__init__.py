@@ -1,0 +1,1 @@
+"""What several data sets use: archives, local folders, the layout of ChestX-ray14, and fetching files."""

@@ -1,0 +1,1 @@
+"""Fetch published files: over HTTP (`files`) or from Kaggle (`kaggle`), complete and verified."""
