@@ -240,7 +240,7 @@ def test_goes_through_preprocess(name, published, tmp_path):
 @every
 def test_unknown_setting_is_refused(name, tiny):
     tiny |= {"dataset": name, "datasets": {name: {"rooot": "here"}}}
-    with pytest.raises(ParamsError, match=rf"datasets\.{name}\.rooot: unknown key.*allowed: "):
+    with pytest.raises(ParamsError, match=rf"datasets\.{name}\.rooot: unknown key.*use one of: "):
         open_dataset(name, parse(tiny).datasets[name])
 
 
