@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from pipeline.reporting import PAGES
+from pipeline.reporting.registry import PAGES
 from pipeline.reporting.study import StudyResults, from_metrics, load_study
 from pipeline.settings import load
 from pipeline.study.errors import stage_errors

@@ -24,9 +24,9 @@ from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import derive, fit
 from pipeline.learning.training.progress import Progress
 from pipeline.learning.training.provenance import device_name, git_state, versions
+from pipeline.metrics.collapse import collapse_sign
+from pipeline.metrics.thresholds import probabilities
 from pipeline.settings import Params, load
-from pipeline.statistics.collapse import collapse_sign
-from pipeline.statistics.thresholds import probabilities
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, null, write_csv, write_json
 from pipeline.study.parts import read_parts

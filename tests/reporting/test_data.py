@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from pipeline.reporting.registry import PAGES
 
 from pipeline.learning.settings import Augment
 from pipeline.report import write_reports
-from pipeline.reporting import PAGES, data, sections
+from pipeline.reporting import data, sections
 from pipeline.reporting.figures import data as figures
 from pipeline.reporting.settings import Report
 from pipeline.reporting.study import Augmented, load_study

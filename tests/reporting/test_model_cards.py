@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pipeline.reporting.registry import PAGES
 
 from pipeline.learning.settings import Model
-from pipeline.reporting import PAGES, model_cards
+from pipeline.reporting import model_cards
 from pipeline.reporting.checks import probe_warnings
 from pipeline.reporting.model_cards import UNKNOWN, render
 from pipeline.reporting.study import from_metrics, load_study
