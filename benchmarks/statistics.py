@@ -14,11 +14,12 @@ import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from pipeline.statistics.bootstrap import metric_draws, patient_draws
-from pipeline.statistics.delong import delong, delong_pairs
-from pipeline.statistics.metrics import METRICS, Scored
-from pipeline.statistics.seed_suits_class import seed_suits_class
-from pipeline.statistics.thresholds import probabilities
+from pipeline.metrics.registry import METRICS
+from pipeline.metrics.scored import Scored
+from pipeline.metrics.thresholds import probabilities
+from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
+from pipeline.uncertainty.delong import delong, delong_pairs
+from pipeline.uncertainty.seed_suits_class import seed_suits_class
 
 IMAGES, PATIENTS, DRAWS, SEEDS = 25_596, 2_797, 2_000, 3
 PREVALENCE = (0.128, 0.042, 0.182, 0.239, 0.068, 0.063, 0.022, 0.104, 0.071, 0.036, 0.043, 0.017, 0.045, 0.0034)

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: score all seeds of one recipe on validation and test, with intervals."""
+"""Stage `evaluate`: score all seeds of one configuration on validation and test, with intervals."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import argparse
 import numpy as np
 import pandas as pd
 
+from pipeline.scoring.evaluation import evaluate as score
+from pipeline.scoring.part import PartLogits
+from pipeline.scoring.predict import predict_parts
 from pipeline.scoring.settings import EvaluationSections
-from pipeline.statistics.evaluation import age_bands, evaluate_subgroups
-from pipeline.statistics.evaluation import evaluate as score
+from pipeline.scoring.subgroups import age_bands, evaluate_subgroups
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import made_by, nulls, read_json, write_csv, write_json
 from pipeline.study.params import load
@@ -17,7 +19,6 @@ from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.study.prepared import read_samples
 from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder
-from pipeline.trained import predict_parts
 
 
 def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -26,29 +27,29 @@ def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
     labels = {name: about[name].to_numpy() for name in ("sex", "view") if name in about}
     if "age" in about:
         labels["age"] = age_bands(about["age"].to_numpy(float, na_value=np.nan))
-    return {name: of for name, of in labels.items() if not pd.isna(of).all()}
+    return {name: values for name, values in labels.items() if not pd.isna(values).all()}
 
 
 def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
-    """Write the predictions, the metrics, the spread over seeds and the collected histories of `recipe`."""
+    """Write the predictions, the metrics, the spread over seeds and the collected histories of `configuration`."""
     predictions, fits = predict_parts(configuration, params)
-    task, classes, of = predictions.task, list(predictions.classes), params.evaluate
-    val = predictions.val_logits, predictions.val_targets, predictions.val_patients
-    test = predictions.test_logits, predictions.test_targets, predictions.test_patients
-    bootstrap = {**of.draws(), "interval": of.interval}
-    scored = score(task, classes, list(predictions.seeds), val, test, **bootstrap)
+    task, classes, seeds = predictions.task, list(predictions.classes), predictions.seeds.tolist()
+    val, test = PartLogits.of(predictions, "val"), PartLogits.of(predictions, "test")
+    bootstrap = {**params.evaluate.draws(), "interval": params.evaluate.interval}
+    scored = score(task, classes, seeds, val, test, **bootstrap)
     subgroups = [
-        evaluate_subgroups(task, classes, list(predictions.seeds), test, labels, **bootstrap).assign(variable=name)
+        evaluate_subgroups(task, classes, seeds, test, labels, **bootstrap).assign(variable=name)
         for name, labels in subgroups_of(predictions.test_rows).items()
     ]
-    cells = [Run(*configuration, int(seed)) for seed in predictions.seeds]
-    histories = [pd.read_csv(made_by(run_folder(c) / "history.csv", "train")).assign(seed=c.seed) for c in cells]
-    runs = [read_json(run_folder(c) / "run.json", "train") for c in cells]
+    trained = [Run(*configuration, seed) for seed in seeds]
+    histories = [
+        pd.read_csv(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in trained
+    ]
+    runs = [read_json(run_folder(run) / "run.json", "train") for run in trained]
     folder = evaluation_folder(configuration)
     predictions.save(folder / "predictions.npz")
-    metrics = pd.concat([scored.metrics, fits], ignore_index=True).assign(
-        model=configuration.model, loss=configuration.loss
-    )
+    about = {"model": configuration.model, "loss": configuration.loss}
+    metrics = pd.concat([scored.metrics, fits], ignore_index=True).assign(**about)
     write_csv(folder / "metrics.csv", metrics[METRIC_COLUMNS])
     write_csv(folder / "seeds.csv", scored.seeds)
     write_csv(folder / "recipe.csv", scored.configuration)
@@ -62,12 +63,11 @@ def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
         write_csv(folder / "subgroups.csv", pd.concat(subgroups).set_index("variable").reset_index())
     write_csv(folder / "history.csv", pd.concat(histories).set_index("seed").reset_index())
     write_json(folder / "runs.json", runs)
-    pass_on_augmented(cells[0])
-    found = scored.metrics.query("seed == 'mean' and part == 'test' and `class` == 'macro' and metric == 'auroc'")
-    for row in found.itertuples():
-        print(
-            f"{configuration}: test macro AUROC {row.value:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}], mean of {len(cells)}"
-        )
+    pass_on_augmented(trained[0])
+    macro = scored.metrics.query("seed == 'mean' and part == 'test' and `class` == 'macro' and metric == 'auroc'")
+    for row in macro.itertuples():
+        interval = f"[{row.ci_low:.4f}, {row.ci_high:.4f}]"
+        print(f"{configuration}: test macro AUROC {row.value:.4f} {interval}, mean of {len(seeds)}")
 
 
 if __name__ == "__main__":

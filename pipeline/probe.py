@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pipeline.checking.probes import metadata, thumbnails
+from pipeline.checking.probes import probe as fit
+from pipeline.scoring.evaluation import evaluate
+from pipeline.scoring.part import PartLogits
 from pipeline.scoring.settings import ProbeSections
-from pipeline.statistics.evaluation import evaluate
-from pipeline.statistics.probes import metadata, thumbnails
-from pipeline.statistics.probes import probe as fit
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import PROBES, write_csv
 from pipeline.study.params import load
@@ -33,19 +34,22 @@ def features(rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def score(params: ProbeSections) -> pd.DataFrame:
-    """Fit the probes on the training part, entry by entry and each once, and score them as evaluate does a recipe."""
-    of, data, parts = params.evaluate, read_dataset(), read_parts(["train", "val", "test"])
+    """Fit the probes on the training part, entry by entry and each once, and score them like a configuration."""
+    settings, data, parts = params.evaluate, read_dataset(), read_parts(["train", "val", "test"])
     val, test, n = parts["val"], parts["test"], len(parts["train"].rows)
-    drawn = np.sort(np.random.default_rng(of.seed).permutation(n)[:MAX_TRAINING])
-    rows = np.concatenate([parts["train"].rows[drawn], val.rows, test.rows])
-    targets = np.concatenate([parts["train"].targets[drawn], val.targets, test.targets])
-    split = np.repeat(["train", "val", "test"], [len(drawn), len(val.rows), len(test.rows)])
-    found = {name: fit(seen, targets, split, data.task) for name, seen in features(rows).items()}
-    on = [(np.stack([z[p] for z in found.values()]), parts[p].targets, parts[p].patients) for p in ("val", "test")]
-    bootstrap = {**of.draws(), "interval": of.interval}
-    metrics = evaluate(data.task, data.classes, [*found], *on, with_mean=False, **bootstrap).metrics
-    if len(drawn) < n:
-        how = f"fitted on {len(drawn):,} of {n:,} training images"
+    chosen = np.sort(np.random.default_rng(settings.seed).permutation(n)[:MAX_TRAINING])
+    rows = np.concatenate([parts["train"].rows[chosen], val.rows, test.rows])
+    targets = np.concatenate([parts["train"].targets[chosen], val.targets, test.targets])
+    split = np.repeat(["train", "val", "test"], [len(chosen), len(val.rows), len(test.rows)])
+    logits = {name: fit(seen, targets, split, data.task) for name, seen in features(rows).items()}
+    on_val, on_test = (
+        PartLogits(np.stack([by_part[name] for by_part in logits.values()]), part.targets, part.patients)
+        for name, part in (("val", val), ("test", test))
+    )
+    bootstrap = {**settings.draws(), "interval": settings.interval}
+    metrics = evaluate(data.task, data.classes, [*logits], on_val, on_test, with_mean=False, **bootstrap).metrics
+    if len(chosen) < n:
+        how = f"fitted on {len(chosen):,} of {n:,} training images"
         metrics["note"] = [f"{how}; {note}" if note else how for note in metrics["note"]]
     return metrics.assign(model="probe", loss=metrics["seed"], seed="")[METRIC_COLUMNS]
 

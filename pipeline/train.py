@@ -20,8 +20,8 @@ from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import derive, fit
 from pipeline.learning.training.progress import Progress
 from pipeline.learning.training.provenance import device_name, git_state, versions
-from pipeline.statistics.collapse import collapse_sign
-from pipeline.statistics.thresholds import probabilities
+from pipeline.metrics.collapse import collapse_sign
+from pipeline.metrics.thresholds import probabilities
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, null, write_csv, write_json
 from pipeline.study.params import load

@@ -14,6 +14,7 @@ from tests.tiny import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SCRIPTS = {name: "train" if name == "replicate" else name for name in STAGES}
+ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.yaml lists these as whole folders
 DVC = shutil.which("dvc") or str(ROOT / ".venv/bin/dvc")
 
 

@@ -9,8 +9,9 @@ from scipy.special import expit, softmax
 from sklearn.metrics import roc_auc_score
 
 from pipeline import ensemble
+from pipeline.ensembling.combiners import mean_probability_logits
+from pipeline.ensembling.fitting import METHODS
 from pipeline.settings import parse
-from pipeline.statistics.ensembles import METHODS, mean_probability_logits
 from pipeline.study import runs
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
 from pipeline.study.predictions import Predictions, read_metrics

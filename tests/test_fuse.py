@@ -12,12 +12,14 @@ import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from pipeline import combining, ensemble, fuse, fused_head, train
-from pipeline.gathered import gather, gather_fused
+from pipeline import ensemble, fuse, train
+from pipeline.ensembling import features, predictions
+from pipeline.ensembling.fitting import METHODS
+from pipeline.ensembling.predictions import gather, gather_feature_ensembles
 from pipeline.learning.networks import models
 from pipeline.learning.settings import train_settings
+from pipeline.scoring.predict import predict_parts
 from pipeline.settings import load
-from pipeline.statistics.ensembles import METHODS
 from pipeline.study.files import CHECKPOINTS, ENSEMBLES, FUSED, SAMPLES, SPLIT, ArtifactError, write_csv, write_json
 from pipeline.study.params import ParamsError
 from pipeline.study.parts import read_parts, read_split
@@ -25,7 +27,6 @@ from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import open_images, read_dataset, read_samples
 from pipeline.study.runs import Run, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder, run_folder
-from pipeline.trained import predict_parts
 from tests.tiny import TINY
 
 NAME = "features_top2"
@@ -96,7 +97,7 @@ def fused():
 
 def run_ensemble(study, monkeypatch, *methods):
     """Run stage `ensemble` with a few of its methods; return members.json."""
-    monkeypatch.setattr(combining, "METHODS", {name: METHODS[name] for name in methods})
+    monkeypatch.setattr(predictions, "METHODS", {name: METHODS[name] for name in methods})
     ensemble.ensemble(study)
     return json.loads((ENSEMBLES / "members.json").read_text())
 
@@ -176,7 +177,7 @@ def test_the_head_is_trained_as_the_best_member_was(study, monkeypatch):
     split = read_split()
     split.loc[split.index[split["part"] == "train"][:40], "copies"] = 3
     write_csv(SPLIT, split)
-    monkeypatch.setattr(fused_head, "fit_head", spy)
+    monkeypatch.setattr(features, "fit_head", spy)
     with pytest.raises(InterruptedError):
         fuse.fuse(study)
     training = read_parts(["train"])["train"]
@@ -256,7 +257,7 @@ def test_off_reads_nothing_and_leaves_nothing_of_before(study, monkeypatch):
         patch.setattr(fuse, "gather", lambda *_: pytest.fail("the evaluations were read"))
         fuse.fuse(off)
     assert {name: json.loads(content) for name, content in files().items()} == {"fused.json": {"models": []}}
-    assert gather_fused(gather(off)) == ([], {})
+    assert gather_feature_ensembles(gather(off)) == ([], {})
 
 
 def test_one_cell_is_no_ensemble_and_is_said_to_be_none(study, monkeypatch):
@@ -293,7 +294,7 @@ def test_what_was_made_for_another_study_is_refused(study):
     absent = fused()[1]["members"][0]["model"]
     left = [m for m in STUDY["study"]["models"] if m != absent]
     with pytest.raises(ArtifactError, match="dvc repro fuse"):
-        gather_fused(gather(write(study=STUDY["study"] | {"models": left})))
+        gather_feature_ensembles(gather(write(study=STUDY["study"] | {"models": left})))
     write()
     split = read_split()
     split.loc[split.index[split["part"] == "test"][0], "part"] = "unused"

@@ -269,9 +269,9 @@ def test_evaluation_twice_gives_the_same_bytes(prepared):
 
 
 def test_a_missing_input_names_the_stage_that_makes_it(prepared):
-    with pytest.raises(ArtifactError, match="models/small-bce holds no training of this study: dvc repro"):
+    with pytest.raises(ArtifactError, match="models/small-bce holds no training run of this study: dvc repro"):
         evaluate.evaluate(CELL.configuration, load())
-    with pytest.raises(ArtifactError, match="evaluations holds no recipe of this study: dvc repro evaluate"):
+    with pytest.raises(ArtifactError, match="evaluations holds no configuration of this study: dvc repro evaluate"):
         ensemble.ensemble(load())
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipeline.checking.mistakes import reliability_curve
+from pipeline.metrics.calibration import ECE_BINS
 from pipeline.reporting import prose, sections, tables
 from pipeline.reporting.figures import errors as figures
 from pipeline.reporting.sections import image, join
 from pipeline.reporting.study import Results, StudyResults
-from pipeline.statistics.bootstrap import wilson
-from pipeline.statistics.calibration import ECE_BINS
-from pipeline.statistics.mistakes import reliability_curve
+from pipeline.uncertainty.intervals import wilson
 
 MIN_POSITIVES = 10
 """Positive images below which the reliability of a class is not drawn."""

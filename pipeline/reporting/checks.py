@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from pipeline.checking.probes import MARGIN, alarm
 from pipeline.reporting import prose, tables
 from pipeline.reporting.sections import join
 from pipeline.reporting.study import Results, StudyResults
-from pipeline.statistics.probes import MARGIN, alarm
 
 _SEEN = {
     "thumbnail": "the image shrunk to 8 × 8 pixels",

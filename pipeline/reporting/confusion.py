@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.checking.mistakes import Decisions
 from pipeline.reporting import prose, sections, tables
 from pipeline.reporting.figures import errors as figures
 from pipeline.reporting.sections import LABELS, image, join
 from pipeline.reporting.study import MEAN, Estimate, Results, StudyResults
-from pipeline.statistics.bootstrap import wilson
-from pipeline.statistics.mistakes import (
-    Decisions,
-)
+from pipeline.uncertainty.intervals import wilson
 
 _LISTED_PAIRS = 10
 _WIDEST_MATRIX = 10

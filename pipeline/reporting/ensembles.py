@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.ensembling.combiners import LABELS as FITTED_ON_LABELS
+from pipeline.ensembling.fitting import FOLDS, PENALTIES
 from pipeline.reporting import prose, sections, tables
 from pipeline.reporting.figures import ensembles as figures
 from pipeline.reporting.sections import LABELS, RANKING, image, join
 from pipeline.reporting.study import Estimate, Results, StudyResults, highest
-from pipeline.statistics.ensembles import FOLDS, PENALTIES
-from pipeline.statistics.ensembles import LABELS as FITTED_ON_LABELS
 from pipeline.study.files import write_text
 
 DECIDED = {"multilabel": ("f1", "mcc"), "multiclass": ("accuracy", "balanced_accuracy", "mcc")}

@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.reporting import calibration, confusion, prose, sections, tables
-from pipeline.reporting.figures import errors as figures
-from pipeline.reporting.sections import join
-from pipeline.reporting.study import Estimate, Results, StudyResults
-from pipeline.statistics.bootstrap import MIN_PATIENTS
-from pipeline.statistics.mistakes import (
+from pipeline.checking.mistakes import (
     CONFUSED,
     EACH,
     NEGATIVE,
@@ -24,8 +19,13 @@ from pipeline.statistics.mistakes import (
     confident_errors,
     shared_errors,
 )
-from pipeline.statistics.thresholds import probabilities
+from pipeline.metrics.thresholds import probabilities
+from pipeline.reporting import calibration, confusion, prose, sections, tables
+from pipeline.reporting.figures import errors as figures
+from pipeline.reporting.sections import join
+from pipeline.reporting.study import Estimate, Results, StudyResults
 from pipeline.study.files import write_text
+from pipeline.uncertainty.intervals import MIN_PATIENTS
 
 PICTURED = 12
 """Most images in the figure."""

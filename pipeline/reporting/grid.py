@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.checking.gates import is_saturated, same_vectors
 from pipeline.learning.settings import Model
 from pipeline.reporting import described
 from pipeline.reporting.study import Results, StudyResults
-from pipeline.statistics.gates import is_saturated, same_vectors
 
 _NUMBER = r"(?:\d+[.p]?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 NAMED = re.compile(rf"(?P<name>.+?)[_-]lr(?P<lr>{_NUMBER})(?:[_-](?:do|dropout)(?P<dropout>{_NUMBER}))?")

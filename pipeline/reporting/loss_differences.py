@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.reporting.figures.losses import APART, EQUAL, NOISE, UNTESTED
 from pipeline.reporting.study import Estimate, Results, StudyResults
-from pipeline.statistics.seeds import holm
+from pipeline.uncertainty.multiplicity import holm
 
 _UNKNOWN_ERROR = "no draw of patients tells how uncertain the difference is"
 _NOT_COMPARED = "not among the comparisons that stage ensemble has made"
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
     tost_p, tost_p_holm : float
         Of a difference of the margin or more, likewise.
     seeds : str
-        "vary" or "fixed", as in `pipeline.statistics.comparisons`.
+        "vary" or "fixed", as in `pipeline.uncertainty.comparisons`.
     margin : float
         Difference that is taken not to matter.
     alpha : float
@@ -85,7 +85,7 @@ def differences(
     study : StudyResults
         For the confidence level.
     table : DataFrame or None
-        `pipeline.statistics.comparisons.COLUMNS`, and "family" where it holds several; None for no comparisons.
+        `pipeline.uncertainty.comparisons.COLUMNS`, and "family" where it holds several; None for no comparisons.
     models : dict of str to list of Results
         As `by_model` returns them. A model without the baseline has nothing to compare.
     base : str

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.checking.probes import MARGIN
 from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting import checks, prose, provenance, sections, tables
 from pipeline.reporting.sections import DECISIONS, LABELS, PARTS, RANKING, join
 from pipeline.reporting.study import MEAN, Estimate, Results, StudyResults
-from pipeline.statistics.probes import MARGIN
 from pipeline.study.files import write_text
 from pipeline.study.prepared import SAMPLE_COLUMNS
 

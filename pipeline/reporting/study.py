@@ -166,7 +166,7 @@ class Results:
         seed : int, optional
             A training seed; by default the mean over seeds.
         part : {"test", "val", "train"}
-            Part of the split; of the training part metrics.csv holds little, see `pipeline.trained`.
+            Part of the split; of the training part metrics.csv holds little, see `pipeline.scoring.predict`.
         """
         name = MEAN if seed is None else str(seed)
         whole = ("macro", "overall") if metric in _AVERAGED else ("overall", "macro")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.metrics.scored import Scored
 from pipeline.reporting import precision_recall, roc
 from pipeline.reporting.sections import DECISIONS, RANKING
 from pipeline.reporting.study import Results, StudyResults
-from pipeline.statistics.metrics import Scored
 from pipeline.study.files import write_csv, write_json
 from pipeline.study.predictions import METRIC_COLUMNS
 

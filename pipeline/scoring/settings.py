@@ -25,7 +25,7 @@ class Evaluate(Section):
     threads: int = Field(2, ge=1, le=256)
 
     def draws(self) -> dict[str, Any]:
-        """Return the draws of patients, as arguments of the functions of `pipeline.statistics` that draw."""
+        """Return the draws of patients, as arguments of the functions of `pipeline.uncertainty` that draw."""
         return {"draws": self.bootstrap, "confidence": self.confidence, "seed": self.seed}
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.ensembling.combiners import mean_probability_logits
+from pipeline.ensembling.sets import questions
+from pipeline.scoring.evaluation import evaluate
+from pipeline.scoring.subgroups import evaluate_subgroups
 from pipeline.settings import Params, parse
 from pipeline.splitting.audit import audit
-from pipeline.statistics.comparisons import compare
-from pipeline.statistics.ensembles import mean_probability_logits, questions
-from pipeline.statistics.evaluation import evaluate, evaluate_subgroups
 from pipeline.study import runs as runs_module
 from pipeline.study.files import (
     AUDIT,
@@ -33,6 +34,7 @@ from pipeline.study.predictions import METRIC_COLUMNS, Predictions
 from pipeline.study.prepared import DatasetInfo, read_samples
 from pipeline.study.runs import Configuration, Run, configurations
 from pipeline.study.trainings import evaluation_folder, pass_on_augmented, write_augmented
+from pipeline.uncertainty.comparisons import compare
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Pleural_Thickening", "Hernia")
 PREVALENCE = (0.25, 0.2, 0.15, 0.12, 0.02)
@@ -211,7 +213,7 @@ def _write_recipe(configuration: Configuration, study, info, targets, patients, 
 
 
 def _fits(task: str, seeds, n: int, targets) -> pd.DataFrame:
-    """Return what `pipeline.trained` adds to metrics.csv."""
+    """Return what `pipeline.scoring.predict` adds to metrics.csv."""
     whole = ["accuracy", "balanced_accuracy"] if task == "multiclass" else []
     wanted = [(p, "overall", "loss", 0.3) for p in ("train", "val", "test")] + [("train", "macro", "auroc", 0.93)]
     wanted += [("train", "overall", metric, 0.91) for metric in whole]

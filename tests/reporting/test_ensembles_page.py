@@ -369,14 +369,14 @@ def test_the_stage_writes_what_the_page_reads(here):
     content = json.loads((ENSEMBLES / "members.json").read_text())
     for of in content["ensembles"].values():
         assert set(of) == {"method", "set", "fitted_on", "val_auroc", "members", "parameters"}
-    from pipeline.statistics.ensembles import METHODS
+    from pipeline.ensembling.fitting import METHODS
 
     assert set(METHODS) | {"features"} == set(ensembles.METHODS)
 
 
 def test_weights_of_every_method_that_the_stage_fits_are_described():
     """Every method's own `describe` becomes a column of weights or a sentence, never a list of keys."""
-    from pipeline.statistics.ensembles import METHODS, fit
+    from pipeline.ensembling.fitting import METHODS, fit
 
     rng = np.random.default_rng(3)
     targets = (rng.random((60, 2)) < 0.4).astype(np.uint8)

@@ -13,10 +13,10 @@ from scipy.special import expit, softmax
 from scipy.stats import fisher_exact, hypergeom
 from sklearn.metrics import confusion_matrix, recall_score
 
+from pipeline.checking import mistakes
 from pipeline.reporting import calibration, confusion, errors, tables
 from pipeline.reporting.settings import Report
 from pipeline.reporting.study import from_metrics, load_study
-from pipeline.statistics import mistakes
 from pipeline.study.files import EVALUATIONS, PRIVATE_FIGURES
 from tests.reporting.conftest import FINDINGS
 from tests.reporting.test_pages import check_page

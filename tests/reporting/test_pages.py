@@ -17,9 +17,9 @@ from pipeline.report import write_reports
 from pipeline.reporting import checks, comparisons, overview, prose, seed_impact
 from pipeline.reporting.registry import PAGES
 from pipeline.reporting.study import ReportError, from_metrics, load_study
-from pipeline.statistics.comparisons import COLUMNS
 from pipeline.study.files import ENSEMBLES, EVALUATIONS, PROBES, write_csv
 from pipeline.study.predictions import METRIC_COLUMNS
+from pipeline.uncertainty.comparisons import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 PAGE_WIDTH = 896

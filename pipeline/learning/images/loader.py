@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,28 @@ AHEAD = 2
 """Batches that are gathered while the device works: one may be late without a wait."""
 PIECE = 64 * 2**20
 """Bytes that are read at a time while a part is loaded, so that no second copy of it is ever whole."""
+
+
+class PartData(Protocol):
+    """What the training loop asks of one part: images here, features in a feature ensemble."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+
+    @property
+    def targets(self) -> Tensor:
+        """Labels, uint8 [n, K]."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all that batches are drawn from; n comes first."""
+
+    def __len__(self) -> int:
+        """Count the entries."""
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield values and targets, float32, of consecutive pieces of `order`, int64."""
 
 
 class ResidentImages:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.learning.images.augmentation import augment
-from pipeline.learning.images.loader import ResidentImages, epoch_order
+from pipeline.learning.images.loader import PartData, epoch_order
 from pipeline.learning.losses import Loss
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.session import autocast, choose_precision, compiled, set_arithmetic
@@ -21,7 +21,8 @@ from pipeline.learning.settings import Train
 from pipeline.learning.training import optimizers, schedules
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.training.guards import LossWatch, TrainingError, check_validation_loss, enough_memory, last_good
-from pipeline.statistics.metrics import Scored, Weighted, accuracy, auroc, f1, macro
+from pipeline.metrics.functions import accuracy, auroc, f1, macro
+from pipeline.metrics.scored import Scored, Weighted
 from pipeline.study.params import ParamsError
 
 
@@ -55,9 +56,9 @@ def derive(*numbers: int) -> int:
 def fit(
     model: nn.Module,
     loss: Loss,
-    train: ResidentImages,
+    train: PartData,
     copies: np.ndarray,
-    val: ResidentImages,
+    val: PartData,
     *,
     lr: float,
     head_lr: float | None = None,
@@ -74,7 +75,7 @@ def fit(
         On the device of the data. Its `train()` decides what is kept in evaluation mode.
     loss : Loss
         What is minimised; asked by `Loss.at_epoch` for the form it has in each epoch.
-    train, val : ResidentImages
+    train, val : PartData
         Trained on, and chosen on.
     copies : int64 [len(train)]
         Draws of each training image an epoch.
@@ -126,9 +127,9 @@ def fit(
 def _epoch(
     state: _State,
     loss: Loss,
-    train: ResidentImages,
+    train: PartData,
     copies: np.ndarray,
-    val: ResidentImages,
+    val: PartData,
     precision: str,
     seed: int,
     good: str,
@@ -159,7 +160,7 @@ def _epoch(
 def _train(
     state: _State,
     loss: Loss,
-    data: ResidentImages,
+    data: PartData,
     copies: np.ndarray,
     precision: str,
     seed: int,

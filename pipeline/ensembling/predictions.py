@@ -1,0 +1,248 @@
+"""The predictions of all training runs of the study: read together, combined by every method, and scored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline.ensembling.fitting import METHODS, fit
+from pipeline.ensembling.sets import ranked
+from pipeline.metrics.functions import class_auroc, macro
+from pipeline.metrics.thresholds import probabilities
+from pipeline.scoring.evaluation import evaluate
+from pipeline.scoring.part import PartLogits
+from pipeline.study.files import EVALUATIONS, FUSED, ArtifactError, null, read_json
+from pipeline.study.predictions import METRIC_COLUMNS, Predictions
+from pipeline.study.runs import Configuration, Run, StudySections, configurations, runs
+from pipeline.study.trainings import evaluation_folder
+
+
+class Gathered(NamedTuple):
+    """What stage `evaluate` wrote for every training run of the study.
+
+    Parameters
+    ----------
+    configurations : dict of Recipe to Predictions
+        All seeds of each; the truth and the patients are the same in all.
+    val, test : dict of Cell to float32 [N, K]
+        Logits of each training run.
+    """
+
+    configurations: dict[Configuration, Predictions]
+    val: dict[Run, np.ndarray]
+    test: dict[Run, np.ndarray]
+
+    @property
+    def labels(self) -> Predictions:
+        """Predictions that are read for their truth, patients and classes."""
+        return next(iter(self.configurations.values()))
+
+    def val_auroc(self, logits: np.ndarray) -> float:
+        """Compute the validation macro AUROC of logits [N, K]; NaN where they are not finite."""
+        if not np.isfinite(logits).all():
+            return np.nan
+        labels = self.labels
+        return float(macro(class_auroc(labels.val_targets, probabilities(logits, labels.task))))
+
+    def best(self, count: int) -> list[Run]:
+        """Return at most `count` training runs with finite logits, the highest validation macro AUROC first."""
+        finite = {run: logits for run, logits in self.val.items() if np.isfinite(logits).all()}
+        return ranked({run: self.val_auroc(logits) for run, logits in finite.items()})[:count]
+
+
+class MemberSet(NamedTuple):
+    """Training runs to be combined, with all that is needed for it.
+
+    Parameters
+    ----------
+    name : str
+        Of the set.
+    members : list of Cell [M]
+        The training runs.
+    val, test : float32 [M, N, K]
+        Their logits.
+    labels : Predictions
+        Lends its truth, patients and classes.
+    scoring : dict
+        Keyword arguments of `evaluation.evaluate` for the intervals.
+    """
+
+    name: str
+    members: list[Run]
+    val: np.ndarray
+    test: np.ndarray
+    labels: Predictions
+    scoring: dict[str, Any]
+
+
+class CombinedRuns(NamedTuple):
+    """A set of training runs, combined by a method.
+
+    Parameters
+    ----------
+    name, method, set : str
+        The name is "<method>_<set>"; it stands in the column ``loss`` of metrics.csv.
+    members : list of Cell
+        In the order of their weights, if they have any.
+    fitted_on : str
+        What was looked at to combine them.
+    fitted : dict
+        What was fitted, JSON-compatible; "weights" where each member has one number.
+    val_logits, test_logits : float32 [N, K]
+        Of the combination.
+    """
+
+    name: str
+    method: str
+    set: str
+    members: list[Run]
+    fitted_on: str
+    fitted: dict[str, Any]
+    val_logits: np.ndarray
+    test_logits: np.ndarray
+
+
+def gather(params: StudySections) -> Gathered:
+    """Read the predictions of every training run of `params` that is finished and evaluated.
+
+    Raises
+    ------
+    ArtifactError
+        If no configuration has been evaluated.
+    """
+    files = {r: evaluation_folder(r) / "predictions.npz" for r in configurations(params)}
+    loaded = {r: Predictions.load(file) for r, file in files.items() if file.exists()}
+    if not loaded:
+        raise ArtifactError(f"{EVALUATIONS} holds no configuration of this study: dvc repro evaluate")
+    seeds = {r: predictions.seeds.tolist() for r, predictions in loaded.items()}
+    place = {
+        run: seeds[run.configuration].index(run.seed)
+        for run in runs(params)
+        if run.seed in seeds.get(run.configuration, [])
+    }
+    val = {run: loaded[run.configuration].val_logits[i] for run, i in place.items()}
+    test = {run: loaded[run.configuration].test_logits[i] for run, i in place.items()}
+    return Gathered(loaded, val, test)
+
+
+def gather_feature_ensembles(study: Gathered) -> tuple[list[CombinedRuns], dict[str, str]]:
+    """Read the feature ensembles that stage `fuse` trained for `study`.
+
+    Returns
+    -------
+    ensembles : list of CombinedRuns
+        Heads on the joined features of their members; empty where the stage has not run or has trained nothing.
+    skipped : dict of str to str
+        Why a name is not there.
+
+    Raises
+    ------
+    ArtifactError
+        If it was made for other training runs or other images.
+    """
+    if not (FUSED / "fused.json").exists():
+        return [], {}
+    content = read_json(FUSED / "fused.json", "fuse")
+    if not content["models"]:
+        return [], content.get("skipped", {})
+    predictions = Predictions.load(FUSED / "predictions.npz", "fuse")
+    rows = ("val_rows", "test_rows")
+    same = all(np.array_equal(getattr(predictions, name), getattr(study.labels, name)) for name in rows)
+    ensembles = []
+    for i, about in enumerate(content["models"]):
+        members = [Run(**member) for member in about.pop("members")]
+        if not same or not study.val.keys() >= set(members):
+            raise ArtifactError(f"{FUSED} was made for another study: dvc repro fuse")
+        del about["val_auroc"]  # stage `ensemble` computes it for every ensemble
+        name = about.pop("name")
+        method, of_set = name.split("_", 1)
+        fitted_on = "training labels, its epoch on validation labels"
+        logits = predictions.val_logits[i], predictions.test_logits[i]
+        ensembles.append(CombinedRuns(name, method, of_set, members, fitted_on, about, *logits))
+    return ensembles, content.get("skipped", {})
+
+
+def combine(runs: MemberSet) -> tuple[list[CombinedRuns], pd.DataFrame]:
+    """Fit every method on the validation part, and score its predictions for the test part.
+
+    Returns
+    -------
+    ensembles : list of CombinedRuns
+        In the order of `fitting.METHODS`.
+    metrics : DataFrame
+        As from `score_ensembles`.
+    """
+    truth = runs.labels.val_targets, runs.labels.task, runs.labels.val_patients
+    ensembles = []
+    for method in METHODS:
+        combiner, val_logits = fit(method, runs.val, *truth)
+        about = combiner.fitted_on, combiner.describe()
+        logits = val_logits, combiner.apply(runs.test)
+        ensembles.append(CombinedRuns(f"{method}_{runs.name}", method, runs.name, runs.members, *about, *logits))
+    return ensembles, score_ensembles(predictions_of(ensembles, runs.labels), runs.scoring)
+
+
+def predictions_of(ensembles: list[CombinedRuns], labels: Predictions) -> Predictions:
+    """Put the logits of `ensembles` in the place of those of `labels`."""
+    val, test = (
+        np.array([getattr(e, f"{part}_logits") for e in ensembles], np.float32).reshape(len(ensembles), *truth.shape)
+        for part, truth in (("val", labels.val_targets), ("test", labels.test_targets))
+    )
+    names = np.array([e.name for e in ensembles], dtype=str)
+    return replace(labels, seeds=np.arange(len(ensembles)), methods=names, val_logits=val, test_logits=test)
+
+
+def score_ensembles(predictions: Predictions, scoring: dict[str, Any]) -> pd.DataFrame:
+    """Score each ensemble by itself: as seeds of one configuration, all pairs of them would be tested.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        From `predictions_of`.
+    scoring : dict
+        Keyword arguments of `evaluation.evaluate` for the intervals.
+
+    Returns
+    -------
+    DataFrame
+        `artifacts.METRIC_COLUMNS`; the name of the ensemble stands in the column ``loss``.
+    """
+    task, classes = predictions.task, list(predictions.classes)
+    val, test = PartLogits.of(predictions, "val"), PartLogits.of(predictions, "test")
+    tables = [pd.DataFrame(columns=METRIC_COLUMNS)]
+    for i, name in enumerate(predictions.methods):
+        parts = (part._replace(logits=part.logits[[i]]) for part in (val, test))
+        table = evaluate(task, classes, [name], *parts, with_mean=False, **scoring).metrics
+        tables.append(table.assign(model="ensemble", loss=name, seed="")[METRIC_COLUMNS])
+    return pd.concat(tables[1:] or tables)
+
+
+def describe(ensemble: CombinedRuns, auroc: dict[Run, float], value: float) -> dict[str, Any]:
+    """Describe an ensemble for members.json: its members with their weights, what was fitted, and on what.
+
+    Parameters
+    ----------
+    ensemble : CombinedRuns
+        The ensemble.
+    auroc : dict of Cell to float
+        Validation macro AUROC of every training run, NaN where undefined.
+    value : float
+        That of the ensemble.
+    """
+    fitted = dict(ensemble.fitted)
+    weights = fitted.pop("weights", [None] * len(ensemble.members))
+    members = [
+        {**run._asdict(), "val_auroc": null(auroc[run]), "weight": weight}
+        for run, weight in zip(ensemble.members, weights)
+    ]
+    return {
+        "method": ensemble.method,
+        "set": ensemble.set,
+        "fitted_on": ensemble.fitted_on,
+        "val_auroc": null(value),
+        "members": members,
+        "parameters": fitted,
+    }

@@ -1,0 +1,98 @@
+"""Signs that a training run learned nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+CONSTANT = 1e-6
+"""Range below which values count as one."""
+
+
+def collapse_sign(history: Sequence[float], auroc: float, targets: np.ndarray, probabilities: np.ndarray) -> str | None:
+    """Name the sign by which a training run shows that it learned nothing, or return None.
+
+    Parameters
+    ----------
+    history : sequence of float
+        Of each epoch the validation metric that chose among them, NaN where undefined; 1 is its best value.
+    auroc : float
+        Validation macro AUROC of the weights that were kept, NaN if undefined.
+    targets : 0/1 [N, K]
+        Validation truth.
+    probabilities : float [N, K]
+        Validation predictions of the weights that were kept.
+
+    Returns
+    -------
+    str or None
+        The first that holds of
+
+        - "undefined ...": the AUROC, or the metric in every epoch;
+        - "constant predictions": of all images alike, in every class;
+        - "constant validation metric": over two epochs or more, unless it is perfect;
+        - "chance ...": the AUROC is within what noise reaches;
+        - "one class ...": predicted for every image of single-label data with several classes;
+        - "accuracy ...": the decisions on single-label data are no better than always saying the most frequent class,
+          and no better than chance in the mean over the classes.
+
+    Notes
+    -----
+    Chance level of the AUROC is 0.5 plus two standard errors of a macro AUROC of pure noise. A class with p positives
+    and q negatives has the variance (p + q + 1) / (12 p q) under the null (Mann & Whitney 1947,
+    doi:10.1214/aoms/1177730491); classes are taken as independent, which errs towards not calling a run collapsed.
+
+    Accuracy alone is no sign: a model trained for rare classes gives up accuracy for them. So the mean sensitivity
+    (balanced accuracy) must be at chance too: decisions that do not depend on the truth and choose class k for a share
+    q_k of the images have the mean 1/C over C classes present, and the variance sum_k q_k (1 - q_k) / n_k / C^2 with
+    n_k images of class k; two standard errors are granted.
+
+    A loss above that of the best constant predictor is no sign either: overconfident and rebalanced models have one
+    and still rank well.
+    """
+    metric = np.asarray(history, dtype=np.float64)
+    if not np.isfinite(auroc):
+        return "undefined validation AUROC"
+    if len(metric) and np.isnan(metric).all():
+        return "undefined validation metric"
+    if np.ptp(probabilities, axis=0).max() < CONSTANT:
+        return "constant predictions"
+    if len(metric) > 1 and np.ptp(metric) < CONSTANT and metric.max() < 1 - CONSTANT:
+        return f"constant validation metric: {metric[0]:.3f} in all {len(metric)} epochs"
+    chance = _noise_reaches(targets)
+    if auroc <= chance:
+        return f"chance: validation AUROC {auroc:.3f}, noise reaches {chance:.3f}"
+    if (targets.sum(1) == 1).all() and np.allclose(probabilities.sum(1), 1, atol=1e-3):
+        return _sign_of_decisions(targets.argmax(1), probabilities.argmax(1), targets.shape[1])
+    return None
+
+
+def _noise_reaches(targets: np.ndarray) -> float:
+    """Return the highest macro AUROC that is taken for chance; at least one class has positives and negatives."""
+    positives = targets.sum(0).astype(float)
+    negatives = len(targets) - positives
+    both = (positives > 0) & (negatives > 0)
+    variance = (len(targets) + 1) / (12 * positives[both] * negatives[both])
+    return float(0.5 + 2 * np.sqrt(variance.sum()) / both.sum())
+
+
+def _sign_of_decisions(truth: np.ndarray, chosen: np.ndarray, classes: int) -> str | None:
+    """Judge the classes chosen for images of several classes, int [N] each."""
+    counts = np.bincount(truth, minlength=classes)
+    present = counts > 0
+    if present.sum() < 2:
+        return None
+    if len(np.unique(chosen)) == 1:
+        return "one class predicted for every image"
+    right, majority = chosen == truth, counts.max() / len(truth)
+    hits = np.bincount(truth[right], minlength=classes)
+    balanced = float((hits[present] / counts[present]).mean())
+    share = np.bincount(chosen, minlength=classes)[present] / len(truth)
+    chance = (share.sum() + 2 * np.sqrt((share * (1 - share) / counts[present]).sum())) / present.sum()
+    if right.mean() <= majority and balanced <= chance:
+        return (
+            f"accuracy {right.mean():.3f}: the most frequent class alone has {majority:.3f}; "
+            f"balanced accuracy {balanced:.3f}, noise reaches {chance:.3f}"
+        )
+    return None

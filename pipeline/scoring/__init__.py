@@ -1,0 +1,15 @@
+"""Predictions of trained models, and every number of a configuration, as the rows of metrics.csv.
+
+Modules
+-------
+predict
+    Logits of every part under every trained seed.
+part
+    A part as it is scored: logits, truth, patients.
+evaluation
+    All numbers of a configuration.
+rows
+    The rows of metrics.csv.
+subgroups
+    The metrics by sex, view and age.
+"""

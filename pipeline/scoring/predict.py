@@ -1,0 +1,139 @@
+"""The logits of every part under the trained models of a configuration, and how far each training run has fitted."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pipeline.learning import losses, session
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.networks import models
+from pipeline.learning.networks.inference import predict
+from pipeline.learning.settings import train_settings
+from pipeline.metrics.functions import accuracy, auroc, balanced_accuracy, f1, macro
+from pipeline.metrics.scored import Scored, Weighted
+from pipeline.scoring.settings import EvaluationSections
+from pipeline.study.files import MODELS, ArtifactError, made_by, read_json
+from pipeline.study.parts import read_parts
+from pipeline.study.predictions import Predictions
+from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.runs import Configuration, Run, seeds
+from pipeline.study.trainings import run_folder
+
+FIT = "training images as they are, without augmentation: how far the training has fitted, not how good it is"
+
+
+LOSS = "no interval: a loss is set beside that of other seeds and parts, never beside another loss"
+
+
+class Trained(NamedTuple):
+    """What `predict_parts` returns.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of the seeds that have a model.
+    fits : DataFrame
+        seed (and "mean"), part, class, metric, value, n, n_positive, note, as in metrics.csv: the training loss of
+        every part, and of the training part also its AUROC and, for single-label data, accuracy, balanced accuracy
+        and macro F1.
+    """
+
+    predictions: Predictions
+    fits: pd.DataFrame
+
+
+def trained_seeds(configuration: Configuration, params: EvaluationSections) -> list[int]:
+    """Return the seeds of the study under which `configuration` has been trained to the end.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none.
+    """
+    folders = {seed: run_folder(Run(*configuration, seed)) for seed in seeds(params)}
+    trained = [seed for seed, folder in folders.items() if (folder / "run.json").exists()]
+    if not trained:
+        raise ArtifactError(f"{MODELS / str(configuration)} holds no training run of this study: dvc repro")
+    return trained
+
+
+def predict_parts(configuration: Configuration, params: EvaluationSections) -> Trained:
+    """Compute the logits of every part under every trained seed of `configuration`.
+
+    Raises
+    ------
+    ArtifactError
+        If no seed is trained.
+    """
+    device, batch_size = session.begin(params.evaluate.threads, tf32=False), params.evaluate.batch_size
+    data, images = read_dataset(), open_images()
+    parts = read_parts(["train", "val", "test"])
+    training = parts["train"]
+    parts["train"] = training.drawn()
+    settings, described = train_settings(params, configuration.model), params.models[configuration.model]
+    weighting = training.targets, training.copies, settings.class_weights
+    loss = losses.for_training(configuration.loss, params.losses[configuration.loss], data.task, *weighting)
+    runs = [Run(*configuration, seed) for seed in trained_seeds(configuration, params)]
+    files = [made_by(run_folder(run) / "model.safetensors", "train") for run in runs]
+    model = models.rebuild(configuration.model, described, len(data.classes), images.shape[1], files[0])
+    model = model.to(device).to(memory_format=torch.channels_last)
+    loaded = {
+        name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
+    }
+    logits: dict[str, list[np.ndarray]] = {name: [] for name in parts}
+    fits = []
+    for run, file in zip(runs, files):
+        models.load_weights(model, file)
+        about = read_json(run_folder(run) / "run.json", "train")
+        minimised = loss.at_epoch(about["best_epoch"], settings.epochs)
+        for name, part in loaded.items():
+            # How far a training run has fitted is asked without test-time augmentation, as its losses were.
+            tta = None if name == "train" else params.evaluate.tta
+            predicted = predict(model, part, batch_size, "float32", tta)
+            value = minimised(predicted, part.targets.float()).item()
+            logits[name].append(predicted.cpu().numpy())
+            fits += _fit(name, parts[name].targets, logits[name][-1], data.task, value, run.seed)
+    content = {
+        f"{name}_{key}": value
+        for name, part in parts.items()
+        if name != "train"
+        for key, value in (
+            ("rows", part.rows),
+            ("targets", part.targets),
+            ("patients", part.patients),
+            ("logits", np.stack(logits[name])),
+        )
+    }
+    trained = np.array([run.seed for run in runs])
+    predictions = Predictions(task=data.task, seeds=trained, classes=np.array(data.classes), **content)
+    return Trained(predictions, _with_means(pd.DataFrame(fits)).assign(ci_low=np.nan, ci_high=np.nan))
+
+
+def _with_means(fits: pd.DataFrame) -> pd.DataFrame:
+    """Add the mean over seeds of every number, as seed "mean"."""
+    group = ["part", "class", "metric", "n", "n_positive", "note"]
+    means = fits.groupby(group, sort=False)["value"].agg(lambda values: values.mean(skipna=False)).reset_index()
+    return pd.concat([fits, means.assign(seed="mean")], ignore_index=True)
+
+
+def _fit(
+    part: str, targets: np.ndarray, logits: np.ndarray, task: str, loss: float, seed: int
+) -> list[dict[str, object]]:
+    """Return the rows of one seed and part."""
+    values = {("overall", "loss"): (loss, LOSS)}
+    if part == "train":
+        sums = Weighted(Scored(task, targets, logits[None]))
+        values["macro", "auroc"] = macro(auroc(sums)).item(), FIT
+        if task == "multiclass":
+            values["overall", "accuracy"] = accuracy(sums).item(), FIT
+            values["overall", "balanced_accuracy"] = balanced_accuracy(sums).item(), FIT
+            values["macro", "f1"] = macro(f1(sums)).item(), FIT
+    about = {"seed": str(seed), "part": part, "n": len(targets), "n_positive": int(targets.sum())}
+    return [
+        {**about, "class": group, "metric": metric, "value": value, "note": note}
+        for (group, metric), (value, note) in values.items()
+    ]

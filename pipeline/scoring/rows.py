@@ -1,0 +1,218 @@
+"""The rows of metrics.csv: values with their intervals and notes, thresholds and parameters of calibrations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.metrics.calibration import Calibration
+from pipeline.metrics.functions import balanced_accuracy
+from pipeline.metrics.registry import Metric, columns, measure, reasons
+from pipeline.metrics.scored import Scored
+from pipeline.metrics.thresholds import MAX_F1, MISSING, POOLED, SPECIFICITIES
+from pipeline.scoring.part import PartLogits, View
+from pipeline.uncertainty.intervals import MIN_PATIENTS, intervals, reflected, refusals
+
+COLUMNS = ["seed", "part", "class", "metric", "value", "ci_low", "ci_high", "n", "n_positive", "note"]
+_HOW = {
+    MAX_F1: ("threshold", "highest F1 on validation"),
+    POOLED: ("threshold_pooled", "highest micro-averaged F1 of all classes on validation"),
+    **{
+        point: (f"threshold_at_{point}", f"lowest with specificity {value:.2f} on validation")
+        for point, value in SPECIFICITIES.items()
+    },
+}
+"""Operating point: its name in metrics.csv, and how it was chosen."""
+CHOOSING = "used for choosing"
+"""Note of every value of the validation part, which chose epoch and threshold and is therefore optimistic."""
+
+
+def row(
+    seed: str,
+    part: str,
+    name: str,
+    metric: str,
+    value: float,
+    n: int,
+    n_positive: int,
+    note: str,
+    interval: tuple[float, float] = (np.nan, np.nan),
+) -> dict[str, Any]:
+    """Return one row of `COLUMNS`; `name` is a class, "macro" or "overall"."""
+    return {
+        "seed": seed,
+        "part": part,
+        "class": name,
+        "metric": metric,
+        "value": value,
+        "ci_low": interval[0],
+        "ci_high": interval[1],
+        "n": n,
+        "n_positive": n_positive,
+        "note": note,
+    }
+
+
+def threshold_rows(
+    classes: Sequence[str], labels: Sequence[str], points: Mapping[str, np.ndarray], val: PartLogits
+) -> list[dict[str, Any]]:
+    """Return the thresholds as rows of metrics.csv; none for multiclass, which decides without."""
+    n, positives = len(val.targets), np.asarray(val.targets).astype(bool).sum(axis=0).tolist()
+    rows: list[dict[str, Any]] = []
+    for point, chosen in points.items():
+        metric, how = _HOW[point]
+        for s, label in enumerate(labels):
+            missing = MISSING[point] if np.isfinite(val.logits[s]).all() else "logits are not finite"
+            pooled = [("overall", chosen[s, 0], sum(positives))]
+            rows += [
+                row(label, "val", name, metric, value, n, positive, missing if np.isnan(value) else how)
+                for name, value, positive in (pooled if point == POOLED else zip(classes, chosen[s], positives))
+            ]
+    return rows
+
+
+def calibration_rows(
+    task: str, classes: Sequence[str], labels: Sequence[str], calibrations: Sequence[Calibration], val: PartLogits
+) -> list[dict[str, Any]]:
+    """Return the parameters of the calibrations as rows of metrics.csv."""
+    n, positives = len(val.targets), np.asarray(val.targets).astype(bool).sum(axis=0).tolist()
+    rows: list[dict[str, Any]] = []
+    for label, calibration in zip(labels, calibrations):
+        notes = [f"not calibrated: {note}" if note else "fitted on validation" for note in calibration.notes]
+        if task == "multiclass":
+            value = calibration.temperature
+            rows.append(row(label, "val", "overall", "temperature", value, n, sum(positives), notes[0]))
+            continue
+        for metric, values in (("platt_slope", calibration.slope), ("platt_intercept", calibration.intercept)):
+            rows += [
+                row(label, "val", name, metric, value, n, positive, note)
+                for name, value, positive, note in zip(classes, values, positives, notes)
+            ]
+    return rows
+
+
+def column_refusals(metric: Metric, scored: Scored) -> tuple[list[str], list[str]]:
+    """Return for each column of `metric` why it has no interval ("" if it has one), and what to add where it has."""
+    texts = refusals(scored)
+    few = sum(bool(text) for text in texts)
+    n_patients = int((scored.class_counts.sum(axis=(1, 2)) > 0).sum())
+    of_all = f"fewer than {MIN_PATIENTS} patients ({n_patients})" if n_patients < MIN_PATIENTS else ""
+    remark = f"{few} of {len(texts)} classes have too few patients for an interval of their own" if few else ""
+    if metric.aggregate == "overall":
+        return [of_all], [remark if metric.function is balanced_accuracy else ""]
+    if not of_all and few == len(texts):
+        of_all = f"no class with {MIN_PATIENTS} positive and {MIN_PATIENTS} negative patients"
+    return [*texts, of_all], [*([""] * len(texts)), remark]
+
+
+def column_patients(metric: Metric, scored: Scored) -> np.ndarray:
+    """Count the patients that each column of `metric` rests on: those of the rarer side of a class, or all."""
+    everyone = int((scored.class_counts.sum(axis=(1, 2)) > 0).sum())
+    if metric.aggregate == "overall":
+        return np.array([everyone])
+    return np.array([*(scored.class_counts > 0).sum(axis=0).min(axis=0), everyone])
+
+
+def metric_rows(
+    view: View,
+    part: str,
+    classes: Sequence[str],
+    labels: Sequence[str],
+    with_mean: bool,
+    draws: Mapping[str, np.ndarray] | None = None,
+    confidence: float = 0.95,
+    jackknife: Mapping[str, np.ndarray] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the rows of one part of the data.
+
+    Parameters
+    ----------
+    view : View
+        Predictions of the part, and the metrics to take.
+    part : str
+        Its name, for the rows.
+    classes : sequence of str [K]
+        Class names.
+    labels : sequence of str [S]
+        Names of the seeds or models.
+    with_mean : bool
+        Whether the mean over `labels` has rows, too.
+    draws : mapping of str to float [B, S, C], or None
+        The metrics under draws of patients (`bootstrap.metric_draws`), for intervals; None gives none.
+    confidence : float
+        Of the intervals, in (0, 1).
+    jackknife : mapping of str to float [J, S, C], or None
+        The metrics under `bootstrap.jackknife_counts`, for BCa intervals; None gives percentile intervals.
+
+    Returns
+    -------
+    list of dict
+        Rows of `COLUMNS`, by metric, then seed, then class.
+    """
+    scored = view.scored
+    n = len(scored.truth)
+    per_class = scored.truth.sum(axis=0).tolist()
+    rows: list[dict[str, Any]] = []
+    for key, metric in view.metrics.items():
+        names = columns(metric, classes)
+        values, texts = measure(metric, view.once)[0], reasons(metric, view.once)
+        if view.remarks is not None:
+            texts = [["; ".join(filter(None, pair)) for pair in zip(*both)] for both in zip(texts, view.remarks)]
+        series = list(labels)
+        drawn = None if draws is None else draws[key]
+        left_out = None if jackknife is None or metric.inflates else jackknife[key]
+        if with_mean:
+            texts.append([_mean_note(values[:, c], [t[c] for t in texts], labels) for c in range(len(names))])
+            values = np.concatenate([values, values.mean(axis=0, keepdims=True)])
+            series.append("mean")
+            drawn, left_out = _with_mean(drawn), _with_mean(left_out)
+        low, high = np.full((2, *values.shape), np.nan)
+        if drawn is not None:
+            kind: Literal["percentile", "bca"] = "percentile" if left_out is None else "bca"
+            low, high, defined = intervals(drawn, confidence, kind, value=values, jackknife=left_out)
+            if metric.inflates:
+                low, high = reflected(low, high, values)
+            refused, remarks = column_refusals(metric, scored)
+            blank = np.isnan(values) | np.array([bool(text) for text in refused])
+            low, high = np.where(blank, np.nan, low), np.where(blank, np.nan, high)
+        positives = [*per_class, sum(per_class)] if metric.aggregate == "macro" else [sum(per_class)]
+        for s, label in enumerate(series):
+            for c, name in enumerate(names):
+                notes = [texts[s][c]]
+                if drawn is None:
+                    notes.append(CHOOSING)
+                elif not np.isnan(values[s, c]):
+                    notes.append(refused[c] or remarks[c])
+                    if not refused[c]:
+                        notes.append(_draw_note(int(defined[s, c]), len(drawn)))
+                note = "; ".join(text for text in notes if text)
+                between = low[s, c], high[s, c]
+                rows.append(row(label, part, name, metric.name, values[s, c], n, positives[c], note, between))
+    return rows
+
+
+def _with_mean(values: np.ndarray | None) -> np.ndarray | None:
+    """Append to `values` [B, S, C] their mean over S, as one more model."""
+    return None if values is None else np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)
+
+
+def _draw_note(defined: int, draws: int) -> str:
+    """Say how many draws an interval rests on, where not all."""
+    if defined == draws:
+        return ""
+    if 2 * defined < draws:
+        return f"no interval: defined in {defined} of {draws} draws"
+    return f"interval from {defined} of {draws} draws"
+
+
+def _mean_note(values: np.ndarray, texts: Sequence[str], labels: Sequence[str]) -> str:
+    """Say why a mean over seeds is missing, or repeat what holds for its members."""
+    if np.isnan(values).any():
+        return ", ".join(
+            f"undefined for {label}" + (f" ({text})" if text else "")
+            for label, value, text in zip(labels, values, texts)
+            if np.isnan(value)
+        )
+    return ", ".join(dict.fromkeys(text for text in texts if text))

@@ -1,0 +1,118 @@
+"""The metrics of a configuration in subgroups of the test part, such as of sex, view or age."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from pipeline.metrics.registry import METRICS, columns
+from pipeline.metrics.scored import Scored
+from pipeline.scoring.part import PartLogits, View, check_part
+from pipeline.scoring.rows import COLUMNS, metric_rows, row
+from pipeline.uncertainty.bootstrap import jackknife_counts, metric_draws, patient_draws
+from pipeline.uncertainty.intervals import MIN_PATIENTS
+
+SUBGROUP_METRICS = {
+    "multilabel": ("auroc", "average_precision"),
+    "multiclass": ("overall_accuracy", "overall_balanced_accuracy"),
+}
+"""What is measured in a subgroup; nothing that depends on a threshold."""
+UNKNOWN = "unknown"
+"""The subgroup of what has no label."""
+AGE_BANDS = {"0-17": 18, "18-39": 40, "40-64": 65, "65-79": 80, "80+": 121}
+"""Ages in years: name of the band, first age above it. NIH ChestX-ray14 has ages over 120, which are typing errors."""
+
+
+def age_bands(ages: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Sort ages into `AGE_BANDS`.
+
+    Parameters
+    ----------
+    ages : float [N]
+        Years; NaN where unknown.
+
+    Returns
+    -------
+    str [N]
+        Names of bands; `UNKNOWN` for NaN, below 0 and above 120.
+    """
+    years = np.asarray(ages, dtype=np.float64)
+    names = np.array([*AGE_BANDS, UNKNOWN])
+    plausible = (years >= 0) & (years < max(AGE_BANDS.values()))
+    return names[np.where(plausible, np.searchsorted(list(AGE_BANDS.values()), years, side="right"), len(AGE_BANDS))]
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def evaluate_subgroups(
+    task: str,
+    classes: Sequence[str],
+    seeds: Sequence[int | str],
+    test: PartLogits | tuple[np.ndarray, np.ndarray, np.ndarray],
+    groups: Sequence[str] | np.ndarray,
+    *,
+    draws: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    interval: Literal["bca", "percentile"] = "bca",
+    with_mean: bool = True,
+) -> pd.DataFrame:
+    """Score every seed in each subgroup of the test part, with patient-bootstrap intervals.
+
+    Parameters
+    ----------
+    task, classes, seeds, test, draws, confidence, seed, interval, with_mean
+        As for `evaluate`. A subgroup has draws of its own patients; one who has images in two subgroups is in both.
+    groups : str [N]
+        Label of each image, for instance of sex, view or `age_bands`. Missing ones and "" are `UNKNOWN`.
+
+    Returns
+    -------
+    DataFrame
+        "subgroup", then `rows.COLUMNS`: one row per subgroup (in sorted order), seed, class and metric of
+        `SUBGROUP_METRICS`. A subgroup of fewer than `MIN_PATIENTS` patients has one row per seed and metric, without
+        a value.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or the part is empty.
+
+    Notes
+    -----
+    Subgroups differ in prevalence and in how hard their images are, so that a difference of average precision or of
+    accuracy is not yet one of the model's quality.
+    """
+    test, labels = PartLogits(*test), [str(s) for s in seeds]
+    check_part("test", test, labels, classes)
+    names = pd.Series(np.asarray(groups, dtype=object)).replace("", None).fillna(UNKNOWN).astype(str).to_numpy()
+    if names.shape != test.patients.shape:
+        raise ValueError(f"groups {names.shape}; expected {test.patients.shape}")
+    metrics = {key: METRICS[key] for key in SUBGROUP_METRICS[task]}
+    tables = []
+    for name in np.unique(names):
+        here = names == name
+        part = PartLogits(test.logits[:, here], test.targets[here], test.patients[here])
+        n_patients = len(np.unique(part.patients))
+        if n_patients < MIN_PATIENTS:
+            series = [*labels, "mean"] if with_mean else labels
+            n, n_positive = len(part.targets), int(np.asarray(part.targets).sum())
+            note = f"fewer than {MIN_PATIENTS} patients ({n_patients})"
+            rows = [
+                row(label, "test", columns(metric, [])[0], metric.name, np.nan, n, n_positive, note)
+                for metric in metrics.values()
+                for label in series
+            ]
+        else:
+            counts, index = patient_draws(part.patients, draws, seed)
+            scored = Scored(task, part.targets, part.logits, None, index, counts.shape[1])
+            bca = interval == "bca"
+            resampled = metric_draws(scored, metrics, counts)
+            left_out = metric_draws(scored, metrics, jackknife_counts(n_patients)) if bca else None
+            view = View(scored, metrics)
+            rows = metric_rows(view, "test", classes, labels, with_mean, resampled, confidence, left_out)
+        tables.append(pd.DataFrame(rows, columns=COLUMNS).assign(subgroup=name))
+    return pd.concat(tables, ignore_index=True)[["subgroup", *COLUMNS]]

@@ -1,0 +1,23 @@
+"""How sure a number is: draws of patients and of seeds, and the intervals and tests that follow.
+
+Modules
+-------
+bootstrap
+    Draws of patients, and metrics under every draw.
+intervals
+    Intervals from draws and from counts, refused where there are too few patients.
+multiplicity
+    Tests of many pairs at once.
+seeds, seed_suits_class, variance
+    Whether and how training seeds differ.
+expected
+    What to expect of a configuration under any seed.
+comparisons
+    Configurations and ensembles against each other.
+power
+    Training seeds needed to see a difference.
+delong
+    AUROC and its error without resampling.
+
+Nothing here knows of files, parameters or torch.
+"""

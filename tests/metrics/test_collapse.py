@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from pipeline.metrics.collapse import collapse_sign
+
+RNG = np.random.default_rng(0)
+TARGETS = (RNG.random((200, 5)) < 0.3).astype(np.uint8)
+NOISE = RNG.random((200, 5))
+
+
+def one_hot(classes, n):
+    return np.eye(n, dtype=np.uint8)[classes]
+
+
+def saying(chosen, n, sure=0.8):
+    """Probabilities [N, n] whose largest is that of `chosen`."""
+    return np.where(one_hot(chosen, n), sure, (1 - sure) / (n - 1))
+
+
+def test_a_cell_that_learned_is_not_named():
+    assert collapse_sign([0.6, 0.8], 0.8, TARGETS, NOISE) is None
+
+
+@pytest.mark.parametrize(
+    ("history", "auroc", "probabilities", "sign"),
+    [
+        ([0.5], float("nan"), NOISE, "undefined validation AUROC"),
+        ([np.nan, np.nan], 0.8, NOISE, "undefined validation metric"),
+        ([0.6, 0.8], 0.8, np.full((200, 5), 0.3), "constant predictions"),
+        ([0.7, 0.7, 0.7], 0.7, NOISE, "constant validation metric: 0.700 in all 3 epochs"),
+        ([0.49, 0.51], 0.51, NOISE, "chance"),
+    ],
+)
+def test_each_sign_is_named(history, auroc, probabilities, sign):
+    assert collapse_sign(history, auroc, TARGETS, probabilities).startswith(sign)
+
+
+@pytest.mark.parametrize("history", [[1.0, 1.0, 1.0], [0.7], [np.nan, 0.7, 0.7, 0.71]])
+def test_a_perfect_or_a_single_or_a_changing_value_is_not_constant(history):
+    assert collapse_sign(history, 0.8, TARGETS, NOISE) is None
+
+
+def test_one_predicted_class_is_named():
+    targets = one_hot(RNG.integers(0, 3, 200), 3)
+    probabilities = np.tile([0.2, 0.7, 0.1], (200, 1)) + RNG.normal(0, 0.01, (200, 1)) * [1, -1, 0]
+    assert collapse_sign([0.6, 0.8], 0.8, targets, probabilities).startswith("one class")
+
+
+def test_one_class_is_no_sign_where_the_truth_has_one():
+    targets = np.zeros((200, 3), dtype=np.uint8)
+    targets[:, 1] = 1
+    probabilities = np.tile([0.2, 0.7, 0.1], (200, 1)) + RNG.normal(0, 0.01, (200, 1)) * [1, -1, 0]
+    with np.errstate(invalid="ignore"):
+        assert collapse_sign([0.6, 0.8], float("nan"), targets, probabilities).startswith("undefined")
+
+
+def test_decisions_no_better_than_the_majority_are_named_with_their_numbers():
+    truth = np.repeat([0, 1, 2], [140, 40, 20])
+    chosen = np.zeros(200, dtype=int)
+    chosen[[0, 1, 150]] = 1, 2, 2
+    found = collapse_sign([0.6, 0.8], 0.8, one_hot(truth, 3), saying(chosen, 3))
+    assert found.startswith("accuracy 0.690: the most frequent class alone has 0.700; balanced accuracy 0.329")
+    assert balanced_accuracy_score(truth, chosen) == pytest.approx(0.329, abs=5e-4)
+
+
+def test_a_model_that_gives_up_accuracy_for_rare_classes_is_not_named():
+    truth = np.repeat([0, 1], [180, 20])
+    chosen = truth.copy()
+    chosen[:40] = 1  # accuracy 0.8, the majority has 0.9, balanced accuracy 0.89
+    assert collapse_sign([0.6, 0.8], 0.8, one_hot(truth, 2), saying(chosen, 2)) is None
+
+
+def test_an_accuracy_above_the_majority_is_not_named():
+    truth = np.repeat([0, 1, 2], [140, 40, 20])
+    chosen = np.zeros(200, dtype=int)
+    chosen[145] = 1
+    assert collapse_sign([0.6, 0.8], 0.8, one_hot(truth, 3), saying(chosen, 3)) is None
+
+
+def test_random_decisions_are_named_about_as_often_as_two_standard_errors_say():
+    truth = np.repeat([0, 1, 2], [240, 100, 80])  # guesses are right a third of the time, the majority 57 %
+    signs = [
+        collapse_sign([0.6, 0.8], 0.8, one_hot(truth, 3), saying(np.random.default_rng(seed).integers(0, 3, 420), 3))
+        for seed in range(600)
+    ]
+    named = sum(sign is not None and sign.startswith("accuracy") for sign in signs)
+    assert 0.95 < named / 600 < 0.995  # one-sided 97.7 %
+
+
+def test_noise_is_called_chance_about_as_often_as_two_standard_errors_say():
+    from pipeline.metrics.functions import class_auroc, macro
+
+    called = 0
+    for seed in range(400):
+        scores = np.random.default_rng(seed).random(TARGETS.shape)
+        auroc = float(macro(class_auroc(TARGETS, scores)))
+        called += collapse_sign([auroc - 0.1, auroc], auroc, TARGETS, scores) is not None
+    assert 0.95 < called / 400 < 0.995  # one-sided 97.7 %

@@ -1,0 +1,57 @@
+"""The registry, and the reasons for missing values."""
+
+import numpy as np
+
+from pipeline.metrics.registry import CONDITIONS, METRICS, columns, measure, metrics_of, reasons
+from pipeline.metrics.scored import Scored, Weighted
+
+
+def reason_of(key, targets, logits, thresholds=((0.5,),), task="multilabel"):
+    scored = Scored(task, np.array(targets), np.array([logits], dtype=float), np.array(thresholds))
+    once = Weighted(scored)
+    assert np.isnan(measure(METRICS[key], once)[0, 0, 0])
+    return reasons(METRICS[key], once)[0][0]
+
+
+def test_reasons_say_what_is_missing():
+    assert reason_of("auroc", [[0], [0]], [[1], [2]]) == "no positive"
+    assert reason_of("average_precision", [[1], [1]], [[1], [2]]) == "no negative"
+    assert reason_of("sensitivity", [[0], [0]], [[1], [2]]) == "no positive"
+    assert reason_of("specificity", [[1], [1]], [[1], [2]]) == "no negative"
+    assert reason_of("mcc", [[1], [0]], [[-1], [-2]]) == "nothing predicted positive"
+    assert reason_of("mcc", [[1], [0]], [[1], [2]]) == "everything predicted positive"
+    assert reason_of("f1", [[0], [0]], [[-1], [-2]]) == "no positive and nothing predicted positive"
+    assert reason_of("f1", [[1], [0]], [[-1], [-2]], [[np.nan]]) == "no threshold: no positive in validation"
+    for key, why in (
+        ("f1_pooled", "no positive of any class in validation"),
+        ("sensitivity_at_90_specificity", "no negative in validation"),
+        ("specificity_at_95_specificity", "no negative in validation"),
+    ):
+        assert reason_of(key, [[1], [0]], [[-1], [-2]]) == f"no threshold: {why}"
+    assert reason_of("mcc_zero", [[1], [0]], [[-1], [-2]]) == "nothing predicted positive"
+    assert reason_of("precision", [[1], [0]], [[-1], [-2]]) == "nothing predicted positive"
+    assert reason_of("oracle_f1", [[0], [0]], [[-1], [-2]]) == "no positive"
+    assert reason_of("auroc", [[1], [0]], [[np.nan], [0]]) == "logits are not finite"
+    one = [[np.nan, np.nan]]
+    assert reason_of("overall_mcc", [[1, 0], [1, 0]], [[1, 0], [0, 1]], one, "multiclass") == (
+        "one class only in the truth"
+    )
+    assert reason_of("overall_mcc", [[1, 0], [0, 1]], [[1, 0], [1, 0]], one, "multiclass") == "one class only predicted"
+    assert reason_of("overall_kappa", [[1, 0], [1, 0]], [[1, 0], [1, 0]], one, "multiclass") == (
+        "one and the same class in the truth and predicted"
+    )
+
+
+def test_f1_without_a_hit_is_0_where_there_are_positives():
+    scored = Scored("multilabel", np.array([[1], [0]]), np.array([[[-1.0], [-2.0]]]), np.array([[0.5]]))
+    assert measure(METRICS["f1"], Weighted(scored))[0, 0].tolist() == [0, 0]
+
+
+def test_columns_and_registry_fit_together():
+    assert columns(METRICS["auroc"], ["a", "b"]) == ["a", "b", "macro"]
+    assert columns(METRICS["overall_mcc"], ["a", "b"]) == ["overall"]
+    for metric in METRICS.values():
+        assert set(metric.undefined_when) <= set(CONDITIONS)
+    for task in ("multilabel", "multiclass"):
+        names = [(m.name, m.aggregate) for m in metrics_of(task).values()]
+        assert len(names) == len(set(names))

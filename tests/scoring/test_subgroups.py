@@ -1,0 +1,46 @@
+"""The metrics of subgroups."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.scoring.evaluation import evaluate
+from pipeline.scoring.rows import COLUMNS
+from pipeline.scoring.subgroups import age_bands, evaluate_subgroups
+from tests.scoring.example import CLASSES, part, pick
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_subgroups_are_scored_like_a_part_of_their_own(task):
+    logits, targets, patients = part(task, 2, n=400)
+    groups = np.array(["F", "M", "F", "M", "F"] * 80, dtype=object)
+    groups[:7] = [None, "", np.nan, None, "", "", ""]
+    table = evaluate_subgroups(task, CLASSES, [1, 2, 3], (logits, targets, patients), groups, draws=60, seed=4)
+    assert table.columns.tolist() == ["subgroup", *COLUMNS]
+    assert table["subgroup"].drop_duplicates().tolist() == ["F", "M", "unknown"]
+    here = groups == "F"
+    whole = evaluate(
+        task,
+        CLASSES,
+        [1, 2, 3],
+        part(task, 1),
+        (logits[:, here], targets[here], patients[here]),
+        draws=60,
+        seed=4,
+    ).metrics
+    names = ("auroc", "average_precision") if task == "multilabel" else ("accuracy", "balanced_accuracy")
+    want = pick(whole, part="test")
+    want = want[want["metric"].isin(names)].reset_index(drop=True)
+    got = pick(table, subgroup="F")[COLUMNS].reset_index(drop=True)
+    pd.testing.assert_frame_equal(got, want, check_exact=True)
+    few = pick(table, subgroup="unknown")
+    assert few[["value", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert set(few["note"]) == {f"fewer than 10 patients ({len(set(patients[:7]))})"}
+    assert (few["n"] == 7).all()
+    assert len(few) == 2 * 4
+
+
+def test_age_bands():
+    ages = [0, 17.9, 18, 39, 40, 64, 65, 79, 80, 120, 121, 414, -1, np.nan]
+    want = ["0-17"] * 2 + ["18-39"] * 2 + ["40-64"] * 2 + ["65-79"] * 2 + ["80+"] * 2 + ["unknown"] * 4
+    assert age_bands(ages).tolist() == want

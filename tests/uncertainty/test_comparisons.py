@@ -1,0 +1,165 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t as student
+from sklearn.metrics import roc_auc_score
+
+from pipeline.uncertainty.comparisons import COLUMNS, compare
+from pipeline.uncertainty.multiplicity import holm
+
+
+def study(seed=0, n=300, gain=0.0, seeds=2):
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((n, 3)) < 0.3).astype(np.uint8)
+    patients = np.array([f"p{i // 3}" for i in range(n)])
+    shared = rng.normal(size=(n, 3))
+    make = {"a": 1.0, "b": 1.0 + gain, "c": 1.0}
+    logits = {
+        name: np.stack([signal * targets + shared + 0.5 * rng.normal(size=(n, 3)) for _ in range(seeds)])
+        for name, signal in make.items()
+    }
+    return logits, targets, patients
+
+
+def test_differences_are_those_of_the_means_over_seeds_by_sklearn():
+    logits, targets, patients = study()
+    table = compare("multilabel", logits, targets, patients, draws=100)
+    assert table.columns.tolist() == COLUMNS
+    assert table[["first", "second"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]
+    means = {name: np.mean([roc_auc_score(targets, z) for z in of]) for name, of in logits.items()}
+    for row in table.itertuples():
+        assert row.difference == pytest.approx(means[row.first] - means[row.second], abs=1e-12)
+        assert row.ci_low < row.difference < row.ci_high
+    np.testing.assert_allclose(table["p_holm"], holm(table["p"].to_numpy()))
+
+
+def test_two_recipes_count_their_seeds_and_a_single_training_cannot():
+    logits, targets, patients = study(seeds=4)
+    vary = compare("multilabel", logits, targets, patients, draws=200)
+    assert set(vary["seeds"]) == {"vary"}
+    fixed = compare("multilabel", {"a": logits["a"], "b": logits["b"][:1]}, targets, patients, draws=200)
+    assert fixed["seeds"].tolist() == ["fixed"]
+    values = {name: np.array([roc_auc_score(targets, z) for z in of]) for name, of in logits.items()}
+    row = vary.iloc[0]
+    half = (row["ci_high"] - row["ci_low"]) / 2
+    seeds_alone = np.sqrt(values["a"].var(ddof=1) / 4 + values["b"].var(ddof=1) / 4)
+    assert half > 1.96 * seeds_alone
+
+
+def test_a_lucky_seed_makes_no_recipe():
+    """Recipes that are alike but for the luck of their seeds are told apart as seldom as said."""
+    called, with_fixed_seeds = 0, 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        targets = (rng.random((400, 2)) < 0.3).astype(np.uint8)
+        shared, patients = rng.normal(size=(400, 2)), np.arange(400).astype(str)
+        logits = {
+            name: np.stack([rng.normal(1, 0.3) * targets + shared + 0.1 * rng.normal(size=(400, 2)) for _ in range(3)])
+            for name in "ab"
+        }
+        called += compare("multilabel", logits, targets, patients, draws=100)["distinguishable"][0]
+        means = {name: of.mean(axis=0, keepdims=True) for name, of in logits.items()}
+        with_fixed_seeds += compare("multilabel", means, targets, patients, draws=100)["distinguishable"][0]
+    assert called / 200 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    assert with_fixed_seeds / 200 > 0.3  # what patients alone would have called a difference
+
+
+def test_a_real_difference_is_found_and_equal_recipes_are_not_told_apart():
+    logits, targets, patients = study(gain=1.0)
+    table = compare("multilabel", logits, targets, patients, draws=300)
+    assert table["distinguishable"].tolist() == [True, False, True]
+    assert table["difference"][0] < 0
+
+
+def test_equal_recipes_are_called_different_as_seldom_as_said():
+    called = 0
+    for seed in range(200):
+        logits, targets, patients = study(seed, seeds=1, n=240)
+        called += compare("multilabel", logits, targets, patients, draws=100)["distinguishable"].any()
+    assert called / 200 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def test_multiclass_and_a_single_competitor():
+    rng = np.random.default_rng(0)
+    targets = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, 90)]
+    patients = np.arange(90).astype(str)
+    logits = {"x": rng.normal(size=(1, 90, 3)), "y": rng.normal(size=(2, 90, 3))}
+    assert len(compare("multiclass", logits, targets, patients, draws=50)) == 1
+    assert compare("multiclass", {"x": logits["x"]}, targets, patients, draws=50).empty
+
+
+def test_equivalence_by_hand():
+    logits, targets, patients = study(n=600, seeds=1)
+    table = compare("multilabel", logits, targets, patients, draws=200, margin=0.02)
+    assert (table["margin"] == 0.02).all()
+    for row in table.itertuples():
+        half = (row.ci_high - row.ci_low) / 2
+        standard_error = half / student.ppf(0.975, 199)
+        one_sided = [
+            student.sf((row.difference + 0.02) / standard_error, 199),
+            student.cdf((row.difference - 0.02) / standard_error, 199),
+        ]
+        assert row.tost_p == pytest.approx(max(one_sided), rel=1e-9)
+        within = row.equivalence_low > -0.02 and row.equivalence_high < 0.02
+        assert within == (row.tost_p < 0.05)
+        assert row.equivalence_high - row.difference == pytest.approx(student.ppf(0.95, 199) * standard_error)
+    np.testing.assert_allclose(table["tost_p_holm"], holm(table["tost_p"].to_numpy()))
+    assert (table["equivalent"] == (table["tost_p_holm"] < 0.05)).all()
+
+
+def test_more_data_turn_no_difference_into_equivalence():
+    wide, narrow = (
+        compare("multilabel", study(1, n=n, seeds=1)[0], *study(1, n=n, seeds=1)[1:], draws=100, margin=0.02)
+        for n in (150, 9000)
+    )
+    assert not wide["distinguishable"].any()
+    assert not wide["equivalent"].any()
+    assert narrow["equivalent"].all()
+
+
+def test_classes_are_a_family_of_their_own():
+    logits, targets, patients = study(seeds=3)
+    logits["a"][:, :, 1] += 2.0 * targets[:, 1]
+    table = compare("multilabel", logits, targets, patients, draws=200, classes=["x", "y", "z"])
+    assert table["class"].tolist() == [name for name in ("macro", "x", "y", "z") for _ in range(3)]
+    alone = compare("multilabel", logits, targets, patients, draws=200)
+    pd.testing.assert_frame_equal(table[:3], alone)
+    np.testing.assert_allclose(table["p_holm"][3:], holm(table["p"][3:].to_numpy()))
+    values = {name: np.mean([roc_auc_score(targets[:, 1], z[:, 1]) for z in of]) for name, of in logits.items()}
+    of_y = table[table["class"] == "y"]
+    np.testing.assert_allclose(
+        of_y["difference"], [values[a] - values[b] for a, b in zip(of_y["first"], of_y["second"])]
+    )
+    assert of_y["distinguishable"].tolist() == [True, True, False]
+    assert not table[table["class"].isin(["x", "z"])]["distinguishable"].any()
+
+
+def test_a_class_of_few_patients_has_no_test_and_does_not_count():
+    logits, targets, patients = study(seeds=1)
+    targets[:, 2] = 0
+    targets[:12, 2] = 1  # 4 patients
+    table = compare("multilabel", logits, targets, patients, draws=100, classes=["x", "y", "z"])
+    few = table[table["class"] == "z"]
+    assert few["note"].unique().tolist() == ["fewer than 10 positive patients (4)"]
+    assert few[["ci_low", "p", "p_holm", "tost_p", "tost_p_holm", "equivalence_low"]].isna().all(axis=None)
+    assert few["difference"].notna().all()
+    assert not few[["distinguishable", "equivalent"]].any(axis=None)
+    tested = table[table["class"].isin(["x", "y"])]
+    np.testing.assert_allclose(tested["p_holm"], holm(tested["p"].to_numpy()))
+
+
+def test_equal_predictions_are_equivalent():
+    logits, targets, patients = study(seeds=1)
+    row = compare("multilabel", {"a": logits["a"], "b": logits["a"] * 2}, targets, patients, draws=50).iloc[0]
+    assert (row["difference"], row["p"], row["tost_p"]) == (0, 1, 0)
+    assert row["equivalent"]
+    assert not row["distinguishable"]
+
+
+def test_refuses_what_does_not_fit():
+    logits, targets, patients = study()
+    for wrong in ({"margin": 0.0}, {"confidence": 95}):
+        with pytest.raises(ValueError, match="must be in"):
+            compare("multilabel", logits, targets, patients, draws=10, **wrong)
+    with pytest.raises(ValueError, match="2 names for 3 classes"):
+        compare("multilabel", logits, targets, patients, draws=10, classes=["x", "y"])
