@@ -61,7 +61,7 @@ def evaluated_once(prepared_once, tmp_path_factory):
         ):  # as stage `evaluate`, without its scores, which take most of its time
             place = evaluation_folder(configuration)
             predict_parts(configuration, study).predictions.save(place / "predictions.npz")
-            write_csv(place / "history.csv", pd.DataFrame({"seed": seeds, "val_auroc": [0.5, 0.6]}))
+            write_csv(place / "history.csv", pd.DataFrame({"seed": seeds(study), "val_auroc": [0.5, 0.6]}))
             write_json(place / "runs.json", [{"seed": seed, "proper_loss": True} for seed in seeds(study)])
     return folder
 
