@@ -23,7 +23,7 @@ from pipeline.learning.networks.models import Classifier
 from pipeline.learning.session import autocast
 from pipeline.learning.settings import Augment, Train
 from pipeline.learning.training.checkpoints import Checkpoint
-from pipeline.learning.training.loop import Fitted, derive, fit
+from pipeline.learning.training.loop import FittedModel, derive, fit
 
 
 class ResidentFeatures:
@@ -182,7 +182,7 @@ def fit_head(
     seed: int,
     checkpoint: Checkpoint,
     report: Callable[[dict[str, float]], None] = lambda row: None,
-) -> tuple[FeatureHead, Fitted]:
+) -> tuple[FeatureHead, FittedModel]:
     """Train a head on the training part's features, its epoch chosen on the validation part.
 
     Parameters
@@ -200,7 +200,7 @@ def fit_head(
     -------
     head : FeatureHead
         With the weights of the best epoch, in evaluation mode.
-    fitted : Fitted
+    fitted : FittedModel
         What the loop returned.
     """
     train, val = parts["train"], parts["val"]

@@ -19,7 +19,7 @@ from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
 from pipeline.learning.settings import Train, train_settings
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
-from pipeline.learning.training.progress import Progress
+from pipeline.learning.training.progress import EpochLines
 from pipeline.learning.training.provenance import device_name, versions
 from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, ArtifactError, made_by, nulls
 from pipeline.study.parts import read_parts, read_split
@@ -60,7 +60,7 @@ def train_head(
     lr = described.head_lr or described.lr
     session.begin(settings.threads, settings.tf32, settings.device)
     features = join(members, params, settings, study)
-    seen = training.targets, training.copies, settings.class_weights
+    seen = training.targets, training.draws, settings.class_weights
     loss = losses.for_training(best.loss, params.losses[best.loss], data.task, *seen)
     decisive = {
         "members": members,
@@ -73,9 +73,9 @@ def train_head(
     networks = [run_folder(cell) / "model.safetensors" for cell in members]
     key = fingerprint(decisive, [IMAGES, SAMPLES, SPLIT, *networks])
     checkpoint = Checkpoint(CHECKPOINTS, key)
-    with Progress(name, settings.epochs, settings.log_every) as progress:
+    with EpochLines(name, settings.epochs, settings.log_every) as progress:
         of = {"lr": lr, "settings": settings, "seed": params.seed, "checkpoint": checkpoint, "report": progress}
-        head, fitted = fit_head(features, training.copies, loss, **of)
+        head, fitted = fit_head(features, training.draws, loss, **of)
     val, test = (head_logits(head, features[part], 4 * settings.batch_size) for part in ("val", "test"))
     checkpoint.delete()
     about = {"features": features["train"].shape[1], "loss": best.loss, "lr": lr, "best_epoch": fitted.best_epoch}

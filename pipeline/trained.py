@@ -71,7 +71,7 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
     training = parts["train"]
     parts["train"] = training.drawn()
     settings, of = train_settings(params, configuration.model), params.losses[configuration.loss]
-    seen = training.targets, training.copies, settings.class_weights
+    seen = training.targets, training.draws, settings.class_weights
     loss = losses.for_training(configuration.loss, of, data.task, *seen)
     cells = [Run(*configuration, seed) for seed in trained_seeds(configuration, params)]
     files = [made_by(run_folder(c) / "model.safetensors", "train") for c in cells]

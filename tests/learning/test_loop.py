@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from pipeline.learning.networks.inference import predict
-from pipeline.learning.session import compiled, set_arithmetic
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from torch import nn
 
 from pipeline.learning.images.loader import epoch_order
+from pipeline.learning.networks.inference import predict
+from pipeline.learning.session import compiled, set_arithmetic
 from pipeline.learning.training import loop
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import derive
@@ -208,7 +208,7 @@ def test_multi_label_rows_have_no_decisions(tmp_path):
 
 
 def test_macro_f1_is_refused_for_multi_label_data(tmp_path):
-    with pytest.raises(ParamsError, match=r"train\.select: 'macro_f1'.*allowed: auroc"):
+    with pytest.raises(ParamsError, match=r"train\.select: 'macro_f1'.*must be 'auroc'"):
         run(tmp_path, changed(select="macro_f1"))
 
 

@@ -260,7 +260,7 @@ def test_copies_are_trained_on_and_scored_as_entries_of_their_own(project, capsy
         assert part.augmented.tolist() == here["augmented"].tolist()
         assert part.patients.tolist() == project.loc[part.rows, "patient_id"].tolist()
         assert part.targets.tolist() == project.loc[part.rows, CLASSES].to_numpy().tolist()
-        assert (part.copies == 1).all()
+        assert (part.draws == 1).all()
 
     train.train(CELL, given_params)
     evaluate.evaluate(CELL.configuration, given_params)

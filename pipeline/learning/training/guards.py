@@ -1,4 +1,4 @@
-"""What stops a training, said so that its reader knows what to change."""
+"""What stops a training run, with a message that says what to change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHAT_TO_LOWER = (
 
 
 class TrainingError(UserError):
-    """A training cannot go on. The message names where it stopped and what to change."""
+    """A training run cannot go on. The message names where it stopped and what to change."""
 
 
 def last_good(path: Path, epoch: int) -> str:
@@ -124,7 +124,7 @@ def enough_memory(
     device : device
         That trains.
     batch_size : int
-        Images a step.
+        Images per step.
     image : tuple of int
         (C, H, W).
     precision : {"float32", "bfloat16"}
