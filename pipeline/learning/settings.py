@@ -202,7 +202,7 @@ class TrainingSections(LossSections):
 
 
 def train_settings(params: TrainingSections, model: str) -> Train:
-    """Merge what ``models.<model>`` says of training into ``train``; maps are merged key by key.
+    """Merge the keys of training under ``models.<model>`` into ``train``; maps are merged key by key.
 
     Raises
     ------

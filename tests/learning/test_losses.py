@@ -426,7 +426,7 @@ def test_class_weights_of_multi_label_data_are_refused_with_the_way_out():
         losses.balanced_weights(np.ones((3, 2), np.uint8), np.ones(3, int), "multilabel")
 
 
-def test_only_plain_likelihoods_are_least_at_the_true_probabilities():
+def test_only_plain_likelihoods_are_proper_scoring_rules():
     """Two images that look alike, one of each kind: the constant logit of least loss is sought on a line."""
     odds = torch.linspace(-4, 4, 801, dtype=torch.float64)
     share = 0.2

@@ -111,8 +111,8 @@ def _compress(pixels: Tensor, steps: Tensor) -> Tensor:
     # libjpeg has coefficients in eighths, which makes halves frequent, and rounds those away from zero.
     ratio = (blocks @ basis.T).mul_(8).round_().div_(8 * steps)
     coefficients = ratio.abs().add_(0.5).floor_().copysign_(ratio).mul_(steps)
-    found = (coefficients @ basis).round_().clamp_(-128, 127).view(n, c, high, wide, 8, 8)
-    return found.transpose(3, 4).reshape(n, c, 8 * high, 8 * wide)[:, :, :height, :width]
+    pixels = (coefficients @ basis).round_().clamp_(-128, 127).view(n, c, high, wide, 8, 8)
+    return pixels.transpose(3, 4).reshape(n, c, 8 * high, 8 * wide)[:, :, :height, :width]
 
 
 @cache

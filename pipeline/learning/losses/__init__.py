@@ -45,7 +45,7 @@ class Loss(BaseModel, ABC):
 
     @property
     def proper(self) -> bool:
-        """Whether it is least at the true probabilities, so that sigmoid or softmax of the logits is meant as one."""
+        """Whether it is a proper scoring rule, so that sigmoid or softmax of the logits is meant as a probability."""
         return False
 
     _positives: tuple[float, ...] | None = PrivateAttr(None)

@@ -200,7 +200,7 @@ def _hub_address(arch: str) -> str | None:
 
 
 def _described(network: nn.Module) -> dict[str, Any]:
-    """Return what timm says of a network that it built: classifier, first_conv, mean, std and more."""
+    """Return timm's own description of a network that it built: classifier, first_conv, mean, std and more."""
     return cast("dict[str, Any]", network.pretrained_cfg)  # torch types every attribute of a module as a tensor
 
 
@@ -320,7 +320,7 @@ def _start_at_zero(head: nn.Module) -> None:
 def _normalisation(
     settings: Model, weights: Weights | None, backbone: nn.Module, images: np.ndarray
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Return mean and standard deviation per channel: as params.yaml says, else as the weights were trained."""
+    """Return mean and standard deviation per channel: that of params.yaml, else that of the weights."""
     if settings.input is not None:
         return settings.input.mean, settings.input.std
     if weights is not None and weights.mean is not None and weights.std is not None:

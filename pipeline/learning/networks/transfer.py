@@ -49,11 +49,11 @@ def weights_file(key: str, path: Path) -> Path:
         If there is no such file, or a folder holds none or several.
     """
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
-        if len(found) != 1:
-            names = ", ".join(file.name for file in found) or "none"
+        files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+        if len(files) != 1:
+            names = ", ".join(file.name for file in files) or "none"
             raise ModelError(f"{key}: folder {path} holds {names}; it must hold exactly one of {', '.join(_SUFFIXES)}")
-        return found[0]
+        return files[0]
     if not path.exists():
         raise ModelError(f"{key}: {path}: no such file; paths start at the project's root")
     if path.suffix not in _SUFFIXES:
@@ -82,9 +82,9 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
     path = weights_file(key, path)
     try:
         if sha256 is not None:
-            found = sha256_of(path)
-            if found != sha256:
-                raise ModelError(f"{key}: {path} has the SHA-256 {found}; must be {sha256} (sha256)")
+            actual = sha256_of(path)
+            if actual != sha256:
+                raise ModelError(f"{key}: {path} has the SHA-256 {actual}; must be {sha256} (sha256)")
         if path.suffix == ".safetensors":
             return _from_safetensors(path)
         return Weights(_from_torch(torch.load(path, map_location="cpu", weights_only=True)))
@@ -239,7 +239,7 @@ def freeze(key: str, model: nn.Module, head: str, last: int) -> list[nn.Module]:
 
 
 def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -> int:
-    """Give batch norms that were folded into convolutions their statistics back, without changing the network.
+    """Restore batch-norm layers that were folded into convolutions, without changing what the network computes.
 
     Converters fold ``w (x - m) / s + b`` into the convolution before it and leave the norm as an identity with a bias.
     Trained as it is, such a network meets statistics of the batch where none were and loses what it knew. So mean and
