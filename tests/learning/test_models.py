@@ -305,7 +305,7 @@ def test_folded_batch_norms_get_their_statistics_back_and_the_network_does_not_c
     settings = Model(arch="resnet18", lr=0.1, weights=str(tmp_path / "folded.pth"))
     torch.manual_seed(0)
     model = models.build("m", settings, 1, 3, 64, IMAGES)
-    assert "20 folded batch norms unfolded on 20 training images" in capsys.readouterr().out
+    assert "20 folded batch-norm layers restored, measured on 20 training images" in capsys.readouterr().out
     torch.manual_seed(0)
     as_it_was = models.build("m", settings.model_copy(update={"trainable": "head"}), 1, 3, 64, IMAGES)
     assert (as_it_was(torch.rand(2, 1, 64, 64)) == 0).all()  # a new head begins with equal logits

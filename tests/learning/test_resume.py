@@ -172,13 +172,3 @@ def test_resumed_equals_undisturbed_on_cuda(tmp_path, optimizer):
             on_cuda(tmp_path / "killed")
     assert same(on_cuda(tmp_path / "killed"), on_cuda(tmp_path / "undisturbed"))
     assert next(iter(on_cuda(tmp_path / "killed").state.values())).device == CPU
-
-
-def test_delete_leaves_nothing_of_the_run_not_even_what_a_kill_left_half_written(tmp_path):
-    checkpoint, other = Checkpoint(tmp_path, "key"), Checkpoint(tmp_path, "other")
-    checkpoint.save({"epoch": 1})
-    other.save({"epoch": 2})
-    (tmp_path / "partial-key.pt").write_bytes(b"half")
-    checkpoint.delete()
-    assert list(tmp_path.iterdir()) == [other.path]
-    assert checkpoint.load() is None

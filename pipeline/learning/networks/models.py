@@ -133,7 +133,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
         some = torch.from_numpy(np.array(images[:: 1 + len(images) // _UNFOLD]))
         some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / 255
         if unfolded := unfold_batch_norms(model, some):
-            print(f"{key}: {unfolded} folded batch norms unfolded on {len(some)} training images")
+            print(f"{key}: {unfolded} folded batch-norm layers restored, measured on {len(some)} training images")
     return model.train()
 
 

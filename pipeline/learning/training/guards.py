@@ -16,7 +16,7 @@ LOOK_EVERY = 50
 """Steps between two looks at the losses on CUDA: each look waits until the device has done all its work."""
 
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|ALLOC_FAILED")
-"""Messages of RuntimeErrors that are no torch.OutOfMemoryError: of the CPU's allocator, the driver, cuBLAS and cuDNN."""
+"""Messages of other RuntimeErrors that mean out of memory: of the CPU's allocator, the driver, cuBLAS and cuDNN."""
 
 _WHAT_TO_LOWER = (
     "lower models.<name>.lr (and head_lr), set or lower train.clip_grad, or lengthen train.warmup_epochs; "
