@@ -1,4 +1,4 @@
-"""Stage `loss`: write down what one loss of the study is made of: its kind, its settings, the code of its file.
+"""Stage `loss`: record what one loss of the study is made of: its kind, its settings, the code of its files.
 
 Training runs depend on this record instead of the whole folder of losses, so that a new loss, or an edit of another
 one, trains nothing again.

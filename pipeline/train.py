@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -15,15 +15,15 @@ from pipeline.learning.images import augmentation
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
-from pipeline.learning.settings import TrainingSections, train_settings
+from pipeline.learning.settings import Model, TrainingSections, train_settings
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import derive, fit
-from pipeline.learning.training.progress import Progress
-from pipeline.learning.training.provenance import device_name, git_state, versions
+from pipeline.learning.training.progress import EpochLines
+from pipeline.learning.training.provenance import decisive, record
 from pipeline.metrics.collapse import collapse_sign
 from pipeline.metrics.thresholds import probabilities
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, null, write_csv, write_json
+from pipeline.study.files import CHECKPOINTS, write_csv, write_json
 from pipeline.study.params import load
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, read_dataset
@@ -34,94 +34,71 @@ from pipeline.study.trainings import run_folder, write_augmented
 def train(run: Run, params: TrainingSections) -> None:
     """Train `run` on the training part, choose its epoch on the validation part, write its folder."""
     started = time.perf_counter()
+    losses.check_record(run.loss, params.losses[run.loss])
     settings, described = train_settings(params, run.model), params.models[run.model]
     device = session.begin(settings.threads, settings.tf32, settings.device)
+    precision = session.choose_precision(settings.precision, device)
 
     data, parts, images = read_dataset(), read_parts(["train", "val"]), open_images()
-    training = parts["train"]
-    seen = training.targets, training.copies, settings.class_weights
-    loss = losses.for_training(run.loss, params.losses[run.loss], data.task, *seen)
-
-    torch.manual_seed(derive(run.seed, 0))
-    channels = 1 if images.ndim == 3 else images.shape[3]
-    some = images[training.rows[:: 1 + len(training.rows) // 4096]]
-    model = models.build(run.model, described, channels, len(data.classes), images.shape[1], some)
-    model = model.to(device, memory_format=torch.channels_last)
+    rows, targets, draws = parts["train"].rows, parts["train"].targets, parts["train"].draws
+    loss = losses.for_training(run.loss, params.losses[run.loss], data.task, targets, draws, settings.class_weights)
+    model = _new_model(run, described, len(data.classes), images, rows)
+    model = model.to(device).to(memory_format=torch.channels_last)
     loaded = {
         name: ResidentImages(images, part.rows, part.targets, device, part.augmented, settings.residency)
         for name, part in parts.items()
     }
-    label = f"{run.configuration} seed {run.seed}"
-    print(f"{label}: {'; '.join(of_part.describe(name) for name, of_part in loaded.items())}", flush=True)
+    print(f"{run}: {'; '.join(part.describe(name) for name, part in loaded.items())}", flush=True)
 
-    decisive = {
-        "run": run,
-        "train": settings.model_dump(),
-        "model": described.model_dump(),
-        "loss": [type(loss).__name__, loss.task, loss.model_dump()],
-        "device": device_name(device),
-        "versions": versions(),
-    }
-    files = [IMAGES, SAMPLES, SPLIT]
-    if described.weights:
-        files.append(models.weights_file(f"models.{run.model}.weights", Path(described.weights)))
-    checkpoint = Checkpoint(CHECKPOINTS, fingerprint(decisive, files))
-    with Progress(label, settings.epochs, settings.log_every) as progress:
+    checkpoint = Checkpoint(CHECKPOINTS, fingerprint(*decisive(run, settings, described, loss, device)))
+    with EpochLines(str(run), settings.epochs, settings.log_every) as report:
         fitted = fit(
             model,
             loss,
             loaded["train"],
-            training.copies,
+            draws,
             loaded["val"],
             lr=described.lr,
             head_lr=described.head_lr,
             settings=settings,
             seed=run.seed,
             checkpoint=checkpoint,
-            report=progress,
+            report=report,
         )
-
     model.load_state_dict(fitted.state)
-    precision = session.choose_precision(settings.precision, device)
-    logits = predict(model, loaded["val"], 4 * settings.batch_size, precision).cpu().numpy()
     history, best = pd.DataFrame(fitted.history), fitted.history[fitted.best_epoch - 1]
-    sign = collapse_sign(
-        history[f"val_{settings.select}"],
-        best["val_auroc"],
-        loaded["val"].targets.cpu().numpy(),
-        probabilities(logits, data.task),
-    )
-    places, pictures = augmentation.examples(
-        loaded["train"], training.copies, settings.augment, seed=derive(run.seed, 0, 1)
-    )
-    write_augmented(run, training.rows[places], pictures)
+    logits = predict(model, loaded["val"], 4 * settings.batch_size, precision).cpu().numpy()
+    chosen_by = history[f"val_{settings.select}"].tolist()
+    sign = collapse_sign(chosen_by, best["val_auroc"], parts["val"].targets, probabilities(logits, data.task))
+
+    places, pictures = augmentation.examples(loaded["train"], draws, settings.augment, seed=derive(run.seed, 0, 1))
+    write_augmented(run, rows[places], pictures)
     models.save(run_folder(run) / "model.safetensors", fitted.state, {**run._asdict(), **asdict(data)})
     write_csv(run_folder(run) / "history.csv", history)
-    record = {
-        **run._asdict(),
-        "arch": described.arch,
-        "weights": models.origin(described),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "macs": models.macs(model, channels, images.shape[1]),
-        "best_epoch": fitted.best_epoch,
-        "epochs": len(history),
-        "val_auroc": null(best["val_auroc"]),
-        "class_weights": dict(zip(data.classes, loss.class_weights, strict=True)) if loss.class_weights else None,
-        "proper_loss": loss.proper,
-        "collapsed": sign,
-        "device": device_name(device),
-        "threads": settings.threads,
-        "precision": precision,
-        "residency": loaded["train"].residency,
-        "images_per_second": round(history["images_per_second"].median(), 1),
-        "seconds": round(time.perf_counter() - started, 2),
-        "versions": versions(),
-        **git_state(),
-    }
-    write_json(run_folder(run) / "run.json", record)
+    about = record(
+        run,
+        settings,
+        described,
+        classes=data.classes,
+        images=loaded["train"],
+        precision=precision,
+        model=model,
+        loss=loss,
+        fitted=fitted,
+        collapsed=sign,
+        seconds=time.perf_counter() - started,
+    )
+    write_json(run_folder(run) / "run.json", about)
     checkpoint.delete()
-    print(f"{label}: best epoch {fitted.best_epoch}" + (f", COLLAPSED: {sign}" if sign else ""))
+    print(f"{run}: best epoch {fitted.best_epoch}" + (f", COLLAPSED: {sign}" if sign else ""))
+
+
+def _new_model(run: Run, described: Model, classes: int, images: np.ndarray, rows: np.ndarray) -> models.Classifier:
+    """Build the model of `run` with the initial weights of its seed, normalised by some of the training images."""
+    torch.manual_seed(derive(run.seed, 0))
+    channels = 1 if images.ndim == 3 else images.shape[3]
+    some = images[rows[:: 1 + len(rows) // 4096]]
+    return models.build(run.model, described, channels, classes, images.shape[1], some)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def tiny() -> dict:
 
 @pytest.fixture(scope="session")
 def prepared_once(tmp_path_factory) -> Path:
-    """A folder in which download, preprocess and split of the tiny study have run."""
-    from pipeline import download, preprocess, split
+    """A folder in which download, preprocess, split and loss of the tiny study have run."""
+    from pipeline import download, loss, preprocess, split
     from pipeline.settings import load
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -34,9 +34,12 @@ def prepared_once(tmp_path_factory) -> Path:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        download.download(load())
+        study = load()
+        download.download(study)
         preprocess.main()
         split.main()
+        for name in study.losses:
+            loss.loss(name, study)
     finally:
         os.chdir(before)
     return folder

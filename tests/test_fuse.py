@@ -185,10 +185,10 @@ def test_the_head_is_trained_as_the_best_member_was(study, monkeypatch):
     assert given["lr"] == {"small": 0.01, "wide": 0.03}[best.model]
     assert given["seed"] == 42
     assert given["settings"] == train_settings(study, best.model)
-    assert np.array_equal(given["copies"], training.copies)
+    assert np.array_equal(given["copies"], training.draws)
     positives, draws = given["loss"].counts(torch.zeros(1))
-    assert positives.tolist() == (training.targets * training.copies[:, None]).sum(0).tolist()
-    assert draws == training.copies.sum() == len(training.rows) + 2 * 40
+    assert positives.tolist() == (training.targets * training.draws[:, None]).sum(0).tolist()
+    assert draws == training.draws.sum() == len(training.rows) + 2 * 40
 
 
 def test_class_weights_that_the_study_cannot_have_are_refused_as_in_training(study):

@@ -93,7 +93,7 @@ def test_what_dvc_exp_run_does_to_the_file_can_be_undone_byte_for_byte(path, tmp
         ("train.warmup_epochs", 2.0, ["train", "warmup_epochs = 2", "less than epochs (2)"]),
     ],
 )
-def test_what_cannot_be_is_refused_with_key_value_and_what_is_allowed(tiny, path, value, said):
+def test_what_cannot_be_is_refused_with_key_value_and_what_it_must_be(tiny, path, value, said):
     with_value(tiny, path, value)
     with pytest.raises(ParamsError) as error:
         parse(tiny)
@@ -141,17 +141,19 @@ def test_numbers_mean_what_they_mean_to_dvc(tiny, tmp_path, text):
     assert load(tmp_path / "p.yaml").models["small"].lr == 0.001
 
 
-def test_cells_are_the_whole_grid_in_order(tiny):
+def test_the_runs_are_the_whole_grid_in_order(tiny):
     study = parse(tiny)
-    cells = runs(study)
-    assert cells == [Run(*c) for c in itertools.product(["small", "wide"], ["bce", "zlpr"], [42, 7])]
+    every = runs(study)
+    assert every == [Run(*c) for c in itertools.product(["small", "wide"], ["bce", "zlpr"], [42, 7])]
     assert configurations(study) == [
         Configuration("small", "bce"),
         Configuration("small", "zlpr"),
         Configuration("wide", "bce"),
         Configuration("wide", "zlpr"),
     ]
-    assert str(cells[0].configuration) == "small-bce"
+    assert str(every[0].configuration) == "small-bce"
+    assert every[0].name == "small-bce-42"
+    assert str(every[0]) == f"{every[0]}" == "small-bce seed 42"
 
 
 @given(
@@ -159,7 +161,7 @@ def test_cells_are_the_whole_grid_in_order(tiny):
     st.lists(st.from_regex(r"\A[A-Za-z0-9_]{1,8}\Z"), min_size=1, max_size=4, unique=True),
     st.lists(st.integers(0, 1000), min_size=1, max_size=5, unique=True),
 )
-def test_every_cell_has_a_folder_of_its_own(models, losses, seeds):
+def test_every_run_has_a_folder_of_its_own(models, losses, seeds):
     from pipeline.study.trainings import run_folder
 
     content = yaml.safe_load(yaml.safe_dump(TINY)) | {
@@ -169,9 +171,9 @@ def test_every_cell_has_a_folder_of_its_own(models, losses, seeds):
         "losses": {lo: {} for lo in losses},
         "ensemble": {"top_k": 1},
     }
-    cells = runs(parse(content))
-    assert len(cells) == len(models) * len(losses) * len(seeds)
-    assert len({run_folder(c) for c in cells}) == len(cells)
+    every = runs(parse(content))
+    assert len(every) == len(models) * len(losses) * len(seeds)
+    assert len({run_folder(run) for run in every}) == len(every)
 
 
 def test_open_dataset_refuses_an_unknown_data_set_and_unknown_settings(tiny):

@@ -30,8 +30,8 @@ from pipeline.learning.networks.inference import predict
 from pipeline.learning.networks.models import Classifier
 from pipeline.learning.settings import Augment, Train, train_settings
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
-from pipeline.learning.training.loop import Fitted, derive, fit
-from pipeline.learning.training.progress import Progress
+from pipeline.learning.training.loop import FittedModel, derive, fit
+from pipeline.learning.training.progress import EpochLines
 from pipeline.learning.training.provenance import device_name, versions
 from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, ArtifactError, made_by, nulls
 from pipeline.study.parts import read_parts, read_split
@@ -191,7 +191,7 @@ def concatenate(
 
 def fit_head(
     parts: Mapping[str, ResidentFeatures],
-    copies: np.ndarray,
+    draws: np.ndarray,
     loss: Loss,
     *,
     lr: float,
@@ -199,14 +199,14 @@ def fit_head(
     seed: int,
     checkpoint: Checkpoint,
     report: Callable[[dict[str, float]], None] = lambda row: None,
-) -> tuple[FeatureHead, Fitted]:
+) -> tuple[FeatureHead, FittedModel]:
     """Train a head on the training part's features, its epoch chosen on the validation part.
 
     Parameters
     ----------
     parts : mapping of str to ResidentFeatures
         "train" and "val"; others are not looked at.
-    copies : int64 [n]
+    draws : int64 [n]
         Draws per epoch of each training image.
     loss : Loss
         What is minimised.
@@ -217,18 +217,18 @@ def fit_head(
     -------
     head : FeatureHead
         With the weights of the best epoch, in evaluation mode.
-    fitted : Fitted
+    fitted : FittedModel
         What the loop returned.
     """
     train, val = parts["train"], parts["val"]
-    used = torch.from_numpy(np.flatnonzero(copies)).to(train.device)
+    used = torch.from_numpy(np.flatnonzero(draws)).to(train.device)
     values = train.images.index_select(0, used).flatten(1).double()
     torch.manual_seed(derive(seed, 0))
     head = FeatureHead(values.mean(0).float(), values.std(0, correction=0).float(), train.targets.shape[1])
     head = head.to(train.device)
     settings = settings.model_copy(update={"augment": Augment(horizontal_flip=0.0), "compile": False})
     fitted = fit(
-        head, loss, train, copies, val, lr=lr, settings=settings, seed=seed, checkpoint=checkpoint, report=report
+        head, loss, train, draws, val, lr=lr, settings=settings, seed=seed, checkpoint=checkpoint, report=report
     )
     head.load_state_dict(fitted.state)
     return head.eval(), fitted
@@ -299,7 +299,7 @@ def train_head(
     lr = described.head_lr or described.lr
     session.begin(settings.threads, settings.tf32, settings.device)
     parts = join(members, params, settings, study)
-    weighting = training.targets, training.copies, settings.class_weights
+    weighting = training.targets, training.draws, settings.class_weights
     loss = losses.for_training(best.loss, params.losses[best.loss], data.task, *weighting)
     decisive = {
         "members": members,
@@ -312,10 +312,10 @@ def train_head(
     networks = [run_folder(run) / "model.safetensors" for run in members]
     key = fingerprint(decisive, [IMAGES, SAMPLES, SPLIT, *networks])
     checkpoint = Checkpoint(CHECKPOINTS, key)
-    with Progress(name, settings.epochs, settings.log_every) as progress:
+    with EpochLines(name, settings.epochs, settings.log_every) as progress:
         head, fitted = fit_head(
             parts,
-            training.copies,
+            training.draws,
             loss,
             lr=lr,
             settings=settings,

@@ -11,10 +11,10 @@ from pipeline.study.runs import StudySections
 
 
 class Ensemble(Section):
-    """Combinations of cells; the best cells and recipes are those of the validation part."""
+    """Combinations of training runs; the best runs and configurations are those of the validation part."""
 
     top_k: int = Field(ge=1)
-    features: bool = Field(False, description="also a new head on the joined features of the best top_k cells")
+    features: bool = Field(False, description="also a feature ensemble: a head on the features of the best top_k runs")
 
 
 class EnsembleSections(StudySections):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pipeline.datasets import DatasetError, Sample
 from pipeline.imaging.decode import as_image
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.settings import Preprocess
+from pipeline.study.files import replaced
 
 COUNT = 4
 _AMONG = 1000
@@ -55,15 +55,13 @@ def write_examples(samples: Iterable[Sample], kept: pd.DataFrame, settings: Prep
     if lost:
         raise DatasetError(f"{lost[0]} was prepared and is no longer in the data set; run stage 'preprocess' again")
     rows = sorted(pairs)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name("partial-" + path.name)
-    np.savez(
-        partial,
-        rows=np.array(rows, np.int64),
-        before=np.stack([pairs[row][0] for row in rows]),
-        after=np.stack([pairs[row][1] for row in rows]),
-    )
-    os.replace(partial, path)
+    with replaced(path) as partial:
+        np.savez(
+            partial,
+            rows=np.array(rows, np.int64),
+            before=np.stack([pairs[row][0] for row in rows]),
+            after=np.stack([pairs[row][1] for row in rows]),
+        )
 
 
 def _chosen(kept: pd.DataFrame) -> dict[str, int]:

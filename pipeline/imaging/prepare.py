@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import sys
 import time
@@ -25,6 +24,7 @@ from pipeline.imaging.decode import UnreadableImage, as_image
 from pipeline.imaging.duplicates import THUMBNAIL, Found, duplicates_of, find, fingerprint, groups, pixel_hash
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.settings import Preprocess
+from pipeline.study.files import replaced
 from pipeline.study.prepared import SAMPLE_COLUMNS
 
 EXCLUDED_COLUMNS = ["file", "reason"]
@@ -217,35 +217,33 @@ def prepare_all(
     known = _Samples(classes, task)
     shape = (settings.size, settings.size) if settings.channels == 1 else (settings.size, settings.size, 3)
     row = int(np.prod(shape))
-    images_path.parent.mkdir(parents=True, exist_ok=True)
     # An array of an earlier run must not stand beside tables of this one.
     images_path.unlink(missing_ok=True)
-    partial = images_path.with_name(images_path.name + ".partial")
-    try:
-        with partial.open("w+b") as file, closing(_in_order(samples, known, settings)) as results:
-            _check_space(partial.parent, (total or _ROWS_PER_CHECK) * row)
-            _write_header(file, (0, *shape))
-            start = file.tell()
-            with closing(_shown(results, total, progress)) as shown:
-                for position, (about, result) in enumerate(shown):
-                    if isinstance(result, str):
-                        known.exclude(position, about.sample_id, result)
-                        continue
-                    pixels, facts = result
-                    if len(known.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
-                        _check_space(partial.parent, _ROWS_PER_CHECK * row)
-                    _write(file, pixels)
-                    known.keep(position, about, facts)
-            found = known.duplicates(settings)
-            prepared = known.tables(found)
-            if prepared.samples.empty:
-                raise DatasetError(_nothing_left(prepared.excluded["reason"]))
-            _take_out(file, start, row, found.excluded)
-            file.seek(0)
-            _write_header(file, (len(prepared.samples), *shape))
-        os.replace(partial, images_path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replaced(images_path) as partial,
+        partial.open("w+b") as file,
+        closing(_in_order(samples, known, settings)) as results,
+    ):
+        _check_space(partial.parent, (total or _ROWS_PER_CHECK) * row)
+        _write_header(file, (0, *shape))
+        start = file.tell()
+        with closing(_shown(results, total, progress)) as shown:
+            for position, (about, result) in enumerate(shown):
+                if isinstance(result, str):
+                    known.exclude(position, about.sample_id, result)
+                    continue
+                pixels, facts = result
+                if len(known.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
+                    _check_space(partial.parent, _ROWS_PER_CHECK * row)
+                _write(file, pixels)
+                known.keep(position, about, facts)
+        found = known.duplicates(settings)
+        prepared = known.tables(found)
+        if prepared.samples.empty:
+            raise DatasetError(_nothing_left(prepared.excluded["reason"]))
+        _take_out(file, start, row, found.excluded)
+        file.seek(0)
+        _write_header(file, (len(prepared.samples), *shape))
     return prepared
 
 

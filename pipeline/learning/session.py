@@ -53,7 +53,8 @@ def set_arithmetic(threads: int, tf32: bool) -> None:
             torch.backends.cudnn.allow_tf32 = tf32
         except AttributeError:  # a torch that has the new ones alone
             torch.backends.cuda.matmul.fp32_precision = "tf32" if tf32 else "ieee"
-            torch.backends.cudnn.conv.fp32_precision = "tf32" if tf32 else "ieee"
+            precision = "tf32" if tf32 else "ieee"
+            torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]  # torch sets it up unseen
 
 
 def choose_device(wish: str) -> torch.device:

@@ -18,7 +18,7 @@ class Jpeg(Section):
     @model_validator(mode="after")
     def _in_order(self) -> Jpeg:
         if self.quality[0] > self.quality[1]:
-            raise ValueError(f"quality = {self.quality}; allowed: [lowest, highest]")
+            raise ValueError(f"quality = {self.quality}; must be [lowest, highest]")
         return self
 
 
@@ -31,7 +31,7 @@ class Erase(Section):
     @model_validator(mode="after")
     def _in_order(self) -> Erase:
         if self.area[0] > self.area[1]:
-            raise ValueError(f"area = {self.area}; allowed: [smallest, largest]")
+            raise ValueError(f"area = {self.area}; must be [smallest, largest]")
         return self
 
 
@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Augment(Section):
-    """Random changes of training images, drawn a sample; or the name of one of `PRESETS` in place of the map."""
+    """Random changes of training images, drawn per sample; or the name of one of `PRESETS` in place of the map."""
 
     horizontal_flip: Probability = 0.5
     vertical_flip: Probability = 0.0
@@ -70,7 +70,7 @@ class Augment(Section):
         if not isinstance(value, str):
             return value
         if value not in PRESETS:
-            raise ValueError(f"{value!r} is not a preset; allowed: {', '.join(PRESETS)}, or a map of ranges")
+            raise ValueError(f"{value!r} is not a preset; use one of: {', '.join(PRESETS)}, or a map of ranges")
         nothing = {name: field.default for name, field in cls.model_fields.items()} | {"horizontal_flip": 0.0}
         return nothing | PRESETS[value]
 
@@ -83,7 +83,7 @@ class Plateau(Section):
 
 
 class Train(Section):
-    """How a cell is trained. What differs between models stands under ``models``."""
+    """How a model is trained. What differs between models stands under ``models``."""
 
     epochs: int = Field(ge=1, le=10_000)
     batch_size: int = Field(ge=2, le=65_536)
@@ -98,7 +98,7 @@ class Train(Section):
     )
     patience: int = Field(5, ge=1, description="epochs without a better validation metric before stopping")
     clip_grad: float | None = Field(None, gt=0)
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights a step; null = none")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights per step; null = none")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced = all classes have the same share in the loss; single-label only"
     )
@@ -114,12 +114,12 @@ class Train(Section):
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Train:
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs = {self.warmup_epochs:g}; allowed: less than epochs ({self.epochs})")
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs:g}; must be less than epochs ({self.epochs})")
         return self
 
 
 class Input(Section):
-    """Mean and standard deviation, a channel, by which a network's images are normalised; values in [0, 1]."""
+    """Mean and standard deviation, per channel, by which a network's images are normalised; values in [0, 1]."""
 
     mean: list[float] = Field(min_length=1, max_length=3)
     std: list[Annotated[float, Field(gt=0)]] = Field(min_length=1, max_length=3)
@@ -127,7 +127,7 @@ class Input(Section):
     @model_validator(mode="after")
     def _one_or_three_channels(self) -> Input:
         if len(self.mean) != len(self.std) or len(self.mean) == 2:
-            raise ValueError(f"mean = {self.mean}, std = {self.std}; allowed: 1 or 3 numbers each")
+            raise ValueError(f"mean = {self.mean}, std = {self.std}; must be 1 or 3 numbers each")
         return self
 
 
@@ -137,12 +137,13 @@ class Last(Section):
     last: int = Field(ge=1)
 
 
-_Overrides = create_model(
-    "_Overrides",
-    __base__=Section,
-    __module__=__name__,
-    **{name: (field.annotation | None, None) for name, field in Train.model_fields.items()},
-)
+def _each_optional(section: type[Section]) -> dict[str, Any]:
+    """Return the fields of `section` as `create_model` takes them, each with null as its default."""
+    annotations: dict[str, Any] = {name: field.annotation for name, field in section.model_fields.items()}
+    return {name: (annotation | None, None) for name, annotation in annotations.items()}
+
+
+_Overrides = create_model("_Overrides", __base__=Section, __module__=__name__, **_each_optional(Train))
 
 
 class Model(_Overrides):
@@ -168,14 +169,14 @@ class Model(_Overrides):
     @model_validator(mode="after")
     def _weights_make_sense(self) -> Model:
         if self.pretrained and self.weights:
-            raise ValueError("pretrained: true with weights; allowed: one of them")
+            raise ValueError("pretrained: true with weights; use one of them")
         if self.trainable != "all" and not (self.pretrained or self.weights):
             raise ValueError(
-                f"trainable = {self.trainable}: layers that are not trained need weights; allowed: all, or pretrained: "
-                "true, or weights: FILE"
+                f"trainable = {self.trainable}: layers that are not trained need weights; use all, or set "
+                "pretrained: true or weights: FILE"
             )
         if self.sha256 and not self.weights:
-            raise ValueError("sha256 without weights; allowed: with weights: FILE")
+            raise ValueError("sha256 without weights; set weights: FILE beside it")
         return self
 
 
@@ -201,7 +202,7 @@ class TrainingSections(LossSections):
 
 
 def train_settings(params: TrainingSections, model: str) -> Train:
-    """Merge what ``models.<model>`` says of training into ``train``; maps are merged key by key.
+    """Merge the keys of training under ``models.<model>`` into ``train``; maps are merged key by key.
 
     Raises
     ------

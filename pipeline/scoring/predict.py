@@ -75,7 +75,7 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
     training = parts["train"]
     parts["train"] = training.drawn()
     settings, described = train_settings(params, configuration.model), params.models[configuration.model]
-    weighting = training.targets, training.copies, settings.class_weights
+    weighting = training.targets, training.draws, settings.class_weights
     loss = losses.for_training(configuration.loss, params.losses[configuration.loss], data.task, *weighting)
     runs = [Run(*configuration, seed) for seed in trained_seeds(configuration, params)]
     files = [made_by(run_folder(run) / "model.safetensors", "train") for run in runs]

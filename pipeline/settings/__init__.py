@@ -87,6 +87,6 @@ def load(path: Path | str = PARAMS_FILE) -> Params:
     Raises
     ------
     ParamsError
-        If the file is missing, is no YAML map, or says something that cannot be run.
+        If the file is missing, is no YAML map, or holds something that cannot be run.
     """
     return parse(read(path), str(path))

@@ -24,13 +24,13 @@ class Balance(Section):
         "none",
         description="each class to the draws of the smallest, of the largest, or to `to`; multi-label: oversample only",
     )
-    to: int | None = Field(None, ge=1, description="draws of each class an epoch; augment_to only")
+    to: int | None = Field(None, ge=1, description="draws per epoch of each class; augment_to only")
 
     @model_validator(mode="after")
     def _to_belongs_to_augment_to(self) -> Balance:
         if (self.method == "augment_to") != (self.to is not None):
             raise ValueError(
-                f"balance.to = {self.to} with method {self.method}; allowed: a number with augment_to alone"
+                f"balance.to = {self.to} with method {self.method}; must be a number with augment_to, else null"
             )
         return self
 
@@ -52,7 +52,7 @@ class Split(Section):
     @model_validator(mode="after")
     def _leave_something_to_train_on(self) -> Split:
         if self.validation + self.test >= 1:
-            raise ValueError(f"validation + test = {self.validation + self.test:g}; allowed: less than 1")
+            raise ValueError(f"validation + test = {self.validation + self.test:g}; must be less than 1")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: shown as a message, never as a traceback."""
+"""Errors the user can fix: shown as a message, never as a traceback."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ LOSSES = Path("data/losses")
 MODELS = Path("models")
 EVALUATIONS = Path("evaluations")
 FUSED = Path("fused")
-"""Ensembles of features: fused.json says which there are and what they are made of, predictions.npz what they say."""
+"""Feature ensembles: fused.json lists them with their members, predictions.npz holds their logits."""
 ENSEMBLES = Path("ensembles")
 PROBES = Path("probes")
 REPORTS = Path("reports")
@@ -44,7 +44,7 @@ PRIVATE_FIGURES = Path("data/figures")
 """Figures that show images which may not be passed on: git ignores data/."""
 CHECKPOINTS = Path("tmp/ckpt")
 AUGMENTED = "augmented.npz"
-"""In the folder of a training and of an evaluation: training images as the network sees them, see `write_augmented`."""
+"""In the folder of a run and of an evaluation: training images as the network gets them, see `write_augmented`."""
 
 
 class ArtifactError(UserError):

@@ -30,7 +30,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class ParamsError(UserError):
-    """params.yaml says something that cannot be run. The message names key, value and what is allowed."""
+    """params.yaml holds something that cannot be run. The message names key, value and what it must be."""
 
 
 class Section(BaseModel):
@@ -49,7 +49,7 @@ SectionsT = TypeVar("SectionsT", bound=Sections)
 
 
 def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """Write a pydantic error as one line a problem: key path, value, what is allowed.
+    """Write a pydantic error as one line per problem: key path, value, what it must be.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def load(sections: type[SectionsT], path: Path | str = PARAMS_FILE) -> SectionsT
     Raises
     ------
     ParamsError
-        If the file is missing, is no YAML map, or says something anywhere that cannot be run.
+        If the file is missing, is no YAML map, or holds something anywhere that cannot be run.
 
     Notes
     -----

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,33 +16,33 @@ PARTS = ("train", "val", "test", "unused")
 
 
 def read_split() -> pd.DataFrame:
-    """Read split.csv, an entry a line.
+    """Read split.csv, one line per entry.
 
     Returns
     -------
     DataFrame
-        row (int); part (train, val, test, unused); copies (draws of a training entry an epoch, 0 or more; 1 in the
-        other parts); augmented (0 = the image itself, k = its k-th augmented copy). A row occurs once, but for
-        protocol augment_before_split: there once as itself and once a copy, in any parts.
+        row (int); part (train, val, test, unused); copies (draws of a training entry per epoch, at least 0; 1 in
+        the other parts); augmented (0 = the image itself, k = its k-th augmented copy). A row occurs once, but for
+        protocol augment_before_split: there once as itself and once per copy, in any parts.
     """
-    numbers = dict.fromkeys(("row", "copies", "augmented"), np.int64)
-    return pd.read_csv(made_by(SPLIT, "split"), dtype={"part": "str", **numbers})
+    dtypes: dict[str, Any] = {"part": "str", **dict.fromkeys(("row", "copies", "augmented"), np.int64)}
+    return pd.read_csv(made_by(SPLIT, "split"), dtype=dtypes)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The entries of one part and their truth, in the order of rows and then copies.
+    """The entries of one part and their truth, in the order of rows and then of augmented copies.
 
     Parameters
     ----------
     rows : int64 [N]
         Positions in images.npy; each once, but for protocol augment_before_split.
     targets : uint8 [N, K]
-        0/1; one 1 a row for multiclass.
+        0/1; one 1 per row for multiclass.
     patients : str [N]
         Patient ids.
-    copies : int64 [N]
-        How often a training entry is drawn in an epoch.
+    draws : int64 [N]
+        How often a training entry is drawn per epoch: column `copies` of split.csv.
     augmented : int64 [N]
         0 = the image itself, k = its k-th augmented copy.
     """
@@ -49,12 +50,12 @@ class Part:
     rows: np.ndarray
     targets: np.ndarray
     patients: np.ndarray
-    copies: np.ndarray
+    draws: np.ndarray
     augmented: np.ndarray
 
     def drawn(self) -> Part:
         """Return the entries that an epoch draws, each once."""
-        kept = self.copies > 0
+        kept = self.draws > 0
         return Part(**{name: values[kept] for name, values in vars(self).items()})
 
 
@@ -68,7 +69,7 @@ def read_parts(parts: Sequence[str]) -> dict[str, Part]:
             rows=rows["row"].to_numpy(np.int64),
             targets=rows[classes].to_numpy(np.uint8),
             patients=rows["patient_id"].to_numpy(str),
-            copies=rows["copies"].to_numpy(np.int64),
+            draws=rows["copies"].to_numpy(np.int64),
             augmented=rows["augmented"].to_numpy(np.int64),
         )
         for part, rows in ((p, table[table["part"] == p]) for p in parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,8 +78,9 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write the file, complete or not at all."""
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
         with replaced(path) as partial:
-            np.savez(partial, **{k: np.asarray(v) for k, v in vars(self).items()})
+            np.savez(partial, **arrays)
 
     @classmethod
     def load(cls, path: Path, stage: str = "evaluate") -> Predictions:

@@ -20,7 +20,7 @@ SAMPLE_COLUMNS = [
     "height",
     "official_split",
 ]
-"""Leading columns of samples.csv; then one 0/1 column a class, then the data set's own columns."""
+"""Leading columns of samples.csv; then one 0/1 column per class, then the data set's own columns."""
 
 
 @dataclass(frozen=True)

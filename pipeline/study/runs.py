@@ -35,6 +35,10 @@ class Run(NamedTuple):
     loss: str
     seed: int
 
+    def __str__(self) -> str:
+        """Text for people and in tables: "cnn-bce seed 42"."""
+        return f"{self.configuration} seed {self.seed}"
+
     @property
     def configuration(self) -> Configuration:
         """The run without its seed."""
@@ -42,7 +46,7 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The run's one name, in tables, logs and DVC's stages: model-loss-seed."""
+        """Name of DVC's item and of the log, without a space: model-loss-seed."""
         return f"{self.model}-{self.loss}-{self.seed}"
 
 

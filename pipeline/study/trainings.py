@@ -22,12 +22,12 @@ def evaluation_folder(configuration: Configuration) -> Path:
 
 
 def write_augmented(run: Run, rows: np.ndarray, images: np.ndarray) -> None:
-    """Write training images and what augmentation draws of them into the folder of `run`, complete or not at all.
+    """Write training images and their augmented versions into the folder of `run`, complete or not at all.
 
     Parameters
     ----------
     run : Run
-        The training that draws so.
+        The training run whose augmentation it is.
     rows : int64 [R]
         Positions in images.npy.
     images : uint8 [R, 1 + draws, H, W] or [R, 1 + draws, H, W, 3]
@@ -39,7 +39,7 @@ def write_augmented(run: Run, rows: np.ndarray, images: np.ndarray) -> None:
 
 
 def pass_on_augmented(run: Run) -> None:
-    """Copy the file of `write_augmented` into the evaluation of the configuration; an older training has none."""
+    """Copy the file of `write_augmented` into the evaluation of the configuration; an older training run has none."""
     source, copy = run_folder(run) / AUGMENTED, evaluation_folder(run.configuration) / AUGMENTED
     copy.unlink(missing_ok=True)
     if source.exists():

@@ -439,7 +439,7 @@ def test_stage_writes_what_the_others_read(project):
     assert DUPLICATES.read_text().splitlines() == [",".join(COLUMNS)]
     boxes = BOXES.read_text().splitlines()
     assert boxes == ["row,sample_id,class,x,y,width,height", "2,00000002_000.png,Mass,16.0,8.0,4.0,2.0"]
-    assert not list(PREPARED.glob("*.partial"))
+    assert not list(PREPARED.glob("*partial*"))
 
 
 def test_stage_run_twice_gives_the_same_bytes_and_drops_stale_boxes(project):

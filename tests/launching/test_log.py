@@ -17,7 +17,7 @@ def test_the_lines_of_a_training_are_understood():
     """Written by what writes them in a training."""
     stream = io.StringIO()
     row = {"train_loss": 0.4, "val_loss": 0.5, "images_per_second": 812.3}
-    with training.Progress("cnn-bce seed 3", 12, stream=stream) as shown:
+    with training.EpochLines("cnn-bce seed 3", 12, stream=stream) as shown:
         shown({**row, "epoch": 1, "val_auroc": 0.71239, "seconds": 400.0})
         shown({**row, "epoch": 2, "val_auroc": 0.81234, "seconds": 400.0})
     progress = of(*stream.getvalue().splitlines())
@@ -27,7 +27,7 @@ def test_the_lines_of_a_training_are_understood():
 def test_the_first_metric_is_shown_and_an_undefined_one_does_not_stop_anything():
     stream = io.StringIO()
     row = {"train_loss": 0.4, "val_loss": 0.5, "images_per_second": 812.3, "seconds": 1.0, "epoch": 3}
-    with training.Progress("m-l seed 1", 3, stream=stream) as shown:
+    with training.EpochLines("m-l seed 1", 3, stream=stream) as shown:
         shown({**row, "val_auroc": float("nan"), "val_macro_f1": 0.5})
     assert of(*stream.getvalue().splitlines()).metric == "AUROC nan"
 

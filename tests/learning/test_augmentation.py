@@ -306,32 +306,32 @@ def stored(n, channels=1, height=12, width=10):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_examples_are_the_images_and_their_changes(channels):
-    (originals, images), copies = stored(40, channels), np.ones(40, np.int64)
-    places, pictures = examples(images, copies, Augment(**ALL), seed=3)
+    (originals, images), draws = stored(40, channels), np.ones(40, np.int64)
+    places, pictures = examples(images, draws, Augment(**ALL), seed=3)
     assert places.tolist() == [5, 15, 25, 35]
     assert places.dtype == np.int64
     assert pictures.dtype == np.uint8
     assert pictures.shape == ((4, 6, 12, 10) if channels == 1 else (4, 6, 12, 10, 3))
     assert (pictures[:, 0] == originals[places]).all()
     assert len({p.tobytes() for p in pictures.reshape(24, -1)}) == 24
-    again = examples(images, copies, Augment(**ALL), seed=3)[1]
+    again = examples(images, draws, Augment(**ALL), seed=3)[1]
     assert (again == pictures).all()
-    assert (examples(images, copies, Augment(**ALL), seed=4)[1] != pictures).any()
-    still = examples(images, copies, Augment.model_validate("none"), seed=3)[1]
+    assert (examples(images, draws, Augment(**ALL), seed=4)[1] != pictures).any()
+    still = examples(images, draws, Augment.model_validate("none"), seed=3)[1]
     assert (still == still[:, :1]).all()
-    mirrored = examples(images, copies, Augment(horizontal_flip=1.0), seed=3)[1]
+    mirrored = examples(images, draws, Augment(horizontal_flip=1.0), seed=3)[1]
     assert (mirrored[:, 1:] == mirrored[:, :1, :, ::-1]).all()
 
 
 def test_examples_are_images_that_are_drawn():
-    (_, images), copies = stored(40), np.zeros(40, np.int64)
-    copies[[3, 8, 30]] = 1, 5, 2
-    places, pictures = examples(images, copies, Augment(**ALL), seed=0, draws=2)
+    (_, images), draws = stored(40), np.zeros(40, np.int64)
+    draws[[3, 8, 30]] = 1, 5, 2
+    places, pictures = examples(images, draws, Augment(**ALL), seed=0, changes=2)
     assert places.tolist() == [3, 8, 30]
     assert len(pictures) == 3
-    places, pictures = examples(images, copies, Augment(**ALL), seed=0, count=1)
+    places, pictures = examples(images, draws, Augment(**ALL), seed=0, count=1)
     assert places.tolist() == [8]
-    places, pictures = examples(images, 0 * copies, Augment(**ALL), seed=0)
+    places, pictures = examples(images, 0 * draws, Augment(**ALL), seed=0)
     assert (len(places), pictures.shape) == (0, (0, 6, 12, 10))
 
 

@@ -150,6 +150,6 @@ def test_a_training_that_runs_out_of_memory_leaves_the_good_checkpoint(tmp_path,
 
 
 def test_a_single_image_is_not_trained_on(tmp_path):
-    parts = {"train": data(3), "copies": np.array([0, 1, 0]), "val": data(3)}
-    with pytest.raises(TrainingError, match="1 images to train on; allowed: at least 2"):
+    parts = {"train": data(3), "draws": np.array([0, 1, 0]), "val": data(3)}
+    with pytest.raises(TrainingError, match="1 images to train on; must be at least 2"):
         fit(network(), Sharpening(), **parts, lr=LR, settings=SETTINGS, seed=0, checkpoint=Checkpoint(tmp_path, "k"))

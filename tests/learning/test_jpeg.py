@@ -107,10 +107,10 @@ def test_memory_format_does_not_matter():
 
 
 def test_what_cannot_be_compressed_is_refused():
-    with pytest.raises(ValueError, match=r"2 channels; allowed: 1 \(grey\) or 3"):
+    with pytest.raises(ValueError, match=r"2 channels; must be 1 \(grey\) or 3"):
         jpeg(torch.zeros(1, 2, 8, 8), torch.tensor([50]))
     for quality in (0, 101):
-        with pytest.raises(ValueError, match="allowed: 1 to 100"):
+        with pytest.raises(ValueError, match="must be 1 to 100"):
             jpeg(torch.zeros(2, 1, 8, 8), torch.tensor([50, quality]))
 
 

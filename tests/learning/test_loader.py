@@ -37,11 +37,11 @@ def test_batches_are_the_chosen_rows_in_order(shape):
 
 
 def test_an_epoch_draws_each_row_as_often_as_asked():
-    copies = np.array([1, 3, 0, 2])
-    order = epoch_order(copies, torch.Generator().manual_seed(0))
-    assert np.bincount(order.numpy(), minlength=4).tolist() == copies.tolist()
-    assert torch.equal(order, epoch_order(copies, torch.Generator().manual_seed(0)))
-    orders = {tuple(epoch_order(copies, torch.Generator().manual_seed(s)).tolist()) for s in range(20)}
+    draws = np.array([1, 3, 0, 2])
+    order = epoch_order(draws, torch.Generator().manual_seed(0))
+    assert np.bincount(order.numpy(), minlength=4).tolist() == draws.tolist()
+    assert torch.equal(order, epoch_order(draws, torch.Generator().manual_seed(0)))
+    orders = {tuple(epoch_order(draws, torch.Generator().manual_seed(s)).tolist()) for s in range(20)}
     assert len(orders) > 5
 
 
@@ -263,7 +263,7 @@ def test_a_part_lives_where_it_fits(size, device, wish, free, free_on_host, expe
 
 
 def test_an_unknown_placement_is_refused():
-    with pytest.raises(ValueError, match=r"disk.*allowed: auto, device, host, memmap"):
+    with pytest.raises(ValueError, match=r"disk.*use one of: auto, device, host, memmap"):
         choose_residency(1, CPU, "disk", 2, 2)
 
 

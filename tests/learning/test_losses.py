@@ -363,11 +363,11 @@ def test_ldam_is_torchs_cross_entropy_of_logits_less_their_margin():
             "retina",
             {"kind": "focal", "balanced_alpha": 0.25},
             "multiclass",
-            ["losses.retina.balanced_alpha = 0.25", "multiclass", "allowed: null"],
+            ["losses.retina.balanced_alpha = 0.25", "multiclass", "must be null"],
         ),
     ],
 )
-def test_settings_that_cannot_be_are_refused_with_key_value_and_what_is_allowed(name, given_settings, task, said):
+def test_settings_that_cannot_be_are_refused_with_key_value_and_what_they_must_be(name, given_settings, task, said):
     with pytest.raises(ParamsError) as error:
         losses.create(name, given_settings, task)
     for part in said:
@@ -385,10 +385,10 @@ def test_balanced_weights_are_those_of_scikit_learn_and_average_to_1(seed, k, n)
 
     rng = np.random.default_rng(seed)
     label = rng.choice(k, n, p=rng.dirichlet(np.ones(k)))
-    copies = rng.integers(0, 4, n)
-    copies[0] = 1
-    weights = losses.balanced_weights(np.eye(k, dtype=np.uint8)[label], copies, "multiclass")
-    drawn = np.repeat(label, copies)
+    draws = rng.integers(0, 4, n)
+    draws[0] = 1
+    weights = losses.balanced_weights(np.eye(k, dtype=np.uint8)[label], draws, "multiclass")
+    drawn = np.repeat(label, draws)
     present = np.unique(drawn)
     expected = compute_class_weight("balanced", classes=present, y=drawn)
     np.testing.assert_allclose(weights[present], expected, rtol=1e-12)
@@ -422,11 +422,11 @@ def test_weighted_cross_entropy_is_torchs_up_to_the_weights_of_the_batch():
 
 
 def test_class_weights_of_multi_label_data_are_refused_with_the_way_out():
-    with pytest.raises(ParamsError, match=r"train\.class_weights.*allowed: none \(split\.balance\.method: oversample"):
+    with pytest.raises(ParamsError, match=r"train\.class_weights.*must be none \(split\.balance\.method: oversample"):
         losses.balanced_weights(np.ones((3, 2), np.uint8), np.ones(3, int), "multilabel")
 
 
-def test_only_plain_likelihoods_are_least_at_the_true_probabilities():
+def test_only_plain_likelihoods_are_proper_scoring_rules():
     """Two images that look alike, one of each kind: the constant logit of least loss is sought on a line."""
     odds = torch.linspace(-4, 4, 801, dtype=torch.float64)
     share = 0.2

@@ -243,7 +243,7 @@ def test_the_last_ten_layers_of_resnet50_are_those_of_keras():
     trained = {name.rpartition(".")[0] for name, p in backbone.named_parameters() if p.requires_grad}
     # conv5_block3 of keras.applications.ResNet50: three convolutions with their norms, activations and the addition
     assert trained == {f"layer4.2.{part}{i}" for part in ("conv", "bn") for i in (1, 2, 3)} | {"fc"}
-    with pytest.raises(ModelError, match=r"m\.trainable: last = 1000; allowed: 1 to 156"):
+    with pytest.raises(ModelError, match=r"m\.trainable: last = 1000; must be 1 to 156"):
         freeze("m.trainable", backbone, "fc", 1000)
 
 
@@ -283,7 +283,7 @@ def test_a_file_that_is_none_of_weights_is_refused_without_running_it(tmp_path, 
     with pytest.raises(ModelError, match=r"folder .* holds bad\.pth, no_weights\.pth, page\.safetensors, weights\.pth"):
         models.build("m", Model(arch="resnet18", lr=0.1, weights=str(tmp_path)), 3, 3, 64, IMAGES)
     wrong = Model(arch="resnet18", lr=0.1, weights=str(trained[1]), sha256="0" * 64)
-    with pytest.raises(ModelError, match=r"SHA-256.*allowed: 0000"):
+    with pytest.raises(ModelError, match=r"SHA-256.*must be 0000"):
         models.build("m", wrong, 3, 3, 64, IMAGES)
     assert "ran code" not in capsys.readouterr().out
 
@@ -305,7 +305,7 @@ def test_folded_batch_norms_get_their_statistics_back_and_the_network_does_not_c
     settings = Model(arch="resnet18", lr=0.1, weights=str(tmp_path / "folded.pth"))
     torch.manual_seed(0)
     model = models.build("m", settings, 1, 3, 64, IMAGES)
-    assert "20 folded batch norms unfolded on 20 training images" in capsys.readouterr().out
+    assert "20 folded batch-norm layers restored, measured on 20 training images" in capsys.readouterr().out
     torch.manual_seed(0)
     as_it_was = models.build("m", settings.model_copy(update={"trainable": "head"}), 1, 3, 64, IMAGES)
     assert (as_it_was(torch.rand(2, 1, 64, 64)) == 0).all()  # a new head begins with equal logits

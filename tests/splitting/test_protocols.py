@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import evaluate, split, train
+from pipeline import evaluate, loss, split, train
 from pipeline.learning.images.loader import ResidentImages, augmented_copy
 from pipeline.settings import load
 from pipeline.splitting.audit import audit, check
@@ -249,7 +249,10 @@ def study(**changes):
         key: PARAMS[key] | changes.get(key, {}) if isinstance(PARAMS[key], dict) else PARAMS[key] for key in PARAMS
     }
     Path("params.yaml").write_text(yaml.safe_dump(content))
-    return load()
+    given_params = load()
+    for name in given_params.losses:
+        loss.loss(name, given_params)
+    return given_params
 
 
 def test_copies_are_trained_on_and_scored_as_entries_of_their_own(project, capsys):
@@ -266,7 +269,7 @@ def test_copies_are_trained_on_and_scored_as_entries_of_their_own(project, capsy
         assert part.augmented.tolist() == here["augmented"].tolist()
         assert part.patients.tolist() == project.loc[part.rows, "patient_id"].tolist()
         assert part.targets.tolist() == project.loc[part.rows, CLASSES].to_numpy().tolist()
-        assert (part.copies == 1).all()
+        assert (part.draws == 1).all()
 
     train.train(CELL, given_params)
     evaluate.evaluate(CELL.configuration, given_params)

@@ -1,4 +1,4 @@
-"""Random changes of training images, on the batch but drawn a sample, on the device that trains."""
+"""Random changes of training images, on the whole batch but drawn per sample, on the device that trains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pipeline.learning.images.jpeg import jpeg
 from pipeline.learning.images.loader import ResidentImages
-from pipeline.learning.settings import Augment
+from pipeline.learning.settings import Augment, Erase
 
 _DRAWN = (
     "horizontal_flip",
@@ -75,12 +75,12 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
         quality = lowest + (draw["quality"] * (highest - lowest + 1)).long()
         changed = _compressed(changed, quality, draw["jpeg"] < settings.jpeg.probability)
     if settings.erase is not None and settings.erase.probability:
-        changed = _erased(changed, settings, draw)
+        changed = _erased(changed, settings.erase, draw)
     return changed
 
 
 def examples(
-    images: ResidentImages, copies: np.ndarray, settings: Augment, *, seed: int, count: int = 4, draws: int = 5
+    images: ResidentImages, draws: np.ndarray, settings: Augment, *, seed: int, count: int = 4, changes: int = 5
 ) -> tuple[np.ndarray, np.ndarray]:
     """Change a few training images several times, for readers to see what the network sees.
 
@@ -88,29 +88,29 @@ def examples(
     ----------
     images : ResidentImages
         The training part, n images; the changes are computed on the CPU, so that every device has the same ones.
-    copies : int64 [n]
-        Draws of each image an epoch; those never drawn are passed over.
+    draws : int64 [n]
+        Draws per epoch of each image; those never drawn are passed over.
     settings : Augment
         As in training.
     seed : int
-        Of the draws.
-    count, draws : int
+        Of the changes.
+    count, changes : int
         How many images, from the middles of equal stretches of the part, and how many changes of each.
 
     Returns
     -------
     places : int64 [R]
         Positions in `images`, ascending; R is `count`, or n where there are fewer.
-    pictures : uint8 [R, 1 + draws, H, W] or [R, 1 + draws, H, W, C]
+    pictures : uint8 [R, 1 + changes, H, W] or [R, 1 + changes, H, W, C]
         Each image, then its changes.
     """
-    seen = np.flatnonzero(copies)
+    seen = np.flatnonzero(draws)
     count = min(count, len(seen))
     places = seen[((np.arange(count) + 0.5) * len(seen) / max(count, 1)).astype(np.int64)]
     chosen = images.pixels(torch.from_numpy(places)).cpu()
-    batch = chosen.repeat_interleave(draws, 0).float().div_(255)
+    batch = chosen.repeat_interleave(changes, 0).float().div_(255)
     changed = augment(batch, settings, torch.Generator().manual_seed(seed))
-    changed = (changed * 255).round_().to(torch.uint8).view(count, draws, *chosen.shape[1:])
+    changed = (changed * 255).round_().to(torch.uint8).view(count, changes, *chosen.shape[1:])
     pictures = torch.cat([chosen[:, None], changed], 1)
     pictures = pictures[:, :, 0] if pictures.shape[2] == 1 else pictures.permute(0, 1, 3, 4, 2)
     return places, pictures.contiguous().numpy()
@@ -195,10 +195,10 @@ def _compressed(images: Tensor, quality: Tensor, wanted: Tensor) -> Tensor:
     return images.index_copy(0, there, jpeg(images.index_select(0, there), quality[index]))
 
 
-def _erased(images: Tensor, settings: Augment, draw: Draw) -> Tensor:
-    """Replace a rectangle by the image's mean, of each channel its own."""
+def _erased(images: Tensor, erase: Erase, draw: Draw) -> Tensor:
+    """Replace a rectangle by the image's mean, per channel."""
     height, width = images.shape[2:]
-    erase, side = settings.erase, height / width
+    side = height / width
     share = erase.area[0] + draw["area"] * (erase.area[1] - erase.area[0])
     # Log of height over width, in pixels, so that the rectangle fits; the paper draws until one does.
     lowest, highest = ((share * side).log(), (side / share).log())

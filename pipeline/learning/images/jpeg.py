@@ -61,7 +61,7 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     """
     channels = images.shape[1]
     if channels not in (1, 3):
-        raise ValueError(f"{channels} channels; allowed: 1 (grey) or 3 (RGB)")
+        raise ValueError(f"{channels} channels; must be 1 (grey) or 3 (RGB)")
     luminance = quantisation(quality, _LUMINANCE).to(images.device)
     pixels = (images * 255).round_()
     if channels == 1:
@@ -94,7 +94,7 @@ def quantisation(quality: Tensor, table: str = _LUMINANCE) -> Tensor:
         If a quality is out of range.
     """
     if len(quality) and not (int(quality.min()) >= 1 and int(quality.max()) <= 100):
-        raise ValueError(f"quality from {int(quality.min())} to {int(quality.max())}; allowed: 1 to 100")
+        raise ValueError(f"quality from {int(quality.min())} to {int(quality.max())}; must be 1 to 100")
     steps = torch.tensor([int(step) for step in table.split()])
     percent = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality).cpu()
     return ((steps * percent[:, None] + 50) // 100).clamp(1, 255).float()
@@ -111,8 +111,8 @@ def _compress(pixels: Tensor, steps: Tensor) -> Tensor:
     # libjpeg has coefficients in eighths, which makes halves frequent, and rounds those away from zero.
     ratio = (blocks @ basis.T).mul_(8).round_().div_(8 * steps)
     coefficients = ratio.abs().add_(0.5).floor_().copysign_(ratio).mul_(steps)
-    found = (coefficients @ basis).round_().clamp_(-128, 127).view(n, c, high, wide, 8, 8)
-    return found.transpose(3, 4).reshape(n, c, 8 * high, 8 * wide)[:, :, :height, :width]
+    pixels = (coefficients @ basis).round_().clamp_(-128, 127).view(n, c, high, wide, 8, 8)
+    return pixels.transpose(3, 4).reshape(n, c, 8 * high, 8 * wide)[:, :, :height, :width]
 
 
 @cache

@@ -238,7 +238,7 @@ def choose_residency(size: int, device: torch.device, wish: str, free: int, free
         If the wish is none of these.
     """
     if wish not in ("auto", "device", "host", "memmap"):
-        raise ValueError(f"residency = {wish!r}; allowed: auto, device, host, memmap")
+        raise ValueError(f"residency = {wish!r}; use one of: auto, device, host, memmap")
     on_host: Residency = "host" if device.type == "cuda" else "device"
     if wish == "auto":
         if device.type == "cuda" and size <= CUDA_SHARE * free:
@@ -260,7 +260,7 @@ def free_host_memory() -> int:
         free = psutil.virtual_memory().available
     except ImportError:  # it comes with DVC, which a machine that only trains may lack
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(free, _left_in_cgroup(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
+    return int(min(free, _left_in_cgroup(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))))
 
 
 def _left_in_cgroup(own: Path, root: Path) -> float:
@@ -348,19 +348,19 @@ def augmented_copy(image: np.ndarray, row: int, number: int) -> np.ndarray:
     return (changed[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy().reshape(image.shape)
 
 
-def epoch_order(copies: np.ndarray, generator: torch.Generator) -> Tensor:
-    """Shuffle the positions 0..n-1, each as often as `copies` says.
+def epoch_order(draws: np.ndarray, generator: torch.Generator) -> Tensor:
+    """Shuffle the positions 0..n-1, each as often as `draws` says.
 
     Parameters
     ----------
-    copies : int64 [n]
-        Draws of each image an epoch.
+    draws : int64 [n]
+        Draws per epoch of each image.
     generator : Generator
         On the CPU.
 
     Returns
     -------
-    Tensor, int64 [sum of copies]
+    Tensor, int64 [sum of draws]
     """
-    positions = torch.from_numpy(np.repeat(np.arange(len(copies)), copies))
+    positions = torch.from_numpy(np.repeat(np.arange(len(draws)), draws))
     return positions[torch.randperm(len(positions), generator=generator)]

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
+from pipeline.study.files import ArtifactError, loss_file, read_json
 from pipeline.study.params import ParamsError, describe
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Loss(BaseModel, ABC):
 
     @property
     def proper(self) -> bool:
-        """Whether it is least at the true probabilities, so that sigmoid or softmax of the logits is meant as one."""
+        """Whether it is a proper scoring rule, so that sigmoid or softmax of the logits is meant as a probability."""
         return False
 
     _positives: tuple[float, ...] | None = PrivateAttr(None)
@@ -70,7 +71,7 @@ class Loss(BaseModel, ABC):
         """Weight of each class, or None where all samples count alike."""
         return self._class_weights
 
-    def weighted(self, weights: Sequence[float]) -> Self:
+    def weighted(self, weights: Iterable[float]) -> Self:
         """Return the same loss with each sample's value times the weight of its class (see `balanced_weights`)."""
         changed = self.model_copy()
         changed._class_weights = tuple(float(w) for w in weights)
@@ -92,7 +93,9 @@ class Loss(BaseModel, ABC):
             If there is no draw, or a class is positive in fewer than none or more than all of them.
         """
         if total < 1 or not all(0 <= p <= total for p in positives):
-            raise ValueError(f"positives {list(positives)} of {total} draws; each must be in [0, {total}], draws >= 1")
+            raise ValueError(
+                f"positives {list(positives)} of {total} draws; each must be in [0, {total}], draws must be at least 1"
+            )
         changed = self.model_copy()
         changed._positives, changed._total = tuple(float(p) for p in positives), float(total)
         return changed
@@ -107,7 +110,7 @@ class Loss(BaseModel, ABC):
         Raises
         ------
         ValueError
-            "<setting> = <value>: <reason>; allowed: <what>".
+            "<setting> = <value>: <reason>; must be <what>".
         """
 
     def counts(self, like: Tensor) -> tuple[Tensor, float]:
@@ -133,7 +136,7 @@ class Loss(BaseModel, ABC):
         logits : Tensor, any float [N, K]
             Before sigmoid or softmax.
         targets : Tensor [N, K]
-            0/1, for multiclass one 1 a row.
+            0/1, for multiclass one 1 per row.
 
         Returns
         -------
@@ -186,7 +189,7 @@ def loss_class(kind: str) -> type[Loss]:
 
 
 def record(name: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Say what ``losses.<name>`` is made of, so that a result can depend on that and on no other loss.
+    """Describe what ``losses.<name>`` is made of, so that a result can depend on that and on no other loss.
 
     Parameters
     ----------
@@ -210,18 +213,37 @@ def record(name: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"kind": kind, "settings": settings, "code": {file: _sha256(file) for file in sorted(_files_of(kind))}}
 
 
+def check_record(name: str, settings: Mapping[str, Any] | None) -> None:
+    """Refuse to go on unless the file that stage ``loss`` wrote for ``losses.<name>`` equals its `record` now.
+
+    DVC compares a training run with that file alone: trained with anything else, a run would count as up to date under
+    a loss that it was not trained with.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing or is of other settings or other code.
+    """
+    path = loss_file(name)
+    if read_json(path, "loss") != record(name, settings):
+        raise ArtifactError(
+            f"{path} is not losses.{name} as params.yaml and the code define it now; stage 'loss' "
+            "makes it: dvc repro loss"
+        )
+
+
 def _files_of(kind: str) -> set[str]:
     """Names of the modules of this folder that `kind` consists of."""
-    found: set[str] = set()
+    modules: set[str] = set()
     missing = [kind]
     while missing:
         name = missing.pop()
-        if name not in found:
-            found.add(name)
+        if name not in modules:
+            modules.add(name)
             tree = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
-            modules = (node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-            missing += [m.removeprefix(f"{__name__}.") for m in modules if m.startswith(f"{__name__}.")]
-    return found
+            imported = (node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+            missing += [m.removeprefix(f"{__name__}.") for m in imported if m.startswith(f"{__name__}.")]
+    return modules
 
 
 def _sha256(name: str) -> str:
@@ -262,7 +284,7 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
         fitting = [k for k in available() if task in loss_class(k).tasks]
         raise ParamsError(
             f"params.yaml:\nstudy.losses: '{name}' ({kind}) is not defined for a {task} data set; "
-            f"allowed kinds: {', '.join(fitting)}"
+            f"use one of these kinds: {', '.join(fitting)}"
         )
     try:
         loss = cls.model_validate(settings)
@@ -281,7 +303,7 @@ def for_training(
     settings: Mapping[str, Any] | None,
     task: str,
     targets: NDArray[np.uint8],
-    copies: NDArray[np.int64],
+    draws: NDArray[np.int64],
     class_weights: str,
 ) -> Loss:
     """Build the loss that ``losses.<name>`` describes for a training part, which its counts and weights come from.
@@ -292,8 +314,8 @@ def for_training(
         As for `create`.
     targets : uint8 [N, K]
         Of the training part.
-    copies : int64 [N]
-        Draws of each row an epoch.
+    draws : int64 [N]
+        Draws per epoch of each row.
     class_weights : {"none", "balanced"}
         As ``train.class_weights``; see `balanced_weights`.
 
@@ -306,13 +328,13 @@ def for_training(
     if class_weights == "balanced" and loss.balances:
         raise ParamsError(
             "params.yaml:\ntrain.class_weights: 'balanced' makes up for how rare a class is, and so does "
-            f"losses.{name} by itself; allowed: none, or balanced with losses that do not (such as ce)"
+            f"losses.{name} by itself; must be none beside it (or take a loss that does not, such as ce)"
         )
-    loss = loss.counted((targets * copies[:, None]).sum(0), copies.sum())
-    return loss.weighted(balanced_weights(targets, copies, task)) if class_weights == "balanced" else loss
+    loss = loss.counted((targets * draws[:, None]).sum(0), draws.sum())
+    return loss.weighted(balanced_weights(targets, draws, task)) if class_weights == "balanced" else loss
 
 
-def balanced_weights(targets: NDArray[np.uint8], copies: NDArray[np.int64], task: str) -> NDArray[np.float64]:
+def balanced_weights(targets: NDArray[np.uint8], draws: NDArray[np.int64], task: str) -> NDArray[np.float64]:
     """Compute the weights by which every class has the same share in the loss of an epoch.
 
     ``N / (K n_k)`` for class k with n_k of the N draws of an epoch, K the number of classes that are drawn: the formula
@@ -323,9 +345,9 @@ def balanced_weights(targets: NDArray[np.uint8], copies: NDArray[np.int64], task
     Parameters
     ----------
     targets : uint8 [N, K]
-        Of the training part; one 1 a row.
-    copies : int64 [N]
-        Draws of each row an epoch.
+        Of the training part; one 1 per row.
+    draws : int64 [N]
+        Draws per epoch of each row.
     task : {"multilabel", "multiclass"}
         Task of the data set.
 
@@ -342,12 +364,12 @@ def balanced_weights(targets: NDArray[np.uint8], copies: NDArray[np.int64], task
     if task == "multilabel":
         raise ParamsError(
             "params.yaml:\ntrain.class_weights: 'balanced' weighs a sample by its one class, and a multi-label data "
-            "set has samples with none or several; allowed: none (split.balance.method: oversample draws rare classes "
+            "set has samples with none or several; must be none (split.balance.method: oversample draws rare classes "
             "more often, losses of kind focal weigh what is still wrong)"
         )
-    drawn = (targets * copies[:, None]).sum(0)
-    weights = copies.sum() / (np.count_nonzero(drawn) * np.maximum(drawn, 1))
-    return np.where(drawn > 0, weights, 1.0)
+    positives = (targets * draws[:, None]).sum(0)
+    weights = draws.sum() / (np.count_nonzero(positives) * np.maximum(positives, 1))
+    return np.where(positives > 0, weights, 1.0)
 
 
 def check_study(names: Sequence[str], losses: Mapping[str, Mapping[str, Any] | None], task: str) -> None:

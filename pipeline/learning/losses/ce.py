@@ -44,7 +44,7 @@ class CrossEntropy(Loss):
             if len(self.weights) != targets.shape[1]:
                 raise ValueError(
                     f"class_weights of the loss has {len(self.weights)} values, but the data set has "
-                    f"{targets.shape[1]} classes; one weight a class, in the order of the classes"
+                    f"{targets.shape[1]} classes; one weight per class, in the order of the classes"
                 )
             targets = targets * targets.new_tensor(self.weights)
         return -(targets * logits.log_softmax(1)).sum(1)

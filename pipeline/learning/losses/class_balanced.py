@@ -19,9 +19,9 @@ class ClassBalanced(Loss):
 
     .. math:: w_k \propto \frac{1-\beta}{1-\beta^{n_k}}, \qquad \sum_k w_k = K
 
-    for class k with :math:`n_k` draws an epoch: 1 for all at `beta` 0, in proportion to :math:`1/n_k` as it nears 1.
+    for class k with :math:`n_k` draws per epoch: 1 for all at `beta` 0, in proportion to :math:`1/n_k` as it nears 1.
     Single-label: cross-entropy times the weight of the true class. The paper's sigmoid form weighs all the terms of an
-    image by that one class, which a film with several findings or none does not have. Multi-label therefore takes
+    image by that one class, which a radiograph with several findings or none does not have. Multi-label therefore takes
     "k is present" and "k is absent" of the K labels for the 2K classes of the formula, with n and N-n draws, and the
     weights sum to 2K: a rare finding outweighs frequent ones and all that is absent, an image without any finding has
     its weight, and no label counts for less as a whole because it is rare, as it would if the two weights of each

@@ -38,7 +38,7 @@ class Focal(Loss):
         if self.balanced_alpha is not None and self.task != "multilabel":
             raise ValueError(
                 f"balanced_alpha = {self.balanced_alpha}: it weighs positives against negatives, which a {self.task} "
-                "data set does not have; allowed: null (kind class_balanced weighs classes by their frequency)"
+                "data set does not have; must be null (kind class_balanced weighs classes by their frequency)"
             )
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def categorical_focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
     Parameters
     ----------
     logits, targets : Tensor, float [N, K]
-        Before the softmax; 0 or 1, one 1 a row.
+        Before the softmax; 0 or 1, one 1 per row.
     gamma : float
         At least 0; at 0 it is cross-entropy.
 

@@ -25,7 +25,7 @@ class LDAM(Loss):
         -\log \frac{e^{s(z_y - \Delta_y)}}{e^{s(z_y - \Delta_y)} + \sum_{k \ne y} e^{s z_k}}, \qquad
         \Delta_k = C\,n_k^{-1/4}
 
-    with :math:`n_k` draws an epoch and C such that the widest margin is `max_margin`. Multi-label, each label as a
+    with :math:`n_k` draws per epoch and C such that the widest margin is `max_margin`. Multi-label, each label as a
     problem of two classes with the second logit 0: mean over the labels of
     :math:`\log(1 + e^{-s(z_k - \Delta_k)})` where k is present and :math:`\log(1 + e^{s(z_k + \Delta'_k)})` where it is
     absent, :math:`\Delta'_k = C (N-n_k)^{-1/4}`, one C for all 2K margins. What is never drawn has the widest margin.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.learning.networks.baseline_cnn import BaselineCNN
 from pipeline.learning.networks.transfer import (
     ModelError,
     Weights,
@@ -39,6 +40,9 @@ class Classifier(nn.Module):
     frozen : sequence of Module
         Parts of the backbone that stay in evaluation mode.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self, backbone: nn.Module, mean: Tensor, std: Tensor, head: str, frozen: Sequence[nn.Module] = ()
@@ -71,7 +75,7 @@ class Classifier(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """Cosines between the features and a direction a class, in [-1, 1] (Cao et al. 2019, arXiv 1906.07413, for LDAM).
+    """Cosines between features and one direction per class, in [-1, 1] (Cao et al. 2019, arXiv 1906.07413, for LDAM).
 
     Parameters
     ----------
@@ -106,7 +110,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     Raises
     ------
     ModelError
-        If timm knows no such architecture, refuses an option, cannot fetch the pretrained weights, or the file under
+        If timm has no such architecture, refuses an option, cannot fetch the pretrained weights, or the file under
         ``weights`` does not fit.
     """
     key = f"models.{name}"
@@ -129,7 +133,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
         some = torch.from_numpy(np.array(images[:: 1 + len(images) // _UNFOLD]))
         some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / 255
         if unfolded := unfold_batch_norms(model, some):
-            print(f"{key}: {unfolded} folded batch norms unfolded on {len(some)} training images")
+            print(f"{key}: {unfolded} folded batch-norm layers restored, measured on {len(some)} training images")
     return model.train()
 
 
@@ -161,7 +165,7 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
     model : Module
         Is left in evaluation mode.
     channels, size : int
-        Of the image, ``size`` in pixels a side.
+        Of the image, ``size`` in pixels per side.
 
     Notes
     -----
@@ -176,17 +180,28 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def origin(settings: Model) -> dict[str, str] | None:
+def origin(settings: Model) -> dict[str, str | None] | None:
     """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch."""
     if settings.weights:
         file = weights_file("weights", Path(settings.weights))
         return {"file": file.name, "sha256": sha256_of(file)}
     if settings.pretrained:
-        import timm
-
-        hub = timm.get_pretrained_cfg(settings.arch)
-        return {"hub": hub.hf_hub_id or hub.url}
+        return {"hub": _hub_address(settings.arch)}
     return None
+
+
+def _hub_address(arch: str) -> str | None:
+    """Return the name or address under which timm fetches the weights of `arch`, None where it has none."""
+    import timm
+
+    hub = timm.get_pretrained_cfg(arch)
+    address = None if hub is None else hub.hf_hub_id or hub.url
+    return None if address is None else str(address)
+
+
+def _described(network: nn.Module) -> dict[str, Any]:
+    """Return timm's own description of a network that it built: classifier, first_conv, mean, std and more."""
+    return cast("dict[str, Any]", network.pretrained_cfg)  # torch types every attribute of a module as a tensor
 
 
 _UNFOLD = 256
@@ -221,17 +236,15 @@ def _architecture(key: str, settings: Model, channels: int, classes: int, size: 
 
 def _add_option(key: str, name: str, options: dict[str, Any], option: str, value: float) -> None:
     if option in options:
-        raise ModelError(f"{key}.{name} = {value} and {key}.options.{option} = {options[option]}; allowed: one of them")
+        raise ModelError(f"{key}.{name} = {value} and {key}.options.{option} = {options[option]}; set one of them")
     options[option] = value
 
 
 def _baseline(
     key: str, settings: Model, options: dict[str, Any], channels: int, classes: int, size: int
 ) -> tuple[nn.Module, str]:
-    from pipeline.learning.networks.baseline_cnn import BaselineCNN
-
     if settings.pretrained:
-        raise ModelError(f"{key}.pretrained: true is not allowed for baseline_cnn; allowed: false")
+        raise ModelError(f"{key}.pretrained: must be false for baseline_cnn, not true")
     try:
         return BaselineCNN(channels, classes, **options).build_for(channels, size), "classifier"
     except (TypeError, ValueError, RuntimeError) as error:
@@ -243,9 +256,7 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
 
     if not timm.is_model(settings.arch):
         close = ", ".join(timm.list_models(f"*{settings.arch.split('_')[0][:8]}*")[:8]) or "see timm.list_models()"
-        raise ModelError(
-            f"{key}.arch: '{settings.arch}' is not a timm model; allowed: baseline_cnn, or for example {close}"
-        )
+        raise ModelError(f"{key}.arch: '{settings.arch}' is not a timm model; use baseline_cnn, or for example {close}")
     try:
         model = timm.create_model(
             settings.arch,
@@ -259,15 +270,14 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
     except Exception as error:
         if not settings.pretrained:
             raise
-        hub = timm.get_pretrained_cfg(settings.arch)
         raise ModelError(
-            f"{key}.pretrained: the weights of {settings.arch} ({hub.hf_hub_id or hub.url}) could not be fetched: "
+            f"{key}.pretrained: the weights of {settings.arch} ({_hub_address(settings.arch)}) could not be fetched: "
             f"{type(error).__name__}: {error}; go where there is a network once, or fetch that file by hand and set "
             f"{key}.weights to its path and pretrained: false"
         ) from None
-    head = model.pretrained_cfg.get("classifier")
+    head = _described(model).get("classifier")
     if not isinstance(head, str):
-        raise ModelError(f"{key}.arch: {settings.arch} has no single classifier ({head}); allowed: one that has")
+        raise ModelError(f"{key}.arch: {settings.arch} has no single classifier ({head}); use one that has")
     return model, head
 
 
@@ -275,7 +285,8 @@ def _change_head(key: str, settings: Model, backbone: nn.Module, head: str, clas
     """Put a hidden layer or cosines in the place of the linear layer that ends the network."""
     if settings.arch == "baseline_cnn":  # it has its hidden layer
         if settings.head == "cosine":
-            backbone.classifier[-1] = CosineHead(backbone.classifier[-1].in_features, classes)
+            classifier = cast(BaselineCNN, backbone).classifier
+            classifier[-1] = CosineHead(cast(nn.Linear, classifier[-1]).in_features, classes)
         return
     if settings.hidden is None and settings.head == "linear":
         return
@@ -283,7 +294,7 @@ def _change_head(key: str, settings: Model, backbone: nn.Module, head: str, clas
     if not isinstance(linear, nn.Linear):
         wish = f"hidden = {settings.hidden}" if settings.hidden else f"head = {settings.head}"
         raise ModelError(
-            f"{key}: {wish}: {settings.arch} ends in {type(linear).__name__}; allowed: architectures that end in a "
+            f"{key}: {wish}: {settings.arch} ends in {type(linear).__name__}; use an architecture that ends in a "
             "linear layer"
         )
     parts: list[nn.Module] = []
@@ -309,17 +320,18 @@ def _start_at_zero(head: nn.Module) -> None:
 def _normalisation(
     settings: Model, weights: Weights | None, backbone: nn.Module, images: np.ndarray
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Return mean and standard deviation a channel: as params.yaml says, else as the weights were trained."""
+    """Return mean and standard deviation per channel: that of params.yaml, else that of the weights."""
     if settings.input is not None:
         return settings.input.mean, settings.input.std
     if weights is not None and weights.mean is not None and weights.std is not None:
         return weights.mean, weights.std
     if (weights is not None or settings.pretrained) and settings.arch != "baseline_cnn":
-        mean, std = backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"]
-        first = backbone.pretrained_cfg["first_conv"]
+        described = _described(backbone)
+        mean, std, first = described["mean"], described["std"], described["first_conv"]
         grey = backbone.get_submodule(first if isinstance(first, str) else first[0]).in_channels == 1
         return ([sum(mean) / 3], [sum(std) / 3]) if grey else (mean, std)
-    return tuple(array.tolist() for array in moments(images))
+    of_mean, of_std = moments(images)
+    return of_mean.tolist(), of_std.tolist()
 
 
 def _as_tuples(options: dict[str, Any]) -> dict[str, Any]:
@@ -328,7 +340,7 @@ def _as_tuples(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def moments(images: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarray]:
-    """Compute mean and standard deviation a channel, of values scaled to [0, 1].
+    """Compute mean and standard deviation per channel, of values scaled to [0, 1].
 
     Parameters
     ----------

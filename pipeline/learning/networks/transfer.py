@@ -1,4 +1,4 @@
-"""What starting from trained weights takes: reading and fitting them, freezing layers, unfolding batch norms."""
+"""Starting from trained weights: reading and fitting them, freezing layers, restoring folded batch norms."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.study.errors import UserError
 
@@ -30,7 +31,7 @@ class Weights(NamedTuple):
     ----------
     state : dict of Tensor
         Any floating-point type.
-    mean, std : list of float, one a channel, or None
+    mean, std : list of float, one per channel, or None
         By which the images were normalised, in [0, 1], where the file says so.
     """
 
@@ -48,15 +49,15 @@ def weights_file(key: str, path: Path) -> Path:
         If there is no such file, or a folder holds none or several.
     """
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
-        if len(found) != 1:
-            names = ", ".join(file.name for file in found) or "none"
-            raise ModelError(f"{key}: folder {path} holds {names}; allowed: exactly one of {', '.join(_SUFFIXES)}")
-        return found[0]
+        files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+        if len(files) != 1:
+            names = ", ".join(file.name for file in files) or "none"
+            raise ModelError(f"{key}: folder {path} holds {names}; it must hold exactly one of {', '.join(_SUFFIXES)}")
+        return files[0]
     if not path.exists():
         raise ModelError(f"{key}: {path}: no such file; paths start at the project's root")
     if path.suffix not in _SUFFIXES:
-        raise ModelError(f"{key}: {path}; allowed: a file that ends in {', '.join(_SUFFIXES)}")
+        raise ModelError(f"{key}: {path}; must be a file that ends in {', '.join(_SUFFIXES)}")
     return path
 
 
@@ -81,9 +82,9 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
     path = weights_file(key, path)
     try:
         if sha256 is not None:
-            found = sha256_of(path)
-            if found != sha256:
-                raise ModelError(f"{key}: {path} has the SHA-256 {found}; allowed: {sha256} (sha256)")
+            actual = sha256_of(path)
+            if actual != sha256:
+                raise ModelError(f"{key}: {path} has the SHA-256 {actual}; must be {sha256} (sha256)")
         if path.suffix == ".safetensors":
             return _from_safetensors(path)
         return Weights(_from_torch(torch.load(path, map_location="cpu", weights_only=True)))
@@ -225,7 +226,7 @@ def freeze(key: str, model: nn.Module, head: str, last: int) -> list[nn.Module]:
     """
     counted = layers(model, head)
     if last > len(counted):
-        raise ModelError(f"{key}: last = {last}; allowed: 1 to {len(counted)}, the layers of this architecture")
+        raise ModelError(f"{key}: last = {last}; must be 1 to {len(counted)}, the layers of this architecture")
     trained = counted[len(counted) - last :]
     model.requires_grad_(False)
     for module in trained:
@@ -238,7 +239,7 @@ def freeze(key: str, model: nn.Module, head: str, last: int) -> list[nn.Module]:
 
 
 def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -> int:
-    """Give batch norms that were folded into convolutions their statistics back, without changing the network.
+    """Restore batch-norm layers that were folded into convolutions, without changing what the network computes.
 
     Converters fold ``w (x - m) / s + b`` into the convolution before it and leave the norm as an identity with a bias.
     Trained as it is, such a network meets statistics of the batch where none were and loses what it knew. So mean and
@@ -259,7 +260,7 @@ def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -
     int
         Number of batch norms that were unfolded.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     if not norms or not all(_is_folded(norm) for norm in norms):
         return 0
     measured: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
@@ -277,20 +278,22 @@ def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -
         for hook in hooks:
             hook.remove()
         share = torch.tensor([len(piece) for piece in pieces]).double()[:, None] / len(images)
-        for norm, found in measured.items():
-            means, variances = (torch.stack(of_pieces) for of_pieces in zip(*found))
+        for norm in norms:
+            means, variances = (torch.stack(of_pieces) for of_pieces in zip(*measured[norm]))
             mean = (share * means).sum(0)
             variance = (share * (variances + (means - mean).square())).sum(0)
+            assert norm.running_mean is not None  # a folded norm has statistics
+            assert norm.running_var is not None
             slope = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-            norm.bias += slope * (mean - norm.running_mean)
+            norm.bias.add_(slope * (mean - norm.running_mean))
             norm.running_mean.copy_(mean)
             norm.running_var.copy_(variance)
             norm.weight.copy_(slope * (norm.running_var.double() + norm.eps).sqrt())
     return len(norms)
 
 
-def _is_folded(norm: nn.Module) -> bool:
+def _is_folded(norm: _BatchNorm) -> bool:
     """Say whether a batch norm does nothing but add its bias: mean 0 and all slopes alike."""
-    if not norm.affine or norm.running_mean is None or norm.running_mean.any():
+    if not norm.affine or norm.running_mean is None or norm.running_var is None or norm.running_mean.any():
         return False
     return bool((norm.running_var == norm.running_var[0]).all() and (norm.weight == norm.weight[0]).all())

@@ -1,4 +1,4 @@
-"""Scratch checkpoints that let a killed training go on, and that a changed study never meets."""
+"""Scratch checkpoints from which a killed training run resumes, and which a changed study never meets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
+from pipeline.study.files import replaced
+
 
 def fingerprint(facts: Any, files: Iterable[Path]) -> str:
-    """Hash everything that decides a training's result.
+    """Hash everything that decides the result of a training run.
 
     Parameters
     ----------
@@ -29,22 +31,23 @@ def fingerprint(facts: Any, files: Iterable[Path]) -> str:
         64 hexadecimal digits (SHA-256).
     """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
-    modules = {m.__file__ for n, m in list(sys.modules.items()) if n.split(".")[0] == "pipeline" and m is not None}
-    for path in [*sorted(f for f in modules if f), *files]:
+    ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "pipeline"]
+    modules = sorted({module.__file__ for module in ours if module is not None and module.__file__})
+    for path in [*map(Path, modules), *files]:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
 class Checkpoint:
-    """One training's scratch file under ``tmp/ckpt``, replaced whole.
+    """Scratch file of one training run under ``tmp/ckpt``, replaced whole.
 
     Parameters
     ----------
     folder : Path
         Where checkpoints lie.
     key : str
-        `fingerprint` of the training.
+        `fingerprint` of the run.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -52,13 +55,10 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`; a kill at any moment leaves the earlier file or this one."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(f".{os.getpid()}.partial")
-        with open(partial, "wb") as file:
+        with replaced(self.path) as partial, open(partial, "wb") as file:
             torch.save(state, file)
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path)
+            os.fsync(file.fileno())  # a power cut must not leave the new name with half of the content
 
     def load(self) -> dict[str, Any] | None:
         """Read the last state, or None."""
@@ -68,5 +68,5 @@ class Checkpoint:
 
     def delete(self) -> None:
         """Remove the file, and what a kill while writing left of it."""
-        for leftover in self.path.parent.glob(f"{self.path.stem}.*"):
+        for leftover in self.path.parent.glob(f"*{self.path.name}"):
             leftover.unlink(missing_ok=True)

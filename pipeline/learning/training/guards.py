@@ -1,4 +1,4 @@
-"""What stops a training, said so that its reader knows what to change."""
+"""What stops a training run, with a message that says what to change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOK_EVERY = 50
 """Steps between two looks at the losses on CUDA: each look waits until the device has done all its work."""
 
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|ALLOC_FAILED")
-"""What RuntimeErrors say that are no torch.OutOfMemoryError: of the CPU's allocator, the driver, cuBLAS and cuDNN."""
+"""Messages of other RuntimeErrors that mean out of memory: of the CPU's allocator, the driver, cuBLAS and cuDNN."""
 
 _WHAT_TO_LOWER = (
     "lower models.<name>.lr (and head_lr), set or lower train.clip_grad, or lengthen train.warmup_epochs; "
@@ -25,7 +25,7 @@ _WHAT_TO_LOWER = (
 
 
 class TrainingError(UserError):
-    """A training cannot go on. The message names where it stopped and what to change."""
+    """A training run cannot go on. The message names where it stopped and what to change."""
 
 
 def last_good(path: Path, epoch: int) -> str:
@@ -124,7 +124,7 @@ def enough_memory(
     device : device
         That trains.
     batch_size : int
-        Images a step.
+        Images per step.
     image : tuple of int
         (C, H, W).
     precision : {"float32", "bfloat16"}
@@ -143,10 +143,10 @@ def enough_memory(
         kinds = (torch.OutOfMemoryError, MemoryError)
         if not (isinstance(error, kinds) or _NO_MEMORY.search(str(error))):
             raise
-        said = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
+        first_line = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
         raise TrainingError(
             f"out of memory on {device} with train.batch_size = {batch_size}, images of {' x '.join(map(str, image))} "
-            f"(preprocess.size) and {precision} arithmetic ({said}); {good()}; lower train.batch_size (or "
+            f"(preprocess.size) and {precision} arithmetic ({first_line}); {good()}; lower train.batch_size (or "
             f"models.<name>.batch_size) or preprocess.size, or take a smaller network as models.<name>.arch"
             + ("" if precision == "bfloat16" else "; train.precision: bfloat16 halves the activations")
         ) from error

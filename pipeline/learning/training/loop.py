@@ -1,4 +1,4 @@
-"""The training loop: epochs, the choice of the best one on validation, and going on after a kill."""
+"""The training loop: epochs, the choice of the best one on validation, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,17 +25,20 @@ from pipeline.metrics.functions import accuracy, auroc, f1, macro
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.study.params import ParamsError
 
+if TYPE_CHECKING:
+    from timm.utils import ModelEmaV3
+
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a training ends with.
+class FittedModel:
+    """Result of a training run.
 
     Parameters
     ----------
     state : dict of Tensor
         Weights of the best epoch (averaged ones if EMA is on), on the CPU.
     history : list of dict
-        A row an epoch: epoch, lr (of the body, in the last step), train_loss, val_loss, val_auroc (macro), for
+        One row per epoch: epoch, lr (of the body, in the last step), train_loss, val_loss, val_auroc (macro), for
         single-label data also val_accuracy and val_macro_f1 (of the largest logits), images_per_second (of training
         alone), seconds (with validation).
     best_epoch : int
@@ -57,7 +60,7 @@ def fit(
     model: nn.Module,
     loss: Loss,
     train: PartData,
-    copies: np.ndarray,
+    draws: np.ndarray,
     val: PartData,
     *,
     lr: float,
@@ -66,7 +69,7 @@ def fit(
     seed: int,
     checkpoint: Checkpoint,
     report: Callable[[dict[str, float]], None] = lambda row: None,
-) -> Fitted:
+) -> FittedModel:
     """Train `model` in place and return the weights of its best epoch.
 
     Parameters
@@ -77,8 +80,8 @@ def fit(
         What is minimised; asked by `Loss.at_epoch` for the form it has in each epoch.
     train, val : PartData
         Trained on, and chosen on.
-    copies : int64 [len(train)]
-        Draws of each training image an epoch.
+    draws : int64 [len(train)]
+        Draws per epoch of each training image.
     lr : float
         Highest learning rate, see `schedules.create`.
     head_lr : float or None
@@ -88,8 +91,8 @@ def fit(
     seed : int
         Training seed.
     checkpoint : Checkpoint
-        Saved after every epoch; where one is found, the training goes on from it to the same result. It is left where
-        it is when the training fails.
+        Saved after every epoch; where there is one, training resumes from it to the same result. It stays when
+        training fails.
     report : callable
         Given each row of the history as it is made.
 
@@ -100,15 +103,15 @@ def fit(
     TrainingError
         If there are fewer than two images to train on, a loss is not finite, or memory runs out.
     """
-    if copies.sum() < 2:
-        raise TrainingError(f"{copies.sum()} images to train on; allowed: at least 2 (see split in params.yaml)")
+    if draws.sum() < 2:
+        raise TrainingError(f"{draws.sum()} images to train on; must be at least 2 (see split in params.yaml)")
     if settings.select == "macro_f1" and loss.task != "multiclass":
         raise ParamsError(
             f"params.yaml:\ntrain.select: 'macro_f1' counts the largest logit of an image and is not defined for a "
-            f"{loss.task} data set; allowed: auroc"
+            f"{loss.task} data set; it must be 'auroc'"
         )
     set_arithmetic(settings.threads, settings.tf32)
-    state = _State(model, lr, head_lr, settings, _steps(int(copies.sum()), settings.batch_size))
+    state = _State(model, lr, head_lr, settings, _steps(int(draws.sum()), settings.batch_size))
     precision = choose_precision(settings.precision, train.device)
 
     def good() -> str:
@@ -118,17 +121,17 @@ def fit(
         state.restore(checkpoint.load())
         state.forward = compiled(model, settings.compile, train.device)
         while len(state.history) < settings.epochs and not state.patience_is_over():
-            row = _epoch(state, loss, train, copies, val, precision, seed, good())
+            row = _epoch(state, loss, train, draws, val, precision, seed, good())
             checkpoint.save(state.content())
             report(row)
-    return Fitted(state.best, state.history, state.best_epoch)
+    return FittedModel(state.best, state.history, state.best_epoch)
 
 
 def _epoch(
     state: _State,
     loss: Loss,
     train: PartData,
-    copies: np.ndarray,
+    draws: np.ndarray,
     val: PartData,
     precision: str,
     seed: int,
@@ -138,7 +141,7 @@ def _epoch(
     started = time.perf_counter()
     epoch, settings = len(state.history) + 1, state.settings
     loss = loss.at_epoch(epoch, settings.epochs)
-    train_loss, images = _train(state, loss, train, copies, precision, seed, epoch, good)
+    train_loss, images = _train(state, loss, train, draws, precision, seed, epoch, good)
     trained = time.perf_counter()
     scored = state.averaged.module if state.averaged else state.model
     logits = predict(scored, val, 4 * settings.batch_size, precision)
@@ -161,7 +164,7 @@ def _train(
     state: _State,
     loss: Loss,
     data: PartData,
-    copies: np.ndarray,
+    draws: np.ndarray,
     precision: str,
     seed: int,
     epoch: int,
@@ -170,15 +173,15 @@ def _train(
     """Go through the training images once; return the mean loss and the number of images."""
     settings = state.settings
     torch.manual_seed(derive(seed, epoch, 0))  # dropout; set each epoch, so that a checkpoint needs no generator
-    draws = torch.Generator().manual_seed(derive(seed, epoch, 1))
-    order = epoch_order(copies, torch.Generator().manual_seed(derive(seed, epoch, 2)))
+    generator = torch.Generator().manual_seed(derive(seed, epoch, 1))
+    order = epoch_order(draws, torch.Generator().manual_seed(derive(seed, epoch, 2)))
     if len(order) % settings.batch_size == 1:  # see _steps
         order = order[:-1]
     state.model.train()
     watch = LossWatch(epoch, state.steps, data.device, good)
     for step, (images, targets) in enumerate(data.batches(order, settings.batch_size)):
         state.schedule.set((epoch - 1) * state.steps + step)
-        images = augment(images, settings.augment, draws)
+        images = augment(images, settings.augment, generator)
         with autocast(data.device, precision):
             logits = state.forward(images)
         value = loss(logits, targets)
@@ -202,14 +205,14 @@ def _scores(logits: np.ndarray, targets: np.ndarray, task: str) -> dict[str, flo
 
 
 class _State:
-    """Everything that a training carries from step to step and from epoch to epoch."""
+    """Everything that a training run carries from step to step and from epoch to epoch."""
 
     def __init__(self, model: nn.Module, lr: float, head_lr: float | None, settings: Train, steps: int) -> None:
         self.model, self.settings, self.steps = model, settings, steps
         self.forward: Callable[[Tensor], Tensor] = model
         self.optimizer = optimizers.create(model, lr, head_lr, settings)
         self.schedule = schedules.create(self.optimizer, settings, steps)
-        self.averaged = None
+        self.averaged: ModelEmaV3 | None = None
         if settings.ema is not None:
             from timm.utils import ModelEmaV3
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -41,7 +42,8 @@ def create(model: nn.Module, lr: float, head_lr: float | None, settings: Train) 
 
     groups = param_groups_weight_decay(model, settings.weight_decay)
     if head_lr is not None:
-        groups = _with_head_apart(groups, {id(p) for p in model.head_parameters()}, head_lr / lr)
+        head_parameters = cast("Callable[[], Iterable[nn.Parameter]]", model.head_parameters)
+        groups = _with_head_apart(groups, {id(p) for p in head_parameters()}, head_lr / lr)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
     on_cuda = all(p.device.type == "cuda" for p in model.parameters())

@@ -1,4 +1,4 @@
-"""What is seen of a training while it runs."""
+"""What is shown of a training run while it trains."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tqdm import tqdm
 NAMES = {"val_auroc": "val AUROC", "val_macro_f1": "val macro F1"}
 
 
-class Progress:
-    """Shows the rows of a training's history: as a bar on a terminal, as lines in a file.
+class EpochLines:
+    """Shows one line per epoch of a training run: on a terminal as a bar in place, in a file one below the other.
 
     Parameters
     ----------
     label : str
-        What is trained.
+        What is trained, such as "cnn-bce seed 42".
     epochs : int
         At most so many.
     log_every : int
@@ -26,7 +26,7 @@ class Progress:
 
     Notes
     -----
-    Use it as a context: on leaving, the bar is ended, and a training that was stopped early gets its last line.
+    Use it as a context: on leaving, the bar is ended, and a run that stopped early gets its last line.
     The time left is that of all epochs, which early stopping may save, at the mean speed of those seen here.
     """
 

@@ -1,26 +1,129 @@
-"""What a training ran on: enough to say why two runs differ."""
+"""run.json: what a training run is, how it ended and what it ran on; enough to explain why two of them differ."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
+from torch import nn
+
+from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.losses import Loss
+from pipeline.learning.networks import models
+from pipeline.learning.networks.transfer import weights_file
+from pipeline.learning.settings import Model, Train
+from pipeline.learning.training.loop import FittedModel
+from pipeline.study.files import IMAGES, SAMPLES, SPLIT, null
+from pipeline.study.runs import Run
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "scikit-learn")
 
 
+def record(
+    run: Run,
+    settings: Train,
+    described: Model,
+    *,
+    classes: Sequence[str],
+    images: ResidentImages,
+    precision: str,
+    model: nn.Module,
+    loss: Loss,
+    fitted: FittedModel,
+    collapsed: str | None,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the content of run.json.
+
+    Parameters
+    ----------
+    run : Run
+        The training run.
+    settings : Train
+        With which it was trained.
+    described : Model
+        Settings of its model.
+    classes : sequence of str [K]
+        Class names.
+    images : ResidentImages
+        The training part.
+    precision : {"float32", "bfloat16"}
+        Of the model's arithmetic.
+    model : Module
+        Is left in evaluation mode.
+    loss : Loss
+        What was minimised.
+    fitted : FittedModel
+        Result of the training loop.
+    collapsed : str or None
+        Sign that nothing was learned, see `collapse_sign`.
+    seconds : float
+        Wall-clock time of the whole run so far.
+
+    Returns
+    -------
+    dict
+        JSON-compatible; an undefined AUROC is None.
+    """
+    best = fitted.history[fitted.best_epoch - 1]
+    speeds = pd.Series([row["images_per_second"] for row in fitted.history])
+    return {
+        **run._asdict(),
+        "arch": described.arch,
+        "weights": models.origin(described),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "macs": models.macs(model, images.channels, images.shape[2]),
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.history),
+        "val_auroc": null(best["val_auroc"]),
+        "class_weights": dict(zip(classes, loss.class_weights, strict=True)) if loss.class_weights else None,
+        "proper_loss": loss.proper,
+        "collapsed": collapsed,
+        "device": device_name(images.device),
+        "threads": settings.threads,
+        "precision": precision,
+        "residency": images.residency,
+        "images_per_second": round(speeds.median(), 1),
+        "seconds": round(seconds, 2),
+        "versions": versions(),
+        **git_state(),
+    }
+
+
+def decisive(
+    run: Run, settings: Train, described: Model, loss: Loss, device: torch.device
+) -> tuple[dict[str, Any], list[Path]]:
+    """Return facts and files that decide the result of `run`, as `checkpoints.fingerprint` takes them."""
+    files = [IMAGES, SAMPLES, SPLIT]
+    if described.weights:
+        files.append(weights_file(f"models.{run.model}.weights", Path(described.weights)))
+    facts = {
+        "run": run,
+        "train": settings.model_dump(),
+        "model": described.model_dump(),
+        "loss": [type(loss).__name__, loss.task, loss.model_dump()],
+        "device": device_name(device),
+        "versions": versions(),
+    }
+    return facts, files
+
+
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the packages that a result depends on."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except ImportError:  # another distribution of the same module, as on a machine with its own OpenCV
             continue
-    return found
+    return installed
 
 
 def device_name(device: torch.device) -> str:
@@ -31,7 +134,7 @@ def device_name(device: torch.device) -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the working tree, and whether code or params differ from it; None where git cannot tell."""
+    """Return the commit of the working tree, and whether code or params differ from it; None where git cannot tell."""
     try:
         commit = _git("rev-parse", "HEAD")
         changed = _git("status", "--porcelain", "--", "pipeline", "params.yaml", "dvc.yaml", "requirements.txt")

@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a training, the same after a resume as without one."""
+"""Learning rates over the steps of a training run, the same after a resume as without one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def create(optimizer: Optimizer, settings: Train, steps: int) -> Schedule:
     settings : Train
         schedule, epochs, warmup_epochs, plateau, momentum.
     steps : int
-        Steps an epoch, at least 1.
+        Steps per epoch, at least 1.
     """
     warmup = round(settings.warmup_epochs * steps)
     if settings.schedule == "cosine":
