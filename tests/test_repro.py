@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.launching import workers
 from pipeline.launching.warm import Warm
-from tests.launching.standin import COPIED
+from benchmarks.shared.standin import COPIED
 from tests.tiny import IDENTITY, ROOT, TINY, copy_tracked
 
 

@@ -1,7 +1,8 @@
-"""Run the study with several training runs side by side: what `dvc repro` gives, sooner.
+"""Run the study with several training runs side by side.
 
-A training run that fails is tried once more; the others go on. Ctrl-C, or any other end, leaves what is done recorded
-and the rest resumable: type the same again. docs/scale.md says when to use what.
+The results are those of `dvc repro`, sooner. A training run that fails is tried once more; the others go on. Ctrl-C, or
+any other end, leaves what is done recorded and the rest resumable: type the same again. docs/scale.md says when to use
+what.
 
 Examples
 --------
@@ -227,9 +228,8 @@ class ClusterLaunch(Launch):
         self.nodes.prepare(work, self.stop)
         with display() as show:
             given = self.nodes.train(trainings, self.needs, work, show, self.stop)
-        print(
-            "training runs of each node: " + (", ".join(f"{node} {n}" for node, n in sorted(given.items())) or "none")
-        )
+        counts = ", ".join(f"{node} {n}" for node, n in sorted(given.items()))
+        print(f"training runs of each node: {counts or 'none'}")
 
 
 def advice(params: Params, jobs: int) -> str | None:

@@ -1,6 +1,6 @@
-"""Say what will train, what is cached, how long it takes and how many seeds a difference needs.
+"""Say what will train, how long it takes and what is cached.
 
-Nothing is run and nothing is changed.
+Also how much disk that needs, and how many seeds a difference. Nothing is run and nothing is changed.
 
 Examples
 --------
@@ -93,8 +93,8 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
     counts = Counter(state.values())
     return "\n".join(
         [
-            f"{len(state)} training runs of {params.dataset}: {len(study.models)} models x {len(study.losses)} losses x "
-            f"{len(seeds(params))} seeds",
+            f"{len(state)} training runs of {params.dataset}: "
+            f"{len(study.models)} models x {len(study.losses)} losses x {len(seeds(params))} seeds",
             "",
             tabulate(rows, ["run", "state", "at most"], tablefmt="presto", disable_numparse=True),
             "",
@@ -119,15 +119,14 @@ def _time(seconds: Sequence[float | None], jobs: int) -> str:
     if not seconds:
         return "nothing to train"
     known = [s for s in seconds if s is not None]
-    unknown = (
-        f"; not counted: {len(seconds) - len(known)} runs of models never trained" if len(known) < len(seconds) else ""
-    )
+    unknown = len(seconds) - len(known)
+    beyond = f"; not counted: {unknown} runs of models never trained" if unknown else ""
     if not known:
         return "unknown: none of these models has been trained yet"
     beside = f", {duration(makespan(sorted(known, reverse=True), jobs))} with --jobs {jobs}" if jobs > 1 else ""
     return (
-        f"training at most {duration(sum(known))} one after another{beside}{unknown} (estimated from earlier runs; runs "
-        "side by side on one processor slow each other down)"
+        f"training at most {duration(sum(known))} one after another{beside}{beyond} (estimated from earlier runs; "
+        "runs side by side on one processor slow each other down)"
     )
 
 
@@ -174,8 +173,8 @@ def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
             "",
             tabulate(rows, ["configuration", "SD", "over seeds", *(f"by {d:g}" for d in deltas)], tablefmt="presto"),
             "",
-            "This counts the variation between seeds alone, and an SD over few seeds is itself uncertain. The variation",
-            "between test images does not shrink with more seeds: see the intervals in the reports.",
+            "This counts the variation between seeds alone, and an SD over few seeds is itself uncertain. That between",
+            "test images does not shrink with more seeds: see the intervals in the reports.",
         ]
     )
 

@@ -1,7 +1,8 @@
-"""Write the pages of a metrics table from elsewhere; those of a study are written by `dvc repro`.
+"""Write the pages of a metrics table from elsewhere.
 
-The table has the columns model, loss, seed, part (train, val, test), class (a name, macro or overall), metric and
-value, and if known ci_low, ci_high, n and n_positive. The pages show what such a table allows.
+The pages of a study are written by `dvc repro`. The table has the columns model, loss, seed, part (train, val, test),
+class (a name, macro or overall), metric and value, and if they are available ci_low, ci_high, n and n_positive. The
+pages show what such a table allows.
 
 Examples
 --------

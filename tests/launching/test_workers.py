@@ -10,7 +10,7 @@ import pytest
 from pipeline.launching import guard, workers
 from pipeline.launching.workers import Worker
 from pipeline.study.errors import UserError
-from tests.launching.waiting import gone, until
+from benchmarks.shared.waiting import gone, until
 from tests.tiny import ROOT
 
 until = partial(until, seconds=120.0)
