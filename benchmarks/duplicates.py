@@ -30,7 +30,7 @@ BLANK = 3_000
 
 
 def thumbnails_of(images: int) -> np.ndarray:
-    """Draw thumbnails that share an anatomy, uint8 [images, 32, 32]; their hashes collide about as those of radiographs do."""
+    """Draw thumbnails that share an anatomy, uint8 [images, 32, 32]; hashes collide about as radiographs' do."""
     rng = np.random.default_rng(0)
     anatomy = cv2.resize(rng.normal(0, 1, (6, 6)).astype(np.float32), (32, 32), interpolation=cv2.INTER_CUBIC)
     thumbnails = np.empty((images, 32, 32), np.uint8)

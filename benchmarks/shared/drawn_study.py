@@ -194,6 +194,7 @@ def _write_configuration(
         model=configuration.model, loss=configuration.loss
     )
     write_csv(folder / "metrics.csv", metrics[METRIC_COLUMNS])
+    assert scored.disagreement is not None
     assert scored.seeds is not None
     assert scored.configuration is not None
     write_csv(folder / "reliability.csv", scored.reliability)

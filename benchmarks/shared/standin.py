@@ -98,7 +98,8 @@ STAGES = {
     "ensemble": """
         from pathlib import Path
         Path("ensembles").mkdir()
-        Path("ensembles/all").write_text("\\n".join(p.read_text() for p in sorted(Path("evaluations").glob("*/models"))))
+        evaluations = sorted(Path("evaluations").glob("*/models"))
+        Path("ensembles/all").write_text("\\n".join(p.read_text() for p in evaluations))
     """,
     "report": """
         import json

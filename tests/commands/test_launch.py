@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.shared.standin import COPIED, Standin
+from benchmarks.shared.waiting import until
 from pipeline.commands import launch
 from pipeline.launching import workers
 from pipeline.launching.workers import Worker
-from benchmarks.shared.standin import COPIED, Standin
-from benchmarks.shared.waiting import until
 from tests.tiny import ROOT, TINY, copy_tracked
 
 RUNS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.shared.standin import Standin
 from pipeline.commands import plan
 from pipeline.launching.status import StageStatus, read_status, run_stages, shared_stages
 from pipeline.launching.work import METRICS, evaluation_tasks, missing, run_tasks, shard_of
@@ -13,7 +14,6 @@ from pipeline.settings import load, parse
 from pipeline.study.files import REPORTS
 from pipeline.study.runs import Run, configurations, runs
 from pipeline.study.trainings import run_folder
-from benchmarks.shared.standin import Standin
 from tests.tiny import ROOT
 
 GIB = 2**30

@@ -1,4 +1,4 @@
-"""Training runs on the nodes of a cluster: what they are sent, and a cluster on this machine in a network of its own."""
+"""Training runs on the nodes of a cluster: what nodes are sent, and a cluster on this machine, in its own network."""
 
 import ast
 import importlib.util
@@ -14,6 +14,9 @@ import psutil
 import pytest
 import yaml
 
+from benchmarks.shared.nodes import ADDRESS, Nodes, namespace
+from benchmarks.shared.standin import COPIED, Standin
+from benchmarks.shared.waiting import until
 from pipeline import loss, train
 from pipeline.commands import launch
 from pipeline.launching import carrier, cluster, cluster_task
@@ -21,9 +24,6 @@ from pipeline.launching.schedule import State, Task
 from pipeline.settings import load
 from pipeline.study.errors import UserError
 from pipeline.study.runs import runs
-from benchmarks.shared.nodes import ADDRESS, Nodes, namespace
-from benchmarks.shared.standin import COPIED, Standin
-from benchmarks.shared.waiting import until
 from tests.tiny import TINY, copy_tracked
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.shared.waiting import gone, until
 from pipeline.launching import guard, warm, workers
 from pipeline.launching.warm import Warm
 from pipeline.launching.workers import Worker
-from benchmarks.shared.waiting import gone, until
 from tests.tiny import ROOT, copy_tracked
 
 until = partial(until, seconds=120.0)
