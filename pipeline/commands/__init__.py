@@ -72,5 +72,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _is_elsewhere() -> bool:
     """Return whether the working directory holds this package in another copy."""
-    here = Path("pipeline/commands/__init__.py")
-    return here.exists() and not here.samefile(__file__)
+    here = Path("pipeline/commands/__main__.py")
+    return here.exists() and not here.samefile(Path(__file__).with_name("__main__.py"))
