@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parent.parent
 STAGES = ("tests/stages", "tests/test_stages.py")
-"""Where the stages, ``pipeline/*.py``, are tested unless they have a file of their own."""
+"""Where the stages, ``pipeline/*.py``, and what has no tests of its own are tested."""
 PLACES = {
     "README.md": ["tests/test_readme.py"],
     "benchmarks": ["tests/benchmarks"],
@@ -46,11 +46,10 @@ def tests_of(name: str) -> list[str]:
         place = PurePosixPath("tests", *path.parts[1:-1])
         own = [str(place / f"test_{path.stem}.py"), str(place / "stages" / f"test_{path.stem}.py")]
         places = [each for each in own if (ROOT / each).exists()]
-        if not places and len(path.parts) == 2:
-            places = [*STAGES]
         while not places and len(place.parts) > 1:
             places = [str(place)] if (ROOT / place).exists() else []
             place = place.parent
+        places = places or [*STAGES]
     return [place for place in places if (ROOT / place).exists()]
 
 
