@@ -33,7 +33,8 @@ def test_main_table_is_that_of_the_reports():
 
 
 def test_every_local_link_and_picture_exists():
-    for page in (ROOT / "README.md", *(ROOT / "reports").rglob("*.md")):
+    written = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/scale.md", "studies/README.md")
+    for page in (*(ROOT / name for name in written), *(ROOT / "reports").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -30,6 +30,7 @@ def study(tmp_path_factory):
     return study
 
 
+@pytest.mark.slow
 def test_a_launch_does_the_whole_study_and_another_has_nothing_to_do(study):
     assert study.metrics() == study.expected(0.01)
     assert study.ended(0.01) == dict.fromkeys(RUNS, 1)
@@ -42,6 +43,7 @@ def test_a_launch_does_the_whole_study_and_another_has_nothing_to_do(study):
     assert study.journal() == before
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_tried_again_and_named_and_the_others_are_finished(study):
     study.set_lr(0.02)
     failing = study.folder / "tmp/fail-wide-bce-7"
@@ -63,6 +65,7 @@ def test_a_run_that_fails_is_tried_again_and_named_and_the_others_are_finished(s
     assert study.journal()["went on wide-bce-7-0.02"] == 2
 
 
+@pytest.mark.slow
 def test_a_configuration_without_any_run_is_not_reported_by_what_it_was_before(study):
     study.set_lr(0.025)
     failing = [study.folder / f"tmp/fail-wide-bce-{seed}" for seed in (42, 7)]
@@ -78,6 +81,7 @@ def test_a_configuration_without_any_run_is_not_reported_by_what_it_was_before(s
         file.unlink()
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_killed_leaves_nothing_running_and_the_next_trains_nothing_twice(study):
     study.set_lr(0.03)
     moments = random.Random(3)
@@ -96,6 +100,7 @@ def test_a_launcher_that_is_killed_leaves_nothing_running_and_the_next_trains_no
     assert study.ended(0.03) == dict.fromkeys(RUNS, 1)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_what_runs_and_leaves_it_resumable(study):
     study.set_lr(0.04)
     launcher = study.start("--jobs", "2")
@@ -110,6 +115,7 @@ def test_ctrl_c_stops_what_runs_and_leaves_it_resumable(study):
     assert study.ended(0.04) == dict.fromkeys(RUNS, 1)
 
 
+@pytest.mark.slow
 def test_shards_in_clones_with_one_cache_share_the_runs_and_the_head_trains_none(tmp_path):
     head = Standin(tmp_path / "head", models=("small",))
     cache = tmp_path / "cache"
@@ -133,6 +139,7 @@ def test_shards_in_clones_with_one_cache_share_the_runs_and_the_head_trains_none
     assert head.metrics() == head.expected(lr)
 
 
+@pytest.mark.slow
 def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch):
     (tmp_path / "dvc.yaml").write_text(
         "stages:\n  trivial:\n    matrix: {i: [0, 1, 2, 3]}\n"
@@ -152,6 +159,7 @@ def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch):
         }
 
 
+@pytest.mark.slow
 def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, monkeypatch):
     """Here under the threads of this process, there two at a time under divided ones."""
     from pipeline import ensemble, evaluate, loss, report, train

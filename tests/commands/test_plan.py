@@ -27,6 +27,7 @@ def statuses(study, state="up to date", shared="up to date", **some):
     return status
 
 
+@pytest.mark.slow
 def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
     """Up to date, in the run-cache, to be trained, unknown; against what `dvc repro` then does."""
     project = Standin(tmp_path / "project", models=("small", "wide"), replicates=())

@@ -201,6 +201,7 @@ def test_a_run_without_any_node_keeps_what_was_told(tmp_path):
     assert task.log.read_text().endswith("last words\nNodeDiedError: gone\n")
 
 
+@pytest.mark.slow
 def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp_path, monkeypatch):
     head = Head(tmp_path / "head")
     monkeypatch.chdir(head.folder)
@@ -307,7 +308,8 @@ def ended(nodes: Nodes, *names: str) -> list[str]:
     return sorted(line.split()[1] for line in nodes.journal(*names) if line.startswith("ended"))
 
 
-def test_runs_are_spread_over_both_nodes_and_one_that_fails_is_named_and_mended_by_the_next_launch(nodes, tmp_path):
+@pytest.mark.slow
+def test_runs_are_spread_over_both_nodes_and_one_that_fails_is_named_and_done_by_the_next_launch(nodes, tmp_path):
     head = Head(tmp_path / "head", nodes)
     failing = head.folder / "tmp/fail-small-bce-7"
     failing.touch()
@@ -335,6 +337,7 @@ def test_runs_are_spread_over_both_nodes_and_one_that_fails_is_named_and_mended_
     assert "epoch 4/4" in (head.folder / "tmp/launch/small-bce-7.log").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_same(nodes, tmp_path):
     head = Head(tmp_path / "head", nodes)
     hold = head.folder / "tmp/hold"
@@ -370,6 +373,7 @@ def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_sa
     nodes.start("b", 3)
 
 
+@pytest.mark.slow
 def test_a_real_study_is_trained_to_the_bytes_of_this_machine(nodes, prepared):
     head = object.__new__(Head)
     head.folder, head.nodes = prepared.parent / "head", nodes

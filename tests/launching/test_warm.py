@@ -251,6 +251,7 @@ def test_a_process_with_threads_is_not_forked():
     assert said == ["False\n", "True\n"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "4"])
 def test_the_libraries_are_those_of_the_stages_and_can_be_forked(threads):
     """A stage that imports a library which is not in the list would import it again for every training run."""
