@@ -25,9 +25,9 @@ BENCHMARKS = {
     "duplicates": "near-duplicates of 112,120 images",
     "input": "the training loop's input against a fixed batch",
     "statistics": "bootstrap, DeLong and exchange of seeds against loops",
-    "report": "the report stage for 12 and 48 cells",
-    "launch": "cells side by side, DVC's own time, kills",
-    "cluster": "cells on two Ray nodes of this machine",
+    "report": "the report stage for 12 and 48 training runs",
+    "launch": "training runs side by side, DVC's own time, kills",
+    "cluster": "training runs on two Ray nodes of this machine",
 }
 """Name of a module of this package: what it measures."""
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
@@ -36,8 +36,8 @@ PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
 def processor() -> str:
     """Name the processor and count the cores that may be used."""
     info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
-    return f"{len(os.sched_getaffinity(0))} cores ({found[1] if found else platform.processor()})"
+    named = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    return f"{len(os.sched_getaffinity(0))} cores ({named[1] if named else platform.processor()})"
 
 
 def entered(text: str, name: str, output: str, head: str) -> str:
@@ -65,7 +65,7 @@ def main() -> None:
         print("cluster: left out, Ray is not installed (pip install -r requirements-cluster.txt)")
         names.remove("cluster")
     if unknown := [name for name in names if name not in BENCHMARKS]:
-        parser.error(f"{', '.join(unknown)}; allowed: {', '.join(BENCHMARKS)}")
+        parser.error(f"{', '.join(unknown)}; use some of: {', '.join(BENCHMARKS)}")
     failed = []
     for name in names:
         print(f"{name}: {BENCHMARKS[name]}", flush=True)

@@ -1,9 +1,9 @@
 """Run the study of params.yaml on two Ray nodes of this machine that share nothing but a folder as DVC remote.
 
 The nodes are processes in a network that has loopback only; each has one processor, a clone and a cache of its own.
-``spread``: the cells must run on both nodes, the head must train none, and the results must be the bytes of a launch
-without Ray. ``lost``: the same with one node killed while it trains. Prints rows of a markdown table and fails if a
-claim does not hold.
+``spread``: the training runs must be spread over both nodes, the head must train none, and the results must be the
+bytes of a launch without Ray. ``lost``: the same with one node killed while it trains. Prints rows of a markdown table
+and fails if a claim does not hold.
 
 Run with ``python -m benchmarks.cluster`` (about twelve minutes) where Ray is installed (``requirements-cluster.txt``).
 """
@@ -20,11 +20,11 @@ import time
 from pathlib import Path
 
 from benchmarks.launch import check, checkout, contents, environment, timed
-from tests.launching.nodes import ADDRESS, Nodes, namespace
-from tests.launching.waiting import until
-from tests.tiny import IDENTITY
+from benchmarks.shared.nodes import ADDRESS, Nodes, namespace
+from benchmarks.shared.tiny import IDENTITY
+from benchmarks.shared.waiting import until
 
-CELL = "models/*/*/run.json"
+RECORD = "models/*/*/run.json"
 
 
 def head_of(folder: Path, start: Path) -> Path:
@@ -42,29 +42,29 @@ def head_of(folder: Path, start: Path) -> Path:
 
 
 def trained(nodes: Nodes, name: str) -> set[str]:
-    """Name the cells whose training has ended on a node."""
-    return {"/".join(file.parts[-3:-1]) for file in (nodes.folder / name).glob(f"*/{CELL}")}
+    """Name the training runs that have ended on a node."""
+    return {"/".join(file.parts[-3:-1]) for file in (nodes.folder / name).glob(f"*/{RECORD}")}
 
 
 def launch(folder: Path, start: Path, here: Path, words: list[str], kill: bool) -> tuple[float, dict[str, int]]:
-    """Launch the study on nodes a and b; return seconds, and how many cells each has trained.
+    """Launch the study on nodes a and b; return seconds, and how many runs each has trained.
 
     Parameters
     ----------
     folder : Path
         For all that is made.
     start : Path
-        Clone whose data and split are up to date.
+        Clone whose data, split and losses are up to date.
     here : Path
         The same after a launch without Ray.
     words : list of str
         Of `namespace`.
     kill : bool
-        Whether node b is killed when it has trained a cell and is at another.
+        Whether node b is killed when it has done one training run and is at another.
     """
     folder.mkdir()
     head = head_of(folder, start)
-    cells = len([*here.glob(CELL)])
+    runs = len([*here.glob(RECORD)])
     nodes = Nodes(folder, words)
     try:
         for number, name in enumerate("ab", start=2):
@@ -87,7 +87,7 @@ def launch(folder: Path, start: Path, here: Path, words: list[str], kill: bool) 
         seconds = time.perf_counter() - started
         told = (folder / "printed").read_text()
         check(status == 0, f"the launch succeeds:\n{told}")
-        check(f"collected {cells} cells; 0 were trained on this machine" in told, "the head trains none")
+        check(f"collected {runs} training runs; 0 were trained on this machine" in told, "the head trains none")
         check(contents(head) == contents(here), "the results are the bytes of a launch without Ray")
         return seconds, {name: len(trained(nodes, name)) for name in "ab"}
     finally:
@@ -104,12 +104,13 @@ def main() -> None:
         check(words is not None, "a network namespace can be made here")
         assert words is not None
         here = checkout(folder / "here")
-        timed(["dvc", "repro", "split"], here, environment())
+        timed(["dvc", "repro", "split", "loss"], here, environment())
         start = folder / "start"
         subprocess.run(["cp", "-r", str(here), str(start)], check=True)
         seconds = timed(["pipeline.commands.launch", "--jobs", "2"], here, environment())
-        print(f"| {len([*here.glob(CELL)])} cells, two processors | time | cells of node a, b |\n| --- | --- | --- |")
-        print(f"| `pipeline.commands.launch --jobs 2` | {seconds:.0f} s | |")
+        print(f"| {len([*here.glob(RECORD)])} training runs, two processors | time | runs of node a, b |")
+        print("| --- | --- | --- |")
+        print(f"| `medmatrix launch --jobs 2` | {seconds:.0f} s | |")
         for name, kill in (("`--ray`, two nodes, head trains 0, same bytes", False), ("the same, b killed", True)):
             seconds, given = launch(folder / ("lost" if kill else "spread"), start, here, words, kill)
             check(all(given.values()), "both nodes train")

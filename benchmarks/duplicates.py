@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -28,8 +29,8 @@ PLANTED = 2_000
 BLANK = 3_000
 
 
-def films(images: int) -> np.ndarray:
-    """Draw thumbnails that share an anatomy, uint8 [images, 32, 32]; their hashes collide about as real films' do."""
+def thumbnails_of(images: int) -> np.ndarray:
+    """Draw thumbnails that share an anatomy, uint8 [images, 32, 32]; hashes collide about as radiographs' do."""
     rng = np.random.default_rng(0)
     anatomy = cv2.resize(rng.normal(0, 1, (6, 6)).astype(np.float32), (32, 32), interpolation=cv2.INTER_CUBIC)
     thumbnails = np.empty((images, 32, 32), np.uint8)
@@ -49,7 +50,7 @@ def hashes_of(thumbnails: np.ndarray) -> np.ndarray:
 def search() -> None:
     """Plant copies (other contrast, noise, up to 4 bits of the hash changed) and blank images, and find them."""
     rng = np.random.default_rng(1)
-    thumbnails = films(IMAGES)
+    thumbnails = thumbnails_of(IMAGES)
     places = rng.permutation(IMAGES)
     originals, copies, blank = np.split(places[: 2 * PLANTED + BLANK], [PLANTED, 2 * PLANTED])
     for original, copy in zip(originals, copies, strict=True):
@@ -60,7 +61,7 @@ def search() -> None:
     for copy in copies:
         for bit in rng.choice(64, rng.integers(0, 5), replace=False):
             hashes[copy] ^= np.uint64(1) << np.uint64(bit)
-    # Of every hundredth film that is not blank, with those behind it.
+    # Of every hundredth image that is not blank, with those behind it.
     near = sum(
         int((np.bitwise_count(hashes[i] ^ hashes[i + 1 :]) <= 4).sum())
         for i in range(0, IMAGES, 100)
@@ -69,14 +70,19 @@ def search() -> None:
     print(f"memory before the search {peak():.2f} GiB; about {near * 100:,} pairs of hashes within 4 bits")
     settings = Duplicates()
     wall, cpu = time.perf_counter(), time.process_time()
-    found = near_pairs(hashes, thumbnails, settings.hamming, settings.correlation)
+    table = near_pairs(hashes, thumbnails, settings.hamming, settings.correlation)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    pairs = set(zip(table.first.tolist(), table.second.tolist(), strict=True))
     planted = {(int(min(a, b)), int(max(a, b))) for a, b in zip(originals, copies, strict=True)}
     first = int(blank.min())
     planted |= {(first, int(i)) for i in blank if i != first}
     print(f"{len(planted & pairs):,} of {len(planted):,} planted pairs found, {len(pairs - planted)} others")
     print(f"search {wall:.1f} s on the clock, {cpu:.1f} s of processors; peak memory {peak():.2f} GiB")
+
+
+def drawn(number: int) -> np.ndarray:
+    """Draw an image of noise, uint8 [64, 64]."""
+    return np.random.default_rng(number).integers(0, 256, (64, 64), np.uint8)
 
 
 def stream() -> Iterator[Sample]:
@@ -86,7 +92,7 @@ def stream() -> Iterator[Sample]:
             f"{i:08d}_000.png",
             f"{i // 4:08d}",
             ("a",) if i % 3 else (),
-            lambda i=i: np.random.default_rng(i).integers(0, 256, (64, 64), np.uint8),
+            partial(drawn, i),
             "train",
             {"age": i % 90, "sex": "MF"[i % 2], "view": "PA", "follow_up": i % 4},
         )

@@ -3,7 +3,7 @@
 DenseNet-121 and EfficientNet-B2 at 224 px in bfloat16, channels last, with the augmentation of params.yaml. The images
 are drawn in the run. A round is so many steps on the fixed batch, then as many with each place of the images; the table
 has medians of the rounds. The files are PNGs of 256 px that 16 workers decode, shrink and augment one by one; the
-workers are running before the clock starts. At the end the same small cell is trained on the CPU and on the card in
+workers are running before the clock starts. At the end the same small network is trained on the CPU and on the card in
 float32 without TF32, and the losses are compared.
 
 Run with ``python -m benchmarks.gpu`` on a machine with a card (about ten minutes, 20 GB of memory); see ``--help``.
@@ -16,7 +16,7 @@ import datetime
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +87,7 @@ def random_images(work: Work, path: Path) -> np.ndarray:
 def training_step(model: nn.Module, work: Work) -> Callable[[Batch], None]:
     """Build what the training loop does with a batch that is on the device."""
     loss = losses.create("bce", {}, "multilabel")
-    model = model.to(work.device, memory_format=torch.channels_last).train()
+    model = model.to(work.device).to(memory_format=torch.channels_last).train()
     fused = work.device.type == "cuda"
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, fused=fused)
     forward = torch.compile(model) if work.compiled else model
@@ -121,14 +121,14 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def fixed_batch(data: ResidentImages, work: Work) -> Iterator[Batch]:
+def fixed_batch(data: ResidentImages, work: Work) -> Generator[Batch]:
     """Yield the same batch again and again."""
     batch = data.take(torch.arange(work.batch))
     while True:
         yield batch
 
 
-def augmented(data: ResidentImages, settings: Augment, work: Work) -> Iterator[Batch]:
+def augmented(data: ResidentImages, settings: Augment, work: Work) -> Generator[Batch]:
     """Yield full batches, epoch after epoch, with the functions of the training loop."""
     draws = torch.Generator().manual_seed(0)
     whole = len(data) // work.batch * work.batch
@@ -138,7 +138,7 @@ def augmented(data: ResidentImages, settings: Augment, work: Work) -> Iterator[B
             yield augment(images, settings, draws), targets
 
 
-def decoded(folder: Path, settings: Augment, work: Work) -> Iterator[Batch]:
+def decoded(folder: Path, settings: Augment, work: Work) -> Generator[Batch]:
     """Yield batches of PNG files, decoded, shrunk and augmented by workers that live on from epoch to epoch."""
     files = image_folder(folder, work.channels, settings, first=[transforms.Resize((work.size, work.size))])
     loader = DataLoader(
@@ -183,7 +183,7 @@ def measure(arch: str, work: Work, settings: Augment, folder: Path) -> list[Row]
                 peaks[name] = max(peak(work.device), peaks[name])  # in this order "not known" stays
     for batches in inputs.values():
         batches.close()
-    return [Row(name, float(np.median(found)), peaks[name]) for name, found in rates.items()]
+    return [Row(name, float(np.median(measured)), peaks[name]) for name, measured in rates.items()]
 
 
 def peak(device: torch.device) -> float:
@@ -191,7 +191,7 @@ def peak(device: torch.device) -> float:
     return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else float("nan")
 
 
-def small_cell(device: torch.device, threads: int = 1, epochs: int = 3) -> list[dict[str, float]]:
+def small_run(device: torch.device, threads: int = 1, epochs: int = 3) -> list[dict[str, float]]:
     """Train a small DenseNet in float32 to tell on which half an image is brighter; return the history."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, (384, 2), dtype=np.uint8)
@@ -201,7 +201,7 @@ def small_cell(device: torch.device, threads: int = 1, epochs: int = 3) -> list[
     options = {"growth_rate": 8, "block_config": [1, 2, 2, 2]}
     torch.manual_seed(0)
     model = models.build("small", Model(arch="densenet121", lr=0.002, options=options), 1, 2, 32, images)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     train, val = (ResidentImages(images, rows, truth[rows], device) for rows in (np.arange(256), np.arange(256, 384)))
     settings = Train(
         epochs=epochs, batch_size=32, patience=epochs, precision="float32", tf32=False, threads=threads,
@@ -209,7 +209,7 @@ def small_cell(device: torch.device, threads: int = 1, epochs: int = 3) -> list[
     )  # fmt: skip
     loss = losses.create("bce", {}, "multilabel")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Checkpoint(Path(folder), "cell")
+        checkpoint = Checkpoint(Path(folder), "run")
         copies = np.ones(256, np.int64)
         return fit(
             model, loss, train, copies, val, lr=0.002, settings=settings, seed=0, checkpoint=checkpoint
@@ -225,9 +225,9 @@ def compare(first: list[dict[str, float]], second: list[dict[str, float]]) -> li
 def table(arch: str, rows: list[Row]) -> None:
     """Print the rows of one network."""
     limit = rows[0].rate
-    for name, found, memory in rows:
+    for name, images, memory in rows:
         held = "—" if np.isnan(memory) else f"{memory:.1f}"
-        print(f"| {arch} | {name} | {found:.0f} | {found / limit:.1%} | {held} |", flush=True)
+        print(f"| {arch} | {name} | {images:.0f} | {images / limit:.1%} | {held} |", flush=True)
 
 
 def report(work: Work, architectures: list[str], settings: Augment) -> None:
@@ -272,7 +272,7 @@ def main() -> None:
         f"{work.batch}, {work.precision}, channels last{', compiled' if work.compiled else ''}\n"
     )
     report(work, arguments.models, load().train.augment)
-    differences = compare(small_cell(torch.device("cpu")), small_cell(device))
+    differences = compare(small_run(torch.device("cpu")), small_run(device))
     listed = ", ".join(f"{d:.1e}" for d in differences)
     verdict = "equal" if differences[0] <= TOLERANCE else "NOT equal"
     print(f"\nCPU and card, float32: losses differ by {listed} (relative) in epochs 1 to {len(differences)}: {verdict}")

@@ -1,14 +1,14 @@
-"""Measure cells side by side: against `dvc repro`, with many cells, with many at once, and when it is killed.
+"""Measure the launcher: against `dvc repro`, with many training runs, with many at once, and when it is killed.
 
 * ``study``: the study of params.yaml from nothing to its reports, by ``dvc repro`` and by the launcher with two jobs;
-  the stages before the cells are done beforehand for both. The reports must be the same bytes.
-* ``cells``: 48 cells, 16 evaluations; ``dvc repro`` and ``pipeline.commands.plan`` when there is nothing to do, beside the least
-  that DVC takes for as many stages: each with one file to read and no parameter.
+  the stages before the training runs are done beforehand for both. The reports must be the same bytes.
+* ``runs``: 48 training runs, 16 evaluations; ``dvc repro`` and ``medmatrix plan`` when there is nothing to do, beside
+  the least that DVC takes for as many stages: each with one file to read and no parameter.
 * ``lock``: rounds of 8 parallel trivial stages; each must leave its entry in dvc.lock.
-* ``kill``: a launcher that is killed with SIGKILL at random moments and started again; no process may be left, no cell
-  trained to its end twice, and the result must be the one of a study that is left in peace.
+* ``kill``: a launcher that is killed with SIGKILL at random moments and started again; no process may be left, no run
+  trained to its end twice, and the result must be that of a study that is left in peace.
 
-``cells`` and ``kill`` replace what the stages compute by stand-ins of the tests; DVC and the launcher are real.
+``runs`` and ``kill`` replace what the stages compute by stand-ins; DVC and the launcher are real.
 Prints rows of a markdown table and fails if a claim does not hold.
 
 Run with ``python -m benchmarks.launch`` (about ten minutes; ``--only study`` for a part of it).
@@ -30,9 +30,9 @@ from statistics import median
 
 import yaml
 
+from benchmarks.shared.standin import Standin
+from benchmarks.shared.tiny import ROOT
 from pipeline.launching import workers
-from tests.launching.standin import Standin
-from tests.tiny import ROOT
 
 REPEATS = 5
 ROUNDS, PARALLEL = 20, 8
@@ -91,17 +91,17 @@ def study(folder: Path, jobs: int, threads: int | None) -> None:
             params = yaml.safe_load((place / "params.yaml").read_text())
             params["train"]["threads"] = threads
             (place / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-        timed(["dvc", "repro", "split"], place, environment())
+        timed(["dvc", "repro", "split", "loss"], place, environment())
     serial = timed(["dvc", "repro"], places["serial"], environment())
     launched = timed(["pipeline.commands.launch", "--jobs", str(jobs)], places["launched"], environment())
     check(contents(places["serial"]) == contents(places["launched"]), "launched and serial results are the same bytes")
-    print(f"| cells, evaluations, ensembles, reports of params.yaml: `dvc repro` | {serial:.0f} s | 1.0 |")
+    print(f"| training runs, evaluations, ensembles, reports of params.yaml: `dvc repro` | {serial:.0f} s | 1.0 |")
     print(f"| the same with {jobs} jobs, same bytes | {launched:.0f} s | {serial / launched:.2f} |")
 
 
-def cells(folder: Path) -> None:
-    """Measure 48 cells with nothing to do."""
-    made = Standin(folder / "cells", ("small", "wide"), ("bce", "zlpr"), ())
+def runs(folder: Path) -> None:
+    """Measure 48 training runs with nothing to do."""
+    made = Standin(folder / "runs", ("small", "wide"), ("bce", "zlpr"), ())
     models, losses = [f"m{i}" for i in range(4)], [f"l{i}" for i in range(4)]
     made.write(
         models={name: {**made.content["models"]["small"]} for name in models},
@@ -122,8 +122,8 @@ def cells(folder: Path) -> None:
     timed(["dvc", "repro"], least, environment())
     rows = {
         f"{stages} stages of one dependency each, nothing to do: `dvc repro`": (["dvc", "repro"], least),
-        f"48 cells, {stages} stages, nothing to do: `dvc repro`": (["dvc", "repro"], made.folder),
-        "the same: `pipeline.commands.plan`": (["pipeline.commands.plan"], made.folder),
+        f"48 training runs, {stages} stages, nothing to do: `dvc repro`": (["dvc", "repro"], made.folder),
+        "the same: `medmatrix plan`": (["pipeline.commands.plan"], made.folder),
     }
     seconds: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(REPEATS):
@@ -169,7 +169,7 @@ def kill(folder: Path) -> None:
     made, moments = Standin(folder / "kill"), random.Random(0)
     lr = 0.01
     made.set_lr(lr)
-    timed(["dvc", "repro", "split"], made.folder, environment())
+    timed(["dvc", "repro", "split", "loss"], made.folder, environment())
     for _ in range(KILLS):
         launcher = made.start("--jobs", "2")
         time.sleep(moments.uniform(0.5, 8.0))
@@ -178,14 +178,14 @@ def kill(folder: Path) -> None:
     check(made.nothing_left(), "no process is left behind")
     made.launch("--jobs", "2")
     check(made.metrics() == made.expected(lr), "the result is the one of a study that is left in peace")
-    check(set(made.ended(lr).values()) == {1}, "no cell is trained to its end twice")
-    print(f"| launcher killed at {KILLS} random moments: same result, no process left, no cell trained twice | — | — |")
+    check(set(made.ended(lr).values()) == {1}, "no run is trained to its end twice")
+    print(f"| launcher killed at {KILLS} random moments: same result, no process left, no run trained twice | — | — |")
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts: dict[str, Callable[[Path], None]] = {"cells": cells, "lock": lock, "kill": kill}
+    parts: dict[str, Callable[[Path], None]] = {"runs": runs, "lock": lock, "kill": kill}
     parser.add_argument("--only", choices=["study", *parts], help="one part")
     parser.add_argument("--jobs", type=int, default=2, help="of part study; default: %(default)s")
     parser.add_argument("--threads", type=int, help="train.threads of part study; default: as in params.yaml")

@@ -1,6 +1,6 @@
 """Compare stage ``preprocess`` with a plain Pillow + scikit-image script, and with decoding alone.
 
-Draws film-like grey PNGs of 1024 x 1024 in memory, enhances them at the full size, shrinks them to 256 and prints
+Draws radiograph-like grey PNGs of 1024 x 1024 in memory, enhances them at the full size, shrinks them to 256 and prints
 rows of a markdown table. Wall times say what one waits; times of the processors, summed over all threads, say the same
 on a busy machine. Run with ``python -m benchmarks.preprocess`` (about half a minute).
 """
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +41,8 @@ class Rate(NamedTuple):
     cpu: float
 
 
-def film(seed: int) -> bytes:
-    """Draw a smooth picture with the grain of a film, as a PNG."""
+def radiograph(seed: int) -> bytes:
+    """Draw a smooth picture with the grain of a radiograph, as a PNG."""
     rng = np.random.default_rng(seed)
     coarse = rng.normal(120, 45, (9, 9)).astype(np.float32)
     grain = cv2.GaussianBlur(rng.normal(0, 6, (SIDE, SIDE)).astype(np.float32), (0, 0), 0.8)
@@ -73,8 +74,8 @@ def timed(run: Callable[[], object], images: int) -> Rate:
 def main() -> None:
     """Measure in turns, so that a busy minute falls on all alike, and print medians."""
     cv2.setNumThreads(1)
-    files = [film(seed) for seed in range(IMAGES)]
-    samples = [Sample(f"{i}.png", str(i), ("a",), lambda data=data: data) for i, data in enumerate(files)]
+    files = [radiograph(seed) for seed in range(IMAGES)]
+    samples = [Sample(f"{i}.png", str(i), ("a",), partial(bytes, data)) for i, data in enumerate(files)]
     after, exact = Clahe(order="after_resize"), Duplicates(near=False)
     settings = {
         "CLAHE at 1024, exact and near duplicates": Preprocess(size=256, threads=THREADS),
@@ -87,7 +88,7 @@ def main() -> None:
             "naive": (lambda: [naive(data) for data in files[:NAIVE]], NAIVE),
             "decode": (lambda: decode_all(files), IMAGES),
             **{
-                name: (lambda s=s: prepare_all(samples, ("a",), "multilabel", s, array), IMAGES)
+                name: (partial(prepare_all, samples, ("a",), "multilabel", s, array), IMAGES)
                 for name, s in settings.items()
             },
         }

@@ -1,4 +1,4 @@
-"""Time stage `report` for 12 and for 48 cells: the limits are 15 s and 60 s.
+"""Time stage `report` for 12 and for 48 training runs: the limits are 15 s and 60 s.
 
 The stage runs as DVC runs it, on evaluations that are drawn in the run: a multi-label study of 14 findings, 384 test
 images of 98 patients, 2 models x 2 losses (x 4: 4 models x 4 losses) x 3 seeds, with every table that stage `evaluate`
@@ -16,26 +16,26 @@ import time
 from pathlib import Path
 from statistics import median
 
-from tests.reporting import conftest
-from tests.tiny import ROOT
+from benchmarks.shared import drawn_study
+from benchmarks.shared.tiny import ROOT
 
-FINDINGS = tuple(f"Finding_{letter}" for letter in "ABCDEFGHIJKLMN")
+PREVALENCE = (0.25, 0.2, 0.15, 0.12, 0.1, 0.1, 0.08, 0.08, 0.07, 0.06, 0.05, 0.05, 0.04, 0.03)
+FINDINGS = {f"Finding_{letter}": prevalence for letter, prevalence in zip("ABCDEFGHIJKLMN", PREVALENCE)}
+"""Prevalence by name."""
 IMAGES = 1400
 LIMITS = {12: 15.0, 48: 60.0}
 REPEATS = 3
 
 
 def study(folder: Path, models: int, losses: int) -> int:
-    """Write what the report reads; return the number of cells."""
-    conftest.FINDINGS = FINDINGS
-    conftest.PREVALENCE = (0.25, 0.2, 0.15, 0.12, 0.1, 0.1, 0.08, 0.08, 0.07, 0.06, 0.05, 0.05, 0.04, 0.03)
-    params = conftest.settings(
+    """Write what the report reads; return the number of training runs."""
+    params = drawn_study.settings(
         "multilabel", [f"model{i}" for i in range(models)], ["bce", "zlpr", "asl", "focal"][:losses], (12, 22)
     )
     before = Path.cwd()
     os.chdir(folder)
     try:
-        conftest.write_study("multilabel", params, n=IMAGES)
+        drawn_study.write_study("multilabel", params, n=IMAGES, prevalence=FINDINGS)
         Path("params.yaml").write_text(json.dumps(params.model_dump(mode="json", exclude_unset=True)))
     finally:
         os.chdir(before)
@@ -48,7 +48,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for models, losses in ((2, 2), (4, 4)):
         with tempfile.TemporaryDirectory() as name:
-            cells = study(Path(name), models, losses)
+            runs = study(Path(name), models, losses)
             seconds = []
             for _ in range(REPEATS):
                 started = time.perf_counter()
@@ -62,8 +62,8 @@ def main() -> None:
                 )
                 seconds.append(time.perf_counter() - started)
             files = [*Path(name, "reports").rglob("*.md"), *Path(name, "reports").rglob("*.png")]
-        took, limit = median(seconds), LIMITS[cells]
-        print(f"| {cells} cells | {len(files)} | {took:.1f} | {limit:.0f} | {took / limit:.2f} |")
+        took, limit = median(seconds), LIMITS[runs]
+        print(f"| {runs} training runs | {len(files)} | {took:.1f} | {limit:.0f} | {took / limit:.2f} |")
 
 
 if __name__ == "__main__":

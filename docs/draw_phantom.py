@@ -21,7 +21,9 @@ TILE, COLUMNS = 168, 7
 
 def tile(path: Path, boxes: np.ndarray, title: str) -> np.ndarray:
     """Return the image in colour with boxes [B, 4] (x, y, width, height as fractions) and a title."""
-    image = cv2.resize(cv2.imread(str(path), cv2.IMREAD_COLOR), (TILE, TILE), interpolation=cv2.INTER_AREA)
+    stored = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    assert stored is not None, path
+    image = cv2.resize(stored, (TILE, TILE), interpolation=cv2.INTER_AREA)
     for x, y, width, height in boxes * TILE:
         cv2.rectangle(image, (int(x), int(y)), (int(x + width), int(y + height)), (60, 220, 255), 1, cv2.LINE_AA)
     cv2.rectangle(image, (0, 0), (TILE, 17), (0, 0, 0), -1)

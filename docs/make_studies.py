@@ -376,11 +376,11 @@ def overview(studies: Mapping[str, str]) -> str:
     studies : mapping of str to str
         Content of each study's file, by its name.
     """
-    rows = ["| study | re-creates | cells | hardware and time | expected |", "|---|---|---|---|---|"]
+    rows = ["| study | re-creates | training runs | hardware and time | expected |", "|---|---|---|---|---|"]
     for name, text in studies.items():
         of = paragraphs(text)
-        cells = of["Cells"].partition(" = ")[0]
-        row = [f"[`{name}`]({name}.yaml)", of["Re-creates"], cells, of["Time"], of["Expected"]]
+        count = of["Runs"].partition(" = ")[0]
+        row = [f"[`{name}`]({name}.yaml)", of["Re-creates"], count, of["Time"], of["Expected"]]
         rows.append("| " + " | ".join(part.removesuffix(".").replace("|", "\\|") for part in row) + " |")
     return _OVERVIEW.format(table="\n".join(rows), command=COMMAND)
 
@@ -388,7 +388,7 @@ def overview(studies: Mapping[str, str]) -> str:
 _OVERVIEW = """# Ready studies
 
 Each file is a whole params.yaml. `make study STUDY=studies/NAME.yaml` puts it in its place and runs it; what you had
-edited in params.yaml is kept as `tmp/params.yaml.edited`. `python -m pipeline.commands.plan` then says what will train.
+edited in params.yaml is kept as `tmp/params.yaml.edited`. `medmatrix plan` then says what will train.
 
 Times and results that were measured are called so; all others are estimates from published rates and results, and no
 promise. What a study leaves out of its source, and where the source itself went wrong, stands at the top of its file.

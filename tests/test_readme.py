@@ -17,7 +17,7 @@ METRICS = json.loads((ROOT / "reports/metrics.json").read_text()) if (ROOT / "re
 def main_table() -> str:
     """Return the README's table as the reports' numbers make it."""
     lines = [
-        "| recipe | seeds | validation AUROC | test AUROC, mean ± SD | 95 % CI of the mean |",
+        "| configuration | seeds | validation AUROC | test AUROC, mean ± SD | 95 % CI of the mean |",
         "|---|---|---|---|---|",
     ]
     for key, of in METRICS.items():
@@ -33,7 +33,8 @@ def test_main_table_is_that_of_the_reports():
 
 
 def test_every_local_link_and_picture_exists():
-    for page in (ROOT / "README.md", *(ROOT / "reports").rglob("*.md")):
+    written = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/scale.md", "studies/README.md")
+    for page in (*(ROOT / name for name in written), *(ROOT / "reports").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
@@ -56,21 +57,21 @@ def test_the_study_of_the_reports_is_the_default_one():
     assert {k for k in METRICS if not k.startswith("ensemble-")} == keys
 
 
-@pytest.mark.parametrize("recipe", [k for k in METRICS if not k.startswith("ensemble-")])
-def test_every_recipe_finds_the_easy_findings_of_the_phantom(configuration):
+@pytest.mark.parametrize("configuration", [k for k in METRICS if not k.startswith("ensemble-")])
+def test_every_configuration_finds_the_easy_findings_of_the_phantom(configuration):
     """What is drawn is known, so the reports must find it: the pipeline's own test."""
     assert METRICS[configuration]["test"]["auroc_ci_low"] > 0.75
     assert METRICS[configuration]["test"]["auroc"] >= 0.80
     table = pd.read_csv(ROOT / "reports/metrics.csv")
     rows = table[table["model"] + "-" + table["loss"] == configuration]
     rows = rows.query("seed == 'mean' and part == 'test' and metric == 'auroc'")
-    found = rows.set_index("class")["value"]
-    assert (found[["Effusion", "Emphysema"]] > 0.85).all()
+    auroc = rows.set_index("class")["value"]
+    assert (auroc[["Effusion", "Emphysema"]] > 0.85).all()
     chosen = max(METRICS, key=lambda key: METRICS[key]["val"]["auroc"] if not key.startswith("ensemble-") else 0)
     if configuration == chosen:
-        assert (found[["Fibrosis", "Emphysema", "Edema", "Pneumothorax"]] > 0.9).all()
+        assert (auroc[["Fibrosis", "Emphysema", "Edema", "Pneumothorax"]] > 0.9).all()
 
 
-def test_the_ensemble_of_all_cells_is_no_worse_than_the_mean_of_the_recipes():
+def test_the_ensemble_of_all_runs_is_no_worse_than_the_mean_of_the_configurations():
     configurations = [of["test"]["auroc"] for key, of in METRICS.items() if not key.startswith("ensemble-")]
     assert METRICS["ensemble-mean_all"]["test"]["auroc"] > sum(configurations) / len(configurations)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.shared.standin import COPIED
 from pipeline.launching import workers
 from pipeline.launching.warm import Warm
-from tests.launching.standin import COPIED
 from tests.tiny import IDENTITY, ROOT, TINY, copy_tracked
 
 

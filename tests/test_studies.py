@@ -82,7 +82,7 @@ def test_a_key_that_params_yaml_gains_reaches_every_study_and_is_missed_until_th
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda f: (f / "kermany_cpu.yaml").write_text("# Header.\n\nseed: 1\n"), "Cells"),
+        (lambda f: (f / "kermany_cpu.yaml").write_text("# Header.\n\nseed: 1\n"), "Runs"),
         (lambda f: (f / "medmnist_benchmark.yaml").unlink(), "medmnist_benchmark.yaml: no such file"),
         (lambda f: (f / "medmnist_benchmark.yaml").write_text("seed: 1\n\n"), "medmnist_benchmark.yaml does not begin"),
         (lambda f: (f / "mine.yaml").write_text("# Mine.\n\nseed: 1\n"), "mine.yaml is not in CHANGES"),
@@ -164,7 +164,7 @@ def test_the_header_says_what_why_how_long_and_what_to_expect(path):
     assert all(len(line) <= 120 for line in lines)
     assert f"#   make study STUDY=studies/{path.name}" in lines
     parts = make_studies.paragraphs(text)
-    for name in ("title", "Re-creates", "Cells", "Time", "Expected"):
+    for name in ("title", "Re-creates", "Runs", "Time", "Expected"):
         assert parts[name].endswith((".", "?")), name
     assert sum(line.startswith("# Expected: ") for line in lines) == 1
     at = next(i for i, line in enumerate(lines) if line.startswith("# Expected: "))
@@ -214,7 +214,7 @@ def test_losses_balancing_and_choice_of_the_epoch_are_defined_for_the_data_set(p
         assert all(train_settings(study, m).class_weights == "none" for m in study.study.models)
         assert all(train_settings(study, m).select == "auroc" for m in study.study.models)
     assert (study.preprocess.channels == 3) == (study.dataset == "leukemia")
-    assert set(study.models) == set(study.study.models), "models that no cell uses"
+    assert set(study.models) == set(study.study.models), "models that no run uses"
 
 
 def with_settings(path, command):
@@ -252,16 +252,16 @@ def repository(tmp_path_factory):
 
 
 @each_study
-def test_has_the_cells_that_its_header_states_for_params_and_for_dvc(path, repository):
+def test_has_the_runs_that_its_header_states_for_params_and_for_dvc(path, repository):
     study = load(path)
     found = re.match(
         r"(\d+) = (\d+) models? x (\d+) loss(?:es)? x (\d+) seeds?\b",
-        make_studies.paragraphs(path.read_text())["Cells"],
+        make_studies.paragraphs(path.read_text())["Runs"],
     )
     assert found
-    cells, *factors = (int(number) for number in found.groups())
+    count, *factors = (int(number) for number in found.groups())
     assert factors == [len(study.study.models), len(study.study.losses), len(seeds(study))]
-    assert cells == math.prod(factors) == len(runs(study))
+    assert count == math.prod(factors) == len(runs(study))
     shutil.copy(path, repository / "params.yaml")
     listed = subprocess.run(
         [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
@@ -270,7 +270,7 @@ def test_has_the_cells_that_its_header_states_for_params_and_for_dvc(path, repos
         capture_output=True,
         text=True,
     ).stdout.split()
-    assert sum(name.startswith(("train@", "replicate@")) for name in listed) == cells
+    assert sum(name.startswith(("train@", "replicate@")) for name in listed) == count
     assert sum(name.startswith("evaluate@") for name in listed) == len(configurations(study))
 
 
@@ -358,7 +358,7 @@ def test_names_of_the_grid_say_what_its_models_are(name):
 
 
 def test_the_published_images_are_enough_for_equal_classes_even_if_some_are_excluded():
-    from pipeline.datasets.leukemia.dataset.dataset import PUBLISHED
+    from pipeline.datasets.leukemia.dataset.dataset.dataset import PUBLISHED
 
     asked = load(ROOT / "studies/leukemia_grid_per_class.yaml").split.per_class
     assert asked.train + asked.validation + asked.test <= min(PUBLISHED.values()) - 10

@@ -1,9 +1,15 @@
-"""Run the study with several cells side by side: what ``dvc repro`` gives, sooner.
+"""Run the study with several training runs side by side.
 
-``python -m pipeline.commands.launch --jobs N [--gpus 0,1,...]``, a part of the cells with ``--shard i/N``, or all of them on the
-machines of a Ray cluster with ``--ray ADDRESS``. A cell that fails is tried once more; the others go on. Ctrl-C, or any
-other end, leaves what is done recorded and the rest resumable: type the same again. docs/scale.md says when to use
+The results are those of `dvc repro`, sooner. A training run that fails is tried once more; the others go on. Ctrl-C, or
+any other end, leaves what is done recorded and the rest resumable: type the same again. docs/scale.md says when to use
 what.
+
+Examples
+--------
+  medmatrix launch --jobs 2               two training runs at a time
+  medmatrix launch --gpus 0,1,2,3         one on each of four GPUs
+  medmatrix launch --shard 2/8            every 8th training run from the 2nd on, as one task of a Slurm array
+  medmatrix launch --ray HEAD:6379        on the machines of a Ray cluster
 """
 
 from __future__ import annotations
@@ -17,21 +23,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.launching import carrier, cluster, workers
+from pipeline.commands import command_parser
+from pipeline.launching import carrier, cluster, schedule, workers
 from pipeline.launching.display import display
 from pipeline.launching.log import reason
-from pipeline.launching.schedule import GOOD, State, Task, run
+from pipeline.launching.schedule import GOOD, State, Task
 from pipeline.launching.status import (
-    SHARED,
+    DATA,
+    LOSS,
     StageStatus,
     cache_folder,
-    cell_stages,
     evaluation_of,
-    name_of,
     read_status,
+    run_stages,
+    shared_stages,
 )
 from pipeline.launching.warm import Warm
-from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, cell_tasks, evaluation_tasks, missing, probe_task
+from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, evaluation_tasks, missing, probe_task, run_tasks
 from pipeline.learning.settings import train_settings
 from pipeline.settings import Params, load
 from pipeline.study.errors import UserError, stage_errors
@@ -48,11 +56,11 @@ class Launch:
     params : Params
         The study.
     jobs : int
-        Cells side by side.
+        Training runs side by side.
     gpus : sequence of str, optional
         Dealt out to them; see `pipeline.launching.workers.environment`.
     shard : (int, int), optional
-        Only every N-th cell, from the i-th (from 1) on, and no evaluation.
+        Only every N-th training run from the i-th on, counted from 1, and no evaluation.
     cold : bool
         Start every process anew instead of forking it from one that has imported the libraries.
     """
@@ -71,7 +79,7 @@ class Launch:
             try:
                 return self._run()
             except workers.Stopped:
-                print("stopped; what is done is recorded, trainings have kept their last epoch: type the same to go on")
+                print("stopped; what is done is recorded, training runs keep their last epoch: type the same to go on")
                 return self.stop.status
 
     def _alone(self) -> contextlib.AbstractContextManager[object]:
@@ -87,7 +95,7 @@ class Launch:
         if status is None:
             return 1
         self._warm_up(status)
-        trainings = cell_tasks(self.params, status, self.shard)
+        trainings = run_tasks(self.params, status, self.shard)
         evaluations = [] if self.shard else evaluation_tasks(self.params, status, trainings)
         beside = [] if self.shard else probe_task(status)
         self._work(trainings, [*evaluations, *beside], status)
@@ -101,22 +109,23 @@ class Launch:
             return 1
         done = sum(task.state in GOOD for task in trainings)
         if self.shard:
-            print(f"shard {self.shard[0]}/{self.shard[1]}: {done} cells are there")
+            print(f"shard {self.shard[0]}/{self.shard[1]}: {done} training runs are done")
             return 0
         return 1 if self._foreground([*DVC], self.warm) else 0
 
     def _status(self) -> dict[str, StageStatus] | None:
-        """Bring data and split up to date; return the status of cells and evaluations, None if that failed."""
+        """Bring the shared stages up to date; return the status of runs and evaluations, None if that failed."""
+        shared = shared_stages(self.params)
         stages = [
-            *cell_stages(self.params),
+            *run_stages(self.params),
             *(evaluation_of(configuration) for configuration in configurations(self.params)),
             "probe",
         ]
-        status = read_status([*SHARED, *stages])
-        if all(status[name].state == "up to date" for name in SHARED if name in status):
+        status = read_status([*shared, *stages])
+        if all(status[name].state == "up to date" for name in shared if name in status):
             return status
         self._warm_up(status)
-        if self._shared_stages([str(status[name].folder) for name in SHARED[1:] if name in status]):
+        if self._shared_stages({name: str(status[name].folder) for name in shared if name in status}):
             return None
         return read_status(stages)
 
@@ -128,17 +137,19 @@ class Launch:
     def _work(self, trainings: list[Task], evaluations: list[Task], status: dict[str, StageStatus]) -> None:
         """Do the tasks; their `state` says how each ended."""
         with display() as show:
-            run([*evaluations, *trainings], self.jobs, self._environment, show, self.stop, self.warm)
+            schedule.run([*evaluations, *trainings], self.jobs, self._environment, show, self.stop, self.warm)
 
-    def _shared_stages(self, folders: list[str]) -> int:
-        """Bring data and split, in `folders`, up to date; shards of clones that share a cache do so in turn."""
+    def _shared_stages(self, outputs: dict[str, str]) -> int:
+        """Bring the shared stages, whose `outputs` are given, up to date; clones that share a cache do so in turn."""
         if not self.shard:
-            return 1 if self._foreground([*DVC, "split"], None) else 0
+            return 1 if self._foreground([*DVC, DATA[-1], LOSS], None) else 0
         with workers.locked(cache_folder() / "launch.lock", waiting=self.stop):
             # Raw data is not in the cache. A clone that finds what was made of it there does not need it.
-            self._foreground(["dvc", "--wait-for-lock", "checkout", "--quiet", *folders], None)
-            there = all(Path(folder).exists() for folder in folders)
-            return 1 if self._foreground([*DVC, *(["--allow-missing"] if there else []), "split"], None) else 0
+            kept = [output for name, output in outputs.items() if name != DATA[0]]
+            self._foreground(["dvc", "--wait-for-lock", "checkout", "--quiet", *kept], None)
+            there = all(Path(outputs[name]).exists() for name in DATA[1:] if name in outputs)
+            data = [*DVC, *(["--allow-missing"] if there else []), DATA[-1]]
+            return 1 if self._foreground(data, None) or self._foreground([*DVC, LOSS], None) else 0
 
     def _foreground(self, command: Sequence[str], warm: Warm | None) -> int:
         print("$ " + shlex.join(command), flush=True)
@@ -152,13 +163,13 @@ class Launch:
             if task.state is State.FAILED:
                 print(f"\nfailed: {task.name}, {task.attempts} times, see {task.log}:\n  {reason(task.log)}")
         for configuration, lost in missing(self.params, trainings).items():
-            print(f"missing: {configuration}, seed {', '.join(str(cell.seed) for cell in lost)}")
+            print(f"missing: {configuration}, seed {', '.join(str(run.seed) for run in lost)}")
 
     def _report_the_rest(self, evaluations: list[Task]) -> None:
-        """Write up the recipes that could be evaluated; the report names what is missing."""
+        """Write up the configurations that could be evaluated; the report names what is missing."""
         kept = [task for task in evaluations if task.state in GOOD]
         for configuration, task in zip(configurations(self.params), evaluations):
-            if task not in kept:  # what lies there is of other settings, or of an earlier study
+            if task not in kept:  # its folder is of other settings, or of an earlier study
                 shutil.rmtree(EVALUATIONS / str(configuration), ignore_errors=True)
         for stage in AFTER if kept else ():
             if self._foreground([*DVC, "-s", stage], self.warm):
@@ -167,7 +178,7 @@ class Launch:
 
 
 class ClusterLaunch(Launch):
-    """One launch of the study whose cells are trained on a Ray cluster; all else is done here.
+    """One launch of the study whose training runs are on a Ray cluster; all else is done here.
 
     Parameters
     ----------
@@ -188,7 +199,7 @@ class ClusterLaunch(Launch):
     def _run(self) -> int:
         self.remote, self.commit = carrier.remote_of(self.remote_url), carrier.check_committed()
         with cluster.connected(self.address) as self.nodes:
-            settings = {name_of(cell): train_settings(self.params, cell.model) for cell in runs(self.params)}
+            settings = {run.name: train_settings(self.params, run.model) for run in runs(self.params)}
             self.needs = {name: self.nodes.needs(train.threads, train.device) for name, train in settings.items()}
             return super()._run()
 
@@ -202,55 +213,56 @@ class ClusterLaunch(Launch):
         stages = [task.command[-1] for task in trainings if task.state in GOOD]
         if stages and not self.stop():
             carrier.collect(stages, workers.base_environment(self.mark), LOGS / "collect.log", self.stop)
-            print(f"collected {len(stages)} cells; 0 were trained on this machine", flush=True)
+            print(f"collected {len(stages)} training runs; 0 were trained on this machine", flush=True)
         super()._work(trainings, evaluations, status)
 
+    def _inputs(self) -> list[str]:
+        """Return the stages whose outputs the training runs read."""
+        return [name for name in shared_stages(self.params) if name != DATA[0]]
+
     def _train(self, trainings: list[Task]) -> None:
-        for command in carrier.push_commands():
+        for command in carrier.push_commands(self._inputs()):
             if self._foreground(command, None):
                 raise UserError(f"{shlex.join(command)} failed: the nodes would not find their inputs")
-        work = carrier.work(self.commit, self.remote)
+        work = carrier.work(self.commit, self.remote, self._inputs())
         self.nodes.prepare(work, self.stop)
         with display() as show:
             given = self.nodes.train(trainings, self.needs, work, show, self.stop)
-        print("cells of each node: " + (", ".join(f"{node} {n}" for node, n in sorted(given.items())) or "none"))
+        counts = ", ".join(f"{node} {n}" for node, n in sorted(given.items()))
+        print(f"training runs of each node: {counts or 'none'}")
 
 
 def advice(params: Params, jobs: int) -> str | None:
-    """Return a word on trainings that have more threads together than there are processors, or None."""
+    """Return a note if training runs side by side have more threads than there are processors, else None."""
     threads = max(train_settings(params, model).threads for model in params.study.models)
     if jobs == 1 or jobs * threads <= workers.processors():
         return None
     return (
         f"note: {jobs} jobs of {threads} threads on {workers.processors()} processors; `train.threads: "
-        f"{max(1, workers.processors() // jobs)}` is faster, and another study: threads change the last digits"
+        f"{max(1, workers.processors() // jobs)}` is faster, and makes another study: threads change the last digits"
     )
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line: jobs (int), gpus (list of str or None), shard ((int, int) or None)."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.commands.launch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("launch", __doc__)
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="cells side by side; default: one a GPU, 1 without --gpus"
+        "--jobs", type=int, metavar="N", help="runs side by side; default: one per GPU of --gpus, 1 without"
     )
-    parser.add_argument("--gpus", type=_gpus, metavar="0,1,...", help="default: those that can be seen; '' = none")
-    parser.add_argument("--shard", type=_shard, metavar="i/N", help="every N-th cell alone, from the i-th; 1/N to N/N")
+    parser.add_argument("--gpus", type=_gpus, metavar="0,1,...", help="default: all that are visible; '' = none")
+    parser.add_argument("--shard", type=_shard, metavar="i/N", help="only every N-th run from the i-th on; 1/N to N/N")
     parser.add_argument("--ray", metavar="ADDRESS", help="train on a Ray cluster: HOST:PORT of its head, or auto")
     parser.add_argument("--remote-url", metavar="URL", help="of the DVC remote as the nodes of --ray reach it")
-    parser.add_argument("--cold", action="store_true", help="import all libraries anew for every cell; slower")
+    parser.add_argument("--cold", action="store_true", help="import all libraries anew for every run; slower")
     options = parser.parse_args(arguments)
     if options.ray is None and options.remote_url is not None:
-        parser.error("--remote-url without --ray; allowed: with it")
+        parser.error("--remote-url needs --ray")
     if options.ray is not None and (options.gpus, options.shard) != (None, None):
-        parser.error("--ray with --gpus or --shard; allowed: without, the cluster says what each node has")
+        parser.error("--ray excludes --gpus and --shard: the cluster says what each node has")
     if options.jobs is None:
         options.jobs = len(options.gpus or [""])
     if options.jobs < 1:
-        parser.error(f"--jobs {options.jobs}; allowed: 1 or more")
+        parser.error(f"--jobs {options.jobs}: must be at least 1")
     if options.gpus is None:
         options.gpus = workers.visible_gpus()
     return options
@@ -261,10 +273,10 @@ def _gpus(text: str) -> list[str]:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed: i/N with i from 1 to N, for example 1/8")
-    return int(found[1]), int(found[2])
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be i/N with i from 1 to N, for example 1/8")
+    return int(match[1]), int(match[2])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -274,8 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         params = load()
         if options.ray is not None:
             sys.exit(ClusterLaunch(params, options.jobs, options.ray, options.remote_url, options.cold)())
-        if word := advice(params, options.jobs):
-            print(word)
+        if note := advice(params, options.jobs):
+            print(note)
         status = Launch(params, options.jobs, options.gpus, options.shard, options.cold)()
     sys.exit(status)
 

@@ -1,11 +1,16 @@
-"""Say what the study has, what of it is cached, what will train, and what that takes.
+"""Say what will train, how long it takes and what is cached.
 
-``python -m pipeline.commands.plan [--jobs N] [--delta D ...]``: nothing is run and nothing is changed.
+Also how much disk that needs, and how many seeds a difference. Nothing is run and nothing is changed.
+
+Examples
+--------
+  medmatrix plan                          the time of training runs one after another, and two at a time
+  medmatrix plan --jobs 4                 ... and four at a time
+  medmatrix plan --delta 0.005 0.02       seeds needed for these differences of the test macro AUROC
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,9 +18,20 @@ from typing import Any
 
 from tabulate import tabulate
 
+from pipeline.commands import command_parser
 from pipeline.launching.display import duration
 from pipeline.launching.estimates import expected_bytes, expected_seconds, makespan, seeds_needed
-from pipeline.launching.status import SHARED, StageState, StageStatus, cell_stages, name_of, read_status, stage_of
+from pipeline.launching.status import (
+    DATA,
+    LOSS,
+    StageState,
+    StageStatus,
+    loss_stage,
+    read_status,
+    run_stages,
+    shared_stages,
+    stage_of,
+)
 from pipeline.launching.work import read_summary
 from pipeline.settings import Params, load
 from pipeline.study.errors import stage_errors
@@ -31,59 +47,71 @@ WORDS: dict[StageState, str] = {
 
 
 def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, StageState]:
-    """Return the state of every cell; unknown where images or split have to be made first.
+    """Return the state of every training run; unknown where images, split or the record of its loss are stale.
 
     Parameters
     ----------
     params : Params
         The study.
     status : mapping
-        Of the shared stages and of the cells. Stage download runs again for little, an edited loss for example; its
-        files are expected to stay as they are.
+        Of the shared stages and of the training runs. Stage download may run again without changing its files; they are
+        expected to stay as they are.
     """
-    settled = all(status[name].state == "up to date" for name in SHARED[1:] if name in status)
-    return {cell: status[stage_of(cell, params)].state if settled else "unknown" for cell in runs(params)}
+
+    def settled(*stages: str) -> bool:
+        return all(status[name].state == "up to date" for name in stages if name in status)
+
+    data = settled(*DATA[1:])
+    return {
+        run: status[stage_of(run, params)].state if data and settled(loss_stage(run.loss)) else "unknown"
+        for run in runs(params)
+    }
 
 
 def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int) -> str:
-    """Write the part about the cells: a table, time, disk.
+    """Write the part about the training runs: a table, time, disk.
 
     Parameters
     ----------
     params : Params
         The study.
     status : mapping
-        Of the shared stages and of the cells.
+        Of the shared stages and of the training runs.
     jobs : int
-        Cells side by side.
+        Training runs side by side.
     free : int
-        Bytes on the disk.
+        Free bytes on the disk.
     """
     state = states(params, status)
     seconds, sizes = expected_seconds(params, status), expected_bytes(params, status)
-    left = [cell for cell, each in state.items() if each in ("to run", "unknown")]
+    left = [run for run, each in state.items() if each in ("to run", "unknown")]
     study = params.study
     rows = [
-        [name_of(c), WORDS[s], duration(seconds[c] or 0) if c in left and seconds[c] else ""] for c, s in state.items()
+        [run.name, WORDS[each], duration(seconds[run] or 0) if run in left and seconds[run] else ""]
+        for run, each in state.items()
     ]
     counts = Counter(state.values())
     return "\n".join(
         [
-            f"{len(state)} cells of {params.dataset}: {len(study.models)} models x {len(study.losses)} losses x "
-            f"{len(seeds(params))} seeds",
+            f"{len(state)} training runs of {params.dataset}: "
+            f"{len(study.models)} models x {len(study.losses)} losses x {len(seeds(params))} seeds",
             "",
-            tabulate(rows, ["cell", "state", "at most"], tablefmt="presto", disable_numparse=True),
+            tabulate(rows, ["run", "state", "at most"], tablefmt="presto", disable_numparse=True),
             "",
-            "shared:   " + ", ".join(f"{name} {_shared(status, name)}" for name in SHARED),
-            "cells:    " + ", ".join(f"{n} {WORDS[s]}" for s, n in counts.items()),
-            "time:     " + _time([seconds[cell] for cell in left], jobs),
-            "disk:     " + _disk([sizes[cell] for cell in left], free),
+            "shared:   " + ", ".join(f"{stage} {_shared(status, stage)}" for stage in (*DATA, LOSS)),
+            "runs:     " + ", ".join(f"{n} {WORDS[s]}" for s, n in counts.items()),
+            "time:     " + _time([seconds[run] for run in left], jobs),
+            "disk:     " + _disk([sizes[run] for run in left], free),
         ]
     )
 
 
-def _shared(status: Mapping[str, StageStatus], name: str) -> str:
-    return status[name].state if name in status else "is no stage"
+def _shared(status: Mapping[str, StageStatus], stage: str) -> str:
+    """Write the state of a shared stage, or the states of its items: up to date, or 1 up to date + 2 to run."""
+    counts = Counter(each.state for name, each in status.items() if name.split("@")[0] == stage)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " + ".join(f"{n} {state}" for state, n in counts.items()) or "is no stage"
 
 
 def _time(seconds: Sequence[float | None], jobs: int) -> str:
@@ -91,13 +119,14 @@ def _time(seconds: Sequence[float | None], jobs: int) -> str:
     if not seconds:
         return "nothing to train"
     known = [s for s in seconds if s is not None]
-    unknown = f"; of {len(seconds) - len(known)} cells no run is known" if len(known) < len(seconds) else ""
+    unknown = len(seconds) - len(known)
+    beyond = f"; not counted: {unknown} runs of models never trained" if unknown else ""
     if not known:
-        return "of none of the models a run is known"
+        return "unknown: none of these models has been trained yet"
     beside = f", {duration(makespan(sorted(known, reverse=True), jobs))} with --jobs {jobs}" if jobs > 1 else ""
     return (
-        f"training at most {duration(sum(known))} one after another{beside}{unknown} (by earlier runs; cells side by "
-        "side on one processor slow each other)"
+        f"training at most {duration(sum(known))} one after another{beside}{beyond} (estimated from earlier runs; "
+        "runs side by side on one processor slow each other down)"
     )
 
 
@@ -121,12 +150,12 @@ def _bytes(count: float) -> str:
 
 
 def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
-    """Write how many seeds differences of the test macro AUROC need, recipe by recipe.
+    """Write how many seeds each configuration needs for differences of the test macro AUROC.
 
     Parameters
     ----------
     metrics : mapping
-        Content of reports/metrics.json; recipes without a standard deviation over seeds are left out.
+        Content of reports/metrics.json; configurations without a standard deviation over seeds are left out.
     deltas : sequence of float
         Differences of the AUROC, above 0.
     """
@@ -136,37 +165,34 @@ def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
         if configuration.get("n_seeds") and configuration.get("test", {}).get("auroc_sd") is not None
     }
     if not known:
-        return "seeds:    no standard deviation over seeds is known yet (two seeds or more, then the report)"
+        return "seeds:    no standard deviation over seeds yet (it takes at least two seeds, and the report)"
     rows = [[name, f"{sd:.4f}", n, *(seeds_needed(sd, d) for d in deltas)] for name, (sd, n) in known.items()]
     return "\n".join(
         [
-            "seeds a recipe needs for a difference of the test macro AUROC to be found (80 % power, two-sided 5 %):",
+            "seeds per configuration for a difference of the test macro AUROC to be found (80 % power, two-sided 5 %):",
             "",
-            tabulate(rows, ["recipe", "SD", "of seeds", *(f"by {d:g}" for d in deltas)], tablefmt="presto"),
+            tabulate(rows, ["configuration", "SD", "over seeds", *(f"by {d:g}" for d in deltas)], tablefmt="presto"),
             "",
-            "This is the noise of training alone, and an SD of few seeds is itself uncertain; that of the test images",
-            "does not shrink with seeds: see the intervals in the reports.",
+            "This counts the variation between seeds alone, and an SD over few seeds is itself uncertain. That between",
+            "test images does not shrink with more seeds: see the intervals in the reports.",
         ]
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the plan."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.commands.plan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="cells side by side; default: %(default)s")
+    parser = command_parser("plan", __doc__)
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs side by side; default: %(default)s")
     parser.add_argument("--delta", type=float, nargs="+", default=DELTAS, metavar="D", help="differences of the AUROC")
     options = parser.parse_args(arguments)
     if options.jobs < 1:
-        parser.error(f"--jobs {options.jobs}; allowed: 1 or more")
+        parser.error(f"--jobs {options.jobs}: must be at least 1")
     if min(options.delta) <= 0:
-        parser.error(f"--delta {min(options.delta):g}; allowed: above 0")
+        parser.error(f"--delta {min(options.delta):g}: must be above 0")
     with stage_errors():
         params = load()
-        print(plan(params, read_status([*SHARED, *cell_stages(params)]), options.jobs, shutil.disk_usage(".").free))
+        status = read_status([*shared_stages(params), *run_stages(params)])
+        print(plan(params, status, options.jobs, shutil.disk_usage(".").free))
         print()
         print(seeds_table(read_summary(), options.delta))
 

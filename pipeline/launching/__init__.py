@@ -1,1 +1,1 @@
-"""What running a study's cells side by side knows: processes, the order of the work, what is cached, what is seen."""
+"""Running a study's training runs side by side: processes, the order of the work, DVC's cache, progress."""

@@ -14,14 +14,12 @@ import yaml
 
 from pipeline.launching import cluster_task
 from pipeline.launching.log import Tail, reason
-from pipeline.launching.status import SHARED
+from pipeline.launching.status import DATA, LOSS
 from pipeline.launching.workers import Stopped, Worker
 from pipeline.study.errors import UserError
 
 SOURCES = ("pipeline", "params.yaml", "dvc.yaml", "requirements.txt", ".dvcignore")
-"""What a cell's result depends on, beside its inputs."""
-INPUTS = ("preprocess", "split")
-"""The stages whose outputs the cells read."""
+"""What the result of a training run depends on, beside its inputs."""
 POLL_SECONDS = 0.1
 RUNNING = re.compile(r"^Running stage '((?:train|replicate)@[^']+)'")
 
@@ -59,9 +57,7 @@ def remote_of(url: str | None = None) -> Remote:
         )
     address = url or str(settings["url"])
     if address.startswith(("http://", "https://")):
-        raise UserError(
-            f"remote {name}, {address}: DVC keeps no run-cache in an HTTP remote; allowed: a folder, ssh, S3"
-        )
+        raise UserError(f"remote {name}, {address}: DVC keeps no run-cache in an HTTP remote; use a folder, ssh or S3")
     return Remote(name, address if "://" in address else str(Path(address).absolute()))
 
 
@@ -77,7 +73,7 @@ def check_committed() -> str:
         commit = _git("rev-parse", "--verify", "HEAD").decode().strip()
     except subprocess.CalledProcessError:
         raise UserError(
-            "--ray sends the nodes a commit, and here is none; allowed: a git repository with one"
+            "--ray sends the nodes a commit, and there is none here; launch from a git repository with one"
         ) from None
     if _git("rev-parse", "--is-shallow-repository").decode().strip() == "true":
         raise UserError("--ray cannot send a shallow clone; type git fetch --unshallow")
@@ -109,20 +105,21 @@ def bundle(commit: str) -> bytes:
     return packed
 
 
-def push_commands() -> list[list[str]]:
-    """Return the commands with which the head publishes the inputs of the cells."""
-    return [[*cluster_task.DVC, "push", *INPUTS], [*cluster_task.DVC, "push", "--run-cache", *INPUTS]]
+def push_commands(inputs: Sequence[str]) -> list[list[str]]:
+    """Return the commands with which the head publishes `inputs`, the stages whose outputs the training runs read."""
+    return [[*cluster_task.DVC, "push", *inputs], [*cluster_task.DVC, "push", "--run-cache", *inputs]]
 
 
 def collect_command(stages: Sequence[str]) -> list[str]:
-    """Return the command with which the head takes the results of the cells `stages`."""
+    """Return the command with which the head takes the results of the training runs `stages`."""
     return [*cluster_task.DVC, "repro", "--pull", "-s", *stages]
 
 
-def work(commit: str, remote: Remote) -> cluster_task.Work:
-    """Return what the nodes are sent, once the shared stages are up to date."""
+def work(commit: str, remote: Remote, inputs: Sequence[str]) -> cluster_task.Work:
+    """Return what the nodes are sent, once the shared stages are up to date; `inputs` as for `push_commands`."""
+    shared = (*DATA, LOSS)
     content = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
-    content["stages"] = {name: entry for name, entry in content["stages"].items() if name in SHARED}
+    content["stages"] = {name: entry for name, entry in content["stages"].items() if name.split("@")[0] in shared}
     lock = yaml.safe_dump(content, sort_keys=False)
     key = hashlib.sha256("\0".join([commit, lock, remote.name, remote.url]).encode()).hexdigest()[:16]
     return cluster_task.Work(
@@ -132,7 +129,7 @@ def work(commit: str, remote: Remote) -> cluster_task.Work:
         lock=lock,
         remote=remote.name,
         url=remote.url,
-        inputs=[*INPUTS],
+        inputs=[*inputs],
     )
 
 
@@ -144,7 +141,7 @@ def collect(
     Parameters
     ----------
     stages : sequence of str
-        Of the cells that are done.
+        Of the training runs that are done.
     environment : mapping
         Of the process.
     log : Path
@@ -155,7 +152,7 @@ def collect(
     Raises
     ------
     UserError
-        If DVC fails, and as soon as it would train one of the cells here.
+        If DVC fails, and as soon as it would train one of them here.
     Stopped
         If `stopping` said so.
     """
@@ -175,8 +172,8 @@ def collect(
 
 
 def trainings(lines: Sequence[str]) -> list[str]:
-    """Return the stages of cells that DVC, which printed `lines`, did not find anywhere and began to train."""
-    return [found[1] for line in lines if (found := RUNNING.match(line))]
+    """Return the stages that DVC, which printed `lines`, has in no cache and began to train."""
+    return [match[1] for line in lines if (match := RUNNING.match(line))]
 
 
 def _trains_again(stage: str) -> str:
@@ -188,7 +185,7 @@ def _trains_again(stage: str) -> str:
     )
     return (
         f"{stage} was reported done, yet would be trained here: {why} (see dvc status {stage}); it was stopped. "
-        "python -m pipeline.commands.launch trains on this machine what is missing"
+        "medmatrix launch without --ray trains what is missing on this machine"
     )
 
 

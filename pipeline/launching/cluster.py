@@ -1,7 +1,7 @@
-"""The cells of a study on the nodes of a Ray cluster that share nothing but a DVC remote.
+"""The training runs of a study on the nodes of a Ray cluster that share nothing but a DVC remote.
 
-The head pushes the inputs; a task a cell (`pipeline.launching.cluster_task`) pulls them, trains and pushes the result;
-the head pulls that and must find nothing to train (`pipeline.launching.carrier`).
+The head pushes the inputs; one task per training run (`pipeline.launching.cluster_task`) pulls them, trains
+and pushes the result; the head pulls that and must have nothing to train (`pipeline.launching.carrier`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.launching.workers import Stopped
 from pipeline.study.errors import UserError
 
 LOST = 3
-"""How often Ray starts a cell again that lost its node, or whose node could not clone, pull or push."""
+"""How often Ray starts a training run again that lost its node, or whose node could not clone, pull or push."""
 POLL_SECONDS = 0.2
 CONNECT_SECONDS = 5.0
 END_SECONDS = 30.0
@@ -74,11 +74,11 @@ def connected(address: str) -> Iterator[Cluster]:
 
 def _check_answers(address: str) -> None:
     """Ask for a connection first: Ray itself tries for more than ten minutes."""
-    found = re.fullmatch(r"(.+):(\d+)", address)
-    if not found:
-        raise UserError(f"--ray {address}; allowed: HOST:PORT of the cluster's head, or auto")
+    match = re.fullmatch(r"(.+):(\d+)", address)
+    if not match:
+        raise UserError(f"--ray {address}: must be HOST:PORT of the cluster's head, or auto")
     try:
-        socket.create_connection((found[1].strip("[]"), int(found[2])), CONNECT_SECONDS).close()
+        socket.create_connection((match[1].strip("[]"), int(match[2])), CONNECT_SECONDS).close()
     except OSError as error:
         raise UserError(f"--ray {address}: no answer ({error}); is the cluster started? See docs/scale.md") from None
 
@@ -111,14 +111,14 @@ class Cluster:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
     def needs(self, threads: int, device: str) -> dict[str, float]:
-        """Return what a cell takes of a node: a GPU where the cluster has any, else its threads.
+        """Return what a training run takes of a node: a GPU where the cluster has any, else its threads.
 
         Parameters
         ----------
         threads : int
-            ``train.threads`` of the cell.
+            ``train.threads`` of the run.
         device : {"auto", "cpu", "cuda"}
-            ``train.device`` of the cell.
+            ``train.device`` of the run.
 
         Raises
         ------
@@ -173,14 +173,14 @@ class Cluster:
         show: Show,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Counter[str]:
-        """Train the cells `tasks` that are not `OVER`; their `state` says how each ended.
+        """Train the runs `tasks` that are not `OVER`; their `state` says how each ended.
 
         Parameters
         ----------
         tasks : sequence of Task
-            Of `pipeline.launching.work.cell_tasks`: the last word of the command names the stage.
+            Of `pipeline.launching.work.run_tasks`: the last word of the command names the stage.
         needs : mapping of str to mapping
-            What a cell takes of a node, by the task's name; see `needs`.
+            What a training run takes of a node, by the task's name; see `needs`.
         work : Work
             See `work`.
         show : Show
@@ -191,25 +191,25 @@ class Cluster:
         Returns
         -------
         counter
-            Cells that each node gave, by the node's name.
+            Training runs that each node has done, by the node's name.
         """
         sent = self._ray.put(work)
-        remote = self._ray.remote(max_retries=LOST, retry_exceptions=True)(cluster_task.run_cell)
+        remote = self._ray.remote(max_retries=LOST, retry_exceptions=True)(cluster_task.train)
         selector = {"ray.io/node-id": f"!in({','.join(self._barred)})"} if self._barred else {}
 
         def submit(task: Task) -> Any:
-            cell = cluster_task.CellWork(name=task.name, stage=task.command[-1], finished=str(task.finished))
+            run = cluster_task.RunWork(name=task.name, stage=task.command[-1], finished=str(task.finished))
             options = {**needs[task.name], **({"label_selector": selector} if selector else {})}
             task.attempts += 1
-            return remote.options(name=task.name, **options).remote(sent, cell, self._board)
+            return remote.options(name=task.name, **options).remote(sent, run, self._board)
 
         attempts = {task.name: Attempt(task, show) for task in tasks if task.state not in OVER}
         pending = {submit(attempt.task): attempt for attempt in attempts.values()}
         nodes: Counter[str] = Counter()
         try:
             while pending and not stopping():
-                for name, run, node, text in self._heard():
-                    attempts[name].told(run, node, text)
+                for name, execution, node, text in self._heard():
+                    attempts[name].told(execution, node, text)
                 done, _ = self._ray.wait(list(pending), timeout=POLL_SECONDS)
                 for ref in done:
                     attempt = pending.pop(ref)
@@ -249,37 +249,37 @@ class Cluster:
 
 
 class Attempt:
-    """What the head knows of a cell that a node is at; its log is ``task.log``, as on one machine.
+    """What the head knows of a training run on a node; its log is ``task.log``, as on one machine.
 
     Parameters
     ----------
     task : Task
-        The cell.
+        The training run.
     show : Show
         Told of every change.
     """
 
     def __init__(self, task: Task, show: Show) -> None:
         self.task, self._show = task, show
-        self.node, self._run = "", ""
+        self.node, self._execution = "", ""
         task.log.parent.mkdir(parents=True, exist_ok=True)
         task.log.write_bytes(b"")
         self._start = 0
         """Where in the log the present execution begins."""
 
-    def told(self, run: str, node: str, text: str) -> None:
-        """Take in what execution `run` printed on `node`; it is a new one if its name is."""
+    def told(self, execution: str, node: str, text: str) -> None:
+        """Take in what `execution` printed on `node`; an execution with another name is a new one."""
         if self.task.state in OVER:
             return
-        if run != self._run:
+        if execution != self._execution:
             if text:
                 return  # of an execution that is over
-            again = self._run and self.task.state in (State.STARTING, State.RUNNING)
-            self._begin(run, node, f"; {self.node} was lost or could not go on" if again else "")
+            again = self._execution and self.task.state in (State.STARTING, State.RUNNING)
+            self._begin(execution, node, f"; {self.node} was lost or could not go on" if again else "")
         self._append(text)
 
     def ended(self, outcome: cluster_task.Outcome) -> None:
-        """Take in how the cell ended; the outcome's log takes the place of what has been told of it.
+        """Take in how the training run ended; the outcome's log takes the place of what has been told of it.
 
         An outcome without a node is Ray's word that there is none, and is added.
         """
@@ -291,7 +291,7 @@ class Attempt:
         self._append(outcome["log"])
         self.task.status, self.task.seconds = outcome["status"], outcome["seconds"]
         if outcome["status"]:
-            self._run, self._start = "", self.task.log.stat().st_size
+            self._execution, self._start = "", self.task.log.stat().st_size
             self.change(State.RETRY if self.task.attempts < ATTEMPTS else State.FAILED)
         else:
             self.change(State.DONE if self.task.progress.running else State.CACHED)
@@ -301,8 +301,8 @@ class Attempt:
         self.task.state = state
         self._show.changed(replace(self.task, name=f"{self.task.name} on {self.node}") if self.node else self.task)
 
-    def _begin(self, run: str, node: str, remark: str) -> None:
-        self._run, self.node = run, node
+    def _begin(self, execution: str, node: str, remark: str) -> None:
+        self._execution, self.node = execution, node
         self.task.progress = Progress()
         moment = time.strftime("%Y-%m-%d %H:%M:%S")
         with self.task.log.open("a", encoding="utf-8") as log:
@@ -320,7 +320,7 @@ class Attempt:
 
 
 def needs(nodes: Sequence[Mapping[str, float]], threads: int, device: str) -> dict[str, float]:
-    """Return what a cell takes of a node of which `nodes` are the resources; see `Cluster.needs`."""
+    """Return what a training run takes of a node, where `nodes` are the resources of all; see `Cluster.needs`."""
     gpus = device != "cpu" and any(node.get("GPU", 0) >= 1 for node in nodes)
     if device == "cuda" and not gpus:
         raise UserError("train.device is cuda, and no node of the cluster has a GPU")

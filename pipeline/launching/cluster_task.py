@@ -1,4 +1,4 @@
-"""What a node of a Ray cluster does for a study: keep a clone, train a cell in it, push the result.
+"""What a node of a Ray cluster does for a study: keep a clone, train in it, push the result.
 
 Ray ships this module to the nodes by value, before any of them has the project. So it imports the standard library
 alone; what it needs of the project it starts as a process in the clone.
@@ -33,7 +33,7 @@ COMPARED = ("dvc", "torch")
 
 
 class Work(TypedDict):
-    """The study as it is sent: the same for all its cells."""
+    """The study as it is sent: the same for all its training runs."""
 
     key: str
     """Names the clone: another commit, other data or another remote have another one."""
@@ -41,15 +41,15 @@ class Work(TypedDict):
     bundle: bytes
     """Of ``git bundle create - HEAD``."""
     lock: str
-    """Content of dvc.lock, as far as the inputs of the cells are concerned."""
+    """Content of dvc.lock, as far as the inputs of the training runs are concerned."""
     remote: str
     url: str
     inputs: list[str]
-    """Stages whose outputs the cells read."""
+    """Stages whose outputs the training runs read."""
 
 
-class CellWork(TypedDict):
-    """One cell."""
+class RunWork(TypedDict):
+    """One training run."""
 
     name: str
     stage: str
@@ -58,7 +58,7 @@ class CellWork(TypedDict):
 
 
 class Outcome(TypedDict):
-    """How an attempt at a cell ended."""
+    """How an attempt at a training run ended."""
 
     status: int
     log: str
@@ -67,14 +67,14 @@ class Outcome(TypedDict):
 
 
 class Board:
-    """Where nodes write what their cells print, and the driver reads it: an actor beside the driver."""
+    """Where nodes write what their training runs print, and the driver reads it: an actor beside the driver."""
 
     def __init__(self) -> None:
         self._messages: list[tuple[str, str, str, str]] = []
 
-    def put(self, cell: str, run: str, node: str, text: str) -> None:
-        """Keep `text`, whole lines that `run`, an execution of `cell`, printed on `node`; empty when it starts."""
-        self._messages.append((cell, run, node, text))
+    def put(self, name: str, execution: str, node: str, text: str) -> None:
+        """Keep `text`, whole lines that `execution` of run `name` printed on `node`; empty when it starts."""
+        self._messages.append((name, execution, node, text))
 
     def take(self) -> list[tuple[str, str, str, str]]:
         """Return the messages since the last call, in their order."""
@@ -110,24 +110,30 @@ def setup_commands(work: Mapping[str, Any], bundle: Path, cache: Path) -> list[l
         ["git", "init", "--quiet"],
         ["git", "fetch", "--quiet", str(bundle), "HEAD"],
         ["git", "checkout", "--quiet", "--detach", work["commit"]],
-        [*DVC, "config", "--local", "core.autostage", "false"],  # cells side by side would fight for git's index
+        [
+            *DVC,
+            "config",
+            "--local",
+            "core.autostage",
+            "false",
+        ],  # runs side by side would fight for git's index
         [*DVC, "cache", "dir", "--local", str(cache)],
         [*DVC, "remote", "add", "--quiet", "--local", "--force", "--default", work["remote"], work["url"]],
     ]
 
 
 def pull_command(work: Mapping[str, Any]) -> list[str]:
-    """Return the command that brings the inputs of the cells."""
+    """Return the command that brings the inputs of the training runs."""
     return [*DVC, "pull", *work["inputs"]]
 
 
 def train_command(stage: str) -> list[str]:
-    """Return the command that trains a cell, or takes it from the run-cache of the remote."""
+    """Return the command that trains a run, or takes it from the run-cache of the remote."""
     return [*DVC, "repro", "--pull", "-s", stage]
 
 
 def push_commands(stage: str) -> list[list[str]]:
-    """Return the commands that publish a cell.
+    """Return the commands that publish the result of a training run.
 
     The second alone would copy entries of the run-cache whose files are not in the remote; a head then trains again.
     """
@@ -135,7 +141,7 @@ def push_commands(stage: str) -> list[list[str]]:
 
 
 def prepare(work: Work) -> Path:
-    """Return this node's clone of the study with the inputs of its cells; one process makes it, the others wait.
+    """Return this node's clone of the study with its inputs; one process makes it, the others wait.
 
     Raises
     ------
@@ -167,15 +173,15 @@ def prepare_node(work: Work) -> dict[str, str]:
     return {"node": platform.node(), **{name: importlib.metadata.version(name) for name in COMPARED}}
 
 
-def run_cell(work: Work, cell: CellWork, board: Any = None) -> Outcome:
-    """Train a cell in this node's clone and push it.
+def train(work: Work, run: RunWork, board: Any = None) -> Outcome:
+    """Train a run in this node's clone and push the result.
 
     Parameters
     ----------
     work : Work
         The study.
-    cell : CellWork
-        The cell.
+    run : RunWork
+        The training run.
     board : actor of Board, optional
         Is told what the training prints.
 
@@ -190,15 +196,15 @@ def run_cell(work: Work, cell: CellWork, board: Any = None) -> Outcome:
         If the clone could not be made or the result not be pushed, which another node may be able to do.
     """
     started = time.monotonic()
-    node, run = platform.node(), uuid.uuid4().hex
-    tell = _teller(board, cell["name"], run, node)
+    node, execution = platform.node(), uuid.uuid4().hex
+    tell = _teller(board, run["name"], execution, node)
     tell("")
     clone = prepare(work)
-    log = clone / "tmp/launch" / f"{cell['name']}-{run}.log"
+    log = clone / "tmp/launch" / f"{run['name']}-{execution}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        status = _guarded(train_command(cell["stage"]), clone, log, cell["finished"], tell)
-        for command in push_commands(cell["stage"]) if status == 0 else []:
+        status = _guarded(train_command(run["stage"]), clone, log, run["finished"], tell)
+        for command in push_commands(run["stage"]) if status == 0 else []:
             if _guarded(command, clone, log):
                 raise RuntimeError(f"{' '.join(command)} failed on {node}:\n{_text(log)[-2000:]}")
         return Outcome(status=status, log=_text(log), node=node, seconds=time.monotonic() - started)
@@ -230,7 +236,7 @@ def _guarded(
                 position = _tell_new_lines(log, position, tell)
     finally:
         with contextlib.suppress(OSError):
-            process.stdin.close()  # if Ray has cancelled the cell, the guard ends the training now
+            process.stdin.close()  # if Ray has cancelled the task, the guard ends the training now
         process.wait()
     return process.returncode
 
@@ -244,11 +250,11 @@ def _tell_new_lines(log: Path, position: int, tell: Callable[[str], None]) -> in
     return position + len(whole) + len(newline)
 
 
-def _teller(board: Any, cell: str, run: str, node: str) -> Callable[[str], None]:
+def _teller(board: Any, name: str, execution: str, node: str) -> Callable[[str], None]:
     def tell(text: str) -> None:
         if board is not None:
             with contextlib.suppress(Exception):  # a training does not end because nobody looks at it
-                board.put.remote(cell, run, node, text)
+                board.put.remote(name, execution, node, text)
 
     return tell
 

@@ -10,7 +10,7 @@ from typing import Any, Self, TextIO
 
 from pipeline.launching.schedule import GOOD, OVER, State, Task
 
-COLUMNS = ("cell", "state", "epoch", "validation", "left")
+COLUMNS = ("run", "state", "epoch", "validation", "left")
 SUMMARY_SECONDS = 60.0
 ORDER = (State.RUNNING, State.STARTING, State.RETRY, State.FAILED, State.SKIPPED, State.WAITING)
 

@@ -7,57 +7,59 @@ from collections.abc import Mapping
 from statistics import NormalDist, median
 from typing import Any
 
+from pipeline.launching.settings import LaunchSections
 from pipeline.launching.status import StageStatus, stage_of
 from pipeline.learning.settings import train_settings
-from pipeline.settings import Params
 from pipeline.study.runs import Run, runs
 
 START_UP_SECONDS = 4.0
 """Of a stage beside its training: Python, torch and timm are imported, DVC hashes and records."""
 
 
-def expected_seconds(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, float | None]:
-    """Estimate what each cell takes to train, whether it has to or not.
+def expected_seconds(params: LaunchSections, status: Mapping[str, StageStatus]) -> dict[Run, float | None]:
+    """Estimate how long each training run takes, whether it is due or not.
 
     Parameters
     ----------
-    params : Params
+    params : LaunchSections
         The study.
     status : mapping
-        Of `pipeline.launching.status.read_status`; what it holds of earlier runs is what the estimate is made of.
+        Of `pipeline.launching.status.read_status`; its records of earlier runs are what the estimate is based on.
 
     Returns
     -------
-    dict of Cell to float or None
-        Seconds if all its epochs are trained, which early stopping may shorten: the median time of an epoch in the runs
-        of this cell, or else of its model, times its epochs. None where the model has never run.
+    dict of Run to float or None
+        Seconds if all its epochs are trained, which early stopping may shorten: its number of epochs times the time of
+        an epoch when it was trained last, or else the median of that over the runs of its model. None where the model
+        has never been trained.
     """
-    records = {run: status[stage_of(run, params)].run for run in runs(params) if stage_of(run, params) in status}
-    epochs = {run: _epoch(record) for run, record in records.items()}
+    records = {run: status[stage_of(run, params)].record for run in runs(params) if stage_of(run, params) in status}
+    epochs = {run: seconds for run, record in records.items() if (seconds := _epoch(record))}
 
-    def of(cell: Run) -> float | None:
-        own = [epochs[cell]] if epochs.get(cell) else [e for c, e in epochs.items() if c.model == cell.model and e]
-        return START_UP_SECONDS + median(own) * train_settings(params, cell.model).epochs if own else None
+    def of(run: Run) -> float | None:
+        seconds = [epochs[run]] if run in epochs else [e for other, e in epochs.items() if other.model == run.model]
+        return START_UP_SECONDS + median(seconds) * train_settings(params, run.model).epochs if seconds else None
 
-    return {cell: of(cell) for cell in runs(params)}
+    return {run: of(run) for run in runs(params)}
 
 
-def _epoch(run: Mapping[str, Any] | None) -> float | None:
-    """Seconds an epoch took in a run."""
-    if not run or not run.get("epochs") or not run.get("seconds"):
+def _epoch(record: Mapping[str, Any] | None) -> float | None:
+    """Seconds per epoch of a training run, from its run.json."""
+    if not record or not record.get("epochs") or not record.get("seconds"):
         return None
-    return float(run["seconds"]) / float(run["epochs"])
+    return float(record["seconds"]) / float(record["epochs"])
 
 
-def expected_bytes(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, int | None]:
-    """Estimate the size of each cell's folder: as it is, else as the cells of the same model are; None = never run."""
-    sizes = {cell: status[stage_of(cell, params)].size for cell in runs(params) if stage_of(cell, params) in status}
+def expected_bytes(params: LaunchSections, status: Mapping[str, StageStatus]) -> dict[Run, int | None]:
+    """Estimate the bytes of each run's folder: as it is, else the median over its model; None = never trained."""
+    stages = {run: stage_of(run, params) for run in runs(params)}
+    sizes = {run: size for run, stage in stages.items() if stage in status and (size := status[stage].size)}
 
-    def of(cell: Run) -> int | None:
-        own = [sizes[cell]] if sizes.get(cell) else [s for c, s in sizes.items() if c.model == cell.model and s]
+    def of(run: Run) -> int | None:
+        own = [sizes[run]] if run in sizes else [size for other, size in sizes.items() if other.model == run.model]
         return round(median(own)) if own else None
 
-    return {cell: of(cell) for cell in runs(params)}
+    return {run: of(run) for run in runs(params)}
 
 
 def makespan(seconds: list[float], jobs: int) -> float:
@@ -77,14 +79,14 @@ def makespan(seconds: list[float], jobs: int) -> float:
 
 
 def seeds_needed(sd: float, delta: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Count the seeds that each of two recipes needs so that a true difference is found.
+    """Count the seeds that each of two configurations needs for a true difference to be found.
 
     Parameters
     ----------
     sd : float
-        Standard deviation over seeds, the same for both recipes; 0 or more.
+        Standard deviation over seeds, the same for both configurations; at least 0.
     delta : float
-        Difference of their means, above 0, in the unit of `sd`.
+        Difference of their means, in the unit of `sd`; above 0.
     power : float
         Probability that it is found.
     alpha : float
@@ -102,7 +104,7 @@ def seeds_needed(sd: float, delta: float, power: float = 0.8, alpha: float = 0.0
         If `delta` is not above 0 or `sd` is below 0.
     """
     if delta <= 0 or sd < 0:
-        raise ValueError(f"sd = {sd:g}, delta = {delta:g}; allowed: sd of 0 or more, delta above 0")
+        raise ValueError(f"sd = {sd:g}, delta = {delta:g}; sd must be at least 0 and delta above 0")
     normal = NormalDist()
     factor = 2 * (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) ** 2
     return max(2, math.ceil(factor * (sd / delta) ** 2))

@@ -1,4 +1,4 @@
-"""What the log of a cell says of its progress."""
+"""What the log of a training run says of its progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLLAPSED = re.compile(r"best epoch \d+, COLLAPSED")
 
 @dataclass
 class Progress:
-    """The last that a log said; empty text where it has not said it."""
+    """The latest figures in a log; empty text for those that it does not have yet."""
 
     epoch: str = ""
     metric: str = ""
@@ -32,9 +32,9 @@ class Progress:
 
     def read(self, line: str) -> None:
         """Take in one line."""
-        if found := EPOCH.search(line):
-            self.epoch = f"{found['epoch']}/{found['epochs']}"
-            metric, left = METRIC.search(found["figures"]), LEFT.search(found["figures"])
+        if match := EPOCH.search(line):
+            self.epoch = f"{match['epoch']}/{match['epochs']}"
+            metric, left = METRIC.search(match["figures"]), LEFT.search(match["figures"])
             self.metric = f"{metric['name']} {metric['value']}" if metric else ""
             self.left = left["left"] if left else ""
         self.running = self.running or bool(RUNNING.search(line))

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.settings import Params
-from pipeline.study.runs import Configuration, Run, runs
+from pipeline.study.runs import Configuration, Run, StudySections, runs
 
-SHARED = ("download", "preprocess", "split")
-"""The stages above the cells, in order."""
-RUN = "run.json"
+DATA = ("download", "preprocess", "split")
+"""The stages that make the data of all training runs, in order."""
+LOSS = "loss"
+"""The stage, one item per loss, whose records the training runs of that loss depend on."""
+RECORD = "run.json"
 """The record that a training writes last."""
 StageState = Literal["up to date", "cached", "to run", "unknown"]
 
@@ -26,39 +27,44 @@ class StageStatus:
     Parameters
     ----------
     folder : Path
-        Its output, relative to the root of the project.
+        Its output, a folder or (stage loss) a file, relative to the root of the project.
     state : {"up to date", "cached", "to run", "unknown"}
         cached: ``dvc repro`` takes the result from the cache; unknown: what it reads is not there yet.
     size : int, optional
         Bytes of its output, as dvc.lock or the run-cache has it.
-    run : dict, optional
+    record : dict, optional
         Content of the run.json in its output, of an earlier run if it is to run again.
     """
 
     folder: Path
     state: StageState
     size: int | None = None
-    run: dict[str, Any] | None = None
+    record: dict[str, Any] | None = None
 
 
-def stage_of(cell: Run, params: Params) -> str:
-    """Return the name by which DVC knows the training of `cell`: stage train for `seed`, replicate for the others."""
-    return f"{'train' if cell.seed == params.seed else 'replicate'}@{name_of(cell)}"
+def stage_of(run: Run, params: StudySections) -> str:
+    """Return the name by which DVC knows `run`: stage train under `seed`, replicate under the further seeds."""
+    return f"{'train' if run.seed == params.seed else 'replicate'}@{run.name}"
 
 
-def name_of(cell: Run) -> str:
-    """Return the cell's name in tables and its log's: model-loss-seed."""
-    return f"{cell.configuration}-{cell.seed}"
+def run_stages(params: StudySections) -> list[str]:
+    """Return `stage_of` of every training run, in the study's order."""
+    return [stage_of(run, params) for run in runs(params)]
+
+
+def loss_stage(name: str) -> str:
+    """Return the name by which DVC knows the record of the loss ``losses.<name>``."""
+    return f"{LOSS}@{name}"
+
+
+def shared_stages(params: StudySections) -> list[str]:
+    """Return the names of the stages that must be up to date before anything is trained: the data, then each loss."""
+    return [*DATA, *(loss_stage(name) for name in params.study.losses)]
 
 
 def evaluation_of(configuration: Configuration) -> str:
-    """Return the name by which DVC knows the evaluation of `recipe`."""
+    """Return the name by which DVC knows the evaluation of `configuration`."""
     return f"evaluate@{configuration}"
-
-
-def cell_stages(params: Params) -> list[str]:
-    """Return `stage_of` of every cell, in the study's order."""
-    return [stage_of(cell, params) for cell in runs(params)]
 
 
 def read_status(names: Iterable[str]) -> dict[str, StageStatus]:
@@ -92,19 +98,19 @@ def cache_folder() -> Path:
 
 def _status(repo: Any, stage: Any) -> StageStatus:
     out = stage.outs[0]
-    folder, size, run = Path(out.def_path), out.meta.size if out.meta else None, _run_record(out)
+    folder, size, record = Path(out.def_path), out.meta.size if out.meta else None, _record(out)
     changed = [dep for dep in stage.deps if dep.status()]
     if not stage.changed_stage() and not changed and not stage.changed_outs():
-        return StageStatus(folder, "up to date", size, run)
+        return StageStatus(folder, "up to date", size, record)
     if any(not dep.exists and not dep.hash_info for dep in changed):
-        return StageStatus(folder, "unknown", size, run)
+        return StageStatus(folder, "unknown", size, record)
     for dep in changed:
         if dep.exists:
             dep.save()  # in memory: dvc.lock is not written
     restored = stage if not stage.changed_stage() and not changed else _from_run_cache(repo, stage)
     if restored is None or not all(out.hash_info for out in restored.outs) or not restored.outs_cached():
-        return StageStatus(folder, "to run", size, run)
-    return StageStatus(folder, "cached", restored.outs[0].meta.size, _run_record(restored.outs[0]))
+        return StageStatus(folder, "to run", size, record)
+    return StageStatus(folder, "cached", restored.outs[0].meta.size, _record(restored.outs[0]))
 
 
 def _from_run_cache(repo: Any, stage: Any) -> Any:
@@ -117,16 +123,16 @@ def _from_run_cache(repo: Any, stage: Any) -> Any:
     return cache._create_stage(entry, wdir=stage.wdir) if entry else None
 
 
-def _run_record(out: Any) -> dict[str, Any] | None:
+def _record(out: Any) -> dict[str, Any] | None:
     """Read run.json of a training's folder: as it lies there, else as the cache has it."""
     try:
-        lying = Path(out.fs_path) / RUN
+        lying = Path(out.fs_path) / RECORD
         if lying.exists():
             return json.loads(lying.read_text(encoding="utf-8"))
         if not out.hash_info or not out.hash_info.isdir:
             return None
         listing = json.loads(Path(out.cache.oid_to_path(out.hash_info.value)).read_text(encoding="utf-8"))
-        found = [entry["md5"] for entry in listing if entry["relpath"] == RUN]
-        return json.loads(Path(out.cache.oid_to_path(found[0])).read_text(encoding="utf-8")) if found else None
+        hashes = [entry["md5"] for entry in listing if entry["relpath"] == RECORD]
+        return json.loads(Path(out.cache.oid_to_path(hashes[0])).read_text(encoding="utf-8")) if hashes else None
     except (OSError, ValueError):
         return None

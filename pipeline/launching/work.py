@@ -1,4 +1,4 @@
-"""The study as tasks: its cells and, once all seeds of a recipe are there, its evaluation."""
+"""The study as tasks: its training runs and, once all seeds of a configuration are there, its evaluation."""
 
 from __future__ import annotations
 
@@ -9,67 +9,75 @@ from typing import Any
 
 from pipeline.launching.estimates import expected_seconds
 from pipeline.launching.schedule import GOOD, State, Task
-from pipeline.launching.status import RUN, StageStatus, evaluation_of, name_of, stage_of
-from pipeline.settings import Params
-from pipeline.study.runs import Configuration, Run, configurations, runs
+from pipeline.launching.settings import LaunchSections
+from pipeline.launching.status import RECORD, StageStatus, evaluation_of, stage_of
+from pipeline.study.runs import Configuration, Run, StudySections, configurations, runs
 
 LOGS = Path("tmp/launch")
 AFTER = ("probe", "fuse", "ensemble", "report")
 """Stages after the evaluations, in their order."""
 EVALUATIONS = Path("evaluations")
 METRICS = Path("reports/metrics.json")
-"""Both spelled here because `pipeline.artifacts` imports pandas, which takes longer than all that a plan does."""
+"""Both spelled here because `pipeline.study.files` imports NumPy, which takes longer than all that a plan does."""
 DVC = ("dvc", "--wait-for-lock", "repro")
 
 
-def shard_of(params: Params, shard: tuple[int, int] | None) -> list[Run]:
-    """Return every N-th cell from the i-th on, for shard (i, N) with i from 1; all for None."""
+def shard_of(params: StudySections, shard: tuple[int, int] | None) -> list[Run]:
+    """Return every N-th training run from the i-th on, for shard (i, N) with i from 1; all for None."""
     number, count = shard or (1, 1)
     return runs(params)[number - 1 :: count]
 
 
-def cell_tasks(params: Params, status: Mapping[str, StageStatus], shard: tuple[int, int] | None = None) -> list[Task]:
-    """Return the tasks of the cells, recipes that take longest first; what is up to date counts as done already.
+def run_tasks(
+    params: LaunchSections, status: Mapping[str, StageStatus], shard: tuple[int, int] | None = None
+) -> list[Task]:
+    """Return the tasks of the training runs; what is up to date counts as done already.
 
     Parameters
     ----------
-    params : Params
+    params : LaunchSections
         The study.
     status : mapping
         Of `pipeline.launching.status.read_status`, read when the shared stages were up to date.
     shard : (int, int), optional
         See `shard_of`.
+
+    Returns
+    -------
+    list of Task
+        Configuration by configuration, those that take longest first.
     """
     expected = expected_seconds(params, status)
     longest = sorted(
-        configurations(params), key=lambda r: -max(expected[c] or 0.0 for c in runs(params) if c.configuration == r)
+        configurations(params),
+        key=lambda each: -max(expected[run] or 0.0 for run in runs(params) if run.configuration == each),
     )
     return [
         Task(
-            name_of(cell),
-            [*DVC, "-s", stage_of(cell, params)],
-            LOGS / f"{name_of(cell)}.log",
-            finished=status[stage_of(cell, params)].folder / RUN,
-            state=_known(status, stage_of(cell, params)),
+            run.name,
+            [*DVC, "-s", stage_of(run, params)],
+            LOGS / f"{run.name}.log",
+            finished=status[stage_of(run, params)].folder / RECORD,
+            state=_state(status, stage_of(run, params)),
         )
         for configuration in longest
-        for cell in shard_of(params, shard)
-        if cell.configuration == configuration
+        for run in shard_of(params, shard)
+        if run.configuration == configuration
     ]
 
 
-def evaluation_tasks(params: Params, status: Mapping[str, StageStatus], trainings: list[Task]) -> list[Task]:
-    """Return the tasks of the evaluations, which score the cells that are there.
+def evaluation_tasks(params: StudySections, status: Mapping[str, StageStatus], trainings: list[Task]) -> list[Task]:
+    """Return the tasks of the evaluations, which score the training runs that are there.
 
-    One counts as done if neither it nor a cell of it has anything to do.
+    One counts as done if neither it nor a training run of it has anything to do.
     """
-    of_cell = {task.name: task for task in trainings}
+    of_run = {task.name: task for task in trainings}
     tasks = []
     for configuration in configurations(params):
-        needs = [name_of(cell) for cell in runs(params) if cell.configuration == configuration]
+        needs = [run.name for run in runs(params) if run.configuration == configuration]
         stage = evaluation_of(configuration)
-        settled = all(of_cell[name].state in GOOD for name in needs)
-        state = _known(status, stage) if settled else State.WAITING
+        settled = all(of_run[name].state in GOOD for name in needs)
+        state = _state(status, stage) if settled else State.WAITING
         log = LOGS / f"{stage}.log"
         tasks.append(Task(stage, [*DVC, "-s", stage], log, needs=needs, some=True, state=state))
     return tasks
@@ -77,20 +85,20 @@ def evaluation_tasks(params: Params, status: Mapping[str, StageStatus], training
 
 def probe_task(status: Mapping[str, StageStatus]) -> list[Task]:
     """Return the task of the probes, which need the data alone."""
-    return [Task("probe", [*DVC, "-s", "probe"], LOGS / "probe.log", state=_known(status, "probe"))]
+    return [Task("probe", [*DVC, "-s", "probe"], LOGS / "probe.log", state=_state(status, "probe"))]
 
 
-def missing(params: Params, trainings: list[Task]) -> dict[Configuration, list[Run]]:
-    """Return the recipes with cells that have no result, and those cells."""
-    of_cell = {task.name: task for task in trainings}
-    lost = [c for c in runs(params) if name_of(c) in of_cell and of_cell[name_of(c)].state not in GOOD]
+def missing(params: StudySections, trainings: list[Task]) -> dict[Configuration, list[Run]]:
+    """Return the configurations with training runs that have no result, and those runs."""
+    of_run = {task.name: task for task in trainings}
+    lost = [run for run in runs(params) if run.name in of_run and of_run[run.name].state not in GOOD]
     return {
-        configuration: [c for c in lost if c.configuration == configuration]
-        for configuration in dict.fromkeys(c.configuration for c in lost)
+        configuration: [run for run in lost if run.configuration == configuration]
+        for configuration in dict.fromkeys(run.configuration for run in lost)
     }
 
 
-def _known(status: Mapping[str, StageStatus], stage: str) -> State:
+def _state(status: Mapping[str, StageStatus], stage: str) -> State:
     return State.UP_TO_DATE if stage in status and status[stage].state == "up to date" else State.WAITING
 
 

@@ -162,13 +162,13 @@ def mark_of(folder: Path, shard: tuple[int, int] | None) -> str:
 
 def leftovers(mark: str) -> list[psutil.Process]:
     """Find processes of this user that a launcher named `mark` started; a launcher of all finds those of shards too."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             name = process.environ().get(MARK, "")
             if name and mark in (name, name.split("#")[0]) and process.pid not in (os.getpid(), os.getppid()):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def end_leftovers(mark: str, patience: float = LEFTOVER_SECONDS) -> int:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 from pipeline.datasets.settings import DownloadSections
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.imaging.settings import PreprocessSections
+from pipeline.launching.settings import LaunchSections
 from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting.settings import Report
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
@@ -27,6 +28,7 @@ class Params(
     ProbeSections,
     EnsembleSections,
     FeatureSections,
+    LaunchSections,
 ):
     """The whole of params.yaml: every stage's sections, and nothing else."""
 

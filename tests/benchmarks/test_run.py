@@ -1,5 +1,6 @@
 """The register of benchmarks, and how their output is entered into RESULTS.md."""
 
+import ast
 import importlib.util
 
 import pytest
@@ -21,6 +22,14 @@ def test_a_benchmark_has_a_module_and_a_block(name):
 def test_every_benchmark_is_registered():
     files = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert files - {"__main__", "gpu"} == set(BENCHMARKS)  # gpu needs a card
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_imports_no_tests(path):
+    tree = ast.parse(path.read_text())
+    modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not {name for name in modules if name.split(".")[0] in ("tests", "pytest")}
 
 
 def test_a_block_that_is_not_there_is_an_error():

@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from pipeline.datasets.chestxray14.dataset.dataset import ARCHIVES, LISTS, Data
-from pipeline.datasets.chestxray14.dataset.dataset import dataset as chestxray14
+from pipeline.datasets.chestxray14.dataset.dataset.dataset import ARCHIVES, LISTS, Data
+from pipeline.datasets.chestxray14.dataset.dataset.dataset import dataset as chestxray14
 from pydantic import ValidationError
 
 from pipeline.datasets import DatasetError, available, dataset_class

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pipeline.datasets.image_folder.dataset.dataset import Data
+from pipeline.datasets.image_folder.dataset.dataset.dataset import Data
 
 from pipeline.datasets import DatasetError
 from pipeline.imaging.duplicates import pixel_hash

@@ -3,7 +3,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from pipeline.datasets.image_table.dataset.dataset import Data
+from pipeline.datasets.image_table.dataset.dataset.dataset import Data
 
 from pipeline.datasets import DatasetError, dataset_class, open_dataset
 from pipeline.imaging.prepare import prepare_all

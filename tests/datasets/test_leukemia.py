@@ -2,7 +2,7 @@ import json
 from collections import Counter
 
 import pytest
-from pipeline.datasets.leukemia.dataset.dataset import PUBLISHED, Data
+from pipeline.datasets.leukemia.dataset.dataset.dataset import PUBLISHED, Data
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.shared import local

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipeline.datasets.paediatric_pneumonia.dataset.dataset import CLASSES, Data
-from pipeline.datasets.paediatric_pneumonia.dataset.dataset import dataset as paediatric_pneumonia
+from pipeline.datasets.paediatric_pneumonia.dataset.dataset.dataset import CLASSES, Data
+from pipeline.datasets.paediatric_pneumonia.dataset.dataset.dataset import dataset as paediatric_pneumonia
 from pydantic import ValidationError
 
 from pipeline.datasets import DatasetError, dataset_class

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from pipeline.datasets.chestxray14.dataset.dataset import Data as ChestXray14
+from pipeline.datasets.chestxray14.dataset.dataset.dataset import Data as ChestXray14
 
 from pipeline import preprocess
 from pipeline.datasets import DatasetError, Sample

@@ -1,4 +1,4 @@
-"""The cells on the nodes of a cluster: what they are sent, and a cluster on this machine in a network of its own."""
+"""Training runs on the nodes of a cluster: what nodes are sent, and a cluster on this machine, in its own network."""
 
 import ast
 import importlib.util
@@ -14,16 +14,16 @@ import psutil
 import pytest
 import yaml
 
-from pipeline import train
+from benchmarks.shared.nodes import ADDRESS, Nodes, namespace
+from benchmarks.shared.standin import COPIED, Standin
+from benchmarks.shared.waiting import until
+from pipeline import loss, train
 from pipeline.commands import launch
 from pipeline.launching import carrier, cluster, cluster_task
 from pipeline.launching.schedule import State, Task
 from pipeline.settings import load
 from pipeline.study.errors import UserError
 from pipeline.study.runs import runs
-from tests.launching.nodes import ADDRESS, Nodes, namespace
-from tests.launching.standin import COPIED, Standin
-from tests.launching.waiting import until
 from tests.tiny import TINY, copy_tracked
 
 
@@ -60,7 +60,7 @@ def test_the_remote_is_that_of_dvc_with_a_url_for_all_nodes(project):
 
 def test_what_differs_from_the_commit_is_named(project):
     commit = carrier.check_committed()
-    (project.folder / "README.md").write_text("of no importance to a cell")
+    (project.folder / "README.md").write_text("of no importance to a training run")
     (project.folder / "dvc.lock").write_text("sent by itself")
     assert carrier.check_committed() == commit
     (project.folder / "params.yaml").write_text("seed: 1\n")
@@ -113,13 +113,13 @@ def test_commands_push_both_files_and_run_cache():
     ]
     for commands, names in [
         (cluster_task.push_commands("train@a-b-1"), ["train@a-b-1"]),
-        (carrier.push_commands(), ["preprocess", "split"]),
+        (carrier.push_commands(["preprocess", "split", "loss@a"]), ["preprocess", "split", "loss@a"]),
     ]:
         start = ["dvc", "--wait-for-lock", "push"]
         assert commands == [[*start, *names], [*start, "--run-cache", *names]]
 
 
-def test_a_cell_takes_a_gpu_where_there_is_one_and_its_threads_elsewhere():
+def test_a_run_takes_a_gpu_where_there_is_one_and_its_threads_elsewhere():
     nodes = [{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}, {}]
     assert cluster.needs(nodes, 2, "auto") == {"num_gpus": 1, "num_cpus": 1}
     assert cluster.needs(nodes, 2, "cpu") == {"num_cpus": 2}
@@ -151,7 +151,7 @@ class Shown(list):
         pass
 
 
-def test_what_is_told_of_a_cell_goes_into_its_log_and_its_outcome_counts(tmp_path):
+def test_what_is_told_of_a_run_goes_into_its_log_and_its_outcome_counts(tmp_path):
     shown = Shown()
     task = Task("a-b-1", ["dvc", "train@a-b-1"], tmp_path / "log", attempts=1)
     attempt = cluster.Attempt(task, shown)
@@ -191,7 +191,7 @@ def test_what_is_told_of_a_cell_goes_into_its_log_and_its_outcome_counts(tmp_pat
     assert "; north was lost or could not go on" in lines[1]
 
 
-def test_a_cell_without_any_node_keeps_what_was_told(tmp_path):
+def test_a_run_without_any_node_keeps_what_was_told(tmp_path):
     task = Task("a-b-1", ["dvc", "train@a-b-1"], tmp_path / "log", attempts=2)
     attempt = cluster.Attempt(task, Shown())
     attempt.told("run", "north", "")
@@ -201,30 +201,32 @@ def test_a_cell_without_any_node_keeps_what_was_told(tmp_path):
     assert task.log.read_text().endswith("last words\nNodeDiedError: gone\n")
 
 
-def test_a_cell_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp_path, monkeypatch):
     head = Head(tmp_path / "head")
     monkeypatch.chdir(head.folder)
-    head.run("dvc", "repro", "split")
-    for command in carrier.push_commands():
+    head.run("dvc", "repro", "split", "loss")
+    inputs = ["preprocess", "split", "loss@bce"]
+    for command in carrier.push_commands(inputs):
         head.run(*command)
-    work = carrier.work(carrier.check_committed(), carrier.remote_of())
+    work = carrier.work(carrier.check_committed(), carrier.remote_of(), inputs)
     monkeypatch.setenv(cluster_task.FOLDER, str(tmp_path / "node"))
-    cell = {"name": "small-bce-42", "stage": "train@small-bce-42", "finished": "models/small-bce/seed42/run.json"}
-    outcome = cluster_task.run_cell(work, cell)
+    run = {"name": "small-bce-42", "stage": "train@small-bce-42", "finished": "models/small-bce/seed42/run.json"}
+    outcome = cluster_task.train(work, run)
     assert outcome["status"] == 0, outcome["log"]
     assert "Running stage 'train@small-bce-42'" in outcome["log"]
     assert not (tmp_path / "node" / work["key"] / "data/raw").exists()  # raw data stays where it is
-    carrier.collect([cell["stage"]], head.environment, Path("tmp/collect.log"))
-    assert (head.folder / cell["finished"]).exists()
+    carrier.collect([run["stage"]], head.environment, Path("tmp/collect.log"))
+    assert (head.folder / run["finished"]).exists()
     with pytest.raises(
         UserError, match="replicate@small-bce-7 was reported done, yet would be trained here: its inputs"
     ):
-        carrier.collect([cell["stage"], "replicate@small-bce-7"], head.environment, Path("tmp/collect.log"))
+        carrier.collect([run["stage"], "replicate@small-bce-7"], head.environment, Path("tmp/collect.log"))
     assert head.journal().keys() <= {"split", f"began small-bce-7-{head.lr}"}
     shutil.rmtree(tmp_path / "node")
     shutil.rmtree(tmp_path / "store")
-    with pytest.raises(RuntimeError, match="dvc --wait-for-lock pull preprocess split failed on"):
-        cluster_task.run_cell(work, cell)
+    with pytest.raises(RuntimeError, match="dvc --wait-for-lock pull preprocess split loss@bce failed on"):
+        cluster_task.train(work, run)
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +308,8 @@ def ended(nodes: Nodes, *names: str) -> list[str]:
     return sorted(line.split()[1] for line in nodes.journal(*names) if line.startswith("ended"))
 
 
-def test_cells_run_on_both_nodes_and_one_that_fails_is_named_and_mended_by_the_next_launch(nodes, tmp_path):
+@pytest.mark.slow
+def test_runs_are_spread_over_both_nodes_and_one_that_fails_is_named_and_done_by_the_next_launch(nodes, tmp_path):
     head = Head(tmp_path / "head", nodes)
     failing = head.folder / "tmp/fail-small-bce-7"
     failing.touch()
@@ -321,11 +324,11 @@ def test_cells_run_on_both_nodes_and_one_that_fails_is_named_and_mended_by_the_n
     assert "missing: small-bce, seed 7\n" in printed
     log = (head.folder / "tmp/launch/small-bce-7.log").read_text()
     assert log.count("--- small-bce-7, attempt") == log.count("error: small-bce-7 fails by order") == 2
-    assert "collected 1 cells; 0 were trained on this machine" in printed
+    assert "collected 1 training runs; 0 were trained on this machine" in printed
     assert head.metrics() == [line for line in head.expected(head.lr) if not line.startswith("small-bce-7 ")]
     failing.unlink()
     printed = head.launch()
-    assert "collected 2 cells; 0 were trained on this machine" in printed
+    assert "collected 2 training runs; 0 were trained on this machine" in printed
     assert head.metrics() == head.expected(head.lr)
     assert head.journal() == {"split": 1}
     assert ended(nodes, "a", "b") == [f"small-bce-42-{head.lr}", f"small-bce-7-{head.lr}"]
@@ -334,6 +337,7 @@ def test_cells_run_on_both_nodes_and_one_that_fails_is_named_and_mended_by_the_n
     assert "epoch 4/4" in (head.folder / "tmp/launch/small-bce-7.log").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_same(nodes, tmp_path):
     head = Head(tmp_path / "head", nodes)
     hold = head.folder / "tmp/hold"
@@ -363,12 +367,13 @@ def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_sa
     hold.unlink()
     assert launcher.wait(timeout=300) == 0, head.printed()
     assert "was lost or could not go on" in "".join(p.read_text() for p in (head.folder / "tmp/launch").glob("*.log"))
-    assert "collected 2 cells; 0 were trained on this machine" in head.printed()
+    assert "collected 2 training runs; 0 were trained on this machine" in head.printed()
     assert head.metrics() == head.expected(head.lr)
-    assert [cell for cell in ended(nodes, "b") if cell not in ended(nodes, "a")] == []
+    assert [run for run in ended(nodes, "b") if run not in ended(nodes, "a")] == []
     nodes.start("b", 3)
 
 
+@pytest.mark.slow
 def test_a_real_study_is_trained_to_the_bytes_of_this_machine(nodes, prepared):
     head = object.__new__(Head)
     head.folder, head.nodes = prepared.parent / "head", nodes
@@ -386,9 +391,10 @@ def test_a_real_study_is_trained_to_the_bytes_of_this_machine(nodes, prepared):
     head.run("dvc", "remote", "add", "-q", "-d", "store", "../here")
     launcher = head.start("--remote-url", store)
     loaded = load()
-    for cell in runs(loaded):
-        train.train(cell, loaded)
-    until(lambda: "collected 2 cells; 0 were trained" in head.printed() or launcher.poll() is not None)
+    loss.loss("bce", loaded)
+    for run in runs(loaded):
+        train.train(run, loaded)
+    until(lambda: "collected 2 training runs; 0 were trained" in head.printed() or launcher.poll() is not None)
     assert launcher.poll() is None, head.printed()
     for seed in (42, 7):
         model = f"models/small-bce/seed{seed}/model.safetensors"
@@ -399,7 +405,7 @@ def test_what_ray_is_given_needs_no_project(tmp_path):
     cloudpickle = pytest.importorskip("ray", reason="Ray is not installed").cloudpickle
     cloudpickle.register_pickle_by_value(cluster_task)
     try:
-        (tmp_path / "sent").write_bytes(cloudpickle.dumps((cluster_task.run_cell, cluster_task.Board)))
+        (tmp_path / "sent").write_bytes(cloudpickle.dumps((cluster_task.train, cluster_task.Board)))
     finally:
         cloudpickle.unregister_pickle_by_value(cluster_task)
     code = (

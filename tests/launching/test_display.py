@@ -52,7 +52,7 @@ def test_the_table_shows_every_column(monkeypatch):
         assert part in text
 
 
-def test_a_retried_and_an_ended_cell():
+def test_a_retried_and_an_ended_run():
     again = task("a", State.RUNNING, left="00:10")
     again.attempts = 2
     assert display.row(again) == ("a", "running again", "", "", "00:10")
@@ -60,7 +60,7 @@ def test_a_retried_and_an_ended_cell():
     assert display.row(ended) == ("a", "done, COLLAPSED", "8/8", "", "")
 
 
-def test_more_cells_than_rows():
+def test_more_runs_than_rows():
     tasks = [task(f"done{i}", State.DONE) for i in range(5)] + [task("runs", State.RUNNING), task("bad", State.FAILED)]
     shown, hidden = display.fitting(tasks, 4)
     assert [t.name for t in shown] == ["done0", "runs", "bad"]

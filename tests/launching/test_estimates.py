@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pipeline.launching.estimates import START_UP_SECONDS, expected_bytes, expected_seconds, makespan, seeds_needed
-from pipeline.launching.status import StageStatus, cell_stages, stage_of
+from pipeline.launching.status import StageStatus, run_stages, stage_of
 from pipeline.settings import parse
 from pipeline.study.runs import Run
 
@@ -42,15 +42,15 @@ def test_makespan():
 
 
 def known(study, **runs):
-    """Status of every cell: as given by model-loss-seed with _ in place of -, else one that never ran."""
+    """Status of every training run: as given by model-loss-seed with _ in place of -, else one that never ran."""
     given = {name.replace("_", "-"): run for name, run in runs.items()}
     return {
         stage: StageStatus(Path(), "to run", *given.get(stage.split("@")[1], (None, None)))
-        for stage in cell_stages(study)
+        for stage in run_stages(study)
     }
 
 
-def test_time_and_size_come_from_the_cell_itself_else_from_its_model(tiny):
+def test_time_and_size_come_from_the_run_itself_else_from_its_model(tiny):
     tiny["train"]["epochs"] = 10
     study = parse(tiny)
     status = known(

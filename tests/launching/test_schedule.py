@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.launching import workers
-from pipeline.launching.schedule import State, Task, run
+from pipeline.launching import schedule, workers
+from pipeline.launching.schedule import State, Task
 from tests.tiny import ROOT
 
 WORK = """
@@ -58,7 +58,7 @@ def do(tasks, jobs, **others):
         slots.append(slot)
         return {**workers.base_environment("test"), "PYTHONPATH": str(ROOT)}
 
-    run(tasks, jobs, environment, seen, **others)
+    schedule.run(tasks, jobs, environment, seen, **others)
     return seen, slots, Path("journal").read_text().splitlines() if Path("journal").exists() else []
 
 

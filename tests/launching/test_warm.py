@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.shared.waiting import gone, until
 from pipeline.launching import guard, warm, workers
 from pipeline.launching.warm import Warm
 from pipeline.launching.workers import Worker
-from tests.launching.waiting import gone, until
 from tests.tiny import ROOT, copy_tracked
 
 until = partial(until, seconds=120.0)
@@ -251,9 +251,10 @@ def test_a_process_with_threads_is_not_forked():
     assert said == ["False\n", "True\n"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "4"])
 def test_the_libraries_are_those_of_the_stages_and_can_be_forked(threads):
-    """A stage that imports a library which is not in the list would import it again for every cell."""
+    """A stage that imports a library which is not in the list would import it again for every training run."""
     code = """
         import importlib, sys
         from pipeline.launching import warm

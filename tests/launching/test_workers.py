@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.shared.waiting import gone, until
 from pipeline.launching import guard, workers
 from pipeline.launching.workers import Worker
 from pipeline.study.errors import UserError
-from tests.launching.waiting import gone, until
 from tests.tiny import ROOT
 
 until = partial(until, seconds=120.0)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.shared.standin import COPIED, Standin
+from benchmarks.shared.waiting import until
 from pipeline.commands import launch
 from pipeline.launching import workers
 from pipeline.launching.workers import Worker
-from tests.launching.standin import COPIED, Standin
-from tests.launching.waiting import until
 from tests.tiny import ROOT, TINY, copy_tracked
 
-CELLS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}
+RUNS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +30,21 @@ def study(tmp_path_factory):
     return study
 
 
+@pytest.mark.slow
 def test_a_launch_does_the_whole_study_and_another_has_nothing_to_do(study):
     assert study.metrics() == study.expected(0.01)
-    assert study.ended(0.01) == dict.fromkeys(CELLS, 1)
-    for cell in CELLS:
-        assert f"{cell}: done, AUROC 0.75" in study.first
-        assert "epoch 4/4" in (study.folder / f"tmp/launch/{cell}.log").read_text()
+    assert study.ended(0.01) == dict.fromkeys(RUNS, 1)
+    for name in RUNS:
+        assert f"{name}: done, AUROC 0.75" in study.first
+        assert "epoch 4/4" in (study.folder / f"tmp/launch/{name}.log").read_text()
     before = study.journal()
     assert "Data and pipelines are up to date" in study.run("dvc", "repro", "--dry")
     assert "Data and pipelines are up to date" in study.launch("--jobs", "2")
     assert study.journal() == before
 
 
-def test_a_cell_that_fails_is_tried_again_and_named_and_the_others_are_finished(study):
+@pytest.mark.slow
+def test_a_run_that_fails_is_tried_again_and_named_and_the_others_are_finished(study):
     study.set_lr(0.02)
     failing = study.folder / "tmp/fail-wide-bce-7"
     failing.touch()
@@ -52,18 +54,19 @@ def test_a_cell_that_fails_is_tried_again_and_named_and_the_others_are_finished(
     assert "missing: wide-bce, seed 7\n" in printed
     # What is there is written up.
     assert study.metrics() == [line for line in study.expected(0.02) if not line.startswith("wide-bce-7 ")]
-    assert study.ended(0.02) == dict.fromkeys(CELLS - {"wide-bce-7"}, 1)
+    assert study.ended(0.02) == dict.fromkeys(RUNS - {"wide-bce-7"}, 1)
     log = (study.folder / "tmp/launch/wide-bce-7.log").read_text()
     assert log.count("--- wide-bce-7, attempt") == 2
     failing.unlink()
     study.launch("--jobs", "2")
     assert study.metrics() == study.expected(0.02)
-    assert study.ended(0.02) == dict.fromkeys(CELLS, 1)
+    assert study.ended(0.02) == dict.fromkeys(RUNS, 1)
     assert study.journal()["began wide-bce-7-0.02"] == 1
     assert study.journal()["went on wide-bce-7-0.02"] == 2
 
 
-def test_a_recipe_without_any_cell_is_not_reported_by_what_it_was_before(study):
+@pytest.mark.slow
+def test_a_configuration_without_any_run_is_not_reported_by_what_it_was_before(study):
     study.set_lr(0.025)
     failing = [study.folder / f"tmp/fail-wide-bce-{seed}" for seed in (42, 7)]
     for file in failing:
@@ -78,6 +81,7 @@ def test_a_recipe_without_any_cell_is_not_reported_by_what_it_was_before(study):
         file.unlink()
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_killed_leaves_nothing_running_and_the_next_trains_nothing_twice(study):
     study.set_lr(0.03)
     moments = random.Random(3)
@@ -93,9 +97,10 @@ def test_a_launcher_that_is_killed_leaves_nothing_running_and_the_next_trains_no
     printed = study.launch("--jobs", "2")
     assert "failed" not in printed
     assert study.metrics() == study.expected(0.03)
-    assert study.ended(0.03) == dict.fromkeys(CELLS, 1)
+    assert study.ended(0.03) == dict.fromkeys(RUNS, 1)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_what_runs_and_leaves_it_resumable(study):
     study.set_lr(0.04)
     launcher = study.start("--jobs", "2")
@@ -107,10 +112,11 @@ def test_ctrl_c_stops_what_runs_and_leaves_it_resumable(study):
     assert study.nothing_left(0.0)
     study.launch("--jobs", "2")
     assert study.metrics() == study.expected(0.04)
-    assert study.ended(0.04) == dict.fromkeys(CELLS, 1)
+    assert study.ended(0.04) == dict.fromkeys(RUNS, 1)
 
 
-def test_shards_in_clones_with_one_cache_share_the_cells_and_the_head_trains_none(tmp_path):
+@pytest.mark.slow
+def test_shards_in_clones_with_one_cache_share_the_runs_and_the_head_trains_none(tmp_path):
     head = Standin(tmp_path / "head", models=("small",))
     cache = tmp_path / "cache"
     head.run("dvc", "cache", "dir", str(cache))
@@ -133,6 +139,7 @@ def test_shards_in_clones_with_one_cache_share_the_cells_and_the_head_trains_non
     assert head.metrics() == head.expected(lr)
 
 
+@pytest.mark.slow
 def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch):
     (tmp_path / "dvc.yaml").write_text(
         "stages:\n  trivial:\n    matrix: {i: [0, 1, 2, 3]}\n"
@@ -152,9 +159,10 @@ def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch):
         }
 
 
+@pytest.mark.slow
 def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, monkeypatch):
     """Here under the threads of this process, there two at a time under divided ones."""
-    from pipeline import ensemble, evaluate, report, train
+    from pipeline import ensemble, evaluate, loss, report, train
     from pipeline.settings import load
     from pipeline.study.runs import configurations, runs
 
@@ -169,8 +177,9 @@ def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, 
     with (folder / "printed").open("w") as printed:
         launcher = subprocess.Popen(command, cwd=folder, stdout=printed, stderr=subprocess.STDOUT)
     loaded = load()
-    for cell in runs(loaded):
-        train.train(cell, loaded)
+    loss.loss("bce", loaded)
+    for run in runs(loaded):
+        train.train(run, loaded)
     evaluate.evaluate(configurations(loaded)[0], loaded)
     ensemble.ensemble(loaded)
     report.main([])
@@ -197,21 +206,21 @@ def test_the_command_line():
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "demand"),
     [
-        ["--shard", "0/2"],
-        ["--shard", "3/2"],
-        ["--shard", "a"],
-        ["--jobs", "0"],
-        ["--ray", "head:6379", "--shard", "1/2"],
-        ["--ray", "head:6379", "--gpus", "0"],
-        ["--remote-url", "s3://bucket"],
+        (["--shard", "0/2"], "'0/2': must be i/N with i from 1 to N"),
+        (["--shard", "3/2"], "'3/2': must be i/N with i from 1 to N"),
+        (["--shard", "a"], "'a': must be i/N with i from 1 to N"),
+        (["--jobs", "0"], "--jobs 0: must be at least 1"),
+        (["--ray", "head:6379", "--shard", "1/2"], "--ray excludes --gpus and --shard"),
+        (["--ray", "head:6379", "--gpus", "0"], "--ray excludes --gpus and --shard"),
+        (["--remote-url", "s3://bucket"], "--remote-url needs --ray"),
     ],
 )
-def test_a_wrong_command_line_says_what_is_allowed(wrong, capsys):
+def test_a_wrong_command_line_says_what_is_demanded(wrong, demand, capsys):
     with pytest.raises(SystemExit):
         launch.parse(wrong)
-    assert "allowed:" in capsys.readouterr().err
+    assert demand in capsys.readouterr().err
 
 
 def test_too_many_threads_are_remarked_upon(tiny, monkeypatch):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.shared.waiting import until
 from pipeline.launching import cluster_task
-from tests.launching.waiting import until
 
 ADDRESS = "127.0.0.1:6399"
 MARK = "MEDMATRIX_TEST_CLUSTER"
@@ -45,12 +45,12 @@ def namespace() -> Iterator[list[str] | None]:
 class Nodes:
     """A Ray cluster whose nodes are processes of this machine, in a network that has only loopback."""
 
-    def __init__(self, folder: Path, namespace: list[str]):
+    def __init__(self, folder: Path, namespace: list[str]) -> None:
         self.folder, self.namespace = folder, namespace
         self.mark = str(folder)
         self.sockets = tempfile.mkdtemp(prefix="ray-")  # a path of pytest is too long for a socket's name
-        self.running: dict[str, subprocess.Popen] = {}
-        self.launchers: list[subprocess.Popen] = []
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.launchers: list[subprocess.Popen[bytes]] = []
         self.start(
             "head",
             1,
@@ -63,6 +63,7 @@ class Nodes:
 
     @property
     def environment(self) -> dict[str, str]:
+        """Environment of the nodes' processes, which marks them."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         return {**kept, "RAY_USAGE_STATS_ENABLED": "0", MARK: self.mark}
 
@@ -83,6 +84,7 @@ class Nodes:
         assert self.running[name].poll() is None, self.log(name)
 
     def log(self, name: str) -> str:
+        """Read what a node has printed."""
         return (self.folder / f"{name}.log").read_text()
 
     def kill(self, name: str) -> None:
@@ -95,14 +97,16 @@ class Nodes:
         process.wait()
 
     def processes(self) -> list[psutil.Process]:
-        found = []
+        """List the processes of all nodes and of what they have started."""
+        processes = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def end(self) -> None:
+        """End all nodes and whatever is left of them."""
         for name in [*self.running]:
             self.kill(name)
         for process in self.processes():
@@ -111,7 +115,7 @@ class Nodes:
         shutil.rmtree(self.sockets, ignore_errors=True)
 
     def journal(self, *names: str) -> list[str]:
-        """What the stand-in stages noted on the named nodes."""
+        """Read what the stand-in stages noted on the named nodes."""
         return [
             line
             for name in names

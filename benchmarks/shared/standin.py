@@ -12,12 +12,14 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from benchmarks.shared.tiny import IDENTITY, TINY, copy_tracked
 from pipeline.launching.workers import leftovers, mark_of
-from tests.tiny import IDENTITY, TINY, copy_tracked
 
 COPIED = ["dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots"]
 EPOCHS = 4
@@ -40,22 +42,30 @@ STAGES = {
         with open("tmp/journal", "a") as journal:
             journal.write("split\\n")
     """,
+    "loss": """
+        import sys
+        from pathlib import Path
+        (loss,) = sys.argv[2:]
+        Path("data/losses").mkdir(parents=True, exist_ok=True)
+        Path(f"data/losses/{loss}.json").write_text(f"record of {loss}")
+    """,
     "train": """
         import json, os, sys, time, yaml
         from pathlib import Path
         model, loss, seed = sys.argv[2::2]
-        cell = f"{model}-{loss}-{seed}"
+        assert Path(f"data/losses/{loss}.json").read_text() == f"record of {loss}"
+        run = f"{model}-{loss}-{seed}"
         lr = yaml.safe_load(Path("params.yaml").read_text())["models"][model]["lr"]
         Path("tmp/ckpt").mkdir(parents=True, exist_ok=True)
         def note(what):
             with open("tmp/journal", "a") as journal:
-                journal.write(f"{what} {cell}-{lr}\\n")
-        checkpoint = Path(f"tmp/ckpt/{cell}-{lr}")
+                journal.write(f"{what} {run}-{lr}\\n")
+        checkpoint = Path(f"tmp/ckpt/{run}-{lr}")
         first = int(checkpoint.read_text()) + 1 if checkpoint.exists() else 1
         note("began" if first == 1 else "went on")
         for epoch in range(first, EPOCHS + 1):
-            if Path(f"tmp/fail-{cell}").exists() and epoch == 2:
-                sys.exit(f"error: {cell} fails by order")
+            if Path(f"tmp/fail-{run}").exists() and epoch == 2:
+                sys.exit(f"error: {run} fails by order")
             time.sleep(0.1)
             print(f"{model}-{loss} seed {seed}  epoch {epoch}/EPOCHS  loss 0.5  val loss 0.4  val AUROC 0.75  "
                   "9 img/s  at most 00:01 left", flush=True)
@@ -63,7 +73,7 @@ STAGES = {
             os.replace(checkpoint.with_suffix(".partial"), checkpoint)
         folder = Path(f"models/{model}-{loss}/seed{seed}")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_text(f"{cell} {lr} {Path('data/split/split').read_text()}")
+        (folder / "model.safetensors").write_text(f"{run} {lr} {Path('data/split/split').read_text()}")
         record = {"seconds": 8.0, "epochs": EPOCHS, "environment": None}
         (folder / "run.json").write_text(json.dumps(record))
         checkpoint.unlink()
@@ -73,9 +83,9 @@ STAGES = {
         import sys
         from pathlib import Path
         model, loss = sys.argv[2::2]
-        found = sorted(Path(f"models/{model}-{loss}").glob("seed*/model.safetensors"))
+        models = sorted(Path(f"models/{model}-{loss}").glob("seed*/model.safetensors"))
         Path(f"evaluations/{model}-{loss}").mkdir(parents=True)
-        Path(f"evaluations/{model}-{loss}/found").write_text("\\n".join(p.read_text() for p in found))
+        Path(f"evaluations/{model}-{loss}/models").write_text("\\n".join(p.read_text() for p in models))
     """,
     "probe": """
         from pathlib import Path
@@ -88,13 +98,14 @@ STAGES = {
     "ensemble": """
         from pathlib import Path
         Path("ensembles").mkdir()
-        Path("ensembles/all").write_text("\\n".join(p.read_text() for p in sorted(Path("evaluations").glob("*/found"))))
+        evaluations = sorted(Path("evaluations").glob("*/models"))
+        Path("ensembles/all").write_text("\\n".join(p.read_text() for p in evaluations))
     """,
     "report": """
         import json
         from pathlib import Path
         Path("reports").mkdir(exist_ok=True)
-        metrics = {"cells": {"lines": Path("ensembles/all").read_text().splitlines()}}
+        metrics = {"runs": {"lines": Path("ensembles/all").read_text().splitlines()}}
         Path("reports/metrics.json").write_text(json.dumps(metrics))
         for name in ("curves.csv", "roc.csv", "pr.csv", "confusion.csv"):
             Path("reports", name).write_text("")
@@ -105,7 +116,13 @@ STAGES = {
 class Standin:
     """The study, its folder, and what its stages noted."""
 
-    def __init__(self, folder: Path, models=("small", "wide"), losses=("bce",), replicates=(7,)):
+    def __init__(
+        self,
+        folder: Path,
+        models: Sequence[str] = ("small", "wide"),
+        losses: Sequence[str] = ("bce",),
+        replicates: Sequence[int] = (7,),
+    ) -> None:
         self.folder = folder
         copy_tracked([*COPIED, "pipeline"], folder)
         for stage, code in STAGES.items():
@@ -119,19 +136,22 @@ class Standin:
         self.write(study={"models": [*models], "losses": [*losses], "replicates": [*replicates]})
         self.run("git", "init", "-q", "-b", "main")
 
-    def write(self, **sections) -> None:
+    def write(self, **sections: Any) -> None:
+        """Write params.yaml with other content of some sections."""
         self.content |= sections
         (self.folder / "params.yaml").write_text(yaml.safe_dump(self.content, sort_keys=False))
 
     def set_lr(self, lr: float) -> None:
+        """Give every model another learning rate, so that all training runs are due."""
         self.write(models={name: {**model, "lr": lr} for name, model in self.content["models"].items()})
 
     @property
     def environment(self) -> dict[str, str]:
+        """Environment in which ``python`` is this Python and git can commit."""
         binaries = str(Path(sys.executable).parent)
         return os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"} | IDENTITY
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the launcher; what it prints goes to tmp/printed."""
         (self.folder / "tmp").mkdir(exist_ok=True)
         with (self.folder / "tmp/printed").open("w") as printed:
@@ -145,6 +165,7 @@ class Standin:
             )
 
     def printed(self) -> str:
+        """Read what the launcher has printed."""
         return (self.folder / "tmp/printed").read_text()
 
     def launch(self, *arguments: str, status: int = 0) -> str:
@@ -153,26 +174,29 @@ class Standin:
         return self.printed()
 
     def run(self, *command: str, status: int = 0) -> str:
+        """Run a command that must end with `status`; return what it printed."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=600
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def journal(self) -> Counter:
+    def journal(self) -> Counter[str]:
+        """Count what the stand-in stages have noted."""
         path = self.folder / "tmp/journal"
         return Counter(path.read_text().splitlines()) if path.exists() else Counter()
 
-    def ended(self, lr: float) -> Counter:
-        """How often each cell was trained to its end under `lr`."""
+    def ended(self, lr: float) -> Counter[str]:
+        """Count how often each training run came to its end under `lr`."""
         names = {line.removeprefix("ended "): n for line, n in self.journal().items() if line.startswith("ended ")}
         return Counter({name.removesuffix(f"-{lr}"): n for name, n in names.items() if name.endswith(f"-{lr}")})
 
     def metrics(self) -> list[str]:
-        return json.loads((self.folder / "reports/metrics.json").read_text())["cells"]["lines"]
+        """Read the lines of metrics.json."""
+        return json.loads((self.folder / "reports/metrics.json").read_text())["runs"]["lines"]
 
     def expected(self, lr: float) -> list[str]:
-        """What metrics.json must hold: every cell once, in the order of its files."""
+        """Return what metrics.json must hold: every training run once, in the order of its files."""
         study = self.content["study"]
         keys = sorted(f"{m}-{lo}" for m in study["models"] for lo in study["losses"])
         seeds = sorted([self.content["seed"], *study["replicates"]], key=lambda s: f"seed{s}")
