@@ -358,7 +358,7 @@ def test_names_of_the_grid_say_what_its_models_are(name):
 
 
 def test_the_published_images_are_enough_for_equal_classes_even_if_some_are_excluded():
-    from pipeline.datasets.leukemia.dataset.dataset.dataset import PUBLISHED
+    from pipeline.datasets.leukemia.dataset import PUBLISHED
 
     asked = load(ROOT / "studies/leukemia_grid_per_class.yaml").split.per_class
     assert asked.train + asked.validation + asked.test <= min(PUBLISHED.values()) - 10

@@ -7,11 +7,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from pipeline.datasets.chestxray14.dataset.dataset.dataset import ARCHIVES, LISTS, Data
-from pipeline.datasets.chestxray14.dataset.dataset.dataset import dataset as chestxray14
 from pydantic import ValidationError
 
 from pipeline.datasets import DatasetError, available, dataset_class
+from pipeline.datasets.chestxray14 import dataset as chestxray14
+from pipeline.datasets.chestxray14.dataset import ARCHIVES, LISTS, Data
 from tests.datasets.shared.fetching.site import Site
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,Original"

@@ -6,9 +6,9 @@ from collections import Counter
 from importlib.machinery import ModuleSpec
 
 import pytest
-from pipeline.datasets.covid_radiography.dataset.dataset.dataset import PUBLISHED, Data
 
 from pipeline.datasets import DatasetError
+from pipeline.datasets.covid_radiography.dataset import PUBLISHED, Data
 from pipeline.datasets.shared import local
 
 CLASSES = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")
@@ -122,9 +122,7 @@ def test_fingerprint_sees_a_shortened_file(root, tmp_path):
 
 
 def test_published_counts_raise_no_difference(monkeypatch, root, tmp_path):
-    monkeypatch.setattr(
-        "pipeline.datasets.covid_radiography.dataset.dataset.dataset.PUBLISHED", dict.fromkeys(CLASSES, 3)
-    )
+    monkeypatch.setattr("pipeline.datasets.covid_radiography.dataset.PUBLISHED", dict.fromkeys(CLASSES, 3))
     assert Data(root=str(root)).fetch(tmp_path)["differs_from_published"] == {}
 
 

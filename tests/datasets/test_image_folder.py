@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pipeline.datasets.image_folder.dataset.dataset.dataset import Data
 
 from pipeline.datasets import DatasetError
+from pipeline.datasets.image_folder.dataset import Data
 from pipeline.imaging.duplicates import pixel_hash
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess

@@ -3,9 +3,9 @@ import json
 import cv2
 import numpy as np
 import pytest
-from pipeline.datasets.image_table.dataset.dataset.dataset import Data
 
 from pipeline.datasets import DatasetError, dataset_class, open_dataset
+from pipeline.datasets.image_table.dataset import Data
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
 from pipeline.settings import parse

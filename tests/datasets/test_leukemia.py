@@ -2,9 +2,9 @@ import json
 from collections import Counter
 
 import pytest
-from pipeline.datasets.leukemia.dataset.dataset.dataset import PUBLISHED, Data
 
 from pipeline.datasets import DatasetError
+from pipeline.datasets.leukemia.dataset import PUBLISHED, Data
 from pipeline.datasets.shared import local
 
 STEMS = {"Benign": "WBC-Benign", "Early": "WBC-Malignant-Early", "Pre": "WBC-Malignant-Pre", "Pro": "WBC-Malignant-Pro"}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipeline.datasets.paediatric_pneumonia.dataset.dataset.dataset import CLASSES, Data
-from pipeline.datasets.paediatric_pneumonia.dataset.dataset.dataset import dataset as paediatric_pneumonia
 from pydantic import ValidationError
 
 from pipeline.datasets import DatasetError, dataset_class
+from pipeline.datasets.paediatric_pneumonia import dataset as paediatric_pneumonia
+from pipeline.datasets.paediatric_pneumonia.dataset import CLASSES, Data
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
 from tests.datasets.shared.fetching.site import Site

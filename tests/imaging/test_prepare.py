@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from pipeline.datasets.chestxray14.dataset.dataset.dataset import Data as ChestXray14
 
 from pipeline import preprocess
 from pipeline.datasets import DatasetError, Sample
+from pipeline.datasets.chestxray14.dataset import Data as ChestXray14
 from pipeline.imaging.decode import decode
 from pipeline.imaging.duplicates import COLUMNS
 from pipeline.imaging.enhance import prepare
