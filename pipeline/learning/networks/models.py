@@ -24,6 +24,7 @@ from pipeline.learning.networks.transfer import (
     weights_file,
 )
 from pipeline.learning.settings import Model
+from pipeline.study.files import replaced
 
 
 class Classifier(nn.Module):
@@ -365,12 +366,12 @@ def moments(images: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarra
 
 
 def save(path: Path, state: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write weights as safetensors, with `about` (JSON-compatible) in the file's header."""
+    """Write weights as safetensors, with `about` (JSON-compatible) in its header; the file is complete or absent."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().to("cpu").contiguous() for k, v in state.items()}
-    save_file(state, path, metadata={"medmatrix": json.dumps(about, sort_keys=True)})
+    with replaced(path) as partial:
+        save_file(state, partial, metadata={"medmatrix": json.dumps(about, sort_keys=True)})
 
 
 def load_weights(model: Classifier, path: Path) -> Classifier:
