@@ -7,20 +7,20 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.images.loader import PartData
 from pipeline.learning.session import autocast
 from pipeline.learning.settings import Tta
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, data: ResidentImages, batch_size: int, precision: str, tta: Tta | None = None) -> Tensor:
+def predict(model: nn.Module, data: PartData, batch_size: int, precision: str, tta: Tta | None = None) -> Tensor:
     """Compute the logits of every image, in order.
 
     Parameters
     ----------
     model : Module
         Is left in evaluation mode.
-    data : ResidentImages
+    data : PartData
         N images, on the model's device.
     batch_size : int
         Images a call; changes the last digits only.
