@@ -35,11 +35,7 @@ def ensemble(params: EnsembleSections) -> None:
     finite = [run for run, logits in study.val.items() if np.isfinite(logits).all()]
     names = [str(run.configuration) for run in finite]
     sets, skipped = member_sets(names, [auroc[run] for run in finite], params.ensemble.top_k)
-    skipped |= {
-        f"{run.configuration} seed {run.seed}": "in no set: its logits are not finite"
-        for run in auroc
-        if run not in finite
-    }
+    skipped |= {str(run): "in no set: its logits are not finite" for run in auroc if run not in finite}
     bootstrap = settings.draws()
     scoring = {**bootstrap, "interval": settings.interval}
     pieces = []
@@ -56,7 +52,7 @@ def ensemble(params: EnsembleSections) -> None:
     run = ranked(auroc)[0]
     means = {c: float(np.mean([auroc[run] for run in auroc if run.configuration == c])) for c in study.configurations}
     configuration = ranked(means)[0]
-    single = f"{run.configuration} seed {run.seed}"
+    single = str(run)
     alone = {str(c): p.test_logits for c, p in study.configurations.items()}
     competitors = {**alone, single: study.test[run][None]}
     ensembles = {f"ensemble-{e.name}": e.test_logits[None] for e in made}

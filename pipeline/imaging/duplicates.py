@@ -191,8 +191,8 @@ def near_pairs(
             a, b, d = i[part][apart], j[part][apart], distance[part][apart]
             r = pictures.correlation(a, b)
             sure = r >= correlation
-            found = zip(a[sure].tolist(), b[sure].tolist(), d[sure].tolist(), r[sure].tolist(), strict=True)
-            listed += [pair for pair in found if forest.join(pair[0], pair[1])]
+            near = zip(a[sure].tolist(), b[sure].tolist(), d[sure].tolist(), r[sure].tolist(), strict=True)
+            listed += [pair for pair in near if forest.join(pair[0], pair[1])]
             forest.settle()
     listed.sort()
     columns = np.array(listed, np.float64).reshape(-1, 4)

@@ -148,18 +148,18 @@ class _Samples:
             near = np.array(self.phashes, np.uint64), thumbnails
         return find(self.ids, self.hashes, near, self.targets(), settings.duplicates)
 
-    def tables(self, found: Found) -> Prepared:
-        """Write the tables, without the images that `found` excludes."""
-        keep = ~found.excluded
+    def tables(self, duplicates: Found) -> Prepared:
+        """Write the tables, without the images that `duplicates` excludes."""
+        keep = ~duplicates.excluded
         excluded = [*self.excluded]
-        excluded += [(self.positions[i], self.ids[i], reason) for i, reason in found.reasons.items()]
+        excluded += [(self.positions[i], self.ids[i], reason) for i, reason in duplicates.reasons.items()]
         sizes = np.array(self.sizes, np.int64).reshape(-1, 2)
         targets = self.targets()
         columns: dict[str, Any] = {
             "sample_id": self.ids,
             "patient_id": self.patients,
             # Of all images, the excluded too: a picture that two patients share says that they may be one.
-            "group_id": groups(self.patients, self.hashes, found.near),
+            "group_id": groups(self.patients, self.hashes, duplicates.near),
             "duplicate_of": duplicates_of(self.ids, self.hashes),
             "width": sizes[:, 0],
             "height": sizes[:, 1],
@@ -171,7 +171,7 @@ class _Samples:
         table = pd.DataFrame(columns)[keep].reset_index(drop=True)
         table.insert(0, "row", np.arange(len(table)))
         rows = [(name, reason) for _, name, reason in sorted(excluded)]
-        return Prepared(table, pd.DataFrame(rows, columns=EXCLUDED_COLUMNS, dtype="str"), found.table)
+        return Prepared(table, pd.DataFrame(rows, columns=EXCLUDED_COLUMNS, dtype="str"), duplicates.table)
 
 
 def prepare_all(
@@ -214,7 +214,7 @@ def prepare_all(
         If a sample id occurs twice, labels are not of `classes` or not as many as `task` asks for, columns collide,
         no image is usable, or the disk is too small. Nothing partial is left.
     """
-    known = _Samples(classes, task)
+    records = _Samples(classes, task)
     shape = (settings.size, settings.size) if settings.channels == 1 else (settings.size, settings.size, 3)
     row = int(np.prod(shape))
     # An array of an earlier run must not stand beside tables of this one.
@@ -222,7 +222,7 @@ def prepare_all(
     with (
         replaced(images_path) as partial,
         partial.open("w+b") as file,
-        closing(_in_order(samples, known, settings)) as results,
+        closing(_in_order(samples, records, settings)) as results,
     ):
         _check_space(partial.parent, (total or _ROWS_PER_CHECK) * row)
         _write_header(file, (0, *shape))
@@ -230,18 +230,18 @@ def prepare_all(
         with closing(_shown(results, total, progress)) as shown:
             for position, (about, result) in enumerate(shown):
                 if isinstance(result, str):
-                    known.exclude(position, about.sample_id, result)
+                    records.exclude(position, about.sample_id, result)
                     continue
                 pixels, facts = result
-                if len(known.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
+                if len(records.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
                     _check_space(partial.parent, _ROWS_PER_CHECK * row)
                 _write(file, pixels)
-                known.keep(position, about, facts)
-        found = known.duplicates(settings)
-        prepared = known.tables(found)
+                records.keep(position, about, facts)
+        duplicates = records.duplicates(settings)
+        prepared = records.tables(duplicates)
         if prepared.samples.empty:
             raise DatasetError(_nothing_left(prepared.excluded["reason"]))
-        _take_out(file, start, row, found.excluded)
+        _take_out(file, start, row, duplicates.excluded)
         file.seek(0)
         _write_header(file, (len(prepared.samples), *shape))
     return prepared
@@ -300,7 +300,7 @@ def _take_out(file: BinaryIO, start: int, row: int, out: NDArray[np.bool_]) -> N
 
 
 def _in_order(
-    samples: Iterable[Sample], known: _Samples, settings: Preprocess
+    samples: Iterable[Sample], records: _Samples, settings: Preprocess
 ) -> Generator[tuple[Sample, _Result], None, None]:
     """Yield each sample (without its `read`) and its image or reason, in order, a bounded number of them in flight."""
     # The pool is the parallelism: OpenCV's own threads inside each call would only compete with it.
@@ -310,7 +310,7 @@ def _in_order(
     flight: deque[tuple[Sample, Future[_Result]]] = deque()
     try:
         for sample in samples:
-            known.check(sample)
+            records.check(sample)
             flight.append((_without_read(sample), pool.submit(_one, sample.read, settings)))
             del sample  # with it goes `read`, and the bytes that it may hold
             if len(flight) >= _AHEAD * settings.threads:

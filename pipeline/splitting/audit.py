@@ -104,18 +104,18 @@ def leak(samples: pd.DataFrame, parts: pd.Series, augmented: pd.Series) -> dict[
         here = samples[parts == part]
         counted[part] = {"images": len(here), "augmented_images": int((augmented[parts == part] > 0).sum())}
         if part != "train":
-            known = here["patient_id"].isin(training["patient_id"])
+            shared = here["patient_id"].isin(training["patient_id"])
             counted[part] |= {
                 "leaked_images": int(here["row"].isin(training["row"]).sum()),
                 "patients": int(here["patient_id"].nunique()),
-                "leaked_patients": int(here.loc[known, "patient_id"].nunique()),
-                "images_of_leaked_patients": int(known.sum()),
+                "leaked_patients": int(here.loc[shared, "patient_id"].nunique()),
+                "images_of_leaked_patients": int(shared.sum()),
             }
     return counted
 
 
 def draws(
-    samples: pd.DataFrame, parts: pd.Series, copies: pd.Series, classes: list[str], settings: Split
+    samples: pd.DataFrame, parts: pd.Series, draws_per_epoch: pd.Series, classes: list[str], settings: Split
 ) -> dict[str, Any]:
     """Count what an epoch draws from the training part, before and after balancing.
 
@@ -127,11 +127,11 @@ def draws(
         image).
     """
     training = samples[parts == "train"]
-    copies = copies[parts == "train"]
+    draws_per_epoch = draws_per_epoch[parts == "train"]
     none = ~training[classes].any(axis=1)
 
     def count(which: pd.Series) -> dict[str, int]:
-        return {"before": int(which.sum()), "after": int(copies[which].sum())}
+        return {"before": int(which.sum()), "after": int(draws_per_epoch[which].sum())}
 
     return {
         "method": settings.balance.method,
@@ -139,8 +139,8 @@ def draws(
         "images": count(pd.Series(True, index=training.index)),
         "classes": {name: count(training[name].astype(bool)) for name in classes},
         "no_finding": count(none) if none.any() else None,
-        "never_drawn": int((copies == 0).sum()),
-        "most_draws": int(copies.max()) if len(copies) else 0,
+        "never_drawn": int((draws_per_epoch == 0).sum()),
+        "most_draws": int(draws_per_epoch.max()) if len(draws_per_epoch) else 0,
     }
 
 
@@ -156,11 +156,11 @@ def overlaps(samples: pd.DataFrame, parts: pd.Series) -> dict[str, list[str]]:
     pictures = samples["duplicate_of"].where(samples["duplicate_of"] != "", samples["sample_id"])
     keys = {"patients": samples["patient_id"], "groups": samples["group_id"], "duplicates": pictures}
     used = parts.isin(USED)
-    found = {}
+    shared = {}
     for what, key in keys.items():
         pairs = pd.DataFrame({"key": key[used], "part": parts[used]}).drop_duplicates()
-        found[f"{what}_in_two_parts"] = sorted(pairs.loc[pairs["key"].duplicated(), "key"].unique().tolist())
-    return found
+        shared[f"{what}_in_two_parts"] = sorted(pairs.loc[pairs["key"].duplicated(), "key"].unique().tolist())
+    return shared
 
 
 def check(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings: Split) -> None:

@@ -102,11 +102,11 @@ def _to(draws: int, label: NDArray[np.int64], training: pd.DataFrame, settings: 
     """Spread `draws` over the images of each class; a class without images stays without draws."""
     rng = np.random.default_rng([settings.seed, _STREAM])
     order = _order(training)
-    copies = np.zeros(len(label), np.int64)
+    draws_per_epoch = np.zeros(len(label), np.int64)
     for which in np.unique(label):
         members = order[label[order] == which]
-        copies[members] = spread(int(draws), len(members), rng)
-    return copies
+        draws_per_epoch[members] = spread(int(draws), len(members), rng)
+    return draws_per_epoch
 
 
 def _present(label: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

@@ -40,10 +40,10 @@ def split_first(samples: pd.DataFrame, classes: list[str], settings: Split) -> p
         As the method and the balancing do.
     """
     parts = METHODS[settings.method](samples, classes, settings)
-    copies = pd.Series(1, index=samples.index)
+    draws_per_epoch = pd.Series(1, index=samples.index)
     training = parts == "train"
-    copies[training] = BALANCES[settings.balance.method](samples[training], classes, settings)
-    return pd.DataFrame({"row": samples["row"], "part": parts, "copies": copies, "augmented": 0})
+    draws_per_epoch[training] = BALANCES[settings.balance.method](samples[training], classes, settings)
+    return pd.DataFrame({"row": samples["row"], "part": parts, "copies": draws_per_epoch, "augmented": 0})
 
 
 def augment_before_split(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.DataFrame:
@@ -85,13 +85,13 @@ def augment_before_split(samples: pd.DataFrame, classes: list[str], settings: Sp
     target = settings.balance.to or counts.max(initial=0)
     rng = np.random.default_rng([settings.seed, 2])  # neither the stream of the parts nor that of the draws
     order = np.argsort(samples["sample_id"].to_numpy(str), kind="stable")
-    made = np.zeros(len(samples), np.int64)
+    added = np.zeros(len(samples), np.int64)
     for which in np.flatnonzero(counts):
         members = order[label[order] == which]
-        made[members] = spread(max(0, int(target - counts[which])), len(members), rng)
+        added[members] = spread(max(0, int(target - counts[which])), len(members), rng)
 
-    position = np.repeat(np.arange(len(samples)), made + 1)
-    augmented = np.arange(len(position)) - np.repeat(np.cumsum(made + 1) - (made + 1), made + 1)
+    position = np.repeat(np.arange(len(samples)), added + 1)
+    augmented = np.arange(len(position)) - np.repeat(np.cumsum(added + 1) - (added + 1), added + 1)
     entries = samples.iloc[position].reset_index(drop=True)
     alone = entries["sample_id"] + "\t" + pd.Series(augmented, dtype="str")  # each entry a group of its own
     parts = unstratified(entries.assign(group_id=alone), classes, settings)
