@@ -24,7 +24,6 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as the training s
 
 import numpy as np
 import torch
-from pipeline.learning.session import autocast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -34,6 +33,7 @@ from pipeline.learning import losses
 from pipeline.learning.images.augmentation import augment
 from pipeline.learning.images.loader import ResidentImages, epoch_order
 from pipeline.learning.networks import models
+from pipeline.learning.session import autocast
 from pipeline.learning.settings import Augment, Model, Train
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.training.loop import fit

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from pipeline.settings import load
-from pipeline.splitting import PROTOCOLS, entries_of
 from pipeline.splitting.audit import audit, check
+from pipeline.splitting.protocols import PROTOCOLS, entries_of
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import AUDIT, SPLIT, write_csv, write_json
 from pipeline.study.prepared import read_dataset, read_samples

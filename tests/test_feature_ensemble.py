@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from pipeline.learning.networks.inference import predict
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
@@ -10,6 +9,7 @@ from pipeline.feature_ensemble import ResidentFeatures, concatenate, features, f
 from pipeline.learning import losses
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
+from pipeline.learning.networks.inference import predict
 from pipeline.learning.settings import Augment, Model, Train
 from pipeline.learning.training.checkpoints import Checkpoint
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from pipeline.learning.networks.inference import predict, views
 
 from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.networks.inference import predict, views
 from pipeline.learning.settings import Tta
 
 CPU = torch.device("cpu")

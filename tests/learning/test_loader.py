@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pipeline.learning.networks.inference import predict
 
 from pipeline.learning.images import loader
 from pipeline.learning.images.loader import (
@@ -17,6 +16,7 @@ from pipeline.learning.images.loader import (
     free_host_memory,
     prefetched,
 )
+from pipeline.learning.networks.inference import predict
 
 CPU = torch.device("cpu")
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from pipeline.learning.networks.inference import predict
-from pipeline.learning.session import compiled, set_arithmetic
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from torch import nn
 
 from pipeline.learning.images.loader import epoch_order
+from pipeline.learning.networks.inference import predict
+from pipeline.learning.session import compiled, set_arithmetic
 from pipeline.learning.training import loop
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import derive

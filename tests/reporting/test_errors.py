@@ -13,9 +13,12 @@ from scipy.special import expit, softmax
 from scipy.stats import fisher_exact, hypergeom
 from sklearn.metrics import confusion_matrix, recall_score
 
-from pipeline.reporting import calibration, confusion, errors, tables
+from pipeline.reporting import formats
+from pipeline.reporting.bare_table import from_metrics
+from pipeline.reporting.loading import load_study
 from pipeline.reporting.settings import Report
-from pipeline.reporting.study import from_metrics, load_study
+from pipeline.reporting.values import NO_TABLE
+from pipeline.reporting.views import calibration, confusion, errors
 from pipeline.statistics import mistakes
 from pipeline.study.files import EVALUATIONS, PRIVATE_FIGURES
 from tests.reporting.conftest import FINDINGS
@@ -86,9 +89,9 @@ def decided_here(study):
 def test_the_page_stands_for_both_tasks(here, tmp_path):
     study = load_study(here)
     text = page(study, tmp_path)
-    assert f"**{study.chosen.key}**, which validation chooses out of 4 recipes" in text
+    assert f"**{study.chosen.key}**, which has the highest validation macro AUROC of 4 configurations" in text
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == FIGURES
-    for title in ("Errors that seeds share", "Most confident errors", "Confusion", "Subgroups", "Calibration"):
+    for title in ("Errors shared by seeds", "Most confident errors", "Confusion", "Subgroups", "Calibration"):
         assert section(text, title).strip()
     again = tmp_path / "again"
     for path in errors.render(study, again):
@@ -113,7 +116,7 @@ def test_shared_errors_are_those_of_the_predictions(here, tmp_path):
     study = load_study(here)
     truth, _, called = decided_here(study)
     wrong = called != truth
-    text = section(page(study, tmp_path), "Errors that seeds share")
+    text = section(page(study, tmp_path), "Errors shared by seeds")
     if study.task == "multiclass":
         kinds = {"wrong class": wrong.any(axis=2)}
     else:
@@ -262,7 +265,7 @@ def test_images_of_one_patient_are_not_counted_as_independent():
     assert mistakes.co_occurrence(as_images, 0.95)["p"].min() < 1e-6 < 0.05 < ours["p"].min()
 
 
-def test_only_pairs_that_survive_holm_are_claimed(here, tmp_path):
+def test_only_pairs_that_survive_holm_are_claimed(here, tmp_path, monkeypatch):
     study = load_study(here)
     if study.task == "multiclass":
         assert "Fisher" not in page(study, tmp_path)
@@ -271,19 +274,33 @@ def test_only_pairs_that_survive_holm_are_claimed(here, tmp_path):
     tested = table["p_holm"].notna().sum()
     assert (table["p_holm"] < 0.05).sum() == 0
     text = page(study, tmp_path)
-    assert "**No pair survives it: all lifts are within noise.**" in text
-    assert f"Of {tested} pairs of findings that could be tested, none is beyond noise" in text
+    assert "**No pair is significant: all lifts are within noise.**" in text
+    assert f"Of {tested} pairs of findings that could be tested, none is significant after Holm correction" in text
     # a pair below 0.05 that Holm does not let through is not claimed; one that it lets through is
     nominal = table.assign(p=np.where(table["p"].notna(), 0.03, np.nan))
     nominal["p_holm"] = np.where(nominal["p"].notna(), np.minimum(1, 0.03 * tested), np.nan)
-    assert "No pair survives it" in confusion._verdict(study, nominal)
+    assert "No pair is significant" in with_pairs(study, nominal, tmp_path, monkeypatch)
     first = nominal.index[nominal["p"].notna()][0]
     nominal.loc[first, ["p_holm", "more"]] = [0.01, False]
     pair = nominal.loc[first]
     readable = [pair[c].replace("_", " ") for c in ("present", "called")]
-    claim = f"**1 pair survives it: {readable[0]} is less frequent on the false positives of {readable[1]}.**"
-    assert claim in confusion._verdict(study, nominal)
-    assert "can be tested" in confusion._verdict(study, table.assign(p=np.nan, p_holm=np.nan))
+    claim = f"**1 pair is significant: {readable[0]} is less frequent on the false positives of {readable[1]}.**"
+    assert claim in with_pairs(study, nominal, tmp_path, monkeypatch)
+    none = with_pairs(study, table.assign(p=np.nan, p_holm=np.nan), tmp_path, monkeypatch)
+    assert "No pair can be tested" in none
+    assert "is significant" not in none
+    assert "are significant" not in none
+    every = nominal.assign(p_holm=np.where(nominal["p"].notna(), 0.01, np.nan), more=True)
+    many = with_pairs(study, every, tmp_path, monkeypatch)
+    assert f"**{tested} pairs are significant: " in many
+    assert f"; and {tested - 10} more.**" in many
+
+
+def with_pairs(study, pairs, folder, monkeypatch) -> str:
+    """Render the page with other pairs of findings."""
+    with monkeypatch.context() as patch:
+        patch.setattr(errors, "co_occurrence", lambda *_: pairs)
+        return page(study, folder)
 
 
 def test_confusion_matrix_and_recall(here, tmp_path):
@@ -297,7 +314,7 @@ def test_confusion_matrix_and_recall(here, tmp_path):
     for k, name in enumerate(study.classes):
         row = cells(text, name)[0]
         assert row[1:-1] == [str((truth == k).sum()), *(f"{n:.1f}" for n in mean[k])]
-        assert row[-1] == tables.estimated(study.chosen.get("sensitivity", name))
+        assert row[-1] == formats.estimated(study.chosen.get("sensitivity", name))
         assert float(row[-1].split()[0]) == pytest.approx(mean[k, k] / mean[k].sum(), abs=5e-4)
     off = np.where(np.eye(len(mean), dtype=bool), -1, mean)
     i, j = np.unravel_index(off.argmax(), off.shape)
@@ -315,7 +332,7 @@ def test_many_classes_have_a_list_and_no_matrix(here, tmp_path, monkeypatch):
     if study.task == "multiclass":
         assert cells(text, "Truth") == [
             ["Truth", "n", "Recall [95 % CI]"],
-            ["Truth", "Decided", *cells(text, "Truth")[1][2:]],
+            ["Truth", "Predicted", *cells(text, "Truth")[1][2:]],
         ]
 
 
@@ -335,7 +352,7 @@ def test_subgroups_are_those_of_the_table_and_not_compared(here, tmp_path):
 
 def test_missing_subgroups_are_named(here, tmp_path):
     study = load_study(here)
-    without = tuple(replace(r, subgroups=None) for r in study.configurations)
+    without = tuple(replace(r, subgroups=NO_TABLE) for r in study.configurations)
     text = page(replace(study, configurations=without), tmp_path)
     assert section(text, "Subgroups").strip() == (
         "— The data set has no values for sex, view, or age, so there are no subgroups by them."
@@ -361,7 +378,7 @@ def test_calibration_numbers(here, tmp_path):
         before, after = cells(text, configuration.key)
         for row, suffix in ((before, ""), (after, "_calibrated")):
             assert row[2:] == [
-                tables.estimated(configuration.get(f"{m}{suffix}")) for m in ("ece", "brier", "log_loss")
+                formats.estimated(configuration.get(f"{m}{suffix}")) for m in ("ece", "brier", "log_loss")
             ]
     p = study.chosen.predictions
     if study.task == "multiclass":
@@ -392,13 +409,13 @@ def test_the_worst_calibrated_classes_are_named_with_their_positives(here, tmp_p
 def test_classes_with_few_positives_are_not_drawn(here, tmp_path):
     study = load_study(here)
     text = page(study, tmp_path)
-    drawn, few = calibration._drawn_classes(study, study.chosen)
+    drawn, few = calibration.drawn_classes(study, study.chosen)
     if study.task == "multiclass":
         assert (drawn, few) == (["overall"], [])
         return
     positives = dict(zip(study.classes, study.chosen.predictions.test_targets.sum(axis=0)))
     assert drawn == [c for c in study.classes if positives[c] >= 10] != list(study.classes)
-    assert f"Not drawn, with fewer than 10 positive images: Hernia ({positives['Hernia']})." in text
+    assert f"Not drawn, having fewer than 10 positive images: Hernia ({positives['Hernia']})." in text
 
 
 def test_reliability_curve_pools_seeds_and_merges_bins(here):
@@ -433,18 +450,20 @@ def test_images_of_people_stay_out_of_the_reports(make):
     ]
     assert "![The most confident errors]" not in text
     assert "[The most confident errors](../data/figures/errors-images.png) (this file exists only on" in text
-    assert "nobody looked again" in text
+    assert "The label may be what is wrong: nobody reviewed it." in text
     public = replace(study, params=study.params.model_copy(update={"report": Report(private_figures=False)}))
     assert "![The most confident errors](figures/errors-images.png)" in page(public)
 
 
-def test_one_seed_and_one_recipe(make):
+def test_one_seed_and_one_configuration(make):
     study = load_study(make(models=("densenet",), replicates=()))
     text = page(study)
-    assert "This page is about **densenet-bce**, the only recipe (1 seed, test part," in text
-    shared = section(text, "Errors that seeds share")
-    assert shared.strip() == "— Only one seed is there: whether another training makes the same errors is not known."
-    assert "Range" not in text
+    assert "This page describes the errors of **densenet-bce**, the only configuration (1 seed; test set," in text
+    shared = section(text, "Errors shared by seeds")
+    assert shared.strip() == (
+        "— There is only one seed: whether another training run makes the same errors is not known."
+    )
+    assert "range" not in text.lower()
     assert "Seeds wrong" not in text
     assert "| Threshold |" in re.sub(" +", " ", text)
     assert "at least one of its" not in text
@@ -454,6 +473,7 @@ def test_two_seeds(make):
     study = load_study(make(models=("densenet",)))
     text = page(study)
     assert "By both seeds" in text
+    assert "are wrong under both seeds and" in text
     assert "all 2 seeds" not in text
     made = errors.decisions(study, study.chosen)
     both = made.wrong.all(axis=0)
@@ -491,7 +511,7 @@ def test_a_seed_whose_logits_are_not_finite_is_left_out(make):
     configuration = changed(study.configurations[0], test_logits=broken)
     text = page(replace(study, configurations=(configuration,)))
     assert "The logits of seed 12 are not finite; errors are those of the other seeds." in text
-    assert "— Only one seed is there" in text
+    assert "— There is only one seed" in text
     configuration = changed(configuration, test_logits=np.full_like(broken, np.nan))
     shutil.rmtree("reports")
     assert errors.render(replace(study, configurations=(configuration,)), Path("reports")) == []
@@ -502,31 +522,33 @@ def test_missing_and_collapsed_cells_are_announced(make):
     study = make(collapsed=12)
     (EVALUATIONS / "small_cnn-bce" / "metrics.csv").unlink()
     text = page(load_study(study))
-    assert "**Missing.**" in text
-    assert "**Collapsed.** 1 training learned nothing" in text
+    assert "**Missing results.**" in text
+    assert "**Collapsed.** 1 training run learned nothing" in text
 
 
 def test_tables_that_older_evaluations_lack(make):
     study = load_study(make(models=("densenet",)))
-    bare = replace(study.configurations[0], reliability=None, disagreement=None, subgroups=None, confusion=None)
-    text = page(replace(study, configurations=(bare,), boxes=None))
+    bare = replace(
+        study.configurations[0], reliability=NO_TABLE, disagreement=NO_TABLE, subgroups=NO_TABLE, confusion=NO_TABLE
+    )
+    text = page(replace(study, configurations=(bare,), boxes=NO_TABLE))
     assert "The reliability of densenet-bce is not recorded." in text
-    assert "is not recorded for this recipe" in text
-    assert "boxes show" not in text
+    assert "is not recorded for this configuration" in text
+    assert "boxes mark" not in text
     assert not Path("reports/figures/errors-reliability.png").exists()
 
 
-def test_a_perfect_recipe_has_no_errors(make):
+def test_a_perfect_configuration_has_no_errors(make):
     study = load_study(make(models=("densenet",)))
     p = study.configurations[0].predictions
     right = np.where(p.test_targets, 20.0, -20.0).astype(np.float32)
     configuration = changed(study.configurations[0], test_logits=np.stack([right, right]))
     text = page(replace(study, configurations=(configuration,)))
-    shared = section(text, "Errors that seeds share")
+    shared = section(text, "Errors shared by seeds")
     assert cells(shared, "all errors")[0] == ["all errors", "0", "0.0", "0", "—", "—"]
     assert "- — no error, no share." in shared
     assert "There is none: no image is decided wrongly" in text
-    assert "No two findings can be looked at together" in text
+    assert "No two findings can be examined together" in text
 
 
 def test_there_is_no_page_without_predictions(tmp_path):
@@ -536,3 +558,15 @@ def test_there_is_no_page_without_predictions(tmp_path):
     pd.DataFrame(rows, columns=["model", "loss", "seed", "part", "class", "metric", "value"]).to_csv(path, index=False)
     assert errors.render(from_metrics(path), tmp_path / "out") == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_perfect_configuration_of_single_labels_has_no_errors(here, tmp_path):
+    study = load_study(here)
+    if study.task == "multilabel":
+        return
+    p = study.chosen.predictions
+    right = changed(study.chosen, test_logits=np.where(p.test_targets, 20.0, -20.0)[None].repeat(3, axis=0))
+    study = replace(study, configurations=tuple(right if r is study.chosen else r for r in study.configurations))
+    text = page(study, tmp_path)
+    assert "There is none: on every image the true class has the highest mean probability over seeds." in text
+    assert not (tmp_path / "figures" / "errors-images.png").exists()

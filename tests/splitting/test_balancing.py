@@ -6,9 +6,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.splitting import BALANCES, METHODS, SplitError
 from pipeline.splitting.audit import audit, check
-from pipeline.splitting.protocols import split_first
+from pipeline.splitting.balancing import BALANCES
+from pipeline.splitting.errors import SplitError
+from pipeline.splitting.protocols import METHODS, split_first
 from pipeline.splitting.settings import Split
 
 CLASSES = ["a", "b", "c"]

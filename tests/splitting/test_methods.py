@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.splitting import METHODS, SplitError
 from pipeline.splitting.audit import audit, check
+from pipeline.splitting.errors import SplitError
+from pipeline.splitting.protocols import METHODS
 from pipeline.splitting.settings import Split
 
 CLASSES = ["benign", "early", "pre", "pro"]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pipeline import evaluate, split, train
 from pipeline.learning.images.loader import ResidentImages, augmented_copy
 from pipeline.settings import load
-from pipeline.splitting import PROTOCOLS, SplitError, entries_of
 from pipeline.splitting.audit import audit, check
+from pipeline.splitting.errors import SplitError
+from pipeline.splitting.protocols import PROTOCOLS, entries_of
 from pipeline.splitting.settings import Split
 from pipeline.study.files import AUDIT, DATASET, IMAGES, SAMPLES, write_csv, write_json
 from pipeline.study.params import ParamsError
@@ -271,9 +272,8 @@ def test_copies_are_trained_on_and_scored_as_entries_of_their_own(project, capsy
         augmented_copy(images[r], r, k) if k else images[r]
         for r, k in zip(parts["test"].rows.tolist(), parts["test"].augmented.tolist())
     ]
-    from pipeline.learning.networks.inference import predict
-
     from pipeline.learning.networks import models
+    from pipeline.learning.networks.inference import predict
 
     file = run_folder(CELL) / "model.safetensors"
     model = models.rebuild("cnn", given_params.models["cnn"], 2, 16, file)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pipeline import split
 from pipeline.imaging.duplicates import groups
-from pipeline.splitting import METHODS, PROTOCOLS, SplitError
 from pipeline.splitting.audit import audit, check, overlaps
+from pipeline.splitting.errors import SplitError
+from pipeline.splitting.protocols import METHODS, PROTOCOLS
 from pipeline.splitting.settings import PerClass, Split
 from pipeline.study.files import AUDIT, DATASET, SAMPLES, SPLIT, write_csv, write_json
 from pipeline.study.parts import PARTS, read_parts, read_split

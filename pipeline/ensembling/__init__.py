@@ -1,1 +1,0 @@
-"""Combining the predictions of several training runs."""

@@ -1,0 +1,26 @@
+"""The pages of a report: each a function from the study's results to files below a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.reporting import summary
+from pipeline.reporting.results import StudyResults
+from pipeline.reporting.views import data, ensembles, errors, losses, methods, model_card, models, readme, seeds
+
+PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
+    "data": data.render,
+    "seeds": seeds.render,
+    "losses": losses.render,
+    "ensembles": ensembles.render,
+    "errors": errors.render,
+    "models": models.render,
+    "model_cards": model_card.render,
+    "summary": summary.render,
+    "methods": methods.render,
+    "readme": readme.render,
+}
+"""Name of a page to the function that writes it, in an order in which a page links those before it.
+
+A page is added by adding its file and its line here."""

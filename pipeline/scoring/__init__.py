@@ -1,1 +1,0 @@
-"""From trained networks to every number of a configuration."""
