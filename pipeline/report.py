@@ -12,13 +12,15 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from pipeline.reporting.bare_table import from_metrics
+from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
-from pipeline.reporting.study import StudyResults, from_metrics, load_study
+from pipeline.reporting.results import StudyResults
 from pipeline.settings import load
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import REPORTS
 
-BESIDE = frozenset({"seed_impact"})
+BESIDE = frozenset({"seeds"})
 """Pages with the most figures; where there are two processors, a process of their own writes them."""
 
 
@@ -35,7 +37,7 @@ def write_study(folder: Path) -> list[Path]:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
         others = beside.submit(_write_beside, folder)
         study = load_study(load())
-        front = {"overview"}  # links what the others have written
+        front = {"readme"}  # links what the others have written
         written = write_reports(study, folder, BESIDE | front)
         written += others.result()
     return written + write_reports(study, folder, PAGES.keys() - front)

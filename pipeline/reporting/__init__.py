@@ -1,1 +1,1 @@
-"""The reports: pages, their facts, and their figures."""
+"""The reports, one page per file; `pipeline.reporting.registry` lists them. Imports nothing: its settings live here."""

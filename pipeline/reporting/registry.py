@@ -1,23 +1,25 @@
-"""The reports: one file a page, each a function from the study's results to files below a folder."""
+"""The pages of a report: each a function from the study's results to files below a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.reporting import data, ensembles, errors, losses, model_cards, models, overview, seed_impact, summary
-from pipeline.reporting.study import StudyResults
+from pipeline.reporting import summary
+from pipeline.reporting.results import StudyResults
+from pipeline.reporting.views import data, ensembles, errors, losses, methods, model_card, models, readme, seeds
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "data": data.render,
-    "seed_impact": seed_impact.render,
+    "seeds": seeds.render,
     "losses": losses.render,
     "ensembles": ensembles.render,
     "errors": errors.render,
     "models": models.render,
-    "model_cards": model_cards.render,
+    "model_cards": model_card.render,
     "summary": summary.render,
-    "overview": overview.render,
+    "methods": methods.render,
+    "readme": readme.render,
 }
 """Name of a page to the function that writes it, in an order in which a page links those before it.
 

@@ -45,9 +45,14 @@ def curve(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def ranking_scores(predictions: Predictions) -> np.ndarray:
-    """Return what ranks the test images in each class, float64 [S, N, K]: logits, or logarithms of probabilities.
+    """Return what ranks the test images in each class: logits, or for single-label logarithms of probabilities.
 
-    One class against the rest ranks images by probability, which depends on the other classes' logits.
+    One class against the rest ranks images by probability, which depends on the logits of the other classes.
+
+    Returns
+    -------
+    float64 [S, N, K]
+        Higher means more likely positive.
     """
     logits = predictions.test_logits.astype(np.float64)
     if predictions.task == "multiclass":
@@ -57,7 +62,7 @@ def ranking_scores(predictions: Predictions) -> np.ndarray:
 
 
 def of_classes(predictions: Predictions, read: Callable[[np.ndarray, np.ndarray], np.ndarray] = curve) -> np.ndarray:
-    """Read the test part's curves of every seed (or ensemble) and class, [S, K, G].
+    """Read the curves of every seed (or ensemble) and class on the test set, float [S, K, G].
 
     Parameters
     ----------
@@ -73,7 +78,20 @@ def of_classes(predictions: Predictions, read: Callable[[np.ndarray, np.ndarray]
 
 
 def mean(curves: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """Average curves vertically over `axis`, passing over classes without one."""
+    """Average curves vertically.
+
+    Parameters
+    ----------
+    curves : float [..., G]
+        NaN where there is none; such a curve does not count.
+    axis : int or tuple of int
+        Axes that are averaged over.
+
+    Returns
+    -------
+    float [..., G]
+        0 where no curve counts.
+    """
     axes = (axis,) if isinstance(axis, int) else axis
-    known = np.isfinite(curves).all(axis=-1, keepdims=True)
-    return np.where(known, curves, 0).sum(axis=axes) / np.maximum(known.sum(axis=axes), 1)
+    defined = np.isfinite(curves).all(axis=-1, keepdims=True)
+    return np.where(defined, curves, 0).sum(axis=axes) / np.maximum(defined.sum(axis=axes), 1)

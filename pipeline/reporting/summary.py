@@ -1,4 +1,4 @@
-"""Numbers for machines: metrics.json for `dvc metrics diff`, a table a plot for `dvc plots`, metrics.csv."""
+"""Numbers for machines: metrics.json for `dvc metrics diff`, one table per plot for `dvc plots`, metrics.csv."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ import pandas as pd
 
 from pipeline.metrics.scored import Scored
 from pipeline.reporting import precision_recall, roc
-from pipeline.reporting.sections import DECISIONS, RANKING
-from pipeline.reporting.study import Results, StudyResults
+from pipeline.reporting.results import Results, StudyResults
+from pipeline.reporting.terms import DECISIONS, RANKING
 from pipeline.study.files import write_csv, write_json
 from pipeline.study.predictions import METRIC_COLUMNS
 
 NONE = "none"
+"""Stands in confusion.csv for no class, where a multi-label image has none or none is decided."""
 CURVES = ["cell", "epoch", "train_loss", "val_loss", "val_auroc"]
+"""Columns of curves.csv; ``cell`` is a training run."""
 DIGITS = 6
+"""Decimals of every number."""
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
-    """Write metrics.json, metrics.csv and the tables of plots into `folder`; return what was written.
+    """Write metrics.json, metrics.csv, and the tables of plots into `folder`.
 
     A file without content is still written: DVC asks for every declared output.
+
+    Returns
+    -------
+    list of Path
+        What was written.
     """
     write_json(folder / "metrics.json", metrics(study))
     written = [folder / "metrics.json"]
@@ -36,14 +44,20 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
 
 
 def metrics(study: StudyResults) -> dict[str, Any]:
-    """Return the leading numbers of every recipe, keyed without the seed so that branches compare like with like."""
-    content = {r.key: _leaves(study, r) for r in (*study.configurations, *study.ensembles)}
+    """Return the leading numbers of every configuration and ensemble.
+
+    Returns
+    -------
+    dict
+        Keyed without the seed, so that branches compare like with like; what has no number is left out.
+    """
+    content = {r.key: _leaves(study, r) for r in study.everything}
     return {key: leaves for key, leaves in content.items() if leaves}
 
 
 def table(study: StudyResults) -> pd.DataFrame:
-    """Return every number of the test part, and the validation part's means: what ``--metrics`` reads again."""
-    everything = pd.concat([r.metrics for r in (*study.configurations, *study.ensembles)], ignore_index=True)
+    """Return every number of the test set, and the means over classes of the others: what ``--metrics`` reads again."""
+    everything = pd.concat([r.metrics for r in study.everything], ignore_index=True)
     kept = everything[(everything["part"] == "test") | everything["class"].isin(["macro", "overall"])]
     return kept.reindex(columns=METRIC_COLUMNS).round(DIGITS)
 
@@ -62,56 +76,56 @@ def _leaves(study: StudyResults, results: Results) -> dict[str, Any]:
                     f"{metric}_ci_high": estimate.high,
                 }
         # JSON has no NaN; a number that does not exist is absent, and `dvc metrics diff` shows a dash.
-        known = {name: round(float(value), DIGITS) for name, value in numbers.items() if math.isfinite(value)}
-        if known:
-            leaves[part] = known
+        finite = {name: round(float(value), DIGITS) for name, value in numbers.items() if math.isfinite(value)}
+        if finite:
+            leaves[part] = finite
     if leaves and results.seeds:
         leaves["n_seeds"] = len(results.seeds)
     return leaves
 
 
 def curves(study: StudyResults) -> pd.DataFrame:
-    """Return the training curves of every cell, an epoch a row."""
+    """Return the training curves of every training run, one row per epoch, with the columns `CURVES`."""
     tables = []
     for results in study.configurations:
-        if results.history is not None and not results.history.empty:
+        if not results.history.empty:
             names = [f"{results.key}-seed{seed}" for seed in results.history["seed"]]
             tables.append(results.history.assign(cell=names)[CURVES])
     return _joined(tables, CURVES)
 
 
 def roc_points(study: StudyResults) -> pd.DataFrame:
-    """Return the macro-average ROC curve of every recipe and ensemble."""
+    """Return the macro-average ROC curve of every configuration and ensemble: cell, fpr, tpr."""
     tables = []
-    for results in (*study.configurations, *study.ensembles):
-        if results.roc is not None:
+    for results in study.everything:
+        if results.has_predictions:
             sensitivity = np.insert(roc.mean(results.roc, (0, 1)), 0, 0)
             tables.append(pd.DataFrame({"cell": results.key, "fpr": np.insert(roc.GRID, 0, 0), "tpr": sensitivity}))
     return _joined(tables, ["cell", "fpr", "tpr"])
 
 
 def pr_points(study: StudyResults) -> pd.DataFrame:
-    """Return the macro-average precision-recall curve of every recipe and ensemble."""
+    """Return the macro-average precision-recall curve of every configuration and ensemble: cell, recall, precision."""
     tables = []
-    for results in (*study.configurations, *study.ensembles):
-        if results.predictions is not None:
+    for results in study.everything:
+        if results.has_predictions:
             averaged = roc.mean(roc.of_classes(results.predictions, precision_recall.curve), (0, 1))
             tables.append(pd.DataFrame({"cell": results.key, "recall": precision_recall.GRID, "precision": averaged}))
     return _joined(tables, ["cell", "recall", "precision"])
 
 
 def confusions(study: StudyResults) -> pd.DataFrame:
-    """Count the test images of every recipe by what is true and what was decided, added up over its seeds.
+    """Count the test images of every configuration by true and by decided class, added up over its seeds.
 
     Returns
     -------
     DataFrame
         cell, actual, predicted, n. Single-label: the confusion matrix. Multi-label: images with finding ``actual``
-        for which ``predicted`` was decided, an image once for each such pair, "none" where nothing is true or decided.
+        for which ``predicted`` was decided, each image once per such pair, "none" where nothing is true or decided.
     """
     tables, columns = [], ["cell", "actual", "predicted", "n"]
     for results in study.configurations:
-        if results.predictions is None:
+        if not results.has_predictions:
             continue
         decided, true = _decisions(study, results), results.predictions.test_targets.astype(bool)
         names, truth = [*study.classes], true
@@ -126,12 +140,12 @@ def confusions(study: StudyResults) -> pd.DataFrame:
 
 
 def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    """Put tables below one another; without any, only the heads."""
+    """Concatenate tables, rounded to `DIGITS`; without any, only the heads."""
     return pd.concat(tables, ignore_index=True).round(DIGITS) if tables else pd.DataFrame(columns=columns)
 
 
 def _decisions(study: StudyResults, results: Results) -> np.ndarray:
-    """Return what each seed decides of the test part, bool [S, N, K]; a class without a threshold is never decided."""
+    """Return each seed's decisions on the test set, bool [S, N, K]; without a threshold a class is never decided."""
     p = results.predictions
     thresholds = [[results.get("threshold", c, s, "val").value for c in study.classes] for s in p.seeds.tolist()]
     return Scored(study.task, p.test_targets, p.test_logits, np.array(thresholds)).decisions()

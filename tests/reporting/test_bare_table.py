@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from pipeline.report import main
-from pipeline.reporting.seed_impact import best_seeds, best_table, class_seed_table, leads, overall_table, separation
-from pipeline.reporting.study import ReportError, from_metrics
+from pipeline.reporting.bare_table import from_metrics
+from pipeline.reporting.values import ReportError
+from tests.reporting.test_seeds import leads, section, seed_page, summary
 
 DATA = Path(__file__).parent / "data"
 ZLPR, FOCAL = "densenet121-zlpr", "efficientnet_b2-focal"
@@ -30,12 +31,14 @@ def rows(markdown):
 def test_every_number_of_the_table_is_printed_as_it_was_typed(name):
     typed = pd.read_csv(DATA / f"{name}.csv", dtype="str")
     study, results = read(name)
-    overall, classes = rows(overall_table(study, results)), rows(class_seed_table(study, results))
+    overall, classes = (
+        rows(section(study, results, title)) for title in ("Whole test set by seed", "AUROC by class and seed")
+    )
     seeds = sorted(typed["seed"].unique())
     assert classes["Class"][1 : 1 + len(seeds)] == [f"Seed {s}" for s in seeds]
     for row in typed.itertuples(index=False):
         if row[4] == "macro":
-            column = {"loss": f"Loss ({results.loss})", "auroc": "Avg AUROC", "f1": "Avg F1"}[row.metric]
+            column = {"loss": f"Loss ({results.loss})", "auroc": "Macro AUROC", "f1": "Macro F1"}[row.metric]
             assert overall[row.seed][overall["Seed"].index(column)] == row.value
         else:
             assert classes[row[4]][1 + seeds.index(row.seed)] == row.value
@@ -44,10 +47,10 @@ def test_every_number_of_the_table_is_printed_as_it_was_typed(name):
 
 def test_mean_and_spread_over_seeds():
     study, results = read(ZLPR)
-    overall = rows(overall_table(study, results))
+    overall = rows(section(study, results, "Whole test set by seed"))
     assert overall["**Mean ± SD**"] == ["1.6288 ± 0.0038", "0.8473 ± 0.0010", "0.3726 ± 0.0070"]
     study, results = read(FOCAL)
-    assert rows(overall_table(study, results))["**Mean ± SD**"][1] == "0.8426 ± 0.0049"
+    assert rows(section(study, results, "Whole test set by seed"))["**Mean ± SD**"][1] == "0.8426 ± 0.0049"
 
 
 ZLPR_BEST = {
@@ -86,7 +89,7 @@ FOCAL_BEST = {
 
 @pytest.mark.parametrize(("name", "expected"), [(ZLPR, ZLPR_BEST), (FOCAL, FOCAL_BEST)])
 def test_best_seed_of_every_class(name, expected):
-    found = rows(best_table(*read(name)))
+    found = rows(section(*read(name), "Best seed by class"))
     assert {c: tuple(row[:2]) for c, row in found.items() if c != "Class"} == expected
 
 
@@ -107,8 +110,8 @@ def test_seeds_and_the_classes_they_lead():
 
 
 def test_a_table_without_intervals_claims_nothing_about_noise():
-    text = " ".join(separation(*read(ZLPR)))
-    assert "cannot be told from this table" in text
+    text = " ".join(summary(*read(ZLPR)))
+    assert "**This table cannot show whether the seeds differ by more than noise**" in text
     assert "no intervals" in text
     assert "robust" not in text
 
@@ -132,10 +135,10 @@ def test_intervals_of_a_table_are_used(tmp_path):
         for seed, value in ((1, 0.800), (2, 0.802), (3, 0.901 if name == "B" else 0.804))
     ]
     study = from_metrics(bare(tmp_path, *lines, header=HEADER + ",ci_low,ci_high,n,n_positive"))
-    text = " ".join(separation(study, study.configurations[0]))
-    assert "is 5.1 times smaller than the sampling error of the test set (SE 0.0102)" in text
-    assert "The intervals of all seeds overlap in 1 of 2 classes." in text
-    assert "cannot be told" in text
+    text = " ".join(summary(study, study.configurations[0]))
+    assert "The standard error of the test set (0.0102) is 5.1 times the SD over seeds (0.0020)" in text
+    assert "The intervals of all seeds overlap in 1 of 2 classes; overlap is not a test" in text
+    assert "cannot show whether" in text
 
 
 @pytest.mark.parametrize("n_seeds", [1, 2, 3])
@@ -143,10 +146,10 @@ def test_english_for_one_two_and_more_seeds(tmp_path, n_seeds):
     lines = [f"m,l,{s},test,{c},auroc,0.8{s}" for s in range(n_seeds) for c in ("macro", "A_B", "C")]
     study = from_metrics(bare(tmp_path, *lines))
     results = study.configurations[0]
-    text = "\n".join([*separation(study, results), *leads(study, results)])
+    text = "\n".join(summary(study, results))
     if n_seeds == 1:
-        assert text == "1 seed: how much the training seed changes cannot be told."
-        assert "Mean ± SD" not in overall_table(study, results)
+        assert text == "1 seed: the effect of the training seed cannot be estimated."
+        assert "Mean ± SD" not in section(study, results, "Whole test set by seed")
     else:
         assert f"Seed {n_seeds - 1} has the highest AUROC in 2 of 2 classes: A B and C." in text
         assert "Seed 0 has the highest AUROC in no class alone." in text
@@ -156,7 +159,7 @@ def test_english_for_one_two_and_more_seeds(tmp_path, n_seeds):
 def test_tied_seeds(tmp_path):
     lines = [f"m,l,{s},test,A,auroc,0.80004" for s in (1, 2)] + ["m,l,3,test,A,auroc,0.80001"]
     study = from_metrics(bare(tmp_path, *lines))
-    assert best_seeds(study.configurations[0], "A") == [1, 2, 3]
+    assert [row.best for row in seed_page(study, study.configurations[0]).rows] == [[1, 2, 3]]
     assert leads(study, study.configurations[0])[0] == (
         "Seed 1 has the highest AUROC in no class alone; it ties with seeds 2 and 3 in A."
     )
@@ -220,7 +223,7 @@ def test_a_mean_that_is_given_is_kept(tmp_path):
 
 def test_what_few_seeds_say_of_all_seeds():
     # By hand from 0.8483, 0.8468, 0.8479, 0.8462: t(3, 0.975) = 3.1824, chi2(3) quantiles 9.3484 and 0.2158.
-    text = separation(*read(ZLPR))[0]
+    text = summary(*read(ZLPR))[0]
     assert "0.8473 ± 0.0010 (mean ± SD of 4 seeds)" in text
     assert "mean over all seeds in [0.8458, 0.8488]" in text
     assert "their SD in [0.0005, 0.0036]" in text

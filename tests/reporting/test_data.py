@@ -11,11 +11,12 @@ from PIL import Image
 
 from pipeline.learning.settings import Augment
 from pipeline.report import write_reports
-from pipeline.reporting import data, sections
 from pipeline.reporting.figures import data as figures
+from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
 from pipeline.reporting.settings import Report
-from pipeline.reporting.study import Augmented, load_study
+from pipeline.reporting.values import NO_EXAMPLES, NO_TABLE, UNKNOWN, Augmented
+from pipeline.reporting.views import data
 from pipeline.study.files import AUGMENTED, DUPLICATES, EXAMPLES, PRIVATE_FIGURES, write_csv
 from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder, write_augmented
@@ -48,7 +49,7 @@ def test_every_class_and_every_exclusion_reason_is_named(here, tmp_path):
     excluded = section(text, "Excluded")
     assert "| cannot be read | 2 | a.png, b.png |" in excluded
     assert r"| empty \| blank | 1 | c.png |" in excluded
-    assert ("### Classes that occur together" in text) == (study.task == "multilabel")
+    assert ("### Co-occurrence of classes" in text) == (study.task == "multilabel")
     assert study.audit["sha256"] in text
 
 
@@ -59,14 +60,14 @@ def test_exclusions_that_name_an_image_are_one_kind(make, tmp_path):
     write_reports(replace(study, excluded=excluded), tmp_path)
     found = section((tmp_path / "data.md").read_text(), "Excluded")
     assert "| identical pixels under other labels | 9 | x0.png, x1.png, x2.png, x3.png, x4.png, and 4 more |" in found
-    assert "(identical pixels under other labels: 9)" in (tmp_path / "README.md").read_text()
+    assert "(identical pixels under other labels: 9)" in (tmp_path / "methods.md").read_text()
 
 
 def test_numbers_of_the_page_are_those_of_the_tables(here, tmp_path):
     study = load_study(here)
     text = page(study, tmp_path)
     rows = study.samples
-    flow = section(text, "From listed to used")
+    flow = section(text, "Image flow")
     parts = [int((rows["part"] == p).sum()) for p in ("train", "val", "test", "unused")]
     counted = [int(line.split("|")[2]) for line in flow.strip().splitlines()[2:]]
     assert counted == [len(rows) + 3, 3, len(rows), *parts]
@@ -80,8 +81,8 @@ def test_numbers_of_the_page_are_those_of_the_tables(here, tmp_path):
     assert f"{female} ({100 * female / sexed:.1f} %) |" in people
     assert f" {len(patients) - sexed} |" in people
     sizes = section(text, "Image files")
-    assert "2 sizes, the most frequent 64 × 48 px (360 (90.0 %))" in sizes
-    assert "Models see 16 × 16 px." in sizes
+    assert "There are 2 sizes; the most frequent is 64 × 48 px (360 images, 90.0 %)." in sizes
+    assert "The models see 16 × 16 px." in sizes
 
 
 def test_lift_is_observed_over_expected(make, tmp_path):
@@ -99,7 +100,7 @@ def test_lift_is_observed_over_expected(make, tmp_path):
     apart.loc[150:, [first, second]] = [1, 0]
     apart.loc[:149, [first, second]] = [0, 1]
     text = page(replace(study, samples=apart), tmp_path)
-    assert f"Never together, though chance alone would give 5 images or more: {first} with {second}." in text
+    assert f"Never together, although at least 5 images are expected by chance: {first} with {second}." in text
 
 
 def test_private_figures_never_lie_below_reports(make):
@@ -125,9 +126,9 @@ def test_private_figures_never_lie_below_reports(make):
 
 def test_drawn_images_are_public_unless_asked_otherwise(make):
     study = load_study(make(models=("densenet",)))
-    assert not sections.private(study)
-    assert sections.private(with_report(study, True))
-    assert not sections.private(with_report(study, False))
+    assert not study.private_figures
+    assert with_report(study, True).private_figures
+    assert not with_report(study, False).private_figures
 
 
 def test_git_ignores_the_private_folder():
@@ -201,19 +202,19 @@ def test_without_columns_boxes_examples_and_exclusions_the_page_says_so(make, tm
         study,
         samples=study.samples.drop(columns=["age", "sex", "view"]),
         excluded=study.excluded.iloc[:0],
-        boxes=None,
-        examples=None,
+        boxes=NO_TABLE,
+        examples=NO_EXAMPLES,
     )
     text = page(bare, tmp_path)
-    assert "The data set has no column for age, sex, or view." in text
-    assert "The data set has no boxes." in text
+    assert "The data set does not record age, sex, or view." in text
+    assert "The data set has no bounding boxes." in text
     assert "No file was excluded." in text
-    assert "— No pairs of images before and after" in text
+    assert "— No images before and after CLAHE" in text
     EXAMPLES.unlink()
-    assert load_study(study.params).examples is None
+    assert not len(load_study(study.params).examples.rows)
     gaps = replace(study, samples=study.samples.assign(age=np.nan, sex=None))
     text = page(gaps, tmp_path)
-    assert "—: no image of the part has a value." in text
+    assert "—: not recorded for any image of the set." in text
     check_page(tmp_path / "data.md", text.replace("README.md", "data.md"))
 
 
@@ -231,16 +232,15 @@ def with_augment(study, augment, **of_models):
 
 
 def augmentation(study, folder):
-    """Draw the figures of the section about augmentation alone, and return its text as `section` does."""
-    drawn = data._augmented_figures(study, folder)
-    return re.sub(" +", " ", data._augmentation_section(study, drawn, folder / "data.md"))
+    """Return the section about augmentation."""
+    return section(page(study, folder), "Augmentation")
 
 
 def test_every_operation_of_the_augmentation_is_named_and_no_other(make, tmp_path):
     study = load_study(make(models=("densenet",)))
     found = augmentation(with_augment(study, Augment(horizontal_flip=0.25)), tmp_path)
     assert found.count("\n| ") == 2
-    assert "| mirrored, left and right | | 25 % |" in found
+    assert "| horizontal flip | | 25 % |" in found
     everything = Augment(
         vertical_flip=0.5,
         rotation=20.0,
@@ -254,36 +254,38 @@ def test_every_operation_of_the_augmentation_is_named_and_no_other(make, tmp_pat
     )
     found = augmentation(with_augment(study, everything), tmp_path)
     rows = [
-        "mirrored, left and right | | 50 %",
-        "mirrored, top and bottom | | 50 %",
-        "rotated | −20° to 20° | every image",
-        "shifted along each axis | up to 4 % of the side, either way | every image",
-        "zoomed | factor 0.95 to 1.05 | every image",
-        "contrast about the image's mean | factor 0.8 to 1.2 | every image",
+        "horizontal flip | | 50 %",
+        "vertical flip | | 50 %",
+        "rotation | −20° to 20° | every image",
+        "shift along each axis | up to 4 % of the side, in either direction | every image",
+        "zoom | factor 0.95 to 1.05 | every image",
+        "contrast about the image mean | factor 0.8 to 1.2 | every image",
         "brightness | up to 10 % of the grey range, up or down | every image",
         "Gaussian noise | SD up to 3 % of the grey range | every image",
         "JPEG compression | quality 50 to 95 | 75 %",
-        "a rectangle erased | 2 % to 20 % of the image | 50 %",
+        "random erasing of a rectangle | 2 % to 20 % of the image | 50 %",
     ]
     assert [line for line in rows if f"| {line} |" not in found] == []
     assert "![The same training images as densenet sees them](figures/data-augmentation.png)" in found
     never = Augment(horizontal_flip=0.0, jpeg={"probability": 0.0}, erase={"probability": 0.0})
     for nothing in (Augment.model_validate("none"), never):
-        assert "None: training images" in augmentation(with_augment(study, nothing), tmp_path / "nothing")
-    assert not (tmp_path / "nothing").exists()
+        assert "None: training images are used as prepared." in augmentation(
+            with_augment(study, nothing), tmp_path / "nothing"
+        )
+    assert not list((tmp_path / "nothing").rglob("data-augmentation*"))
 
 
 def test_every_distinct_augmentation_has_its_table_and_its_figure(make, tmp_path):
     study = load_study(make(models=("densenet", "small_cnn", "wide")))
     own = with_augment(study, Augment(), small_cnn=Augment(rotation=5.0), wide=Augment(horizontal_flip=0.5))
     found = augmentation(own, tmp_path)
-    rendered = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    rendered = sorted(path.name for path in (tmp_path / "figures").glob("data-augmentation*"))
     assert rendered == ["data-augmentation-small_cnn.png", "data-augmentation.png"]
     first, second = found.split("### small_cnn")
     assert "### densenet and wide" in first
     assert "as densenet and wide see them](figures/data-augmentation.png)" in first
-    assert "rotated" not in first
-    assert "| rotated | −5° to 5° | every image |" in second
+    assert "rotation" not in first
+    assert "| rotation | −5° to 5° | every image |" in second
     assert "as small_cnn sees them](figures/data-augmentation-small_cnn.png)" in second
 
 
@@ -324,11 +326,12 @@ def test_examples_of_augmentation_are_those_of_the_last_training(make, tmp_path)
     pass_on_augmented(cell)
     assert not path.exists()
     results = load_study(study)
-    assert results.configurations[0].augmented is None
+    assert not len(results.configurations[0].augmented.rows)
     found = augmentation(results, tmp_path)
     assert "— No examples: the models were trained without augmented.npz." in found
     assert "png" not in found
-    assert "| mirrored, left and right |" in found
+    assert not list(tmp_path.rglob("data-augmentation*"))
+    assert "| horizontal flip |" in found
 
 
 def test_balance(make, tmp_path):
@@ -346,7 +349,7 @@ def test_balance(make, tmp_path):
     found = section(page(replace(study, audit={**study.audit, "balance": balance}), tmp_path), "The split")
     assert found.count("| 20 | 100 |") == len(study.classes)
     assert "| all images | 200 | 400 |" in found
-    assert "1 training image is never drawn. One image is drawn at most 9 times an epoch." in found
+    assert "1 training image is never drawn. No image is drawn more than 9 times per epoch." in found
     old = {k: v for k, v in study.audit.items() if k not in ("balance", "leak", "protocol")}
     assert "is not balanced" in page(replace(study, audit=old), tmp_path)
 
@@ -370,14 +373,17 @@ def test_a_leak_by_design_is_the_first_thing_on_every_page(make):
         check_page(path, text)
         first = text.split("\n\n")[1]
         assert first.startswith("> [!CAUTION]\n> **Leak by design.**"), path
-        assert "90 of 120 test images (75.0 %) have their source or a sibling in training" in first
-        assert "Of 60 test patients 48 are in training too" in first
+        assert (
+            "90 of 120 test images (75.0 %) have their source, or another augmented copy of it, in the training set"
+            in first
+        )
+        assert "Of 60 test patients, 48 are also in the training set" in first
         assert "not estimates of performance" in first
 
 
 @pytest.mark.parametrize("leak", [None, {}, {"test": {}}])
 def test_a_leak_without_numbers_is_still_one(make, leak):
-    text = sections.banner(leaking(load_study(make(models=("densenet",))), leak))[0]
+    text = page(leaking(load_study(make(models=("densenet",))), leak)).split("\n\n")[1]
     assert "Leak by design" in text
     assert "is not recorded" in text
 
@@ -393,5 +399,5 @@ def test_augmented_copies_are_no_images_of_their_own(make, tmp_path):
 
 
 def test_a_bare_table_has_no_such_page(here, tmp_path):
-    assert PAGES["data"](replace(load_study(here), samples=None), tmp_path) == []
+    assert PAGES["data"](replace(load_study(here), params=UNKNOWN), tmp_path) == []
     assert not list(tmp_path.iterdir())

@@ -9,10 +9,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from jinja2 import nodes
 
-from pipeline.reporting import ensembles, overview, prose, tables
-from pipeline.reporting.ensembles import differences, render, verdict
-from pipeline.reporting.study import from_metrics, load_study
+from pipeline.reporting import english, formats, page
+from pipeline.reporting.bare_table import from_metrics
+from pipeline.reporting.loading import load_study
+from pipeline.reporting.values import NO_TABLE
+from pipeline.reporting.views import ensembles
+from pipeline.reporting.views.ensemble_differences import differences
+from pipeline.reporting.views.ensemble_members import fitted
+from pipeline.reporting.views.ensembles import render
 from pipeline.study.files import ENSEMBLES, EVALUATIONS
 from pipeline.study.predictions import Predictions
 from tests.reporting.test_pages import check_page
@@ -20,11 +26,41 @@ from tests.reporting.test_pages import check_page
 CLAIM = re.compile(r"\bbetter\b|\bbest\b|outperform|superior|significant|\bwins?\b")
 
 
+def front(folder):
+    """Write the front page, which the page links."""
+    folder.mkdir()
+    (folder / "README.md").touch()
+
+
+def checked(study, folder):
+    """Render, check and return the page."""
+    front(folder)
+    path = render(study, folder)[0]
+    text = path.read_text()
+    check_page(path, text)
+    return text
+
+
 def rows(markdown, heading):
     """Return the cells of the first table below `heading`, the first row the heads."""
     below = markdown[markdown.index(heading) :]
     lines = below[below.index("\n|") + 1 :].split("\n\n")[0].splitlines()
     return [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for i, line in enumerate(lines) if i != 1]
+
+
+def text_of(study):
+    """Render the page without its figure."""
+    return page.render("ensembles.md", page=ensembles.view(study), pictured=False)
+
+
+def section(text, title):
+    """Return a section; empty where there is none."""
+    return text.partition(f"\n## {title}\n")[2].split("\n## ")[0]
+
+
+def in_short(study):
+    """Return the sentences of the summary."""
+    return [line.removeprefix("- ") for line in section(text_of(study), "In short").strip().splitlines()]
 
 
 def holm(p):
@@ -37,7 +73,7 @@ def holm(p):
 
 
 def with_pairs(study, pairs):
-    """Return `study` with these comparisons of its chosen recipe and of a training with its ensembles."""
+    """Return `study` with these comparisons of its chosen configuration and of a training run with its ensembles."""
     table = pd.DataFrame(pairs).assign(family="ensembles", margin=0.005, seeds="fixed", note="")
     defaults = {"ci_low": -0.01, "ci_high": 0.03, "p": 0.04, "distinguishable": False, "equivalent": False}
     for column, value in defaults.items():
@@ -47,7 +83,7 @@ def with_pairs(study, pairs):
 
 
 def described(study, **changed):
-    """Return `study` with its ensembles described as given: name to what differs from a mean of two trainings."""
+    """Return `study` with its ensembles described as given: name to what differs from a mean of two training runs."""
     member = {"model": "densenet", "loss": "bce", "val_auroc": 0.8, "weight": None}
     two = [{**member, "seed": 42}, {**member, "seed": 12}]
     base = {"method": "mean", "set": "all", "fitted_on": "nothing", "val_auroc": 0.8, "members": two, "parameters": {}}
@@ -59,7 +95,7 @@ def test_the_page_holds_what_every_page_holds_and_is_written_again_byte_by_byte(
     written = []
     for name in ("a", "b"):
         folder = tmp_path / name
-        overview.render(study, folder)
+        front(folder)
         written.append(render(study, folder))
         assert [p.relative_to(folder).as_posix() for p in written[-1]] == ["ensembles.md", "figures/ensembles.png"]
         check_page(folder / "ensembles.md", (folder / "ensembles.md").read_text())
@@ -79,13 +115,13 @@ def test_every_difference_is_ensemble_minus_single_and_corrected_after_holm(here
     differs = []
     for row, p_holm in zip(file.itertuples(), adjusted):
         single, ensemble = row.first, row.second.removeprefix("ensemble-")
-        cells = {r[0].strip("*★ "): r for r in rows(text, f"### Against {single}\n")}[ensemble]
+        cells = {r[0].strip("*★ "): r for r in rows(text, f"### Compared with {single}\n")}[ensemble]
         gain = scored[row.second] - scored[single]
-        assert cells[1] == prose.signed(gain)
+        assert cells[1] == english.signed(gain)
         assert cells[2] == f"[{-row.ci_high:.3f}, {-row.ci_low:.3f}]".replace("-", "−")
-        assert cells[3:5] == [tables.escape(tables.probability(p)) for p in (row.p, p_holm)]
+        assert cells[3:5] == [formats.escape(formats.probability(p)) for p in (row.p, p_holm)]
         expected = "within noise" if p_holm >= 0.05 else "above" if gain > 0 else "below"
-        assert cells[5].split(",")[0] == ("as good as equal" if row.equivalent and p_holm >= 0.05 else expected)
+        assert cells[5].split(",")[0] == ("equivalent" if row.equivalent and p_holm >= 0.05 else expected)
         differs.append(p_holm < 0.05)
     assert any(differs)
     if study.task == "multiclass":  # Holm decides: without it one more pair of this fixture would differ
@@ -114,12 +150,12 @@ def pair(study, difference, **more):
 @pytest.mark.parametrize(
     ("difference", "p_holm", "differs", "equivalent", "expected"),
     [
-        (-0.02, 0.003, True, False, "it is **above**: +0.020"),
-        (0.02, 0.003, True, False, "it is **below**: −0.020"),
-        (-0.002, 0.003, True, True, "it is **above, by less than 0.005**: +0.002"),
-        (-0.02, 0.06, False, False, "the difference of +0.020 [−0.030, +0.010] is **within noise**, p 0.060"),
-        (0.001, 0.9, False, True, "the two are **as good as equal**: −0.001"),
-        (-0.02, np.nan, False, False, "it is not tested (no p value)"),
+        (-0.02, 0.003, True, False, "{name} is **above**: +0.020"),
+        (0.02, 0.003, True, False, "{name} is **below**: −0.020"),
+        (-0.002, 0.003, True, True, "{name} is **above, by less than 0.005**: +0.002"),
+        (-0.02, 0.06, False, False, "the difference of +0.020 [−0.030, +0.010] is **within noise**, p = 0.060"),
+        (0.001, 0.9, False, True, "the two are **equivalent**: −0.001"),
+        (-0.02, np.nan, False, False, "{name} is not tested (no p value)"),
     ],
 )
 def test_a_difference_is_called_one_only_after_the_corrected_test(
@@ -128,11 +164,11 @@ def test_a_difference_is_called_one_only_after_the_corrected_test(
     study = load_study(here)
     judged = {"p": 0.001, "p_holm": p_holm, "distinguishable": differs, "equivalent": equivalent}
     changed = with_pairs(study, [pair(study, difference, **judged)])
-    text = " ".join(verdict(changed, differences(changed)))
-    assert expected in text
+    text = " ".join(in_short(changed))
+    assert expected.format(name=study.chosen_ensemble.loss) in text
     assert ("**above" in text or "**below" in text) == differs
     assert not CLAIM.search(text)
-    table = ensembles._compared(changed, differences(changed))
+    table = section(text_of(changed), "Compared with single models")
     assert bool(re.search(r"\| (above|below)", table)) == differs
     assert ("— not tested: its standard error is not known." in table) == bool(np.isnan(p_holm))
 
@@ -148,13 +184,13 @@ def test_how_many_of_the_others_differ_is_counted(here):
     extra = replace(study.every_ensemble[1], loss="third")
     pairs.append({**pairs[0], "second": extra.key, "distinguishable": False})
     changed = with_pairs(replace(study, every_ensemble=(*study.every_ensemble, extra)), pairs)
-    lines = verdict(changed, differences(changed))
-    configuration = next(line for line in lines if line.startswith(f"Against **{study.chosen.key}**"))
+    lines = in_short(changed)
+    configuration = next(line for line in lines if line.startswith(f"Compared with **{study.chosen.key}**"))
     assert configuration.endswith("Of the 2 others, 1 is below and 1 is within noise.")
-    training = next(line for line in lines if line.startswith(f"Against **{study.chosen.key} seed 42**"))
+    training = next(line for line in lines if line.startswith(f"Compared with **{study.chosen.key} seed 42**"))
     assert "is **within noise**" in training
     assert training.endswith("The other one is within noise.")
-    assert "p is corrected after Holm for all 5 comparisons below" in lines[4]
+    assert "p values are Holm-corrected for all 5 comparisons below" in lines[4]
 
 
 def test_validation_chooses_and_the_test_part_does_not(here):
@@ -170,13 +206,13 @@ def test_validation_chooses_and_the_test_part_does_not(here):
         return replace(results, metrics=metrics)
 
     two = scored(best, 0.7, 0.95), scored(other, 0.8, 0.75)
-    changed = replace(study, ensembles=two, every_ensemble=two)
-    text = " ".join(verdict(changed, []))
-    assert f"Validation chooses **{other.loss}** (validation macro AUROC 0.800, the highest of 2)" in text
+    changed = replace(study, ensembles=two, every_ensemble=two, comparisons=NO_TABLE)
+    text = " ".join(in_short(changed))
+    assert f"**{other.loss}** has the highest validation macro AUROC of 2 ensembles (0.800)" in text
     assert "its test macro AUROC is 0.750" in text
     assert "not tested in this report" in text
     tied = replace(changed, ensembles=(scored(best, 0.8, 0.9), two[1]), every_ensemble=(scored(best, 0.8, 0.9), two[1]))
-    assert f"{other.loss} has the same validation value to three decimals." in " ".join(verdict(tied, []))
+    assert f"{other.loss} has the same validation value to three decimals." in " ".join(in_short(tied))
 
 
 def test_weights_and_their_sum_are_printed(here):
@@ -189,13 +225,12 @@ def test_weights_and_their_sum_are_printed(here):
         mean_all={"members": plain},
         mean_top1={"method": "slsqp", "fitted_on": "validation labels", "members": weighted},
     )
-    text = ensembles._members(changed)
-    table = rows(text, "### all: 3 trainings")
-    assert table[0] == ["Training", "Validation AUROC", "Weight, slsqp"]
+    table = rows(text_of(changed), "### all: 3 training runs")
+    assert table[0] == ["Training run", "Validation AUROC", "Weight, slsqp"]
     assert [r[2] for r in table[1:]] == ["0.750", "0.250", "0.000", "1.000"]
     assert table[-1][0] == "**Sum**"
     off = described(study, mean_all={"members": [{**m, "weight": 0.3} for m in weighted]})
-    assert rows(ensembles._members(off), "### all")[-1][-1] == "0.900"  # computed, not asserted
+    assert rows(text_of(off), "### all")[-1][-1] == "0.900"  # computed, not asserted
 
 
 def test_networks_without_weight_are_not_counted_as_run(here):
@@ -203,13 +238,13 @@ def test_networks_without_weight_are_not_counted_as_run(here):
     member = {"model": "densenet", "loss": "bce", "val_auroc": 0.81}
     weighted = [{**member, "seed": s, "weight": w} for s, w in ((42, 0.75), (12, 0.25), (22, 1e-17))]
     changed = described(study, **{study.chosen_ensemble.loss: {"members": weighted}})
-    text = ensembles._cost(changed)[0]
-    assert "runs 2 networks for every image; the other 1 of its members has a weight below 0.0005" in text
+    text = " ".join(in_short(changed))
+    assert "runs 2 networks for every image; the other 1 member has a weight below 0.0005" in text
 
 
 def test_a_collapsed_member_is_marked(make):
     study = load_study(make(collapsed=12))
-    text = ensembles._members(study)
+    text = section(text_of(study), "Members and weights")
     assert "densenet-bce seed 12 (collapsed)" in text
     assert "densenet-bce seed 42 (collapsed)" not in text
 
@@ -219,13 +254,13 @@ def test_a_collapsed_member_is_marked(make):
     [
         (
             {"thresholds": [[0.1, 0.4], [0.2, 0.3]]},
-            "2 × 2 thresholds (members × classes) of highest F1, 0.100 to 0.400",
+            "2 × 2 thresholds (members × classes) with the highest F1, 0.100 to 0.400",
         ),
         ({"distinct_reference_scores": [[80, 79], [80, 80]]}, "ranks among 79 to 80 distinct validation scores"),
         (
             {"penalty": 1.0, "coefficients": [[0.5, -0.25]], "intercepts": [0.1], "unfitted_classes": [0]},
-            "1 × 2 coefficients, −0.250 to 0.500, and 1 intercept; C = 1, the weakest penalty tried, chosen out of "
-            "0.001, 0.01, 0.1, and 1 by log-loss on patients left out; mean logit, for want of positives or negatives, "
+            "1 × 2 coefficients, −0.250 to 0.500, and 1 intercept; C = 1, the weakest penalty tried, chosen from "
+            "0.001, 0.01, 0.1, and 1 by log-loss on held-out patients; mean logit, for lack of positives or negatives, "
             "in {first}",
         ),
         (
@@ -234,7 +269,8 @@ def test_a_collapsed_member_is_marked(make):
         ),
         (
             {"features": 1024, "loss": "bce", "lr": 0.004, "best_epoch": 3},
-            "a head on 1,024 features, trained with bce at learning rate 0.004; validation chose epoch 3",
+            "a head on 1,024 features, trained with bce at learning rate 0.004; epoch 3 was chosen on the "
+            "validation set",
         ),
         ({"scale": 2}, "scale, as in members.json"),
         ({}, ""),
@@ -242,30 +278,39 @@ def test_a_collapsed_member_is_marked(make):
 )
 def test_what_was_fitted_is_said_in_words(here, parameters, expected):
     study = load_study(here)
-    assert expected.format(first=study.classes[0]) in ensembles._fitted(study, {"parameters": parameters})
+    said = fitted_besides_weights(study, parameters)
+    assert expected.format(first=study.classes[0]) in said
+    assert bool(said) == bool(expected)
+
+
+def fitted_besides_weights(study, parameters):
+    """Return what the page says of the parameters of a method; empty text for nothing."""
+    text = section(text_of(described(study, mean_all={"parameters": parameters})), "Members and weights")
+    return " ".join(re.findall(r"^- mean: (.*)\.$", text, re.MULTILINE))
 
 
 def test_what_weights_rest_on_is_stated(here):
     study = load_study(here)
     labels = described(study, mean_all={"method": "stack", "fitted_on": "validation labels"}, mean_top1={})
-    text = ensembles._methods(labels)
+    text = section(text_of(labels), "Methods")
     val = Predictions.load(ENSEMBLES / "predictions.npz")
     assert f"n = {len(val.val_rows)} images of {len(set(val.val_patients))} patients" in text
     least = int(val.val_targets.sum(axis=0).min())
     assert f"{least} positive image" in text
     assert "cross-fitted" in text
-    assert "All validation values are optimistic all the same" in text
-    assert "cross-fitted" not in ensembles._methods(described(study, mean_all={}))
+    assert "All validation values are nevertheless optimistic" in text
+    assert "cross-fitted" not in text_of(described(study, mean_all={}))
 
 
 def test_skipped_ensembles_have_their_reasons(here):
     study = load_study(here)
-    assert "| slsqp_top1 " in ensembles._skipped(study)
-    assert "one member alone needs no weights" in ensembles._skipped(study)
-    assert ensembles._skipped(replace(study, skipped={})) == ""
+    text = section(text_of(study), "Not built")
+    assert "| slsqp_top1 " in text
+    assert "one member alone needs no weights" in text
+    assert "Not built" not in text_of(replace(study, skipped={}))
 
 
-def test_one_seed_one_recipe_one_ensemble(make, tmp_path):
+def test_one_seed_one_configuration_one_ensemble(make, tmp_path):
     study = load_study(make(models=("densenet",), replicates=()))
     one = study.every_ensemble[:1]
     key = study.configurations[0].key
@@ -274,27 +319,21 @@ def test_one_seed_one_recipe_one_ensemble(make, tmp_path):
     changed = described(changed, mean_all={"members": members})
     pairs = [{"first": f, "second": one[0].key, "difference": -0.02, "p_holm": 0.2} for f in (key, f"{key} seed 42")]
     changed = with_pairs(changed, pairs)
-    overview.render(changed, tmp_path / "r")
-    page = render(changed, tmp_path / "r")[0]
-    text = page.read_text()
-    check_page(page, text)
-    assert "1 ensemble (1 way to combine predictions × 1 set of trainings) of 1 training in all." in text
+    text = checked(changed, tmp_path / "r")
+    assert "1 ensemble (1 method × 1 set of members) of 1 training run in all." in text
     assert "(seed 42 alone)" in text
-    assert "the only one" in text
+    assert "is the only ensemble (validation macro AUROC" in text
     assert "others" not in text
-    assert "Not made" not in text
+    assert "Not built" not in text
 
 
 def test_missing_and_collapsed_cells_are_named_first(make, tmp_path):
     params = make(collapsed=12)
     shutil.rmtree(EVALUATIONS / "small_cnn-bce")
     study = load_study(params)
-    overview.render(study, tmp_path / "r")
-    page = render(study, tmp_path / "r")[0]
-    check_page(page, page.read_text())
-    head = page.read_text().split("## In short")[0]
+    head = checked(study, tmp_path / "r").split("## In short")[0]
     assert "small_cnn-bce, all seeds (42, 12)" in head
-    assert "1 training learned nothing: densenet-bce, seed 12" in head
+    assert "1 training run learned nothing: densenet-bce, seed 12" in head
 
 
 def test_an_ensemble_without_interval_or_value_says_why(here, tmp_path):
@@ -306,11 +345,8 @@ def test_an_ensemble_without_interval_or_value_says_why(here, tmp_path):
     broken = replace(study.chosen_ensemble, metrics=metrics)
     kept = tuple(broken if e.key == broken.key else e for e in study.every_ensemble)
     changed = replace(study, ensembles=kept, every_ensemble=kept)
-    overview.render(changed, tmp_path / "r")
-    page = render(changed, tmp_path / "r")[0]
-    text = page.read_text()
-    check_page(page, text)
-    assert "its test macro AUROC is not known (the logits are not finite)" in text
+    text = checked(changed, tmp_path / "r")
+    assert "its test macro AUROC is not available (the logits are not finite)" in text
     assert f"- — {broken.loss}: the logits are not finite." in text
     alone = replace(changed, ensembles=(broken,), every_ensemble=(broken,))
     assert len(render(alone, tmp_path / "s")) == 1  # no figure without a number
@@ -332,16 +368,13 @@ def test_a_bare_table_gives_what_it_holds(tmp_path):
         lines.append(f"{model},{loss},{seed},val,macro,auroc,{value - 0.1},,,")
     (tmp_path / "t.csv").write_text("\n".join(lines))
     study = from_metrics(tmp_path / "t.csv")
-    overview.render(study, tmp_path / "r")
-    page, picture = render(study, tmp_path / "r")
-    text = page.read_text()
-    check_page(page, text)
-    assert picture.stat().st_size
-    assert "The table holds 2 ensembles; what they are made of is not known." in text
-    assert "Validation chooses **vote** (validation macro AUROC 0.700, the highest of 2)" in text
+    text = checked(study, tmp_path / "r")
+    assert (tmp_path / "r" / "figures" / "ensembles.png").stat().st_size
+    assert "The table holds 2 ensembles; the members are not recorded." in text
+    assert "**vote** has the highest validation macro AUROC of 2 ensembles (0.700)" in text
     assert "0.800 [0.780, 0.820]" in text
     assert "not tested in this report" in text
-    assert not re.search(r"## (Methods|Members|Against|Not made)", text)
+    assert not re.search(r"## (Methods|Members|Compared|Not built)", text)
     without = from_metrics_without_ensembles(tmp_path)
     assert render(without, tmp_path / "s") == []
     assert not (tmp_path / "s").exists()
@@ -357,11 +390,9 @@ def test_a_bare_table_without_validation_chooses_nothing(tmp_path):
     lines += ["ensemble,mean,,test,macro,auroc,0.9", "ensemble,vote,,test,macro,auroc,0.7"]
     (tmp_path / "t.csv").write_text("\n".join(lines))
     study = from_metrics(tmp_path / "t.csv")
-    overview.render(study, tmp_path / "r")
-    page = render(study, tmp_path / "r")[0]
-    check_page(page, page.read_text())
-    assert "No ensemble has a validation AUROC, so none is chosen" in page.read_text()
-    assert "★" not in page.read_text()
+    text = checked(study, tmp_path / "r")
+    assert "No ensemble has a validation AUROC, so none is chosen" in text
+    assert "★" not in text
 
 
 def test_the_stage_writes_what_the_page_reads(here):
@@ -371,10 +402,14 @@ def test_the_stage_writes_what_the_page_reads(here):
         assert set(of) == {"method", "set", "fitted_on", "val_auroc", "members", "parameters"}
     from pipeline.ensembling.fitting import METHODS
 
-    assert set(METHODS) | {"features"} == set(ensembles.METHODS)
+    source = (page.TEMPLATES / "ensembles.md").read_text()
+    defined = page._environment().parse(source).find_all(nodes.Assign)
+    words = next(node.node.as_const() for node in defined if node.target.name == "METHODS")
+    assert set(METHODS) | {"features"} == set(words)
+    assert "not described here" not in text_of(described(load_study(here), **{m: {"method": m} for m in words}))
 
 
-def test_weights_of_every_method_that_the_stage_fits_are_described():
+def test_weights_of_every_method_that_the_stage_fits_are_described(here):
     """Every method's own `describe` becomes a column of weights or a sentence, never a list of keys."""
     from pipeline.ensembling.fitting import METHODS, fit
 
@@ -382,14 +417,15 @@ def test_weights_of_every_method_that_the_stage_fits_are_described():
     targets = (rng.random((60, 2)) < 0.4).astype(np.uint8)
     logits = (targets * 1.5 + rng.normal(size=(3, 60, 2))).astype(np.float32)
     patients = np.repeat(np.arange(30), 2)
-    study = type("Study", (), {"classes": ("a", "b")})
+    study = load_study(here)
     for method in METHODS:
-        found = fit(method, logits, targets, "multilabel", patients).combiner.describe()
-        weights = found.pop("weights", None)
-        text = ensembles._fitted(study, {"parameters": found})
+        parameters = fit(method, logits, targets, "multilabel", patients).combiner.describe()
+        weights = parameters.pop("weights", None)
+        text = fitted_besides_weights(study, parameters)
         assert "members.json" not in text
         assert (weights is not None) == (method in ("slsqp", "greedy"))
         assert bool(text) == (method in ("rank_mean", "vote", "stack"))
+        assert (fitted(parameters, ("a", "b")) is not None) == bool(text)
 
 
 def test_the_figure_is_drawn_for_many_sets(here, tmp_path):

@@ -13,10 +13,13 @@ from scipy.special import expit, softmax
 from scipy.stats import fisher_exact, hypergeom
 from sklearn.metrics import confusion_matrix, recall_score
 
-from pipeline.checking import mistakes
-from pipeline.reporting import calibration, confusion, errors, tables
+from pipeline.checking.mistakes import Decisions, co_occurrence, confident_errors, reliability_curve, shared_errors
+from pipeline.reporting import formats
+from pipeline.reporting.bare_table import from_metrics
+from pipeline.reporting.loading import load_study
 from pipeline.reporting.settings import Report
-from pipeline.reporting.study import from_metrics, load_study
+from pipeline.reporting.values import NO_TABLE
+from pipeline.reporting.views import calibration, confusion, errors
 from pipeline.study.files import EVALUATIONS, PRIVATE_FIGURES
 from tests.reporting.conftest import FINDINGS
 from tests.reporting.test_pages import check_page
@@ -52,11 +55,11 @@ def changed(results, **arrays):
     return replace(results, predictions=replace(results.predictions, **arrays))
 
 
-def made_of(truth, called, patients=None, classes=FINDINGS, task="multilabel", sure=0.9) -> mistakes.Decisions:
+def made_of(truth, called, patients=None, classes=FINDINGS, task="multilabel", sure=0.9) -> Decisions:
     """Return decisions as given: bool [N, K], called bool [S, N, K]."""
     truth, called = np.asarray(truth, bool), np.asarray(called, bool)
     seeds, n, k = called.shape
-    return mistakes.Decisions(
+    return Decisions(
         task=task,
         classes=tuple(classes[:k]),
         seeds=tuple(range(seeds)),
@@ -86,9 +89,9 @@ def decided_here(study):
 def test_the_page_stands_for_both_tasks(here, tmp_path):
     study = load_study(here)
     text = page(study, tmp_path)
-    assert f"**{study.chosen.key}**, which validation chooses out of 4 recipes" in text
+    assert f"**{study.chosen.key}**, which has the highest validation macro AUROC of 4 configurations" in text
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == FIGURES
-    for title in ("Errors that seeds share", "Most confident errors", "Confusion", "Subgroups", "Calibration"):
+    for title in ("Errors shared by seeds", "Most confident errors", "Confusion", "Subgroups", "Calibration"):
         assert section(text, title).strip()
     again = tmp_path / "again"
     for path in errors.render(study, again):
@@ -113,7 +116,7 @@ def test_shared_errors_are_those_of_the_predictions(here, tmp_path):
     study = load_study(here)
     truth, _, called = decided_here(study)
     wrong = called != truth
-    text = section(page(study, tmp_path), "Errors that seeds share")
+    text = section(page(study, tmp_path), "Errors shared by seeds")
     if study.task == "multiclass":
         kinds = {"wrong class": wrong.any(axis=2)}
     else:
@@ -134,7 +137,7 @@ def test_the_interval_of_shared_errors_draws_patients():
     truth = np.zeros((400, 1), bool)
     once = rng.random(400) < 0.5
     called = np.stack([np.ones(400, bool), once])[..., None]  # the second seed repeats half of the first one's errors
-    alone = mistakes.shared_errors(made_of(truth, called), 400, 0.95, 0).iloc[0]
+    alone = shared_errors(made_of(truth, called), 400, 0.95, 0).iloc[0]
     assert alone["n"] == 400
     assert alone["every"] == once.mean()
     reach = 1.96 * np.sqrt(once.mean() * (1 - once.mean()) / 400)
@@ -142,9 +145,9 @@ def test_the_interval_of_shared_errors_draws_patients():
     few = np.repeat([f"p{i}" for i in range(20)], 20)
     once = np.repeat(rng.random(20) < 0.5, 20)
     called = np.stack([np.ones(400, bool), once])[..., None]
-    clustered = mistakes.shared_errors(made_of(truth, called, few), 400, 0.95, 0).iloc[0]
+    clustered = shared_errors(made_of(truth, called, few), 400, 0.95, 0).iloc[0]
     assert clustered["every_high"] - clustered["every_low"] > 6 * reach
-    nine = mistakes.shared_errors(made_of(truth[:90], called[:, :90], np.arange(90) % 9), 400, 0.95, 0).iloc[0]
+    nine = shared_errors(made_of(truth[:90], called[:, :90], np.arange(90) % 9), 400, 0.95, 0).iloc[0]
     assert nine["patients"] == 9
     assert np.isnan([nine["every_low"], nine["one_high"]]).all()
     assert nine["every"] == called[1, :90].mean()
@@ -152,7 +155,7 @@ def test_the_interval_of_shared_errors_draws_patients():
 
 def test_without_an_error_there_is_no_share():
     truth = np.eye(3, dtype=bool)
-    table = mistakes.shared_errors(made_of(truth, [truth, truth]), 100, 0.95, 0)
+    table = shared_errors(made_of(truth, [truth, truth]), 100, 0.95, 0)
     assert (table["n"] == 0).all()
     assert table[["every", "one", "every_low"]].isna().all(axis=None)
 
@@ -189,17 +192,17 @@ def test_pictured_errors_are_few_and_each_image_is_there_once():
     rng = np.random.default_rng(2)
     truth = rng.random((200, 5)) < 0.3
     made = made_of(truth, rng.random((3, 200, 5)) < 0.5)
-    chosen = errors.pictured(mistakes.confident_errors(made), made.rows)
+    chosen = errors.pictured(confident_errors(made), made.rows)
     assert len(chosen) == 10
     assert chosen["place"].is_unique
     assert chosen.groupby(["kind", "class"]).size().max() == 1
-    assert len(errors.pictured(mistakes.confident_errors(made), made.rows, most=4)) == 4
+    assert len(errors.pictured(confident_errors(made), made.rows, most=4)) == 4
 
 
 def test_copies_of_an_image_count_once():
     truth = np.zeros((6, 1), bool)
     made = replace(made_of(truth, np.ones((1, 6, 1))), rows=np.array([7, 7, 7, 8, 9, 10]))
-    found = mistakes.confident_errors(made)
+    found = confident_errors(made)
     assert made.rows[found["place"]].tolist() == [7, 8, 9]
 
 
@@ -215,7 +218,7 @@ def planted(n=300, patients=None, seed=3):
 
 def test_co_occurrence_is_fisher_with_holm():
     made = planted()
-    table = mistakes.co_occurrence(made, 0.95).set_index(["called", "present"])
+    table = co_occurrence(made, 0.95).set_index(["called", "present"])
     assert table.index.tolist() == list(permutations(FINDINGS[:4], 2))
     p = {}
     for a, b in permutations(range(4), 2):
@@ -255,35 +258,49 @@ def test_images_of_one_patient_are_not_counted_as_independent():
         for key, axis in (("rows", 0), ("patients", 0), ("truth", 0), ("probabilities", 1))
     }
     many = replace(few, **repeated)
-    ours, plain = mistakes.co_occurrence(many, 0.95), mistakes.co_occurrence(few, 0.95)
+    ours, plain = co_occurrence(many, 0.95), co_occurrence(few, 0.95)
     np.testing.assert_allclose(ours["p"], plain["p"])
     np.testing.assert_array_equal(ours["n_false"], 40 * plain["n_false"])
     as_images = replace(many, patients=np.arange(len(many.rows)).astype(str))
-    assert mistakes.co_occurrence(as_images, 0.95)["p"].min() < 1e-6 < 0.05 < ours["p"].min()
+    assert co_occurrence(as_images, 0.95)["p"].min() < 1e-6 < 0.05 < ours["p"].min()
 
 
-def test_only_pairs_that_survive_holm_are_claimed(here, tmp_path):
+def test_only_pairs_that_survive_holm_are_claimed(here, tmp_path, monkeypatch):
     study = load_study(here)
     if study.task == "multiclass":
         assert "Fisher" not in page(study, tmp_path)
         return
-    table = mistakes.co_occurrence(errors.decisions(study, study.chosen), 0.95)
+    table = co_occurrence(errors.decisions(study, study.chosen), 0.95)
     tested = table["p_holm"].notna().sum()
     assert (table["p_holm"] < 0.05).sum() == 0
     text = page(study, tmp_path)
-    assert "**No pair survives it: all lifts are within noise.**" in text
-    assert f"Of {tested} pairs of findings that could be tested, none is beyond noise" in text
+    assert "**No pair is significant: all lifts are within noise.**" in text
+    assert f"Of {tested} pairs of findings that could be tested, none is significant after Holm correction" in text
     # a pair below 0.05 that Holm does not let through is not claimed; one that it lets through is
     nominal = table.assign(p=np.where(table["p"].notna(), 0.03, np.nan))
     nominal["p_holm"] = np.where(nominal["p"].notna(), np.minimum(1, 0.03 * tested), np.nan)
-    assert "No pair survives it" in confusion._verdict(study, nominal)
+    assert "No pair is significant" in with_pairs(study, nominal, tmp_path, monkeypatch)
     first = nominal.index[nominal["p"].notna()][0]
     nominal.loc[first, ["p_holm", "more"]] = [0.01, False]
     pair = nominal.loc[first]
     readable = [pair[c].replace("_", " ") for c in ("present", "called")]
-    claim = f"**1 pair survives it: {readable[0]} is less frequent on the false positives of {readable[1]}.**"
-    assert claim in confusion._verdict(study, nominal)
-    assert "can be tested" in confusion._verdict(study, table.assign(p=np.nan, p_holm=np.nan))
+    claim = f"**1 pair is significant: {readable[0]} is less frequent on the false positives of {readable[1]}.**"
+    assert claim in with_pairs(study, nominal, tmp_path, monkeypatch)
+    none = with_pairs(study, table.assign(p=np.nan, p_holm=np.nan), tmp_path, monkeypatch)
+    assert "No pair can be tested" in none
+    assert "is significant" not in none
+    assert "are significant" not in none
+    every = nominal.assign(p_holm=np.where(nominal["p"].notna(), 0.01, np.nan), more=True)
+    many = with_pairs(study, every, tmp_path, monkeypatch)
+    assert f"**{tested} pairs are significant: " in many
+    assert f"; and {tested - 10} more.**" in many
+
+
+def with_pairs(study, pairs, folder, monkeypatch) -> str:
+    """Render the page with other pairs of findings."""
+    with monkeypatch.context() as patch:
+        patch.setattr(errors, "co_occurrence", lambda *_: pairs)
+        return page(study, folder)
 
 
 def test_confusion_matrix_and_recall(here, tmp_path):
@@ -297,7 +314,7 @@ def test_confusion_matrix_and_recall(here, tmp_path):
     for k, name in enumerate(study.classes):
         row = cells(text, name)[0]
         assert row[1:-1] == [str((truth == k).sum()), *(f"{n:.1f}" for n in mean[k])]
-        assert row[-1] == tables.estimated(study.chosen.get("sensitivity", name))
+        assert row[-1] == formats.estimated(study.chosen.get("sensitivity", name))
         assert float(row[-1].split()[0]) == pytest.approx(mean[k, k] / mean[k].sum(), abs=5e-4)
     off = np.where(np.eye(len(mean), dtype=bool), -1, mean)
     i, j = np.unravel_index(off.argmax(), off.shape)
@@ -315,7 +332,7 @@ def test_many_classes_have_a_list_and_no_matrix(here, tmp_path, monkeypatch):
     if study.task == "multiclass":
         assert cells(text, "Truth") == [
             ["Truth", "n", "Recall [95 % CI]"],
-            ["Truth", "Decided", *cells(text, "Truth")[1][2:]],
+            ["Truth", "Predicted", *cells(text, "Truth")[1][2:]],
         ]
 
 
@@ -335,7 +352,7 @@ def test_subgroups_are_those_of_the_table_and_not_compared(here, tmp_path):
 
 def test_missing_subgroups_are_named(here, tmp_path):
     study = load_study(here)
-    without = tuple(replace(r, subgroups=None) for r in study.configurations)
+    without = tuple(replace(r, subgroups=NO_TABLE) for r in study.configurations)
     text = page(replace(study, configurations=without), tmp_path)
     assert section(text, "Subgroups").strip() == (
         "— The data set has no values for sex, view, or age, so there are no subgroups by them."
@@ -361,7 +378,7 @@ def test_calibration_numbers(here, tmp_path):
         before, after = cells(text, configuration.key)
         for row, suffix in ((before, ""), (after, "_calibrated")):
             assert row[2:] == [
-                tables.estimated(configuration.get(f"{m}{suffix}")) for m in ("ece", "brier", "log_loss")
+                formats.estimated(configuration.get(f"{m}{suffix}")) for m in ("ece", "brier", "log_loss")
             ]
     p = study.chosen.predictions
     if study.task == "multiclass":
@@ -392,13 +409,13 @@ def test_the_worst_calibrated_classes_are_named_with_their_positives(here, tmp_p
 def test_classes_with_few_positives_are_not_drawn(here, tmp_path):
     study = load_study(here)
     text = page(study, tmp_path)
-    drawn, few = calibration._drawn_classes(study, study.chosen)
+    drawn, few = calibration.drawn_classes(study, study.chosen)
     if study.task == "multiclass":
         assert (drawn, few) == (["overall"], [])
         return
     positives = dict(zip(study.classes, study.chosen.predictions.test_targets.sum(axis=0)))
     assert drawn == [c for c in study.classes if positives[c] >= 10] != list(study.classes)
-    assert f"Not drawn, with fewer than 10 positive images: Hernia ({positives['Hernia']})." in text
+    assert f"Not drawn, having fewer than 10 positive images: Hernia ({positives['Hernia']})." in text
 
 
 def test_reliability_curve_pools_seeds_and_merges_bins(here):
@@ -406,7 +423,7 @@ def test_reliability_curve_pools_seeds_and_merges_bins(here):
     table, p = study.chosen.reliability, study.chosen.predictions
     single = study.task == "multiclass"
     name = "overall" if single else study.classes[0]
-    curve = mistakes.reliability_curve(table, name, False)
+    curve = reliability_curve(table, name, False)
     scores = softmax(p.test_logits, axis=-1).max(axis=-1) if single else expit(p.test_logits[..., 0])
     right = p.test_logits.argmax(axis=-1) == p.test_targets.argmax(axis=1) if single else p.test_targets[:, 0]
     n = len(p.test_rows)
@@ -416,7 +433,7 @@ def test_reliability_curve_pools_seeds_and_merges_bins(here):
     assert (curve["n"] * curve["frequency"]).sum() / n == pytest.approx(np.mean(right))
     assert curve["probability"].is_monotonic_increasing
     many = table.assign(n=50 * table["n"])
-    assert len(mistakes.reliability_curve(many, name, False)) == table[table["class"] == name]["bin"].nunique()
+    assert len(reliability_curve(many, name, False)) == table[table["class"] == name]["bin"].nunique()
 
 
 def test_images_of_people_stay_out_of_the_reports(make):
@@ -433,18 +450,20 @@ def test_images_of_people_stay_out_of_the_reports(make):
     ]
     assert "![The most confident errors]" not in text
     assert "[The most confident errors](../data/figures/errors-images.png) (this file exists only on" in text
-    assert "nobody looked again" in text
+    assert "The label may be what is wrong: nobody reviewed it." in text
     public = replace(study, params=study.params.model_copy(update={"report": Report(private_figures=False)}))
     assert "![The most confident errors](figures/errors-images.png)" in page(public)
 
 
-def test_one_seed_and_one_recipe(make):
+def test_one_seed_and_one_configuration(make):
     study = load_study(make(models=("densenet",), replicates=()))
     text = page(study)
-    assert "This page is about **densenet-bce**, the only recipe (1 seed, test part," in text
-    shared = section(text, "Errors that seeds share")
-    assert shared.strip() == "— Only one seed is there: whether another training makes the same errors is not known."
-    assert "Range" not in text
+    assert "This page describes the errors of **densenet-bce**, the only configuration (1 seed; test set," in text
+    shared = section(text, "Errors shared by seeds")
+    assert shared.strip() == (
+        "— There is only one seed: whether another training run makes the same errors is not known."
+    )
+    assert "range" not in text.lower()
     assert "Seeds wrong" not in text
     assert "| Threshold |" in re.sub(" +", " ", text)
     assert "at least one of its" not in text
@@ -454,10 +473,11 @@ def test_two_seeds(make):
     study = load_study(make(models=("densenet",)))
     text = page(study)
     assert "By both seeds" in text
+    assert "are wrong under both seeds and" in text
     assert "all 2 seeds" not in text
     made = errors.decisions(study, study.chosen)
     both = made.wrong.all(axis=0)
-    found = mistakes.confident_errors(made, each=1000)
+    found = confident_errors(made, each=1000)
     assert len(found) == both.sum()
     assert (found["wrong"] == 2).all()
 
@@ -474,13 +494,13 @@ def test_a_class_without_a_threshold_is_left_out_and_named(make):
     made = errors.decisions(study, configuration)
     assert made.decided.tolist() == [True] * 4 + [False]
     assert not made.wrong[..., 4].any()
-    assert "Hernia" not in mistakes.co_occurrence(made, 0.95)["called"].tolist()
+    assert "Hernia" not in co_occurrence(made, 0.95)["called"].tolist()
     metrics.loc[metrics["metric"] == "threshold", "value"] = np.nan
     text = page(replace(study, configurations=(replace(configuration, metrics=metrics),)))
     assert "have no threshold" in text
     assert "There is none: no image is decided wrongly by more than half of the seeds." in text
     assert "errors-images.png" not in text
-    assert not mistakes.confident_errors(errors.decisions(study, replace(configuration, metrics=metrics))).size
+    assert not confident_errors(errors.decisions(study, replace(configuration, metrics=metrics))).size
 
 
 def test_a_seed_whose_logits_are_not_finite_is_left_out(make):
@@ -491,7 +511,7 @@ def test_a_seed_whose_logits_are_not_finite_is_left_out(make):
     configuration = changed(study.configurations[0], test_logits=broken)
     text = page(replace(study, configurations=(configuration,)))
     assert "The logits of seed 12 are not finite; errors are those of the other seeds." in text
-    assert "— Only one seed is there" in text
+    assert "— There is only one seed" in text
     configuration = changed(configuration, test_logits=np.full_like(broken, np.nan))
     shutil.rmtree("reports")
     assert errors.render(replace(study, configurations=(configuration,)), Path("reports")) == []
@@ -502,31 +522,33 @@ def test_missing_and_collapsed_cells_are_announced(make):
     study = make(collapsed=12)
     (EVALUATIONS / "small_cnn-bce" / "metrics.csv").unlink()
     text = page(load_study(study))
-    assert "**Missing.**" in text
-    assert "**Collapsed.** 1 training learned nothing" in text
+    assert "**Missing results.**" in text
+    assert "**Collapsed.** 1 training run learned nothing" in text
 
 
 def test_tables_that_older_evaluations_lack(make):
     study = load_study(make(models=("densenet",)))
-    bare = replace(study.configurations[0], reliability=None, disagreement=None, subgroups=None, confusion=None)
-    text = page(replace(study, configurations=(bare,), boxes=None))
+    bare = replace(
+        study.configurations[0], reliability=NO_TABLE, disagreement=NO_TABLE, subgroups=NO_TABLE, confusion=NO_TABLE
+    )
+    text = page(replace(study, configurations=(bare,), boxes=NO_TABLE))
     assert "The reliability of densenet-bce is not recorded." in text
-    assert "is not recorded for this recipe" in text
-    assert "boxes show" not in text
+    assert "is not recorded for this configuration" in text
+    assert "boxes mark" not in text
     assert not Path("reports/figures/errors-reliability.png").exists()
 
 
-def test_a_perfect_recipe_has_no_errors(make):
+def test_a_perfect_configuration_has_no_errors(make):
     study = load_study(make(models=("densenet",)))
     p = study.configurations[0].predictions
     right = np.where(p.test_targets, 20.0, -20.0).astype(np.float32)
     configuration = changed(study.configurations[0], test_logits=np.stack([right, right]))
     text = page(replace(study, configurations=(configuration,)))
-    shared = section(text, "Errors that seeds share")
+    shared = section(text, "Errors shared by seeds")
     assert cells(shared, "all errors")[0] == ["all errors", "0", "0.0", "0", "—", "—"]
     assert "- — no error, no share." in shared
     assert "There is none: no image is decided wrongly" in text
-    assert "No two findings can be looked at together" in text
+    assert "No two findings can be examined together" in text
 
 
 def test_there_is_no_page_without_predictions(tmp_path):
@@ -536,3 +558,15 @@ def test_there_is_no_page_without_predictions(tmp_path):
     pd.DataFrame(rows, columns=["model", "loss", "seed", "part", "class", "metric", "value"]).to_csv(path, index=False)
     assert errors.render(from_metrics(path), tmp_path / "out") == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_perfect_configuration_of_single_labels_has_no_errors(here, tmp_path):
+    study = load_study(here)
+    if study.task == "multilabel":
+        return
+    p = study.chosen.predictions
+    right = changed(study.chosen, test_logits=np.where(p.test_targets, 20.0, -20.0)[None].repeat(3, axis=0))
+    study = replace(study, configurations=tuple(right if r is study.chosen else r for r in study.configurations))
+    text = page(study, tmp_path)
+    assert "There is none: on every image the true class has the highest mean probability over seeds." in text
+    assert not (tmp_path / "figures" / "errors-images.png").exists()

@@ -20,9 +20,10 @@ import pandas as pd
 import pytest
 
 from pipeline.learning.settings import Last, Model
-from pipeline.reporting import grid, grid_section, models
+from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.figures import models as figures
-from pipeline.reporting.study import from_metrics, load_study
+from pipeline.reporting.loading import load_study
+from pipeline.reporting.views import grid, models
 from tests.reporting.test_pages import check_page
 
 TYPED = Path(__file__).parent / "data" / "leukemia_grid.csv"
@@ -48,7 +49,8 @@ SUMS = {
 def render(study, folder):
     """Write the page where the pages it links to are, and return its text."""
     folder.mkdir(exist_ok=True)
-    (folder / "README.md").touch()
+    for name in ("README.md", "methods.md"):
+        (folder / name).touch()
     (folder / "seeds").mkdir(exist_ok=True)
     for results in study.configurations:
         (folder / "seeds" / f"{results.key}.md").touch()
@@ -132,7 +134,7 @@ def test_collapsed_trainings_are_those_whose_loss_is_that_of_certain_mistakes(pa
     marked = {(t, *place(row)) for t in TITLES for row in found[t] if "collapsed" in row["Remark"]}
     assert marked == expected
     assert not any("collapsed" in row["Remark"] and "best" in row["Remark"] for t in TITLES for row in found[t])
-    assert "- Collapsed: 0.1 / 0.4 (seeds 0, 1, and 2). Loss = (1 − accuracy) × 16.118 in every part" in page
+    assert "- Collapsed: 0.1 / 0.4 (seeds 0, 1, and 2). Loss = (1 − accuracy) × 16.118 on every set" in page
 
 
 def own_of(typed, title, part):
@@ -183,9 +185,9 @@ def test_trainings_with_the_same_numbers_are_named(page, tmp_path):
 
 
 def test_many_recipes_are_represented_by_the_best_of_their_grids(page):
-    summary = page.split("\n## Accuracy by part")[1].split("\n## ")[0]
+    summary = page.split("\n## Training, validation, and test accuracy")[1].split("\n## ")[0]
     assert summary.count("](seeds/") == 5
-    assert "the other 41 recipes are in the grids' tables below" in summary
+    assert "the other 41 configurations are in the grids' tables below" in summary
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ def test_a_bare_grid_of_a_multilabel_study(tmp_path):
     rows = tables_of(text)["net"]
     assert list(rows[0])[2:5] == ["Training AUROC", "Validation AUROC", "Test AUROC"]
     assert [row["Remark"].strip("*") for row in rows] == ["collapsed", "best on validation", ""]
-    assert "AUROC 0.5: all images score alike." in text
+    assert "AUROC 0.5: all images have the same score." in text
     assert "highest validation AUROC of its table" in text
 
 
@@ -399,7 +401,7 @@ def test_two_grids_of_one_architecture_are_told_apart(here):
     )
     configurations = tuple(replace(first, model=n, loss=loss) for n in names for loss in ("x", "y"))
     found = grid.grids(replace(study, params=params, configurations=configurations))
-    titles = [grid_section.title(g, found) for g in found]
+    titles = [grid.titled(g, found) for g in found]
     assert titles == [
         "net (small0 and 2 more) with x",
         "net (small0 and 2 more) with y",

@@ -11,10 +11,14 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
-from pipeline.reporting import losses, tables
+from pipeline.reporting import english, formats
+from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.figures import losses as figures
-from pipeline.reporting.study import Estimate, from_metrics, load_study
+from pipeline.reporting.loading import load_study
+from pipeline.reporting.values import NO_TABLE, Estimate
+from pipeline.reporting.views import losses
 from pipeline.study.files import EVALUATIONS
+from pipeline.study.prepared import DatasetInfo
 from tests.reporting.conftest import settings
 from tests.reporting.test_pages import check_page
 
@@ -27,7 +31,7 @@ def page(study, folder):
     assert written[0] == folder / "losses.md"
     assert written[1:] in ([], [folder / "figures" / "losses.png"])
     assert all(path.stat().st_size for path in written)
-    for name in ("README.md", *(f"seeds/{r.key}.md" for r in study.configurations)):
+    for name in ("README.md", "methods.md", *(f"seeds/{r.key}.md" for r in study.configurations)):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     text = written[0].read_text()
@@ -58,7 +62,7 @@ def step_down(p):
 
 
 def drawn(path, models, names, seeds=(1, 2, 3), tests=None, by_class=None, lacking=(), bounds=True):
-    """Return a study whose recipes have made-up scores, and whose pairs have the p-values of `tests`.
+    """Return a study whose configurations have made-up scores, and whose pairs have the p-values of `tests`.
 
     `tests` maps (model, loss), and `by_class` (model, loss, class), to (p, tost_p): of the loss against the first of
     `names`. Every other pair has p 0.9 and 0.9.
@@ -81,11 +85,13 @@ def drawn(path, models, names, seeds=(1, 2, 3), tests=None, by_class=None, lacki
     params = settings("multilabel", models, names, seeds[1:]).model_copy(update={"seed": seeds[0]})
     whole = pairs(study, ("macro",), {(*key, "macro"): p for key, p in tests.items()}, names[0])
     classes = pairs(study, CLASSES, by_class or {}, names[0])
-    return replace(study, params=params, comparisons=whole.assign(family="recipes"), class_comparisons=classes)
+    info = DatasetInfo("drawn", "Drawn", "multilabel", CLASSES, True, "CC0", "No citation.", "")
+    recorded = replace(study, params=params, dataset=info, audit={})
+    return replace(recorded, comparisons=whole.assign(family="recipes"), class_comparisons=classes)
 
 
 def pairs(study, groups, p, base):
-    """Compare every pair of recipes, the first named first."""
+    """Compare every pair of configurations, the first named first."""
     found = []
     for (a, b), group in itertools.product(itertools.combinations(study.configurations, 2), groups):
         difference = a.get("auroc", group).value - b.get("auroc", group).value
@@ -123,21 +129,21 @@ def test_differences_are_those_of_the_predictions(here, tmp_path):
     tost = step_down({m: row["tost_p"] for m, row in raw.items()})
     for model in raw:
         change = score[model, "zlpr"] - score[model, "bce"]
-        found = rows(section(text, f"{model}: against bce", "###"))
-        assert found[""][:2] == ["Loss", "Loss minus bce"]
+        found = rows(section(text, f"{model}: difference from bce", "###"))
+        assert found[""][:2] == ["Loss", "Loss − bce"]
         difference, interval, p, adjusted, equal, verdict = found["zlpr"]
-        assert difference == losses.prose.signed(change.mean())
+        assert difference == english.signed(change.mean())
         low, high = (float(v.replace("−", "-")) for v in interval[1:-1].split(","))
         assert low == pytest.approx(-raw[model]["ci_high"], abs=6e-4)
         assert high == pytest.approx(-raw[model]["ci_low"], abs=6e-4)
         assert low < change.mean() < high
-        assert [p, adjusted, equal] == [tables.probability(v) for v in (raw[model]["p"], p_holm[model], tost[model])]
+        assert [p, adjusted, equal] == [formats.probability(v) for v in (raw[model]["p"], p_holm[model], tost[model])]
         assert verdict == ("differ" if p_holm[model] < 0.05 else "within noise")
         classes = rows(section(text, f"{model}: classes", "###"))
         for k, name in enumerate(study.classes):
             positives, cell = classes[name]
             assert int(positives) == of.test_targets[:, k].sum()
-            assert cell.strip("*").split()[0] == losses.prose.signed(change[k])
+            assert cell.strip("*").split()[0] == english.signed(change[k])
 
 
 def test_p_is_corrected_for_the_comparisons_of_this_page_and_no_others(tmp_path):
@@ -149,19 +155,22 @@ def test_p_is_corrected_for_the_comparisons_of_this_page_and_no_others(tmp_path)
     text = page(study, tmp_path)
     adjusted = step_down({key: value[0] for key, value in tests.items()})
     refuted = step_down({key: value[1] for key, value in tests.items()})
-    assert adjusted["a", "focal"] == pytest.approx(0.054)  # 28 pairs of recipes would make 0.252 of it
+    assert adjusted["a", "focal"] == pytest.approx(0.054)  # 28 pairs of configurations would make 0.252 of it
     for model, loss in keys:
-        row = rows(section(text, f"{model}: against bce", "###"))[loss]
+        row = rows(section(text, f"{model}: difference from bce", "###"))[loss]
         assert row[2:5] == [f"{v[model, loss]:.3f}" for v in ({k: t[0] for k, t in tests.items()}, adjusted, refuted)]
-        assert row[5] == ("as good as equal" if (model, loss) == ("a", "asl") else "within noise")
-    assert "Holm's correction for 6 comparisons, a difference from bce in test macro AUROC is found in none" in text
-    assert "shown to differ from it by less than 0.005: within a, asl." in text
-    assert "5 of 6 comparisons are within noise" in text
+        assert row[5] == ("equivalent" if (model, loss) == ("a", "asl") else "within noise")
+    assert (
+        "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for 6 comparisons): "
+        "none of 6."
+    ) in text
+    assert "shown to differ from it by less than 0.005: 1 of 6; within a, asl." in text
+    assert "neither a difference nor equivalence is shown: 5 of 6." in text
     found = losses.differences(study, study.comparisons, losses.by_model(study), "bce", ("macro",))
     assert {(d.model, d.loss): d.p_holm for d in found} == pytest.approx(adjusted)
     # One comparison less, and the smallest survives: 5 x 0.009.
     study = drawn(tmp_path, "ab", ("bce", "focal", "zlpr", "asl"), tests=tests, lacking={("b", "asl")})
-    row = rows(section(page(study, tmp_path), "a: against bce", "###"))["focal"]
+    row = rows(section(page(study, tmp_path), "a: difference from bce", "###"))["focal"]
     assert row[3:] == ["0.045", "0.056", "differ"]
 
 
@@ -186,10 +195,10 @@ def test_the_sign_is_that_of_loss_minus_baseline_whichever_way_round_the_pair_st
     of = {(r.model, r.loss): r for r in study.configurations}
     change = of["a", "focal"].get("auroc").value - of["a", "bce"].get("auroc").value
     assert change > 0.002
-    row = rows(section(before, "a: against bce", "###"))["focal"]
+    row = rows(section(before, "a: difference from bce", "###"))["focal"]
     # The pair stands as bce minus focal, with an interval of -0.01 to +0.03 around it.
     assert row[:2] == [f"+{change:.3f}", f"[{change - 0.03:+.3f}, {change + 0.01:+.3f}]".replace("-", "−")]
-    assert "within a, focal is above bce." in before
+    assert "1 of 4; within a, focal is above bce." in before
     change = of["b", "zlpr"].get("auroc", "Mass").value - of["b", "bce"].get("auroc", "Mass").value
     cell = f"{change:+.3f} [{change - 0.03:+.3f}, {change + 0.01:+.3f}]".replace("-", "−")
     classes = section(before, "b: classes", "###")
@@ -205,9 +214,9 @@ def test_what_is_below_is_called_below(tmp_path):
     below = [lo for lo in names[1:] if values[lo] < values["bce"]]
     text = page(study, tmp_path)
     assert (len(above), len(below)) == (3, 0)
-    assert "is found in all of them: within a, focal, zlpr, and asl are above bce." in text
+    assert "Holm-corrected for 3 comparisons): 3 of 3; within a, focal, zlpr, and asl are above bce." in text
     study = replace(study, comparisons=study.comparisons.assign(difference=[0.1, -0.1, 0.2, 0, 0, 0]))
-    assert "within a, zlpr is above bce and focal and asl are below bce." in page(study, tmp_path)
+    assert "3 of 3; within a, zlpr is above bce and focal and asl are below bce." in page(study, tmp_path)
 
 
 def test_classes_are_a_family_of_their_own(tmp_path):
@@ -221,9 +230,9 @@ def test_classes_are_a_family_of_their_own(tmp_path):
     for model, _, name in keys:
         cell = rows(section(text, f"{model}: classes", "###"))[name][1]
         assert cell.startswith("**") == (adjusted[model, "zlpr", name] < 0.05)
-    assert "1 of 2 comparisons here shows a difference (bold): Mass (zlpr above); the rest is within noise." in text
-    assert "both comparisons here are within noise" in text
-    assert "2 comparisons of macro AUROC and, apart, 4 comparisons of single classes." in text
+    assert "Significant after Holm's correction: 1 of 2 comparisons (bold): Mass (zlpr above).\n" in text
+    assert "Significant after Holm's correction: none of 2 comparisons.\n" in text
+    assert "2 comparisons of macro AUROC and, as a family of their own, 4 comparisons of single classes." in text
 
 
 def test_a_class_without_a_test_says_why(tmp_path):
@@ -236,7 +245,7 @@ def test_a_class_without_a_test_says_why(tmp_path):
     text = section(page(study, tmp_path), "a: classes", "###")
     assert rows(text)["Pleural_Thickening"][1].endswith(" [—]")
     assert "- — Pleural_Thickening: fewer than 10 positive patients (5)." in text
-    assert "correction the one comparison here shows a difference (bold): Mass (zlpr above)." in text
+    assert "correction: 1 of 1 comparison (bold): Mass (zlpr above)." in text
     assert rows(text)["Mass"][1].startswith("**")  # a test that was not made does not count in the correction
     table[numbers] = np.nan
     text = page(replace(study, class_comparisons=table.assign(note="too few")), tmp_path)
@@ -257,27 +266,29 @@ def test_many_losses_have_half_widths_that_fit(tmp_path):
 @pytest.mark.parametrize(
     ("tests", "expected"),
     [
-        ({}, "for 1 comparison, a difference from bce in test macro AUROC is not found. No loss is as good as equal"),
-        ({}, "The one comparison is within noise: neither"),
-        ({("a", "zlpr"): (0.04, 0.5)}, "for 1 comparison, a difference from bce in test macro AUROC is found: within"),
-        ({("a", "zlpr"): (0.5, 0.04)}, "differ from it by less than 0.005: within a, zlpr."),
+        ({}, "from bce in test macro AUROC (paired by patient, Holm-corrected for 1 comparison): none of 1.\n"),
+        ({}, "- Equivalent to bce, that is, shown to differ from it by less than 0.005: none of 1.\n"),
+        ({}, "- Within noise, that is, neither a difference nor equivalence is shown: 1 of 1.\n"),
+        ({("a", "zlpr"): (0.04, 0.5)}, "Holm-corrected for 1 comparison): 1 of 1; within a, zlpr is"),
+        ({("a", "zlpr"): (0.5, 0.04)}, "differ from it by less than 0.005: 1 of 1; within a, zlpr.\n"),
     ],
 )
 def test_one_comparison(tmp_path, tests, expected):
     text = page(drawn(tmp_path, "a", ("bce", "zlpr"), tests=tests), tmp_path)
     assert expected in text
-    assert "Within model a, 2 losses are compared; the baseline is **bce**, the first in `study.losses`" in text
-    assert ("within noise: neither" in text) == (not tests)
+    assert "2 losses are compared within model a. The baseline is **bce**, the first in `study.losses`" in text
+    assert ("equivalence is shown: 1 of 1." in text) == (not tests)
+    assert ("equivalence is shown: none of 1." in text) == bool(tests)
 
 
 @pytest.mark.parametrize(
     ("models", "names", "expected"),
     [
-        ("ab", ("ce", "kl"), "Within each of 2 models, 2 losses are compared"),
-        ("ab", ("ce", "kl"), "is found in none of them."),
-        ("ab", ("ce", "kl"), "Both comparisons are within noise"),
-        ("abc", ("ce", "kl", "focal"), "Within each of 3 models, 3 losses are compared"),
-        ("abc", ("ce", "kl", "focal"), "All 6 comparisons are within noise"),
+        ("ab", ("ce", "kl"), "2 losses are compared within each of 2 models."),
+        ("ab", ("ce", "kl"), "Holm-corrected for 2 comparisons): none of 2."),
+        ("ab", ("ce", "kl"), "nor equivalence is shown: 2 of 2."),
+        ("abc", ("ce", "kl", "focal"), "3 losses are compared within each of 3 models."),
+        ("abc", ("ce", "kl", "focal"), "nor equivalence is shown: 6 of 6."),
     ],
 )
 def test_several_comparisons(tmp_path, models, names, expected):
@@ -288,17 +299,17 @@ def test_a_difference_can_be_there_and_too_small_to_matter(tmp_path):
     study = drawn(tmp_path, "a", ("bce", "zlpr"), tests={("a", "zlpr"): (0.001, 0.001)})
     text = page(study, tmp_path)
     found = losses.differences(study, study.comparisons, losses.by_model(study), "bce", ("macro",))
-    assert [d.verdict for d in found] == ["differ"]  # as the figure draws it
-    assert rows(section(text, "a: against bce", "###"))["zlpr"][-1] == "differ, but by less than 0.005"
-    assert "within noise: neither" not in text
+    assert [d.outcome for d in found] == ["differ"]  # as the figure draws it
+    assert rows(section(text, "a: difference from bce", "###"))["zlpr"][-1] == "differ, but by less than 0.005"
+    assert "nor equivalence is shown: none of 1." in text
 
 
 def test_the_level_is_that_of_the_study(tmp_path):
     study = drawn(tmp_path, "a", ("bce", "zlpr"), tests={("a", "zlpr"): (0.03, 0.9)})
-    assert rows(section(page(study, tmp_path), "a: against bce", "###"))["zlpr"][-1] == "differ"
+    assert rows(section(page(study, tmp_path), "a: difference from bce", "###"))["zlpr"][-1] == "differ"
     strict = study.params.evaluate.model_copy(update={"confidence": 0.99})
     study = replace(study, params=study.params.model_copy(update={"evaluate": strict}))
-    row = rows(section(page(study, tmp_path), "a: against bce", "###"))
+    row = rows(section(page(study, tmp_path), "a: difference from bce", "###"))
     assert row["zlpr"][-1] == "within noise"
     assert row[""][2] == "99 % CI"
 
@@ -325,13 +336,13 @@ def test_metrics_are_those_of_the_study_and_validation_marks_the_best(here, tmp_
         for r in configurations:
             name = f"[{r.loss}](seeds/{r.key}.md)"
             row = table[f"**{name}** ★" if r is best else name]
-            assert row[table[""].index("AUROC")] == tables.estimated(r.get("auroc"))
+            assert row[table[""].index("AUROC")] == formats.estimated(r.get("auroc"))
             assert row[table[""].index("SD of AUROC over seeds")] == f"{np.std(r.values('auroc'), ddof=1):.3f}"
-            assert row[table[""].index("Log-loss ↓")] == tables.estimated(r.get("log_loss"))
+            assert row[table[""].index("Log-loss ↓")] == formats.estimated(r.get("log_loss"))
     patients = len(np.unique(study.configurations[0].predictions.test_patients))
-    assert section(text, "densenet").startswith(f"\nTest part, n = 120 images of {patients} patients;")
-    assert "| zlpr   | zlpr   | its defaults |" in text
-    for words in ("the thresholds, and the loss marked", "each class decided at its threshold"):
+    assert section(text, "densenet").startswith(f"\nTest set, n = 120 images of {patients} patients;")
+    assert "| zlpr   | zlpr   | defaults   |" in text
+    for words in ("the thresholds, and the loss marked", "each class is decided at its own threshold"):
         assert (words in text) == (study.task == "multilabel")
     assert "a low value of one says nothing" in text
 
@@ -361,10 +372,10 @@ def test_a_model_that_lacks_a_loss(tmp_path):
     study = drawn(tmp_path, "ab", names, tests={}, lacking={("b", "focal")})
     study = replace(study, missing=("b-focal, all seeds (1, 2, 3)",))
     text = page(study, tmp_path)
-    assert "Within each of 2 models, 2 to 3 losses are compared" in text
+    assert "2 to 3 losses are compared within each of 2 models." in text
     assert "b-focal, all seeds" in text
-    assert [*rows(section(text, "b: against bce", "###"))] == ["", "zlpr"]
-    assert "Holm's correction for 3 comparisons" in text
+    assert [*rows(section(text, "b: difference from bce", "###"))] == ["", "zlpr"]
+    assert "Holm-corrected for 3 comparisons)" in text
 
 
 def test_a_model_that_lacks_the_baseline_or_all_but_one(tmp_path):
@@ -373,11 +384,11 @@ def test_a_model_that_lacks_the_baseline_or_all_but_one(tmp_path):
     )
     text = page(study, tmp_path)
     assert "Within b, bce has no results, so nothing is compared with it there." in text
-    assert "There are no results of bce with this model, so that no loss is compared with it." in section(text, "b")
+    assert "bce has no results with this model, so no loss is compared with it." in section(text, "b")
     assert "b: against bce" not in text
-    assert section(text, "c").strip() == "With this model only zlpr has results: there is nothing to compare."
-    assert "All 2" not in text
-    assert "Both comparisons are within noise" in text
+    assert section(text, "c").strip() == "With this model only zlpr has results, so there is nothing to compare."
+    assert "Holm-corrected for 2 comparisons): none of 2." in text
+    assert "nor equivalence is shown: 2 of 2." in text
 
 
 def test_a_pair_that_was_not_compared(tmp_path):
@@ -385,12 +396,12 @@ def test_a_pair_that_was_not_compared(tmp_path):
     table = study.comparisons
     study = replace(study, comparisons=table[table["first"] != "a-bce"])
     text = page(study, tmp_path)
-    assert rows(section(text, "a: against bce", "###"))["zlpr"] == ["—"] * 5 + ["not tested"]
-    assert "- — zlpr: not among the comparisons that stage ensemble has made." in text
-    assert rows(section(text, "b: against bce", "###"))["zlpr"][-1] == "differ"
-    assert "1 comparison could not be tested." in text
+    assert rows(section(text, "a: difference from bce", "###"))["zlpr"] == ["—"] * 5 + ["not tested"]
+    assert "- — zlpr: not compared by stage ensemble." in text
+    assert rows(section(text, "b: difference from bce", "###"))["zlpr"][-1] == "differ"
+    assert "- Not tested: 1 comparison." in text
     text = page(replace(study, comparisons=table.iloc[:0]), tmp_path)
-    assert "are not tested: not among the comparisons that stage ensemble has made. Treat them as within noise." in text
+    assert "are not tested: not compared by stage ensemble. Treat them as within noise." in text
 
 
 def test_a_difference_without_an_error_has_no_test(tmp_path):
@@ -398,15 +409,15 @@ def test_a_difference_without_an_error_has_no_test(tmp_path):
     nothing = dict.fromkeys(("ci_low", "ci_high", "p", "tost_p"), math.nan)
     study = replace(study, comparisons=study.comparisons.assign(**nothing, note=math.nan))
     text = page(study, tmp_path)
-    assert rows(section(text, "a: against bce", "###"))["zlpr"][1:] == ["—"] * 4 + ["not tested"]
-    assert "- — zlpr: no draw of patients tells how uncertain the difference is." in text
+    assert rows(section(text, "a: difference from bce", "###"))["zlpr"][1:] == ["—"] * 4 + ["not tested"]
+    assert "- — zlpr: the uncertainty of the difference could not be estimated." in text
 
 
 def test_without_comparisons_nothing_is_tested(tmp_path):
-    study = replace(drawn(tmp_path, "a", ("bce", "zlpr"), tests={}), comparisons=None, class_comparisons=None)
+    study = replace(drawn(tmp_path, "a", ("bce", "zlpr"), tests={}), comparisons=NO_TABLE, class_comparisons=NO_TABLE)
     text = page(study, tmp_path)
     assert "not tested: stage ensemble has not compared them. Treat them as within noise." in text
-    assert "against bce" not in text
+    assert "difference from bce" not in text
     assert "Holm" not in text
 
 
@@ -414,8 +425,8 @@ def test_one_seed(make, tmp_path):
     study = load_study(make(models=("densenet",), losses=("bce", "zlpr"), replicates=()))
     text = page(study, tmp_path / "reports")
     assert "SD of AUROC" not in text
-    assert "these verdicts are about these trainings, not about other seeds" in text
-    assert "counts the spread over training seeds" not in text
+    assert "these verdicts are about these training runs, not about other seeds" in text
+    assert "includes the variation over training seeds" not in text
 
 
 def test_a_loss_with_fewer_seeds_than_another(tmp_path):
@@ -426,19 +437,19 @@ def test_a_loss_with_fewer_seeds_than_another(tmp_path):
     table.loc[table["second"] == "a-asl", "seeds"] = "fixed"
     text = page(replace(study, configurations=(*study.configurations[:-1], one), comparisons=table), tmp_path)
     assert "- — SD of asl: fewer than two seeds with a value." in text
-    assert "The error of asl within a counts the sample of patients alone" in text
-    assert "counts the spread over training seeds" in text
+    assert "The standard error of asl within a includes the sampling of patients only" in text
+    assert "includes the variation over training seeds" in text
 
 
-def test_collapsed_trainings_are_named(make, tmp_path):
+def test_collapsed_training_runs_are_named(make, tmp_path):
     study = load_study(make(models=("densenet",), losses=("bce", "zlpr"), replicates=(12,), collapsed=12))
     text = page(study, tmp_path / "reports")
-    assert "2 trainings learned nothing: densenet-bce, seed 12: chance" in text
-    assert "† has a training that learned nothing" in text
-    assert "2 trainings that learned nothing count in these means: bce (seed 12) and zlpr (seed 12)." in text
+    assert "2 training runs learned nothing: densenet-bce, seed 12: chance" in text
+    assert "† includes a training run that learned nothing" in text
+    assert "2 training runs that learned nothing are included in these means: bce (seed 12) and zlpr (seed 12)." in text
     healthy = tuple(replace(r, runs=()) if r.loss == "bce" else r for r in study.configurations)
     text = page(replace(study, configurations=healthy), tmp_path / "c")
-    assert "1 training that learned nothing counts in these means: zlpr (seed 12)." in text
+    assert "1 training run that learned nothing is included in these means: zlpr (seed 12)." in text
     assert "†" not in page(
         replace(study, configurations=tuple(replace(r, runs=()) for r in study.configurations)), tmp_path / "b"
     )
@@ -451,15 +462,15 @@ def test_many_pairs_are_counted_not_named(tmp_path):
     value = {(r.model, r.loss): r.get("auroc").value for r in study.configurations}
     assert [sum(value[m, lo] > value[m, "bce"] for lo in names[1:]) for m in "ab"] == [5, 0]
     text = page(study, tmp_path).split("![")[0]
-    assert "is found in all of them (5 above, 5 below bce; named below)." in text
-    assert "by less than 0.005: the loss in 10 of 10 comparisons, named below." in text
+    assert "Holm-corrected for 10 comparisons): 10 of 10 (5 above, 5 below bce; see the tables)." in text
+    assert "by less than 0.005: 10 of 10 (see the tables)." in text
     fewer = {key: p if key in list(tests)[:8] else (0.9, 0.9) for key, p in tests.items()}
     text = page(drawn(tmp_path, "ab", names, tests=fewer), tmp_path).split("![")[0]
     assert (
-        "within a, focal, zlpr, asl, hill, and two_way are above bce; within b, focal, zlpr, and asl are below bce."
-        in text
+        "8 of 10; within a, focal, zlpr, asl, hill, and two_way are above bce; within b, focal, zlpr, and asl are "
+        "below bce." in text
     )
-    assert "by less than 0.005: within a, focal, zlpr, asl, hill, and two_way; within b, focal, zlpr, and asl." in text
+    assert "0.005: 8 of 10; within a, focal, zlpr, asl, hill, and two_way; within b, focal, zlpr, and asl." in text
 
 
 def test_one_loss_is_no_comparison(make, tmp_path):
@@ -471,13 +482,13 @@ def test_one_loss_is_no_comparison(make, tmp_path):
 def test_a_bare_table_tests_nothing(tmp_path):
     study = drawn(tmp_path, "ab", ("zlpr", "bce"))
     text = page(study, tmp_path)
-    assert "the baseline is **zlpr**, the first in the table." in text
+    assert "The baseline is **zlpr**, the first in the table." in text
     assert "Differences between losses are not tested: the table holds no predictions." in text
-    assert "intervals are no test" in text
-    assert not re.search(r"differ |above|below|equal|Holm|bootstrap|Chosen on", text)
+    assert "comparing intervals is not a test" in text
+    assert not re.search(r"differ |above|below|equal|quivalen|ignificant|Holm|bootstrap|Chosen on", text)
     assert "a low value of one says nothing" in text
     of = next(r for r in study.configurations if r.key == "b-bce")
-    assert tables.estimated(of.get("auroc")) in section(text, "b")
+    assert formats.estimated(of.get("auroc")) in section(text, "b")
 
 
 def test_a_bare_table_with_little_in_it(tmp_path):
@@ -485,7 +496,7 @@ def test_a_bare_table_with_little_in_it(tmp_path):
     path.write_text("model,loss,seed,part,class,metric,value\nm,b,1,test,Mass,auroc,0.7\nm,a,1,test,Mass,auroc,0.8\n")
     text = page(from_metrics(path), tmp_path)
     assert "figures/losses.png" not in text
-    assert "The table holds no metric of the whole test part." in text
+    assert "The table has no metric of the whole test set." in text
     path.write_text("model,loss,seed,part,class,metric,value\nm,b,1,test,macro,f1,0.7\nm,a,1,test,macro,f1,0.8\n")
     table = rows(section(page(from_metrics(path), tmp_path), "m"))
     assert table[""] == ["Loss", "Seeds", "F1"]
@@ -497,10 +508,7 @@ def test_losses_of_a_bare_table_stand_in_one_order(tmp_path):
     text = "model,loss,seed,part,class,metric,value\n" + "".join(f"{of},test,macro,auroc,0.7\n" for of in lines)
     (tmp_path / "t.csv").write_text(text)
     models = losses.by_model(from_metrics(tmp_path / "t.csv"))
-    assert {m: [r.loss for r in configurations] for m, configurations in models.items()} == {
-        "m": ["b", "a"],
-        "n": ["b", "a"],
-    }
+    assert {m: [r.loss for r in rows] for m, rows in models.items()} == {"m": ["b", "a"], "n": ["b", "a"]}
 
 
 def captured(monkeypatch, study, folder):
@@ -528,8 +536,8 @@ def test_the_figure_shows_the_numbers_of_the_page(tmp_path, monkeypatch):
         marks = {int(line.get_ydata()[0]): line for line in change.lines if line.get_marker() in "osD"}
         of = [d for d in compared if d.model == model]
         assert [marks[y].get_xdata()[0] for y in (1, 2)] == [d.estimate.value for d in of]
-        shapes = {"differ": "s", "as good as equal": "D", "within noise": "o"}
-        assert [marks[y].get_marker() for y in (1, 2)] == [shapes[d.verdict] for d in of]
+        shapes = {"differ": "s", "equivalent": "D", "within noise": "o"}
+        assert [marks[y].get_marker() for y in (1, 2)] == [shapes[d.outcome] for d in of]
         ends = {int(line.get_ydata()[0]): [*line.get_xdata()] for line in change.lines if len(line.get_xdata()) == 2}
         assert [ends[y] for y in (1, 2)] == [[d.estimate.low, d.estimate.high] for d in of]
 
@@ -541,8 +549,8 @@ def test_the_figure_explains_the_marks_it_has_and_no_others(tmp_path, monkeypatc
     plain = keys(drawn(tmp_path, "a", ("bce", "zlpr"), seeds=(1,), bounds=False))
     assert plain == ["one seed", "bce, mean", "best on validation"]
     full = keys(drawn(tmp_path, "a", ("bce", "zlpr"), tests={("a", "zlpr"): (0.001, 0.9)}))
-    assert full[:3] == ["mean of the seeds, 95 % CI", "one seed", "bce, mean"]
-    assert full[3:] == ["differ", "difference below 0.005", "best on validation"]
+    assert full[:3] == ["mean over seeds, 95 % CI", "one seed", "bce, mean"]
+    assert full[3:] == ["differ", "equivalence margin (± 0.005)", "best on validation"]
 
 
 def test_twelve_losses_of_three_models_fit(tmp_path, monkeypatch):
@@ -559,15 +567,15 @@ def test_twelve_losses_of_three_models_fit(tmp_path, monkeypatch):
 
 def test_nothing_to_draw(tmp_path):
     line = figures.Line("a", Estimate(), np.array([]))
-    about = {"baseline": "a", "margin": None, "interval_name": "CI", "keys": {}}
+    about = {"baseline": "a", "margin": math.nan, "interval_name": "CI", "keys": {}}
     assert figures.forest([figures.Panel("m", (line, line), math.nan)], tmp_path / "f.png", **about) is None
     assert figures.forest([], tmp_path / "f.png", **about) is None
 
 
-def test_missing_cells_are_named(make, tmp_path):
+def test_missing_runs_are_named(make, tmp_path):
     params = make(models=("densenet", "small_cnn"), losses=("bce", "zlpr"), replicates=())
     (EVALUATIONS / "small_cnn-zlpr" / "metrics.csv").unlink()
     text = page(load_study(params), tmp_path / "reports")
     assert "small_cnn-zlpr, all seeds (42)" in text
-    assert "Within model densenet, 2 losses are compared" in text
+    assert "2 losses are compared within model densenet." in text
     assert "With this model only bce has results" in section(text, "small_cnn")

@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 
 from pipeline.learning.settings import Model
-from pipeline.reporting import model_cards
-from pipeline.reporting.checks import probe_warnings
-from pipeline.reporting.model_cards import UNKNOWN, render
+from pipeline.reporting import page
+from pipeline.reporting.bare_table import from_metrics
+from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
-from pipeline.reporting.study import from_metrics, load_study
+from pipeline.reporting.values import NO_TABLE
+from pipeline.reporting.views import doubts, methods, model_card
+from pipeline.reporting.views.model_card import render
 from pipeline.study.files import AUDIT, EVALUATIONS, write_json
 from tests.reporting.test_pages import check_page
 
@@ -33,9 +35,12 @@ HEADINGS = [
 """Mitchell et al. 2019, Figure 1, in its order."""
 
 
+UNKNOWN = "not recorded"
+
+
 def cards(study, folder):
-    """Write the pages that cards link to, then the cards; return the text of each by its recipe."""
-    for name in ("overview", "data", "seed_impact"):
+    """Write the pages that cards link to, then the cards; return the text of each by its configuration."""
+    for name in ("methods", "data", "seeds", "readme"):
         PAGES[name](study, folder)
     written = render(study, folder)
     assert [p.relative_to(folder).as_posix() for p in written] == [
@@ -44,6 +49,16 @@ def cards(study, folder):
     for path in written:
         check_page(path, path.read_text())
     return {path.stem: path.read_text() for path in written}
+
+
+def card(study, results):
+    """Return the text of one card."""
+    return page.render("model_card.md", **model_card.facts(study, results))
+
+
+def caveats(study, results):
+    """Return the last section of a card."""
+    return card(study, results).split("## Caveats and recommendations")[1]
 
 
 def table(text, heading):
@@ -55,7 +70,7 @@ def table(text, heading):
 
 
 def runs_changed(study, **changed):
-    """Return the first recipe with these entries in the records of its trainings; None removes one."""
+    """Return the first configuration with these entries in the records of its training runs; ... removes one."""
     first = study.configurations[0]
     runs = tuple({k: v for k, v in {**run, **changed}.items() if v is not ...} for run in first.runs)
     return replace(first, runs=runs)
@@ -105,7 +120,7 @@ def test_thresholds_are_the_mean_and_range_over_the_seeds(here, tmp_path):
         assert chosen.empty
         assert "there is no threshold" in text
         return
-    found = table(text, "Decision thresholds")
+    found = table(text, "Decision thresholds, on the probability")
     for name, of in chosen.groupby("class"):
         values = of["value"]
         assert found[name][1:] == [f"{values.mean():.3f}", f"{values.min():.3f}", f"{values.max():.3f}"]
@@ -128,29 +143,30 @@ def test_subgroups_are_those_of_the_table(here, tmp_path):
         assert line[2] == str(row.n)
         assert line[-2].startswith(f"{row.value:.3f}" if np.isfinite(row.value) else "—")
     assert "Differences between subgroups are not tested" in section
+    assert "intersections are not measured" in section
     assert not re.search(r"\bbetter\b|\bworse\b|fair\b|unbiased", section)
 
 
 def test_what_was_not_recorded_is_said_to_be_so(here):
     study = load_study(here)
     bare = runs_changed(study, macs=..., parameters=..., weights=..., device=..., versions=..., git_commit=...)
-    found = table(model_cards._details(study, bare), "|")
-    for name in ("Parameters", "Multiply-accumulates an image", "Initial weights", "Device", "Versions", "Code"):
+    found = table(card(study, bare), "## Model details")
+    for name in ("Parameters", "Multiply-accumulates per image", "Initial weights", "Device", "Versions", "Code"):
         assert found[name] == [UNKNOWN], name
     assert found["Trained parameters"] == ["123,000"]
     assert found["Developers, contact, date, licence of the weights"] == [UNKNOWN]
     nothing = replace(study.configurations[0], runs=())
-    found = table(model_cards._details(study, nothing), "|")
+    found = table(card(study, nothing), "## Model details")
     assert found["Parameters"] == [UNKNOWN]
     assert found["Architecture"] == [f"{UNKNOWN} (depth 3)"]
 
 
-def test_trainings_that_differ_are_counted(here):
+def test_training_runs_that_differ_are_counted(here):
     study = load_study(here)
     first = study.configurations[0]
     runs = ({**first.runs[0], "device": "NVIDIA"}, {**first.runs[1], "device": None}, first.runs[2])
-    found = model_cards._recorded(replace(first, runs=runs), lambda run: run.get("device"))
-    assert found == f"NVIDIA (1 training); cpu (1 training); {UNKNOWN} (1 training)"
+    found = table(card(study, replace(first, runs=runs)), "## Model details")["Device"]
+    assert found == [f"NVIDIA (1 training run); cpu (1 training run); {UNKNOWN} (1 training run)"]
 
 
 @pytest.mark.parametrize(
@@ -163,82 +179,96 @@ def test_trainings_that_differ_are_counted(here):
 )
 def test_the_origin_of_the_weights(here, weights, expected):
     study = load_study(here)
-    details = model_cards._details(study, runs_changed(study, weights=weights))
-    assert table(details, "|")["Initial weights"] == [expected]
+    text = card(study, runs_changed(study, weights=weights))
+    assert table(text, "## Model details")["Initial weights"] == [expected]
 
 
 def test_loss_and_own_settings_are_those_of_params(here):
     study = load_study(here)
-    configuration = study.configurations[0]
-    losses = {**study.params.losses, configuration.loss: {"kind": "asl", "margin": 0.05, "cap": None}}
+    first = study.configurations[0]
+    losses = {**study.params.losses, first.loss: {"kind": "asl", "margin": 0.05, "cap": None}}
     own = Model(arch="a", lr=0.1, head_lr=0.2, epochs=3, options={"depth": 9})
     params = study.params.model_copy(update={"losses": losses, "models": dict.fromkeys(study.params.models, own)})
-    found = table(model_cards._details(replace(study, params=params), configuration), "|")
-    assert found["Loss"] == [f"{configuration.loss} (kind asl), margin 0.05"]
+    found = table(card(replace(study, params=params), first), "## Model details")
+    assert found["Loss"] == [f"{first.loss} (kind asl), margin 0.05"]
     assert found["Learning rate"] == ["0.1, head 0.2"]
     assert found["Training settings"][0].startswith("epochs 3,")
     assert found["Architecture"][0].endswith("(depth 9)")
 
 
-def test_a_close_probe_warns_and_a_far_one_does_not(here, tmp_path):
+def test_a_close_probe_warns_and_a_far_one_does_not(here):
     study = load_study(here)
-    configuration = study.configurations[0]
+    first = study.configurations[0]
     scores = {p.loss: p.get("auroc").value for p in study.probes}
-    reached = configuration.get("auroc").value
+    reached = first.get("auroc").value
     assert reached - scores["thumbnail"] > 0.05 > reached - scores["metadata"]
-    found = probe_warnings(study, configuration)
-    assert len(found) == 1
-    assert "the probe 'metadata'" in found[0]
-    text = " ".join(model_cards._shortcuts(study, configuration))
-    assert "it may rest on a shortcut.** Being close does not show that it does." in text
-    assert "above each" not in text
+    assert [probe.name for probe in doubts.probes(study, first).close] == ["metadata"]
+    text = caveats(study, first)
+    assert 'shortcut probe "metadata": it may rest on a shortcut.** This does not show that it does.' in text
+    assert 'probe "thumbnail"' not in text
+    assert "above every probe" not in text
     far = replace(study, probes=study.probes[:1])
-    assert probe_warnings(far, configuration) == []
-    assert "It is more than 5 points above each" in " ".join(model_cards._shortcuts(far, configuration))
+    assert doubts.probes(far, first).close == []
+    assert f"{first.key} is more than 5 points above every probe" in caveats(far, first)
     unknown = study.probes[0].metrics.assign(value=np.nan, ci_low=np.nan, ci_high=np.nan)
     blind = replace(study, probes=(replace(study.probes[0], metrics=unknown),))
-    text = " ".join(model_cards._shortcuts(blind, configuration))
-    assert "nothing is known" in text
-    assert "above each" not in text
-    assert "No shortcut probe was scored" in " ".join(model_cards._shortcuts(replace(study, probes=()), configuration))
+    text = caveats(blind, first)
+    assert "Where a number is missing, it is unknown whether" in text
+    assert "above every probe" not in text
+    assert "No shortcut probe was scored" in caveats(replace(study, probes=()), first)
 
 
-def test_signs_are_of_this_recipe_alone(here):
+def test_signs_are_of_this_configuration_alone(here):
     study = load_study(here)
     first, second = study.configurations[:2]
-    assert "constant metric" in " ".join(model_cards._signs(study, first))
-    assert model_cards._signs(study, second) == ["Signs of failure on the validation part: none was seen."]
+    none = "- Signs of failure on the validation set: none was seen."
+    assert "(constant metric)" in caveats(study, first)
+    assert none not in caveats(study, first)
+    assert none in caveats(study, second)
+    assert "Sign of failure" not in caveats(study, second)
     seed = second.seeds[0]
     twins = pd.DataFrame(
         [(f"{second.key} seed {seed}", "identical_metrics", f"all 9 metrics are those of {first.key} seed 4")],
         columns=["cell", "gate", "sentence"],
     )
     assert 42 in first.seeds
-    assert "none was seen" in model_cards._signs(replace(study, signs=twins), first)[0]  # seed 4 is not seed 42
+    assert none in caveats(replace(study, signs=twins), first)  # seed 4 is not seed 42
     named = twins.assign(sentence=f"all 9 metrics are those of {first.key} seed 42")
-    assert "identical metrics" in model_cards._signs(replace(study, signs=named), first)[0]
-    assert model_cards._signs(replace(study, signs=None), first) == ["Signs of failure: not examined."]
+    assert "(identical metrics)" in caveats(replace(study, signs=named), first)
+    assert "- Signs of failure: not examined." in caveats(replace(study, signs=NO_TABLE), first)
+
+
+def test_what_all_configurations_share_stands_once(here, tmp_path):
+    study = load_study(here)
+    shared = page.render("methods.md", **methods.facts(study, {"roc": False, "curves": False}))
+    written = cards(study, tmp_path)
+    for sentence in ("Licence: CC0", "bootstrap draws of whole patients", "label noise", "15 bins of equal mass"):
+        assert sentence in shared or study.synthetic
+        assert not any(sentence in text for text in written.values()), sentence
+    for text in written.values():
+        assert {"#data", "#limits", "#how-the-numbers-were-computed"} <= set(re.findall(r"methods\.md(#[^)]+)", text))
 
 
 def test_synthetic_and_real_images_are_told_apart(make, tmp_path):
     drawn = cards(load_study(make()), tmp_path / "a")["densenet-bce"]
     assert "> **Synthetic images.**" in drawn
     assert "**The images are synthetic: a program drew them.**" in drawn
-    assert "It has seen drawn ones only" in drawn
+    assert "It was trained on synthetic images only." in drawn
     shutil.rmtree(EVALUATIONS)
     real = cards(load_study(make(synthetic=False)), tmp_path / "b")["densenet-bce"]
     assert "ynthetic" not in real
     assert "The images show people." in real
     assert "used under the data set's licence: CC0." in real
-    assert "label noise is neither measured nor corrected" in real
+    assert "ynthetic" not in Path(tmp_path / "b" / "methods.md").read_text()
+    assert "label noise is neither measured nor corrected" in Path(tmp_path / "b" / "methods.md").read_text()
 
 
-def test_collapsed_and_missing_trainings_are_named(make, settings, tmp_path):
+def test_collapsed_and_missing_training_runs_are_named(make, settings, tmp_path):
     make(models=("densenet",), collapsed=12)
     study = load_study(settings("multilabel", ("densenet",), ("bce",), (12, 99)))
     text = cards(study, tmp_path)["densenet-bce"]
     assert "densenet-bce, seed 99" in text.split("## Model details")[0]
-    assert "Collapsed, seed 12: chance: validation AUROC 0.501" in text
+    assert "**Collapsed**, seed 12: chance: validation AUROC 0.501" in text
     assert table(text, "| Seed ")["12"][-1].startswith("chance")
     assert table(text, "| Seed ")["42"][-1] == "no"
 
@@ -247,11 +277,11 @@ def test_one_seed_and_no_subgroups(make, tmp_path):
     params = make(models=("densenet",), replicates=())
     (EVALUATIONS / "densenet-bce" / "subgroups.csv").unlink()
     text = cards(load_study(params), tmp_path)["densenet-bce"]
-    assert "1 training, each a model of its own; the numbers below are of this one." in text
+    assert "1 training run, each a model of its own; the numbers below are of this one." in text
     assert "SD" not in text
-    assert "no subgroup is measured, nor any intersection" in text
-    assert "Whether it serves some people worse than others is not known." in text
-    assert "In the data set's table, and not measured: age, sex, and view." in text
+    assert "Not known: neither subgroups nor their intersections are measured." in text
+    assert "Whether it performs worse for some people than for others is not known." in text
+    assert "Listed by the data set, but not measured: age, sex, and view." in text
 
 
 def test_a_leak_is_said(make, tmp_path):
@@ -260,7 +290,7 @@ def test_a_leak_is_said(make, tmp_path):
     write_json(AUDIT, {**audit, "patients_in_two_parts": 2})
     text = cards(load_study(params), tmp_path)["densenet-bce"]
     assert "the numbers are not estimates of performance" in text
-    assert "Audited: no patient" not in text
+    assert "no patient, no group" not in text + Path(tmp_path / "methods.md").read_text()
 
 
 def test_empty_intervals_have_their_reason(here, tmp_path):

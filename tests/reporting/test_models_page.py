@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from pipeline.learning.settings import Last, Model
-from pipeline.reporting import described, models
+from pipeline.reporting import formats
+from pipeline.reporting.bare_table import from_metrics
+from pipeline.reporting.english import signed
 from pipeline.reporting.figures import models as figures
-from pipeline.reporting.prose import signed
-from pipeline.reporting.study import from_metrics, load_study
+from pipeline.reporting.loading import load_study
+from pipeline.reporting.values import NO_TABLE, UNKNOWN
+from pipeline.reporting.views import grid, model_settings, models
 from tests.reporting.test_bare_table import DATA, ZLPR, bare
 from tests.reporting.test_grid import render
 from tests.reporting.test_pages import check_page
@@ -40,7 +43,7 @@ def test_scores_by_part_are_those_of_the_table(here, tmp_path):
     check_page(tmp_path / "models.md", text)
     single = study.task == "multiclass"
     metric, group, name = ("accuracy", "overall", "accuracy") if single else ("auroc", "macro", "AUROC")
-    (rows,) = section(text, "Accuracy by part" if single else "AUROC by part")
+    (rows,) = section(text, f"Training, validation, and test {name}")
     assert len(rows) == 4
     for results, row in zip(study.configurations, rows):
         by_part = {p: seeds_of(results, metric, p, group) for p in ("train", "val", "test")}
@@ -52,7 +55,7 @@ def test_scores_by_part_are_those_of_the_table(here, tmp_path):
         low, high = by_part["test"][1][["ci_low", "ci_high"]].iloc[0]
         assert row["95 % CI of the test mean"] == f"[{low:.3f}, {high:.3f}]"
         assert row["Seeds"] == "3"
-        assert ("★" in row["Recipe"]) == (results.key == study.chosen.key)
+        assert ("★" in row["Configuration"]) == (results.key == study.chosen.key)
     assert "not how good it is" in text
     assert "training n = 200 images" in text.lower()
     assert "test n = 120 images of 60 patients" in text
@@ -74,7 +77,7 @@ def test_losses_by_part(here, tmp_path):
     moved = results.metrics["value"].where(results.metrics["metric"] != "loss", results.metrics["value"] + shift)
     changed = replace(results, metrics=results.metrics.assign(value=moved))
     text = render(replace(study, configurations=(changed, *study.configurations[1:])), tmp_path)
-    (rows,) = section(text, "Loss by part")
+    (rows,) = section(text, "Training, validation, and test loss")
     row = rows[0]
     assert [row[f"{p} loss"] for p in ("Training", "Validation", "Test")] == [
         "0.3010 ± 0.0010",
@@ -82,14 +85,14 @@ def test_losses_by_part(here, tmp_path):
         "0.5510 ± 0.0010",
     ]
     assert row["Test − training"] == "+0.2500 ± 0.0000"
-    assert "never rows with different ones" in text
+    assert "but never between different loss functions" in text
 
 
 def test_confusion_counts_are_summed_over_seeds(here, tmp_path):
     study = load_study(here)
     text = render(study, tmp_path)
     if study.task == "multilabel":
-        assert "there is no matrix of classes taken for one another" in text
+        assert "there is no confusion matrix between classes" in text
         assert "(errors.md)" not in text  # it is not there
         assert not (tmp_path / "figures" / "models-confusion.png").exists()
         return
@@ -100,7 +103,7 @@ def test_confusion_counts_are_summed_over_seeds(here, tmp_path):
         counts = [int((decided[:, truth == i] == j).sum()) for j in range(3)]
         shares = [f"{n} ({100 * n / sum(counts):.1f} %)" for n in counts]
         assert list(row.values()) == [study.classes[i], *shares, str(sum(counts))]
-    assert f"**{study.chosen.key}**, the recipe that validation chose, 3 seeds summed:" in text
+    assert f"**{study.chosen.key}**, the configuration chosen on validation, 3 seeds summed:" in text
     assert (tmp_path / "figures" / "models-confusion.png").exists()
 
 
@@ -114,7 +117,7 @@ def test_a_class_without_images_and_many_classes(here, tmp_path):
     text = render(gone, tmp_path)
     check_page(tmp_path / "models.md", text)
     assert [row["Normal"] for row in section(text, "Confusion")[0]][2] == "0 (—)"
-    assert "that validation chose, " not in text
+    assert "chosen on validation, " not in text
     names = tuple(f"type {i}" for i in range(10))
     assert figures.confusions(study.configurations, names, tmp_path / "many.png") is None
     wide = replace(study, classes=names)
@@ -148,7 +151,7 @@ def test_settings_of_every_model(here, tmp_path):
     assert built[1]["Options"] == "depth 3"
     assert list(trained[0].values())[:4] == [first, "1e-05 (head 0.001)", "own", "32"]
     assert trained[0]["Epochs at most"] == "3 (patience 5)"
-    assert trained[0]["Other own settings"] == "hidden 64"
+    assert trained[0]["Other settings"] == "hidden 64"
     assert list(trained[1].values())[:5] == [second, "0.001", "0.5", "8", "SGD with momentum, cosine"]
     assert trained[1]["Epochs at most"] == "8 (patience 5)"
 
@@ -179,15 +182,15 @@ def test_older_runs_lack_what_they_did_not_record(make, tmp_path):
     ]
     text = render(replace(study, configurations=tuple(fits)), tmp_path)
     check_page(tmp_path / "models.md", text)
-    assert "- — MACs of densenet and small_cnn: not recorded by these trainings." in text
+    assert "- — MACs of densenet and small_cnn: not recorded by these training runs." in text
     assert "training AUROC of all rows: not in the metrics table." in text
-    assert "## Loss by part" not in text
-    assert section(text, "AUROC by part")[0][0]["Training − test"] == "—"
+    assert "and test loss" not in text
+    assert section(text, "Training, validation, and test AUROC")[0][0]["Training − test"] == "—"
     row = section(text, "Training")[0][0]
     assert [head for head, cell in row.items() if cell == "—"] == [
         "Epochs run",
         "Images/s",
-        "Minutes a training",
+        "Minutes per run",
         "Device",
         "Precision",
     ]
@@ -208,9 +211,9 @@ def test_missing_and_collapsed_trainings_are_named(make, tmp_path):
     gone = replace(study, configurations=study.configurations[:1], missing=("small_cnn-bce, all seeds (42, 12)",))
     text = render(gone, tmp_path)
     check_page(tmp_path / "models.md", text)
-    assert "**Missing.**" in text
+    assert "**Missing results.**" in text
     assert "densenet-bce, seed 12: chance" in text
-    assert "- — small_cnn: no training has results." in text
+    assert "- — small_cnn: no training run has results." in text
 
 
 def test_a_seed_without_a_training_value_leaves_no_mean(make, tmp_path):
@@ -220,7 +223,7 @@ def test_a_seed_without_a_training_value_leaves_no_mean(make, tmp_path):
     here = (rows["part"] == "train") & (rows["metric"] == "auroc") & rows["seed"].isin(["12", "mean"])
     text = render(replace(study, configurations=(replace(results, metrics=rows[~here]),)), tmp_path)
     check_page(tmp_path / "models.md", text)
-    row = section(text, "AUROC by part")[0][0]
+    row = section(text, "Training, validation, and test AUROC")[0][0]
     assert (row["Training AUROC"], row["Training − test"]) == ("—", "—")
 
 
@@ -236,9 +239,9 @@ def test_the_page_is_written_again_byte_by_byte(here, tmp_path):
 def test_a_bare_table_has_what_it_has(tmp_path):
     text = render(from_metrics(DATA / f"{ZLPR}.csv"), tmp_path)
     check_page(tmp_path / "models.md", text)
-    (row,) = section(text, "AUROC by part")[0]
-    assert row == {"Recipe": row["Recipe"], "Seeds": "4", "Test AUROC": "0.847 ± 0.001"}
-    assert list(section(text, "Loss by part")[0][0])[2:] == ["Test loss"]
+    (row,) = section(text, "Training, validation, and test AUROC")[0]
+    assert row == {"Configuration": row["Configuration"], "Seeds": "4", "Test AUROC": "0.847 ± 0.001"}
+    assert list(section(text, "Training, validation, and test loss")[0][0])[2:] == ["Test loss"]
     for absent in ("## Settings", "## Training\n", "## Confusion", "## Grids", "★"):
         assert absent not in text
 
@@ -254,13 +257,13 @@ def test_training_values_of_a_bare_table_are_read(tmp_path):
     study = from_metrics(bare(tmp_path, *lines))
     assert study.configurations[0].get("auroc", part="train").value == 0.95
     text = render(study, tmp_path / "out")
-    row = section(text, "AUROC by part")[0][0]
+    row = section(text, "Training, validation, and test AUROC")[0][0]
     assert list(row.values()) == ["m-l", "—", "0.950", "0.900", "0.850", "+0.100"]
 
 
 def test_figures_show_those_that_validation_values_highest(here, tmp_path):
     study = load_study(here)
-    metric = models.grid.leading(study)
+    metric = grid.leading(study)
     configurations = []
     for i in range(14):
         base = study.configurations[0]
@@ -268,12 +271,12 @@ def test_figures_show_those_that_validation_values_highest(here, tmp_path):
             ~((base.metrics["metric"] == metric) & (base.metrics["part"] == "val")), 0.5 + (i * 5 % 14) / 100
         )
         configurations.append(replace(base, model=f"m{i}", metrics=base.metrics.assign(value=value)))
-    kept = models._highest(study, configurations, 12)
+    kept = models.highest(study, configurations, 12)
     assert [r.model for r in configurations if r not in kept] == ["m0", "m3"]  # 0 and 15 % 14 = 1 are the lowest
-    changed = replace(study, configurations=tuple(configurations), params=None)
+    changed = replace(study, configurations=tuple(configurations), params=UNKNOWN)
     text = render(changed, tmp_path)
     name = "accuracy" if metric == "accuracy" else "AUROC"
-    assert f"The figure shows the 12 of 14 recipes with the highest validation {name}." in text
+    assert f"The figure shows the 12 of 14 configurations with the highest validation {name}." in text
 
 
 def test_curves_draw_what_the_history_has(here, tmp_path):
@@ -284,7 +287,7 @@ def test_curves_draw_what_the_history_has(here, tmp_path):
     assert figures.curves([with_accuracy], tmp_path / "b.png").read_bytes() != plainly
     unknown = replace(first, history=first.history.assign(val_accuracy=math.nan))
     assert figures.curves([unknown], tmp_path / "c.png").read_bytes() == plainly
-    assert figures.curves([replace(first, history=None)], tmp_path / "d.png") is None
+    assert figures.curves([replace(first, history=NO_TABLE)], tmp_path / "d.png") is None
 
 
 def test_a_confusion_matrix_keeps_the_order_of_the_classes(here):
@@ -311,19 +314,25 @@ def test_a_confusion_matrix_keeps_the_order_of_the_classes(here):
     ],
 )
 def test_multiply_adds_are_three_digits(number, text):
-    assert described.multiply_adds(number) == text
+    assert formats.multiply_adds(number) == text
 
 
-def test_models_in_words():
+def test_models_in_words(here, tmp_path):
+    study = load_study(here)
+    first, second = study.params.study.models
     transfer = Model(
         arch="resnet50", lr=0.1, head_lr=0.2, weights="x/y.pth", trainable=Last(last=10), epochs=3, augment="seeds002"
     )
-    assert described.weights(transfer) == "file y.pth"
-    assert described.weights(Model(arch="a", lr=1.0, pretrained=True)) == "timm's hub"
-    assert described.weights(Model(arch="a", lr=1.0)) == "random"
-    assert described.trained(transfer) == "last 10 layers and head"
-    assert described.trained(Model(arch="a", lr=1.0, pretrained=True, trainable="head")) == "head"
-    assert described.trained(Model(arch="a", lr=1.0)) == "all layers"
-    assert described.own(transfer)["epochs"] == 3
-    assert described.dropout(Model(arch="a", lr=1.0, options={"drop_rate": 0})) == 0.0
-    assert described.dropout(Model(arch="a", lr=1.0)) is None
+
+    def words(model):
+        made = {first: model, second: transfer}
+        params = study.params.model_copy(update={"models": made})
+        rows = section(render(replace(study, params=params), tmp_path), "Settings")[0]
+        return [(row["Initial weights"], row["Trained layers"]) for row in rows]
+
+    assert words(Model(arch="a", lr=1.0)) == [("random", "all layers"), ("file y.pth", "last 10 layers and head")]
+    assert words(Model(arch="a", lr=1.0, pretrained=True))[0] == ("pretrained (timm)", "all layers")
+    assert words(Model(arch="a", lr=1.0, pretrained=True, trainable="head"))[0] == ("pretrained (timm)", "head")
+    assert model_settings.own(transfer)["epochs"] == 3
+    assert model_settings.dropout(Model(arch="a", lr=1.0, options={"drop_rate": 0})) == 0.0
+    assert model_settings.dropout(Model(arch="a", lr=1.0)) is None

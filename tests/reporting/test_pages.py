@@ -14,15 +14,21 @@ import pandas as pd
 import pytest
 
 from pipeline.report import write_reports
-from pipeline.reporting import checks, comparisons, overview, prose, seed_impact
+from pipeline.reporting import english, page
+from pipeline.reporting.bare_table import from_metrics
+from pipeline.reporting.figures import overview
+from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
-from pipeline.reporting.study import ReportError, from_metrics, load_study
-from pipeline.study.files import ENSEMBLES, EVALUATIONS, PROBES, write_csv
+from pipeline.reporting.values import NO_TABLE, ReportError
+from pipeline.reporting.views import methods, readme
+from pipeline.study.files import AUDIT, ENSEMBLES, EVALUATIONS, PROBES, write_csv, write_json
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.uncertainty.comparisons import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 PAGE_WIDTH = 896
+FIRST_PAGE = 700
+"""Words of the first page of a study of ordinary size: two screens."""
 LINK = re.compile(r"\]\(([^)]+)\)")
 
 
@@ -41,7 +47,12 @@ def check_page(path, text):
     assert "/tmp" not in text
     for target in LINK.findall(text):
         if not target.startswith("http"):
-            assert (path.parent / target).resolve().is_file(), f"{path}: {target}"
+            file, _, anchor = target.partition("#")
+            linked = (path.parent / file).resolve()
+            assert linked.is_file(), f"{path}: {target}"
+            assert not anchor or anchor in anchors(linked.read_text()), f"{path}: {target}"
+    for before, line, after in zip(["", *text.splitlines()], [*text.splitlines()], [*text.splitlines()[1:], ""]):
+        assert not line.startswith(("## ", "### ")) or before == after == "", f"{path}: {line}"
     table = []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
@@ -51,6 +62,35 @@ def check_page(path, text):
             scrolls = table[0][0] == "Learning rate"  # a grid has a column a number, as published grids do
             assert narrowest(table) <= PAGE_WIDTH or scrolls, table[0]
             table = []
+
+
+def anchors(text):
+    """Return what GitHub calls the headings of a page in links."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def front(study, folder=Path("nowhere")):
+    """Return the first page without its figure."""
+    return page.render("README.md", **readme.facts(study, folder, pictured=False))
+
+
+def details(study):
+    """Return the page about methods without its figures."""
+    return page.render("methods.md", **methods.facts(study, {"roc": False, "curves": False}))
+
+
+def part(text, heading):
+    """Return what stands below a heading of level 2; empty where there is none."""
+    return next((s.partition("\n")[2] for s in f"\n{text}".split("\n## ") if s.partition("\n")[0] == heading), "")
+
+
+def verdict(study):
+    """Return the three sentences of the verdict."""
+    lines = [line for line in part(front(study), "Verdict").splitlines() if line.startswith("- ")]
+    assert len(lines) == 4
+    assert lines[3].startswith("- **Not for clinical use**")
+    return lines[:3]
 
 
 def narrowest(table):
@@ -105,22 +145,30 @@ def test_pages_of_a_whole_study(here, reports):
         "ensembles.md",
         "errors.md",
         "losses.md",
+        "methods.md",
         *(f"model_cards/{r.key}.md" for r in sorted(study.configurations, key=lambda r: r.key)),
         "models.md",
+        "seeds/README.md",
         *(f"seeds/{r.key}.md" for r in sorted(study.configurations, key=lambda r: r.key)),
     ]
     for path, text in found.items():
         check_page(path, text)
         assert "> [!WARNING]\n> **Synthetic images.**" in text
-        assert "[!CAUTION]" not in text
-    front = found[reports / "README.md"]
+        cautions = re.findall(r"> \[!CAUTION\]\n> \*\*([^*]+)\*\*", text)
+        assert cautions == (["Possible shortcut.", "Signs of failure"] if path == reports / "README.md" else []), path
+    first, methods_page = found[reports / "README.md"], found[reports / "methods.md"]
+    assert len(first.split()) <= FIRST_PAGE
+    assert "**Not for clinical use**" in first
     for metric in ("Accuracy", "Balanced accuracy"):
-        assert (metric in front) == (study.task == "multiclass")
-    assert f"SHA-256 `{study.audit['sha256'][:12]}" in front
-    assert "no patient, no group, and no identical image" in front
-    assert r"cannot be read: 2; empty \| blank: 1" in front
-    assert "1 image is identical to an earlier one" in front
-    assert "Findings are drawn, not diagnosed." in front
+        assert (metric in methods_page) == (study.task == "multiclass")
+    assert f"SHA-256 `{study.audit['sha256'][:12]}" in methods_page
+    for text in (first.lower(), methods_page.lower()):
+        assert "no patient, " in text
+        assert "identical image is in two parts" in text
+    assert r"cannot be read: 2; empty \| blank: 1" in methods_page
+    assert "1 image is identical to an earlier one" in methods_page
+    assert "Findings are drawn, not diagnosed." in methods_page
+    assert "- Research output: not for clinical use." in methods_page
     pictures = {p.name for p in (reports / "figures").iterdir()}
     expected = {"forest.png", "roc.png", "curves.png", "data-classes.png", "data-samples.png", "data-clahe.png"}
     expected |= {"data-pairs.png"} if study.task == "multilabel" else set()
@@ -190,11 +238,12 @@ def test_missing_and_collapsed_cells_come_first(make):
     results = load_study(study)
     assert results.missing == ("small_cnn-bce, all seeds (42, 12)", "the ensembles")
     write_reports(results, Path("reports"))
-    front = Path("reports/README.md").read_text()
-    check_page(Path("reports/README.md"), front)
-    head = front[: front.index("## The question")]
+    text = Path("reports/README.md").read_text()
+    check_page(Path("reports/README.md"), text)
+    head = text[: text.index("## Verdict")]
     assert "small_cnn-bce, all seeds (42, 12); the ensembles" in head
-    assert "1 training learned nothing: densenet-bce, seed 12: chance" in head
+    assert "1 training run learned nothing: densenet-bce, seed 12: chance" in head
+    assert "- 4 training runs: **2 missing**, **1 collapsed**." in text
     assert "means over a" not in head
     page = Path("reports/seeds/densenet-bce.md").read_text()
     assert "seed 12: chance" in page
@@ -211,7 +260,7 @@ def test_a_missing_seed_is_named(make, settings):
 def test_nothing_at_all_is_an_error(make):
     study = make(models=("densenet",))
     (EVALUATIONS / "densenet-bce" / "metrics.csv").unlink()
-    with pytest.raises(ReportError, match="none of the 2 cells has results; run: dvc repro evaluate"):
+    with pytest.raises(ReportError, match="none of the 2 training runs has results; run: dvc repro evaluate"):
         load_study(study)
 
 
@@ -227,63 +276,14 @@ def test_one_recipe_one_seed(make):
     for path, text in pages(Path("reports")).items():
         check_page(path, text)
         assert "Synthetic images" not in text
-        assert "±" not in text or path.name == "README.md"
-    front = Path("reports/README.md").read_text()
-    assert "The only recipe, **densenet-bce**" in front
-    assert "1 model × 1 loss × 1 seed (42) = 1; none missing, none collapsed" in front
-    assert "How well does densenet, trained with bce, tell apart" in front
+        assert "±" not in text
+    text = Path("reports/README.md").read_text()
+    assert "The only configuration, **densenet-bce**" in text
+    assert "How well does densenet, trained with bce, distinguish" in text
+    assert "1 model × 1 loss × 1 seed (42) = 1; none missing, none collapsed" in Path("reports/methods.md").read_text()
 
 
-def judged(results, p):
-    """Return `results` with these p values in seeds.csv, a class each; None where there was no test."""
-    p = pd.Series(p, dtype=float)
-    classes = results.spread.iloc[: len(p)].reset_index(drop=True)
-    macro = results.spread[results.spread["class"] == "macro"]
-    spread = pd.concat([classes.assign(p_holm=p, distinguishable=p < 0.05), macro.assign(distinguishable=False)])
-    return replace(results, spread=spread)
-
-
-@pytest.mark.parametrize(
-    ("p", "expected", "absent"),
-    [
-        (
-            [0.9, 0.8, 0.7],
-            "in any of the 3 classes tested (smallest adjusted p 0.700): choosing a seed",
-            "differ in",
-        ),
-        ([0.9, None, None], "in the one class tested (smallest adjusted p 0.900)", "differ in"),
-        ([None, None, None], "In no class could the seeds be tested", "noise"),
-        ([0.001, 0.8, 0.7], "differ in 1 of 3 classes: {0} (p 0.001).** In the other 2 classes the", "choosing"),
-        (
-            [0.0001, 0.01, 0.7],
-            "2 of 3 classes: {0} (p < 0.001) and {1} (p 0.010).** In the other class",
-            "choosing",
-        ),
-        ([0.001, 0.01, 0.02], "differ in 3 of 3 classes", "noise"),
-    ],
-)
-def test_what_is_said_of_seeds_is_what_was_tested(here, p, expected, absent):
-    study = load_study(here)
-    text = " ".join(seed_impact.separation(study, judged(study.configurations[0], p)))
-    assert expected.format(*study.classes) in text
-    assert absent not in text
-    assert ("Not tested: " in text) == (p[1] is None and p[0] is not None)
-
-
-@pytest.mark.parametrize(
-    ("sd", "se", "text"),
-    [
-        (0.0031, 0.0100, "is 3.2 times smaller than"),
-        (0.02, 0.01, "is 2.0 times larger than"),
-        (0.01, 0.0101, "is as large as"),
-        (0.0, 0.01, "too small to be seen"),
-    ],
-)
-def test_spread_against_sampling_error(sd, se, text):
-    assert text in seed_impact.compare(sd, se)
-
-
-def recipes_table(tmp_path, *bounds):
+def configurations_table(tmp_path, *bounds):
     lines = ["model,loss,seed,part,class,metric,value,ci_low,ci_high"]
     for i, (low, high) in enumerate(bounds):
         value = (low + high) / 2
@@ -299,11 +299,11 @@ def recipes_table(tmp_path, *bounds):
 
 @pytest.mark.parametrize(
     ("n", "expected"),
-    [(1, "With one recipe there is nothing to compare it with."), (2, "not tested"), (3, "not tested")],
+    [(1, "With one configuration there is nothing to compare."), (2, "not tested"), (3, "not tested")],
 )
-def test_recipes_are_never_called_different_without_a_test(tmp_path, n, expected):
+def test_configurations_are_never_called_different_without_a_test(tmp_path, n, expected):
     bounds = [(0.7, 0.8), (0.81, 0.85), (0.9, 0.95)][:n]  # intervals apart are no test
-    sentences = overview.verdict(recipes_table(tmp_path, *bounds))
+    sentences = verdict(configurations_table(tmp_path, *bounds))
     assert len(sentences) == 3
     assert expected in sentences[1]
     assert not re.search(r"significant|better|outperform|superior|robust|differ ", " ".join(sentences))
@@ -323,60 +323,69 @@ def compared(study, *apart):
 @pytest.mark.parametrize(
     ("n", "apart", "expected"),
     [
-        (2, [], "for 1 comparison, the two recipes cannot be told apart: their differences are within noise."),
-        (2, [("m0-l", "m1-l")], "for 1 comparison, the two recipes differ (m0-l above m1-l)."),
-        (3, [], "for 3 comparisons, none of the 3 pairs of recipes can be told apart"),
-        (3, [("m0-l", "m2-l")], "1 of 3 pairs of recipes differ (m0-l above m2-l); the other differences are within"),
+        (2, [], "for 1 comparison: the two configurations do not differ beyond noise."),
+        (2, [("m0-l", "m1-l")], "for 1 comparison: the two configurations differ (m0-l above m1-l)."),
+        (3, [], "for 3 comparisons: none of the 3 pairs of configurations differ beyond noise."),
+        (3, [("m0-l", "m2-l")], "1 of 3 pairs of configurations differ (m0-l above m2-l); the other differences are"),
     ],
 )
 def test_a_difference_is_called_one_only_if_it_was_found(tmp_path, n, apart, expected):
-    study = compared(recipes_table(tmp_path, *[(0.7, 0.8)] * n), *apart)
-    assert expected in overview.verdict(study)[1]
-    table = comparisons.section(study)
+    study = compared(configurations_table(tmp_path, *[(0.7, 0.8)] * n), *apart)
+    assert expected in verdict(study)[1]
+    table = part(details(study), "Differences between configurations")
     assert table.count("| differ") == len(apart)
     assert table.count("within noise") == n * (n - 1) // 2 - len(apart)
 
 
-def test_many_pairs_are_cut_to_those_with_the_chosen_recipe(tmp_path):
-    study = compared(recipes_table(tmp_path, *[(0.7, 0.8)] * 7))
-    table = comparisons.section(study)
+def test_many_pairs_are_cut_to_those_with_the_chosen_configuration(tmp_path):
+    study = compared(configurations_table(tmp_path, *[(0.7, 0.8)] * 7))
+    table = part(details(study), "Differences between configurations")
     assert table.count("within noise") == 6
-    assert "corrected for all 21 comparisons. Shown are those with m0-l." in table
+    assert "corrected for all 21 comparisons. The table shows those with m0-l." in table
 
 
-def test_recipes_that_differ_by_less_than_the_margin_are_called_as_good_as_equal(tmp_path):
-    study = compared(recipes_table(tmp_path, *[(0.7, 0.8)] * 2))
+def test_configurations_that_differ_by_less_than_the_margin_are_called_equivalent(tmp_path):
+    study = compared(configurations_table(tmp_path, *[(0.7, 0.8)] * 2))
     study = replace(study, comparisons=study.comparisons.assign(equivalent=True))
-    table = comparisons.section(study)
-    assert "| as good as equal |" in table
-    assert "a difference of 0.005 or more" in table
+    table = part(details(study), "Differences between configurations")
+    assert re.search(r"\| equivalent +\|", table)
+    assert "a difference of 0.005 (the equivalence margin) or more" in table
 
 
 def test_signs_of_failure_are_listed_or_denied(here):
     study = load_study(here)
-    assert "| constant metric | the validation metric is 0.5 in all 3 epochs |" in checks.signs(study)
-    assert "None of the trainings shows one" in checks.signs(replace(study, signs=study.signs[:0]))
-    assert checks.signs(replace(study, signs=None)) == ""
+    assert "| constant metric | the validation metric is 0.5 in all 3 epochs |" in part(
+        details(study), "Signs of failure"
+    )
+    assert re.search(r"CAUTION\]\n> \*\*Signs of failure\*\* .*densenet-bce seed 42, constant metric", front(study))
+    none = replace(study, signs=study.signs[:0])
+    assert "No training run shows any of these" in part(details(none), "Signs of failure")
+    assert "No run shows a [sign of failure]" in front(none)
+    unknown = replace(study, signs=NO_TABLE)
+    assert part(details(unknown), "Signs of failure") == ""
+    assert "Signs of failure were not looked for." in front(unknown)
 
 
-def test_probes_stand_beside_the_chosen_recipe_and_the_close_one_is_named(here, reports):
+def test_probes_stand_beside_the_chosen_configuration_and_the_close_one_is_named(here, reports):
     study = load_study(here)
     written = pd.read_csv(PROBES / "metrics.csv").query("part == 'test' and metric == 'auroc'")
     macro = written[written["class"] == "macro"].set_index("loss")
-    reached = study.chosen.get("auroc").value
-    section = (reports / "README.md").read_text().split("### Shortcut probes")[1].split("\n#")[0]
+    key, reached = study.chosen.key, study.chosen.get("auroc").value
+    section = part((reports / "methods.md").read_text(), "Shortcut probes")
     cells = [[c.strip() for c in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
-    assert cells[0] == ["Probe", "What it sees", "Test macro AUROC [95 % CI]", f"{study.chosen.key} less the probe"]
+    assert cells[0] == ["Probe", "Input", "Test macro AUROC [95 % CI]", f"Difference ({key} − probe)"]
     found = {name: (score, difference) for name, _, score, difference in cells[2:]}
     for name, row in macro.iterrows():
         score = f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
-        assert found[name] == (score, prose.signed(reached - row["value"]))
+        assert found[name] == (score, english.signed(reached - row["value"]))
     assert reached - macro.loc["thumbnail", "value"] > 0.05 > reached - macro.loc["metadata", "value"]
-    assert (
-        f"**The model's macro AUROC of {reached:.3f} is not more than 5 points above the "
-        f"{macro.loc['metadata', 'value']:.3f} of the probe 'metadata': it may rest on a shortcut.**"
-    ) in section
-    assert "the probe 'thumbnail'" not in section
+    first = (reports / "README.md").read_text()
+    for text in (section, first[: first.index("## Verdict")]):
+        assert (
+            f"The macro AUROC of {key}, {reached:.3f}, is not more than 5 points above the "
+            f'{macro.loc["metadata", "value"]:.3f} of the shortcut probe "metadata": it may rest on a shortcut.'
+        ) in text
+        assert 'the shortcut probe "thumbnail"' not in text
     assert not any("probe" in r.key for r in (*study.configurations, *study.ensembles))
     assert "probe" not in (reports / "metrics.json").read_text()
 
@@ -384,15 +393,18 @@ def test_probes_stand_beside_the_chosen_recipe_and_the_close_one_is_named(here, 
 def test_far_probes_are_called_so_and_unknown_numbers_are_not(here):
     study = load_study(here)
     thumbnail, _ = study.probes
-    text = checks.probes(replace(study, probes=(thumbnail,)))
-    assert f"{study.chosen.key} is more than 5 points above every probe" in text
-    assert "shortcut." not in text
+    far = replace(study, probes=(thumbnail,))
+    for text in (part(details(far), "Shortcut probes"), front(far)):
+        assert f"{study.chosen.key} is more than 5 points above every probe" in text
+        assert "shortcut." not in text
     undefined = thumbnail.metrics.assign(value=math.nan, ci_low=math.nan, ci_high=math.nan, note="one class only")
-    text = checks.probes(replace(study, probes=(replace(thumbnail, metrics=undefined),)))
+    blind = replace(study, probes=(replace(thumbnail, metrics=undefined),))
+    text = part(details(blind), "Shortcut probes")
     assert re.search(r"\| thumbnail \|[^|]+\| +— \| +— \|", text)
-    assert "above every probe" not in text
-    assert "nothing is known of whether" in text
     assert "one class only" in text
+    for shown in (text, front(blind)):
+        assert "above every probe" not in shown
+        assert "it is unknown whether" in shown
 
 
 @pytest.mark.parametrize("table", [None, "header"])
@@ -404,45 +416,63 @@ def test_without_probes_there_is_no_section(make, table):
         write_csv(path, pd.DataFrame(columns=METRIC_COLUMNS))
     results = load_study(study)
     assert results.probes == ()
-    assert checks.probes(results) == ""
-
-
-def suits(p_holm, suits=False):
-    """What stage evaluate writes of two classes and their mean."""
-    row = {"n_seeds": 3, "best_seed": "1", "p_holm": p_holm, "suits": suits, "replication": 0.4, "chance": 1 / 3}
-    return pd.DataFrame(
-        [{"class": name, **row, "winners_gap": 0.012} for name in ("Mass", "Pleural_Thickening", "macro")]
-    )
-
-
-@pytest.mark.parametrize(
-    ("table", "expected"),
-    [
-        (suits(0.4), "in every class (smallest adjusted p 0.400): **no seed suits a class.**"),
-        (suits(0.01, True), "than exchange alone makes it in Mass and Pleural Thickening (smallest adjusted p 0.010)"),
-        (suits(math.nan), "No class has enough patients to ask whether a seed suits it."),
-    ],
-)
-def test_whether_a_seed_suits_a_class_is_what_exchanging_found(here, table, expected):
-    results = replace(load_study(here).configurations[0], suits=table, interaction={"p": 0.2})
-    text = " ".join(seed_impact._suits(results))
-    assert expected in text
-    assert ("the interaction of seed and class has p 0.200" in text) == (table["p_holm"].notna().any())
-    assert ("in 40 % of cases (chance: 33 %; mean of 2 classes), and its AUROC there is 0.0120 lower" in text) == (
-        table["p_holm"].notna().any()
-    )
-    assert seed_impact._suits(replace(results, suits=None)) == []
+    assert part(details(results), "Shortcut probes") == ""
+    assert "No shortcut probe was scored." in front(results)
 
 
 def test_the_gain_of_an_ensemble_is_its_tested_difference(here):
     study = load_study(here)
     row = study.comparisons.set_index(["first", "second"]).loc[(study.chosen.key, study.chosen_ensemble.key)]
-    sentence = overview.verdict(study)[2]
-    assert prose.signed(-row["difference"]) in sentence
+    sentence = verdict(study)[2]
+    assert english.signed(-row["difference"]) in sentence
     assert ("within noise" in sentence) != bool(row["distinguishable"])
+    assert ("significant after Holm's correction" in sentence) == bool(row["distinguishable"])
 
 
 def test_validation_chooses_not_test(tmp_path):
-    study = recipes_table(tmp_path, (0.6, 0.7), (0.8, 0.9))
+    study = configurations_table(tmp_path, (0.6, 0.7), (0.8, 0.9))
     assert study.chosen.key == "m0-l"
-    assert "**m0-l**" in overview.verdict(study)[0]
+    assert "**m0-l**" in verdict(study)[0]
+
+
+def test_a_leak_between_parts_is_the_first_thing_to_read(make):
+    params = make(models=("densenet",))
+    audit = json.loads(AUDIT.read_text())
+    write_json(AUDIT, {**audit, "patients_in_two_parts": 2, "duplicates_in_two_parts": 1})
+    study = load_study(params)
+    for text in (front(study).split("## Verdict")[0], part(details(study), "Data")):
+        assert "Leak" in text
+        assert "2 patients and 1 duplicate in two parts" in text
+        assert "no number of this report can be trusted" in text
+    assert "is in two parts" not in front(study)
+    assert "no patient, no group" not in details(study)
+
+
+def test_of_many_configurations_the_first_page_shows_the_best_and_methods_all(tmp_path):
+    study = configurations_table(tmp_path, *[(0.7 + i / 1000, 0.8) for i in range(8)])
+    many = replace(study, configurations=study.configurations * 3)
+    many = replace(many, configurations=tuple(replace(r, model=f"n{i}") for i, r in enumerate(many.configurations)))
+    validated = [r.get("auroc", part="val").value for r in many.configurations]
+    table = [line for line in part(front(many), "Main result").splitlines() if line.startswith("| ")][1:]
+    assert len(table) == readme.MOST == 16
+    worst = [r.key for r, value in zip(many.configurations, validated) if value < sorted(validated)[8]]
+    assert not any(key in row for key in worst for row in table)
+    assert "Shown are the 16 with the highest validation macro AUROC" in front(many)
+    assert "lists the other 8, too" in front(many)
+    every = [line for line in part(details(many), "All results").splitlines() if line.startswith("| ")][1:]
+    assert len(every) == 24
+    assert part(details(study), "All results") == ""
+
+
+def test_the_first_roc_figure_shows_what_can_be_told_apart(here, tmp_path):
+    study = load_study(here)
+    shown = overview.leaders(study)
+    assert shown[0].key == study.chosen.key
+    assert shown[-1].key == study.chosen_ensemble.key
+    best = {}
+    for r in study.configurations:
+        value = r.get(study.leading, part="val").value
+        best[r.model] = max(best.get(r.model, (0, "")), (value, r.key))
+    assert {r.key for r in shown[:-1]} == {key for _, key in best.values()}
+    many = tuple(replace(study.configurations[0], model=f"m{i}") for i in range(9))
+    assert len(overview.leaders(replace(study, configurations=many, ensembles=()))) == overview.MOST_CURVES

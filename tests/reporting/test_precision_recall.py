@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from pipeline.reporting import precision_recall, roc
-from pipeline.reporting.study import load_study
+from pipeline.reporting.loading import load_study
 
 
 @settings(max_examples=40, deadline=None)
@@ -36,7 +36,7 @@ def test_a_class_without_a_positive_has_no_curve():
     assert np.isnan(precision_recall.curve(np.arange(4.0), np.zeros(4, bool))).all()
 
 
-def test_curves_of_a_study_have_a_line_a_seed_and_class(here):
+def test_a_study_has_one_curve_per_seed_and_class(here):
     results = load_study(here).configurations[0]
     curves = roc.of_classes(results.predictions, precision_recall.curve)
     assert curves.shape == (len(results.seeds), len(results.predictions.classes), len(precision_recall.GRID))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from pipeline.reporting import roc
-from pipeline.reporting.study import load_study
+from pipeline.reporting.loading import load_study
 
 
 @settings(max_examples=40, deadline=None)

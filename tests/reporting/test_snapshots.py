@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.report import write_reports
-from pipeline.reporting.study import load_study
+from pipeline.reporting.loading import load_study
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 PAGES = (
@@ -20,6 +20,7 @@ PAGES = (
     "losses.md",
     "model_cards/densenet-bce.md",
     "models.md",
+    "seeds/README.md",
     "seeds/small_cnn-zlpr.md",
 )
 

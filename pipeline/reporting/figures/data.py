@@ -20,10 +20,11 @@ from pipeline.reporting.figures.style import (
     series_mark,
     styled,
 )
-from pipeline.reporting.sections import PARTS
-from pipeline.reporting.study import Augmented, Examples, StudyResults
+from pipeline.reporting.results import StudyResults
+from pipeline.reporting.terms import PARTS
+from pipeline.reporting.values import Augmented, Examples
 
-_MOST_PAIRED = 20
+MOST_PAIRED = 20
 """Classes in the heat map of pairs; with more of them its counts cannot be read."""
 
 
@@ -34,7 +35,7 @@ def _save_images(drawn: Figure, path: Path, study: StudyResults) -> Path:
 
 
 def class_shares(study: StudyResults, path: Path) -> Path:
-    """Draw the share of every class in every part that is used."""
+    """Draw the share of every class in every set that is used."""
     samples = study.samples
     parts = [p for p in list(PARTS)[:3] if (samples["part"] == p).any()]
     with styled():
@@ -51,31 +52,24 @@ def class_shares(study: StudyResults, path: Path) -> Path:
         axes.set_yticks(range(len(study.classes)), study.classes)
         axes.set_ylim(len(study.classes) - 0.5, -0.5)
         axes.set_xlim(0, 1.03 * axes.dataLim.x1 or 1)
-        axes.set_xlabel("images of the part with this class, %")
+        axes.set_xlabel("images with this class, % of the set")
         drawn.legend(loc="outside lower center", ncols=len(parts))
         return save(drawn, path)
 
 
-def class_pairs(study: StudyResults, counts: np.ndarray, path: Path) -> Path | None:
+def class_pairs(study: StudyResults, counts: np.ndarray, path: Path) -> Path:
     """Draw how many images have two classes, coloured by the share among the images of the row's class.
 
     Parameters
     ----------
     study : StudyResults
-        Gives the names of the classes.
+        Gives the names of the classes, 2 to `MOST_PAIRED`.
     counts : int [K, K]
         Images with both classes; on the diagonal images with the class.
     path : Path
         Receives the figure.
-
-    Returns
-    -------
-    Path or None
-        None for one class or more than can be read.
     """
     n = len(study.classes)
-    if not 2 <= n <= _MOST_PAIRED:
-        return None
     own = np.diag(counts)
     shares = np.where(np.eye(n, dtype=bool), np.nan, 100 * counts / np.maximum(own, 1)[:, None])
     with styled():
@@ -108,7 +102,7 @@ def class_pairs(study: StudyResults, counts: np.ndarray, path: Path) -> Path | N
         return save(drawn, path)
 
 
-def sample_images(study: StudyResults, picks: dict[str, list[int]], path: Path) -> Path | None:
+def sample_images(study: StudyResults, picks: dict[str, list[int]], path: Path) -> Path:
     """Draw images of every class with the boxes of that class.
 
     Parameters
@@ -116,18 +110,10 @@ def sample_images(study: StudyResults, picks: dict[str, list[int]], path: Path) 
     study : StudyResults
         Gives images and boxes.
     picks : dict
-        Title to rows of the images, the same number for most titles.
+        Title to rows of the images, one at least, and the same number for most titles.
     path : Path
         Receives the figure.
-
-    Returns
-    -------
-    Path or None
-        None without an image.
     """
-    picks = {title: rows for title, rows in picks.items() if rows}
-    if not picks:
-        return None
     most = max(map(len, picks.values()))
     blocks = min(max(9 // most, 1), len(picks))
     lines = math.ceil(len(picks) / blocks)
@@ -142,7 +128,7 @@ def sample_images(study: StudyResults, picks: dict[str, list[int]], path: Path) 
             for column, row in enumerate(rows):
                 corner = (left + column, top + 0.3)
                 _thumbnail(axes, study.images[row], corner)
-                if boxes is not None:
+                if not boxes.empty:
                     side = np.array(study.images.shape[2:0:-1])
                     for box in boxes[(boxes["row"] == row) & (boxes["class"] == title)].itertuples():
                         at = corner + 0.97 * np.array([box.x, box.y]) / side
@@ -187,7 +173,7 @@ def before_after(study: StudyResults, examples: Examples, path: Path) -> Path:
 
 
 def augmented_images(study: StudyResults, augmented: Augmented, path: Path) -> Path:
-    """Draw training images, an image a line: as prepared, then as augmentation drew them."""
+    """Draw training images, one per line: as prepared, then as augmentation drew them."""
     names = _names(study)
     lines, columns, height, width = augmented.images.shape[:4]
     most = max(8, round(18 * height / width))  # letters that go beside an image

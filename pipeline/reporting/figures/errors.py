@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from textwrap import wrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from pipeline.reporting import english, formats
 from pipeline.reporting.figures.style import COLOURS, FAINT, INK, figure, save, styled
-from pipeline.reporting.study import StudyResults
+from pipeline.reporting.results import StudyResults
 
 _COLUMNS = 4
 _LETTERS = 33
@@ -29,7 +30,7 @@ _MOST_CLASSES = 20
 _LIFTS = {"¼": 1 / 4, "½": 1 / 2, "⅔": 2 / 3, "1½": 3 / 2, "2": 2.0, "4": 4.0}
 """Lifts between which the colours change."""
 _LEAST_EXPECTED = 1.0
-"""Images that chance must give a pair for its lift to be coloured: of fewer, one image more or less decides."""
+"""Expected images from which on a lift is coloured: below, one image more or less changes it too much."""
 
 
 class Panel(NamedTuple):
@@ -40,31 +41,70 @@ class Panel(NamedTuple):
     row : int
         Position in images.npy.
     title : str
-        Its id.
-    lines : tuple of str
-        What stands below it.
+        Identifier of the image.
+    decided : str
+        The class that is called falsely, or missed.
+    probability : float
+        Of that class.
     missed : bool
         A false negative.
+    others : tuple of str
+        The classes of the label; where one is missed, those that are called.
     boxes : tuple of (x, y, width, height)
         In pixels of the image.
     """
 
     row: int
     title: str
-    lines: tuple[str, ...]
+    decided: str
+    probability: float
     missed: bool
+    others: tuple[str, ...]
     boxes: tuple[tuple[float, float, float, float], ...]
+
+    @property
+    def lines(self) -> tuple[str, str]:
+        """What is written below the image."""
+        others = ", ".join(map(english.readable, self.others)) or "none"
+        error = f"{english.readable(self.decided)}: {formats.number(self.probability)}"
+        return (f"missed {error}", f"called: {others}") if self.missed else (f"called {error}", f"true: {others}")
+
+
+class Reliability(NamedTuple):
+    """A pair of reliability curves.
+
+    Parameters
+    ----------
+    name : str
+        A class, or "overall" for the class decided for.
+    n : int
+        Positive images of the class; for "overall" all images.
+    before, after : DataFrame
+        Uncalibrated and calibrated: probability, frequency, low, high, one row per bin.
+    """
+
+    name: str
+    n: int
+    before: pd.DataFrame
+    after: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        """What is written above the panel."""
+        if self.name == "overall":
+            return f"predicted class ({self.n:,} images)"
+        return f"{english.readable(self.name)} ({self.n} positive)"
 
 
 def wrong_images(study: StudyResults, panels: Sequence[Panel], path: Path) -> Path:
-    """Draw images that are decided wrongly; frames and words in one colour for a false call, another for a miss."""
+    """Draw misclassified images; frames and words in one colour for a false call, another for a miss."""
     columns = min(_COLUMNS, len(panels))
     lines = math.ceil(len(panels) / columns)
     high, wide = study.images.shape[1:3]
     colour = study.images.ndim == 4
     with styled():
         drawn = figure(2.75 * columns, (2.5 * high / wide + 0.85) * lines)
-        drawn.get_layout_engine().set(h_pad=0.12)
+        drawn.set_layout_engine("constrained", h_pad=0.12)
         grid = drawn.subplots(lines, columns, squeeze=False)
         for axes in grid.flat[len(panels) :]:
             axes.axis("off")
@@ -75,8 +115,8 @@ def wrong_images(study: StudyResults, panels: Sequence[Panel], path: Path) -> Pa
             axes.grid(False)
             axes.spines[:].set(visible=True, color=ink, linewidth=2.5)
             axes.set_title(_fit(panel.title), fontsize=10.5, fontweight="normal")
-            first, *rest = panel.lines
-            below = "\n".join("\n".join(wrap(line, _LETTERS, max_lines=2, placeholder=" …")) for line in rest)
+            first, rest = panel.lines
+            below = "\n".join(wrap(rest, _LETTERS, max_lines=2, placeholder=" …"))
             for text, down, look in ((_fit(first), 5, {"color": ink, "weight": "bold"}), (below, 21, {"color": INK})):
                 place = {"xycoords": "axes fraction", "xytext": (0, -down), "textcoords": "offset points"}
                 axes.annotate(text, (0, 0), **place, va="top", fontsize=10, **look)
@@ -91,14 +131,14 @@ def _fit(text: str) -> str:
 
 
 def lifts(classes: Sequence[str], pairs: pd.DataFrame, alpha: float, path: Path) -> Path | None:
-    """Draw how often every finding is on the false positives of every other, against what was expected.
+    """Draw how often each finding is on the false positives of every other, compared with what is expected.
 
     Parameters
     ----------
     classes : sequence of str
         In the data set's order.
     pairs : DataFrame
-        Of `errors.co_occurrence`.
+        Of `co_occurrence`.
     alpha : float
         Pairs whose p_holm lies below are framed.
     path : Path
@@ -118,7 +158,7 @@ def lifts(classes: Sequence[str], pairs: pd.DataFrame, alpha: float, path: Path)
         [matplotlib.colormaps["PuOr_r"](0.08 + 0.84 * i / (2 * middle)) for i in range(len(edges) - 1)]
     )
     shade = np.full((len(called), len(classes)), np.nan)
-    by_pair = {(row.called, row.present): row for row in pairs.itertuples()}
+    by_pair = {(row["called"], row["present"]): row for row in pairs.to_dict("records")}
     with styled():
         drawn = figure(4.6 + 0.62 * len(classes), 3.2 + 0.5 * len(called))
         axes = drawn.subplots()
@@ -128,22 +168,22 @@ def lifts(classes: Sequence[str], pairs: pd.DataFrame, alpha: float, path: Path)
                 axes.text(j, i, "·", ha="center", va="center", color=FAINT)
                 continue
             ink = FAINT
-            if pair.expected >= _LEAST_EXPECTED or pair.p_holm < alpha:
-                shade[i, j] = np.searchsorted(edges[1:-1], pair.lift, side="right")
+            if pair["expected"] >= _LEAST_EXPECTED or pair["p_holm"] < alpha:
+                shade[i, j] = np.searchsorted(edges[1:-1], pair["lift"], side="right")
                 ink = "white" if abs(shade[i, j] - middle) == middle else INK
-            axes.text(j, i, f"{pair.n_both}", ha="center", va="center", color=ink, fontsize=11.5)
-            if pair.p_holm < alpha:
+            axes.text(j, i, str(pair["n_both"]), ha="center", va="center", color=ink, fontsize=11.5)
+            if pair["p_holm"] < alpha:
                 frame = Rectangle((j - 0.45, i - 0.45), 0.9, 0.9, fill=False, edgecolor=COLOURS[5], linewidth=3.5)
                 axes.add_patch(frame)
         shown = axes.imshow(shade, cmap=colours, vmin=-0.5, vmax=len(edges) - 1.5, aspect="auto")
         counts = pairs.drop_duplicates("called").set_index("called")["n_false"]
         axes.set_xticks(range(len(classes)), classes)
         axes.set_yticks(range(len(called)), [f"{c} ({counts[c]})" for c in called])
-        axes.set(xlabel="truly there", ylabel="called wrongly (images)")
+        axes.set(xlabel="truly present", ylabel="called falsely (images)")
         _matrix_axes(axes)
         bar = drawn.colorbar(shown, ax=axes, fraction=0.04, pad=0.02, ticks=np.arange(len(_LIFTS)) + 0.5)
         bar.ax.set_yticklabels(_LIFTS)
-        bar.set_label(f"lift (without colour: fewer than\n{_LEAST_EXPECTED:g} image expected)")
+        bar.set_label(f"lift (no colour: fewer than\n{_LEAST_EXPECTED:g} image expected)")
         bar.outline.set_visible(False)
         return save(drawn, path)
 
@@ -180,7 +220,7 @@ def confusion(classes: Sequence[str], matrix: np.ndarray, path: Path) -> Path | 
             axes.text(j, i, text, ha="center", va="center", color="white" if shares[i, j] > 55 else INK)
         axes.set_xticks(range(n), classes)
         axes.set_yticks(range(n), [f"{c} ({t:.0f})" for c, t in zip(classes, totals[:, 0])])
-        axes.set(xlabel="decided", ylabel="truth (images)")
+        axes.set(xlabel="predicted class", ylabel="true class (images)")
         _matrix_axes(axes)
         bar = drawn.colorbar(shown, ax=axes, fraction=0.04, pad=0.02)
         bar.set_label("% of the row's images")
@@ -196,13 +236,13 @@ def _matrix_axes(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
-def reliability(curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], task: str, path: Path) -> Path:
-    """Draw reliability curves, a panel a class: grey as trained, coloured after calibration.
+def reliability(curves: Sequence[Reliability], task: str, path: Path) -> Path:
+    """Draw reliability curves, one panel per class: grey before, coloured after calibration.
 
     Parameters
     ----------
-    curves : mapping
-        Title to the curve before and after: probability, frequency, low, high, a row a bin.
+    curves : sequence of Reliability
+        One item per panel.
     task : {"multilabel", "multiclass"}
         Names the axes.
     path : Path
@@ -210,25 +250,29 @@ def reliability(curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], task: s
     """
     columns = min(_COLUMNS, len(curves))
     lines = math.ceil(len(curves) / columns)
-    looks = ({"color": FAINT, "marker": "s", "linestyle": "--"}, {"color": COLOURS[0], "marker": "o"})
+    looks: tuple[dict[str, Any], ...] = (
+        {"color": FAINT, "marker": "s", "linestyle": "--"},
+        {"color": COLOURS[0], "marker": "o"},
+    )
     with styled():
         drawn = figure(max(3.0 * columns, 4.6), (3.0 if columns > 1 else 4.2) * lines + 0.8)
         grid = drawn.subplots(lines, columns, squeeze=False)
         for axes in grid.flat[len(curves) :]:
             axes.axis("off")
-        for axes, (title, pair) in zip(grid.flat, curves.items()):
-            # Of rare findings all is said close to 0: each panel shows its own range.
-            top = min(1.05 * max(*(c["probability"].max() for c in pair), pair[1]["high"].max()), 1.02)
+        for axes, both in zip(grid.flat, curves):
+            pair = (both.before, both.after)
+            # Probabilities of rare findings are all close to 0: each panel shows its own range.
+            top = min(1.05 * max(*(c["probability"].max() for c in pair), both.after["high"].max()), 1.02)
             axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, zorder=0)
             for curve, look in zip(pair, looks):
                 axes.plot(curve["probability"], curve["frequency"], markersize=6.5, **look)
-            after = pair[1]
+            after = both.after
             axes.vlines(after["probability"], after["low"], after["high"], color=COLOURS[0], linewidth=1.3, alpha=0.6)
             axes.set(xlim=(-0.03 * top, top), ylim=(-0.03 * top, top), box_aspect=1)
             axes.locator_params(nbins=4)
-            axes.set_title(title, fontsize=11)
+            axes.set_title(both.title, fontsize=11)
         _reliability_axes(drawn, task)
-        labels = ("as trained", "calibrated on validation")
+        labels = ("uncalibrated", "calibrated on validation")
         keys = [Line2D([], [], label=label, **look) for label, look in zip(labels, looks)]
         keys.append(Line2D([], [], color=FAINT, linewidth=1, label="probability = frequency"))
         drawn.legend(handles=keys, loc="outside upper center", ncols=3 if columns > 1 else 1)
@@ -237,4 +281,4 @@ def reliability(curves: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], task: s
 
 def _reliability_axes(drawn: Figure, task: str) -> None:
     drawn.supxlabel("mean probability", fontsize=13)
-    drawn.supylabel("images that have it" if task == "multilabel" else "images decided right", fontsize=13)
+    drawn.supylabel("frequency of the class" if task == "multilabel" else "accuracy", fontsize=13)

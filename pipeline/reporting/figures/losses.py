@@ -1,4 +1,4 @@
-"""The figure of the page of losses: a row of panels a model, a line a loss."""
+"""The figure of the page of losses: one row of panels per model, one line per loss."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pipeline.reporting.figures.style import BAND, COLOURS, FAINT, INK, figure, save, styled, widen
-from pipeline.reporting.study import Estimate
+from pipeline.reporting.values import Estimate
+from pipeline.reporting.views.loss_differences import Outcome
 
-APART, EQUAL, NOISE, UNTESTED = "differ", "as good as equal", "within noise", "not tested"
-_LOOKS: dict[str, dict[str, Any]] = {
-    APART: {"color": COLOURS[1], "marker": "s", "markerfacecolor": COLOURS[1]},
-    EQUAL: {"color": COLOURS[2], "marker": "D", "markerfacecolor": COLOURS[2]},
-    NOISE: {"color": COLOURS[0], "marker": "o", "markerfacecolor": "white"},
-    UNTESTED: {"color": FAINT, "marker": "X", "markerfacecolor": FAINT},
+_LOOKS: dict[Outcome, dict[str, Any]] = {
+    Outcome.DIFFER: {"color": COLOURS[1], "marker": "s", "markerfacecolor": COLOURS[1]},
+    Outcome.EQUIVALENT: {"color": COLOURS[2], "marker": "D", "markerfacecolor": COLOURS[2]},
+    Outcome.NOISE: {"color": COLOURS[0], "marker": "o", "markerfacecolor": "white"},
+    Outcome.UNTESTED: {"color": FAINT, "marker": "X", "markerfacecolor": FAINT},
 }
 _INCHES = {"line": 0.36, "panel": 0.55, "foot": 1.35}
 """Height of a loss, of what a panel has besides, and of the axis label with the legend below all of them."""
@@ -38,17 +39,17 @@ class Line(NamedTuple):
         Test macro AUROC, mean over seeds.
     seeds : float [S]
         The same of each seed.
-    difference : Estimate or None
-        Less the baseline; None for the baseline itself.
-    verdict : str
-        One of `APART`, `EQUAL`, `NOISE`, `UNTESTED`; says how the difference is drawn.
+    difference : Estimate
+        Loss minus baseline; without a value for the baseline itself and where nothing is compared.
+    outcome : Outcome
+        How the difference is drawn.
     """
 
     label: str
     estimate: Estimate
     seeds: np.ndarray
-    difference: Estimate | None = None
-    verdict: str = UNTESTED
+    difference: Estimate = Estimate()
+    outcome: Outcome = Outcome.UNTESTED
 
 
 class Panel(NamedTuple):
@@ -64,7 +65,7 @@ def forest(
     path: Path,
     *,
     baseline: str,
-    margin: float | None,
+    margin: float,
     interval_name: str,
     keys: dict[str, str],
 ) -> Path | None:
@@ -73,14 +74,13 @@ def forest(
     Parameters
     ----------
     panels : sequence of Panel
-        One a model, from top to bottom.
+        One per model, from top to bottom.
     path : Path
         Receives the figure.
     baseline : str
         Name of the loss that the others are compared with.
-    margin : float or None
-        Difference that is taken not to matter, drawn as a band; None where nothing is compared, and then there is no
-        second column of panels.
+    margin : float
+        Equivalence margin, drawn as a band; NaN where nothing is tested, and then there is no second column of panels.
     interval_name : str
         What intervals are called.
     keys : dict of str to str
@@ -91,10 +91,11 @@ def forest(
     Path or None
         None where nothing has a test AUROC.
     """
-    panels = [p for p in panels if any(math.isfinite(line.estimate.value) for line in p.lines)]
+    panels = [p for p in panels if any(line.estimate.exists for line in p.lines)]
     if not panels:
         return None
-    columns = 1 if margin is None else 2
+    tested = math.isfinite(margin)
+    columns = 2 if tested else 1
     heights = [_INCHES["panel"] + _INCHES["line"] * len(p.lines) for p in panels]
     with styled():
         drawn = figure(7.5 if columns == 1 else 12, _INCHES["foot"] + sum(heights))
@@ -103,13 +104,13 @@ def forest(
         )
         for row, panel in zip(axes, panels):
             _scores(row[0], panel)
-            if margin is not None:
+            if tested:
                 _differences(row[1], panel, margin)
         widen(axes[0, 0])
         axes[-1, 0].set_xlabel("test macro AUROC")
-        if margin is not None:
+        if tested:
             widen(axes[0, 1], 6 * margin)
-            axes[-1, 1].set_xlabel(f"paired difference, loss minus {baseline}")
+            axes[-1, 1].set_xlabel(f"paired difference (loss − {baseline})")
         _legend(drawn, panels, baseline, margin, interval_name, keys)
         return save(drawn, path)
 
@@ -126,7 +127,7 @@ def _scores(axes: Axes, panel: Panel) -> None:
         axes.axvline(panel.baseline, color=INK, linewidth=1.3, linestyle=(0, (4, 2)), zorder=1)
     for y, line in enumerate(panel.lines):
         value, low, high = line.estimate[:3]
-        if math.isfinite(low):
+        if line.estimate.bounded:
             axes.plot([low, high], [y, y], color=COLOURS[0], linewidth=3, solid_capstyle="butt", zorder=2)
         axes.plot(value, y, "o", color=COLOURS[0], markersize=9, zorder=3)
         if len(line.seeds) > 1:
@@ -139,11 +140,11 @@ def _differences(axes: Axes, panel: Panel, margin: float) -> None:
     axes.axvspan(-margin, margin, color=BAND, zorder=0, linewidth=0)
     axes.axvline(0, color=INK, linewidth=1.3, zorder=1)
     for y, line in enumerate(panel.lines):
-        if line.difference is None or not math.isfinite(line.difference.value):
+        if not line.difference.exists:
             continue
         value, low, high = line.difference[:3]
-        look = _LOOKS[line.verdict]
-        if math.isfinite(low):
+        look = _LOOKS[line.outcome]
+        if line.difference.bounded:
             axes.plot([low, high], [y, y], color=look["color"], linewidth=2.4, solid_capstyle="butt", zorder=2)
         axes.plot(value, y, markersize=9, markeredgewidth=2, linestyle="", zorder=3, **look)
     _frame(axes, panel, [""] * len(panel.lines))
@@ -154,30 +155,32 @@ def _legend(
     drawn: Figure,
     panels: Sequence[Panel],
     baseline: str,
-    margin: float | None,
+    margin: float,
     interval_name: str,
     keys: dict[str, str],
 ) -> None:
     """Explain every mark that is there, and none that is not."""
     lines = [line for panel in panels for line in panel.lines]
     several = any(len(line.seeds) > 1 for line in lines)
-    bounded = any(math.isfinite(line.estimate.low) for line in lines)
-    name = ("mean of the seeds" if several else "one seed") + (f", {interval_name}" if bounded else "")
-    handles = [Line2D([], [], color=COLOURS[0], marker="o", markersize=9, linewidth=3 if bounded else 0, label=name)]
+    bounded = any(line.estimate.bounded for line in lines)
+    name = ("mean over seeds" if several else "one seed") + (f", {interval_name}" if bounded else "")
+    handles: list[Artist] = [
+        Line2D([], [], color=COLOURS[0], marker="o", markersize=9, linewidth=3 if bounded else 0, label=name)
+    ]
     if several:
-        tick = {"color": INK, "marker": "|", "markersize": 12, "markeredgewidth": 1.6}
+        tick: dict[str, Any] = {"color": INK, "marker": "|", "markersize": 12, "markeredgewidth": 1.6}
         handles.append(Line2D([], [], linestyle="", label="one seed", **tick))
     if any(math.isfinite(panel.baseline) for panel in panels):
         handles.append(Line2D([], [], color=INK, linewidth=1.3, linestyle=(0, (4, 2)), label=f"{baseline}, mean"))
-    if margin is not None:
-        drawn_verdicts = {line.verdict for line in lines if line.difference is not None}
-        for verdict in (v for v in _LOOKS if v in drawn_verdicts):
-            look = {"linestyle": "-", "linewidth": 0 if verdict == UNTESTED else 2.4, **_LOOKS[verdict]}
-            handles.append(Line2D([], [], markersize=9, markeredgewidth=2, label=verdict, **look))
-        handles.append(Patch(color=BAND, label=f"difference below {margin:g}"))
+    if math.isfinite(margin):
+        seen = {line.outcome for line in lines if line.difference.exists}
+        for outcome in (o for o in Outcome if o in seen):
+            look = {"linestyle": "-", "linewidth": 0 if outcome == Outcome.UNTESTED else 2.4, **_LOOKS[outcome]}
+            handles.append(Line2D([], [], markersize=9, markeredgewidth=2, label=str(outcome), **look))
+        handles.append(Patch(color=BAND, label=f"equivalence margin (± {margin:g})"))
     for sign, meaning in keys.items():
         if any(sign in line.label for line in lines):
-            shape = {"marker": f"${sign}$", "color": INK, "markersize": 10}
+            shape: dict[str, Any] = {"marker": f"${sign}$", "color": INK, "markersize": 10}
             handles.append(Line2D([], [], linestyle="", label=meaning, **shape))
-    columns = 2 if margin is None else min(len(handles), 4)
+    columns = min(len(handles), 4) if math.isfinite(margin) else 2
     drawn.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.4, handletextpad=0.5)

@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,14 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from pipeline.reporting import described, tables
-from pipeline.reporting.figures.style import COLOURS, FAINT, INK, figure, save, styled
-from pipeline.reporting.grid import Grid, Point, collapsed
-from pipeline.reporting.study import Results, StudyResults
+from pipeline.reporting import formats
+from pipeline.reporting.figures.style import COLOURS, FAINT, INK, figure, save, styled, whole_ticks
+from pipeline.reporting.results import Results, StudyResults
+from pipeline.reporting.views.grid import Grid, Point, collapsed
 
 MOST_CLASSES = 9
 """With more of them the counts of a confusion matrix cannot be read."""
-_CURVES = {
+_CURVES: dict[str, tuple[str, str, Any]] = {
     "val_auroc": ("validation AUROC", COLOURS[2], "-"),
     "val_accuracy": ("validation accuracy", COLOURS[3], (0, (5, 1.5))),
     "train_loss": ("training loss", COLOURS[0], (0, (5, 1.5))),
@@ -34,14 +35,14 @@ _LEAST_SPAN = 0.06
 
 
 def curves(shown: Sequence[Results], path: Path) -> Path | None:
-    """Draw the training of every recipe: what validation scored above, the losses below, a line a seed.
+    """Draw the training of every configuration: validation metrics above, losses below, one line per seed.
 
     Returns
     -------
     Path or None
-        None where no recipe has a history.
+        None where no configuration has a history.
     """
-    shown = [r for r in shown if r.history is not None and not r.history.empty]
+    shown = [r for r in shown if not r.history.empty]
     if not shown:
         return None
     columns = min(len(shown), 3 if len(shown) in (3, 5, 6, 9) else 4)
@@ -76,7 +77,7 @@ def curves(shown: Sequence[Results], path: Path) -> Path | None:
 
 
 def _history(axes: Axes, results: Results, columns: Sequence[str], marked: bool = False) -> set[str]:
-    """Draw columns of the history, a line a seed, and mark the epoch that was kept; return the columns that exist."""
+    """Draw columns of the history, one line per seed, and mark the kept epoch; return the columns that exist."""
     history, found = results.history, set()
     for column in columns:
         if column not in history or not np.isfinite(history[column]).any():
@@ -89,7 +90,7 @@ def _history(axes: Axes, results: Results, columns: Sequence[str], marked: bool 
             kept = rows[rows["epoch"] == results.run(seed).get("best_epoch")]
             if marked:
                 axes.plot(kept["epoch"], kept[column], "o", color=colour, markersize=7, markeredgecolor="white")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(axes)
     return found
 
 
@@ -108,12 +109,12 @@ def _wrapped(name: str, width: int) -> str:
 
 
 def confusions(shown: Sequence[Results], classes: Sequence[str], path: Path) -> Path | None:
-    """Draw a confusion matrix for every recipe, counts summed over seeds, coloured by the share of the true class.
+    """Draw the confusion matrix of every configuration, summed over seeds, coloured by the share of the true class.
 
     Parameters
     ----------
     shown : sequence of Results
-        Recipes; those without a confusion matrix are passed over.
+        Configurations; those without a confusion matrix are passed over.
     classes : sequence of str
         In the order of rows and columns.
     path : Path
@@ -124,7 +125,7 @@ def confusions(shown: Sequence[Results], classes: Sequence[str], path: Path) -> 
     Path or None
         None without a matrix, or with more classes than can be read.
     """
-    shown = [r for r in shown if r.confusion is not None]
+    shown = [r for r in shown if not r.confusion.empty]
     k = len(classes)
     if not shown or not 2 <= k <= MOST_CLASSES:
         return None
@@ -141,7 +142,7 @@ def confusions(shown: Sequence[Results], classes: Sequence[str], path: Path) -> 
             _matrix(axes, matrix(results, classes), small=k > 4)
             axes.set_title(_wrapped(results.key, max(int(8.5 * side), 14)))
             last = place + columns >= len(shown)
-            axes.set(xlabel="decided" if last else "", ylabel="" if place % columns else "true")
+            axes.set(xlabel="predicted" if last else "", ylabel="" if place % columns else "true")
             axes.set_xticks(range(k), [_wrapped(c, 16) for c in classes] if last else [""] * k)
             axes.tick_params(axis="x", labelrotation=45)
             for text in axes.get_xticklabels():
@@ -170,7 +171,7 @@ def _matrix(axes: Axes, counts: np.ndarray, small: bool) -> None:
         axes.text(
             j,
             i,
-            f"{part[i, j]:.0f} %\n{n:,}" if known else tables.DASH,
+            f"{part[i, j]:.0f} %\n{n:,}" if known else formats.DASH,
             ha="center",
             va="center",
             fontsize=10.5 if small else 11.5,
@@ -196,7 +197,7 @@ def _bar(drawn: Figure, scale: Normalize, colours: str, panels: np.ndarray, labe
 def heat(
     study: StudyResults, found: Sequence[tuple[str, Grid, Sequence[Point]]], metric: str, label: str, path: Path
 ) -> Path | None:
-    """Draw every grid: a validation metric by learning rate and dropout, collapsed cells hatched, the best framed.
+    """Draw every grid: a validation metric by learning rate and dropout, collapsed runs hatched, the best framed.
 
     Parameters
     ----------
@@ -205,7 +206,7 @@ def heat(
     found : sequence of (title, Grid, points)
         The points are the best on validation.
     metric, label : str
-        What is drawn of the validation part, and what it is called.
+        What is drawn of the validation set, and what it is called.
     path : Path
         Receives the figure.
 
@@ -232,13 +233,13 @@ def heat(
             axes.set_title(_wrapped(name, int(10 * (1.05 * wide + 1) * 0.9)))
             axes.set(xlabel="dropout", ylabel="learning rate")
         _bar(drawn, scale, "Blues", panels, label)
-        keys = []
+        keys: list[Patch | Line2D] = []
         if any(collapsed(study, p.results) for _, grid, _ in found for p in grid.points):
-            keys.append(Patch(facecolor="#E6E6E6", edgecolor=FAINT, hatch="////", label="a training collapsed"))
+            keys.append(Patch(facecolor="#E6E6E6", edgecolor=FAINT, hatch="////", label="a training run collapsed"))
         if any(chosen for _, _, chosen in found):
             keys.append(Patch(facecolor="none", edgecolor=COLOURS[1], linewidth=3, label="best on validation"))
-        if any(len({(p.lr, p.dropout) for p in g.points}) < math.prod(map(len, _rates(g))) for _, g, _ in found):
-            keys.append(Line2D([], [], linestyle="", label=f"{tables.DASH}  no result"))
+        if any(_has_gap(g) for _, g, _ in found):
+            keys.append(Line2D([], [], linestyle="", label=f"{formats.DASH}  no result"))
         drawn.legend(handles=keys, loc="outside lower center", ncols=3)
         return save(drawn, path)
 
@@ -247,6 +248,12 @@ def _rates(grid: Grid) -> tuple[list[float], list[float | None]]:
     """Return the learning rates and the dropout rates of a grid, as its points have them."""
     dropouts = sorted({p.dropout for p in grid.points}, key=lambda d: math.inf if d is None else -d)
     return sorted({p.lr for p in grid.points}, reverse=True), dropouts
+
+
+def _has_gap(grid: Grid) -> bool:
+    """Say whether a learning rate and a dropout rate of the grid have no point together."""
+    rates, dropouts = _rates(grid)
+    return len({(p.lr, p.dropout) for p in grid.points}) < len(rates) * len(dropouts)
 
 
 def _scale(study: StudyResults, points: Sequence[Point], metric: str) -> Normalize:
@@ -264,26 +271,26 @@ def _heat(axes: Axes, study: StudyResults, grid: Grid, chosen: Sequence[Point], 
     rates, dropouts = _rates(grid)
     colours = matplotlib.colormaps["Blues"]
     by_place: dict[tuple[int, int], list[Point]] = {}
-    for point in grid.points:
-        by_place.setdefault((rates.index(point.lr), dropouts.index(point.dropout)), []).append(point)
+    for p in grid.points:
+        by_place.setdefault((rates.index(p.lr), dropouts.index(p.dropout)), []).append(p)
     for i in range(len(rates)):
         for j in range(len(dropouts)):
             # Two models of the same settings differ in name alone; the first stands for both, the table has each.
-            point = by_place.get((i, j), [None])[0]
+            point = next(iter(by_place.get((i, j), [])), None)
             value = point.results.get(metric, part="val").value if point is not None else math.nan
             fallen = point is not None and bool(collapsed(study, point.results))
             known = math.isfinite(value)
             colour = "#E6E6E6" if fallen else colours(scale(value)) if known else "white"
-            edge = {"hatch": "////", "edgecolor": "#B5B5B5"} if fallen else {"edgecolor": "white"}
+            edge: dict[str, Any] = {"hatch": "////", "edgecolor": "#B5B5B5"} if fallen else {"edgecolor": "white"}
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=colour, linewidth=1, **edge))
             if point is not None and point in chosen:
                 axes.add_patch(
                     Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor=COLOURS[1], linewidth=3, zorder=4)
                 )
             light = known and not fallen and scale(value) > 0.6
-            text = axes.text(j, i, tables.number(value), ha="center", va="center", color="white" if light else INK)
+            text = axes.text(j, i, formats.number(value), ha="center", va="center", color="white" if light else INK)
             text.set(zorder=5, bbox={"facecolor": "#E6E6E6", "edgecolor": "none", "pad": 1.5} if fallen else None)
-    axes.set_xticks(range(len(dropouts)), [described.rate(d) for d in dropouts])
+    axes.set_xticks(range(len(dropouts)), [formats.dropout(d) for d in dropouts])
     axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
     axes.set(xlim=(-0.5, len(dropouts) - 0.5), ylim=(len(rates) - 0.5, -0.5))
     _bare(axes)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.lines import Line2D
 
-from pipeline.reporting import roc, tables
+from pipeline.reporting import formats, roc
 from pipeline.reporting.figures.style import (
     COLOURS,
+    DASHES,
     INK,
     epochs,
     figure,
@@ -17,22 +19,33 @@ from pipeline.reporting.figures.style import (
     roc_line,
     save,
     seed_legend,
-    series_line,
     styled,
     widen,
 )
-from pipeline.reporting.study import StudyResults
+from pipeline.reporting.results import Results, StudyResults, highest
+
+MOST_CURVES = 6
+"""Models whose ROC curves stand side by side: as many colours as can be told apart, beside that of the ensemble."""
 
 
-def forest(study: StudyResults, path: Path) -> Path | None:
-    """Draw the main result: test macro AUROC of every recipe and ensemble with its interval and its seeds.
+def forest(study: StudyResults, shown: Sequence[Results], path: Path) -> Path | None:
+    """Draw the main result: test macro AUROC with its interval and its seeds, one row per configuration or ensemble.
+
+    Parameters
+    ----------
+    study : StudyResults
+        Names the interval and the chosen configuration.
+    shown : sequence of Results
+        From top to bottom; those without a test AUROC are left out.
+    path : Path
+        Receives the figure.
 
     Returns
     -------
     Path or None
         None where nothing has a test AUROC.
     """
-    rows = [r for r in (*study.configurations, *study.ensembles) if math.isfinite(r.get("auroc").value)]
+    rows = [r for r in shown if r.get("auroc").exists]
     if not rows:
         return None
     chosen = study.chosen
@@ -46,13 +59,13 @@ def forest(study: StudyResults, path: Path) -> Path | None:
                 axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
             axes.plot(row.values("auroc"), [y] * len(row.seeds), "|", color=INK, markersize=13, markeredgewidth=1.6)
             axes.plot(estimate.value, y, "D" if row in study.ensembles else "o", color=colour, markersize=10)
-            text = tables.estimated(estimate) if math.isfinite(estimate.low) else tables.number(estimate.value)
+            text = formats.estimated(estimate) if math.isfinite(estimate.low) else formats.number(estimate.value)
             axes.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
         labels = [f"{r.key}  ★" if chosen is not None and r.key == chosen.key else r.key for r in rows]
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(False, axis="y")
-        axes.set_xlabel("macro AUROC, test part")
+        axes.set_xlabel("test macro AUROC")
         bounded = any(math.isfinite(r.get("auroc").low) for r in rows)
         name = f"mean [{study.interval_name}]" if bounded else "mean"
         widen(axes)
@@ -80,8 +93,8 @@ def forest(study: StudyResults, path: Path) -> Path | None:
 
 
 def validation_curves(study: StudyResults, path: Path) -> Path | None:
-    """Draw validation AUROC by epoch, a panel a recipe; losses differ in scale and are drawn on the seed pages."""
-    shown = [r for r in study.configurations if r.history is not None and not r.history.empty]
+    """Draw validation AUROC by epoch, one panel per configuration; losses, which differ in scale, have other pages."""
+    shown = [r for r in study.configurations if not r.history.empty]
     if not shown:
         return None
     columns = min(len(shown), 3 if len(shown) != 4 else 2)
@@ -105,17 +118,44 @@ def validation_curves(study: StudyResults, path: Path) -> Path | None:
         return save(drawn, path)
 
 
-def roc_recipes(study: StudyResults, path: Path) -> Path | None:
-    """Draw the macro-average ROC curve of every recipe and ensemble."""
-    shown = [r for r in (*study.configurations, *study.ensembles) if r.roc is not None]
+def roc_leaders(study: StudyResults, path: Path) -> Path | None:
+    """Draw the macro-average ROC curves that a reader can tell apart.
+
+    These are the best configuration of each model on validation, of many models the best `MOST_CURVES`, among them the
+    chosen one, and the chosen ensemble.
+
+    Returns
+    -------
+    Path or None
+        None where no predictions are there.
+    """
+    shown = [r for r in leaders(study) if r.has_predictions]
     if not shown:
         return None
     with styled():
-        drawn = figure(10.5, 5.6)
+        drawn = figure(9.5, 5.6)
         axes = drawn.subplots()
         for index, row in enumerate(shown):
-            label = f"{row.key} ({row.get('auroc').value:.3f})"
-            roc_line(axes, roc.mean(row.roc, (0, 1)), label=label, **series_line(index))
+            auroc = formats.number(row.get("auroc").value)
+            label = f"{row.key} ({auroc})" + ("  ★" if study.is_chosen(row) else "")
+            if row in study.ensembles:
+                style: dict[str, object] = {"color": INK, "linestyle": "-"}
+            else:
+                style = {"color": COLOURS[index], "linestyle": DASHES[index % len(DASHES)]}
+            roc_line(axes, roc.mean(row.roc, (0, 1)), label=label, **style)
         roc_frame(axes)
-        axes.legend(title="macro AUROC in brackets", loc="center left", bbox_to_anchor=(1.02, 0.5), alignment="left")
+        title = "test macro AUROC in brackets"
+        if any(map(study.is_chosen, shown)):
+            title += "\n★ chosen on validation"
+        axes.legend(title=title, loc="center left", bbox_to_anchor=(1.02, 0.5), alignment="left")
         return save(drawn, path)
+
+
+def leaders(study: StudyResults) -> list[Results]:
+    """Return the best configuration of each model on validation, the chosen one first, then the chosen ensemble."""
+    models = dict.fromkeys(r.model for r in study.configurations)
+    best = [highest([r for r in study.configurations if r.model == name], study.leading) for name in models]
+    scored = [r for r in best if r is not None]
+    ranked = sorted(scored, key=lambda r: (not study.is_chosen(r), -r.get(study.leading, part="val").value))
+    ensemble = study.chosen_ensemble
+    return [*ranked[:MOST_CURVES], *([ensemble] if ensemble is not None else [])]

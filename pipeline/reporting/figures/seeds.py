@@ -1,4 +1,4 @@
-"""Figures of a recipe's page: its seeds."""
+"""Figures of the page of a configuration: its seeds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -27,12 +28,12 @@ from pipeline.reporting.figures.style import (
     series_mark,
     styled,
 )
-from pipeline.reporting.study import Results
+from pipeline.reporting.results import Results
 
 
 def training_curves(results: Results, path: Path) -> Path | None:
     """Draw losses and validation AUROC by epoch for every seed, the epoch whose weights were kept marked."""
-    if results.history is None or results.history.empty:
+    if results.history.empty:
         return None
     order = list(results.seeds)
     with styled():
@@ -48,8 +49,7 @@ def training_curves(results: Results, path: Path) -> Path | None:
 
 def strip(results: Results, classes: Sequence[str], interval_name: str, path: Path) -> Path | None:
     """Draw test AUROC of every class: each seed, their mean, and the mean's interval."""
-    rows = [None, *(c for c in classes if math.isfinite(results.get("auroc", c).value))]
-    rows = [c for c in rows if math.isfinite(results.get("auroc", c).value)]
+    rows = [c for c in (None, *classes) if results.get("auroc", c).exists]
     if not rows:
         return None
     with styled():
@@ -61,7 +61,7 @@ def strip(results: Results, classes: Sequence[str], interval_name: str, path: Pa
         intervals = False
         for y, name in enumerate(rows):
             estimate = results.get("auroc", name)
-            if math.isfinite(estimate.low):
+            if estimate.bounded:
                 intervals = True
                 axes.barh(y, estimate.high - estimate.low, 0.72, estimate.low, color=BAND, zorder=1)
             axes.plot([estimate.value] * 2, [y - 0.36, y + 0.36], color=INK, linewidth=2.4, zorder=2)
@@ -71,11 +71,11 @@ def strip(results: Results, classes: Sequence[str], interval_name: str, path: Pa
         axes.set_yticks(range(len(rows)), [_class_label(results, c) for c in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(False, axis="y")
-        axes.set_xlabel("AUROC, test part")
+        axes.set_xlabel("test AUROC")
         if rows[0] is None:
             axes.get_yticklabels()[0].set_fontweight("bold")
             axes.axhline(0.5, color=FAINT, linewidth=1)
-        keys = [
+        keys: list[Artist] = [
             Line2D([], [], linestyle="", markersize=9, label=f"seed {s}", **series_mark(i))
             for i, s in enumerate(results.seeds)
         ]
@@ -99,7 +99,7 @@ def _class_label(results: Results, name: str | None) -> str:
 
 def roc_seeds(results: Results, classes: Sequence[str], path: Path) -> Path | None:
     """Draw the macro-average curve of every seed, and every class averaged over seeds."""
-    if results.roc is None:
+    if not results.has_predictions:
         return None
     with styled():
         drawn = figure(13.5, 5.4)
@@ -108,15 +108,15 @@ def roc_seeds(results: Results, classes: Sequence[str], path: Path) -> Path | No
             label = f"seed {seed} ({results.get('auroc', None, seed).value:.3f})"
             roc_line(left, roc.mean(results.roc[index], 0), label=label, **series_line(index))
         left.legend(loc="lower right", title="macro AUROC in brackets")
-        left.set_title("macro average, a line a seed")
-        known = [(results.get("auroc", c).value, k, c) for k, c in enumerate(classes)]
-        known = sorted([item for item in known if math.isfinite(item[0])], key=lambda item: (-item[0], item[1]))
-        colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, max(len(known), 1)))
-        for place, ((value, k, name), colour) in enumerate(zip(known, colours)):
+        left.set_title("macro average by seed")
+        scored = [(results.get("auroc", c).value, k, c) for k, c in enumerate(classes)]
+        scored = sorted([item for item in scored if math.isfinite(item[0])], key=lambda item: (-item[0], item[1]))
+        colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, max(len(scored), 1)))
+        for place, ((value, k, name), colour) in enumerate(zip(scored, colours)):
             line = {"color": colour, "linestyle": DASHES[place % 3]}
             roc_line(right, roc.mean(results.roc[:, k], 0), label=f"{name} ({value:.3f})", **line)
         right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="AUROC in brackets", alignment="left")
-        right.set_title("classes, mean of the seeds")
+        right.set_title("classes, mean over seeds")
         roc_frame(left)
         roc_frame(right)
         return save(drawn, path)

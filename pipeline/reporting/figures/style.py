@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import AutoLocator
 from PIL import Image
 
 from pipeline.reporting import roc
-from pipeline.reporting.study import Results
+from pipeline.reporting.results import Results
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette (jfly.uni-koeln.de/color) without yellow, which is too pale for lines on white."""
@@ -27,7 +29,7 @@ DPI = 130
 _GREYS = 32
 """Shades of a figure that shows grey images: noise compresses badly, and more are not seen at this size."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 13,
     "axes.titlesize": 13,
     "axes.titleweight": "bold",
@@ -73,7 +75,9 @@ def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = Fa
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Laid out once: saving would do it anew in each of its passes.
-    drawn.get_layout_engine().execute(drawn)
+    layout = drawn.get_layout_engine()
+    if layout is not None:
+        layout.execute(drawn)
     drawn.set_layout_engine("none")
     buffer = BytesIO()
     drawn.savefig(buffer, dpi=DPI, bbox_inches="tight", pad_inches=0.12, pil_kwargs={"compress_level": 1})
@@ -96,7 +100,7 @@ def _grey_palette() -> Image.Image:
     return palette
 
 
-def look(index: int) -> dict[str, object]:
+def look(index: int) -> dict[str, Any]:
     """Colour, marker and dash of the series at `index`; the three repeat with different periods."""
     return {
         "color": COLOURS[index % len(COLOURS)],
@@ -105,14 +109,21 @@ def look(index: int) -> dict[str, object]:
     }
 
 
-def series_line(index: int) -> dict[str, object]:
+def series_line(index: int) -> dict[str, Any]:
     """Colour and dash alone of the series at `index`, for lines without marks."""
     return {k: v for k, v in look(index).items() if k != "marker"}
 
 
-def series_mark(index: int) -> dict[str, object]:
+def series_mark(index: int) -> dict[str, Any]:
     """Colour and marker alone, for marks without a line."""
     return {k: v for k, v in look(index).items() if k != "linestyle"}
+
+
+def whole_ticks(axes: Axes) -> None:
+    """Put the ticks of the x axis at whole numbers, as of epochs."""
+    locator = AutoLocator()
+    locator.set_params(integer=True)
+    axes.xaxis.set_major_locator(locator)
 
 
 def widen(axes: Axes, least: float = 0.06) -> None:
@@ -140,7 +151,7 @@ def epochs(axes: Axes, results: Results, column: str, order: Sequence[int]) -> N
             zorder=5,
             **series_mark(index),
         )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(axes)
 
 
 def seed_legend(drawn: Figure, order: Sequence[int], best: bool = False) -> None:
@@ -150,7 +161,7 @@ def seed_legend(drawn: Figure, order: Sequence[int], best: bool = False) -> None
     drawn.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 8), title=title, title_fontsize=12)
 
 
-def roc_line(axes: Axes, sensitivity: np.ndarray, **style: object) -> None:
+def roc_line(axes: Axes, sensitivity: np.ndarray, **style: Any) -> None:
     """Draw a curve that `roc.curve` has read, from the corner on."""
     axes.plot(np.insert(roc.GRID, 0, 0), np.insert(sensitivity, 0, 0), **style)
 

@@ -1,0 +1,188 @@
+"""Read a whole study from what its stages wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.reporting.bare_table import seeds_of, tidy, with_means
+from pipeline.reporting.results import Results, StudyResults
+from pipeline.reporting.values import (
+    ENSEMBLE,
+    MEAN,
+    NO_AUGMENTED,
+    NO_EXAMPLES,
+    NO_TABLE,
+    PROBE,
+    Augmented,
+    Examples,
+    ReportError,
+)
+from pipeline.settings import Params
+from pipeline.study.files import (
+    AUDIT,
+    AUGMENTED,
+    BOXES,
+    DUPLICATES,
+    ENSEMBLES,
+    EXAMPLES,
+    EXCLUDED,
+    PROBES,
+    made_by,
+    read_json,
+)
+from pipeline.study.parts import read_split
+from pipeline.study.predictions import Predictions, read_metrics
+from pipeline.study.prepared import open_images, read_dataset, read_samples
+from pipeline.study.runs import Configuration, configurations, runs, seeds
+from pipeline.study.trainings import evaluation_folder
+
+
+def load_study(params: Params) -> StudyResults:
+    """Read what the stages wrote for the training runs of `params`; folders of other runs are never looked at.
+
+    Raises
+    ------
+    ReportError
+        If no configuration has results.
+    """
+    info = read_dataset()
+    loaded, missing, trained = [], [], seeds(params)
+    for configuration in configurations(params):
+        if not (evaluation_folder(configuration) / "metrics.csv").exists():
+            missing.append(f"{configuration}, all seeds ({', '.join(map(str, trained))})")
+            continue
+        results = _load_configuration(configuration)
+        loaded.append(results)
+        missing += [f"{configuration}, seed {seed}" for seed in trained if seed not in results.seeds]
+    if not loaded:
+        raise ReportError(f"none of the {len(runs(params))} training runs has results; run: dvc repro evaluate")
+    every, described, skipped = _load_ensembles()
+    if not every:
+        missing.append("the ensembles")
+    excluded = pd.read_csv(made_by(EXCLUDED, "preprocess"), dtype="str", keep_default_na=False)
+    return StudyResults(
+        title=info.title,
+        task=info.task,
+        classes=info.classes,
+        configurations=tuple(loaded),
+        ensembles=tuple(e for e in every if e.loss in shown(described)),
+        every_ensemble=every,
+        described=described,
+        skipped=skipped,
+        class_comparisons=_table(ENSEMBLES / "class_comparisons.csv"),
+        missing=tuple(missing),
+        dataset=info,
+        audit=read_json(AUDIT, "split"),
+        excluded=excluded,
+        params=params,
+        comparisons=_table(ENSEMBLES / "comparisons.csv"),
+        probes=_load_probes(),
+        signs=_table(ENSEMBLES / "signs.csv"),
+        samples=_load_samples(),
+        images=open_images(),
+        boxes=pd.read_csv(BOXES, dtype={"sample_id": "str"}) if BOXES.exists() else NO_TABLE,
+        duplicates=_load_duplicates(),
+        examples=_load_examples(),
+    )
+
+
+def _load_samples() -> pd.DataFrame:
+    split = read_split()
+    if "augmented" not in split:
+        split = split.assign(augmented=0)
+    table = read_samples().merge(split, on="row", validate="one_to_many")
+    return table.sort_values(["row", "augmented"], ignore_index=True)
+
+
+def _load_duplicates() -> pd.DataFrame:
+    if not DUPLICATES.exists():
+        return NO_TABLE
+    text = dict.fromkeys(("sample_id", "other_id", "kind", "action", "labels_agree"), "str")
+    table = pd.read_csv(DUPLICATES, dtype=text, keep_default_na=False, na_values={"hamming": [""], "correlation": [""]})
+    return table.assign(labels_agree=table["labels_agree"].str.lower().isin(["true", "1"]))
+
+
+def _load_examples() -> Examples:
+    if not EXAMPLES.exists():
+        return NO_EXAMPLES
+    with np.load(EXAMPLES, allow_pickle=False) as file:
+        return Examples(**{name: file[name] for name in Examples._fields})
+
+
+def _load_configuration(configuration: Configuration) -> Results:
+    folder = evaluation_folder(configuration)
+    metrics = with_means(tidy(read_metrics(folder / "metrics.csv")))
+    spread = pd.read_csv(made_by(folder / "seeds.csv", "evaluate"), dtype={"best_seeds": "str"})
+    interaction = folder / "seed_by_class.json"
+    return Results(
+        *configuration,
+        seeds=seeds_of(metrics),
+        metrics=metrics,
+        spread=spread[spread["metric"] == "auroc"] if "metric" in spread else spread,
+        history=pd.read_csv(made_by(folder / "history.csv", "evaluate")),
+        runs=tuple(read_json(folder / "runs.json", "evaluate")),
+        predictions=Predictions.load(made_by(folder / "predictions.npz", "evaluate")),
+        augmented=_load_augmented(folder / AUGMENTED),
+        suits=_table(folder / "seed_suits_class.csv", "best_seed"),
+        interaction=read_json(interaction, "evaluate") if interaction.exists() else {},
+        expected=_table(folder / "recipe.csv"),
+        reliability=_table(folder / "reliability.csv"),
+        confusion=_table(folder / "confusion.csv", "truth", "predicted"),
+        subgroups=_table(folder / "subgroups.csv", "subgroup", "seed"),
+        disagreement=_table(folder / "disagreement.csv"),
+    )
+
+
+def _table(path: Path, *text: str) -> pd.DataFrame:
+    """Read a table that not every study has."""
+    return pd.read_csv(path, dtype=dict.fromkeys((*text, "class", "note"), "str")) if path.exists() else NO_TABLE
+
+
+def _load_augmented(path: Path) -> Augmented:
+    if not path.exists():
+        return NO_AUGMENTED
+    with np.load(path, allow_pickle=False) as file:
+        return Augmented(**{name: file[name] for name in Augmented._fields})
+
+
+def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], dict[str, str]]:
+    path = ENSEMBLES / "metrics.csv"
+    if not path.exists():
+        return (), {}, {}
+    metrics = tidy(read_metrics(path, "ensemble"))
+    predictions = Predictions.load(ENSEMBLES / "predictions.npz", "ensemble")
+    about = read_json(ENSEMBLES / "members.json", "ensemble")
+    every = tuple(
+        Results(ENSEMBLE, str(name), (), metrics[metrics["loss"] == name], predictions=_one(predictions, i))
+        for i, name in enumerate(predictions.methods)
+    )
+    return every, about["ensembles"], about["skipped"]
+
+
+def _load_probes() -> tuple[Results, ...]:
+    path = PROBES / "metrics.csv"
+    if not path.exists():
+        return ()
+    metrics = read_metrics(path, "probe").assign(seed=MEAN)  # as of an ensemble: one prediction, no seeds
+    return tuple(Results(PROBE, str(name), (), rows) for name, rows in metrics.groupby("loss", sort=False))
+
+
+def shown(described: dict[str, dict[str, Any]]) -> list[str]:
+    """Choose the ensembles that lead the pages: of each method the best on validation, and the mean of all."""
+    best: dict[str, str] = {}
+    for name, of in described.items():
+        other = best.get(of["method"])
+        if other is None or (of["val_auroc"] or -1.0) > (described[other]["val_auroc"] or -1.0):
+            best[of["method"]] = name
+    return [name for name in described if name in best.values() or name == "mean_all"]
+
+
+def _one(predictions: Predictions, index: int) -> Predictions:
+    content = dict(vars(predictions))
+    for key in ("seeds", "val_logits", "test_logits"):
+        content[key] = content[key][index : index + 1]
+    return Predictions(**{**content, "methods": predictions.methods[index : index + 1]})

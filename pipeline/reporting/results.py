@@ -1,0 +1,393 @@
+"""What the pages are rendered from: one typed container for a whole study and for a bare metrics table.
+
+Nothing in it is None for "there is none". A table that does not exist is `NO_TABLE`, predictions that do not exist are
+`NO_PREDICTIONS`; settings, data set and audit of a bare table are `UNKNOWN`, which refuses every question. Whether
+something is there is asked by the `has_...` properties and by `StudyResults.recorded`, and answered once: where the
+container is filled (`pipeline.reporting.loading`, `pipeline.reporting.bare_table`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from pipeline.reporting import roc, terms
+from pipeline.reporting.values import (
+    MEAN,
+    NO_AUGMENTED,
+    NO_EXAMPLES,
+    NO_PREDICTIONS,
+    NO_TABLE,
+    UNKNOWN,
+    Augmented,
+    Estimate,
+    Examples,
+    Sample,
+    exists,
+)
+from pipeline.settings import Params
+from pipeline.study.predictions import Predictions
+from pipeline.study.prepared import DatasetInfo
+
+AVERAGED = ("auroc", "average_precision", "f1", "precision", "sensitivity", "specificity")
+"""Metrics of single classes: of the whole part there is their mean. The others have a value of their own there."""
+_NUMBERS = ["value", "ci_low", "ci_high", "n", "n_positive"]
+
+
+def _no_table() -> pd.DataFrame:
+    return NO_TABLE
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a configuration under all its seeds, or of one ensemble.
+
+    Parameters
+    ----------
+    model, loss : str
+        The configuration; for an ensemble "ensemble" and the method.
+    seeds : tuple of int
+        Training seeds with results, ascending; empty for an ensemble.
+    metrics : DataFrame
+        Rows of metrics.csv; ensembles have their rows under seed "mean".
+    spread : DataFrame
+        seeds.csv for AUROC: whether seeds differ, one row per class. This table and those below are empty where
+        there is none.
+    history : DataFrame
+        Training curves, one row per epoch.
+    runs : tuple of dict
+        What each training run recorded, one item per seed.
+    predictions : Predictions
+        Logits and labels; for an ensemble those of this method alone. `has_predictions` says whether there are any.
+    augmented : Augmented
+        Training images as the network sees them; without rows for runs that are older than this file.
+    suits : DataFrame
+        seed_suits_class.csv: whether a seed suits a class; empty for one seed or a bare table.
+    interaction : dict
+        seed_by_class.json: the same over all classes together; may be empty.
+    expected : DataFrame
+        recipe.csv: what to expect of the configuration under other seeds and with other patients.
+    reliability : DataFrame
+        reliability.csv, of the test set: seed, class ("overall" for single-label), calibrated (bool), then forecast
+        and observed frequency in bins of equal mass.
+    confusion : DataFrame
+        confusion.csv, of the test set: seed, truth, predicted, n; empty for multi-label, as each class is decided
+        separately.
+    subgroups : DataFrame
+        subgroups.csv, of the test set: variable, subgroup, then the columns of metrics.csv without model and loss;
+        empty where the data set has no such variable.
+    disagreement : DataFrame
+        disagreement.csv: how often the seeds decide differently, one row per class.
+    """
+
+    model: str
+    loss: str
+    seeds: tuple[int, ...]
+    metrics: pd.DataFrame
+    spread: pd.DataFrame = field(default_factory=_no_table)
+    history: pd.DataFrame = field(default_factory=_no_table)
+    runs: tuple[dict[str, Any], ...] = ()
+    predictions: Predictions = field(default_factory=lambda: NO_PREDICTIONS)
+    augmented: Augmented = NO_AUGMENTED
+    suits: pd.DataFrame = field(default_factory=_no_table)
+    interaction: dict[str, Any] = field(default_factory=dict)
+    expected: pd.DataFrame = field(default_factory=_no_table)
+    reliability: pd.DataFrame = field(default_factory=_no_table)
+    confusion: pd.DataFrame = field(default_factory=_no_table)
+    subgroups: pd.DataFrame = field(default_factory=_no_table)
+    disagreement: pd.DataFrame = field(default_factory=_no_table)
+
+    @property
+    def key(self) -> str:
+        """Name in tables, file names and metrics.json."""
+        return f"{self.model}-{self.loss}"
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether logits of single images are there."""
+        return self.predictions is not NO_PREDICTIONS
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, str, str, str], Estimate]:
+        columns = ["seed", "part", "class", "metric", *_NUMBERS, "note"]
+        rows = self.metrics[columns].itertuples(index=False, name=None)
+        return {(seed, part, group, metric): Estimate(*rest) for seed, part, group, metric, *rest in rows}
+
+    def get(self, metric: str, group: str | None = None, seed: int | None = None, part: str = "test") -> Estimate:
+        """Look up a number.
+
+        Parameters
+        ----------
+        metric : str
+            As in metrics.csv.
+        group : str, optional
+            A class; by default the whole part: "macro", or "overall" for metrics that are no mean over classes.
+        seed : int, optional
+            A training seed; by default the mean over seeds.
+        part : {"test", "val", "train"}
+            Part of the split; of the training set metrics.csv holds little, see `pipeline.scoring.predict`.
+        """
+        name = MEAN if seed is None else str(seed)
+        whole = ("macro", "overall") if metric in AVERAGED else ("overall", "macro")
+        groups = whole if group is None else (group,)
+        keys = [(name, part, g, metric) for g in groups]
+        return next((self._estimates[key] for key in keys if key in self._estimates), Estimate())
+
+    def values(self, metric: str, group: str | None = None, part: str = "test") -> np.ndarray:
+        """Return the values of all seeds, NaN where one is missing."""
+        return np.array([self.get(metric, group, seed, part).value for seed in self.seeds])
+
+    def sd(self, metric: str, group: str | None = None, part: str = "test") -> float:
+        """Return the standard deviation over seeds (n - 1), NaN for fewer than two."""
+        values = self.values(metric, group, part)
+        values = values[np.isfinite(values)]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+    @cached_property
+    def roc(self) -> np.ndarray:
+        """Sensitivity [S, K, G] of the test set on `roc.GRID`, seeds as in `seeds`; S = 0 without predictions."""
+        if not self.has_predictions:
+            return np.zeros((0, 0, len(roc.GRID)))
+        curves, trained = roc.of_classes(self.predictions), self.predictions.seeds.tolist()
+        return curves[[trained.index(seed) for seed in self.seeds]] if self.seeds else curves
+
+    def sample(self, part: Literal["val", "test"] = "test") -> Sample:
+        """Return the size of `part`."""
+        if not self.has_predictions:
+            return Sample(self.get("auroc", part=part).n, math.nan)
+        p = self.predictions
+        rows, patients = (p.val_rows, p.val_patients) if part == "val" else (p.test_rows, p.test_patients)
+        return Sample(len(rows), len(np.unique(patients)))
+
+    def confusions(self, classes: Sequence[str]) -> np.ndarray:
+        """Return test images by true (row) and decided class, float [S, K, K], of the seeds that have decisions."""
+        if self.confusion.empty:
+            return np.zeros((0, len(classes), len(classes)))
+        table, order = self.confusion.astype({"truth": "str", "predicted": "str"}), list(classes)
+        return np.stack(
+            [
+                rows.pivot(index="truth", columns="predicted", values="n")
+                .reindex(index=order, columns=order)
+                .fillna(0)
+                .to_numpy(float)
+                for _, rows in table.groupby("seed", sort=True)
+            ]
+        )
+
+    def run(self, seed: int) -> dict[str, Any]:
+        """Return what the training run under `seed` recorded; empty where nothing is."""
+        return next((run for run in self.runs if run.get("seed") == seed), {})
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Everything the pages show.
+
+    Parameters
+    ----------
+    title : str
+        Of the data set, or of a bare table.
+    task : {"multilabel", "multiclass"}
+        Decides which metrics lead.
+    classes : tuple of str
+        In the data set's order.
+    configurations, ensembles : tuple of Results
+        In the study's order.
+    every_ensemble : tuple of Results
+        Each set by each method; `ensembles` are those of them that lead the pages, see `loading.shown`.
+    described : dict of str to dict
+        Of every ensemble: method, set, fitted_on, val_auroc, members (each with model, loss, seed, val_auroc and
+        weight, null where the method has none) and parameters, as in members.json.
+    skipped : dict of str to str
+        Why an ensemble was not built, or a training run is in none.
+    class_comparisons : DataFrame
+        class_comparisons.csv: every pair of configurations, one row per class.
+    missing : tuple of str
+        Training runs and files of the study without results, a phrase each.
+    dataset : DatasetInfo
+        dataset.json; this, `audit` and `params` are `UNKNOWN` unless `recorded`.
+    audit : dict
+        audit.json of the split.
+    params : Params
+        The settings of the study.
+    excluded : DataFrame
+        excluded.csv: file, reason.
+    comparisons : DataFrame
+        Rows of comparisons.csv, tested on the same patients: every pair of configurations (family "recipes"), and
+        every ensemble against what validation would choose without it.
+    probes : tuple of Results
+        What logistic regressions on a thumbnail and on metadata score, ``loss`` says on which; empty where the probes
+        are off or have not run.
+    signs : DataFrame
+        signs.csv: cell, gate and sentence of every sign that a training run or its labels are not what they should be.
+    samples : DataFrame
+        samples.csv with the columns part, copies, and augmented of split.csv: one row per entry, an image once with
+        augmented 0 and, under protocol augment_before_split, once more for each of its augmented copies.
+    images : uint8 [N, H, W] or [N, H, W, 3]
+        images.npy, memory-mapped; N = 0 for a bare table.
+    boxes : DataFrame
+        boxes.csv, in pixels of `images`; empty where the data set has none.
+    duplicates : DataFrame
+        duplicates.csv, with ``labels_agree`` as bool; `NO_TABLE` in a folder that is older than this file.
+    examples : Examples
+        Images before and after CLAHE; without rows where it is off.
+    """
+
+    title: str
+    task: Literal["multilabel", "multiclass"]
+    classes: tuple[str, ...]
+    configurations: tuple[Results, ...]
+    ensembles: tuple[Results, ...] = ()
+    every_ensemble: tuple[Results, ...] = ()
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    class_comparisons: pd.DataFrame = field(default_factory=_no_table)
+    missing: tuple[str, ...] = ()
+    dataset: DatasetInfo = UNKNOWN
+    audit: dict[str, Any] = UNKNOWN
+    params: Params = UNKNOWN
+    excluded: pd.DataFrame = field(default_factory=_no_table)
+    comparisons: pd.DataFrame = field(default_factory=_no_table)
+    probes: tuple[Results, ...] = ()
+    signs: pd.DataFrame = field(default_factory=_no_table)
+    samples: pd.DataFrame = field(default_factory=_no_table)
+    images: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))
+    boxes: pd.DataFrame = field(default_factory=_no_table)
+    duplicates: pd.DataFrame = field(default_factory=_no_table)
+    examples: Examples = NO_EXAMPLES
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    @property
+    def recorded(self) -> bool:
+        """Whether this is a whole study, with its settings, data set, images, and audit; False for a bare table."""
+        return self.params is not UNKNOWN
+
+    @property
+    def has_comparisons(self) -> bool:
+        """Whether the pairs of configurations were tested; True with no rows where there is a single one."""
+        return exists(self.comparisons)
+
+    @property
+    def has_class_comparisons(self) -> bool:
+        """Whether they were tested class by class."""
+        return exists(self.class_comparisons)
+
+    @property
+    def has_signs(self) -> bool:
+        """Whether signs of failure were looked for; True with no rows where none was seen."""
+        return exists(self.signs)
+
+    @property
+    def has_duplicates(self) -> bool:
+        """Whether copies were looked for; True with no rows where there is none."""
+        return exists(self.duplicates)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a program drew the images; False where that is not recorded."""
+        return self.recorded and self.dataset.synthetic
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Limits that the data set states; none for a bare table."""
+        return self.dataset.notes if self.recorded else ()
+
+    @property
+    def leaks_by_design(self) -> bool:
+        """Whether the images were augmented before they were split."""
+        return self.recorded and self.audit.get("protocol") == "augment_before_split"
+
+    @property
+    def private_figures(self) -> bool:
+        """Whether figures that show images stay out of git, see ``report.private_figures`` in params.yaml."""
+        asked = self.params.report.private_figures if self.recorded else None
+        return not self.synthetic if asked is None else asked
+
+    # --- what leads --------------------------------------------------------------------------------------------------
+
+    @property
+    def alpha(self) -> float:
+        """Level below which an adjusted p value counts, one minus the confidence of the intervals."""
+        return 1 - (self.params.evaluate.confidence if self.recorded else 0.95)
+
+    @property
+    def interval_name(self) -> str:
+        """What intervals are called in table heads."""
+        return f"{100 * self.params.evaluate.confidence:g} % CI" if self.recorded else "CI"
+
+    @property
+    def models(self) -> list[str]:
+        """Models of the study, whether they have results or not."""
+        return list(
+            dict.fromkeys(self.params.study.models if self.recorded else (r.model for r in self.configurations))
+        )
+
+    @property
+    def losses(self) -> list[str]:
+        """Losses of the study, whether they have results or not."""
+        return list(dict.fromkeys(self.params.study.losses if self.recorded else (r.loss for r in self.configurations)))
+
+    @property
+    def everything(self) -> tuple[Results, ...]:
+        """Configurations, then the ensembles that lead the pages."""
+        return (*self.configurations, *self.ensembles)
+
+    @property
+    def several_seeds(self) -> bool:
+        """Whether any configuration has more than one seed."""
+        return any(len(r.seeds) > 1 for r in self.configurations)
+
+    @property
+    def collapsed(self) -> tuple[tuple[Results, int, str], ...]:
+        """Training runs that learned nothing: configuration, seed, and how it shows."""
+        return tuple(
+            (r, run["seed"], str(run["collapsed"]))
+            for r in self.configurations
+            for run in r.runs
+            if run.get("collapsed")
+        )
+
+    @cached_property
+    def leading(self) -> str:
+        """The metric that leads the pages: AUROC, or what a bare table without any has."""
+        for metric in ("auroc", "accuracy", "f1"):
+            if any(r.get(metric, part=p).exists for r in self.configurations for p in ("test", "val")):
+                return metric
+        return "auroc"
+
+    @property
+    def leading_name(self) -> str:
+        """What the leading metric is called in a sentence."""
+        return terms.macro(self.leading)
+
+    @property
+    def chosen(self) -> Results | None:
+        """The configuration with the highest mean of `leading` on validation, the first of those that tie, or None."""
+        return highest(self.configurations, self.leading)
+
+    @property
+    def subject(self) -> Results | None:
+        """The configuration that pages about a single one are about: the chosen one, or the only one."""
+        return self.chosen or (self.configurations[0] if len(self.configurations) == 1 else None)
+
+    @property
+    def chosen_ensemble(self) -> Results | None:
+        """The ensemble with the highest validation AUROC."""
+        return highest(self.ensembles)
+
+    def is_chosen(self, results: Results) -> bool:
+        """Whether `results` is the configuration that validation chooses."""
+        return self.chosen is not None and results.key == self.chosen.key
+
+
+def highest(candidates: Sequence[Results], metric: str = "auroc") -> Results | None:
+    """Return the candidate with the highest mean of `metric` on validation; the test set is not used for any choice."""
+    scored = [(c.get(metric, part="val"), c) for c in candidates]
+    return max(((e.value, c) for e, c in scored if e.exists), key=lambda pair: pair[0], default=(0.0, None))[1]

@@ -1,0 +1,30 @@
+"""Names that all pages share: what metrics and parts of the split are called, and which metrics lead."""
+
+from __future__ import annotations
+
+PARTS = {"train": "training", "val": "validation", "test": "test", "unused": "unused"}
+"""Parts of the split as they are called in sentences and table heads."""
+RANKING = ("auroc", "average_precision")
+"""Metrics of the ranking, which need no threshold."""
+DECISIONS = {
+    "multilabel": ("f1", "sensitivity", "specificity", "mcc"),
+    "multiclass": ("accuracy", "balanced_accuracy", "f1", "mcc"),
+}
+"""Metrics of the decisions that lead, by task."""
+LABELS = {
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "f1": "F1",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "mcc": "MCC",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "log_loss": "Log-loss",
+}
+"""What metrics are called in table heads."""
+
+
+def macro(metric: str) -> str:
+    """Return what the mean of `metric` over classes is called in a sentence."""
+    return {"auroc": "macro AUROC", "f1": "macro F1"}.get(metric, LABELS[metric].lower())

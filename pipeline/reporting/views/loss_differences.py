@@ -1,0 +1,151 @@
+"""The differences between losses of one model, with the verdict that their tests allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline.reporting.results import Results, StudyResults
+from pipeline.reporting.values import Estimate, exists
+from pipeline.uncertainty.multiplicity import holm
+
+NOT_COMPARED = "not compared by stage ensemble"
+UNKNOWN_ERROR = "the uncertainty of the difference could not be estimated"
+
+
+class Outcome(StrEnum):
+    """What the tests of a difference allow to be said, in the words that the table and the figure share."""
+
+    DIFFER = "differ"
+    EQUIVALENT = "equivalent"
+    NOISE = "within noise"
+    UNTESTED = "not tested"
+
+
+class Difference(NamedTuple):
+    """A loss minus the baseline, both with the same model.
+
+    Parameters
+    ----------
+    model, loss, group : str
+        What is compared; group is a class or "macro".
+    estimate : Estimate
+        Difference in test AUROC with its interval; its note says why there is no test.
+    p, p_holm : float
+        Of no difference, raw and adjusted within the family of this page.
+    tost_p, tost_p_holm : float
+        Of a difference of the margin or more, likewise.
+    seeds : str
+        "vary" or "fixed", as in `pipeline.uncertainty.comparisons`.
+    margin : float
+        Equivalence margin, in AUROC.
+    alpha : float
+        Level below which an adjusted p is significant.
+    """
+
+    model: str
+    loss: str
+    group: str
+    estimate: Estimate
+    p: float
+    tost_p: float
+    seeds: str
+    margin: float
+    alpha: float
+    p_holm: float = math.nan
+    tost_p_holm: float = math.nan
+
+    @property
+    def tested(self) -> bool:
+        """Whether there is a test."""
+        return math.isfinite(self.p_holm)
+
+    @property
+    def apart(self) -> bool:
+        """Whether the two losses differ."""
+        return self.p_holm < self.alpha
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether a difference of the margin or more is refuted."""
+        return self.tost_p_holm < self.alpha
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the tests allow to be said; a difference that is below the margin is still one."""
+        if self.apart:
+            return Outcome.DIFFER
+        if self.equivalent:
+            return Outcome.EQUIVALENT
+        return Outcome.NOISE if self.tested else Outcome.UNTESTED
+
+
+def differences(
+    study: StudyResults,
+    table: pd.DataFrame,
+    models: Mapping[str, Sequence[Results]],
+    base: str,
+    groups: Sequence[str],
+) -> list[Difference]:
+    """Turn pairs of configurations into losses against the baseline, and correct p for those alone.
+
+    Parameters
+    ----------
+    study : StudyResults
+        For the confidence level.
+    table : DataFrame
+        `pipeline.uncertainty.comparisons.COLUMNS`, and "family" where it holds several; `NO_TABLE` for no comparisons.
+    models : mapping of str to sequence of Results
+        As `pipeline.reporting.views.losses.by_model` returns them. A model without the baseline has nothing to compare.
+    base : str
+        The baseline loss.
+    groups : sequence of str
+        Values of the column "class" that make up the family.
+
+    Returns
+    -------
+    list of Difference
+        Models and losses in their order, groups innermost; empty without a table. The pair is looked up either way
+        round, and the sign is always that of loss minus baseline. A pair that the table lacks has no numbers.
+    """
+    if not exists(table):
+        return []
+    rows = table[table["metric"] == "auroc"]
+    rows = rows[rows["family"] == "recipes"] if "family" in rows else rows
+    pairs = {(row["first"], row["second"], row["class"]): row for row in rows.to_dict("records")}
+    compared = []
+    for model, configurations in models.items():
+        baseline = next((r.key for r in configurations if r.loss == base), None)
+        for results in configurations:
+            if baseline is None or results.key == baseline:
+                continue
+            for group in groups:
+                row = pairs.get((results.key, baseline, group))
+                reverse = pairs.get((baseline, results.key, group))
+                compared.append(_difference((model, results.loss, group), row, reverse, study.alpha))
+    p, tost_p = (holm(np.array([getattr(d, name) for d in compared], dtype=float)) for name in ("p", "tost_p"))
+    return [d._replace(p_holm=float(a), tost_p_holm=float(b)) for d, a, b in zip(compared, p, tost_p)]
+
+
+Row = Mapping[Hashable, Any]
+"""A row of comparisons.csv."""
+
+
+def _difference(of: tuple[str, str, str], row: Row | None, reverse: Row | None, alpha: float) -> Difference:
+    """Read a pair whichever way round it stands."""
+    pair = reverse if row is None else row
+    if pair is None:
+        return Difference(*of, Estimate(note=NOT_COMPARED), math.nan, math.nan, "", math.nan, alpha)
+    difference, low, high, p, tost_p, margin = (
+        float(pair[key]) for key in ("difference", "ci_low", "ci_high", "p", "tost_p", "margin")
+    )
+    note = pair["note"] if isinstance(pair["note"], str) else ""
+    note = note or ("" if math.isfinite(p) else UNKNOWN_ERROR)
+    estimate = Estimate(difference, low, high, note=note)
+    estimate = estimate.turned() if row is None else estimate
+    return Difference(*of, estimate, p, tost_p, str(pair["seeds"]), margin, alpha)

@@ -1,0 +1,179 @@
+"""Facts of the verdict: the chosen configuration, which pairs of configurations differ, what the ensemble adds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from pipeline.reporting.results import Results, StudyResults
+from pipeline.reporting.values import Estimate
+
+_LISTED_PAIRS = 15
+"""Pairs that the table lists in full: those of six configurations."""
+
+
+class Pair(NamedTuple):
+    """A tested difference in test macro AUROC, first minus second."""
+
+    first: str
+    second: str
+    difference: Estimate
+    p: float
+    differs: bool
+    equivalent: bool
+
+    @property
+    def higher(self) -> str:
+        """The one with the higher AUROC."""
+        return self.first if self.difference.value > 0 else self.second
+
+    @property
+    def lower(self) -> str:
+        """The other one."""
+        return self.second if self.difference.value > 0 else self.first
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every pair of configurations.
+
+    Parameters
+    ----------
+    tested : bool
+        Whether the pairs were compared; without, there is no pair.
+    configurations : int
+        How many there are.
+    pairs : list of Pair
+        All of them.
+    """
+
+    tested: bool
+    configurations: int
+    pairs: list[Pair]
+
+    @property
+    def apart(self) -> list[Pair]:
+        """The pairs that differ."""
+        return [pair for pair in self.pairs if pair.differs]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out.
+
+    Parameters
+    ----------
+    subject : Results or None
+        The chosen configuration, or the only one.
+    comparison : Comparison
+        Of configurations.
+    ensemble : Results or None
+        The ensemble that validation chooses.
+    gain : Pair or None
+        That ensemble and the chosen configuration, the ensemble first; None where they were not compared.
+    """
+
+    subject: Results | None
+    comparison: Comparison
+    ensemble: Results | None
+    gain: Pair | None
+
+
+def verdict(study: StudyResults) -> Verdict:
+    """Return what came out of the study."""
+    ensemble, single = study.chosen_ensemble, study.chosen
+    gain = _pair_of(study, ensemble.key, single.key) if ensemble is not None and single is not None else None
+    return Verdict(study.subject, comparison(study), ensemble if single is not None else None, gain)
+
+
+def comparison(study: StudyResults) -> Comparison:
+    """Return every tested pair of configurations."""
+    n = len(study.configurations)
+    return Comparison(study.has_comparisons, n, _pairs(_among(study).itertuples()) if study.has_comparisons else [])
+
+
+def _among(study: StudyResults) -> pd.DataFrame:
+    """Return the comparisons of two configurations."""
+    every, keys = study.comparisons, [r.key for r in study.configurations]
+    return every[every["first"].isin(keys) & every["second"].isin(keys)]
+
+
+def _pairs(rows: Iterable[Any]) -> list[Pair]:
+    return [
+        Pair(
+            row.first,
+            row.second,
+            Estimate(row.difference, row.ci_low, row.ci_high),
+            float(row.p_holm),
+            bool(row.distinguishable),
+            bool(row.equivalent),
+        )
+        for row in rows
+    ]
+
+
+def _pair_of(study: StudyResults, first: str, second: str) -> Pair | None:
+    """Return the comparison of `first` with `second`, whichever way round it was tested."""
+    if not study.has_comparisons:
+        return None
+    for pair in _pairs(study.comparisons.itertuples()):
+        if {pair.first, pair.second} == {first, second} and math.isfinite(pair.difference.value):
+            turned = pair._replace(first=first, second=second, difference=pair.difference.turned())
+            return pair if pair.first == first else turned
+    return None
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """The table of pairs.
+
+    Parameters
+    ----------
+    pairs : list of Pair
+        All of them where they are few, else those with the chosen configuration.
+    tested : int
+        Pairs of the family that p values are adjusted for.
+    with_ensembles : int
+        Comparisons with ensembles, which the page about ensembles shows.
+    only_with : str
+        The chosen configuration where `pairs` are cut to it, else empty.
+    vary, fixed : bool
+        Whether any comparison includes the spread over seeds, and whether any takes its training runs as given.
+    margin : float
+        Equivalence margin.
+    """
+
+    pairs: list[Pair]
+    tested: int
+    with_ensembles: int
+    only_with: str
+    vary: bool
+    fixed: bool
+    margin: float
+
+
+def pair_table(study: StudyResults) -> PairTable | None:
+    """Return the table of pairs; None where no pair of configurations was tested."""
+    every = study.comparisons
+    if not study.has_comparisons or not (every["family"] == "recipes").any():
+        return None
+    family = every[every["family"] == "recipes"]
+    shown, chosen = _among(study), study.chosen
+    only_with = ""
+    if len(shown) > _LISTED_PAIRS and chosen is not None:
+        shown = shown[(shown["first"] == chosen.key) | (shown["second"] == chosen.key)]
+        only_with = chosen.key if len(shown) < len(family) else ""
+    kinds = set(family["seeds"])
+    return PairTable(
+        _pairs(shown.itertuples()),
+        len(family),
+        len(every) - len(family) if study.every_ensemble else 0,
+        only_with,
+        "vary" in kinds,
+        "fixed" in kinds,
+        float(every["margin"].iloc[0]),
+    )
