@@ -87,11 +87,11 @@ def test_deps_cover_the_code_that_the_stage_imports_and_nothing_that_it_does_not
     assert imports <= set().union(*covered.values())
     for dep, files in covered.items():
         assert files & imports, f"{stage} imports nothing of {dep}"
-        # Of a folder it imports most; of a little of one, the files are listed. The ground, and what data sets share, are
+        # Of a little of a folder the files are listed. The ground, and what data sets share, are
         # small and change seldom.
         if not dep.endswith(".py") and dep not in ("pipeline/study", "pipeline/datasets/shared"):
             code = {f for f in files if f.endswith(".py") and has_code(ROOT / f)}
-            assert 2 * len(code & imports) >= len(code), (
+            assert 4 * len(code & imports) >= len(code), (
                 f"{stage} imports {len(code & imports)} of {len(code)} of {dep}"
             )
 

@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.settings import load, parse
+from pipeline.settings import SECTIONS, Params, load, parse
 from pipeline.study.params import ParamsError
 from pipeline.study.runs import Configuration, Run, configurations, runs
 from tests.tiny import ROOT, TINY
@@ -186,3 +186,8 @@ def test_open_dataset_refuses_an_unknown_data_set_and_unknown_settings(tiny):
     tiny["dataset"] = "mine"
     with pytest.raises(DatasetError, match=r"'mine' is not a data set; use one of: .*phantom"):
         open_dataset(tiny["dataset"], tiny["datasets"][tiny["dataset"]])
+
+
+def test_every_section_has_its_place():
+    assert sorted(SECTIONS) == sorted(Params.model_fields)
+    assert list(yaml.safe_load((ROOT / "params.yaml").read_text())) == list(SECTIONS)

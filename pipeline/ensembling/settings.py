@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.learning.settings import TrainingSections
+from pipeline.learning.settings import RunSections
 from pipeline.scoring.settings import Evaluate
 from pipeline.study.params import Section
 from pipeline.study.runs import StudySections
@@ -24,7 +24,7 @@ class EnsembleSections(StudySections):
     evaluate: Evaluate = Evaluate()
 
 
-class FeatureSections(StudySections, TrainingSections):
+class FeatureSections(RunSections):
     """The sections that stage ``fuse`` reads."""
 
     ensemble: Ensemble

@@ -7,21 +7,20 @@ from collections.abc import Mapping
 from statistics import NormalDist, median
 from typing import Any
 
-from pipeline.launching.settings import LaunchSections
 from pipeline.launching.status import StageStatus, stage_of
-from pipeline.learning.settings import train_settings
+from pipeline.learning.settings import RunSections, train_settings
 from pipeline.study.runs import Run, runs
 
 START_UP_SECONDS = 4.0
 """Of a stage beside its training: Python, torch and timm are imported, DVC hashes and records."""
 
 
-def expected_seconds(params: LaunchSections, status: Mapping[str, StageStatus]) -> dict[Run, float | None]:
+def expected_seconds(params: RunSections, status: Mapping[str, StageStatus]) -> dict[Run, float | None]:
     """Estimate how long each training run takes, whether it is due or not.
 
     Parameters
     ----------
-    params : LaunchSections
+    params : RunSections
         The study.
     status : mapping
         Of `pipeline.launching.status.read_status`; its records of earlier runs are what the estimate is based on.
@@ -50,7 +49,7 @@ def _epoch(record: Mapping[str, Any] | None) -> float | None:
     return float(record["seconds"]) / float(record["epochs"])
 
 
-def expected_bytes(params: LaunchSections, status: Mapping[str, StageStatus]) -> dict[Run, int | None]:
+def expected_bytes(params: RunSections, status: Mapping[str, StageStatus]) -> dict[Run, int | None]:
     """Estimate the bytes of each run's folder: as it is, else the median over its model; None = never trained."""
     stages = {run: stage_of(run, params) for run in runs(params)}
     sizes = {run: size for run, stage in stages.items() if stage in status and (size := status[stage].size)}

@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.launching.estimates import expected_seconds
 from pipeline.launching.schedule import GOOD, State, Task
-from pipeline.launching.settings import LaunchSections
 from pipeline.launching.status import RECORD, StageStatus, evaluation_of, stage_of
+from pipeline.learning.settings import RunSections
 from pipeline.study.runs import Configuration, Run, StudySections, configurations, runs
 
 LOGS = Path("tmp/launch")
@@ -29,13 +29,13 @@ def shard_of(params: StudySections, shard: tuple[int, int] | None) -> list[Run]:
 
 
 def run_tasks(
-    params: LaunchSections, status: Mapping[str, StageStatus], shard: tuple[int, int] | None = None
+    params: RunSections, status: Mapping[str, StageStatus], shard: tuple[int, int] | None = None
 ) -> list[Task]:
     """Return the tasks of the training runs; what is up to date counts as done already.
 
     Parameters
     ----------
-    params : LaunchSections
+    params : RunSections
         The study.
     status : mapping
         Of `pipeline.launching.status.read_status`, read when the shared stages were up to date.

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from pipeline.study.params import Fraction, Name, Probability, Section, Sections
+from pipeline.study.runs import StudySections
 
 
 class Jpeg(Section):
@@ -199,6 +200,10 @@ class TrainingSections(LossSections):
 
     train: Train
     models: dict[Name, Model]
+
+
+class RunSections(StudySections, TrainingSections):
+    """The sections that say which training runs a study has and with which settings each is trained."""
 
 
 def train_settings(params: TrainingSections, model: str) -> Train:

@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipeline.learning.settings import TrainingSections, Tta
+from pipeline.learning.settings import RunSections, Tta
 from pipeline.study.params import Section, Sections, Seed
-from pipeline.study.runs import StudySections
 
 
 class Evaluate(Section):
@@ -35,7 +34,7 @@ class ProbeSections(Sections):
     evaluate: Evaluate = Evaluate()
 
 
-class EvaluationSections(StudySections, TrainingSections):
+class EvaluationSections(RunSections):
     """The sections that stage ``evaluate`` reads."""
 
     evaluate: Evaluate = Evaluate()

@@ -11,13 +11,28 @@ from pydantic import ConfigDict, ValidationError, model_validator
 from pipeline.datasets.settings import DownloadSections
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.imaging.settings import PreprocessSections
-from pipeline.launching.settings import LaunchSections
 from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting.settings import Report
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.splitting.settings import SplitSections
 from pipeline.study.params import PARAMS_FILE, describe, read, validate
 from pipeline.study.runs import runs, seeds
+
+SECTIONS = (
+    "seed",
+    "dataset",
+    "study",
+    "datasets",
+    "preprocess",
+    "split",
+    "train",
+    "models",
+    "losses",
+    "evaluate",
+    "ensemble",
+    "report",
+)
+"""Keys of params.yaml, in the order of the committed file."""
 
 
 class Params(
@@ -28,7 +43,6 @@ class Params(
     ProbeSections,
     EnsembleSections,
     FeatureSections,
-    LaunchSections,
 ):
     """The whole of params.yaml: every stage's sections, and nothing else."""
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipeline.reporting.results import StudyResults
-from pipeline.settings import Params
+from pipeline.settings import SECTIONS, Params
 
 Run = Mapping[str, Any]
 """What run.json records of a training run."""
@@ -94,7 +94,8 @@ _YAML: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 100
 
 def used(params: Params) -> dict[str, Any]:
     """Return the parameters that shaped these results; settings of other data sets, models and losses are left out."""
-    content = params.model_dump(mode="json")
+    dumped = params.model_dump(mode="json")
+    content = {section: dumped[section] for section in SECTIONS}
     for key, names in (
         ("datasets", [params.dataset]),
         ("models", params.study.models),
