@@ -1,23 +1,56 @@
 """Small studies on disk, in the form in which the stages leave them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from benchmarks.shared.drawn_study import FINDINGS, settings, write_study
+from pipeline.reporting.figures import style
 from pipeline.settings import Params
 
 __all__ = ["FINDINGS", "settings"]
 
+BLANK = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a4944415478"
+    "9c63f80f0001010100b138f6140000000049454e44ae426082"
+)
+"""A PNG of one pixel."""
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_blank(request, monkeypatch):
+    """Draw figures without laying them out and painting them, which takes most of a page's time.
+
+    Tests marked ``pictures`` look at them.
+    """
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr(style, "png", lambda *_: BLANK)
+
+
+@pytest.fixture(scope="session")
+def written_studies(tmp_path_factory):
+    """Return a function that copies a study into a folder; the same one is computed once."""
+    kept = {}
+
+    def copy(folder: Path, task: str, study: Params, **options) -> None:
+        key = task, study.model_dump_json(), tuple(sorted(options.items()))
+        if key not in kept:
+            kept[key] = tmp_path_factory.mktemp("written")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(kept[key])
+                write_study(task, study, **options)
+        shutil.copytree(kept[key], folder, dirs_exist_ok=True)
+
+    return copy
+
 
 @pytest.fixture(scope="module", params=["multilabel", "multiclass"])
-def root(request, tmp_path_factory) -> tuple[Path, Params]:
+def root(request, tmp_path_factory, written_studies) -> tuple[Path, Params]:
     """Return the folder of a complete study and its parameters, once for each task."""
     folder = tmp_path_factory.mktemp(request.param)
     study = settings(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        write_study(request.param, study)
+    written_studies(folder, request.param, study)
     return folder, study
 
 
@@ -35,13 +68,13 @@ def _settings():
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch):
+def make(tmp_path, monkeypatch, written_studies):
     """Enter an empty folder and return a function that writes a multi-label study into it."""
     monkeypatch.chdir(tmp_path)
 
     def make(models=("densenet", "small_cnn"), losses=("bce",), replicates=(12,), **options) -> Params:
         study = settings("multilabel", models, losses, replicates)
-        write_study("multilabel", study, **options)
+        written_studies(tmp_path, "multilabel", study, **options)
         return study
 
     return make

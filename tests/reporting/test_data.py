@@ -158,6 +158,7 @@ def test_images_are_picked_by_rule(here):
     assert set(first[: len(boxed)]) == set(boxed["row"])
 
 
+@pytest.mark.pictures
 def test_boxes_keep_their_colour(make, tmp_path):
     study = load_study(make(models=("densenet",)))
     data.render(study, tmp_path)
@@ -289,6 +290,7 @@ def test_every_distinct_augmentation_has_its_table_and_its_figure(make, tmp_path
     assert "as small_cnn sees them](figures/data-augmentation-small_cnn.png)" in second
 
 
+@pytest.mark.pictures
 def test_the_figure_of_augmentation_shows_the_images_of_the_training(make, tmp_path):
     study = make(models=("densenet",))
     levels = np.linspace(0, 255, 32).round().astype(np.uint8)[3:27:2].reshape(3, 4)  # in the palette of such figures
@@ -305,6 +307,7 @@ def test_the_figure_of_augmentation_shows_the_images_of_the_training(make, tmp_p
     assert (np.diff(places[..., 1], axis=1) > 50).all()
 
 
+@pytest.mark.pictures
 def test_a_figure_of_colour_images_keeps_their_colours(make, tmp_path):
     study = load_study(make(models=("densenet",)))
     images = np.random.default_rng(0).integers(

@@ -279,6 +279,7 @@ def test_figures_show_those_that_validation_values_highest(here, tmp_path):
     assert f"The figure shows the 12 of 14 configurations with the highest validation {name}." in text
 
 
+@pytest.mark.pictures
 def test_curves_draw_what_the_history_has(here, tmp_path):
     study = load_study(here)
     first = study.configurations[0]

@@ -120,6 +120,7 @@ def reports(root) -> Path:
     return folder / "reports"
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_written_again_byte_by_byte(name, here, reports, tmp_path):
     study = load_study(here)

@@ -74,6 +74,12 @@ def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = Fa
         For one made of colour images: a palette that is to hold few colours shifts their hues.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(drawn, greys, every_colour))
+    return path
+
+
+def png(drawn: Figure, greys: bool, every_colour: bool) -> bytes:
+    """Lay a figure out and return it as the content of a PNG file; see `save`."""
     # Laid out once: saving would do it anew in each of its passes.
     layout = drawn.get_layout_engine()
     if layout is not None:
@@ -87,8 +93,9 @@ def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = Fa
         if not every_colour:
             palette = _grey_palette() if greys else None
             picture = picture.quantize(128, palette=palette, dither=Image.Dither.NONE)
-        picture.save(path, optimize=True)
-    return path
+        content = BytesIO()
+        picture.save(content, "png", optimize=True)
+    return content.getvalue()
 
 
 def _grey_palette() -> Image.Image:
