@@ -1,5 +1,6 @@
 """What several tests share: a tiny study on drawn images, prepared once."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ import hypothesis
 import pytest
 import yaml
 
-from tests.tiny import TINY
+from tests.tiny import BLANK, TINY
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -31,17 +32,13 @@ def prepared_once(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "params.yaml").write_text(yaml.safe_dump(TINY))
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         study = load()
         download.download(study)
         preprocess.main()
         split.main()
         for name in study.losses:
             loss.loss(name, study)
-    finally:
-        os.chdir(before)
     return folder
 
 
@@ -52,6 +49,66 @@ def prepared(prepared_once, tmp_path, monkeypatch) -> Path:
     shutil.copytree(prepared_once, folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_once(prepared_once, tmp_path_factory) -> Path:
+    """A folder in which every run of the tiny study has been trained, too."""
+    from pipeline import train
+    from pipeline.settings import load
+    from pipeline.study.runs import runs
+
+    folder = tmp_path_factory.mktemp("trained") / "study"
+    shutil.copytree(prepared_once, folder)
+    with contextlib.chdir(folder):
+        study = load()
+        for run in runs(study):
+            train.train(run, study)
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path, monkeypatch) -> Path:
+    """A fresh copy of the trained tiny study, as the working directory."""
+    folder = tmp_path / "study"
+    shutil.copytree(trained_once, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated_once(trained_once, tmp_path_factory) -> Path:
+    """A folder in which every configuration of the tiny study has been evaluated, too, and its ensembles made."""
+    from pipeline import ensemble, evaluate
+    from pipeline.settings import load
+    from pipeline.study.runs import configurations
+
+    folder = tmp_path_factory.mktemp("evaluated") / "study"
+    shutil.copytree(trained_once, folder)
+    with contextlib.chdir(folder):
+        study = load()
+        for configuration in configurations(study):
+            evaluate.evaluate(configuration, study)
+        ensemble.ensemble(study)
+    return folder
+
+
+@pytest.fixture
+def evaluated(evaluated_once, tmp_path, monkeypatch) -> Path:
+    """A fresh copy of the evaluated tiny study, as the working directory."""
+    folder = tmp_path / "study"
+    shutil.copytree(evaluated_once, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def blank_figures(monkeypatch) -> None:
+    """Have reports written by this process alone, with figures of one pixel: painting takes most of the time."""
+    from pipeline.reporting.figures import style
+
+    monkeypatch.setattr(style, "png", lambda *_: BLANK)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
 
 
 _LONG = ("test_repro.py", "test_launch.py", "test_cluster.py", "test_dvc.py", "test_stages.py")

@@ -136,22 +136,21 @@ def contents(folder):
     return (folder / "model.safetensors").read_bytes(), history.to_csv(), record
 
 
-def test_the_same_cell_trained_twice_gives_the_same_bytes_and_another_seed_does_not(prepared):
+def test_the_same_cell_trained_twice_gives_the_same_bytes_and_another_seed_does_not(trained):
     study = load()
-    found = []
-    for _ in range(2):
-        train.train(CELL, study)
-        found.append(contents(run_folder(CELL)))
-        shutil.rmtree(run_folder(CELL))
+    found = [contents(run_folder(CELL))]
+    shutil.rmtree(run_folder(CELL))
+    train.train(CELL, study)
+    found.append(contents(run_folder(CELL)))
+    shutil.rmtree(run_folder(CELL))
     assert found[0] == found[1]
     train.train(CELL._replace(seed=43), study)
     assert contents(run_folder(CELL._replace(seed=43)))[0] != found[0][0]
     assert list(CHECKPOINTS.iterdir()) == []
 
 
-def test_train_does_not_look_at_test_labels(prepared):
+def test_train_does_not_look_at_test_labels(trained):
     study = load()
-    train.train(CELL, study)
     before = contents(run_folder(CELL))
     samples, split = read_samples(), read_split()
     classes = list(read_dataset().classes)
@@ -186,19 +185,8 @@ def test_killed_at_a_random_moment_and_run_again_gives_the_bytes_of_an_undisturb
     assert contents(run_folder(cell)) == resumed
 
 
-@pytest.fixture
-def evaluated(prepared):
+def test_from_evaluation_to_reports(evaluated, blank_figures, capsys):
     study = load()
-    for cell in runs(study):
-        train.train(cell, study)
-    for configuration in configurations(study):
-        evaluate.evaluate(configuration, study)
-    ensemble.ensemble(study)
-    return study
-
-
-def test_from_evaluation_to_reports(evaluated, capsys):
-    study = evaluated
     configuration = Configuration("small", "bce")
     folder = evaluation_folder(configuration)
     predictions = Predictions.load(folder / "predictions.npz")
@@ -256,16 +244,12 @@ def test_from_evaluation_to_reports(evaluated, capsys):
     assert set(keys) >= {str(r) for r in configurations(study)}
 
 
-def test_evaluation_twice_gives_the_same_bytes(prepared):
-    study = load()
-    for seed in seeds(study):
-        train.train(CELL._replace(seed=seed), study)
-    found = []
-    for _ in range(2):
-        evaluate.evaluate(CELL.configuration, study)
-        folder = evaluation_folder(CELL.configuration)
-        found.append({p.name: p.read_bytes() for p in folder.iterdir()})
-    assert found[0] == found[1]
+def test_evaluation_twice_gives_the_same_bytes(evaluated):
+    folder = evaluation_folder(CELL.configuration)
+    found = {p.name: p.read_bytes() for p in folder.iterdir()}
+    shutil.rmtree(folder)
+    evaluate.evaluate(CELL.configuration, load())
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == found
 
 
 def test_a_missing_input_names_the_stage_that_makes_it(prepared):
@@ -275,15 +259,15 @@ def test_a_missing_input_names_the_stage_that_makes_it(prepared):
         ensemble.ensemble(load())
 
 
-def test_what_failed_is_missing_in_every_page_and_the_rest_is_reported(prepared):
-    """One seed of a recipe, and every seed of another, have no training."""
+def test_what_failed_is_missing_in_every_page_and_the_rest_is_reported(evaluated, blank_figures):
+    """One seed of a configuration, and every seed of another, have no training run."""
     study = load()
     lost = {Run("small", "bce", 7), *(Run("wide", "zlpr", s) for s in seeds(study))}
-    for cell in set(runs(study)) - lost:
-        train.train(cell, study)
-    for configuration in configurations(study):
-        if configuration != Configuration("wide", "zlpr"):
-            evaluate.evaluate(configuration, study)
+    for each in lost:
+        shutil.rmtree(run_folder(each))
+        shutil.rmtree(evaluation_folder(each.configuration), ignore_errors=True)
+    evaluate.evaluate(Configuration("small", "bce"), study)
+    shutil.rmtree(ENSEMBLES)
     ensemble.ensemble(study)
     report.main([])
     front = (REPORTS / "README.md").read_text()

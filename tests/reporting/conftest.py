@@ -8,14 +8,9 @@ import pytest
 from benchmarks.shared.drawn_study import FINDINGS, settings, write_study
 from pipeline.reporting.figures import style
 from pipeline.settings import Params
+from tests.tiny import BLANK
 
 __all__ = ["FINDINGS", "settings"]
-
-BLANK = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a4944415478"
-    "9c63f80f0001010100b138f6140000000049454e44ae426082"
-)
-"""A PNG of one pixel."""
 
 
 @pytest.fixture(autouse=True)
