@@ -104,7 +104,7 @@ def main() -> None:
         check(words is not None, "a network namespace can be made here")
         assert words is not None
         here = checkout(folder / "here")
-        timed(["dvc", "repro", "split", "loss"], here, environment())
+        timed(["dvc", "repro", "split", "configure"], here, environment())
         start = folder / "start"
         subprocess.run(["cp", "-r", str(here), str(start)], check=True)
         seconds = timed(["pipeline.commands.launch", "--jobs", "2"], here, environment())

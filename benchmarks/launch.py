@@ -91,7 +91,7 @@ def study(folder: Path, jobs: int, threads: int | None) -> None:
             params = yaml.safe_load((place / "params.yaml").read_text())
             params["train"]["threads"] = threads
             (place / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-        timed(["dvc", "repro", "split", "loss"], place, environment())
+        timed(["dvc", "repro", "split", "configure"], place, environment())
     serial = timed(["dvc", "repro"], places["serial"], environment())
     launched = timed(["pipeline.commands.launch", "--jobs", str(jobs)], places["launched"], environment())
     check(contents(places["serial"]) == contents(places["launched"]), "launched and serial results are the same bytes")
@@ -169,7 +169,7 @@ def kill(folder: Path) -> None:
     made, moments = Standin(folder / "kill"), random.Random(0)
     lr = 0.01
     made.set_lr(lr)
-    timed(["dvc", "repro", "split", "loss"], made.folder, environment())
+    timed(["dvc", "repro", "split", "configure"], made.folder, environment())
     for _ in range(KILLS):
         launcher = made.start("--jobs", "2")
         time.sleep(moments.uniform(0.5, 8.0))

@@ -10,6 +10,7 @@ import pandas as pd
 from pipeline.scoring.evaluation import evaluate as score
 from pipeline.scoring.part import PartLogits
 from pipeline.scoring.predict import predict_parts
+from pipeline.scoring.records import evaluation_record
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.scoring.subgroups import age_bands, evaluate_subgroups
 from pipeline.study.errors import stage_errors
@@ -17,6 +18,7 @@ from pipeline.study.files import made_by, nulls, read_json, write_csv, write_jso
 from pipeline.study.params import load
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.study.prepared import read_samples
+from pipeline.study.records import check_record
 from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder
 
@@ -76,4 +78,6 @@ if __name__ == "__main__":
     parser.add_argument("--loss", required=True, help="a name under losses in params.yaml")
     arguments = parser.parse_args()
     with stage_errors():
-        evaluate(Configuration(arguments.model, arguments.loss), load(EvaluationSections))
+        configuration, params = Configuration(arguments.model, arguments.loss), load(EvaluationSections)
+        check_record(configuration, "evaluate", evaluation_record(configuration, params))
+        evaluate(configuration, params)

@@ -15,6 +15,7 @@ from pipeline.learning.images import augmentation
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
+from pipeline.learning.records import training_record
 from pipeline.learning.settings import Model, TrainingSections, train_settings
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import derive, fit
@@ -27,6 +28,7 @@ from pipeline.study.files import CHECKPOINTS, write_csv, write_json
 from pipeline.study.params import load
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.records import check_record
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder, write_augmented
 
@@ -34,7 +36,6 @@ from pipeline.study.trainings import run_folder, write_augmented
 def train(run: Run, params: TrainingSections) -> None:
     """Train `run` on the training part, choose its epoch on the validation part, write its folder."""
     started = time.perf_counter()
-    losses.check_record(run.loss, params.losses[run.loss])
     settings, described = train_settings(params, run.model), params.models[run.model]
     device = session.begin(settings.threads, settings.tf32, settings.device)
     precision = session.choose_precision(settings.precision, device)
@@ -108,4 +109,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", required=True, type=int, help="training seed")
     arguments = parser.parse_args()
     with stage_errors():
-        train(Run(arguments.model, arguments.loss, arguments.seed), load(TrainingSections))
+        run, params = Run(arguments.model, arguments.loss, arguments.seed), load(TrainingSections)
+        check_record(run.configuration, "train", training_record(run.configuration, params))
+        train(run, params)

@@ -26,9 +26,10 @@ def tiny() -> dict:
 
 @pytest.fixture(scope="session")
 def prepared_once(tmp_path_factory) -> Path:
-    """A folder in which download, preprocess, split and loss of the tiny study have run."""
-    from pipeline import download, loss, preprocess, split
+    """A folder in which download, preprocess, split and configure of the tiny study have run."""
+    from pipeline import configure, download, preprocess, split
     from pipeline.settings import load
+    from pipeline.study.runs import configurations
 
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "params.yaml").write_text(yaml.safe_dump(TINY))
@@ -37,8 +38,8 @@ def prepared_once(tmp_path_factory) -> Path:
         download.download(study)
         preprocess.main()
         split.main()
-        for name in study.losses:
-            loss.loss(name, study)
+        for configuration in configurations(study):
+            configure.configure(configuration, study)
     return folder
 
 

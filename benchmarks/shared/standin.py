@@ -1,6 +1,6 @@
 """A study in a repository of its own whose stages are stand-ins: they write what DVC expects, without computing it.
 
-dvc.yaml, params.yaml, the launcher and DVC are the real ones. A training takes a moment, keeps a checkpoint after each
+dvc.yaml, params.yaml, stage configure, the launcher and DVC are the real ones. A training takes a moment, keeps a checkpoint after each
 epoch as the real one does, and notes in tmp/journal that it began, went on or came to its end.
 """
 
@@ -42,18 +42,11 @@ STAGES = {
         with open("tmp/journal", "a") as journal:
             journal.write("split\\n")
     """,
-    "loss": """
-        import sys
-        from pathlib import Path
-        (loss,) = sys.argv[2:]
-        Path("data/losses").mkdir(parents=True, exist_ok=True)
-        Path(f"data/losses/{loss}.json").write_text(f"record of {loss}")
-    """,
     "train": """
         import json, os, sys, time, yaml
         from pathlib import Path
         model, loss, seed = sys.argv[2::2]
-        assert Path(f"data/losses/{loss}.json").read_text() == f"record of {loss}"
+        assert Path(f"data/configurations/{model}-{loss}.train.json").exists()
         run = f"{model}-{loss}-{seed}"
         lr = yaml.safe_load(Path("params.yaml").read_text())["models"][model]["lr"]
         Path("tmp/ckpt").mkdir(parents=True, exist_ok=True)

@@ -29,8 +29,8 @@ from pipeline.launching.display import display
 from pipeline.launching.log import reason
 from pipeline.launching.schedule import GOOD, State, Task
 from pipeline.launching.status import (
+    CONFIGURE,
     DATA,
-    LOSS,
     StageStatus,
     cache_folder,
     evaluation_of,
@@ -142,14 +142,14 @@ class Launch:
     def _shared_stages(self, outputs: dict[str, str]) -> int:
         """Bring the shared stages, whose `outputs` are given, up to date; clones that share a cache do so in turn."""
         if not self.shard:
-            return 1 if self._foreground([*DVC, DATA[-1], LOSS], None) else 0
+            return 1 if self._foreground([*DVC, DATA[-1], CONFIGURE], None) else 0
         with workers.locked(cache_folder() / "launch.lock", waiting=self.stop):
             # Raw data is not in the cache. A clone that finds what was made of it there does not need it.
             kept = [output for name, output in outputs.items() if name != DATA[0]]
             self._foreground(["dvc", "--wait-for-lock", "checkout", "--quiet", *kept], None)
             there = all(Path(outputs[name]).exists() for name in DATA[1:] if name in outputs)
             data = [*DVC, *(["--allow-missing"] if there else []), DATA[-1]]
-            return 1 if self._foreground(data, None) or self._foreground([*DVC, LOSS], None) else 0
+            return 1 if self._foreground(data, None) or self._foreground([*DVC, CONFIGURE], None) else 0
 
     def _foreground(self, command: Sequence[str], warm: Warm | None) -> int:
         print("$ " + shlex.join(command), flush=True)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from tabulate import tabulate
 
@@ -22,12 +23,12 @@ from pipeline.commands import command_parser
 from pipeline.launching.display import duration
 from pipeline.launching.estimates import expected_bytes, expected_seconds, makespan, seeds_needed
 from pipeline.launching.status import (
+    CONFIGURE,
     DATA,
-    LOSS,
     StageState,
     StageStatus,
-    loss_stage,
     read_status,
+    record_of,
     run_stages,
     shared_stages,
     stage_of,
@@ -35,19 +36,23 @@ from pipeline.launching.status import (
 from pipeline.launching.work import read_summary
 from pipeline.settings import Params, load
 from pipeline.study.errors import stage_errors
-from pipeline.study.runs import Run, runs, seeds
+from pipeline.study.files import read_json
+from pipeline.study.records import record_file
+from pipeline.study.runs import Configuration, Run, configurations, runs, seeds
 
 DELTAS = (0.002, 0.005, 0.01, 0.02)
-WORDS: dict[StageState, str] = {
+State = StageState | Literal["changed"]
+WORDS: dict[State, str] = {
     "up to date": "up to date",
     "cached": "in the run-cache",
     "to run": "will train",
+    "changed": "will train, unless the run-cache has it",
     "unknown": "known after the shared stages",
 }
 
 
-def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, StageState]:
-    """Return the state of every training run; unknown where images, split or the record of its loss are stale.
+def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State]:
+    """Return the state of every training run; unknown where images or split are stale, or nothing is recorded yet.
 
     Parameters
     ----------
@@ -57,15 +62,27 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, Stage
         Of the shared stages and of the training runs. Stage download may run again without changing its files; they are
         expected to stay as they are.
     """
-
-    def settled(*stages: str) -> bool:
-        return all(status[name].state == "up to date" for name in stages if name in status)
-
-    data = settled(*DATA[1:])
+    data = all(status[name].state == "up to date" for name in DATA[1:] if name in status)
+    records = {each: _recorded(each, params, status) for each in configurations(params)} if data else {}
+    known: dict[str, State] = {"changed": "changed", "missing": "unknown"}
     return {
-        run: status[stage_of(run, params)].state if data and settled(loss_stage(run.loss)) else "unknown"
+        run: known.get(records[run.configuration], status[stage_of(run, params)].state) if data else "unknown"
         for run in runs(params)
     }
+
+
+def _recorded(
+    configuration: Configuration, params: Params, status: Mapping[str, StageStatus]
+) -> Literal["same", "changed", "missing"]:
+    """Whether stage configure will write for the runs of `configuration` what it wrote before."""
+    if status.get(record_of(configuration), StageStatus(Path(), "up to date")).state == "up to date":
+        return "same"
+    from pipeline.learning.records import training_record  # and NumPy with it, which takes a moment
+
+    path = record_file(configuration, "train")
+    if not path.exists():
+        return "missing"
+    return "same" if read_json(path, CONFIGURE) == training_record(configuration, params) else "changed"
 
 
 def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int) -> str:
@@ -84,7 +101,7 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
     """
     state = states(params, status)
     seconds, sizes = expected_seconds(params, status), expected_bytes(params, status)
-    left = [run for run, each in state.items() if each in ("to run", "unknown")]
+    left = [run for run, each in state.items() if each in ("to run", "changed", "unknown")]
     study = params.study
     rows = [
         [run.name, WORDS[each], duration(seconds[run] or 0) if run in left and seconds[run] else ""]
@@ -98,7 +115,7 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
             "",
             tabulate(rows, ["run", "state", "at most"], tablefmt="presto", disable_numparse=True),
             "",
-            "shared:   " + ", ".join(f"{stage} {_shared(status, stage)}" for stage in (*DATA, LOSS)),
+            "shared:   " + ", ".join(f"{stage} {_shared(status, stage)}" for stage in (*DATA, CONFIGURE)),
             "runs:     " + ", ".join(f"{n} {WORDS[s]}" for s, n in counts.items()),
             "time:     " + _time([seconds[run] for run in left], jobs),
             "disk:     " + _disk([sizes[run] for run in left], free),

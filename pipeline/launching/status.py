@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.study.runs import Configuration, Run, StudySections, runs
+from pipeline.study.runs import Configuration, Run, StudySections, configurations, runs
 
 DATA = ("download", "preprocess", "split")
 """The stages that make the data of all training runs, in order."""
-LOSS = "loss"
-"""The stage, one item per loss, whose records the training runs of that loss depend on."""
+CONFIGURE = "configure"
+"""The stage, one item per configuration, whose records the runs and the evaluation of that configuration depend on."""
 RECORD = "run.json"
 """The record that a training writes last."""
 StageState = Literal["up to date", "cached", "to run", "unknown"]
@@ -27,7 +27,7 @@ class StageStatus:
     Parameters
     ----------
     folder : Path
-        Its output, a folder or (stage loss) a file, relative to the root of the project.
+        Its output, a folder or (stage configure) a file, relative to the root of the project.
     state : {"up to date", "cached", "to run", "unknown"}
         cached: ``dvc repro`` takes the result from the cache; unknown: what it reads is not there yet.
     size : int, optional
@@ -52,14 +52,14 @@ def run_stages(params: StudySections) -> list[str]:
     return [stage_of(run, params) for run in runs(params)]
 
 
-def loss_stage(name: str) -> str:
-    """Return the name by which DVC knows the record of the loss ``losses.<name>``."""
-    return f"{LOSS}@{name}"
+def record_of(configuration: Configuration) -> str:
+    """Return the name by which DVC knows the record of `configuration`."""
+    return f"{CONFIGURE}@{configuration}"
 
 
 def shared_stages(params: StudySections) -> list[str]:
-    """Return the names of the stages that must be up to date before anything is trained: the data, then each loss."""
-    return [*DATA, *(loss_stage(name) for name in params.study.losses)]
+    """Return the names of the stages that must be up to date before anything is trained: data, then records."""
+    return [*DATA, *(record_of(configuration) for configuration in configurations(params))]
 
 
 def evaluation_of(configuration: Configuration) -> str:

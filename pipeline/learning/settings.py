@@ -189,17 +189,12 @@ class Tta(Section):
     shift: float = Field(0.0, ge=0, le=0.25, description="fraction of the side, each of four ways; 0 = none")
 
 
-class LossSections(Sections):
-    """The section that names losses; what stands under a name is checked by the class of that loss."""
-
-    losses: dict[Name, dict[str, Any] | None]
-
-
-class TrainingSections(LossSections):
-    """The sections that a training run reads."""
+class TrainingSections(Sections):
+    """The sections that a training run reads; what stands under the name of a loss is checked by its class."""
 
     train: Train
     models: dict[Name, Model]
+    losses: dict[Name, dict[str, Any] | None]
 
 
 class RunSections(StudySections, TrainingSections):

@@ -6,13 +6,12 @@ No other module spells a path of the study.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from pipeline.study.errors import UserError
 
@@ -32,7 +31,7 @@ BOXES = PREPARED / "boxes.csv"
 SPLIT_FOLDER = Path("data/split")
 SPLIT = SPLIT_FOLDER / "split.csv"
 AUDIT = SPLIT_FOLDER / "audit.json"
-LOSSES = Path("data/losses")
+CONFIGURATIONS = Path("data/configurations")
 MODELS = Path("models")
 EVALUATIONS = Path("evaluations")
 FUSED = Path("fused")
@@ -56,11 +55,6 @@ def raw_folder(dataset: str) -> Path:
     return RAW / dataset
 
 
-def loss_file(name: str) -> Path:
-    """Record of the loss ``losses.<name>``: what it is made of."""
-    return LOSSES / f"{name}.json"
-
-
 def made_by(path: Path, stage: str) -> Path:
     """Return `path` if it exists.
 
@@ -82,7 +76,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def null(value: float) -> float | None:
     """Return `value`, or JSON's null where it is undefined."""
-    return value if np.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def nulls(numbers: dict[str, float]) -> dict[str, float | None]:

@@ -162,7 +162,7 @@ def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, monkeypatch):
     """Here under the threads of this process, there two at a time under divided ones."""
-    from pipeline import ensemble, evaluate, loss, report, train
+    from pipeline import ensemble, evaluate, report, train
     from pipeline.settings import load
     from pipeline.study.runs import configurations, runs
 
@@ -177,7 +177,6 @@ def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, 
     with (folder / "printed").open("w") as printed:
         launcher = subprocess.Popen(command, cwd=folder, stdout=printed, stderr=subprocess.STDOUT)
     loaded = load()
-    loss.loss("bce", loaded)
     for run in runs(loaded):
         train.train(run, loaded)
     evaluate.evaluate(configurations(loaded)[0], loaded)

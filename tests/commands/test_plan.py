@@ -34,7 +34,7 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(project.folder)
     monkeypatch.setattr(os, "environ", project.environment)
     names = ["split", "train@small-bce-42", "train@wide-bce-42"]
-    shared = ["download", "preprocess", "split", "loss@bce"]
+    shared = ["download", "preprocess", "split", "configure@small-bce"]
 
     def states():
         return [status.state for status in read_status([*names, "no stage"]).values()]
@@ -44,7 +44,7 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
     project.set_lr(0.01)
     project.run("dvc", "repro", "split")
     assert states() == ["up to date", "unknown", "unknown"]  # what the loss is made of is not recorded yet
-    project.run("dvc", "repro", "loss")
+    project.run("dvc", "repro", "configure")
     assert states() == ["up to date", "to run", "to run"]
     project.run("dvc", "repro", "train")
     assert states() == ["up to date"] * 3
@@ -109,13 +109,14 @@ def test_a_download_that_runs_again_leaves_the_runs_known(tiny):
     assert set(plan.states(study, status).values()) == {"unknown"}
 
 
-def test_a_loss_that_is_recorded_anew_leaves_the_runs_of_the_others_known(tiny):
+def test_a_configuration_without_a_record_leaves_the_runs_of_the_others_known(tiny):
     study = parse(tiny)
-    status = {**statuses(study), "loss@zlpr": StageStatus(Path(), "to run")}
+    status = {**statuses(study), "configure@small-zlpr": StageStatus(Path(), "to run")}
     states = plan.states(study, status)
-    assert {run.loss for run, state in states.items() if state == "unknown"} == {"zlpr"}
-    assert {run.loss for run, state in states.items() if state == "up to date"} == {"bce"}
-    assert "split up to date, loss 1 up to date + 1 to run\n" in plan.plan(study, status, 2, GIB)
+    assert {str(run.configuration) for run, state in states.items() if state == "unknown"} == {"small-zlpr"}
+    others = {str(run.configuration) for run, state in states.items() if state == "up to date"}
+    assert others == {"small-bce", "wide-bce", "wide-zlpr"}
+    assert "split up to date, configure 3 up to date + 1 to run\n" in plan.plan(study, status, 2, GIB)
 
 
 def test_seeds_of_the_configurations_that_have_a_spread():

@@ -6,8 +6,6 @@ params.yaml. torch is imported inside the functions that need it, so that settin
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
@@ -19,14 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from pipeline.study.files import ArtifactError, loss_file, read_json
 from pipeline.study.params import ParamsError, describe
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-_FOLDER = Path(__file__).parent
 
 
 class Loss(BaseModel, ABC):
@@ -188,69 +182,12 @@ def loss_class(kind: str) -> type[Loss]:
     return cls
 
 
-def record(name: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Describe what ``losses.<name>`` is made of, so that a result can depend on that and on no other loss.
-
-    Parameters
-    ----------
-    name : str
-        Key under ``losses``; also the kind unless the settings hold ``kind``.
-    settings : mapping or None
-        As in params.yaml.
-
-    Returns
-    -------
-    dict
-        kind, settings, and code: the SHA-256 of the file of that kind and of each file of this folder that it imports,
-        directly or through another, by their names.
-
-    Raises
-    ------
-    ParamsError
-        For an unknown kind.
-    """
-    kind, settings = _kind_of(name, settings)
-    return {"kind": kind, "settings": settings, "code": {file: _sha256(file) for file in sorted(_files_of(kind))}}
+def loss_module(kind: str) -> Path:
+    """Return the file that defines `kind`."""
+    return Path(__file__).with_name(f"{kind}.py")
 
 
-def check_record(name: str, settings: Mapping[str, Any] | None) -> None:
-    """Refuse to go on unless the file that stage ``loss`` wrote for ``losses.<name>`` equals its `record` now.
-
-    DVC compares a training run with that file alone: trained with anything else, a run would count as up to date under
-    a loss that it was not trained with.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is missing or is of other settings or other code.
-    """
-    path = loss_file(name)
-    if read_json(path, "loss") != record(name, settings):
-        raise ArtifactError(
-            f"{path} is not losses.{name} as params.yaml and the code define it now; stage 'loss' "
-            "makes it: dvc repro loss"
-        )
-
-
-def _files_of(kind: str) -> set[str]:
-    """Names of the modules of this folder that `kind` consists of."""
-    modules: set[str] = set()
-    missing = [kind]
-    while missing:
-        name = missing.pop()
-        if name not in modules:
-            modules.add(name)
-            tree = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
-            imported = (node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-            missing += [m.removeprefix(f"{__name__}.") for m in imported if m.startswith(f"{__name__}.")]
-    return modules
-
-
-def _sha256(name: str) -> str:
-    return hashlib.sha256((_FOLDER / f"{name}.py").read_bytes()).hexdigest()
-
-
-def _kind_of(name: str, settings: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
+def kind_of(name: str, settings: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
     """Return the kind of ``losses.<name>`` and its other settings."""
     settings = dict(settings or {})
     kind = settings.pop("kind", name)
@@ -278,7 +215,7 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
     ParamsError
         For an unknown kind or key, a value out of range, or a loss or setting that is not defined for `task`.
     """
-    kind, settings = _kind_of(name, settings)
+    kind, settings = kind_of(name, settings)
     cls = loss_class(kind)
     if task not in cls.tasks:
         fitting = [k for k in available() if task in loss_class(k).tasks]

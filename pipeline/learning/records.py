@@ -1,0 +1,47 @@
+"""What a training run depends on beside the data: its settings, and the code that it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.learning.losses import kind_of, loss_module
+from pipeline.learning.settings import TrainingSections, train_settings
+from pipeline.study.code import ROOT, digests
+from pipeline.study.runs import Configuration
+
+
+def settings_record(configuration: Configuration, params: TrainingSections) -> dict[str, Any]:
+    """Collect the settings by which every run of `configuration` is trained, JSON-compatible.
+
+    Raises
+    ------
+    ParamsError
+        For an unknown kind of loss.
+    """
+    kind, settings = kind_of(configuration.loss, params.losses[configuration.loss])
+    return {
+        "model": params.models[configuration.model].model_dump(mode="json"),
+        "train": train_settings(params, configuration.model).model_dump(mode="json"),
+        "loss": {"kind": kind, "settings": settings},
+    }
+
+
+def training_record(configuration: Configuration, params: TrainingSections) -> dict[str, Any]:
+    """Return the record of `configuration` for stages train and replicate.
+
+    Returns
+    -------
+    dict
+        model, train, loss (its settings) and code (see `pipeline.study.code.digests`).
+    """
+    return {
+        **settings_record(configuration, params),
+        "code": code_of(configuration, params, ROOT / "pipeline/train.py"),
+    }
+
+
+def code_of(configuration: Configuration, params: TrainingSections, script: Path) -> dict[str, str]:
+    """Digest the code that a stage's script runs for `configuration`: what it imports, and the file of its loss."""
+    kind, _ = kind_of(configuration.loss, params.losses[configuration.loss])
+    return digests([script, loss_module(kind)])

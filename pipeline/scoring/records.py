@@ -1,0 +1,26 @@
+"""What an evaluation depends on beside its inputs: its settings, and the code that it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.learning.records import code_of, settings_record
+from pipeline.scoring.settings import EvaluationSections
+from pipeline.study.code import ROOT
+from pipeline.study.runs import Configuration, seeds
+
+
+def evaluation_record(configuration: Configuration, params: EvaluationSections) -> dict[str, Any]:
+    """Return the record of `configuration` for stage evaluate.
+
+    Returns
+    -------
+    dict
+        seeds, evaluate, model, train, loss (its settings) and code (see `pipeline.study.code.digests`).
+    """
+    return {
+        "seeds": seeds(params),
+        "evaluate": params.evaluate.model_dump(mode="json"),
+        **settings_record(configuration, params),
+        "code": code_of(configuration, params, ROOT / "pipeline/evaluate.py"),
+    }

@@ -1,0 +1,92 @@
+"""What code a result depends on, by content: which modules a script imports, and what each says without its comments.
+
+Two files with the same syntax tree, docstrings aside, compute the same. So a comment, a docstring or a line break may
+change without a training run being done again.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+"""Of the project, which holds the package ``pipeline``."""
+
+
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """Find the project's modules that `files` consist of, and digest each.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Modules of the project. What they import by a computed name is not found: name it here, too.
+
+    Returns
+    -------
+    dict of str to str
+        Path relative to the project, in alphabetical order, to `digest`. A module without code is left out.
+    """
+    found: dict[Path, str] = {}
+    missing = list(files)
+    while missing:
+        file = missing.pop()
+        if file not in found:
+            tree = _tree(file)
+            found[file] = _digest(tree)
+            missing += _imported(tree)
+    return {
+        path.relative_to(ROOT).as_posix(): found[path]
+        for path in sorted(found)
+        if found[path] != _digest(ast.Module([]))
+    }
+
+
+def digest(source: str) -> str:
+    """Digest what a module does: SHA-256 of its syntax tree without docstrings, comments and layout."""
+    return _digest(ast.parse(source))
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _digest(tree: ast.Module) -> str:
+    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()
+
+
+def _plain(node: Any) -> Any:
+    """Turn a syntax tree into nested tuples; empty fields are left out, as Python's versions differ in them."""
+    if isinstance(node, ast.AST):
+        fields = (
+            (name, _plain(value)) for name, value in ast.iter_fields(node) if name not in ("kind", "type_comment")
+        )
+        return type(node).__name__, *((name, value) for name, value in fields if value not in (None, ()))
+    if isinstance(node, list):
+        return tuple(_plain(item) for item in node if not _is_docstring(item))
+    return (type(node).__name__, node) if node is not None else None
+
+
+def _is_docstring(node: Any) -> bool:
+    """Whether a statement is a string alone: a docstring, of whatever it follows."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _imported(tree: ast.Module) -> Iterator[Path]:
+    """Yield the project's modules that a module imports, at its top or inside a function, and their packages."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "pipeline":
+                places = [ROOT.joinpath(*parts[: i + 1], "__init__.py") for i in range(len(parts))]
+                yield from (file for file in (*places, ROOT.joinpath(*parts).with_suffix(".py")) if file.exists())

@@ -1,0 +1,49 @@
+"""The record of a configuration: its settings and code, which stage ``configure`` writes and later stages depend on.
+
+DVC compares a training run with this file, not with params.yaml and the folders of code: what does not change the
+record trains nothing again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.study.files import CONFIGURATIONS, ArtifactError, read_json
+from pipeline.study.runs import Configuration
+
+RecordedStage = Literal["train", "evaluate"]
+
+
+def record_file(configuration: Configuration, stage: RecordedStage) -> Path:
+    """File of what `stage` runs with `configuration`."""
+    return CONFIGURATIONS / f"{configuration}.{stage}.json"
+
+
+def check_record(configuration: Configuration, stage: RecordedStage, record: dict[str, Any]) -> None:
+    """Refuse to go on unless the recorded configuration is the present one.
+
+    A result of anything else would count as up to date under settings or code that it does not come from.
+
+    Parameters
+    ----------
+    configuration : Configuration
+        Whose result is about to be computed.
+    stage : {"train", "evaluate"}
+        What computes it.
+    record : dict
+        Its settings and code as they are now.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing or says something else; it names what differs.
+    """
+    path = record_file(configuration, stage)
+    kept = read_json(path, "configure")
+    if kept != record:
+        differing = [key for key in record if kept.get(key) != record[key]]
+        raise ArtifactError(
+            f"{path} is not {configuration} as params.yaml and the code have it now ({', '.join(differing)}); stage "
+            "'configure' makes it: dvc repro configure"
+        )

@@ -1,0 +1,100 @@
+"""What counts as another program, and what does not."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from pipeline.study import code
+from pipeline.study.code import ROOT, digest, digests
+
+SOURCE = '''"""A module."""
+
+import math
+
+X = 1
+"""Said of X."""
+
+
+def half(x: float) -> float:
+    """Halve."""
+    return x / 2  # exactly
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# exactly", "# in floating point, so that the smallest number becomes 0"),
+        ('"""Halve."""', '"""Return half of `x`."""'),
+        ('    """Halve."""\n', ""),
+        ('"""Said of X."""\n', ""),
+        ("X = 1\n", "X   =   1\n\n\n"),
+        ("x / 2", "(x / 2)"),
+    ],
+)
+def test_comments_docstrings_and_layout_are_no_part_of_a_program(old, new):
+    assert old in SOURCE
+    assert digest(SOURCE.replace(old, new)) == digest(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x / 2", "x / 2.0"),
+        ("X = 1", "X = True"),
+        ("X = 1", "X = 1.0"),
+        ("X = 1", "X = '1'"),
+        ("X = 1", "X = None"),
+        ("X = 1", "X = -1"),
+        ("x / 2", "2 / x"),
+        ("x / 2", "x // 2"),
+        ("return x / 2", "return"),
+        ("import math", "import cmath"),
+        ("X = 1", "X = f'{1}'"),
+        ("X = 1", "X = f'{1!r}'"),
+        ("def half(x: float)", "def half(x: float = 0)"),
+        ("def half(x: float)", "async def half(x: float)"),
+        ("X = 1", "X = 1\nX"),
+    ],
+)
+def test_whatever_else_changes_is_another_program(old, new):
+    assert old in SOURCE
+    assert digest(SOURCE.replace(old, new)) != digest(SOURCE)
+
+
+def test_a_digest_does_not_depend_on_what_a_version_of_python_adds_to_its_trees():
+    """Python 3.12 gave functions type parameters, 3.13 leaves empty lists out of dumps: empty fields count for nothing."""
+    tree = ast.parse(SOURCE)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.type_params = []
+            node._fields = (*[f for f in node._fields if f != "type_params"], "type_params")
+    assert code._digest(tree) == digest(SOURCE)
+
+
+def test_the_project_is_followed_through_its_imports_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    files = {
+        "pipeline/__init__.py": '"""A package."""',
+        "pipeline/script.py": "import numpy\nfrom pipeline.room import a\n",
+        "pipeline/room/__init__.py": "Y = 2\n",
+        "pipeline/room/a.py": "def f():\n    from pipeline.room.b import g\n    return g\n",
+        "pipeline/room/b.py": "g = 1\n",
+        "pipeline/room/c.py": "unused = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = digests([tmp_path / "pipeline/script.py"])
+    assert list(found) == [
+        "pipeline/room/__init__.py",
+        "pipeline/room/a.py",
+        "pipeline/room/b.py",
+        "pipeline/script.py",
+    ]
+    assert found["pipeline/room/b.py"] == digest("g = 1")
+
+
+def test_the_project_lies_where_the_package_does():
+    assert Path(code.__file__) == (ROOT / "pipeline/study/code.py")

@@ -1,0 +1,139 @@
+"""The record of a configuration: what changes it, and that a stage refuses any other."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import configure
+from pipeline.learning.records import training_record
+from pipeline.scoring.records import evaluation_record
+from pipeline.settings import load, parse
+from pipeline.study import code
+from pipeline.study.files import ArtifactError
+from pipeline.study.params import ParamsError
+from pipeline.study.records import check_record, record_file
+from pipeline.study.runs import Configuration
+from tests.tiny import ROOT, TINY
+
+SMALL, WIDE = Configuration("small", "bce"), Configuration("wide", "bce")
+
+
+def changed(tiny, path, value):
+    *parents, last = path.split(".")
+    for part in parents:
+        tiny = tiny[part]
+    tiny[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "of_training", "of_evaluation"),
+    [
+        ("train.epochs", 3, True, True),
+        ("models.small.lr", 0.02, True, True),
+        ("losses.bce", {"pos_weight_cap": 3.0}, True, True),
+        ("models.wide.lr", 0.02, False, False),
+        ("losses.zlpr", {"temperature": 2.0}, False, False),
+        ("losses.focal", {}, False, False),
+        ("seed", 43, False, True),
+        ("study.replicates", [8], False, True),
+        ("evaluate.bootstrap", 200, False, True),
+        ("ensemble.top_k", 1, False, False),
+        ("report.private_figures", True, False, False),
+        ("split.seed", 1, False, False),
+    ],
+)
+def test_a_record_holds_the_settings_of_its_configuration_and_no_other(tiny, path, value, of_training, of_evaluation):
+    before = parse(TINY)
+    changed(tiny, path, value)
+    after = parse(tiny)
+    assert (training_record(SMALL, after) != training_record(SMALL, before)) == of_training
+    assert (evaluation_record(SMALL, after) != evaluation_record(SMALL, before)) == of_evaluation
+
+
+def test_a_record_holds_the_code_that_the_stage_imports_and_the_file_of_its_loss(tiny):
+    study = parse(tiny)
+    train, evaluate = (record(SMALL, study)["code"] for record in (training_record, evaluation_record))
+    assert {"pipeline/train.py", "pipeline/learning/training/loop.py", "pipeline/learning/losses/bce.py"} <= set(train)
+    assert "pipeline/learning/losses/zlpr.py" not in train
+    rooms = {name.split("/")[1] for name in train}
+    assert rooms == {"learning", "metrics", "study", "train.py"}
+    assert {"pipeline/evaluate.py", "pipeline/scoring/predict.py", "pipeline/uncertainty/bootstrap.py"} <= set(evaluate)
+    assert "pipeline/learning/training/loop.py" not in evaluate
+    both = {"losses": {"bce": {"kind": "calibrated_focal"}, "zlpr": {}}}
+    calibrated = training_record(SMALL, parse(tiny | both))["code"]
+    assert {f"pipeline/learning/losses/{n}.py" for n in ("_calibration", "calibrated_focal", "focal")} <= set(
+        calibrated
+    )
+    with pytest.raises(ParamsError, match=r"losses\.bce\.kind: 'other' is not a loss; use one of: .*bce"):
+        training_record(SMALL, parse(tiny | {"losses": {"bce": {"kind": "other"}, "zlpr": {}}}))
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A copy of the code, which records are made of, as the working directory."""
+    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def record_in(folder):
+    text = "import json; from pipeline.learning.records import training_record; from pipeline.settings import parse; "
+    text += "from pipeline.study.runs import Configuration; import sys; "
+    text += "print(json.dumps(training_record(Configuration('small', 'bce'), parse(json.loads(sys.argv[1])))))"
+    command = [sys.executable, "-c", text, json.dumps(TINY)]
+    return json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout)
+
+
+def test_comments_everywhere_and_a_new_loss_change_no_record_and_one_line_of_the_loop_does(copy):
+    before = record_in(copy)
+    for path in (copy / "pipeline").rglob("*.py"):
+        path.write_text(path.read_text() + "\n# another comment\n")
+    losses = copy / "pipeline/learning/losses"
+    shutil.copy(losses / "bce.py", losses / "mine.py")
+    assert record_in(copy) == before
+    loop = copy / "pipeline/learning/training/loop.py"
+    loop.write_text(loop.read_text() + "\nANOTHER = 1\n")
+    after = record_in(copy)
+    differing = {name for name in after["code"] if after["code"][name] != before["code"].get(name)}
+    assert differing == {"pipeline/learning/training/loop.py"}
+
+
+def test_a_stage_refuses_a_configuration_that_is_not_the_recorded_one(prepared):
+    study = load()
+    check_record(SMALL, "train", training_record(SMALL, study))
+    check_record(SMALL, "evaluate", evaluation_record(SMALL, study))
+    other = parse(TINY | {"train": TINY["train"] | {"epochs": 3}})
+    with pytest.raises(
+        ArtifactError, match=r"small-bce\.train\.json is not small-bce .*now \(train\); .*dvc repro config"
+    ):
+        check_record(SMALL, "train", training_record(SMALL, other))
+    record_file(WIDE, "train").unlink()
+    with pytest.raises(ArtifactError, match=r"wide-bce\.train\.json is missing; stage 'configure' makes it"):
+        check_record(WIDE, "train", training_record(WIDE, study))
+    configure.configure(WIDE, study)
+    check_record(WIDE, "train", training_record(WIDE, study))
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_a_stage_that_is_run_by_hand_under_other_settings_does_nothing(stage, prepared, tiny):
+    tiny["models"]["small"]["lr"] = 0.5
+    Path("params.yaml").write_text(json.dumps(tiny))
+    command = [sys.executable, "-m", f"pipeline.{stage}", "--model", "small", "--loss", "bce"]
+    done = subprocess.run(
+        [*command, *(["--seed", "42"] if stage == "train" else [])],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "dvc repro configure" in done.stderr
+    assert not Path("models").exists()
+
+
+def test_the_code_of_a_record_is_the_one_that_runs():
+    assert code.ROOT == ROOT
