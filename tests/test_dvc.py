@@ -177,7 +177,9 @@ def test_stages_without_a_network_start_without_torch(stage):
 
 def test_nothing_imports_a_stage():
     scripts = {f"pipeline/{name}.py" for name in SCRIPTS.values()}
-    for path in {*(ROOT / "pipeline").rglob("*.py")} - {ROOT / "pipeline/commands/report.py"}:  # a stage by another name
+    for path in {*(ROOT / "pipeline").rglob("*.py")} - {
+        ROOT / "pipeline/commands/report.py"
+    }:  # a stage by another name
         others = {str(p.relative_to(ROOT)) for p in imported_by(path)} & scripts
         assert not others, f"{path} imports {others}"
 

@@ -235,7 +235,8 @@ def test_from_evaluation_to_reports(evaluated, blank_figures, capsys):
     report.main([])
     pages = {str(p.relative_to(REPORTS)) for p in REPORTS.rglob("*.md")}
     named = {f"{kind}/{r}.md" for kind in ("seeds", "model_cards") for r in configurations(study)}
-    assert pages == {f"{n}.md" for n in ("README", "data", "losses", "models", "ensembles", "errors")} | named
+    one = ("README", "methods", "data", "losses", "models", "ensembles", "errors", "seeds/README")
+    assert pages == {f"{n}.md" for n in one} | named
     text = "".join(p.read_text() for p in REPORTS.rglob("*.md"))
     assert "gone-bce" not in text
     assert "seed 99" not in text.lower()
@@ -271,8 +272,9 @@ def test_what_failed_is_missing_in_every_page_and_the_rest_is_reported(evaluated
     ensemble.ensemble(study)
     report.main([])
     front = (REPORTS / "README.md").read_text()
-    assert "small-bce, seed 7; wide-zlpr, all seeds (42, 7)" in front[: front.index("## The question")]
-    assert "= 8; **3 missing**" in front
+    assert "small-bce, seed 7; wide-zlpr, all seeds (42, 7)" in front[: front.index("## Verdict")]
+    assert "- 8 training runs: **3 missing**" in front
+    assert "= 8; **3 missing**" in (REPORTS / "methods.md").read_text()
     members = json.loads((ENSEMBLES / "members.json").read_text())["ensembles"]["mean_all"]["members"]
     assert {Run(m["model"], m["loss"], m["seed"]) for m in members} == set(runs(study)) - lost
     assert not (REPORTS / "seeds/wide-zlpr.md").exists()

@@ -103,20 +103,20 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
             table[column] = ""
     table = table[METRIC_COLUMNS].apply(lambda c: c.str.strip())
 
-    def refuse(bad: Iterable[bool], column: str, allowed: str) -> None:
+    def refuse(bad: Iterable[bool], column: str, must: str) -> None:
         for line, wrong, text in zip(range(2, len(table) + 2), bad, table[column]):
             if wrong:
-                raise ReportError(f"{path}, line {line}, column {column}: '{text}' is not allowed; allowed: {allowed}")
+                raise ReportError(f"{path}, line {line}, column {column}: '{text}' must {must}")
 
     for column in ("model", "loss"):
         name = re.compile(r"[A-Za-z0-9_+.-]*[A-Za-z0-9_+]")
-        refuse([not name.fullmatch(t) for t in table[column]], column, "letters, digits and _ + . -")
+        refuse([not name.fullmatch(t) for t in table[column]], column, "consist of letters, digits, and _ + . -")
     ensemble = table["model"] == ENSEMBLE
     numbered = table["seed"].str.fullmatch(r"\d+") | (table["seed"] == MEAN) | (ensemble & (table["seed"] == ""))
-    refuse(~numbered, "seed", f"a whole number or '{MEAN}'")
-    refuse(~table["part"].isin(["train", "val", "test"]), "part", "train, val or test")
+    refuse(~numbered, "seed", f"be a whole number or '{MEAN}'")
+    refuse(~table["part"].isin(["train", "val", "test"]), "part", "be train, val, or test")
     for column in ("class", "metric"):
-        refuse(table[column] == "", column, "a name")
+        refuse(table[column] == "", column, "be a name")
     again = table.duplicated(_KEY).tolist()
     if any(again):
         place = again.index(True)
@@ -125,10 +125,10 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     for column in _NUMBERS:
         numeric = pd.to_numeric(table[column], errors="coerce")
         empty = table[column].str.lower().isin(["", "nan"])
-        refuse(~empty & ~np.isfinite(numeric), column, "a number, or nothing")
+        refuse(~empty & ~np.isfinite(numeric), column, "be a number or empty")
         table[column] = numeric
     for metric, (low, high) in _BOUNDS.items():
         outside = (table["metric"] == metric) & ((table["value"] < low) | (table["value"] > high))
-        refuse(outside, "value", f"{low:g} to {high:g} for {metric}")
-    refuse(table["ci_low"] > table["ci_high"], "ci_low", "at most ci_high")
+        refuse(outside, "value", f"be between {low:g} and {high:g} for {metric}")
+    refuse(table["ci_low"] > table["ci_high"], "ci_low", "be at most ci_high")
     return table[METRIC_COLUMNS]

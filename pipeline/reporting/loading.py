@@ -129,7 +129,6 @@ def _load_configuration(configuration: Configuration) -> Results:
         augmented=_load_augmented(folder / AUGMENTED),
         suits=_table(folder / "seed_suits_class.csv", "best_seed"),
         interaction=read_json(interaction, "evaluate") if interaction.exists() else {},
-        expected=_table(folder / "recipe.csv"),
         reliability=_table(folder / "reliability.csv"),
         confusion=_table(folder / "confusion.csv", "truth", "predicted"),
         subgroups=_table(folder / "subgroups.csv", "subgroup", "seed"),

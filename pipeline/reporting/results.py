@@ -71,8 +71,6 @@ class Results:
         seed_suits_class.csv: whether a seed suits a class; empty for one seed or a bare table.
     interaction : dict
         seed_by_class.json: the same over all classes together; may be empty.
-    expected : DataFrame
-        recipe.csv: what to expect of the configuration under other seeds and with other patients.
     reliability : DataFrame
         reliability.csv, of the test set: seed, class ("overall" for single-label), calibrated (bool), then forecast
         and observed frequency in bins of equal mass.
@@ -97,7 +95,6 @@ class Results:
     augmented: Augmented = NO_AUGMENTED
     suits: pd.DataFrame = field(default_factory=_no_table)
     interaction: dict[str, Any] = field(default_factory=dict)
-    expected: pd.DataFrame = field(default_factory=_no_table)
     reliability: pd.DataFrame = field(default_factory=_no_table)
     confusion: pd.DataFrame = field(default_factory=_no_table)
     subgroups: pd.DataFrame = field(default_factory=_no_table)

@@ -324,9 +324,13 @@ def compared(study, *apart):
 @pytest.mark.parametrize(
     ("n", "apart", "expected"),
     [
-        (2, [], "for 1 comparison: the two configurations do not differ beyond noise."),
+        (
+            2,
+            [],
+            "1 comparison: the two configurations do not differ significantly; the difference is within noise.",
+        ),
         (2, [("m0-l", "m1-l")], "for 1 comparison: the two configurations differ (m0-l above m1-l)."),
-        (3, [], "for 3 comparisons: none of the 3 pairs of configurations differ beyond noise."),
+        (3, [], "for 3 comparisons: none of the 3 pairs of configurations differs significantly; the differences are"),
         (3, [("m0-l", "m2-l")], "1 of 3 pairs of configurations differ (m0-l above m2-l); the other differences are"),
     ],
 )

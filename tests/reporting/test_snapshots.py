@@ -19,7 +19,9 @@ PAGES = (
     "ensembles.md",
     "errors.md",
     "losses.md",
+    "methods.md",
     "model_cards/densenet-bce.md",
+    "model_cards/small_cnn-bce.md",  # the chosen one
     "models.md",
     "seeds/README.md",
     "seeds/small_cnn-zlpr.md",
