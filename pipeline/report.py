@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 from collections.abc import Collection, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from pipeline.reporting.bare_table import from_metrics
@@ -19,6 +17,7 @@ from pipeline.reporting.results import StudyResults
 from pipeline.settings import load
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import REPORTS
+from pipeline.study.parallel import beside
 
 BESIDE = frozenset({"seeds"})
 """Pages with the most figures; where there are two processors, a process of their own writes them."""
@@ -33,13 +32,10 @@ def write_study(folder: Path) -> list[Path]:
     """Write the pages of the study of params.yaml below `folder`, on two processors if there are."""
     if len(os.sched_getaffinity(0)) < 2:
         return write_reports(load_study(load()), folder)
-    # Spawned: a fork of a process whose numerical libraries have threads may hang.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
-        others = beside.submit(_write_beside, folder)
+    with beside(_write_beside, folder) as others:
         study = load_study(load())
         front = {"readme"}  # links what the others have written
-        written = write_reports(study, folder, BESIDE | front)
-        written += others.result()
+        written = write_reports(study, folder, BESIDE | front) + others()
     return written + write_reports(study, folder, PAGES.keys() - front)
 
 

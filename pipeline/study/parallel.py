@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -33,3 +34,20 @@ def over_processes(function: Callable[[Item], Result], items: Iterable[Item], pr
         return [function(item) for item in items]
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(function, items))
+
+
+@contextmanager
+def beside(function: Callable[[Item], Result], item: Item) -> Iterator[Callable[[], Result]]:
+    """Apply `function` to `item` in a process of its own while the body goes on.
+
+    Yields
+    ------
+    callable
+        Waits for the result and returns it, or raises what the function raised.
+
+    Notes
+    -----
+    Of function, item and process holds what `over_processes` says.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool.submit(function, item).result
