@@ -88,13 +88,13 @@ def project(tmp_path_factory):
         project.content | {"study": {"models": ["small", "wide"], "losses": ["bce", "zlpr"], "replicates": []}}
     )
     project.commit("no replicates")
-    first = project.repro()
-    assert cells(first) == {"small-bce-42", "small-zlpr-42", "wide-bce-42", "wide-zlpr-42"}
-    project.commit("results")
     with contextlib.chdir(project.folder):
         server = Warm(project.environment, project.folder.parent / "warm.log")
     with server:
         project.warm = server
+        first = project.repro()
+        assert cells(first) == {"small-bce-42", "small-zlpr-42", "wide-bce-42", "wide-zlpr-42"}
+        project.commit("results")
         yield project
 
 
@@ -189,9 +189,71 @@ def test_one_losss_settings_retrain_only_its_cells(project):
     changed = yaml.safe_load(yaml.safe_dump(project.content))
     changed["losses"]["zlpr"] = {"kind": "focal"}
     project.write(changed)
+    assert set(ran(project.dvc("repro", "configure"))) == {"configure@small-zlpr", "configure@wide-zlpr"}
     output = project.dvc("repro", "--dry")
     assert cells(ran(output)) == {"small-zlpr-42", "wide-zlpr-42"}
-    project.write(original)
+    restore(project, original)
+
+
+def restore(project, content):
+    """Bring params.yaml, code, records and dvc.lock back to what is committed."""
+    project.git("reset", "-q", "--hard")  # DVC has staged dvc.lock
+    project.content = content
+    project.git("clean", "-fdq", "pipeline")
+    project.dvc("checkout", "--quiet")
+    assert "up to date" in project.dvc("status")
+
+
+def marked(project):
+    """Names of the stages that `dvc status` marks, without their items, and the runs among them."""
+    lines = project.dvc("status").splitlines()
+    stages = [line.rstrip(":") for line in lines if line and not line[0].isspace() and line.endswith(":")]
+    return {stage.split("@")[0] for stage in stages}, cells(stages)
+
+
+def test_comments_train_nothing_wherever_they_stand(project):
+    rooms = ("reporting", "ensembling", "uncertainty", "settings")
+    files = [p for room in rooms for p in (project.folder / "pipeline" / room).rglob("*.py")]
+    for path in [*files, project.folder / "pipeline/learning/training/loop.py"]:
+        path.write_text(path.read_text() + "\n# another comment\n")
+    stages, trained = marked(project)
+    assert stages == {"configure", "probe", "fuse", "ensemble", "report"}
+    assert trained == set()
+    project.dvc("repro", "configure")
+    stages, trained = marked(project)
+    assert stages == {"probe", "fuse", "ensemble", "report"}
+    assert trained == set()
+    restore(project, project.content)
+
+
+def test_a_line_of_the_training_loop_trains_everything_and_evaluates_it_again_after_that(project):
+    path = project.folder / "pipeline/learning/training/loop.py"
+    path.write_text(path.read_text() + "\nANOTHER = 1\n")
+    project.dvc("repro", "configure")
+    stages, trained = marked(project)
+    assert trained == {"small-bce-42", "small-zlpr-42", "wide-bce-42", "wide-zlpr-42"}
+    assert "evaluate" not in stages  # until a training run has other bytes
+    restore(project, project.content)
+
+
+def test_a_new_loss_trains_its_own_runs(project):
+    losses = project.folder / "pipeline/learning/losses"
+    (losses / "mine.py").write_text((losses / "bce.py").read_text().replace("BinaryCrossEntropy", "Mine"))
+    original = project.content
+    study = original["study"] | {"losses": ["bce", "zlpr", "mine"]}
+    project.write(original | {"study": study, "losses": {**original["losses"], "mine": {}}})
+    project.dvc("repro", "configure")
+    # The dry run ends where it would read the first evaluation's models, which are not there yet.
+    output = project.run("dvc", "repro", "--dry", fails=True)
+    assert cells(ran(output)) == {"small-mine-42", "wide-mine-42"}
+    restore(project, original)
+
+
+def test_a_new_key_of_the_reports_settings_concerns_the_report_alone(project):
+    path = project.folder / "pipeline/reporting/settings.py"
+    path.write_text(path.read_text() + "    example: bool = True\n")
+    assert marked(project) == ({"report"}, set())
+    restore(project, project.content)
 
 
 def test_exp_run_with_another_seed_trains_exactly_that_seeds_cells(project):
