@@ -20,8 +20,8 @@ from pipeline.study.runs import Configuration
 
 def configure(configuration: Configuration, params: EvaluationSections) -> None:
     """Write the records of `configuration` for its training runs and for its evaluation."""
-    write_json(record_file(configuration, "train"), training_record(configuration, params))
-    write_json(record_file(configuration, "evaluate"), evaluation_record(configuration, params))
+    write_json(record_file(configuration, "train"), training_record(configuration, params), sort_keys=True)
+    write_json(record_file(configuration, "evaluate"), evaluation_record(configuration, params), sort_keys=True)
 
 
 if __name__ == "__main__":

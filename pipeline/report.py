@@ -51,8 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=REPORTS, metavar="DIR", help="default: %(default)s")
     options = parser.parse_args(arguments)
-    if options.metrics and options.out == REPORTS:
+    if options.metrics and options.out.resolve().is_relative_to(REPORTS.resolve()):
         parser.error(f"--metrics needs --out: {REPORTS}/ belongs to the study")
+    if options.out.exists() and not options.out.is_dir():
+        parser.error(f"--out {options.out}: must be a folder")
     with stage_errors():
         bare = options.metrics is not None
         written = write_reports(from_metrics(options.metrics), options.out) if bare else write_study(options.out)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.settings import SECTIONS, Params, load, parse
+from pipeline.study import params
 from pipeline.study.params import ParamsError
 from pipeline.study.runs import Configuration, Run, configurations, runs
 from tests.tiny import ROOT, TINY
@@ -191,3 +192,33 @@ def test_open_dataset_refuses_an_unknown_data_set_and_unknown_settings(tiny):
 def test_every_section_has_its_place():
     assert sorted(SECTIONS) == sorted(Params.model_fields)
     assert list(yaml.safe_load((ROOT / "params.yaml").read_text())) == list(SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [("052", 52), ("0o17", 15), ("yes", "yes"), ("'052'", "052"), ("1:30", "1:30"), ("1E-3", 0.001), ("1_000", 1000)],
+)
+def test_scalars_are_what_they_are_to_dvc(written, means, tmp_path):
+    """By YAML 1.2: PyYAML reads the first of them as 42, and no as False."""
+    from dvc.utils.serialize import load_yaml
+
+    (tmp_path / "p.yaml").write_text(f"x: {written}\n")
+    assert params.read(tmp_path / "p.yaml") == load_yaml(tmp_path / "p.yaml") == {"x": means}
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"x: 2020-13-45\n", b"x: " + b"[" * 3000, b"? [1]\n: 2\n? [1]\n: 3\n"]
+)
+def test_a_file_that_is_no_yaml_is_named(content, tmp_path):
+    (tmp_path / "p.yaml").write_bytes(content)
+    with pytest.raises(ParamsError, match=r"p\.yaml: "):
+        load(tmp_path / "p.yaml")
+    with pytest.raises(ParamsError, match="cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_no_number_is_infinite(value, tiny):
+    tiny["train"]["clip_grad"] = value
+    with pytest.raises(ParamsError, match=r"train\.clip_grad: must be a finite number"):
+        parse(tiny)

@@ -219,7 +219,7 @@ def test_losses_balancing_and_choice_of_the_epoch_are_defined_for_the_data_set(p
 
 def with_settings(path, command):
     """Content of a study after the ``-S key=value`` of a command."""
-    content = yaml.load(path.read_text(), params._Loader)
+    content = params.read(path)
     for _, key, value in re.findall(r"-S ('?)([\w.]+)=([^\s']+)\1", command):
         *parents, last = key.split(".")
         section = content
@@ -278,7 +278,7 @@ def test_has_the_runs_that_its_header_states_for_params_and_for_dvc(path, reposi
 def test_dvc_reads_the_same_values_as_the_project(path):
     from dvc.utils.serialize import load_yaml
 
-    assert load_yaml(path) == yaml.load(path.read_text(), params._Loader)
+    assert load_yaml(path) == params.read(path)
 
 
 BUILT: dict[str, tuple] = {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.study.errors import UserError
 from pipeline.study.runs import Configuration, Run, StudySections, configurations, runs
 
 DATA = ("download", "preprocess", "split")
@@ -80,12 +81,16 @@ def read_status(names: Iterable[str]) -> dict[str, StageStatus]:
     Whether a stage that must run is in the run-cache can be told only if all that it reads is there; data that is
     missing but for which dvc.lock has a checksum counts as there.
     """
+    from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo, lock_repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
-        stages = {stage.addressing: stage for stage in repo.index.stages}
-        return {name: _status(repo, stages[name]) for name in names if name in stages}
+    try:
+        with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+            stages = {stage.addressing: stage for stage in repo.index.stages}
+            return {name: _status(repo, stages[name]) for name in names if name in stages}
+    except NotDvcRepoError as error:
+        raise UserError(f"{error}; run from the root of the project") from None
 
 
 def cache_folder() -> Path:

@@ -22,7 +22,7 @@ def settings_record(configuration: Configuration, params: TrainingSections) -> d
     kind, settings = kind_of(configuration.loss, params.losses[configuration.loss])
     return {
         "model": params.models[configuration.model].model_dump(mode="json"),
-        "train": train_settings(params, configuration.model).model_dump(mode="json"),
+        "train": train_settings(params, configuration.model).model_dump(mode="json", exclude={"log_every"}),
         "loss": {"kind": kind, "settings": settings},
     }
 

@@ -72,6 +72,8 @@ def from_metrics(path: Path) -> StudyResults:
         table = pd.read_csv(path, dtype="str", keep_default_na=False)
     except FileNotFoundError:
         raise ReportError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read: {error}") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ReportError(f"{path}: not a CSV table: {error}") from None
     metrics = with_means(tidy(_checked(table, path)))

@@ -54,7 +54,7 @@ def render(template: str, **facts: object) -> str:
         Markdown: no blank line twice, one line break at the end.
     """
     text = _environment().get_template(template).render(**facts).replace(_BAR, "|").replace(_BREAK, "\n")
-    lines = (line.rstrip() for line in text.splitlines())
+    lines = (line.rstrip() for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
 
 
@@ -112,7 +112,7 @@ def _table(*heads: str, caller: Callable[[], str]) -> str:
     ValueError
         If a row has more or fewer cells than there are heads.
     """
-    rows = [[cell.strip() for cell in line.split("|")] for line in caller().splitlines() if line.strip()]
+    rows = [[cell.strip() for cell in line.split("|")] for line in caller().split("\n") if line.strip()]
     for row in rows:
         if len(row) != len(heads):
             raise ValueError(f"a row of {len(row)} cells in a table of {len(heads)} columns: {row}")

@@ -20,7 +20,7 @@ def evaluation_record(configuration: Configuration, params: EvaluationSections) 
     """
     return {
         "seeds": seeds(params),
-        "evaluate": params.evaluate.model_dump(mode="json"),
+        "evaluate": params.evaluate.model_dump(mode="json", exclude={"margin", "probes"}),
         **settings_record(configuration, params),
         "code": code_of(configuration, params, ROOT / "pipeline/evaluate.py"),
     }

@@ -37,7 +37,7 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
         if file not in found:
             tree = _tree(file)
             found[file] = _digest(tree)
-            missing += _imported(tree)
+            missing += _imported(tree, file)
     return {
         path.relative_to(ROOT).as_posix(): found[path]
         for path in sorted(found)
@@ -45,14 +45,14 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
     }
 
 
-def digest(source: str) -> str:
+def digest(source: str | bytes) -> str:
     """Digest what a module does: SHA-256 of its syntax tree without docstrings, comments and layout."""
     return _digest(ast.parse(source))
 
 
 @cache
 def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+    return ast.parse(file.read_bytes())  # as Python reads it: a mark of the byte order, a declared encoding
 
 
 def _digest(tree: ast.Module) -> str:
@@ -76,13 +76,15 @@ def _is_docstring(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _imported(tree: ast.Module) -> Iterator[Path]:
-    """Yield the project's modules that a module imports, at its top or inside a function, and their packages."""
+def _imported(tree: ast.Module, file: Path) -> Iterator[Path]:
+    """Yield the project's modules that `file` imports, at its top or inside a function, and their packages."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            above = file.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
         else:
             continue
         for name in names:

@@ -68,9 +68,9 @@ def made_by(path: Path, stage: str) -> Path:
     return path
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, sort_keys: bool = False) -> None:
     """Write `content` as indented JSON in a stable form; the file is complete or absent."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys) + "\n"
     write_text(path, text)
 
 
@@ -91,7 +91,7 @@ def replaced(path: Path) -> Iterator[Path]:
     The suffix stays, as NumPy adds its own to a name without. Where the body raises, what it wrote is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"partial-{path.name}")
+    partial = path.with_name(f"partial-{os.getpid()}-{path.name}")  # two processes may write the same file
     try:
         yield partial
         os.replace(partial, path)

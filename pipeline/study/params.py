@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML, YAMLError
 
 from pipeline.study.errors import UserError
 
@@ -36,7 +36,7 @@ class ParamsError(UserError):
 class Section(BaseModel):
     """A part of params.yaml: unknown keys refused, values fixed once read, no silent conversion."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Sections(BaseModel):
@@ -105,25 +105,8 @@ def _section_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
     return model
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads it: ``1e-3`` is a number (YAML 1.2), a key that is written twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
-        for key in {k for k in keys if keys.count(k) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is written twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
-    list("-+0123456789."),
-)
-
-
 def read(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
-    """Read a params file as DVC does, without looking at what its sections say.
+    """Read a params file as DVC does, by YAML 1.2, without looking at what its sections say.
 
     Raises
     ------
@@ -132,10 +115,14 @@ def read(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the root of the project") from None
-    except yaml.YAMLError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: cannot be read: {error}") from None
+    try:
+        content = YAML(typ="safe").load(text)
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:  # a date that is none is a ValueError
         raise ParamsError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: {type(content).__name__}; it must be a map of sections")

@@ -6,6 +6,7 @@ record trains nothing again.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,10 +41,12 @@ def check_record(configuration: Configuration, stage: RecordedStage, record: dic
         If the file is missing or says something else; it names what differs.
     """
     path = record_file(configuration, stage)
-    kept = read_json(path, "configure")
-    if kept != record:
-        differing = [key for key in record if kept.get(key) != record[key]]
+    kept, now = read_json(path, "configure"), json.loads(json.dumps(record))
+    differing = [
+        key for key in now if json.dumps(kept.get(key), sort_keys=True) != json.dumps(now[key], sort_keys=True)
+    ]
+    if differing:
         raise ArtifactError(
             f"{path} is not {configuration} as params.yaml and the code have it now ({', '.join(differing)}); stage "
-            "'configure' makes it: dvc repro configure"
+            f"'configure' makes it: dvc repro --force configure@{configuration}"
         )

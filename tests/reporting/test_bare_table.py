@@ -204,10 +204,21 @@ def test_a_missing_file_is_an_error_without_a_traceback(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
-def test_a_table_never_overwrites_the_reports_of_the_study(tmp_path, capsys):
+@pytest.mark.parametrize("spelled", [[], ["--out", "reports"], ["--out", "./reports/"], ["--out", "reports/mine"]])
+def test_a_table_never_overwrites_the_reports_of_the_study(spelled, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        main(["--metrics", str(DATA / f"{ZLPR}.csv")])
+        main(["--metrics", str(DATA / f"{ZLPR}.csv"), *spelled])
     assert "--out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--metrics", str(DATA / f"{ZLPR}.csv"), "--out", str(tmp_path / "reports")])
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main(["--metrics", str(DATA / f"{ZLPR}.csv"), "--out", "file"])
+    assert "--out file: must be a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--metrics", str(tmp_path), "--out", "out"])
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_a_mean_with_a_missing_seed_is_missing(tmp_path):

@@ -38,7 +38,18 @@ def test_a_table_without_rows_is_not_written(rendered):
     assert rendered("before\n\n" + TABLE + "\n\nafter", rows=[]) == "before\n\nafter\n"
 
 
-@pytest.mark.parametrize(("name", "cell"), [("x|y", r"x\|y"), ("a\nb", "a b"), ("<b>", "&lt;b>"), ("", "")])
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("x|y", r"x\|y"),
+        ("a\nb", "a b"),
+        ("<b>", "&lt;b>"),
+        ("a\rb", "a b"),
+        ("a\u2028b", "a b"),
+        ("a\x0cb", "a b"),
+        ("", ""),
+    ],
+)
 def test_a_fact_cannot_break_a_table(rendered, name, cell):
     for text in (TABLE, TABLE.replace("{{ n }}", "{{ n | escape }}")):
         lines = rendered(text, rows=[(name, 1)]).splitlines()

@@ -80,8 +80,11 @@ def test_the_project_is_followed_through_its_imports_and_nothing_else(tmp_path, 
         "pipeline/script.py": "import numpy\nfrom pipeline.room import a\n",
         "pipeline/room/__init__.py": "Y = 2\n",
         "pipeline/room/a.py": "def f():\n    from pipeline.room.b import g\n    return g\n",
-        "pipeline/room/b.py": "g = 1\n",
+        "pipeline/room/b.py": "\ufefffrom . import d\nfrom .deeper.e import h\ng = 1\n",
         "pipeline/room/c.py": "unused = 1\n",
+        "pipeline/room/d.py": "d = 1\n",
+        "pipeline/room/deeper/e.py": "from ..f import h\n",
+        "pipeline/room/f.py": "h = 1\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,9 @@ def changed(tiny, path, value):
         ("seed", 43, False, True),
         ("study.replicates", [8], False, True),
         ("evaluate.bootstrap", 200, False, True),
+        ("evaluate.margin", 0.02, False, False),
+        ("evaluate.probes", False, False, False),
+        ("train.log_every", 2, False, False),
         ("ensemble.top_k", 1, False, False),
         ("report.private_figures", True, False, False),
         ("split.seed", 1, False, False),
@@ -108,7 +111,7 @@ def test_a_stage_refuses_a_configuration_that_is_not_the_recorded_one(prepared):
     check_record(SMALL, "evaluate", evaluation_record(SMALL, study))
     other = parse(TINY | {"train": TINY["train"] | {"epochs": 3}})
     with pytest.raises(
-        ArtifactError, match=r"small-bce\.train\.json is not small-bce .*now \(train\); .*dvc repro config"
+        ArtifactError, match=r"small-bce\.train\.json is not small-bce .*now \(train\); .*dvc repro --force config"
     ):
         check_record(SMALL, "train", training_record(SMALL, other))
     record_file(WIDE, "train").unlink()
@@ -131,8 +134,27 @@ def test_a_stage_that_is_run_by_hand_under_other_settings_does_nothing(stage, pr
         check=False,
     )
     assert done.returncode == 1
-    assert "dvc repro configure" in done.stderr
+    assert "dvc repro --force configure" in done.stderr
     assert not Path("models").exists()
+
+
+@pytest.mark.parametrize("other", [True, 1.0, "1"])
+def test_values_that_python_calls_equal_are_told_apart(other, prepared, tiny):
+    tiny["models"]["small"]["options"] = {"filters": [4], "hidden": 8, "batch_norm": 1}
+    Path("params.yaml").write_text(json.dumps(tiny))
+    configure.configure(SMALL, load())
+    tiny["models"]["small"]["options"]["batch_norm"] = other
+    with pytest.raises(ArtifactError, match=r"\(model\)"):
+        check_record(SMALL, "train", training_record(SMALL, parse(tiny)))
+
+
+def test_the_order_of_settings_is_no_part_of_a_record(prepared, tiny):
+    configure.configure(SMALL, parse(tiny))
+    before = record_file(SMALL, "train").read_bytes()
+    options = tiny["models"]["small"]["options"]
+    tiny["models"]["small"]["options"] = dict(reversed(options.items()))
+    configure.configure(SMALL, parse(tiny))
+    assert record_file(SMALL, "train").read_bytes() == before
 
 
 def test_the_code_of_a_record_is_the_one_that_runs():

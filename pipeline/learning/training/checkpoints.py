@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from pipeline.study import code
 from pipeline.study.files import replaced
 
 
@@ -33,7 +34,9 @@ def fingerprint(facts: Any, files: Iterable[Path]) -> str:
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "pipeline"]
     modules = sorted({module.__file__ for module in ours if module is not None and module.__file__})
-    for path in [*map(Path, modules), *files]:
+    for module in modules:  # a comment does not make it another program
+        digest.update(code.digest(Path(module).read_bytes()).encode())
+    for path in files:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
