@@ -226,7 +226,7 @@ def test_co_occurrence_is_fisher_with_holm():
         false, there = made.called[0, absent, a], made.truth[absent, b]
         row = table.loc[(FINDINGS[a], FINDINGS[b])]
         assert (row["n_false"], row["n_both"]) == (false.sum(), (false & there).sum())
-        assert row["patients"] == absent.sum()  # one image a patient here
+        assert row["patients"] == absent.sum()  # one image per patient here
         if not false.any():
             assert np.isnan(row["p"])
             continue
