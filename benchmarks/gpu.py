@@ -65,7 +65,7 @@ class Work(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the table: images a second, and the peak of the card's memory in GB."""
+    """A row of the table: images per second, and the peak of the card's memory in GB."""
 
     name: str
     rate: float
@@ -106,7 +106,7 @@ def training_step(model: nn.Module, work: Work) -> Callable[[Batch], None]:
 
 
 def rate(step: Callable[[Batch], None], batches: Iterator[Batch], work: Work) -> float:
-    """Time `work.steps` steps; images a second."""
+    """Time `work.steps` steps; images per second."""
     wait(work.device)
     started = time.perf_counter()
     for _ in range(work.steps):

@@ -56,7 +56,7 @@ class Setting(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Milliseconds a batch: on the clock, and of all processors together."""
+    """Milliseconds per batch: on the clock, and of all processors together."""
 
     wall: float
     cpu: float
@@ -144,7 +144,7 @@ def measure(
 
 
 def input_alone(data: ResidentImages, settings: Augment, repeats: int = 60) -> tuple[float, float]:
-    """Measure `take` and `augment` by themselves: medians, ms of all processors a batch."""
+    """Measure `take` and `augment` by themselves: medians, ms of all processors per batch."""
     draws = torch.Generator().manual_seed(0)
     taken, changed = [], []
     for _ in range(repeats):
@@ -253,7 +253,7 @@ def main() -> None:
         "resnet18": Setting("resnet18, 128 px, colour", resnet, 128, 3, 8 * BATCH, 3, 1),
     }
     print(f"batch {BATCH}, float32, {arguments.threads} threads, torch {torch.__version__}\n")
-    print("| network | input | images/s | CPU ms a batch | of the fixed batch, CPU |")
+    print("| network | input | images/s | CPU ms per batch | of the fixed batch, CPU |")
     print("| --- | --- | --- | --- | --- |")
     for name, setting in settings.items():
         if arguments.only in (None, name):

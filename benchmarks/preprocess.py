@@ -35,7 +35,7 @@ SIDE = 1024
 
 
 class Rate(NamedTuple):
-    """Milliseconds an image: on the clock, and of all processors together."""
+    """Milliseconds per image: on the clock, and of all processors together."""
 
     wall: float
     cpu: float
@@ -96,7 +96,7 @@ def main() -> None:
     medians = {name: Rate(*np.median(rates, axis=0)) for name, rates in measured.items()}
     size = sum(map(len, files)) / len(files) / 2**10
     print(f"{IMAGES} grey PNGs of {SIDE} x {SIDE}, {size:.0f} KiB each on average; {THREADS} threads; to 256 x 256\n")
-    print("| | images/s | CPU ms an image | x plain script, wall | x plain script, CPU | of decoding alone, CPU |")
+    print("| | images/s | CPU ms per image | x plain script, wall | x plain script, CPU | of decoding alone, CPU |")
     print("| --- | --- | --- | --- | --- | --- |")
     plain, decoding = medians["naive"], medians["decode"]
     labels = {"naive": "Pillow + scikit-image, 1 thread", "decode": "cv2.imdecode alone"}

@@ -1,6 +1,6 @@
 """Time the bootstrap, DeLong's test and the exchange of seeds on as many images as the test part of ChestX-ray14 has.
 
-The predictions are drawn in the run, with the prevalence of ChestX-ray14, several images a patient and ties. A loop
+The predictions are drawn in the run, with the prevalence of ChestX-ray14, several images per patient and ties. A loop
 over scikit-learn is timed for a few draws and scaled to all; those draws also check that the numbers are equal. Run
 with ``OMP_NUM_THREADS=1 python -m benchmarks.statistics`` (about a minute).
 """
@@ -76,7 +76,8 @@ def main() -> None:
     targets, logits, patients = predictions()
     distinct = len(np.unique(logits[0, :, 0]))
     print(
-        f"{IMAGES:,} images of {PATIENTS:,} patients, {len(PREVALENCE)} classes, {distinct:,} distinct scores a class\n"
+        f"{IMAGES:,} images of {PATIENTS:,} patients, {len(PREVALENCE)} classes, "
+        f"{distinct:,} distinct scores per class\n"
     )
     counts, index = patient_draws(patients, DRAWS, 0)
     wall, cpu = timed(lambda: patient_draws(patients, DRAWS, 0))

@@ -268,7 +268,7 @@ def changed(base: str, changes: Mapping[str, Any]) -> str:
     Parameters
     ----------
     base : str
-        Content of params.yaml: block maps indented by two columns a level, a key a line.
+        Content of params.yaml: block maps indented by two columns per level, one key per line.
     changes : mapping
         As in `CHANGES`. A key that is not in `base` is added below its parent, which must be.
 

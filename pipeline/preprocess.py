@@ -61,7 +61,7 @@ def boxes_in_pixels(boxes: pd.DataFrame, samples: pd.DataFrame, size: int, keep_
     samples : DataFrame
         Columns row, sample_id, width and height (pixels as published) of the images kept.
     size : int
-        Pixels a side of the prepared images.
+        Pixels per side of the prepared images.
     keep_aspect : {"stretch", "pad", "crop"}
         How they became square.
 

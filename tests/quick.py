@@ -1,7 +1,7 @@
 """Run the tests of what differs from the last commit, without the slow ones: ``make quick``.
 
-``pipeline/<room>/x.py`` is tested by ``tests/<room>/test_x.py``, or by the whole of ``tests/<room>`` where there is no
-such file; ``PLACES`` has what lies elsewhere. Further words are passed on to pytest.
+``pipeline/<package>/x.py`` is tested by ``tests/<package>/test_x.py``, or by the whole of ``tests/<package>`` where
+there is no such file; ``PLACES`` has what lies elsewhere. Further words are passed on to pytest.
 """
 
 import subprocess

@@ -342,7 +342,7 @@ def _write_ensembles(study: Params, loaded: Sequence[Predictions], info: Dataset
 
 
 def _write_probes(study: Params, first: Predictions) -> None:
-    """Write a probe that tells little of the labels, and one that tells as much as a training."""
+    """Write a probe that predicts the labels poorly, and one that predicts them as well as a training run."""
     rng = np.random.default_rng(9)
     merged = {}
     for p in ("val", "test"):

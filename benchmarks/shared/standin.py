@@ -1,7 +1,7 @@
 """A study in a repository of its own whose stages are stand-ins: they write what DVC expects, without computing it.
 
-dvc.yaml, params.yaml, stage configure, the launcher and DVC are the real ones. A training takes a moment, keeps a checkpoint after each
-epoch as the real one does, and notes in tmp/journal that it began, went on or came to its end.
+dvc.yaml, params.yaml, stage configure, the launcher and DVC are the real ones. A training run takes a moment, keeps a
+checkpoint after each epoch as the real one does, and notes in tmp/journal that it began, went on or came to its end.
 """
 
 import json

@@ -42,7 +42,7 @@ class TrainedRun:
     task : {"multilabel", "multiclass"}
         Of the data set.
     targets : 0/1 [N, K]
-        Truth; exactly one 1 a row for multiclass.
+        Truth; exactly one 1 per row for multiclass.
     logits : float [N, K]
         Predictions.
     history : sequence of float

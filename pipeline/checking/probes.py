@@ -103,7 +103,7 @@ def metadata(images: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.
     -------
     float64 [N, 14]
         `METADATA`: logarithms of the file's size; mean, SD, lowest and highest grey value; mean and SD of the outermost
-        1/16 of each side, and its mean less that of the rest; shares of pixels up to 5 and from 250; the most frequent
+        1/16 of each side, and its mean minus that of the rest; shares of pixels up to 5 and from 250; the most frequent
         value and its share; mean absolute difference between colour channels (0 for grey images).
     """
     parts = [_facts(chunk) for chunk in _chunks(images)]

@@ -274,7 +274,7 @@ class LinearPool(Combiner):
 
 @dataclass(frozen=True)
 class Stack(Combiner):
-    """Logistic regression on the members' logits: multi-label a class from its own M logits, multiclass from all M K.
+    """Logistic regression on the members' logits: multi-label per class from its own M logits, multiclass from all M K.
 
     Parameters
     ----------

@@ -280,7 +280,7 @@ def train_head(
     ----------
     name : str
         Of the feature ensemble, for the display of its progress.
-    members : list of Cell
+    members : list of Run
         The training runs whose features are joined, the best first.
     params : FeatureSections
         Of the study.

@@ -25,9 +25,9 @@ class Gathered(NamedTuple):
 
     Parameters
     ----------
-    configurations : dict of Recipe to Predictions
+    configurations : dict of Configuration to Predictions
         All seeds of each; the truth and the patients are the same in all.
-    val, test : dict of Cell to float32 [N, K]
+    val, test : dict of Run to float32 [N, K]
         Logits of each training run.
     """
 
@@ -60,7 +60,7 @@ class MemberSet(NamedTuple):
     ----------
     name : str
         Of the set.
-    members : list of Cell [M]
+    members : list of Run [M]
         The training runs.
     val, test : float32 [M, N, K]
         Their logits.
@@ -85,7 +85,7 @@ class CombinedRuns(NamedTuple):
     ----------
     name, method, set : str
         The name is "<method>_<set>"; it stands in the column ``loss`` of metrics.csv.
-    members : list of Cell
+    members : list of Run
         In the order of their weights, if they have any.
     fitted_on : str
         What was looked at to combine them.
@@ -227,7 +227,7 @@ def describe(ensemble: CombinedRuns, auroc: dict[Run, float], value: float) -> d
     ----------
     ensemble : CombinedRuns
         The ensemble.
-    auroc : dict of Cell to float
+    auroc : dict of Run to float
         Validation macro AUROC of every training run, NaN where undefined.
     value : float
         That of the ensemble.

@@ -87,7 +87,7 @@ def placement(width: ArrayLike, height: ArrayLike, size: int, keep_aspect: KeepA
     Parameters
     ----------
     width, height : int or int [N]
-        Pixels of the image, 1 or more.
+        Pixels of the image, at least 1.
     size : int
         Width and height of the prepared image in pixels.
     keep_aspect : {"stretch", "pad", "crop"}

@@ -28,7 +28,7 @@ LOST = 3
 POLL_SECONDS = 0.2
 CONNECT_SECONDS = 5.0
 END_SECONDS = 30.0
-"""For the nodes to end what runs: the guards end a training in less, and record one that has just finished."""
+"""For the nodes to end what runs: the guards end a training run in less time, and record one that has just finished."""
 
 
 def import_ray() -> Any:

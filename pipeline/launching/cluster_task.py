@@ -54,7 +54,7 @@ class RunWork(TypedDict):
     name: str
     stage: str
     finished: str
-    """File that its training writes last, relative to the clone."""
+    """File that its training run writes last, relative to the clone."""
 
 
 class Outcome(TypedDict):
@@ -183,12 +183,12 @@ def train(work: Work, run: RunWork, board: Any = None) -> Outcome:
     run : RunWork
         The training run.
     board : actor of Board, optional
-        Is told what the training prints.
+        Is told what the training run prints.
 
     Returns
     -------
     Outcome
-        ``status`` is not 0 if the training itself failed: trying it again at once would not help.
+        ``status`` is not 0 if the training run itself failed: trying it again at once would not help.
 
     Raises
     ------
@@ -236,7 +236,7 @@ def _guarded(
                 position = _tell_new_lines(log, position, tell)
     finally:
         with contextlib.suppress(OSError):
-            process.stdin.close()  # if Ray has cancelled the task, the guard ends the training now
+            process.stdin.close()  # if Ray has cancelled the task, the guard ends the training run now
         process.wait()
     return process.returncode
 
@@ -253,7 +253,7 @@ def _tell_new_lines(log: Path, position: int, tell: Callable[[str], None]) -> in
 def _teller(board: Any, name: str, execution: str, node: str) -> Callable[[str], None]:
     def tell(text: str) -> None:
         if board is not None:
-            with contextlib.suppress(Exception):  # a training does not end because nobody looks at it
+            with contextlib.suppress(Exception):  # a training run does not end because nobody looks at it
                 board.put.remote(name, execution, node, text)
 
     return tell

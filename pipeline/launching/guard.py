@@ -2,7 +2,7 @@
 
 ``python -m pipeline.launching.guard FINISHED MODULE [ARGUMENT ...]``: standard input is a pipe whose other end the
 starting process holds and never writes to. It closes when that process closes it, or dies of anything at all, SIGKILL
-included; then the commands that MODULE runs are ended, so that no training outlives its launcher.
+included; then the commands that MODULE runs are ended, so that no training run outlives its launcher.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 RECORDING_SECONDS = 120.0
-"""For DVC to hash and record a training that has ended: an hour of work is not thrown away for it."""
+"""For DVC to hash and record a training run that has ended: an hour of work is not thrown away for it."""
 STOPPING_SECONDS = 15.0
 """For MODULE to end after its commands were ended: DVC releases its locks and closes its files."""
 PAUSE_SECONDS = 0.05

@@ -17,7 +17,7 @@ DATA = ("download", "preprocess", "split")
 CONFIGURE = "configure"
 """The stage, one item per configuration, whose records the runs and the evaluation of that configuration depend on."""
 RECORD = "run.json"
-"""The record that a training writes last."""
+"""The record that a training run writes last."""
 StageState = Literal["up to date", "cached", "to run", "unknown"]
 
 
@@ -129,7 +129,7 @@ def _from_run_cache(repo: Any, stage: Any) -> Any:
 
 
 def _record(out: Any) -> dict[str, Any] | None:
-    """Read run.json of a training's folder: as it lies there, else as the cache has it."""
+    """Read run.json of a training run's folder: as it lies there, else as the cache has it."""
     try:
         lying = Path(out.fs_path) / RECORD
         if lying.exists():

@@ -24,7 +24,7 @@ MARK = "MEDMATRIX_LAUNCH"
 """Environment variable that every process below a launcher carries: the launcher's folder and shard."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 LEFTOVER_SECONDS = 150.0
-"""Longer than a guard takes, so that a training that has ended is recorded before it could be ended by force."""
+"""Longer than a guard takes, so that a training run that has ended is recorded before it could be ended by force."""
 
 
 class Worker:
@@ -87,7 +87,7 @@ class Worker:
         return self._status
 
     def stop(self) -> None:
-        """Have the guard end the work; a training that is being recorded is recorded first."""
+        """Have the guard end the work; a training run that is being recorded is recorded first."""
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
@@ -121,10 +121,10 @@ def environment(mark: str, slot: int, jobs: int, gpus: Sequence[str] | None) -> 
 
     Notes
     -----
-    ``train.threads``, on which the bits of a training depend, is set inside of it and stands above these variables.
+    ``train.threads``, on which the bits of a training run depend, is set inside of it and stands above these variables.
     They divide what else would take all processors: the pools of NumPy, of OpenCV and of torch's start-up. Threads of
-    several trainings that wait for each other in busy loops would take the processors from those that compute, hence
-    OMP_WAIT_POLICY.
+    several training runs that wait for each other in busy loops would take the processors from those that compute,
+    hence OMP_WAIT_POLICY.
     """
     share = str(max(1, processors() // jobs))
     divided = {**dict.fromkeys(THREADS, share), "OMP_WAIT_POLICY": "passive"} if jobs > 1 else {}

@@ -257,7 +257,7 @@ def kappa(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
 def chance_disagreement(sums: Weighted, point: str) -> np.ndarray:
     """Disagreement of truth and decisions [B, S] if they were independent, times the squared weight of the images.
 
-    Not 1 less the agreement, so that one and the same class on both sides gives exactly 0.
+    Not 1 minus the agreement, so that one and the same class on both sides gives exactly 0.
     """
     tp, fp, fn, _ = sums.counts(point)
     called, true = tp + fp, tp + fn

@@ -2,7 +2,7 @@
 
 Every metric is a function of sums that are linear in the weights: weights of images below and at each positive's
 score (AUROC, average precision, oracle F1), the four counts of a decision (F1, precision, MCC, kappa, ...), the summed
-losses, and truth less probability in bins of the predictions (calibration error). `Scored` prepares those sums once
+losses, and truth minus probability in bins of the predictions (calibration error). `Scored` prepares those sums once
 from the predictions, added up over groups of images (patients); `Weighted` reads them under weights [B, G]. One
 weighting of ones is the metric itself, B counts of drawn patients are its bootstrap: the same code computes both.
 """
@@ -199,7 +199,7 @@ class Scored:
 
     @cached_property
     def bins(self) -> csr_array:
-        """Float64 sparse [S * K * ECE_BINS, G] (multiclass: K is 1): truth less probability, summed in each bin.
+        """Float64 sparse [S * K * ECE_BINS, G] (multiclass: K is 1): truth minus probability, summed in each bin.
 
         Multi-label bins the probability of a class; multiclass that of the class decided for, whose truth is whether
         it was right. The bins are those of the images as they are, not as they are weighted, so that the sums are

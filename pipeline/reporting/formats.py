@@ -73,7 +73,7 @@ def escape(text: object) -> str:
 
 
 def reasons(noted: Iterable[tuple[str, str, Estimate]]) -> str:
-    """List what is to be said of single numbers of a table, a line a reason: why they are missing, what they rest on.
+    """List the remarks on single numbers of a table, one line per reason: why they are missing, what they rest on.
 
     Parameters
     ----------

@@ -31,7 +31,8 @@ def audit(
     Parameters
     ----------
     samples : DataFrame
-        As from `pipeline.study.prepared.read_samples`, or one line per entry, as from `pipeline.splitting.protocols.entries_of`.
+        As from `pipeline.study.prepared.read_samples`, or one line per entry, as from
+        `pipeline.splitting.protocols.entries_of`.
     parts : Series of str
         Part of each line, indexed as `samples`.
     classes : list of str

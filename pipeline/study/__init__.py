@@ -1,1 +1,1 @@
-"""The ground that every room stands on: runs, files and tables between stages, params.yaml, errors. No torch."""
+"""The base layer that every package imports: runs, files and tables between stages, params.yaml, errors. No torch."""

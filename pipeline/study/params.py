@@ -1,7 +1,7 @@
 """params.yaml, section by section: reading it as DVC does, and saying what is wrong with it.
 
-A section is a pydantic model that lies in the room it is about (``pipeline/<room>/settings.py``). A stage reads the
-sections that it names; `pipeline.settings` has them all, with what must hold between them.
+A section is a pydantic model that lies in the package it is about (``pipeline/<package>/settings.py``). A stage reads
+the sections that it names; `pipeline.settings` has them all, with what must hold between them.
 """
 
 from __future__ import annotations

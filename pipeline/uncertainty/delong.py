@@ -4,8 +4,8 @@ DeLong, DeLong & Clarke-Pearson, "Comparing the areas under two or more correlat
 curves", Biometrics 44(3), 1988, doi:10.2307/2531595, in the time of a sort as by Sun & Xu, "Fast implementation of
 DeLong's algorithm", IEEE Signal Process Lett 21(11), 2014, doi:10.1109/LSP.2014.2337313.
 
-It takes images for independent. With several images a patient its errors are too small and its p-values too low: on
-the test part of ChestX-ray14, with nine images a patient, by far. It is here for single-image data and as the figure
+It takes images for independent. With several images per patient its errors are too small and its p-values too low: on
+the test part of ChestX-ray14, with nine images per patient, by far. It is here for single-image data and as the figure
 that published work states; `comparisons.compare` draws patients.
 """
 

@@ -47,7 +47,7 @@ def paired_p(
     """Test every pair of columns for a difference, under shared bootstrap draws.
 
     The difference over the standard deviation of its bootstrap is compared with a t distribution. Its degrees of
-    freedom are the patients that carry the rarer side of the class, less one, because a standard error that rests on
+    freedom are the patients that carry the rarer side of the class, minus one, because a standard error that rests on
     few clusters is itself uncertain and the normal distribution would call too much a difference (Cameron & Miller,
     "A practitioner's guide to cluster-robust inference", J Hum Resour 50(2), 2015). A tail count of the draws could
     not go below 2 / B, which the correction would always undo.

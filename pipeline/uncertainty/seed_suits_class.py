@@ -5,7 +5,7 @@ suited a class more than another; patients are halved, and the best seed of one 
 value that made a seed the best is set beside its value on the half that did not choose it.
 
 Bandos, Rockette & Gur, "A permutation test sensitive to differences in areas for comparing ROC curves from a paired
-design", Stat Med 24(18), 2005, doi:10.1002/sim.2149, for two models and one image a patient; here for S and several.
+design", Stat Med 24(18), 2005, doi:10.1002/sim.2149, for two models and one image per patient; here for S and several.
 """
 
 from __future__ import annotations
@@ -114,11 +114,11 @@ def seed_suits_class(
     Returns
     -------
     SeedSuitsClass
-        In ``classes``: range is the highest less the lowest AUROC over seeds, range_by_chance the median of it over
+        In ``classes``: range is the highest minus the lowest AUROC over seeds, range_by_chance the median of it over
         exchanges, p its share of exchanges at least as large, p_holm adjusted over the classes ("macro" is a family
         of its own), suits: p_holm < alpha. replication: how often the best seed of one half is the best of the other,
         to be read beside chance = 1 / S (a tie for the best counts by its share). spearman: mean rank correlation of
-        the seeds' values on the two halves. winners_gap: mean of the value of the seed chosen on a half, there, less
+        the seeds' values on the two halves. winners_gap: mean of the value of the seed chosen on a half, there, minus
         its value on the other half: what choosing flatters. halvings: those in which the class was defined on both
         sides; fewer than half of those asked for leave the three empty. NaN where a seed's value is undefined.
 

@@ -104,7 +104,7 @@ def components(names: Sequence[str], values: np.ndarray, draws: np.ndarray) -> p
     Notes
     -----
     With the training runs held fixed, draws of patients move the values by cases and seed x cases: the mean covariance
-    of two training runs over the draws estimates var_case, the mean variance of a training run less that covariance
+    of two training runs over the draws estimates var_case, the mean variance of a training run minus that covariance
     var_seed_case (the error covariances of Obuchowski & Rockette). The variance of `values` over the training runs
     contains seed and seed x cases, so that var_seed is what is left of it after var_seed_case. Estimates below 0, which
     a component of 0 gives half of the time, are set to 0 and named in the note; with few seeds var_seed is known poorly

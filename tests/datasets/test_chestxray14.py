@@ -305,7 +305,7 @@ def test_the_published_table():
     assert len({key for key, _, _ in (*ARCHIVES.values(), *LISTS.values())}) == 16
     assert all(len(md5) == 32 and len(key) == 32 for key, _, md5 in ARCHIVES.values())
     assert all(len(sha256) == 64 for _, _, sha256 in LISTS.values())
-    # The lists hold names of 16 characters, one a line, the last without a line's end.
+    # The lists hold names of 16 characters, one per line, the last without a line's end.
     assert LISTS["train_val_list.txt"][1] == 86_524 * 17 - 1
     assert LISTS["test_list.txt"][1] == 25_596 * 17 - 1
 

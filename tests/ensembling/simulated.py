@@ -7,7 +7,7 @@ TASKS = ["multilabel", "multiclass"]
 
 
 def simulated(task, n=240, members=4, classes=3, seed=0, noise=(0.4, 0.8, 1.6, 3.0)):
-    """Members that see the same truth under more and more noise; two or three images a patient."""
+    """Members that see the same truth under more and more noise; two or three images per patient."""
     rng = np.random.default_rng(seed)
     signal = rng.normal(-0.5, 1.5, (n, classes))
     if task == "multilabel":

@@ -189,7 +189,7 @@ def test_how_many_of_the_others_differ_is_counted(here):
     assert configuration.endswith("Of the 2 others, 1 is below and 1 is within noise.")
     training = next(line for line in lines if line.startswith(f"Compared with **{study.chosen.key} seed 42**"))
     assert "is **within noise**" in training
-    assert training.endswith("The other one is within noise.")
+    assert training.endswith("The other ensemble is within noise.")
     assert "p values are Holm-corrected for all 5 comparisons below" in lines[4]
 
 
@@ -320,7 +320,7 @@ def test_one_seed_one_configuration_one_ensemble(make, tmp_path):
     pairs = [{"first": f, "second": one[0].key, "difference": -0.02, "p_holm": 0.2} for f in (key, f"{key} seed 42")]
     changed = with_pairs(changed, pairs)
     text = checked(changed, tmp_path / "r")
-    assert "1 ensemble (1 method × 1 set of members) of 1 training run in all." in text
+    assert "1 ensemble (1 method × 1 set of members) built from 1 training run." in text
     assert "(seed 42 alone)" in text
     assert "is the only ensemble (validation macro AUROC" in text
     assert "others" not in text

@@ -226,7 +226,7 @@ def test_co_occurrence_is_fisher_with_holm():
         false, there = made.called[0, absent, a], made.truth[absent, b]
         row = table.loc[(FINDINGS[a], FINDINGS[b])]
         assert (row["n_false"], row["n_both"]) == (false.sum(), (false & there).sum())
-        assert row["patients"] == absent.sum()  # one image a patient here
+        assert row["patients"] == absent.sum()  # one image per patient here
         if not false.any():
             assert np.isnan(row["p"])
             continue
@@ -275,7 +275,8 @@ def test_only_pairs_that_survive_holm_are_claimed(here, tmp_path, monkeypatch):
     assert (table["p_holm"] < 0.05).sum() == 0
     text = page(study, tmp_path)
     assert "**No pair is significant: all lifts are within noise.**" in text
-    assert f"Of {tested} pairs of findings that could be tested, none is significant after Holm correction" in text
+    sentence = f"Of {tested} pairs of findings that could be tested, none is significant after Holm's correction"
+    assert f"{sentence}: for no pair is one finding" in text
     # a pair below 0.05 that Holm does not let through is not claimed; one that it lets through is
     nominal = table.assign(p=np.where(table["p"].notna(), 0.03, np.nan))
     nominal["p_holm"] = np.where(nominal["p"].notna(), np.minimum(1, 0.03 * tested), np.nan)
@@ -347,16 +348,14 @@ def test_subgroups_are_those_of_the_table_and_not_compared(here, tmp_path):
         assert row[1] == f"{by['n'].iloc[0]:.0f}"
         assert [c.split()[0] for c in row[-len(metrics) :]] == [f"{by.loc[m, 'value']:.3f}" for m in metrics]
     assert "**Differences between subgroups are not tested**" in text
-    assert "The data set has no values for age, so there are no subgroups by it." in text
+    assert "No subgroup results are recorded for age." in text
 
 
 def test_missing_subgroups_are_named(here, tmp_path):
     study = load_study(here)
     without = tuple(replace(r, subgroups=NO_TABLE) for r in study.configurations)
     text = page(replace(study, configurations=without), tmp_path)
-    assert section(text, "Subgroups").strip() == (
-        "— The data set has no values for sex, view, or age, so there are no subgroups by them."
-    )
+    assert section(text, "Subgroups").strip() == ("— No subgroup results are recorded for sex, view, or age.")
 
 
 def test_a_subgroup_of_few_patients_says_so(here, tmp_path):

@@ -232,7 +232,7 @@ def test_classes_are_a_family_of_their_own(tmp_path):
         assert cell.startswith("**") == (adjusted[model, "zlpr", name] < 0.05)
     assert "Significant after Holm's correction: 1 of 2 comparisons (bold): Mass (zlpr above).\n" in text
     assert "Significant after Holm's correction: none of 2 comparisons.\n" in text
-    assert "2 comparisons of macro AUROC and, as a family of their own, 4 comparisons of single classes." in text
+    assert "2 comparisons of macro AUROC and, as a separate family, 4 comparisons of single classes." in text
 
 
 def test_a_class_without_a_test_says_why(tmp_path):

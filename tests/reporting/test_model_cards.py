@@ -204,17 +204,18 @@ def test_a_close_probe_warns_and_a_far_one_does_not(here):
     assert reached - scores["thumbnail"] > 0.05 > reached - scores["metadata"]
     assert [probe.name for probe in doubts.probes(study, first).close] == ["metadata"]
     text = caveats(study, first)
-    assert 'shortcut probe "metadata": it may rest on a shortcut.** This does not show that it does.' in text
+    alarm = 'shortcut probe "metadata" by more than 5 points: it may rest on a shortcut.**'
+    assert f"{alarm} This does not show that it does." in text
     assert 'probe "thumbnail"' not in text
-    assert "above every probe" not in text
+    assert "exceeds every probe" not in text
     far = replace(study, probes=study.probes[:1])
     assert doubts.probes(far, first).close == []
-    assert f"{first.key} is more than 5 points above every probe" in caveats(far, first)
+    assert f"{first.key} exceeds every probe by more than 5 points" in caveats(far, first)
     unknown = study.probes[0].metrics.assign(value=np.nan, ci_low=np.nan, ci_high=np.nan)
     blind = replace(study, probes=(replace(study.probes[0], metrics=unknown),))
     text = caveats(blind, first)
     assert "Where a number is missing, it is unknown whether" in text
-    assert "above every probe" not in text
+    assert "exceeds every probe" not in text
     assert "No shortcut probe was scored" in caveats(replace(study, probes=()), first)
 
 

@@ -165,7 +165,7 @@ def test_pages_of_a_whole_study(here, reports):
     assert f"SHA-256 `{study.audit['sha256'][:12]}" in methods_page
     for text in (first.lower(), methods_page.lower()):
         assert "no patient, " in text
-        assert "identical image is in two parts" in text
+        assert "identical image is in two sets" in text
     assert r"cannot be read: 2; empty \| blank: 1" in methods_page
     assert "1 image is identical to an earlier one" in methods_page
     assert "Findings are drawn, not diagnosed." in methods_page
@@ -387,8 +387,9 @@ def test_probes_stand_beside_the_chosen_configuration_and_the_close_one_is_named
     first = (reports / "README.md").read_text()
     for text in (section, first[: first.index("## Verdict")]):
         assert (
-            f"The macro AUROC of {key}, {reached:.3f}, is not more than 5 points above the "
-            f'{macro.loc["metadata", "value"]:.3f} of the shortcut probe "metadata": it may rest on a shortcut.'
+            f"The macro AUROC of {key}, {reached:.3f}, does not exceed the "
+            f'{macro.loc["metadata", "value"]:.3f} of the shortcut probe "metadata" by more than 5 points: '
+            "it may rest on a shortcut."
         ) in text
         assert 'the shortcut probe "thumbnail"' not in text
     assert not any("probe" in r.key for r in (*study.configurations, *study.ensembles))
@@ -400,7 +401,7 @@ def test_far_probes_are_called_so_and_unknown_numbers_are_not(here):
     thumbnail, _ = study.probes
     far = replace(study, probes=(thumbnail,))
     for text in (part(details(far), "Shortcut probes"), front(far)):
-        assert f"{study.chosen.key} is more than 5 points above every probe" in text
+        assert f"{study.chosen.key} exceeds every probe by more than 5 points" in text
         assert "shortcut." not in text
     undefined = thumbnail.metrics.assign(value=math.nan, ci_low=math.nan, ci_high=math.nan, note="one class only")
     blind = replace(study, probes=(replace(thumbnail, metrics=undefined),))
@@ -447,9 +448,9 @@ def test_a_leak_between_parts_is_the_first_thing_to_read(make):
     study = load_study(params)
     for text in (front(study).split("## Verdict")[0], part(details(study), "Data")):
         assert "Leak" in text
-        assert "2 patients and 1 duplicate in two parts" in text
+        assert "2 patients and 1 duplicate in two sets" in text
         assert "no number of this report can be trusted" in text
-    assert "is in two parts" not in front(study)
+    assert "is in two sets" not in front(study)
     assert "no patient, no group" not in details(study)
 
 

@@ -64,7 +64,7 @@ def test_whatever_else_changes_is_another_program(old, new):
 
 
 def test_a_digest_does_not_depend_on_what_a_version_of_python_adds_to_its_trees():
-    """Python 3.12 gave functions type parameters, 3.13 leaves empty lists out of dumps: empty fields count for nothing."""
+    """Python 3.12 gave functions type parameters, 3.13 leaves empty lists out of dumps: empty fields do not count."""
     tree = ast.parse(SOURCE)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):

@@ -47,7 +47,7 @@ def test_two_recipes_count_their_seeds_and_a_single_training_cannot():
 
 
 def test_a_lucky_seed_makes_no_recipe():
-    """Recipes that are alike but for the luck of their seeds are told apart as seldom as said."""
+    """Configurations that differ only by the luck of their seeds are called different as seldom as stated."""
     called, with_fixed_seeds = 0, 0
     for seed in range(200):
         rng = np.random.default_rng(seed)

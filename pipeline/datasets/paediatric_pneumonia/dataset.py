@@ -32,7 +32,7 @@ from pipeline.datasets.shared.fetching.remote import Fetched, RemoteFile
 from pipeline.datasets.shared.local import summary
 
 CLASSES = ("normal", "bacteria", "virus")
-"""What the file names tell apart."""
+"""What the file names distinguish."""
 _MERGED = ("normal", "pneumonia")
 Version = Literal["v2", "v3"]
 

@@ -35,7 +35,7 @@ class Data(Dataset):
     size : int
         Width and height in pixels.
     seed : int
-        Seed of everything that is drawn; unrelated to the seeds of splits and trainings.
+        Seed of everything that is drawn; unrelated to the seeds of splits and training runs.
     min_prevalence : float
         Share of the images to which rarer findings are lifted, so that every part of a split holds positives;
         0 keeps the prevalence of ChestX-ray14.

@@ -1,6 +1,6 @@
 """What JPEG compression takes from images: ITU-T T.81 (1992), with the choices of libjpeg that nearly every file has.
 
-Written by hand because torchvision's codec takes one image a call, on the CPU, and Kornia's is a dependency for one
+Written by hand because torchvision's codec takes one image per call, on the CPU, and Kornia's is a dependency for one
 function whose rounding and chroma filters are not libjpeg's.
 """
 

@@ -14,7 +14,7 @@ class KullbackLeibler(Loss):
     r"""Kullback-Leibler divergence: :math:`\sum_k y_k \log (y_k / p_k)`, :math:`p = \mathrm{softmax}(z)`.
 
     Kullback & Leibler, "On information and sufficiency", Annals of Mathematical Statistics 22 (1951),
-    doi 10.1214/aoms/1177729694. Terms with :math:`y_k = 0` are 0. It is cross-entropy less the entropy of the target:
+    doi 10.1214/aoms/1177729694. Terms with :math:`y_k = 0` are 0. It is cross-entropy minus the entropy of the target:
     for one-hot targets the two are equal, for soft ones their gradients are, and this one reaches 0.
     """
 

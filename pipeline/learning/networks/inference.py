@@ -23,7 +23,7 @@ def predict(model: nn.Module, data: PartData, batch_size: int, precision: str, t
     data : PartData
         N images, on the model's device.
     batch_size : int
-        Images a call; changes the last digits only.
+        Images per call; changes the last digits only.
     precision : {"float32", "bfloat16"}
         Of the model's arithmetic.
     tta : Tta, optional

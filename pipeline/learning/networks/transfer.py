@@ -211,7 +211,7 @@ def freeze(key: str, model: nn.Module, head: str, last: int) -> list[nn.Module]:
     head : str
         Name of the classifier module.
     last : int
-        Number of `layers` that stay trainable, 0 or more.
+        Number of `layers` that stay trainable, at least 0.
 
     Returns
     -------
@@ -253,7 +253,7 @@ def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -
     images : Tensor, float32 [N, C, H, W]
         Training images in [0, 1]; a few hundred will do.
     batch_size : int
-        Images a call.
+        Images per call.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""The figures of the reports, a file a page, in one style: safe for colour-blind readers, readable at half size."""
+"""The figures of the reports, one file per page, in one style: safe for colour-blind readers, readable at half size."""

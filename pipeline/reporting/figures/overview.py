@@ -25,7 +25,7 @@ from pipeline.reporting.figures.style import (
 from pipeline.reporting.results import Results, StudyResults, highest
 
 MOST_CURVES = 6
-"""Models whose ROC curves stand side by side: as many colours as can be told apart, beside that of the ensemble."""
+"""Models whose ROC curves are drawn: as many colours as can be distinguished, beside that of the ensemble."""
 
 
 def forest(study: StudyResults, shown: Sequence[Results], path: Path) -> Path | None:
@@ -119,7 +119,7 @@ def validation_curves(study: StudyResults, path: Path) -> Path | None:
 
 
 def roc_leaders(study: StudyResults, path: Path) -> Path | None:
-    """Draw the macro-average ROC curves that a reader can tell apart.
+    """Draw the macro-average ROC curves that a reader can distinguish.
 
     These are the best configuration of each model on validation, of many models the best `MOST_CURVES`, among them the
     chosen one, and the chosen ensemble.

@@ -142,7 +142,7 @@ def widen(axes: Axes, least: float = 0.06) -> None:
 
 
 def epochs(axes: Axes, results: Results, column: str, order: Sequence[int]) -> None:
-    """Draw a column of the history, a line a seed in the looks of `order`; a mark where the weights were kept."""
+    """Draw a column of the history, one line per seed in the looks of `order`; a mark where the weights were kept."""
     history = results.history
     for seed in results.seeds:
         index = order.index(seed)

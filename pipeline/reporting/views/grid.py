@@ -5,8 +5,8 @@ rate and dropout. In a bare metrics table the model's name tells, by one regular
 
     <name>_lr<number>[_do<number>]
 
-with numbers like 0.001, 0p001 (a name in params.yaml has no dots) or 1e-4, a dash as good as each underscore, and
-``dropout`` as good as ``do``, as in ``resnet50_lr0.001_do0.2`` or ``resnet50-lr1e-4-dropout0``. Models of one
+with numbers like 0.001, 0p001 (a name in params.yaml has no dots) or 1e-4, a dash instead of any underscore, and
+``dropout`` instead of ``do``, as in ``resnet50_lr0.001_do0.2`` or ``resnet50-lr1e-4-dropout0``. Models of one
 ``<name>`` then form a grid.
 """
 
@@ -225,12 +225,12 @@ def numbers(study: StudyResults) -> tuple[tuple[str, str], ...]:
 
 
 def identical(study: StudyResults, found: Sequence[Grid]) -> list[tuple[int, list[Training]]]:
-    """Group the trainings that agree in all `numbers` that they have, see `gates.same_vectors`.
+    """Group the training runs that agree in all `numbers` that they have, see `gates.same_vectors`.
 
     Returns
     -------
     list of (int, list of Training)
-        How many numbers there are, and two trainings or more.
+        How many numbers there are, and at least two training runs.
     """
     points = [(grid, point) for grid in found for point in grid.points]
     every = [Training(grid, point, seed) for grid, point in points for seed in _seeds(point.results)]

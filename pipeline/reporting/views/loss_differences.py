@@ -72,7 +72,7 @@ class Difference(NamedTuple):
 
     @property
     def equivalent(self) -> bool:
-        """Whether a difference of the margin or more is refuted."""
+        """Whether a difference of the margin or more is rejected."""
         return self.tost_p_holm < self.alpha
 
     @property

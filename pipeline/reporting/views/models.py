@@ -66,7 +66,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class Scores:
-    """A table of `ScoreRow`, the columns that are shown, and what is to be said of single numbers."""
+    """A table of `ScoreRow`, the columns that are shown, and the remarks on single numbers."""
 
     rows: list[ScoreRow]
     columns: list[str]
@@ -277,7 +277,7 @@ def _constant(results: Results) -> Constant | None:
 
 
 def _row(results: Results, metric: str, first: str, second: str) -> ScoreRow:
-    """Return a metric on every set, and `first` less `second`: the mean over seeds of each seed's own difference."""
+    """Return a metric on every set, and `first` minus `second`: the mean over seeds of each seed's own difference."""
     train, val, test = (
         Spread(results.get(metric, part=part).value, results.sd(metric, part=part)) for part in grid.PARTS
     )
