@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline import download, ensemble, evaluate, report, train
+from pipeline import configure, download, ensemble, evaluate, report, train
 from pipeline.datasets import DatasetError
 from pipeline.settings import load
 from pipeline.study.files import (
@@ -165,6 +165,7 @@ def test_killed_at_a_random_moment_and_run_again_gives_the_bytes_of_an_undisturb
     rewrite(tiny, train=tiny["train"] | {"epochs": 60, "patience": 60})
     arguments = ["--model", "small", "--loss", "zlpr", "--seed", "5"]
     cell = Run("small", "zlpr", 5)
+    configure.configure(cell.configuration, load())
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.train", *arguments], stdout=subprocess.PIPE, text=True, env=environment

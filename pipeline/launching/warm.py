@@ -43,7 +43,7 @@ LIBRARIES = (
     *("dvc.cli.parser", "dvc.lock", "dvc.rwlock", "dvc.repo.artifacts", "dvc.utils.strictyaml", "dvc_data.hashfile.db"),
     *("dvc_data.hashfile.db.local", "scmrepo.git", "dulwich.repo", "flatten_dict", "psutil", "ruamel.yaml"),
     *("torch", "timm", "cv2", "numpy", "pandas", "scipy.stats", "sklearn.metrics", "safetensors.torch"),
-    *("pydantic.fields", "matplotlib.figure", "PIL.Image", "tabulate", "yaml"),
+    *("pydantic.fields", "matplotlib.figure", "PIL.Image", "tabulate", "yaml", "jinja2"),
 )
 READY_SECONDS = 120.0
 """For the imports, on a machine whose disk is cold; then workers start without."""

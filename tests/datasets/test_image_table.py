@@ -224,7 +224,7 @@ def test_what_is_not_set_is_named(root, tmp_path):
             {"label_column": "x", "separator": "|", "negative_label": "a", "class_names": ["a", "b"]},
             "negative_label: 'a' is also in class_names",
         ),
-        ({"label_column": ""}, "datasets.image_table.label_column: '' is not allowed"),
+        ({"label_column": ""}, "datasets.image_table.label_column: must have at least 1 character, not ''"),
     ],
 )
 def test_settings_that_contradict_each_other(tiny, settings, message):

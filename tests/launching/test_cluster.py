@@ -17,7 +17,7 @@ import yaml
 from benchmarks.shared.nodes import ADDRESS, Nodes, namespace
 from benchmarks.shared.standin import COPIED, Standin
 from benchmarks.shared.waiting import until
-from pipeline import loss, train
+from pipeline import train
 from pipeline.commands import launch
 from pipeline.launching import carrier, cluster, cluster_task
 from pipeline.launching.schedule import State, Task
@@ -391,7 +391,6 @@ def test_a_real_study_is_trained_to_the_bytes_of_this_machine(nodes, prepared):
     head.run("dvc", "remote", "add", "-q", "-d", "store", "../here")
     launcher = head.start("--remote-url", store)
     loaded = load()
-    loss.loss("bce", loaded)
     for run in runs(loaded):
         train.train(run, loaded)
     until(lambda: "collected 2 training runs; 0 were trained" in head.printed() or launcher.poll() is not None)

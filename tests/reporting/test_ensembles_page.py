@@ -428,6 +428,7 @@ def test_weights_of_every_method_that_the_stage_fits_are_described(here):
         assert (fitted(parameters, ("a", "b")) is not None) == bool(text)
 
 
+@pytest.mark.pictures
 def test_the_figure_is_drawn_for_many_sets(here, tmp_path):
     study = load_study(here)
     many = [replace(study.every_ensemble[0], loss=f"mean_set{i}") for i in range(28)]
