@@ -118,7 +118,7 @@ def test_every_difference_is_ensemble_minus_single_and_corrected_after_holm(here
         cells = {r[0].strip("*★ "): r for r in rows(text, f"### Compared with {single}\n")}[ensemble]
         gain = scored[row.second] - scored[single]
         assert cells[1] == english.signed(gain)
-        assert cells[2] == f"[{-row.ci_high:.3f}, {-row.ci_low:.3f}]".replace("-", "−")
+        assert cells[2] == f"[{english.signed(-row.ci_high)}, {english.signed(-row.ci_low)}]"
         assert cells[3:5] == [formats.escape(formats.probability(p)) for p in (row.p, p_holm)]
         expected = "within noise" if p_holm >= 0.05 else "above" if gain > 0 else "below"
         assert cells[5].split(",")[0] == ("equivalent" if row.equivalent and p_holm >= 0.05 else expected)
