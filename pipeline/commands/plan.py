@@ -204,8 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.jobs < 1:
         parser.error(f"--jobs {options.jobs}: must be at least 1")
-    if not all(0 < delta < 1 for delta in options.delta):
-        parser.error(f"--delta {' '.join(map(str, options.delta))}: must be above 0 and below 1")
+    for delta in options.delta:
+        if not 0 < delta < 1:
+            parser.error(f"--delta {delta:g}: must be above 0 and below 1")
     with stage_errors():
         params = load()
         status = read_status([*shared_stages(params), *run_stages(params)])

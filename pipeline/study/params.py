@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.constructor import DuplicateKeyError
 
 from pipeline.study.errors import UserError
 
@@ -122,6 +123,9 @@ def read(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
         raise ParamsError(f"{path}: cannot be read: {error}") from None
     try:
         content = YAML(typ="safe").load(text)
+    except DuplicateKeyError as error:
+        key = re.findall(r'duplicate key "(.*?)" with', str(error.problem))[0]
+        raise ParamsError(f"{path}: key '{key}' is written twice, line {error.problem_mark.line + 1}") from None
     except (YAMLError, ValueError, TypeError, RecursionError) as error:  # a date that is none is a ValueError
         raise ParamsError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):

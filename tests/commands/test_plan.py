@@ -43,7 +43,7 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
     assert set(plan.states(load(), read_status([*shared, *names])).values()) == {"unknown"}
     project.set_lr(0.01)
     project.run("dvc", "repro", "split")
-    assert states() == ["up to date", "unknown", "unknown"]  # what the loss is made of is not recorded yet
+    assert states() == ["up to date", "unknown", "unknown"]  # the configurations are not recorded yet
     project.run("dvc", "repro", "configure")
     assert states() == ["up to date", "to run", "to run"]
     project.run("dvc", "repro", "train")
@@ -55,11 +55,14 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
 
     models = project.content["models"]
     project.write(models={**models, "wide": {**models["wide"], "lr": 0.02}})
+    every = read_status([*shared, "configure@wide-bce", *names])
+    assert [*plan.states(load(), every).values()] == ["up to date", "changed"]
+    project.run("dvc", "repro", "configure")
     assert states() == ["up to date", "up to date", "to run"]
     assert read_status(names)["train@wide-bce-42"].record["epochs"] == 4  # of the run before
     content = Path("dvc.lock").read_bytes()
     printed = project.run(sys.executable, "-m", "pipeline.commands.plan")
-    assert "shared:   download up to date, preprocess up to date, split up to date, loss up to date" in printed
+    assert "shared:   download up to date, preprocess up to date, split up to date, configure up to date" in printed
     assert "runs:     1 up to date, 1 will train" in printed
     assert "training at most 00:08 one after another" in printed  # 4 s and 2 epochs of 2 s
     assert Path("dvc.lock").read_bytes() == content

@@ -205,7 +205,7 @@ def test_a_run_without_any_node_keeps_what_was_told(tmp_path):
 def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp_path, monkeypatch):
     head = Head(tmp_path / "head")
     monkeypatch.chdir(head.folder)
-    head.run("dvc", "repro", "split", "loss")
+    head.run("dvc", "repro", "split", "configure")
     inputs = ["preprocess", "split", "configure@small-bce"]
     for command in carrier.push_commands(inputs):
         head.run(*command)

@@ -90,13 +90,9 @@ def test_the_project_is_followed_through_its_imports_and_nothing_else(tmp_path, 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     found = digests([tmp_path / "pipeline/script.py"])
-    assert list(found) == [
-        "pipeline/room/__init__.py",
-        "pipeline/room/a.py",
-        "pipeline/room/b.py",
-        "pipeline/script.py",
-    ]
-    assert found["pipeline/room/b.py"] == digest("g = 1")
+    room = ["__init__", "a", "b", "d", "deeper/e", "f"]
+    assert list(found) == [*(f"pipeline/room/{name}.py" for name in room), "pipeline/script.py"]
+    assert found["pipeline/room/f.py"] == digest("h = 1")
 
 
 def test_the_project_lies_where_the_package_does():
