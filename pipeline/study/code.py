@@ -41,7 +41,7 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
     return {
         path.relative_to(ROOT).as_posix(): found[path]
         for path in sorted(found)
-        if found[path] != _digest(ast.Module([]))
+        if found[path] != _digest(ast.Module([], []))
     }
 
 

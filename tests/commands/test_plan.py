@@ -68,6 +68,7 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
     assert Path("dvc.lock").read_bytes() == content
     assert "train@small" not in project.run("dvc", "repro", "-s", "train@wide-bce-42")
     project.write(models=models)
+    project.run("dvc", "repro", "configure")
     assert states() == ["up to date", "up to date", "cached"]
     shutil.rmtree("models/small-bce")
     assert states() == ["up to date", "cached", "cached"]
