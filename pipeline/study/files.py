@@ -91,7 +91,7 @@ def replaced(path: Path) -> Iterator[Path]:
     The suffix stays, as NumPy adds its own to a name without. Where the body raises, what it wrote is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"partial-{os.getpid()}-{path.name}")  # two processes may write the same file
+    partial = path.with_name(f"partial-{path.name}")  # one name: what a kill leaves is overwritten by the next
     try:
         yield partial
         os.replace(partial, path)
