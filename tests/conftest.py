@@ -43,13 +43,18 @@ def prepared_once(tmp_path_factory) -> Path:
     return folder
 
 
+def _enter_copy(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a fresh copy of a study the working directory."""
+    copy = tmp_path / "study"
+    shutil.copytree(folder, copy)
+    monkeypatch.chdir(copy)
+    return copy
+
+
 @pytest.fixture
 def prepared(prepared_once, tmp_path, monkeypatch) -> Path:
     """A fresh copy of the prepared tiny study, as the working directory."""
-    folder = tmp_path / "study"
-    shutil.copytree(prepared_once, folder)
-    monkeypatch.chdir(folder)
-    return folder
+    return _enter_copy(prepared_once, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -71,10 +76,7 @@ def trained_once(prepared_once, tmp_path_factory) -> Path:
 @pytest.fixture
 def trained(trained_once, tmp_path, monkeypatch) -> Path:
     """A fresh copy of the trained tiny study, as the working directory."""
-    folder = tmp_path / "study"
-    shutil.copytree(trained_once, folder)
-    monkeypatch.chdir(folder)
-    return folder
+    return _enter_copy(trained_once, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -97,10 +99,7 @@ def evaluated_once(trained_once, tmp_path_factory) -> Path:
 @pytest.fixture
 def evaluated(evaluated_once, tmp_path, monkeypatch) -> Path:
     """A fresh copy of the evaluated tiny study, as the working directory."""
-    folder = tmp_path / "study"
-    shutil.copytree(evaluated_once, folder)
-    monkeypatch.chdir(folder)
-    return folder
+    return _enter_copy(evaluated_once, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ from pipeline.launching.status import (
 from pipeline.launching.work import read_summary
 from pipeline.settings import Params, load
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import read_json
-from pipeline.study.records import record_file
+from pipeline.study.files import ArtifactError
+from pipeline.study.records import check_record, record_file
 from pipeline.study.runs import Configuration, Run, configurations, runs, seeds
 
 DELTAS = (0.002, 0.005, 0.01, 0.02)
@@ -79,10 +79,13 @@ def _recorded(
         return "same"
     from pipeline.learning.records import training_record  # and NumPy with it, which takes a moment
 
-    path = record_file(configuration, "train")
-    if not path.exists():
+    if not record_file(configuration, "train").exists():
         return "missing"
-    return "same" if read_json(path, CONFIGURE) == training_record(configuration, params) else "changed"
+    try:
+        check_record(configuration, "train", training_record(configuration, params))
+    except ArtifactError:
+        return "changed"
+    return "same"
 
 
 def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int) -> str:
