@@ -37,17 +37,16 @@ def ensemble(params: EnsembleSections) -> None:
     sets, skipped = member_sets(names, [auroc[run] for run in finite], params.ensemble.top_k)
     skipped |= {str(run): "in no set: its logits are not finite" for run in auroc if run not in finite}
     bootstrap = settings.draws()
-    scoring = {**bootstrap, "interval": settings.interval}
     pieces = []
     for name, places in sets.items():
         members = [finite[i] for i in places]
         val, test = (np.stack([part[run] for run in members]) for part in (study.val, study.test))
-        pieces.append(MemberSet(name, members, val, test, labels, scoring))
+        pieces.append(MemberSet(name, members, val, test, labels, bootstrap))
     results = over_processes(combine, pieces, settings.threads)
     of_features, not_trained = gather_feature_ensembles(study)
     made = [e for ensembles, _ in results for e in ensembles] + of_features
     predictions = predictions_of(made, labels)
-    tables = [table for _, table in results] + [score_ensembles(predictions_of(of_features, labels), scoring)]
+    tables = [table for _, table in results] + [score_ensembles(predictions_of(of_features, labels), bootstrap)]
 
     run = ranked(auroc)[0]
     means = {c: float(np.mean([auroc[run] for run in auroc if run.configuration == c])) for c in study.configurations}

@@ -46,7 +46,7 @@ def score(params: ProbeSections) -> pd.DataFrame:
         PartLogits(np.stack([by_part[name] for by_part in logits.values()]), part.targets, part.patients)
         for name, part in (("val", val), ("test", test))
     )
-    bootstrap = {**settings.draws(), "interval": settings.interval}
+    bootstrap = settings.draws()
     metrics = evaluate(data.task, data.classes, [*logits], on_val, on_test, with_mean=False, **bootstrap).metrics
     if len(chosen) < n:
         how = f"fitted on {len(chosen):,} of {n:,} training images"
