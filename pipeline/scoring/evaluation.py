@@ -13,6 +13,7 @@ from pipeline.metrics.calibration import RELIABILITY_COLUMNS, Calibration, fit, 
 from pipeline.metrics.functions import confusion
 from pipeline.metrics.registry import columns, measure
 from pipeline.metrics.thresholds import MAX_F1, operating_points, probabilities
+from pipeline.scoring.calibrated import calibration_on_test
 from pipeline.scoring.part import PartLogits, View, check_part, views_of
 from pipeline.scoring.rows import (
     COLUMNS,
@@ -112,7 +113,8 @@ def evaluate(
         and "overall" the positives of all classes together. Validation rows carry no interval: they chose. What
         they chose for each seed stands in part "val": "threshold" (highest F1), "threshold_pooled" (class "overall"),
         "threshold_at_90_specificity" and 95, and "platt_slope" and "platt_intercept", or "temperature" (class
-        "overall"). "log_loss_calibrated", "brier_calibrated" and "ece_calibrated" are of the logits calibrated so. A
+        "overall"). "log_loss_calibrated", "brier_calibrated" and "ece_calibrated" are of the logits calibrated so;
+        "calibration_slope", "calibration_intercept" and "ece_floor" (with the same suffix) are those of `calibrated`. A
         mean over seeds is undefined where it is for one of them: leaving out a model that failed would flatter the
         configuration. Intervals are those of `metric_intervals`.
 
@@ -136,7 +138,8 @@ def evaluate(
     spreads: list[pd.DataFrame] = []
     expected: list[pd.DataFrame] = []
     views = views_of(task, test, points, calibrations, index, counts.shape[1])
-    for view in views:
+    for view, suffix in zip(views, ("", "_calibrated")):
+        rows += calibration_on_test(view, suffix, classes, labels, with_mean, confidence)
         resampled = metric_draws(view.scored, view.metrics, counts)
         rows += metric_rows(view, "test", classes, labels, with_mean, resampled, confidence)
         spreads += _seed_tables(view, classes, labels, resampled, confidence)
