@@ -102,9 +102,9 @@ def evaluate(
         Of the bootstrap. The same seed and patients give the same draws for every configuration.
     with_mean : bool
         Whether `seeds` are training seeds of one configuration. If so, there are rows "mean", the mean over seeds of
-        each metric, that is, what to expect of one training run; their interval is that of the same mean under the
-        same draws: the seeds are held fixed, the patients vary. And there are the tables of the configuration, where
-        both vary.
+        each metric, that is, what to expect of one training run. Their interval holds on other patients and under
+        other seeds (`metric_intervals.total_intervals`); of one seed, and of "ece", on other patients only. And there
+        are the tables of the configuration.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.registry import columns, measure, reasons
 from pipeline.metrics.thresholds import MAX_F1, MISSING, POOLED, SPECIFICITIES
 from pipeline.scoring.part import PartLogits, View
-from pipeline.uncertainty.metric_intervals import metric_intervals
+from pipeline.uncertainty.metric_intervals import metric_intervals, total_intervals
 from pipeline.uncertainty.support import support
 
 COLUMNS = ["seed", "part", "class", "metric", "value", "ci_low", "ci_high", "n", "n_positive", "note"]
@@ -148,6 +148,9 @@ def metric_rows(
             if with_mean:
                 rests_on = rests_on._replace(patients=np.concatenate([rests_on.patients, rests_on.fewest[None]]))
             low, high = metric_intervals(metric, values, drawn, rests_on, confidence)
+            if with_mean and len(labels) > 1 and not metric.inflates:
+                every = values[:-1], drawn[:, :-1], support(metric, scored)
+                low[-1], high[-1] = total_intervals(metric, *every, confidence)
             defined = (~np.isnan(drawn)).sum(axis=0)
         positives = [*per_class, sum(per_class)] if metric.aggregate == "macro" else [sum(per_class)]
         for s, label in enumerate(series):
