@@ -56,9 +56,19 @@ def ensemble(params: EnsembleSections) -> None:
     competitors = {**alone, single: study.test[run][None]}
     ensembles = {f"ensemble-{e.name}": e.test_logits[None] for e in made}
     truth = labels.test_targets, labels.test_patients
-    pairs = compare(labels.task, competitors | ensembles, *truth, margin=settings.margin, **bootstrap)
+    pairs = compare(
+        labels.task, competitors | ensembles, *truth, margin=settings.margin, seed_sd=settings.seed_sd, **bootstrap
+    )
     compared = questions(pairs, [*alone], [str(configuration), single], [*ensembles], 1 - settings.confidence)
-    by_class = compare(labels.task, alone, *truth, margin=settings.margin, classes=list(labels.classes), **bootstrap)
+    by_class = compare(
+        labels.task,
+        alone,
+        *truth,
+        margin=settings.margin,
+        seed_sd=settings.seed_sd,
+        classes=list(labels.classes),
+        **bootstrap,
+    )
 
     content = {
         "ensembles": {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made},

@@ -16,6 +16,7 @@ class Evaluate(Section):
     bootstrap: int = Field(2000, ge=100, le=1_000_000, description="patient-bootstrap draws")
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     margin: float = Field(0.005, gt=0, lt=0.5, description="equivalence margin of macro AUROC")
+    seed_sd: float | None = Field(None, gt=0, lt=0.5, description="SD over seeds assumed of what was trained once")
     seed: Seed = 0
     tta: Tta = Tta()
     probes: bool = Field(True, description="score thumbnails and facts about the picture beside the models")

@@ -25,7 +25,7 @@ _METRICS = {"ece": "ECE", "brier": "Brier score", "log_loss": "Log-loss"}
 
 
 class Calibrated(NamedTuple):
-    """A configuration before and after calibration: one estimate per metric, and the ECE that noise alone would give."""
+    """A configuration before and after calibration: one estimate per metric, and the ECE from noise alone."""
 
     key: str
     before: list[Estimate]
