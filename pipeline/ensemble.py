@@ -56,9 +56,9 @@ def ensemble(params: EnsembleSections) -> None:
     competitors = {**alone, single: study.test[run][None]}
     ensembles = {f"ensemble-{e.name}": e.test_logits[None] for e in made}
     truth = labels.test_targets, labels.test_patients
-    pairs = compare(
-        labels.task, competitors | ensembles, *truth, margin=settings.margin, seed_sd=settings.seed_sd, **bootstrap
-    )
+    once = [name for name, logits in alone.items() if len(logits) == 1]
+    assumed = dict.fromkeys(once, settings.seed_sd) if settings.seed_sd is not None else None
+    pairs = compare(labels.task, competitors | ensembles, *truth, margin=settings.margin, seed_sd=assumed, **bootstrap)
     compared = questions(pairs, [*alone], [str(configuration), single], [*ensembles], 1 - settings.confidence)
     by_class = compare(
         labels.task,

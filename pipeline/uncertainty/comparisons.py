@@ -59,7 +59,7 @@ def compare(
     confidence: float = 0.95,
     seed: int = 0,
     margin: float = MARGIN,
-    seed_sd: float | None = None,
+    seed_sd: Mapping[str, float] | None = None,
     classes: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Test the AUROC of every pair for a difference and for equivalence.
@@ -79,9 +79,9 @@ def compare(
         hard for every configuration cancels.
     margin : float
         Largest difference that is taken not to matter, in AUROC; state it before looking.
-    seed_sd : float or None
-        Standard deviation of the metric over training seeds that is assumed of what was trained once; None assumes
-        none, and compares these training runs instead of their configurations.
+    seed_sd : mapping of str to float or None
+        Standard deviation of the metric over training seeds that is assumed of configurations that were trained once,
+        by name; what is not named is compared as this training run, and not as its configuration.
     classes : sequence of str [K] or None
         Names of the classes, to test each of them too; None tests the macro mean only.
 
@@ -140,10 +140,11 @@ def compare(
     for c, name in enumerate(names if rests_on is not None else []):
         refused, freedom = rests_on.refused[columns[c]], float(rests_on.freedom[0, columns[c]])
         for (a, first), (b, second) in combinations(enumerate(logits), 2):
-            sides = [Side(values[i][:, c], resampled[i][:, :, c]) for i in (a, b)]
+            assumed = [(seed_sd or {}).get(side) for side in (first, second)]
+            sides = [Side(values[i][:, c], resampled[i][:, :, c], sd) for i, sd in zip((a, b), assumed)]
             difference = float(sides[0].values.mean() - sides[1].values.mean())
-            row = {"first": first, "second": second, "metric": "auroc", "seeds": kind_of_seeds(*sides, seed_sd)}
-            error, degrees = (np.nan, np.nan) if refused else difference_error(*sides, freedom, seed_sd)
+            row = {"first": first, "second": second, "metric": "auroc", "seeds": kind_of_seeds(*sides)}
+            error, degrees = (np.nan, np.nan) if refused else difference_error(*sides, freedom)
             note = refused
             if not note and error == 0:
                 chosen = slice(None) if columns[c] < 0 else [columns[c]]
@@ -173,20 +174,31 @@ class Side(NamedTuple):
         A metric of S training runs, or of one ensemble, on the whole sample.
     draws : float64 [B, S]
         The same under draws of patients that both sides share.
+    seed_sd : float or None
+        Standard deviation over seeds that is assumed where there is one.
     """
 
     values: np.ndarray
     draws: np.ndarray
+    seed_sd: float | None = None
+
+    @property
+    def over_seeds(self) -> tuple[float, float] | None:
+        """Variance of the mean over seeds, and its degrees of freedom; None where nothing is known of it."""
+        n = len(self.values)
+        if n > 1:
+            return float(self.values.var(ddof=1)) / n, n - 1.0
+        return None if self.seed_sd is None else (self.seed_sd**2, np.inf)
 
 
-def kind_of_seeds(first: Side, second: Side, seed_sd: float | None = None) -> str:
+def kind_of_seeds(first: Side, second: Side) -> str:
     """Say whether the seeds of a comparison "vary", are "assumed" to, or are "fixed"; see `compare`."""
     if min(len(first.values), len(second.values)) > 1:
         return "vary"
-    return "fixed" if seed_sd is None else "assumed"
+    return "fixed" if first.over_seeds is None or second.over_seeds is None else "assumed"
 
 
-def difference_error(first: Side, second: Side, freedom: float, seed_sd: float | None = None) -> tuple[float, float]:
+def difference_error(first: Side, second: Side, freedom: float) -> tuple[float, float]:
     """Return the standard error of the difference of two means over seeds, and its degrees of freedom; see `compare`.
 
     Parameters
@@ -195,8 +207,6 @@ def difference_error(first: Side, second: Side, freedom: float, seed_sd: float |
         Under the same draws.
     freedom : float
         Degrees of freedom of what the patients contribute, at least 1.
-    seed_sd : float or None
-        Standard deviation over seeds that is assumed of a side with one.
 
     Returns
     -------
@@ -209,12 +219,8 @@ def difference_error(first: Side, second: Side, freedom: float, seed_sd: float |
     if 2 * len(complete) < len(both) or len(complete) < 2 or np.isnan([*first.values, *second.values]).any():
         return np.nan, np.nan
     n = len(first.values)
-    over_seeds = [
-        (side.values.var(ddof=1) / len(side.values), len(side.values) - 1.0)
-        for side in (first, second)
-        if len(side.values) > 1
-    ]
-    kind = kind_of_seeds(first, second, seed_sd)
+    kind = kind_of_seeds(first, second)
+    over_seeds = [side.over_seeds for side in (first, second) if side.over_seeds is not None]
     if kind == "vary":
         covariance = np.cov(complete, rowvar=False)
         between = covariance[:n, n:].mean()
@@ -222,10 +228,7 @@ def difference_error(first: Side, second: Side, freedom: float, seed_sd: float |
         parts = [(max(of_cases, 0.0), freedom), *over_seeds]
     else:
         of_cases = float((complete[:, :n].mean(axis=1) - complete[:, n:].mean(axis=1)).var(ddof=1))
-        parts = [(of_cases, freedom)]
-        if kind == "assumed":
-            once = [(float(seed_sd or 0) ** 2, np.inf) for side in (first, second) if len(side.values) == 1]
-            parts += [*over_seeds, *once]
+        parts = [(of_cases, freedom), *(over_seeds if kind == "assumed" else [])]
     total = sum(variance for variance, _ in parts)
     if total <= 1e-24:  # rounding only
         return 0.0, 1.0
