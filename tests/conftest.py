@@ -29,7 +29,6 @@ def prepared_once(tmp_path_factory) -> Path:
     """A folder in which download, preprocess, split and configure of the tiny study have run."""
     from pipeline import configure, download, preprocess, split
     from pipeline.settings import load
-    from pipeline.study.runs import configurations
 
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "params.yaml").write_text(yaml.safe_dump(TINY))
@@ -38,8 +37,7 @@ def prepared_once(tmp_path_factory) -> Path:
         download.download(study)
         preprocess.main()
         split.main()
-        for configuration in configurations(study):
-            configure.configure(configuration, study)
+        configure.configure(study)
     return folder
 
 

@@ -169,7 +169,9 @@ def test_rooms_without_networks_never_import_torch(package):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "configure", "probe", "ensemble", "report"])
+@pytest.mark.parametrize(
+    "stage", ["download", "preprocess", "split", "weights", "configure", "probe", "ensemble", "report"]
+)
 def test_stages_without_a_network_start_without_torch(stage):
     code = f"import sys, pipeline.{stage}\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -208,7 +210,11 @@ READS = {
     "download": {"dataset", "datasets.phantom", "study.losses", "losses.bce", "losses.zlpr"},
     "preprocess": {"dataset", "datasets.phantom", "preprocess"},
     "split": {"split"},
-    "configure": {"seed", "study.replicates", "train", "evaluate", "models.small", "losses.bce"},
+    "weights": {"models.small"},
+    "configure": {
+        *("seed", "train", "evaluate", "study.models", "study.losses", "study.replicates"),
+        *("models.small", "models.wide", "losses.bce", "losses.zlpr"),
+    },
     "train": {"train", "models.small", "losses.bce"},
     "evaluate": {"seed", "study.replicates", "train", "evaluate", "models.small", "losses.bce"},
     "probe": {"evaluate"},
@@ -228,10 +234,10 @@ def as_listed(stage, content):
 
 
 @pytest.mark.parametrize(
-    "stage", ["download", "preprocess", "split", "configure", "train", "evaluate", "probe", "ensemble"]
+    "stage", ["download", "preprocess", "split", "weights", "configure", "train", "evaluate", "probe", "ensemble"]
 )
 def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tiny, monkeypatch):
-    from pipeline import configure, download, ensemble, evaluate, preprocess, probe, split, train
+    from pipeline import configure, download, ensemble, evaluate, preprocess, probe, split, train, weights
 
     study, read = load(), set()
     spy = Spy(study, "", read)
@@ -240,7 +246,8 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tin
         "download": lambda: download.download(spy),
         "preprocess": preprocess.main,
         "split": split.main,
-        "configure": lambda: configure.configure(Configuration("small", "bce"), spy),
+        "weights": lambda: weights.link_weights("small", spy),
+        "configure": lambda: configure.configure(spy),
         "train": lambda: train.train(Run("small", "bce", 42), spy),
         "evaluate": lambda: evaluate.evaluate(Configuration("small", "bce"), spy),
         "probe": lambda: probe.probe(spy),
@@ -284,6 +291,6 @@ def test_matrix_stages_have_the_cells_of_params(tiny):
     study = load(ROOT / "params.yaml")
     names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
     names |= {f"evaluate@{r}" for r in configurations(study)}
-    names |= {f"configure@{r}" for r in configurations(study)}
-    names |= set(STAGES) - {*RECORDED, "configure"}
+    names |= {f"weights@{model}" for model in study.study.models}
+    names |= set(STAGES) - {*RECORDED, "weights"}
     assert set(stages.stdout.split()) == names

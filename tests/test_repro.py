@@ -189,7 +189,7 @@ def test_one_losss_settings_retrain_only_its_cells(project):
     changed = yaml.safe_load(yaml.safe_dump(project.content))
     changed["losses"]["zlpr"] = {"kind": "focal"}
     project.write(changed)
-    assert set(ran(project.dvc("repro", "configure"))) == {"configure@small-zlpr", "configure@wide-zlpr"}
+    assert ran(project.dvc("repro", "configure")) == ["configure"]
     output = project.dvc("repro", "--dry")
     assert cells(ran(output)) == {"small-zlpr-42", "wide-zlpr-42"}
     restore(project, original)

@@ -165,7 +165,7 @@ def test_killed_at_a_random_moment_and_run_again_gives_the_bytes_of_an_undisturb
     rewrite(tiny, train=tiny["train"] | {"epochs": 60, "patience": 60})
     arguments = ["--model", "small", "--loss", "zlpr", "--seed", "5"]
     cell = Run("small", "zlpr", 5)
-    configure.configure(cell.configuration, load())
+    configure.configure(load())
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.train", *arguments], stdout=subprocess.PIPE, text=True, env=environment

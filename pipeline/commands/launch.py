@@ -125,7 +125,7 @@ class Launch:
         if all(status[name].state == "up to date" for name in shared if name in status):
             return status
         self._warm_up(status)
-        if self._shared_stages({name: str(status[name].folder) for name in shared if name in status}):
+        if self._shared_stages({name: str(status[name].folder) for name in (*DATA, CONFIGURE) if name in status}):
             return None
         return read_status(stages)
 
@@ -218,7 +218,7 @@ class ClusterLaunch(Launch):
 
     def _inputs(self) -> list[str]:
         """Return the stages whose outputs the training runs read."""
-        return [name for name in shared_stages(self.params) if name != DATA[0]]
+        return [*DATA[1:], CONFIGURE]
 
     def _train(self, trainings: list[Task]) -> None:
         for command in carrier.push_commands(self._inputs()):

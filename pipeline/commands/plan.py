@@ -14,7 +14,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from tabulate import tabulate
@@ -25,10 +24,11 @@ from pipeline.launching.estimates import expected_bytes, expected_seconds, makes
 from pipeline.launching.status import (
     CONFIGURE,
     DATA,
+    WEIGHTS,
     StageState,
     StageStatus,
     read_status,
-    record_of,
+    record_stages,
     run_stages,
     shared_stages,
     stage_of,
@@ -63,7 +63,8 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State
         expected to stay as they are.
     """
     data = all(status[name].state == "up to date" for name in DATA[1:] if name in status)
-    records = {each: _recorded(each, params, status) for each in configurations(params)} if data else {}
+    same = all(status[name].state == "up to date" for name in record_stages(params) if name in status)
+    records = {each: "same" if same else _recorded(each, params) for each in configurations(params)} if data else {}
     known: dict[str, State] = {"changed": "changed", "missing": "unknown"}
     return {
         run: known.get(records[run.configuration], status[stage_of(run, params)].state) if data else "unknown"
@@ -71,12 +72,8 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State
     }
 
 
-def _recorded(
-    configuration: Configuration, params: Params, status: Mapping[str, StageStatus]
-) -> Literal["same", "changed", "missing"]:
+def _recorded(configuration: Configuration, params: Params) -> Literal["same", "changed", "missing"]:
     """Whether stage configure will write for the runs of `configuration` what it wrote before."""
-    if status.get(record_of(configuration), StageStatus(Path(), "up to date")).state == "up to date":
-        return "same"
     from pipeline.learning.records import training_record  # and NumPy with it, which takes a moment
 
     if not record_file(configuration, "train").exists():
@@ -118,7 +115,7 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
             "",
             tabulate(rows, ["run", "state", "at most"], tablefmt="presto", disable_numparse=True),
             "",
-            "shared:   " + ", ".join(f"{stage} {_shared(status, stage)}" for stage in (*DATA, CONFIGURE)),
+            "shared:   " + ", ".join(f"{stage} {_shared(status, stage)}" for stage in (*DATA, WEIGHTS, CONFIGURE)),
             "runs:     " + ", ".join(f"{n} {WORDS[s]}" for s, n in counts.items()),
             "time:     " + _time([seconds[run] for run in left], jobs),
             "disk:     " + _disk([sizes[run] for run in left], free),

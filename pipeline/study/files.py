@@ -31,6 +31,8 @@ BOXES = PREPARED / "boxes.csv"
 SPLIT_FOLDER = Path("data/split")
 SPLIT = SPLIT_FOLDER / "split.csv"
 AUDIT = SPLIT_FOLDER / "audit.json"
+WEIGHTS = Path("data/weights")
+"""Of each model a link to the file of trained weights that it starts from, and that file's hash."""
 CONFIGURATIONS = Path("data/configurations")
 MODELS = Path("models")
 EVALUATIONS = Path("evaluations")

@@ -7,10 +7,11 @@ record trains nothing again.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pipeline.study.files import CONFIGURATIONS, ArtifactError, read_json
+from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError, read_json
 from pipeline.study.runs import Configuration
 
 RecordedStage = Literal["train", "evaluate"]
@@ -19,6 +20,24 @@ RecordedStage = Literal["train", "evaluate"]
 def record_file(configuration: Configuration, stage: RecordedStage) -> Path:
     """File of what `stage` runs with `configuration`."""
     return CONFIGURATIONS / f"{configuration}.{stage}.json"
+
+
+def remove_other_records(configurations: Collection[Configuration]) -> None:
+    """Remove the records of all but these configurations: of what has left the study."""
+    kept = {record_file(configuration, stage) for configuration in configurations for stage in get_args(RecordedStage)}
+    for path in CONFIGURATIONS.glob("*.json"):
+        if path not in kept:
+            path.unlink()
+
+
+def remove_other_weights(models: Collection[str]) -> None:
+    """Remove what stage weights wrote of models that have left the study.
+
+    Stage configure depends on the folder. A clone does not have it, and would not be up to date.
+    """
+    for path in WEIGHTS.glob("*/*"):
+        if path.stem not in models:
+            path.unlink()
 
 
 def check_record(configuration: Configuration, stage: RecordedStage, record: dict[str, Any]) -> None:
@@ -48,5 +67,5 @@ def check_record(configuration: Configuration, stage: RecordedStage, record: dic
     if differing:
         raise ArtifactError(
             f"{path} is not {configuration} as params.yaml and the code have it now ({', '.join(differing)}); stage "
-            f"'configure' makes it: dvc repro --force configure@{configuration}"
+            "'configure' makes it: dvc repro --force configure"
         )

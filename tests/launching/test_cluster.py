@@ -113,7 +113,7 @@ def test_commands_push_both_files_and_run_cache():
     ]
     for commands, names in [
         (cluster_task.push_commands("train@a-b-1"), ["train@a-b-1"]),
-        (carrier.push_commands(["preprocess", "split", "configure@a-b"]), ["preprocess", "split", "configure@a-b"]),
+        (carrier.push_commands(["preprocess", "split", "configure"]), ["preprocess", "split", "configure"]),
     ]:
         start = ["dvc", "--wait-for-lock", "push"]
         assert commands == [[*start, *names], [*start, "--run-cache", *names]]
@@ -206,7 +206,7 @@ def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp
     head = Head(tmp_path / "head")
     monkeypatch.chdir(head.folder)
     head.run("dvc", "repro", "split", "configure")
-    inputs = ["preprocess", "split", "configure@small-bce"]
+    inputs = ["preprocess", "split", "configure"]
     for command in carrier.push_commands(inputs):
         head.run(*command)
     work = carrier.work(carrier.check_committed(), carrier.remote_of(), inputs)
@@ -225,7 +225,7 @@ def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp
     assert head.journal().keys() <= {"split", f"began small-bce-7-{head.lr}"}
     shutil.rmtree(tmp_path / "node")
     shutil.rmtree(tmp_path / "store")
-    with pytest.raises(RuntimeError, match="dvc --wait-for-lock pull preprocess split configure@small-bce failed on"):
+    with pytest.raises(RuntimeError, match="dvc --wait-for-lock pull preprocess split configure failed on"):
         cluster_task.train(work, run)
 
 

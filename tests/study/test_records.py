@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import configure
+from pipeline import configure, weights
 from pipeline.learning.records import training_record
+from pipeline.learning.weights import ModelError
 from pipeline.scoring.records import evaluation_record
 from pipeline.settings import load, parse
 from pipeline.study import code
-from pipeline.study.files import ArtifactError
+from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError
 from pipeline.study.params import ParamsError
 from pipeline.study.records import check_record, record_file
 from pipeline.study.runs import Configuration
@@ -117,7 +118,7 @@ def test_a_stage_refuses_a_configuration_that_is_not_the_recorded_one(prepared):
     record_file(WIDE, "train").unlink()
     with pytest.raises(ArtifactError, match=r"wide-bce\.train\.json is missing; stage 'configure' makes it"):
         check_record(WIDE, "train", training_record(WIDE, study))
-    configure.configure(WIDE, study)
+    configure.configure(study)
     check_record(WIDE, "train", training_record(WIDE, study))
 
 
@@ -142,18 +143,78 @@ def test_a_stage_that_is_run_by_hand_under_other_settings_does_nothing(stage, pr
 def test_values_that_python_calls_equal_are_told_apart(other, prepared, tiny):
     tiny["models"]["small"]["options"] = {"filters": [4], "hidden": 8, "batch_norm": 1}
     Path("params.yaml").write_text(json.dumps(tiny))
-    configure.configure(SMALL, load())
+    configure.configure(load())
     tiny["models"]["small"]["options"]["batch_norm"] = other
     with pytest.raises(ArtifactError, match=r"\(model\)"):
         check_record(SMALL, "train", training_record(SMALL, parse(tiny)))
 
 
+def test_configurations_that_left_the_study_leave_no_record(prepared, tiny):
+    tiny["study"] = {"models": ["small"], "losses": ["zlpr"], "replicates": []}
+    configure.configure(parse(tiny))
+    assert {path.name for path in CONFIGURATIONS.iterdir()} == {"small-zlpr.train.json", "small-zlpr.evaluate.json"}
+
+
+def test_settings_of_models_outside_the_study_are_not_looked_into(prepared, tiny):
+    """Their files need not be there, as long as params.yaml can be read."""
+    tiny["models"]["other"] = {"arch": "no_such_network", "lr": 0.1, "weights": "absent.pth"}
+    before = record_file(SMALL, "train").read_bytes()
+    configure.configure(parse(tiny))
+    assert record_file(SMALL, "train").read_bytes() == before
+
+
+def test_what_lies_in_a_weights_file_is_part_of_the_training_records_of_its_model(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny["models"]["small"]["weights"] = "start.pth"
+    study = parse(tiny)
+    with pytest.raises(ModelError, match=r"models\.small\.weights: start\.pth: no such file"):
+        training_record(SMALL, study)
+    Path("start.pth").write_bytes(b"abc")
+    before = training_record(SMALL, study), training_record(WIDE, study), evaluation_record(SMALL, study)
+    # SHA-256 of "abc", FIPS 180-4
+    assert before[0]["weights"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert before[1]["weights"] is None
+    Path("start.pth").write_bytes(b"abd")
+    after = training_record(SMALL, study), training_record(WIDE, study), evaluation_record(SMALL, study)
+    assert after[0] == before[0] | {"weights": after[0]["weights"]} != before[0]
+    assert after[1:] == before[1:]
+    tiny["models"]["small"]["sha256"] = before[0]["weights"]
+    with pytest.raises(
+        ModelError, match=r"models\.small\.weights: start\.pth has the SHA-256 a52d159f.*; must be ba7816"
+    ):
+        training_record(SMALL, parse(tiny))
+
+
+def test_a_weights_file_is_linked_and_hashed_wherever_it_lies(tiny, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "study").mkdir()
+    monkeypatch.chdir(tmp_path / "study")
+    file = tmp_path / "elsewhere/a start.pth"
+    file.write_bytes(b"abc")
+    for given in (str(file), "../elsewhere/a start.pth", "../elsewhere"):  # a folder with one, too
+        tiny["models"]["small"]["weights"] = given
+        weights.link_weights("small", parse(tiny))
+        assert (WEIGHTS / "files/small").is_symlink()
+        assert (WEIGHTS / "files/small").samefile(file)
+    weights.link_weights("wide", parse(tiny))
+    assert not (WEIGHTS / "files/wide").is_symlink()
+    assert (WEIGHTS / "files/wide").read_bytes() == b""
+    hashes = {name: json.loads((WEIGHTS / f"hashes/{name}.json").read_text())["sha256"] for name in ("small", "wide")}
+    assert hashes == {"small": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "wide": None}
+    configure.configure(parse(tiny | {"study": tiny["study"] | {"models": ["wide"]}}))
+    assert {path.name for path in WEIGHTS.glob("*/*")} == {"wide", "wide.json"}
+    assert file.read_bytes() == b"abc"
+    del tiny["models"]["small"]["weights"]
+    weights.link_weights("small", parse(tiny))
+    assert file.read_bytes() == b"abc"
+
+
 def test_the_order_of_settings_is_no_part_of_a_record(prepared, tiny):
-    configure.configure(SMALL, parse(tiny))
+    configure.configure(parse(tiny))
     before = record_file(SMALL, "train").read_bytes()
     options = tiny["models"]["small"]["options"]
     tiny["models"]["small"]["options"] = dict(reversed(options.items()))
-    configure.configure(SMALL, parse(tiny))
+    configure.configure(parse(tiny))
     assert record_file(SMALL, "train").read_bytes() == before
 
 

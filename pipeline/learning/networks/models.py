@@ -14,16 +14,14 @@ from torch.nn import functional
 
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
 from pipeline.learning.networks.transfer import (
-    ModelError,
     Weights,
     freeze,
     load_key_by_key,
     read_weights,
-    sha256_of,
     unfold_batch_norms,
-    weights_file,
 )
 from pipeline.learning.settings import Model
+from pipeline.learning.weights import ModelError, sha256_of, weights_file
 from pipeline.study.files import replaced
 
 
