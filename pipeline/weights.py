@@ -18,14 +18,14 @@ from pipeline.study.params import load
 
 
 def link_weights(model: str, params: TrainingSections) -> None:
-    """Link the weights file of `model` and write its hash; an empty file and no hash if it starts from none."""
+    """Link the weights file of `model` and write its hash; a file that says so and no hash if it starts from none."""
     described, key, sha256 = params.models[model], f"models.{model}.weights", None
     if described.weights is not None:
         sha256 = checked_sha256(key, Path(described.weights), described.sha256)
     with replaced(WEIGHTS / "files" / model) as link:
         link.unlink(missing_ok=True)
         if described.weights is None:
-            link.touch()
+            link.write_text("no file\n", encoding="utf-8")  # DVC warns of empty ones
         else:
             os.symlink(weights_file(key, Path(described.weights)).absolute(), link)
     write_json(WEIGHTS / "hashes" / f"{model}.json", {"sha256": sha256})

@@ -198,7 +198,7 @@ def test_a_weights_file_is_linked_and_hashed_wherever_it_lies(tiny, tmp_path, mo
         assert (WEIGHTS / "files/small").samefile(file)
     weights.link_weights("wide", parse(tiny))
     assert not (WEIGHTS / "files/wide").is_symlink()
-    assert (WEIGHTS / "files/wide").read_bytes() == b""
+    assert (WEIGHTS / "files/wide").read_text() == "no file\n"
     hashes = {name: json.loads((WEIGHTS / f"hashes/{name}.json").read_text())["sha256"] for name in ("small", "wide")}
     assert hashes == {"small": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "wide": None}
     configure.configure(parse(tiny | {"study": tiny["study"] | {"models": ["wide"]}}))
