@@ -18,12 +18,14 @@ from pipeline.ensembling.predictions import (
     predictions_of,
     score_ensembles,
 )
+from pipeline.ensembling.records import ensemble_record
 from pipeline.ensembling.sets import member_sets, questions, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
 from pipeline.study.parallel import over_processes
 from pipeline.study.params import load
+from pipeline.study.records import check_record
 from pipeline.uncertainty.comparisons import compare
 
 
@@ -76,4 +78,6 @@ def ensemble(params: EnsembleSections) -> None:
 
 if __name__ == "__main__":
     with stage_errors():
-        ensemble(load(EnsembleSections))
+        params = load(EnsembleSections)
+        check_record(None, "ensemble", ensemble_record(params))
+        ensemble(params)

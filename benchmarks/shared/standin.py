@@ -31,13 +31,13 @@ STAGES = {
     """,
     "preprocess": """
         from pathlib import Path
-        Path("data/prepared").mkdir(parents=True)
-        Path("data/prepared/images").write_text(Path("data/raw/phantom/image").read_text() + " prepared")
+        Path("data/study/prepared").mkdir(parents=True)
+        Path("data/study/prepared/images").write_text(Path("data/raw/phantom/image").read_text() + " prepared")
     """,
     "split": """
         from pathlib import Path
-        Path("data/split").mkdir(parents=True)
-        Path("data/split/split").write_text("split")
+        Path("data/study/split").mkdir(parents=True)
+        Path("data/study/split/split").write_text("split")
         Path("tmp").mkdir(exist_ok=True)
         with open("tmp/journal", "a") as journal:
             journal.write("split\\n")
@@ -66,7 +66,7 @@ STAGES = {
             os.replace(checkpoint.with_suffix(".partial"), checkpoint)
         folder = Path(f"models/{model}-{loss}/seed{seed}")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_text(f"{run} {lr} {Path('data/split/split').read_text()}")
+        (folder / "model.safetensors").write_text(f"{run} {lr} {Path('data/study/split/split').read_text()}")
         record = {"seconds": 8.0, "epochs": EPOCHS, "environment": None}
         (folder / "run.json").write_text(json.dumps(record))
         checkpoint.unlink()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RAW = Path("data/raw")
 SOURCE = "SOURCE.json"
-PREPARED = Path("data/prepared")
+PREPARED = Path("data/study/prepared")
 IMAGES = PREPARED / "images.npy"
 DATASET = PREPARED / "dataset.json"
 SAMPLES = PREPARED / "samples.csv"
@@ -28,7 +28,7 @@ EXCLUDED = PREPARED / "excluded.csv"
 DUPLICATES = PREPARED / "duplicates.csv"
 EXAMPLES = PREPARED / "examples.npz"
 BOXES = PREPARED / "boxes.csv"
-SPLIT_FOLDER = Path("data/split")
+SPLIT_FOLDER = Path("data/study/split")
 SPLIT = SPLIT_FOLDER / "split.csv"
 AUDIT = SPLIT_FOLDER / "audit.json"
 WEIGHTS = Path("data/weights")
