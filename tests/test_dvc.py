@@ -8,8 +8,9 @@ import sys
 import pytest
 import yaml
 
+from pipeline.ensembling.records import ensemble_record, fuse_record
 from pipeline.learning.records import training_record
-from pipeline.scoring.records import evaluation_record
+from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.settings import Params, load, parse
 from pipeline.study.runs import Configuration, Run, configurations, runs
 from tests.tiny import ROOT
@@ -17,6 +18,9 @@ from tests.tiny import ROOT
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SCRIPTS = {name: "train" if name == "replicate" else name for name in STAGES}
 ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.yaml lists these as whole folders
+OF_CONFIGURATIONS = ("train", "replicate", "evaluate")
+RECORDED = (*OF_CONFIGURATIONS, "probe", "fuse", "ensemble")
+"""Stages that depend on a record of their code and settings, which stage configure writes."""
 DVC = shutil.which("dvc") or str(ROOT / ".venv/bin/dvc")
 
 
@@ -67,7 +71,7 @@ def code_of(stage):
     if stage in ("download", "configure", "fuse"):
         scripts += (ROOT / "pipeline/learning/losses").glob("*.py")
     if stage == "configure":  # it records the code of these
-        scripts += [ROOT / "pipeline/train.py", ROOT / "pipeline/evaluate.py"]
+        scripts += [ROOT / f"pipeline/{SCRIPTS[name]}.py" for name in RECORDED]
     if stage == "report":  # of params.yaml it prints all
         scripts.append(ROOT / "pipeline/settings/__init__.py")
     return closure(*scripts)
@@ -85,10 +89,6 @@ def listed(stage):
     return covered
 
 
-RECORDED = ("train", "replicate", "evaluate")
-"""Stages that depend on a record of their code and settings, which stage configure writes."""
-
-
 @pytest.mark.parametrize("stage", [name for name in STAGES if name not in RECORDED])
 def test_deps_cover_the_code_that_the_stage_imports_and_nothing_that_it_does_not_use(stage):
     imports, covered = code_of(stage), listed(stage)
@@ -104,7 +104,7 @@ def test_deps_cover_the_code_that_the_stage_imports_and_nothing_that_it_does_not
             )
 
 
-@pytest.mark.parametrize("stage", RECORDED)
+@pytest.mark.parametrize("stage", OF_CONFIGURATIONS)
 def test_training_and_evaluation_depend_on_their_record_which_has_all_their_code(stage, tiny):
     record, which = (evaluation_record, "evaluate") if stage == "evaluate" else (training_record, "train")
     key = "${key}" if stage == "evaluate" else "${item.model}-${item.loss}"
@@ -113,6 +113,24 @@ def test_training_and_evaluation_depend_on_their_record_which_has_all_their_code
     assert "params" not in STAGES[stage]
     code = set(record(Configuration("small", "bce"), parse(tiny))["code"])
     assert code == code_of(stage) | {"pipeline/learning/losses/bce.py"}
+    assert code <= set().union(*listed("configure").values())
+
+
+def with_features(tiny):
+    return parse({**tiny, "ensemble": {"top_k": 2, "features": True}})
+
+
+@pytest.mark.parametrize(
+    ("stage", "record"), [("probe", probe_record), ("fuse", fuse_record), ("ensemble", ensemble_record)]
+)
+def test_stages_about_the_whole_study_depend_on_a_record_which_has_all_their_code(stage, record, tiny):
+    assert f"data/configurations/{stage}.json" in STAGES[stage]["deps"]
+    assert not listed(stage)
+    assert "params" not in STAGES[stage]
+    code = set(record(with_features(tiny))["code"])
+    losses = {f"pipeline/learning/losses/{p.name}" for p in (ROOT / "pipeline/learning/losses").glob("*.py")}
+    used = {f"pipeline/learning/losses/{name}.py" for name in ("__init__", "bce", "zlpr")}  # by the study
+    assert code == code_of(stage) - (losses - used)
     assert code <= set().union(*listed("configure").values())
 
 
@@ -212,12 +230,16 @@ READS = {
     "split": {"split"},
     "weights": {"models.small"},
     "configure": {
-        *("seed", "train", "evaluate", "study.models", "study.losses", "study.replicates"),
+        *("seed", "train", "evaluate", "ensemble", "study.models", "study.losses", "study.replicates"),
         *("models.small", "models.wide", "losses.bce", "losses.zlpr"),
     },
     "train": {"train", "models.small", "losses.bce"},
     "evaluate": {"seed", "study.replicates", "train", "evaluate", "models.small", "losses.bce"},
     "probe": {"evaluate"},
+    "fuse": {
+        *("seed", "study.models", "study.losses", "study.replicates", "ensemble"),
+        *("train", "models.small", "models.wide", "losses.bce", "losses.zlpr"),
+    },
     "ensemble": {"seed", "study.models", "study.losses", "study.replicates", "ensemble", "evaluate"},
 }
 
@@ -253,6 +275,8 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tin
         "probe": lambda: probe.probe(spy),
         "ensemble": lambda: ensemble.ensemble(spy),
     }[stage]()
+    if "study.model_dump" in read:  # a record has all of section study
+        read = (read - {"study.model_dump"}) | {f"study.{name}" for name in ("models", "losses", "replicates")}
     assert read == READS[stage]
     if stage in RECORDED:
         assert read <= as_listed("configure", tiny)
@@ -260,15 +284,19 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tin
         assert read == as_listed(stage, tiny)
 
 
-def test_a_fused_model_reads_what_dvc_yaml_lists_of_the_cells_that_it_joins(evaluated, tiny):
+def test_a_fused_model_reads_what_its_record_has_of_the_cells_that_it_joins(evaluated, tiny):
     from pipeline import fuse
 
-    study = parse({**tiny, "ensemble": {"top_k": 2, "features": True}})
+    study = with_features(tiny)
     read: set[str] = set()
     fuse.fuse(Spy(study, "", read))
-    listed_keys = as_listed("fuse", tiny)
-    assert read <= listed_keys
-    assert {key.split(".")[0] for key in read} == {key.split(".")[0] for key in listed_keys}
+    assert read <= READS["fuse"]
+    assert {key.split(".")[0] for key in read} == set(fuse_record(study)) - {"code"}
+
+
+@pytest.mark.parametrize(("stage", "record"), [("probe", probe_record), ("ensemble", ensemble_record)])
+def test_a_record_of_the_whole_study_has_the_sections_that_the_stage_reads(stage, record, tiny):
+    assert set(record(parse(tiny))) - {"code"} == {key.split(".")[0] for key in READS[stage]}
 
 
 def test_report_lists_every_section_of_the_study():
@@ -292,5 +320,5 @@ def test_matrix_stages_have_the_cells_of_params(tiny):
     names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
     names |= {f"evaluate@{r}" for r in configurations(study)}
     names |= {f"weights@{model}" for model in study.study.models}
-    names |= set(STAGES) - {*RECORDED, "weights"}
+    names |= set(STAGES) - {*OF_CONFIGURATIONS, "weights"}
     assert set(stages.stdout.split()) == names
