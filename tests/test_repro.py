@@ -189,7 +189,7 @@ def test_one_losss_settings_retrain_only_its_cells(project):
     changed = yaml.safe_load(yaml.safe_dump(project.content))
     changed["losses"]["zlpr"] = {"kind": "focal"}
     project.write(changed)
-    assert ran(project.dvc("repro", "configure")) == ["configure"]
+    assert ran(project.dvc("repro", "configure")) == ["configure"]  # no model's weights
     output = project.dvc("repro", "--dry")
     assert cells(ran(output)) == {"small-zlpr-42", "wide-zlpr-42"}
     restore(project, original)
@@ -254,6 +254,31 @@ def test_a_new_key_of_the_reports_settings_concerns_the_report_alone(project):
     path.write_text(path.read_text() + "    example: bool = True\n")
     assert marked(project) == ({"report"}, set())
     restore(project, project.content)
+
+
+def test_an_exchanged_weights_file_is_noticed_and_concerns_the_runs_of_its_model(project, tmp_path):
+    original, file = project.content, tmp_path / "start of small.pth"
+    file.write_bytes(b"one")
+    changed = yaml.safe_load(yaml.safe_dump(original))
+    changed["models"]["small"]["weights"] = str(file)
+    project.write(changed)
+    project.dvc("repro", "configure")
+    records = {path.name: path.read_bytes() for path in (project.folder / "data/configurations").iterdir()}
+    assert "weights" not in marked(project)[0]
+    file.write_bytes(b"two")
+    output = project.dvc("status")
+    assert "weights@small:" in output
+    assert "weights@wide:" not in output
+    assert set(ran(project.dvc("repro", "configure"))) == {"weights@small", "configure"}
+    after = {path.name: path.read_bytes() for path in (project.folder / "data/configurations").iterdir()}
+    differing = {name for name in after if after[name] != records[name]}
+    assert differing == {"small-bce.train.json", "small-zlpr.train.json"}
+    assert marked(project)[1] == {"small-bce-42", "small-zlpr-42"}
+    file.unlink()
+    assert "models.small.weights" in project.run("dvc", "repro", "configure", fails=True)
+    project.write(original)
+    project.dvc("repro", "configure")  # a link is in no cache
+    restore(project, original)
 
 
 def test_exp_run_with_another_seed_trains_exactly_that_seeds_cells(project):
