@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.ensembling.records import ensemble_record, fuse_record
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.learning.records import training_record
+from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.study.errors import stage_errors
@@ -29,6 +30,7 @@ def configure(params: RecordedSections) -> None:
         record_file(None, "probe"): probe_record(params),
         record_file(None, "fuse"): fuse_record(params),
         record_file(None, "ensemble"): ensemble_record(params),
+        record_file(None, "report"): report_record(),
     }
     for configuration in configurations(params):
         records[record_file(configuration, "train")] = training_record(configuration, params)

@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.ensembling.records import ensemble_record, fuse_record
 from pipeline.learning.records import training_record
+from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.settings import Params, load, parse
 from pipeline.study.runs import Configuration, Run, configurations, runs
@@ -19,8 +20,8 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SCRIPTS = {name: "train" if name == "replicate" else name for name in STAGES}
 ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.yaml lists these as whole folders
 OF_CONFIGURATIONS = ("train", "replicate", "evaluate")
-RECORDED = (*OF_CONFIGURATIONS, "probe", "fuse", "ensemble")
-"""Stages that depend on a record of their code and settings, which stage configure writes."""
+RECORDED = (*OF_CONFIGURATIONS, "probe", "fuse", "ensemble", "report")
+"""Stages that depend on a record of their code and, but for the report, their settings: stage configure writes it."""
 DVC = shutil.which("dvc") or str(ROOT / ".venv/bin/dvc")
 
 
@@ -72,7 +73,7 @@ def code_of(stage):
         scripts += (ROOT / "pipeline/learning/losses").glob("*.py")
     if stage == "configure":  # it records the code of these
         scripts += [ROOT / f"pipeline/{SCRIPTS[name]}.py" for name in RECORDED]
-    if stage == "report":  # of params.yaml it prints all
+    if stage in ("configure", "report"):  # of params.yaml it prints all
         scripts.append(ROOT / "pipeline/settings/__init__.py")
     return closure(*scripts)
 
@@ -132,6 +133,16 @@ def test_stages_about_the_whole_study_depend_on_a_record_which_has_all_their_cod
     used = {f"pipeline/learning/losses/{name}.py" for name in ("__init__", "bce", "zlpr")}  # by the study
     assert code == code_of(stage) - (losses - used)
     assert code <= set().union(*listed("configure").values())
+
+
+def test_the_reports_depend_on_a_record_which_has_all_their_code_and_pages():
+    assert "data/configurations/report.json" in STAGES["report"]["deps"]
+    assert not listed("report")
+    record = report_record()
+    assert set(record["code"]) == code_of("report")
+    pages = {p.relative_to(ROOT).as_posix() for p in (ROOT / "pipeline").rglob("*.md")}
+    assert set(record["pages"]) == pages
+    assert set(record["code"]) | pages <= set().union(*listed("configure").values())
 
 
 def test_training_depends_on_nothing_that_comes_after_it(tiny):

@@ -40,6 +40,11 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
     return {path.relative_to(ROOT).as_posix(): found[path] for path in sorted(found) if found[path] != empty}
 
 
+def file_digests(files: Iterable[Path]) -> dict[str, str]:
+    """Hash files that are no modules as they are: path relative to the project, sorted, to SHA-256."""
+    return {path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+
+
 def digest(source: str | bytes) -> str:
     """Digest what a module does: SHA-256 of its syntax tree without docstrings, comments and layout."""
     return _digest(ast.parse(source))

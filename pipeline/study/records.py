@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError, read_json, write_json
 from pipeline.study.runs import Configuration
 
-RecordedStage = Literal["train", "evaluate", "probe", "fuse", "ensemble"]
+RecordedStage = Literal["train", "evaluate", "probe", "fuse", "ensemble", "report"]
 
 
 def record_file(configuration: Configuration | None, stage: RecordedStage) -> Path:

@@ -152,7 +152,9 @@ def test_values_that_python_calls_equal_are_told_apart(other, prepared, tiny):
 def test_configurations_that_left_the_study_leave_no_record(prepared, tiny):
     tiny["study"] = {"models": ["small"], "losses": ["zlpr"], "replicates": []}
     configure.configure(parse(tiny))
-    assert {path.name for path in CONFIGURATIONS.iterdir()} == {"small-zlpr.train.json", "small-zlpr.evaluate.json"}
+    whole = {f"{stage}.json" for stage in ("probe", "fuse", "ensemble", "report")}
+    kept = {path.name for path in CONFIGURATIONS.iterdir()}
+    assert kept == {"small-zlpr.train.json", "small-zlpr.evaluate.json"} | whole
 
 
 def test_settings_of_models_outside_the_study_are_not_looked_into(prepared, tiny):
