@@ -1,6 +1,6 @@
 """Python commands in forks of a process that has imported the libraries, in place of new processes.
 
-To import torch or DVC takes seconds of processor time, which tests that start some hundred processes would pay as often.
+To import torch or DVC takes seconds of processor time, which tests that start a hundred processes would pay as often.
 Servers pay it once for all tests, with the first command that is asked of them. A fork finds what a new process would
 (`pipeline.launching.warm.become`): nothing of this project is imported, and the code is read as it lies on the disk.
 Where processes cannot be forked so, a new one is started.
@@ -13,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -31,6 +32,8 @@ from tests.tiny import ROOT
 
 FOLDER = "MEDMATRIX_TEST_FORKS"
 """Environment variable with the folder in which the servers of these tests are reached."""
+ALONE = "MEDMATRIX_TEST_ALONE"
+"""Environment variable of commands that have one processor, so that no stage starts a second process."""
 PLAIN = (
     *("numpy", "pandas", "scipy.stats", "scipy.optimize", "pydantic.fields", "yaml", "jinja2", "tabulate"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.Image", "PIL.PngImagePlugin"),
@@ -187,6 +190,8 @@ def serve(kind: str, folder: Path) -> None:
     gc.freeze()  # a collection in a fork would touch, and so copy, every page
     request = server.serve()
     if request is not None:
+        if ALONE in request.environment:
+            os.sched_setaffinity(0, {random.choice([*os.sched_getaffinity(0)])})
         for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "benchmarks")]:
             del sys.modules[name]
         given = request.environment.get("PYTHONPATH", "").split(os.pathsep)

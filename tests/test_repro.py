@@ -10,8 +10,8 @@ import yaml
 
 from benchmarks.shared.standin import COPIED
 from pipeline.launching import workers
-from tests.forked import Forks
-from tests.tiny import IDENTITY, ROOT, TINY, copy_tracked
+from tests.forked import ALONE, Forks
+from tests.tiny import BLANK, IDENTITY, ROOT, TINY, copy_tracked
 
 
 class Project:
@@ -24,6 +24,8 @@ class Project:
         self.folder = folder
         copy_tracked([*COPIED, "pipeline"], folder)
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+        with (folder / "pipeline/reporting/figures/style.py").open("a") as style:  # to paint takes most of the time
+            style.write(f"\n\ndef png(*_: object) -> bytes:\n    return {BLANK!r}\n")
         text = (ROOT / "params.yaml").read_text()
         self.write(yaml.safe_load(yaml.safe_dump(TINY)))
         self.default_text = text
@@ -38,7 +40,7 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        return self.forks.environment(workers.base_environment("repro") | IDENTITY)
+        return self.forks.environment(workers.base_environment("repro") | IDENTITY | {ALONE: "1"})
 
     def run(self, *command: str, fails: bool = False) -> str:
         options = {"cwd": self.folder, "env": self.environment, "timeout": 600}

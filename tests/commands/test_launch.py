@@ -170,7 +170,7 @@ def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch, forks)
 
 
 @pytest.mark.slow
-def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, forks):
+def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, forks, blank_figures):
     """Here under the threads of this process, there two at a time under divided ones."""
     from pipeline import ensemble, evaluate, report, train
     from pipeline.settings import load
