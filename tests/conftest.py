@@ -1,12 +1,10 @@
 """What several tests share: a tiny study on drawn images, prepared once."""
 
 import compileall
-import contextlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from tests import forked
+from tests.once import made_once
 from tests.tiny import BLANK, ROOT, TINY
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -58,22 +57,6 @@ def plain_forks() -> forked.Forks:
     return forked.Forks("plain")
 
 
-def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """Return a folder that one of the processes of pytest-xdist fills by `make` for all of them."""
-    from pipeline.launching.workers import locked
-
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with locked(folder.with_suffix(".lock"), waiting=lambda: False):
-        if not folder.with_suffix(".made").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            with contextlib.chdir(folder):
-                make(folder)
-            folder.with_suffix(".made").touch()
-    return folder
-
-
 @pytest.fixture
 def tiny() -> dict:
     """Content of the params.yaml of a study that takes seconds."""
@@ -96,7 +79,7 @@ def prepared_once(tmp_path_factory) -> Path:
         for configuration in configurations(study):
             configure.configure(configuration, study)
 
-    return _made_once(tmp_path_factory, "prepared", make)
+    return made_once(tmp_path_factory, "prepared", make)
 
 
 def _enter_copy(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -126,7 +109,7 @@ def trained_once(prepared_once, tmp_path_factory) -> Path:
         for run in runs(study):
             train.train(run, study)
 
-    return _made_once(tmp_path_factory, "trained", make)
+    return made_once(tmp_path_factory, "trained", make)
 
 
 @pytest.fixture
@@ -149,7 +132,7 @@ def evaluated_once(trained_once, tmp_path_factory) -> Path:
             evaluate.evaluate(configuration, study)
         ensemble.ensemble(study)
 
-    return _made_once(tmp_path_factory, "evaluated", make)
+    return made_once(tmp_path_factory, "evaluated", make)
 
 
 @pytest.fixture

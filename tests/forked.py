@@ -175,6 +175,8 @@ def begin(kind: str, folder: Path) -> subprocess.Popen[bytes]:
 
 def serve(kind: str, folder: Path) -> None:
     """Import the libraries at the first request, fork for each until standard input closes."""
+    if not hasattr(os, "pidfd_open"):
+        warm.decline("forks are watched as only Linux can")
     server = warm.Server(folder / "server", os.dup(0))
     print("ready", flush=True)
     os.dup2(2, 1)
