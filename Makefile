@@ -10,6 +10,7 @@ CLUSTER := $(VENV)/.installed-cluster
 STUDY ?=
 JOBS ?= $(if $(STUDY),1,2)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+unexport PYTHONDONTWRITEBYTECODE  # the tests start some hundred processes: none is to compile the code anew
 .PHONY: study plan bench quick test
 
 study: $(READY)

@@ -49,7 +49,8 @@ def score(params: ProbeSections) -> pd.DataFrame:
         for name, part in (("val", val), ("test", test))
     )
     bootstrap = {**settings.draws(), "interval": settings.interval}
-    metrics = evaluate(data.task, data.classes, [*logits], on_val, on_test, with_mean=False, **bootstrap).metrics
+    options = {"with_mean": False, "metrics_alone": True, **bootstrap}
+    metrics = evaluate(data.task, data.classes, [*logits], on_val, on_test, **options).metrics
     if len(chosen) < n:
         how = f"fitted on {len(chosen):,} of {n:,} training images"
         metrics["note"] = [f"{how}; {note}" if note else how for note in metrics["note"]]

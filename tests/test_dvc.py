@@ -1,9 +1,6 @@
 """dvc.yaml against the code, and dvc.lock and reports/ against dvc.yaml."""
 
 import ast
-import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -22,7 +19,6 @@ ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.y
 OF_CONFIGURATIONS = ("train", "replicate", "evaluate")
 RECORDED = (*OF_CONFIGURATIONS, "probe", "fuse", "ensemble", "report")
 """Stages that depend on a record of their code and, but for the report, their settings: stage configure writes it."""
-DVC = shutil.which("dvc") or str(ROOT / ".venv/bin/dvc")
 
 
 def module_file(dotted):
@@ -192,18 +188,18 @@ def test_the_files_of_pipeline_are_the_stages():
 
 
 @pytest.mark.parametrize("package", ["metrics", "uncertainty", "checking", "reporting", "study", "settings"])
-def test_rooms_without_networks_never_import_torch(package):
+def test_rooms_without_networks_never_import_torch(package, plain_forks):
     modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "pipeline" / package).rglob("*.py")]
     code = f"import sys, importlib\nfor m in {modules}: importlib.import_module(m)\nassert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    plain_forks.run(["-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize(
     "stage", ["download", "preprocess", "split", "weights", "configure", "probe", "ensemble", "report"]
 )
-def test_stages_without_a_network_start_without_torch(stage):
+def test_stages_without_a_network_start_without_torch(stage, plain_forks):
     code = f"import sys, pipeline.{stage}\nassert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    plain_forks.run(["-c", code], check=True, cwd=ROOT)
 
 
 def test_nothing_imports_a_stage():
@@ -317,16 +313,14 @@ def test_report_lists_every_section_of_the_study():
 
 
 @pytest.mark.skipif(not (ROOT / "dvc.lock").exists(), reason="no dvc.lock yet")
-def test_lock_and_reports_belong_to_the_committed_code_and_params():
-    done = subprocess.run(
-        [DVC, "repro", "--allow-missing", "--dry"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def test_lock_and_reports_belong_to_the_committed_code_and_params(forks):
+    done = forks.run(["-m", "dvc", "repro", "--allow-missing", "--dry"], cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "Data and pipelines are up to date" in done.stdout + done.stderr, done.stdout
 
 
-def test_matrix_stages_have_the_cells_of_params(tiny):
-    stages = subprocess.run([DVC, "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=True)
+def test_matrix_stages_have_the_cells_of_params(forks):
+    stages = forks.run(["-m", "dvc", "stage", "list", "--name-only"], cwd=ROOT, check=True)
     study = load(ROOT / "params.yaml")
     names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
     names |= {f"evaluate@{r}" for r in configurations(study)}

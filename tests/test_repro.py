@@ -1,6 +1,5 @@
 """What a user does with DVC, on a tiny study in a repository of its own."""
 
-import contextlib
 import json
 import re
 import subprocess
@@ -11,20 +10,22 @@ import yaml
 
 from benchmarks.shared.standin import COPIED
 from pipeline.launching import workers
-from pipeline.launching.warm import Warm
-from tests.tiny import IDENTITY, ROOT, TINY, copy_tracked
+from tests.forked import ALONE, Forks
+from tests.tiny import BLANK, IDENTITY, ROOT, TINY, copy_tracked
 
 
 class Project:
     """A clone with the tiny study in place of the default one."""
 
-    warm: Warm | None = None
-    """Where the stages begin, once there is one: as forks, minutes sooner."""
+    forks: Forks
+    """Where DVC and the stages begin, minutes sooner."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         copy_tracked([*COPIED, "pipeline"], folder)
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+        with (folder / "pipeline/reporting/figures/style.py").open("a") as style:  # to paint takes most of the time
+            style.write(f"\n\ndef png(*_: object) -> bytes:\n    return {BLANK!r}\n")
         text = (ROOT / "params.yaml").read_text()
         self.write(yaml.safe_load(yaml.safe_dump(TINY)))
         self.default_text = text
@@ -39,12 +40,14 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        return workers.base_environment("repro") | IDENTITY
+        return self.forks.environment(workers.base_environment("repro") | IDENTITY | {ALONE: "1"})
 
     def run(self, *command: str, fails: bool = False) -> str:
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=600
-        )
+        options = {"cwd": self.folder, "env": self.environment, "timeout": 600}
+        if command[0] == "dvc":
+            done = self.forks.run(["-m", *command], **options)
+        else:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -52,14 +55,7 @@ class Project:
         return self.run("git", *arguments)
 
     def dvc(self, *arguments: str) -> str:
-        if self.warm is None:
-            return self.run("dvc", *arguments)
-        log = self.folder.parent / "dvc.log"
-        log.unlink(missing_ok=True)
-        with contextlib.chdir(self.folder):
-            status = workers.Worker(["dvc", *arguments], self.environment, log, warm=self.warm).wait()
-        assert status == 0, log.read_text()
-        return log.read_text()
+        return self.run("dvc", *arguments)
 
     def commit(self, message: str) -> None:
         self.git("add", "-A")
@@ -81,6 +77,13 @@ def cells(stages: list[str]) -> set[str]:
     return {s.split("@")[1] for s in stages if s.startswith(("train@", "replicate@"))}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _processes_are_forked(forks):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Project, "forks", forks, raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("project"))
@@ -88,14 +91,10 @@ def project(tmp_path_factory):
         project.content | {"study": {"models": ["small", "wide"], "losses": ["bce", "zlpr"], "replicates": []}}
     )
     project.commit("no replicates")
-    with contextlib.chdir(project.folder):
-        server = Warm(project.environment, project.folder.parent / "warm.log")
-    with server:
-        project.warm = server
-        first = project.repro()
-        assert cells(first) == {"small-bce-42", "small-zlpr-42", "wide-bce-42", "wide-zlpr-42"}
-        project.commit("results")
-        yield project
+    first = project.repro()
+    assert cells(first) == {"small-bce-42", "small-zlpr-42", "wide-bce-42", "wide-zlpr-42"}
+    project.commit("results")
+    return project
 
 
 def test_a_second_repro_runs_nothing_and_nothing_is_untracked(project):

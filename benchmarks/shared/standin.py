@@ -109,6 +109,9 @@ STAGES = {
 class Standin:
     """The study, its folder, and what its stages noted."""
 
+    forks: Any = None
+    """What starts this Python and DVC (``start``, ``run``), in place of new processes."""
+
     def __init__(
         self,
         folder: Path,
@@ -147,15 +150,18 @@ class Standin:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the launcher; what it prints goes to tmp/printed."""
         (self.folder / "tmp").mkdir(exist_ok=True)
+        command = ["-m", "pipeline.commands.launch", *arguments]
         with (self.folder / "tmp/printed").open("w") as printed:
-            return subprocess.Popen(
-                [sys.executable, "-m", "pipeline.commands.launch", *arguments],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            options: dict[str, Any] = {
+                "cwd": self.folder,
+                "env": self.environment,
+                "stdout": printed,
+                "stderr": printed,
+                "start_new_session": True,
+            }
+            if self.forks is not None:
+                return self.forks.start(command, **options)
+            return subprocess.Popen([sys.executable, *command], **options)
 
     def printed(self) -> str:
         """Read what the launcher has printed."""
@@ -168,9 +174,12 @@ class Standin:
 
     def run(self, *command: str, status: int = 0) -> str:
         """Run a command that must end with `status`; return what it printed."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=600
-        )
+        words = ("-m", *command) if command[0] == "dvc" else command[1:] if command[0] == sys.executable else ()
+        options: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "timeout": 600}
+        if self.forks is not None and words:
+            done = self.forks.run(words, **options)
+        else:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -57,6 +57,11 @@ class Combiner(ABC):
         """Settings that validation chose; a fit that leaves patients out takes them over."""
         return {}
 
+    @property
+    def left_out(self) -> np.ndarray | None:
+        """What such fits make of the validation part, float32 [N, K], where the choice has needed it already."""
+        return None
+
 
 class FittedCombiner(NamedTuple):
     """A combiner and what it makes of the validation part.
@@ -288,6 +293,8 @@ class Stack(Combiner):
         Of `PENALTIES`, chosen by cross-fitting.
     unfitted : tuple of int
         Classes for which there was nothing to fit (one kind of truth only): they have the mean logit.
+    unseen : float32 [N, K], optional
+        See `Combiner.left_out`.
     """
 
     task: str
@@ -295,6 +302,7 @@ class Stack(Combiner):
     intercepts: np.ndarray
     penalty: float
     unfitted: tuple[int, ...]
+    unseen: np.ndarray | None = None
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """See `Combiner.apply`."""
@@ -321,6 +329,11 @@ class Stack(Combiner):
     def chosen(self) -> dict[str, Any]:
         """See `Combiner.chosen`."""
         return {"penalty": self.penalty}
+
+    @property
+    def left_out(self) -> np.ndarray | None:
+        """See `Combiner.left_out`."""
+        return self.unseen
 
 
 def stack_features(logits: np.ndarray, task: str) -> np.ndarray:

@@ -155,9 +155,11 @@ def fit_stack(
     -----
     Wolpert, "Stacked generalization", Neural Networks 5(2), 1992, doi:10.1016/S0893-6080(05)80023-1.
     """
+    unseen = None
     if penalty is None:
-        unseen = [left_out(fit_stack, logits, targets, task, patients, penalty=c) for c in PENALTIES]
-        penalty = PENALTIES[int(np.argmin([mean_log_loss(z, targets, task, _CLIP) for z in unseen]))]
+        of_each = [left_out(fit_stack, logits, targets, task, patients, penalty=c) for c in PENALTIES]
+        best = int(np.argmin([mean_log_loss(z, targets, task, _CLIP) for z in of_each]))
+        penalty, unseen = PENALTIES[best], of_each[best]
     features = stack_features(logits, task)
     n_members, _, n_classes = logits.shape
     if task == "multilabel":
@@ -165,15 +167,15 @@ def fit_stack(
         unfitted = tuple(k for k, fitted in enumerate(fits) if fitted is None)
         equal = np.full((1, n_members), 1 / n_members), np.zeros(1)
         weights, intercepts = (np.concatenate(parts) for parts in zip(*(fitted or equal for fitted in fits)))
-        return Stack(task, weights, intercepts, penalty, unfitted)
+        return Stack(task, weights, intercepts, penalty, unfitted, unseen)
     fitted = fit_logistic(features, np.asarray(targets).argmax(axis=1), penalty, n_classes)
     if fitted is None:
         equal = np.tile(np.eye(n_classes) / n_members, n_members), np.zeros(n_classes)
-        return Stack(task, *equal, penalty, tuple(range(n_classes)))
+        return Stack(task, *equal, penalty, tuple(range(n_classes)), unseen)
     weights, intercepts = fitted
     if n_classes == 2:  # log-odds of class 1 are a softmax whose class 0 stays at 0
         weights, intercepts = np.vstack([np.zeros_like(weights), weights]), np.append(0.0, intercepts)
-    return Stack(task, weights, intercepts, penalty, ())
+    return Stack(task, weights, intercepts, penalty, (), unseen)
 
 
 METHODS: dict[str, Callable[..., Combiner]] = {
@@ -219,7 +221,10 @@ def fit(method: str, logits: np.ndarray, targets: np.ndarray, task: str, patient
     combiner = METHODS[method](logits, targets, task, patients)
     if combiner.fitted_on != LABELS:
         return FittedCombiner(combiner, combiner.apply(logits))
-    return FittedCombiner(combiner, left_out(METHODS[method], logits, targets, task, patients, **combiner.chosen))
+    unseen = combiner.left_out
+    if unseen is None:
+        unseen = left_out(METHODS[method], logits, targets, task, patients, **combiner.chosen)
+    return FittedCombiner(combiner, unseen)
 
 
 def left_out(

@@ -30,9 +30,10 @@ def statuses(study, state="up to date", shared="up to date", **some):
 
 
 @pytest.mark.slow
-def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
+def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch, forks):
     """Up to date, in the run-cache, to be trained, unknown; against what `dvc repro` then does."""
     project = Standin(tmp_path / "project", models=("small", "wide"), replicates=())
+    project.forks = forks
     monkeypatch.chdir(project.folder)
     monkeypatch.setattr(os, "environ", project.environment)
     names = ["split", "train@small-bce-42", "train@wide-bce-42"]

@@ -5,7 +5,6 @@ import gc
 import io
 import json
 import os
-import subprocess
 import sys
 import time
 import weakref
@@ -351,13 +350,10 @@ prepare_all(stream(sys.argv[1]), ("a",), "multilabel", Preprocess(size=24), Path
 
 
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGKILL"])
-def test_an_interrupted_run_leaves_no_array_and_the_next_is_whole(tmp_path, signal_name):
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+def test_an_interrupted_run_leaves_no_array_and_the_next_is_whole(tmp_path, signal_name, forks):
 
     def run(stop):
-        command = [sys.executable, "-c", INTERRUPTED, stop]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+        return forks.run(["-c", INTERRUPTED, stop], cwd=tmp_path)
 
     (tmp_path / "images.npy").write_bytes(b"of an earlier run")
     assert run(signal_name).returncode != 0

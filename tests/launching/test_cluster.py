@@ -363,7 +363,9 @@ def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_sa
     until(lambda: (begun("a") and begun("b")) or launcher.poll() is not None)
     assert launcher.poll() is None, head.printed()
     nodes.kill("b")
-    until(lambda: len(trainings()) == 1 or launcher.poll() is not None)  # that of b ends, though nobody has killed it
+    until(
+        lambda: len(trainings()) == 1 or launcher.poll() is not None, pause=0.2
+    )  # that of b ends, though nobody has killed it
     hold.unlink()
     assert launcher.wait(timeout=300) == 0, head.printed()
     assert "was lost or could not go on" in "".join(p.read_text() for p in (head.folder / "tmp/launch").glob("*.log"))

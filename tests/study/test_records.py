@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError
 from pipeline.study.params import ParamsError
 from pipeline.study.records import check_record, record_file
 from pipeline.study.runs import Configuration
-from tests.tiny import ROOT, TINY
+from tests.tiny import ROOT, TINY, copy_tracked
 
 SMALL, WIDE = Configuration("small", "bce"), Configuration("wide", "bce")
 
@@ -79,29 +77,28 @@ def test_a_record_holds_the_code_that_the_stage_imports_and_the_file_of_its_loss
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     """A copy of the code, which records are made of, as the working directory."""
-    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_tracked(["pipeline"], tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def record_in(folder):
+def record_in(folder, forks):
     text = "import json; from pipeline.learning.records import training_record; from pipeline.settings import parse; "
     text += "from pipeline.study.runs import Configuration; import sys; "
     text += "print(json.dumps(training_record(Configuration('small', 'bce'), parse(json.loads(sys.argv[1])))))"
-    command = [sys.executable, "-c", text, json.dumps(TINY)]
-    return json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout)
+    return json.loads(forks.run(["-c", text, json.dumps(TINY)], cwd=folder, check=True).stdout)
 
 
-def test_comments_everywhere_and_a_new_loss_change_no_record_and_one_line_of_the_loop_does(copy):
-    before = record_in(copy)
+def test_comments_everywhere_and_a_new_loss_change_no_record_and_one_line_of_the_loop_does(copy, forks):
+    before = record_in(copy, forks)
     for path in (copy / "pipeline").rglob("*.py"):
         path.write_text(path.read_text() + "\n# another comment\n")
     losses = copy / "pipeline/learning/losses"
     shutil.copy(losses / "bce.py", losses / "mine.py")
-    assert record_in(copy) == before
+    assert record_in(copy, forks) == before
     loop = copy / "pipeline/learning/training/loop.py"
     loop.write_text(loop.read_text() + "\nANOTHER = 1\n")
-    after = record_in(copy)
+    after = record_in(copy, forks)
     differing = {name for name in after["code"] if after["code"][name] != before["code"].get(name)}
     assert differing == {"pipeline/learning/training/loop.py"}
 
@@ -123,17 +120,11 @@ def test_a_stage_refuses_a_configuration_that_is_not_the_recorded_one(prepared):
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
-def test_a_stage_that_is_run_by_hand_under_other_settings_does_nothing(stage, prepared, tiny):
+def test_a_stage_that_is_run_by_hand_under_other_settings_does_nothing(stage, prepared, tiny, forks):
     tiny["models"]["small"]["lr"] = 0.5
     Path("params.yaml").write_text(json.dumps(tiny))
-    command = [sys.executable, "-m", f"pipeline.{stage}", "--model", "small", "--loss", "bce"]
-    done = subprocess.run(
-        [*command, *(["--seed", "42"] if stage == "train" else [])],
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["-m", f"pipeline.{stage}", "--model", "small", "--loss", "bce"]
+    done = forks.run([*command, *(["--seed", "42"] if stage == "train" else [])])
     assert done.returncode == 1
     assert "dvc repro --force configure" in done.stderr
     assert not Path("models").exists()

@@ -310,7 +310,9 @@ def _age(ages: pd.Series) -> Age:
 def _sex_of_patients(rows: pd.DataFrame, column: str) -> pd.Series:
     """Return the sex of every patient; missing where none or more than one is recorded."""
     read = rows[column].map(lambda v: v if pd.isna(v) else _SEXES.get(str(v).strip().lower(), str(v)))
-    return read.groupby(rows["patient_id"]).agg(lambda v: v.dropna().iloc[0] if v.dropna().nunique() == 1 else None)
+    patients, told = rows["patient_id"], read.notna()
+    known = read[told].groupby(patients[told])
+    return known.first().where(known.nunique() == 1).reindex(read.groupby(patients).size().index)
 
 
 def _values(columns: list[pd.Series]) -> Values:
