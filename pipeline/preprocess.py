@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets.shared.inputs import check_other, read_content, verified
 from pipeline.imaging.enhance import KeepAspect, map_boxes
 from pipeline.imaging.examples import write_examples
 from pipeline.imaging.prepare import Prepared, prepare_all
@@ -24,12 +26,13 @@ from pipeline.study.files import (
     IMAGES,
     SAMPLES,
     SOURCE,
+    ArtifactError,
     raw_folder,
     read_json,
     write_csv,
     write_json,
 )
-from pipeline.study.params import load
+from pipeline.study.params import ParamsError, load
 from pipeline.study.prepared import DatasetInfo
 
 BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
@@ -89,27 +92,39 @@ def summary(prepared: Prepared) -> str:
     return "\n".join(lines[:1] + [f"  {count} x {reason}" for reason, count in reasons.most_common()] + lines[1:])
 
 
-def main() -> None:
-    """Run the stage."""
+def main(size: int | None = None) -> None:
+    """Run the stage.
+
+    Parameters
+    ----------
+    size : int, optional
+        As dvc.yaml gives it: ``preprocess.size``. DVC 3.67 forgets keys called size where it looks a result up in its
+        run-cache, and gave images of 80 px for 40 px; it does not forget the command.
+    """
     with stage_errors():
         settings = load(PreprocessSections)
+        if size not in (None, settings.preprocess.size):
+            raise ParamsError(f"params.yaml:\npreprocess.size: {settings.preprocess.size}, not {size} as in --size")
         dataset = open_dataset(settings.dataset, settings.datasets[settings.dataset])
         raw = raw_folder(dataset.name)
-        source = read_json(raw / SOURCE, "download")["source"]
+        found, content = read_json(SOURCE, "download"), read_content()
+        if found["name"] != dataset.name:
+            raise ArtifactError(f"{SOURCE} is of data set {found['name']}; stage 'download' makes it: dvc repro download")
         # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.
         for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, DATASET):
             path.unlink(missing_ok=True)
 
-        prepared = prepare_all(
-            dataset.samples(raw), dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True
-        )
+        samples = verified(dataset.samples(raw), content, dataset)
+        prepared = prepare_all(samples, dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True)
         boxes = dataset.boxes(raw)
-        write_examples(dataset.samples(raw), prepared.samples, settings.preprocess, EXAMPLES)
+        check_other(dataset, raw, (found["content"] or {}).get("other"))
+        again = verified(dataset.samples(raw), content, dataset)
+        write_examples(again, prepared.samples, settings.preprocess, EXAMPLES)
 
         write_csv(SAMPLES, prepared.samples)
         write_csv(EXCLUDED, prepared.excluded)
         write_csv(DUPLICATES, prepared.duplicates)
-        write_json(DATASET, asdict(describe(dataset, source)))
+        write_json(DATASET, asdict(describe(dataset, found["source"])))
         if boxes is not None:
             size, keep_aspect = settings.preprocess.size, settings.preprocess.keep_aspect
             write_csv(BOXES, boxes_in_pixels(boxes, prepared.samples, size, keep_aspect))
@@ -117,4 +132,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, help="preprocess.size of params.yaml, which must say the same")
+    main(parser.parse_args().size)

@@ -64,7 +64,7 @@ def code_of(stage):
     scripts = [ROOT / f"pipeline/{SCRIPTS[stage]}.py"]
     if stage in ("download", "preprocess"):
         scripts.append(ROOT / "pipeline/datasets/phantom/dataset.py")
-    if stage in ("download", "configure", "fuse"):
+    if stage in ("configure", "fuse"):
         scripts += (ROOT / "pipeline/learning/losses").glob("*.py")
     if stage == "configure":  # it records the code of these
         scripts += [ROOT / "pipeline/train.py", ROOT / "pipeline/evaluate.py"]
@@ -205,7 +205,7 @@ class Spy:
 
 
 READS = {
-    "download": {"dataset", "datasets.phantom", "study.losses", "losses.bce", "losses.zlpr"},
+    "download": {"dataset", "datasets.phantom"},
     "preprocess": {"dataset", "datasets.phantom", "preprocess"},
     "split": {"split"},
     "configure": {"seed", "study.replicates", "train", "evaluate", "models.small", "losses.bce"},

@@ -69,6 +69,8 @@ class Dataset(BaseModel, ABC):
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
+    checked_by_fetch: ClassVar[bool] = False
+    """Whether `fetch` holds what it fetched to published checksums, so that no image of it need be digested."""
     terms: ClassVar[str] = ""
     """What one agrees to by fetching it, where that is more than the licence; shown once, kept in SOURCE.json."""
 

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RAW = Path("data/raw")
-SOURCE = "SOURCE.json"
+ABOUT = "ABOUT.txt"
+"""In the folder of a data set as published: what it is, and under which terms."""
+INPUTS = Path("data/inputs")
+"""Links to what the data set reads outside of the project, by the key of params.yaml that names it."""
+SOURCE_FOLDER = Path("data/source")
+SOURCE = SOURCE_FOLDER / "SOURCE.json"
+CONTENT = SOURCE_FOLDER / "content.csv"
+"""Digests of all samples as stage download found them."""
 PREPARED = Path("data/prepared")
 IMAGES = PREPARED / "images.npy"
 DATASET = PREPARED / "dataset.json"

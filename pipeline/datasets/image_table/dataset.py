@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.shared.local import fingerprint, root_folder, summary
+from pipeline.study.inputs import located
 
 _PARTS: dict[str, OfficialSplit] = {
     "": "",
@@ -209,7 +210,7 @@ class Data(Dataset):
             raise DatasetError(
                 f"datasets.{self.name}.table is not set; set it in params.yaml to the CSV file of labels"
             )
-        path = Path(self.table).expanduser()
+        path = located(self.table)
         if not path.is_file():
             raise DatasetError(
                 f"datasets.{self.name}.table: '{self.table}' is not a file; it is looked for from the folder of "

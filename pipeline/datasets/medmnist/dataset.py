@@ -52,6 +52,7 @@ class Data(Dataset):
     """
 
     name: ClassVar[str] = "medmnist"
+    checked_by_fetch: ClassVar[bool] = True
     url: ClassVar[str] = RECORD
 
     flag: Flag = "pneumoniamnist"

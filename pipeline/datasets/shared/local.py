@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.shared.fetching.kaggle import fetch_kaggle
+from pipeline.study.inputs import located
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Names that promise an image; what the bytes are is for the decoder to say."""
@@ -65,7 +66,7 @@ def root_folder(root: str | None, key: str, layout: str) -> Path:
     """
     if not root:
         raise DatasetError(f"datasets.{key}.root is not set; set it in params.yaml to the folder that holds {layout}")
-    path = Path(root).expanduser()
+    path = located(root)
     if not path.is_dir():
         state = "is not a folder" if path.exists() else "does not exist"
         raise DatasetError(f"datasets.{key}.root: '{root}' {state}; expected a folder that holds {layout}")
