@@ -109,7 +109,9 @@ def main(size: int | None = None) -> None:
         raw = raw_folder(dataset.name)
         found, content = read_json(SOURCE, "download"), read_content()
         if found["name"] != dataset.name:
-            raise ArtifactError(f"{SOURCE} is of data set {found['name']}; stage 'download' makes it: dvc repro download")
+            raise ArtifactError(
+                f"{SOURCE} is of data set {found['name']}; stage 'download' makes it: dvc repro download"
+            )
         # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.
         for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, DATASET):
             path.unlink(missing_ok=True)

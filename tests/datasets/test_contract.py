@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.datasets.shared import inputs
 from pipeline.datasets import Dataset, DatasetError, available, dataset_class, open_dataset
+from pipeline.datasets.shared import inputs
 from pipeline.download import download
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess

@@ -1,9 +1,9 @@
-"""What a data set reads, by content: links that DVC follows, and a digest of every sample that preprocessing holds it to.
+"""What a data set reads, by content: links that DVC follows, and digests that preprocessing holds the samples to.
 
 DVC cannot take a path of params.yaml as a dependency: a dependency has one path, and which key names it depends on
 ``dataset``. It hashes what a link leads to, though, where the link itself is an output. So stage ``download`` makes
-``data/inputs/<key>`` a link to what ``datasets.<name>.<key>`` names: whatever changes behind it changes an output of that
-stage, which then looks again and writes the digests that stage ``preprocess`` depends on.
+``data/inputs/<key>`` a link to what ``datasets.<name>.<key>`` names: whatever changes behind it changes an output of
+that stage, which then looks again and writes the digests that stage ``preprocess`` depends on.
 """
 
 from __future__ import annotations
@@ -193,8 +193,8 @@ def verified(samples: Iterable[Sample], content: list[SampleDigest] | None, data
     Raises
     ------
     DatasetError
-        At the first that was added, has gone, or says something else; by `Sample.read` if the image is another. It names
-        the sample.
+        At the first that was added, has gone, or says something else; by `Sample.read` if the image is another. It
+        names the sample.
     """
     if content is None:
         yield from samples

@@ -252,7 +252,7 @@ def test_an_image_that_appears_after_download_is_a_change_too(project):
     content = inputs.read_content()
     picture(Path("../images/b/late.bmp"), 4)
     late = list(inputs.verified(data.samples(Path("data")), content, data))[2]
-    with pytest.raises(DatasetError, match="the image of 'b/late.bmp' is another"):
+    with pytest.raises(DatasetError, match=r"the image of 'b/late\.bmp' is another"):
         late.read()
 
 
