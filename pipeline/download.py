@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.datasets import open_dataset
+from pipeline.datasets import check_names, open_dataset
 from pipeline.datasets.settings import DataSections
 from pipeline.datasets.shared.inputs import borrow, link_inputs, record
 from pipeline.study.errors import stage_errors
@@ -30,11 +30,14 @@ def download(params: DataSections) -> Path:
         print(text, flush=True)
         write_text(folder / ABOUT, f"{text}\n")
     source = dataset.fetch(folder)
+    check_names(dataset)
     link_inputs(dataset)
-    write_json(SOURCE, {**about, "source": source, "content": record(dataset, folder)})
+    found = {"source": source, "settings": dataset.model_dump(mode="json"), "content": record(dataset, folder)}
+    write_json(SOURCE, about | found)
     return folder
 
 
 if __name__ == "__main__":
     with stage_errors():
         download(load(DataSections))
+        load(DataSections)  # once more, held to what has been counted: before any image is prepared

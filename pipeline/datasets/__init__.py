@@ -144,6 +144,26 @@ class Dataset(BaseModel, ABC):
         return None
 
 
+RESERVED = frozenset({"macro", "micro", "overall", "pooled", "part", "copies", "augmented", "row"})
+"""Names that tables have for something else: means over the classes, and columns beside those of the classes."""
+
+
+def check_names(dataset: Dataset) -> None:
+    """Refuse classes that bear a name of `RESERVED`, in whatever case.
+
+    Raises
+    ------
+    DatasetError
+        Naming the class.
+    """
+    for name in dataset.classes:
+        if name.strip().casefold() in RESERVED:
+            raise DatasetError(
+                f"data set {dataset.name}: class '{name}' has a name that the tables of results need for something "
+                f"else; rename it, to none of: {', '.join(sorted(RESERVED))}"
+            )
+
+
 def available() -> list[str]:
     """Names of all data sets, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg and m.name != "shared")

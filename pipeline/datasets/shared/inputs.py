@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.datasets import Dataset, DatasetError, Sample
+from pipeline.datasets import RESERVED, Dataset, DatasetError, Sample
 from pipeline.study.files import CONTENT, INPUTS, ArtifactError, write_text
 from pipeline.study.inputs import located, main_checkout
 
@@ -127,8 +128,9 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        samples, unreadable (numbers), sha256 (of content.csv) and other (SHA-256 of what else preprocessing reads:
-        classes, boxes, what was left out), for SOURCE.json. None, and an empty content.csv, where `fetch` has held the
+        samples, unreadable (numbers), labels and parts (numbers of samples by class and by published part), sha256 (of
+        content.csv) and other (SHA-256 of what else preprocessing reads: classes, boxes, what was left out), for
+        SOURCE.json. None, and an empty content.csv, where `fetch` has held the
         archives to published checksums: what is in them cannot be anything else.
     """
     if dataset.checked_by_fetch and not outside(dataset):
@@ -138,7 +140,13 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(SampleDigest._fields)
     samples = unreadable = 0
+    labels, parts = dict.fromkeys(dataset.classes, 0), Counter[str]()
     for sample in dataset.samples(folder):
+        if not samples:
+            _check_columns(dataset, sample)
+        parts[sample.official_split] += 1
+        for name in sample.labels:
+            labels[name] = labels.get(name, 0) + 1
         image = _image_digest(sample.read)
         samples, unreadable = samples + 1, unreadable + (image == _MISSING)
         writer.writerow(SampleDigest(sample.sample_id, _about(sample), image))
@@ -146,6 +154,8 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     return {
         "samples": samples,
         "unreadable": unreadable,
+        "labels": labels,
+        "parts": {part: parts[part] for part in ("train", "val", "test", "") if parts[part]},
         "sha256": hashlib.sha256(sink.getvalue().encode()).hexdigest(),
         "other": other_digest(dataset, folder),
     }
@@ -269,6 +279,16 @@ def _changed(dataset: Dataset, what: str) -> DatasetError:
         f"{place or f'data set {dataset.name}'} has changed since stage 'download' looked at it: {what}; run dvc repro "
         "again, and leave the files as they are while it runs"
     )
+
+
+def _check_columns(dataset: Dataset, sample: Sample) -> None:
+    """Refuse own columns that bear a name of `RESERVED`."""
+    for name in sample.extra:
+        if name in RESERVED:
+            raise DatasetError(
+                f"data set {dataset.name}: column '{name}' has a name that the tables of the study need for something "
+                f"else; rename it, to none of: {', '.join(sorted(RESERVED))}"
+            )
 
 
 def _about(sample: Sample) -> str:

@@ -23,8 +23,9 @@ from pipeline.learning.networks.transfer import (
     unfold_batch_norms,
     weights_file,
 )
-from pipeline.learning.settings import Model
+from pipeline.learning.settings import Last, Model
 from pipeline.study.files import replaced
+from pipeline.study.inputs import located
 
 
 class Classifier(nn.Module):
@@ -156,6 +157,45 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
     backbone, head = _architecture(key, settings.model_copy(update={"pretrained": False}), channels, classes, size)
     _change_head(key, settings, backbone, head, classes)
     return load_weights(Classifier(backbone, torch.zeros(channels), torch.ones(channels), head), path).eval()
+
+
+def check(name: str, settings: Model, channels: int, size: int) -> None:
+    """Refuse what `build` would refuse, as far as the settings alone tell; nothing is fetched and no weights are read.
+
+    Parameters
+    ----------
+    name, settings
+        As for `build`.
+    channels, size : int
+        Of the prepared images, `size` in pixels per side.
+
+    Raises
+    ------
+    ModelError
+        If there is no such architecture, no published weights of it or no such file, it refuses an option, or images
+        of this size are too small for it.
+    """
+    key = f"models.{name}"
+    if settings.weights:
+        weights_file(f"{key}.weights", located(settings.weights))
+    bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
+
+    def build_bare() -> None:
+        backbone, head = _architecture(key, bare, _channels(settings, None, channels), 2, size)
+        _change_head(key, bare, backbone, head, 2)
+        if bare.trainable not in ("all", "head"):
+            freeze(f"{key}.trainable", backbone, head, cast(Last, bare.trainable).last)
+
+    try:
+        with torch.device("meta"):  # shapes without numbers: takes no memory and hardly any time
+            build_bare()
+    except Exception:  # some architectures compute with numbers as they are built: is it this, or the settings?
+        build_bare()
+    if settings.pretrained and _hub_address(settings.arch) is None:
+        raise ModelError(
+            f"{key}.pretrained: timm has no weights of {settings.arch}; must be false, or name an arch with a tag "
+            "(timm.list_pretrained())"
+        )
 
 
 def macs(model: nn.Module, channels: int, size: int) -> int:
