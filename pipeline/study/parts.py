@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline.study.files import SPLIT, made_by
+from pipeline.study.files import SPLIT, made_by, read_table
 from pipeline.study.prepared import read_dataset, read_samples
 
 PARTS = ("train", "val", "test", "unused")
@@ -25,8 +24,8 @@ def read_split() -> pd.DataFrame:
         the other parts); augmented (0 = the image itself, k = its k-th augmented copy). A row occurs once, but for
         protocol augment_before_split: there once as itself and once per copy, in any parts.
     """
-    dtypes: dict[str, Any] = {"part": "str", **dict.fromkeys(("row", "copies", "augmented"), np.int64)}
-    return pd.read_csv(made_by(SPLIT, "split"), dtype=dtypes)
+    whole = dict.fromkeys(("row", "copies", "augmented"), np.int64)
+    return read_table(made_by(SPLIT, "split"), ("part",), dtype=whole)
 
 
 @dataclass(frozen=True)
