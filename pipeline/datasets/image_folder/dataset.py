@@ -97,9 +97,7 @@ class Data(Dataset):
         except re.error as error:
             raise ValueError(f"'{value}' is not a regular expression ({error}); it must be a Python pattern") from None
         if "patient" not in pattern.groupindex and pattern.groups != 1:
-            raise ValueError(
-                f"'{value}' has no group 'patient'; it must hold (?P<patient>...), or one group (...) alone"
-            )
+            raise ValueError(f"'{value}' has no group 'patient'; it must hold (?P<patient>...) or one group")
         return value
 
     @model_validator(mode="after")

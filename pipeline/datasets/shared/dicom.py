@@ -62,10 +62,7 @@ def is_dicom(head: bytes) -> bool:
     return head[4:6] in _VALUE_TYPES or int.from_bytes(head[4:8], "little") <= 64
 
 
-_FIRST_ELEMENTS = frozenset(
-    element.to_bytes(2, "little")
-    for element in (0x0000, 0x0001, 0x0002, 0x0005, 0x0008, 0x0010, 0x0012, 0x0016, 0x0018)
-)
+_FIRST_ELEMENTS = frozenset(bytes([number, 0]) for number in (0x00, 0x01, 0x02, 0x05, 0x08, 0x10, 0x12, 0x16, 0x18))
 """Elements with which a data set may begin; any further one would have one of these before it."""
 
 

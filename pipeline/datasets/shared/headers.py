@@ -18,17 +18,14 @@ class Headers(NamedTuple):
 
     Parameters
     ----------
-    files : int
-        How many files there are.
     by_path : dict of str to Header
-        DICOM files with an image.
+        DICOM files, those without an image (reports, plans) among them.
     columns : tuple of str
         Those of `COLUMNS` that any header fills.
     name_patients : bool
-        Whether every file has a PatientID and not all the same.
+        Whether every image has a PatientID, and they are not all the same, as an anonymiser leaves them.
     """
 
-    files: int
     by_path: dict[str, Header]
     columns: tuple[str, ...]
     name_patients: bool
@@ -36,21 +33,20 @@ class Headers(NamedTuple):
     @classmethod
     def of(cls, base: Path, paths: Sequence[str]) -> Headers:
         """Read the headers of `paths` below `base` that are DICOM by content; other files cost a look at their name."""
-        found = {}
-        for path in paths:
-            place = base / path
-            if not path.lower().endswith(_RASTER) and is_dicom_file(place):
-                about = header(place)
-                if about.has_image:
-                    found[path] = about
+        found = {
+            path: header(base / path)
+            for path in paths
+            if not path.lower().endswith(_RASTER) and is_dicom_file(base / path)
+        }
         columns = tuple(c for c in COLUMNS if any(about.columns[c] is not None for about in found.values()))
-        patients = {about.patient for about in found.values()}
-        known = len(found) == len(paths) > 0 and "" not in patients and (len(patients) > 1 or len(paths) == 1)
-        return cls(len(paths), found, columns, known)
+        images = [about.patient for about in found.values() if about.has_image]
+        patients = set(images)
+        known = len(found) == len(paths) and "" not in patients and (len(patients) > 1 or len(images) == 1)
+        return cls(found, columns, known)
 
     def patient(self, path: str) -> str:
-        """Return the patient of a file that has one."""
-        patient = self.by_path[path].patient
+        """Return the patient of a file; a file without an image, which cannot be used, is its own."""
+        patient = self.by_path[path].patient or path
         check_patient(patient, f"the PatientID of '{path}'")
         return patient
 

@@ -24,34 +24,9 @@ _NAMED = 10
 """How many file names a summary lists."""
 
 
-_NO_IMAGES = frozenset(
-    [
-        ".csv",
-        ".db",
-        ".doc",
-        ".docx",
-        ".gz",
-        ".htm",
-        ".html",
-        ".ini",
-        ".jar",
-        ".json",
-        ".md",
-        ".mat",
-        ".npy",
-        ".npz",
-        ".nii",
-        ".pdf",
-        ".py",
-        ".tsv",
-        ".txt",
-        ".xls",
-        ".xlsx",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".zip",
-    ]
+_NO_IMAGES = (
+    *(".csv", ".db", ".doc", ".docx", ".gz", ".htm", ".html", ".ini", ".jar", ".json", ".mat", ".md", ".nii", ".npy"),
+    *(".npz", ".pdf", ".py", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml", ".zip"),
 )
 """Suffixes of files that need not be opened to know that they are no DICOM images."""
 

@@ -11,7 +11,7 @@ from pipeline.study.prepared import SAMPLE_COLUMNS
 
 RESERVED = frozenset(
     {
-        *("macro", "micro", "overall", "mean", "all", "none of these", "unknown"),  # rows of tables beside the classes
+        *("macro", "micro", "overall", "none of these"),  # rows of tables beside the classes
         *SAMPLE_COLUMNS,
         *("part", "copies", "augmented"),  # columns of split.csv, which is joined to samples.csv
         *("age", "sex", "view"),  # columns of samples.csv that subgroups are made of
