@@ -96,8 +96,8 @@ def flat_remark(prepared: Prepared) -> list[str]:
     """Say how many of the images kept are all but of one grey level; nothing where none is."""
     return (
         [
-            f"{prepared.flat:,} of {len(prepared.samples):,} images kept are all but of one grey level: they differ from "
-            f"it by at most {FLAT} of 255 at the size of a thumbnail, as masks and images with a wrong scale do"
+            f"{prepared.flat:,} of {len(prepared.samples):,} images kept are all but of one grey level: at the size of "
+            f"a thumbnail their values span at most {FLAT} of 255, as those of masks and of a wrong scale do"
         ]
         if prepared.flat
         else []

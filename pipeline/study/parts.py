@@ -39,7 +39,8 @@ class Part:
     targets : uint8 [N, K]
         0/1; one 1 per row for multiclass.
     patients : str [N]
-        Patient ids.
+        Groups, the unit that is drawn and left out: patients, those who share an image as one. What must not cross
+        parts must not be drawn apart either.
     draws : int64 [N]
         How often a training entry is drawn per epoch: column `copies` of split.csv.
     augmented : int64 [N]
@@ -67,7 +68,7 @@ def read_parts(parts: Sequence[str]) -> dict[str, Part]:
         part: Part(
             rows=rows["row"].to_numpy(np.int64),
             targets=rows[classes].to_numpy(np.uint8),
-            patients=rows["patient_id"].to_numpy(str),
+            patients=rows["group_id"].to_numpy(str),
             draws=rows["copies"].to_numpy(np.int64),
             augmented=rows["augmented"].to_numpy(np.int64),
         )

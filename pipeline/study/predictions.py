@@ -48,7 +48,7 @@ class Predictions:
     val_targets, test_targets : uint8 [N, K]
         0/1.
     val_patients, test_patients : str [N]
-        Patient ids, the unit of the bootstrap.
+        Groups of `pipeline.study.parts.Part`, the unit of the bootstrap.
     methods : str [S] or empty
         Names of the ensembles; empty for the seeds of a configuration.
     """

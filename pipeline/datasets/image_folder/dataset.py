@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import field_validator, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
-from pipeline.datasets.shared.choosing import Groups, Pattern, block, chosen, masks
+from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen, masks
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.local import fingerprint, is_junk_folder, list_files, root_folder, subfolders, summary
 from pipeline.datasets.shared.names import check_patient, joined
@@ -112,6 +112,11 @@ class Data(Dataset):
     def patients_known(self) -> bool:
         """Whether `patient_pattern` or the DICOM headers name the patients."""
         return self.patient_pattern is not None or self._headers(self._find()).name_patients
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What blocks stand for."""
+        return block_notes(self.groups)
 
     @property
     def classes(self) -> tuple[str, ...]:

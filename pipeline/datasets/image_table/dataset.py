@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.image_table.labels import Cell, flags, several, single
-from pipeline.datasets.shared.choosing import Groups, Pattern, block, chosen
+from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen
 from pipeline.datasets.shared.dicom import header
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
@@ -183,6 +183,11 @@ class Data(Dataset):
     def patients_known(self) -> bool:
         """Whether `patient_column` or the DICOM headers name the patients."""
         return self.patient_column is not None or self._find().patients_known
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What blocks stand for."""
+        return block_notes(self.groups)
 
     @property
     def classes(self) -> tuple[str, ...]:

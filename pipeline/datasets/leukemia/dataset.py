@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pipeline.datasets import Dataset, DatasetError, Sample, Task
-from pipeline.datasets.shared.choosing import Groups, block
+from pipeline.datasets.shared.choosing import Groups, block, block_notes
 from pipeline.datasets.shared.local import (
     count_differences,
     fetch_kaggle_copy,
@@ -67,15 +67,20 @@ class Data(Dataset):
         "Journal of Intelligent Systems (2021), doi:10.1002/int.22753. Data: Kaggle, doi:10.34740/KAGGLE/DSV/2175623"
     )
     url: ClassVar[str] = f"https://www.kaggle.com/datasets/{HANDLE}"
-    notes: ClassVar[tuple[str, ...]] = (
-        "The images come from 89 patients of one laboratory (25 benign, 64 with leukaemia), and which image is whose "
-        "was not published: images are kept together only where they are recognised as near-duplicates, so that images "
-        "of one patient lie in several parts and results on the test part are likely to be too good.",
-    )
 
     root: str | None = None
     images: Literal["original", "segmented"] = "original"
     groups: Groups | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whose the images are, and what blocks stand for."""
+        return (
+            "The images come from 89 patients of one laboratory (25 benign, 64 with leukaemia), and which image is "
+            "whose was not published: images are kept together only where they are recognised as near-duplicates, so "
+            "that images of one patient lie in several parts and results on the test part are likely to be too good.",
+            *block_notes(self.groups),
+        )
 
     @property
     def patients_known(self) -> bool:

@@ -104,3 +104,13 @@ def block(path: str, groups: str) -> str:
         return path
     first = max(int(match[2]) - 1, 0) // size * size
     return f"{folder}/{match[1]}{first + 1}-{first + size}{match[3]}".removeprefix("/")
+
+
+def block_notes(groups: str | None) -> tuple[str, ...]:
+    """Return what reports must say about blocks, as `Dataset.notes`."""
+    if groups is None:
+        return ()
+    return (
+        f"Images are kept together in {groups} whose file names end with neighbouring numbers, in the place of "
+        "patients: images of one person that lie further apart, or on two sides of a border, may be in several sets.",
+    )
