@@ -176,8 +176,12 @@ class _Samples:
         table = pd.DataFrame(columns)[keep].reset_index(drop=True)
         table.insert(0, "row", np.arange(len(table)))
         rows = [(name, reason) for _, name, reason in sorted(excluded)]
+        group = dict(zip(self.ids, columns["group_id"], strict=True))
+        pairs = duplicates.table
+        together = pairs["sample_id"].map(group) == pairs["other_id"].map(group)
+        pairs = pairs[(pairs["kind"] != "borderline") | ~together].reset_index(drop=True)  # of one patient: settled
         excluded_table = pd.DataFrame(rows, columns=EXCLUDED_COLUMNS, dtype="str")
-        return Prepared(table, excluded_table, duplicates.table, self._flat(keep))
+        return Prepared(table, excluded_table, pairs, self._flat(keep))
 
     def _flat(self, keep: NDArray[np.bool_]) -> int:
         """Count the images kept that are all but of one grey level."""

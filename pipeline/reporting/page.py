@@ -42,7 +42,8 @@ class _Words:
     patients_known: bool = True
 
 
-_WORDS: ContextVar[_Words] = ContextVar("words", default=_Words())
+_PLAIN = _Words()
+_WORDS: ContextVar[_Words] = ContextVar("words", default=_PLAIN)
 
 
 @contextmanager
