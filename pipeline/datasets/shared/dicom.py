@@ -57,6 +57,8 @@ def is_dicom(head: bytes) -> bool:
     """
     if head[128:132] == b"DICM":
         return True
+    if head[:2] in (b"\x00\x02", b"\x00\x08") and head[4:6] in _VALUE_TYPES:
+        return head[2:4][::-1] in _FIRST_ELEMENTS  # big endian, which always names its representations
     if len(head) < 12 or head[:2] not in (b"\x02\x00", b"\x08\x00") or head[2:4] not in _FIRST_ELEMENTS:
         return False
     return head[4:6] in _VALUE_TYPES or int.from_bytes(head[4:8], "little") <= 64
