@@ -43,8 +43,8 @@ def download(params: DownloadSections) -> Path:
         print(f"note: {remark}", file=sys.stderr, flush=True)
     if not dataset.patients_known:
         print(
-            "note: which images are of one person is not known: each image counts as independent of the others unless "
-            "it is recognised as a near-duplicate, and the reports do not speak of patients",
+            "note: which images show the same person is not known: only near-duplicates (and blocks, where groups asks "
+            "for them) are kept together, and the reports do not speak of patients",
             file=sys.stderr,
             flush=True,
         )

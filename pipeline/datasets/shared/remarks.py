@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 _LISTS = {
-    "missing": "rows of the table have no file",
-    "unlabelled": "rows of the table have no label and are left out",
-    "masks": "files are masks of other files and are kept apart for segmentation, never trained on as images",
-    "unchosen_files": "images are left out by include and exclude",
-    "hidden_files": "hidden files have the suffix of an image",
-    "other_files": "other files lie beside the images",
+    "missing": ("row of the table has no file", "rows of the table have no file"),
+    "unlabelled": ("row of the table has no label and is left out", "rows of the table have no label and are left out"),
+    "masks": (
+        "file is the mask of another and is kept apart for segmentation, never trained on as an image",
+        "files are masks of others and are kept apart for segmentation, never trained on as images",
+    ),
+    "unchosen_files": ("image is left out by include and exclude", "images are left out by include and exclude"),
+    "hidden_files": ("hidden file has the suffix of an image", "hidden files have the suffix of an image"),
+    "other_files": ("other file lies beside the images", "other files lie beside the images"),
 }
-"""Entries of the record of `Dataset.fetch` that hold count and first names, and what they are."""
+"""Entries of the record of `Dataset.fetch` that hold count and first names, and what one and several of them are."""
 
 
 def remarks(source: Mapping[str, Any], names: bool) -> list[str]:
@@ -32,13 +35,15 @@ def remarks(source: Mapping[str, Any], names: bool) -> list[str]:
         Without a period at the end; empty where all is as published.
     """
     said = []
-    for key, what in _LISTS.items():
+    for key, (one, many) in _LISTS.items():
         found = source.get(key)
         if isinstance(found, Mapping) and found.get("count"):
-            said.append(f"{found['count']:,} {what}" + (f": {_first(found)}" if names else ""))
+            said.append(
+                f"{found['count']:,} {one if found['count'] == 1 else many}" + (f": {_first(found)}" if names else "")
+            )
     for column, found in (source.get("unread") or {}).items():
         said.append(
-            f"{found['count']:,} cells of column {column} cannot be read and count as missing"
+            f"{found['count']:,} {'cell' if found['count'] == 1 else 'cells'} of column {column} cannot be read"
             + (f": {_first(found)}" if names else "")
         )
     differs = source.get("differs_from_published") or {}

@@ -53,14 +53,12 @@ def test_files_that_pydicom_ships(name):
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"\x08", b"\x89PNG\r\n\x1a\n" + bytes(200), b"\xff\xd8\xff\xe0" + bytes(200), b"II*\x00" + bytes(200)]
-    + [
-        b"BM" + bytes(200),
-        b"PK\x03\x04" + bytes(200),
-        b"Bud1" + bytes(200),
-        bytes(300),
-        b"file,label\n" * 30,
-        b"\x08\x00\xff\xff" * 40,
+    [
+        *(b"", b"\x08", bytes(300), b"file,label\n" * 30, b"\x08\x00\xff\xff" * 40, b"\x00\x08" * 80),
+        *(
+            start + bytes(200)
+            for start in (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\x00", b"BM", b"PK\x03\x04")
+        ),
     ],
 )
 def test_other_files_are_not(head):
