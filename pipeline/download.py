@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from pipeline.datasets import check_names, open_dataset
+from pipeline.datasets import open_dataset
 from pipeline.datasets.settings import DataSections
 from pipeline.datasets.shared.inputs import borrow, link_inputs, record
+from pipeline.datasets.shared.names import check_classes
+from pipeline.datasets.shared.remarks import remarks
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ABOUT, SOURCE, raw_folder, write_json, write_text
 from pipeline.study.params import load
@@ -30,10 +33,19 @@ def download(params: DataSections) -> Path:
         print(text, flush=True)
         write_text(folder / ABOUT, f"{text}\n")
     source = dataset.fetch(folder)
-    check_names(dataset)
+    check_classes(dataset.classes, f"datasets.{dataset.name}.label_map")
     link_inputs(dataset)
     found = {"source": source, "settings": dataset.model_dump(mode="json"), "content": record(dataset, folder)}
     write_json(SOURCE, about | found)
+    for remark in remarks(source, names=True):
+        print(f"note: {remark}", file=sys.stderr, flush=True)
+    if not dataset.patients_known:
+        print(
+            "note: which images show the same person is not known: only near-duplicates (and blocks, where groups asks "
+            "for them) are kept together, and the reports do not speak of patients",
+            file=sys.stderr,
+            flush=True,
+        )
     return folder
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,9 +14,10 @@ import pandas as pd
 
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.datasets.shared.inputs import check_other, read_content, verified
+from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.enhance import KeepAspect, map_boxes
 from pipeline.imaging.examples import write_examples
-from pipeline.imaging.prepare import Prepared, prepare_all
+from pipeline.imaging.prepare import FLAT, Prepared, prepare_all
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import (
@@ -38,8 +41,18 @@ from pipeline.study.prepared import DatasetInfo
 BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
 
 
-def describe(dataset: Dataset, source: dict[str, Any]) -> DatasetInfo:
-    """Collect what the data set's file states about itself; `source` is what stage ``download`` found."""
+def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()) -> DatasetInfo:
+    """Collect what the data set's file states about itself.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The data set.
+    source : dict
+        What stage ``download`` found.
+    found : iterable of str
+        What this stage found strange, one sentence each.
+    """
     return DatasetInfo(
         name=dataset.name,
         title=dataset.title,
@@ -51,6 +64,8 @@ def describe(dataset: Dataset, source: dict[str, Any]) -> DatasetInfo:
         url=dataset.url,
         notes=dataset.notes,
         source=source,
+        patients_known=dataset.patients_known,
+        remarks=(*remarks(source, names=False), *found),
     )
 
 
@@ -80,6 +95,18 @@ def boxes_in_pixels(boxes: pd.DataFrame, samples: pd.DataFrame, size: int, keep_
     return kept.loc[(kept["width"] > 0) & (kept["height"] > 0), BOX_COLUMNS].reset_index(drop=True)
 
 
+def flat_remark(prepared: Prepared) -> list[str]:
+    """Say how many of the images kept are all but of one grey level; nothing where none is."""
+    return (
+        [
+            f"{prepared.flat:,} of {len(prepared.samples):,} images kept are all but of one grey level: at the size of "
+            f"a thumbnail their values span at most {FLAT} of 255, as those of masks and of a wrong scale do"
+        ]
+        if prepared.flat
+        else []
+    )
+
+
 def summary(prepared: Prepared) -> str:
     """Count what was kept, excluded (by reason) and found twice."""
     kinds = prepared.duplicates["kind"].value_counts()
@@ -88,7 +115,7 @@ def summary(prepared: Prepared) -> str:
         f"duplicates: {kinds.get('exact', 0)} exact, {kinds.get('near', 0)} near",
     ]
     # The reason of a contradiction names its image; they are counted together.
-    reasons = Counter(reason.split(":")[0] for reason in prepared.excluded["reason"])
+    reasons = Counter(re.sub("(mask of) .*", r"\1 an image", r.split(":")[0]) for r in prepared.excluded["reason"])
     return "\n".join(lines[:1] + [f"  {count} x {reason}" for reason, count in reasons.most_common()] + lines[1:])
 
 
@@ -118,6 +145,9 @@ def main(size: int | None = None) -> None:
 
         samples = verified(dataset.samples(raw), content, dataset)
         prepared = prepare_all(samples, dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True)
+        strange = flat_remark(prepared)
+        left_out = pd.DataFrame(dataset.left_out(raw), columns=prepared.excluded.columns, dtype="str")
+        prepared = prepared._replace(excluded=pd.concat([prepared.excluded, left_out], ignore_index=True))
         boxes = dataset.boxes(raw)
         check_other(dataset, raw, (found["content"] or {}).get("other"))
         again = verified(dataset.samples(raw), content, dataset)
@@ -126,11 +156,11 @@ def main(size: int | None = None) -> None:
         write_csv(SAMPLES, prepared.samples)
         write_csv(EXCLUDED, prepared.excluded)
         write_csv(DUPLICATES, prepared.duplicates)
-        write_json(DATASET, asdict(describe(dataset, found["source"])))
+        write_json(DATASET, asdict(describe(dataset, found["source"], strange)))
         if boxes is not None:
             size, keep_aspect = settings.preprocess.size, settings.preprocess.keep_aspect
             write_csv(BOXES, boxes_in_pixels(boxes, prepared.samples, size, keep_aspect))
-        print(summary(prepared), file=sys.stderr)
+        print(summary(prepared), *(f"warning: {remark}" for remark in found), sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

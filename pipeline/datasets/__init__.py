@@ -37,7 +37,8 @@ class Sample:
     sample_id : str
         Unique in the data set; the published file name where there is one.
     patient_id : str
-        Images of one patient share it. Where a data set has no patients: the sample's own id.
+        Images of one patient share it. Where patients are not known (`Dataset.patients_known`): the sample's own id, or
+        the name of a block of images that are to stay together.
     labels : tuple of str
         Names of the positive classes: any number for ``multilabel``, exactly one for ``multiclass``.
     read : callable
@@ -104,6 +105,18 @@ class Dataset(BaseModel, ABC):
         return ()
 
     @property
+    def patients_known(self) -> bool:
+        """Whether `Sample.patient_id` names patients; otherwise no page speaks of them."""
+        return True
+
+    def left_out(self, folder: Path) -> list[tuple[str, str]]:
+        """Name what belongs to the data set and is no sample of it: files or rows, each with the reason.
+
+        They are listed in excluded.csv beside the samples that could not be used.
+        """
+        return []
+
+    @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of every array and table of the study."""
@@ -142,26 +155,6 @@ class Dataset(BaseModel, ABC):
             width (x, width) and height (y, height), x and y at the top left corner.
         """
         return None
-
-
-RESERVED = frozenset({"macro", "micro", "overall", "pooled", "part", "copies", "augmented", "row"})
-"""Names that tables have for something else: means over the classes, and columns beside those of the classes."""
-
-
-def check_names(dataset: Dataset) -> None:
-    """Refuse classes that bear a name of `RESERVED`, in whatever case.
-
-    Raises
-    ------
-    DatasetError
-        Naming the class.
-    """
-    for name in dataset.classes:
-        if name.strip().casefold() in RESERVED:
-            raise DatasetError(
-                f"data set {dataset.name}: class '{name}' has a name that the tables of results need for something "
-                f"else; rename it, to none of: {', '.join(sorted(RESERVED))}"
-            )
 
 
 def available() -> list[str]:

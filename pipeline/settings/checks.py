@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import settings
-from pipeline.datasets import Dataset, check_names, open_dataset
+from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets.shared.names import check_classes
 from pipeline.learning.losses import create
 from pipeline.learning.settings import train_settings
 from pipeline.settings import Params
@@ -58,7 +59,7 @@ def check(params: Params) -> None:
     if dataset is not None:
         problems += [*_of_losses(params, dataset), *_of_training(params, dataset), *_of_split(params, dataset)]
         if getattr(dataset, "class_columns", None):
-            _tried(problems, check_names, dataset)
+            _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.class_columns")
     problems += [*_of_models(params)]
     if problems:
         raise ParamsError(_PREFIX + "\n".join(problems))

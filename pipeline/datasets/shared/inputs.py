@@ -22,12 +22,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.datasets import RESERVED, Dataset, DatasetError, Sample
+from pipeline.datasets import Dataset, DatasetError, Sample
 from pipeline.study.files import CONTENT, INPUTS, ArtifactError, write_text
 from pipeline.study.inputs import located, main_checkout
 
 KEYS = ("root", "table")
 """Settings of data sets that name a path outside of the project."""
+_TAKEN = ("part", "copies", "augmented")
+"""Columns of split.csv, which is joined to samples.csv."""
 _MISSING = ""
 """Digest of an image that could not be read."""
 _HALVES = (".part", ".part.json", ".bad", ".partial", ".new")
@@ -179,11 +181,11 @@ def read_content() -> list[SampleDigest] | None:
 def other_digest(dataset: Dataset, folder: Path) -> str:
     """Digest what preprocessing reads beside the samples: the order of the classes, boxes, what was left out."""
     boxes = dataset.boxes(folder)
-    left_out = getattr(dataset, "left_out", None)
     facts = {
         "classes": dataset.classes,
+        "patients_known": dataset.patients_known,
         "boxes": None if boxes is None else boxes.to_csv(index=False),
-        "left_out": left_out(folder) if left_out is not None else [],
+        "left_out": dataset.left_out(folder),
     }
     return _digest(json.dumps(facts).encode())
 
@@ -282,12 +284,12 @@ def _changed(dataset: Dataset, what: str) -> DatasetError:
 
 
 def _check_columns(dataset: Dataset, sample: Sample) -> None:
-    """Refuse own columns that bear a name of `RESERVED`."""
+    """Refuse own columns that bear a name of `_TAKEN`."""
     for name in sample.extra:
-        if name in RESERVED:
+        if name in _TAKEN:
             raise DatasetError(
                 f"data set {dataset.name}: column '{name}' has a name that the tables of the study need for something "
-                f"else; rename it, to none of: {', '.join(sorted(RESERVED))}"
+                f"else; rename it, to none of: {', '.join(_TAKEN)}"
             )
 
 
