@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.datasets import open_dataset
 from pipeline.datasets.settings import DataSections
-from pipeline.datasets.shared.inputs import borrow, link_inputs, record
+from pipeline.datasets.shared.inputs import borrow, check_inputs, link_inputs, record
 from pipeline.datasets.shared.names import check_classes
 from pipeline.datasets.shared.remarks import remarks
 from pipeline.study.errors import stage_errors
@@ -32,6 +32,7 @@ def download(params: DataSections) -> Path:
         text = "\n  ".join(f"{key}: {value}" for key, value in about.items() if value)
         print(text, flush=True)
         write_text(folder / ABOUT, f"{text}\n")
+    check_inputs(dataset)
     source = dataset.fetch(folder)
     check_classes(dataset.classes, f"datasets.{dataset.name}.label_map")
     link_inputs(dataset)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, describe
@@ -67,6 +67,14 @@ class Dataset(BaseModel, ABC):
     """Settings of ``datasets.<name>`` in params.yaml, and how to get and read that data set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_the_default(cls, settings: Any) -> Any:
+        """Leave out keys without a value, so that params.yaml can list them all."""
+        if not isinstance(settings, Mapping):
+            return settings
+        return {key: value for key, value in settings.items() if value is not None or key not in cls.model_fields}
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False

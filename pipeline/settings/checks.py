@@ -62,7 +62,7 @@ def check(params: Params) -> None:
             _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.class_columns")
     problems += [*_of_models(params)]
     if problems:
-        raise ParamsError(_PREFIX + "\n".join(problems))
+        raise ParamsError(_PREFIX + "\n".join(dict.fromkeys(problems)))
 
 
 def _tried(problems: list[str], call: Callable[..., Any], *arguments: Any) -> Any:
@@ -135,9 +135,9 @@ def _of_split(params: Params, dataset: Dataset) -> Iterator[str]:
             "part; must be grouped, per_class or global"
         )
     asked_for = sum(split.per_class.model_dump().values())
-    for name, images in counted["labels"].items() if split.method == "per_class" else ():
-        if images < asked_for:
-            yield f"split.per_class: {asked_for} images of each class, and '{name}' has {images}; must be at most that"
+    name, images = min(counted["labels"].items(), key=lambda item: item[1])
+    if split.method == "per_class" and images < asked_for:
+        yield f"split.per_class: {asked_for} images of each class, and '{name}' has {images}; must be at most that"
 
 
 _INSTEAD = {

@@ -16,7 +16,7 @@ def main_checkout() -> Path | None:
 
 
 def located(path: str) -> Path:
-    """Return where a path of params.yaml leads, absolute.
+    """Return where a path of params.yaml leads.
 
     Parameters
     ----------
@@ -27,6 +27,7 @@ def located(path: str) -> Path:
     Returns
     -------
     Path
-        Links in it are not resolved: where a link is turned to another folder, the path leads there.
+        As it is written, absolute in such a workspace. Links in it are not resolved: where a link is turned to another
+        folder, the path leads there.
     """
-    return (main_checkout() or Path.cwd()) / Path(path).expanduser()
+    return (main_checkout() or Path()) / Path(path).expanduser()

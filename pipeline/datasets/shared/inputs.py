@@ -60,25 +60,30 @@ def outside(dataset: Dataset) -> dict[str, str]:
 
 
 def link_inputs(dataset: Dataset) -> None:
-    """Make ``data/inputs/<key>`` a link to what each of `KEYS` names, or a line of text where it names nothing.
-
-    Raises
-    ------
-    DatasetError
-        If DVC would not see all that lies there, see `check_visible`.
-    """
+    """Make ``data/inputs/<key>`` a link to what each of `KEYS` names, or a line of text where it names nothing."""
     given = outside(dataset)
-    for key, value in given.items():
-        check_visible(f"datasets.{dataset.name}.{key}: '{value}'", located(value))
     INPUTS.mkdir(parents=True, exist_ok=True)
     for key in KEYS:
         place, new = INPUTS / key, INPUTS / f".{key}.new"
         new.unlink(missing_ok=True)
         if key in given:
-            new.symlink_to(located(given[key]))
+            new.symlink_to(Path.cwd() / located(given[key]))
         else:
             new.write_text("nothing outside of the project\n", encoding="utf-8")  # DVC warns of what is empty
         os.replace(new, place)
+
+
+def check_inputs(dataset: Dataset) -> None:
+    """Refuse paths behind which DVC would not see all, see `check_visible`; what is not there is for `fetch` to refuse.
+
+    Raises
+    ------
+    DatasetError
+        Naming the key.
+    """
+    for key, value in outside(dataset).items():
+        if located(value).exists():
+            check_visible(f"datasets.{dataset.name}.{key}: '{value}'", located(value))
 
 
 def check_visible(what: str, path: Path) -> None:

@@ -298,6 +298,13 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
     if not timm.is_model(settings.arch):
         close = ", ".join(timm.list_models(f"*{settings.arch.split('_')[0][:8]}*")[:8]) or "see timm.list_models()"
         raise ModelError(f"{key}.arch: '{settings.arch}' is not a timm model; use baseline_cnn, or for example {close}")
+    name, tag = timm.models.split_model_name_tag(settings.arch)
+    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
+        raise ModelError(
+            f"{key}.arch: '{settings.arch}': timm has no weights of {name} by this tag; use one of: "
+            f"{', '.join(tags) or 'none, the name alone'}"
+        )
     try:
         model = timm.create_model(
             settings.arch,

@@ -217,17 +217,18 @@ def leave_a_link_to_nothing(root):
 def test_a_folder_in_which_changes_would_not_be_seen_is_refused(project, hide):
     said = hide(Path("../images"))
     with pytest.raises(DatasetError, match=r"datasets\.\w+\.root: '\.\./images'.*" + said):
-        inputs.link_inputs(open_dataset(project, (FOLDER | TABLE)[project]))
+        inputs.check_inputs(open_dataset(project, (FOLDER | TABLE)[project]))
 
 
 def test_the_folder_of_the_project_is_no_folder_of_images(project):
     with pytest.raises(DatasetError, match=r"datasets\.image_folder\.root: '\.\.' holds this project itself"):
-        inputs.link_inputs(open_dataset("image_folder", {"root": ".."}))
+        inputs.check_inputs(open_dataset("image_folder", {"root": ".."}))
 
 
 def test_links_that_stay_in_the_folder_and_links_to_files_are_followed(project):
     Path("../images/c").symlink_to("a")
     Path("../images/b/9.bmp").symlink_to("../a/1.bmp")
+    inputs.check_inputs(open_dataset("image_folder", FOLDER["image_folder"]))
     inputs.link_inputs(open_dataset("image_folder", FOLDER["image_folder"]))
     assert (INPUTS / "root/b/9.bmp").exists()
 
