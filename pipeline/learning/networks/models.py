@@ -191,7 +191,7 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
             build_bare()
     except Exception:  # some architectures compute with numbers as they are built: is it this, or the settings?
         build_bare()
-    if settings.pretrained and _hub_address(settings.arch) is None:
+    if settings.pretrained and not _hub_address(settings.arch):
         raise ModelError(
             f"{key}.pretrained: timm has no weights of {settings.arch}; must be false, or name an arch with a tag "
             "(timm.list_pretrained())"

@@ -15,7 +15,7 @@ from pipeline.datasets import DatasetError, open_dataset
 from pipeline.datasets.settings import DataSections
 from pipeline.datasets.shared import inputs
 from pipeline.download import download
-from pipeline.study.files import CONTENT, IMAGES, INPUTS, PREPARED, SAMPLES, SOURCE
+from pipeline.study.files import CONTENT, IMAGES, INPUTS, PREPARED, SAMPLES, SOURCE, raw_folder
 from pipeline.study.inputs import located, main_checkout
 from pipeline.study.params import load
 from tests.tiny import ROOT
@@ -271,29 +271,27 @@ def test_in_an_experiments_workspace_paths_count_from_the_clone(project, monkeyp
     assert located("~/x") == Path.home() / "x"
 
 
-def test_an_experiment_borrows_what_was_fetched_and_leaves_it_as_it_is(tiny, tmp_path, monkeypatch):
-    from pipeline.study.files import raw_folder
-
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(yaml.safe_dump(tiny))
-    folder = download(load(DataSections))
+def test_an_experiment_borrows_what_was_fetched_and_leaves_it_as_it_is(prepared, tiny, monkeypatch):
+    folder = prepared / raw_folder("phantom")
     (folder / "x.part").write_text("half")
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
     source = SOURCE.read_bytes()
-    work = tmp_path / ".dvc/tmp/exps/standalone/tmp1"
+    work = prepared / ".dvc/tmp/exps/standalone/tmp1"
     work.mkdir(parents=True)
     monkeypatch.chdir(work)
     Path("params.yaml").write_text(yaml.safe_dump(tiny))
-    monkeypatch.setattr("pipeline.datasets.phantom.dataset.write_all", lambda *_: pytest.fail("drawn again"))
+
+    def draw(*_):
+        raise InterruptedError("drawing")
+
+    monkeypatch.setattr("pipeline.datasets.phantom.dataset.write_all", draw)
     download(load(DataSections))
     assert SOURCE.read_bytes() == source
     assert not (raw_folder("phantom") / "x.part").exists()
-    monkeypatch.undo()
-    # Another drawing in the workspace takes the place of the borrowed files there alone.
-    monkeypatch.chdir(work)
+    # Another drawing takes the place of the borrowed files in the workspace alone.
     tiny["datasets"]["phantom"]["seed"] = 4
     Path("params.yaml").write_text(yaml.safe_dump(tiny))
-    download(load(DataSections))
-    assert SOURCE.read_bytes() != source
-    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InterruptedError, match="drawing"):
+        download(load(DataSections))
+    assert not list(raw_folder("phantom").rglob("*.png"))
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()} == before
