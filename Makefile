@@ -21,6 +21,7 @@ ifneq ($(STUDY),)
 	    echo "your edited params.yaml is kept as tmp/params.yaml.edited"; fi
 	cp "$(STUDY)" params.yaml
 endif
+	@medmatrix check
 	@if [ "$(JOBS)" = 1 ]; then dvc repro; else medmatrix launch --jobs "$(JOBS)"; fi
 	@echo "The reports are in $(CURDIR)/reports: start with reports/README.md"
 

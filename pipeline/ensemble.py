@@ -36,7 +36,9 @@ def ensemble(params: EnsembleSections) -> None:
     auroc = {run: study.val_auroc(logits) for run, logits in study.val.items()}
     finite = [run for run, logits in study.val.items() if np.isfinite(logits).all()]
     names = [str(run.configuration) for run in finite]
-    sets, skipped = member_sets(names, [auroc[run] for run in finite], params.ensemble.top_k)
+    if params.top_k < params.ensemble.top_k:
+        print(f"ensemble.top_k: {params.ensemble.top_k} of {params.top_k} training runs; all of them are taken")
+    sets, skipped = member_sets(names, [auroc[run] for run in finite], params.top_k)
     skipped |= {str(run): "in no set: its logits are not finite" for run in auroc if run not in finite}
     bootstrap = settings.draws()
     scoring = {**bootstrap, "interval": settings.interval}

@@ -24,8 +24,8 @@ def fuse(params: FeatureSections) -> None:
     (FUSED / "predictions.npz").unlink(missing_ok=True)
     content: dict[str, Any] = {"models": []}
     if params.ensemble.features:
-        study, name = gather(params), f"features_top{params.ensemble.top_k}"
-        members = study.best(params.ensemble.top_k)
+        study, name = gather(params), f"features_top{params.top_k}"
+        members = study.best(params.top_k)
         if len(members) < 2:
             content["skipped"] = {name: "one member only"}
         else:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 from pipeline.learning.settings import TrainingSections
 from pipeline.learning.weights import checked_sha256, weights_file
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import WEIGHTS, replaced, write_json
+from pipeline.study.inputs import located
 from pipeline.study.params import load
 
 
@@ -21,13 +21,13 @@ def link_weights(model: str, params: TrainingSections) -> None:
     """Link the weights file of `model` and write its hash; a file that says so and no hash if it starts from none."""
     described, key, sha256 = params.models[model], f"models.{model}.weights", None
     if described.weights is not None:
-        sha256 = checked_sha256(key, Path(described.weights), described.sha256)
+        sha256 = checked_sha256(key, located(described.weights), described.sha256)
     with replaced(WEIGHTS / "files" / model) as link:
         link.unlink(missing_ok=True)
         if described.weights is None:
             link.write_text("no file\n", encoding="utf-8")  # DVC warns of empty ones
         else:
-            os.symlink(weights_file(key, Path(described.weights)).absolute(), link)
+            os.symlink(weights_file(key, located(described.weights)).absolute(), link)
     write_json(WEIGHTS / "hashes" / f"{model}.json", {"sha256": sha256})
 
 

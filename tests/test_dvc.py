@@ -65,7 +65,7 @@ def code_of(stage):
     scripts = [ROOT / f"pipeline/{SCRIPTS[stage]}.py"]
     if stage in ("download", "preprocess"):
         scripts.append(ROOT / "pipeline/datasets/phantom/dataset.py")
-    if stage in ("download", "configure", "fuse"):
+    if stage in ("configure", "fuse"):
         scripts += (ROOT / "pipeline/learning/losses").glob("*.py")
     if stage == "configure":  # it records the code of these
         scripts += [ROOT / f"pipeline/{SCRIPTS[name]}.py" for name in RECORDED]
@@ -232,7 +232,7 @@ class Spy:
 
 
 READS = {
-    "download": {"dataset", "datasets.phantom", "study.losses", "losses.bce", "losses.zlpr"},
+    "download": {"dataset", "datasets.phantom"},
     "preprocess": {"dataset", "datasets.phantom", "preprocess"},
     "split": {"split"},
     "weights": {"models.small"},

@@ -24,6 +24,7 @@ from pipeline.study.files import (
     MODELS,
     REPORTS,
     SAMPLES,
+    SOURCE,
     ArtifactError,
     raw_folder,
     write_csv,
@@ -51,13 +52,13 @@ def run(forks):
 
 def test_download_records_the_source_and_runs_twice_without_drawing_again(prepared):
     folder = raw_folder("phantom")
-    source = json.loads((folder / "SOURCE.json").read_text())
+    source = json.loads(SOURCE.read_text())
     assert source["name"] == "phantom"
     assert source["licence"]
     drawn = {p: p.stat().st_mtime_ns for p in (folder / "images").iterdir()}
     download.download(load())
     assert {p: p.stat().st_mtime_ns for p in (folder / "images").iterdir()} == drawn
-    assert json.loads((folder / "SOURCE.json").read_text()) == source
+    assert json.loads(SOURCE.read_text()) == source
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ STAGES = {
         from pathlib import Path
         Path("data/raw/phantom").mkdir(parents=True, exist_ok=True)
         Path("data/raw/phantom/image").write_text("raw")
+        for name in ("inputs/root", "inputs/table", "source/SOURCE.json"):
+            Path("data", name).parent.mkdir(parents=True, exist_ok=True)
+            Path("data", name).write_text("")
     """,
     "preprocess": """
         from pathlib import Path

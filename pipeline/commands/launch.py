@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -41,7 +42,8 @@ from pipeline.launching.status import (
 from pipeline.launching.warm import Warm
 from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, evaluation_tasks, missing, probe_task, run_tasks
 from pipeline.learning.settings import train_settings
-from pipeline.settings import Params, load
+from pipeline.settings import Params
+from pipeline.settings.checks import ELSEWHERE, load
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.runs import configurations, runs
 
@@ -283,6 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Launch the study; exit with its status."""
     options = parse(arguments)
     with stage_errors():
+        if options.ray is not None:
+            os.environ[ELSEWHERE] = "1"  # the training runs: this machine may have no GPU
         params = load()
         if options.ray is not None:
             sys.exit(ClusterLaunch(params, options.jobs, options.ray, options.remote_url, options.cold)())

@@ -34,7 +34,8 @@ from pipeline.launching.status import (
     stage_of,
 )
 from pipeline.launching.work import read_summary
-from pipeline.settings import Params, load
+from pipeline.settings import Params
+from pipeline.settings.checks import load
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ArtifactError
 from pipeline.study.records import check_record, record_file

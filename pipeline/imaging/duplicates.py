@@ -1,7 +1,8 @@
 """Images that show the same, and the groups of images that must stay in one part of the split.
 
 Two images are *exact* duplicates when their decoded pixels are equal, and *near* duplicates when their perceptual
-hashes differ in few bits and their thumbnails correlate: the same exposure stored, scaled or windowed anew.
+hashes differ in few bits and their thumbnails correlate: the same exposure stored, scaled or windowed anew. A second
+search (`pipeline.imaging.twins`) finds those whose thumbnails correlate though their hashes differ.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.imaging.settings import Duplicates
+from pipeline.imaging.twins import finer_pairs
 
 THUMBNAIL = 32
 """Width and height in pixels of the thumbnails that confirm a near-duplicate."""
 COLUMNS = ["sample_id", "other_id", "kind", "hamming", "correlation", "labels_agree", "action"]
-"""Columns of duplicates.csv. `other_id` stands before `sample_id` in the data set; `kind` is exact or near; `action` is
-"grouped" (both are kept, in one group) or "excluded" (one of the two, or both, are in excluded.csv)."""
+"""Columns of duplicates.csv. `other_id` stands before `sample_id` in the data set; `kind` is exact, near or borderline;
+`action` is "grouped" (both are kept, in one group), "excluded" (one of the two, or both, are in excluded.csv) or, for
+borderline pairs of two groups, "apart": nearly alike enough to be grouped, and to be looked at."""
 
 _HASH_BITS = 64
 _OVERSAMPLING = 8
@@ -195,9 +198,7 @@ def near_pairs(
             listed += [pair for pair in near if forest.join(pair[0], pair[1])]
             forest.settle()
     listed.sort()
-    columns = np.array(listed, np.float64).reshape(-1, 4)
-    earlier, other, bits = (columns[:, c].astype(np.int64) for c in range(3))
-    return NearPairs(earlier, other, bits, columns[:, 3])
+    return _as_pairs(listed)
 
 
 def _equal(hashes: NDArray[np.uint64], flat: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
@@ -340,28 +341,42 @@ def find(
         reasons = _contradictions(sample_ids, first, targets)
         excluded[list(reasons)] = True
     none = np.zeros(0, np.int64)
-    pairs = NearPairs(none, none, none, none.astype(np.float64))
+    pairs = apart = NearPairs(none, none, none, none.astype(np.float64))
     if near is not None:
         distinct = np.flatnonzero(first == np.arange(len(first)))
         pairs = near_pairs(near[0][distinct], near[1][distinct], settings.hamming, settings.correlation)
+        if settings.finer is not None:
+            joined = sorted(zip(*(column.tolist() for column in pairs), strict=True))
+            joining, beside = finer_pairs(near[0][distinct], near[1][distinct], joined, settings.finer)
+            pairs, apart = _as_pairs(sorted([*joined, *joining])), _as_pairs(sorted(beside))
         pairs = pairs._replace(first=distinct[pairs.first], second=distinct[pairs.second])
+        apart = apart._replace(first=distinct[apart.first], second=distinct[apart.second])
     copies = np.flatnonzero(first != np.arange(len(first)))
-    later = np.concatenate((copies, pairs.second))
-    earlier = np.concatenate((first[copies], pairs.first))
+    later = np.concatenate((copies, pairs.second, apart.second))
+    earlier = np.concatenate((first[copies], pairs.first, apart.first))
+    kinds = ["exact"] * len(copies) + ["near"] * len(pairs.first) + ["borderline"] * len(apart.first)
+    gone = excluded[later] | excluded[earlier]
+    actions = np.where(gone, "excluded", np.where(np.array(kinds, dtype=object) == "borderline", "apart", "grouped"))
     ids = np.asarray(sample_ids, dtype=object)
     table = pd.DataFrame(
         {
             "sample_id": pd.Series(ids[later], dtype="str"),
             "other_id": pd.Series(ids[earlier], dtype="str"),
-            "kind": ["exact"] * len(copies) + ["near"] * len(pairs.first),
-            "hamming": np.concatenate((np.zeros(len(copies), np.int64), pairs.hamming)),
-            "correlation": np.concatenate((np.ones(len(copies)), pairs.correlation)).round(6),
+            "kind": kinds,
+            "hamming": np.concatenate((np.zeros(len(copies), np.int64), pairs.hamming, apart.hamming)),
+            "correlation": np.concatenate((np.ones(len(copies)), pairs.correlation, apart.correlation)).round(6),
             "labels_agree": (targets[later] == targets[earlier]).all(axis=1).astype(np.uint8),
-            "action": np.where(excluded[later] | excluded[earlier], "excluded", "grouped"),
+            "action": actions,
         },
         columns=COLUMNS,
     )
     return Found(table.iloc[np.lexsort((earlier, later))].reset_index(drop=True), pairs, excluded, reasons)
+
+
+def _as_pairs(listed: Sequence[tuple[int, int, int, float]]) -> NearPairs:
+    columns = np.array(listed, np.float64).reshape(-1, 4)
+    first, second, bits = (columns[:, c].astype(np.int64) for c in range(3))
+    return NearPairs(first, second, bits, columns[:, 3])
 
 
 def _contradictions(sample_ids: Sequence[str], first: NDArray[np.int64], targets: NDArray[np.uint8]) -> dict[int, str]:

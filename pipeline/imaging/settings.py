@@ -25,6 +25,9 @@ class Duplicates(Section):
     near: bool = True
     hamming: int = Field(4, ge=0, le=16, description="bits of 64 in which perceptual hashes of candidates may differ")
     correlation: float = Field(0.995, gt=0, le=1, description="of 32 x 32 thumbnails, to confirm a candidate")
+    finer: float | None = Field(
+        0.99, gt=0.5, lt=1, description="of 32 x 32 thumbnails that is enough whatever the hashes; None = not searched"
+    )
     conflicting_labels: Literal["exclude", "keep"] = "exclude"
 
 

@@ -19,12 +19,15 @@ import yaml
 from pipeline import preprocess
 from pipeline.datasets import DatasetError, Sample
 from pipeline.datasets.chestxray14.dataset import Data as ChestXray14
+from pipeline.datasets.settings import DataSections
+from pipeline.download import download
 from pipeline.imaging.decode import decode
 from pipeline.imaging.duplicates import COLUMNS
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Clahe, Duplicates, Preprocess
-from pipeline.study.files import BOXES, DUPLICATES, EXCLUDED, IMAGES, PREPARED, RAW, SAMPLES, SOURCE, write_json
+from pipeline.study.files import BOXES, DUPLICATES, EXCLUDED, IMAGES, PREPARED, SAMPLES, SOURCE
+from pipeline.study.params import load
 from pipeline.study.prepared import open_images, read_dataset, read_samples
 
 SETTINGS = Preprocess(size=24, threads=3, clahe=Clahe(tiles=2))
@@ -413,7 +416,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_published(tmp_path / "published")
     Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
-    write_json(RAW / "chestxray14" / SOURCE, {"source": {"root": "published"}})
+    download(load(DataSections))
     return tmp_path
 
 
@@ -421,7 +424,7 @@ def test_stage_writes_what_the_others_read(project):
     preprocess.main()
     info = read_dataset()
     assert info.name == "chestxray14"
-    assert info.source == {"root": "published"}
+    assert info.source["root"] == "published"
     assert len(info.classes) == 14
     samples = read_samples()
     assert open_images().shape == (3, 32, 32)
@@ -444,6 +447,7 @@ def test_stage_run_twice_gives_the_same_bytes_and_drops_stale_boxes(project):
     preprocess.main()
     assert {p.name: p.read_bytes() for p in PREPARED.iterdir()} == first
     (project / "published" / "BBox_List_2017.csv").unlink()
+    download(load(DataSections))
     preprocess.main()
     assert not BOXES.exists()
 
@@ -468,7 +472,7 @@ def test_stage_interrupted_leaves_no_table_of_the_earlier_run(project, monkeypat
 
 
 def test_stage_names_the_stage_that_is_missing(project, capsys):
-    (RAW / "chestxray14" / SOURCE).unlink()
+    SOURCE.unlink()
     with pytest.raises(SystemExit) as stop:
         preprocess.main()
     assert stop.value.code == 1

@@ -20,9 +20,10 @@ from pipeline.learning.networks.transfer import (
     read_weights,
     unfold_batch_norms,
 )
-from pipeline.learning.settings import Model
+from pipeline.learning.settings import Last, Model
 from pipeline.learning.weights import ModelError, sha256_of, weights_file
 from pipeline.study.files import replaced
+from pipeline.study.inputs import located
 
 
 class Classifier(nn.Module):
@@ -115,7 +116,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     key = f"models.{name}"
     weights = None
     if settings.weights:
-        weights = read_weights(f"{key}.weights", Path(settings.weights), settings.sha256)
+        weights = read_weights(f"{key}.weights", located(settings.weights), settings.sha256)
     backbone, head = _architecture(key, settings, _channels(settings, weights, channels), classes, size)
     if weights is not None:
         load_key_by_key(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
@@ -156,6 +157,45 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
     return load_weights(Classifier(backbone, torch.zeros(channels), torch.ones(channels), head), path).eval()
 
 
+def check(name: str, settings: Model, channels: int, size: int) -> None:
+    """Refuse what `build` would refuse, as far as the settings alone tell; nothing is fetched and no weights are read.
+
+    Parameters
+    ----------
+    name, settings
+        As for `build`.
+    channels, size : int
+        Of the prepared images, `size` in pixels per side.
+
+    Raises
+    ------
+    ModelError
+        If there is no such architecture, no published weights of it or no such file, it refuses an option, or images
+        of this size are too small for it.
+    """
+    key = f"models.{name}"
+    if settings.weights:
+        weights_file(f"{key}.weights", located(settings.weights))
+    bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
+
+    def build_bare() -> None:
+        backbone, head = _architecture(key, bare, _channels(settings, None, channels), 2, size)
+        _change_head(key, bare, backbone, head, 2)
+        if bare.trainable not in ("all", "head"):
+            freeze(f"{key}.trainable", backbone, head, cast(Last, bare.trainable).last)
+
+    try:
+        with torch.device("meta"):  # shapes without numbers: takes no memory and hardly any time
+            build_bare()
+    except Exception:  # some architectures compute with numbers as they are built: is it this, or the settings?
+        build_bare()
+    if settings.pretrained and not _hub_address(settings.arch):
+        raise ModelError(
+            f"{key}.pretrained: timm has no weights of {settings.arch}; must be false, or name an arch with a tag "
+            "(timm.list_pretrained())"
+        )
+
+
 def macs(model: nn.Module, channels: int, size: int) -> int:
     """Count the multiply-accumulate operations of one image in the forward pass.
 
@@ -182,7 +222,7 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
 def origin(settings: Model) -> dict[str, str | None] | None:
     """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch."""
     if settings.weights:
-        file = weights_file("weights", Path(settings.weights))
+        file = weights_file("weights", located(settings.weights))
         return {"file": file.name, "sha256": sha256_of(file)}
     if settings.pretrained:
         return {"hub": _hub_address(settings.arch)}
@@ -256,6 +296,13 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
     if not timm.is_model(settings.arch):
         close = ", ".join(timm.list_models(f"*{settings.arch.split('_')[0][:8]}*")[:8]) or "see timm.list_models()"
         raise ModelError(f"{key}.arch: '{settings.arch}' is not a timm model; use baseline_cnn, or for example {close}")
+    name, tag = timm.models.split_model_name_tag(settings.arch)
+    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
+        raise ModelError(
+            f"{key}.arch: '{settings.arch}': timm has no weights of {name} by this tag; use one of: "
+            f"{', '.join(tags) or 'none, the name alone'}"
+        )
     try:
         model = timm.create_model(
             settings.arch,

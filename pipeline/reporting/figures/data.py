@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -169,6 +170,33 @@ def before_after(study: StudyResults, examples: Examples, path: Path) -> Path:
         panels[2, 0].set_ylabel("share")
         handles, labels = panels[2, 0].get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside lower center", ncols=2)
+        return _save_images(drawn, path, study)
+
+
+def pairs_of_images(study: StudyResults, pairs: Sequence[tuple[int, int, float]], path: Path) -> Path:
+    """Draw pairs of images beside each other with their correlation, to be told twins or not by eye.
+
+    Parameters
+    ----------
+    study : StudyResults
+        Gives the images.
+    pairs : sequence of (int, int, float)
+        Rows of two images and the correlation of their thumbnails.
+    path : Path
+        Receives the figure.
+    """
+    across = min(len(pairs), 4)
+    lines = math.ceil(len(pairs) / across)
+    with styled():
+        drawn = figure(2.2 * across, 1.35 * lines)
+        axes = drawn.subplots()
+        for place, (first, second, r) in enumerate(pairs):
+            left, top = (place % across) * 2.3, (place // across) * 1.35
+            axes.text(left, top + 0.27, f"{r:.4f}", fontsize=10.5, va="bottom")
+            for column, row in enumerate((first, second)):
+                _thumbnail(axes, study.images[row], (left + column, top + 0.3))
+        axes.set(xlim=(0, across * 2.3 - 0.3), ylim=(lines * 1.35, 0), aspect="equal")
+        axes.axis("off")
         return _save_images(drawn, path, study)
 
 

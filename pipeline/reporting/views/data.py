@@ -41,6 +41,8 @@ _NAMED = 5
 """File names given with a reason."""
 _CONFLICTS = 20
 """Pairs of duplicates with different labels that are named."""
+_MOST_PAIRS = 24
+"""Borderline pairs in their figure."""
 _MOST_PICTURED = 24
 """Classes in the figure of sample images."""
 
@@ -125,6 +127,8 @@ class Duplicates:
         The first pairs with different labels.
     conflicting : int
         How many such pairs there are.
+    borderline, across : int
+        Pairs that are not grouped though they nearly correlate enough, and those of them in two sets.
     """
 
     searched: bool
@@ -133,6 +137,8 @@ class Duplicates:
     kinds: list[DuplicateKind]
     conflicts: list[Conflict]
     conflicting: int
+    borderline: int = 0
+    across: int = 0
 
     @property
     def unmeasured(self) -> list[str]:
@@ -198,6 +204,25 @@ class Balance:
     most_draws: int
 
 
+class Period(NamedTuple):
+    """First and last month of a set (``YYYY-MM``, "" where none is known), and images without a date."""
+
+    part: str
+    first: str
+    last: str
+    without: int
+
+
+class Dates(NamedTuple):
+    """When the images were taken; `overlapping` test images are not later than the latest training image.
+
+    Months, not days: of a single image, a day may tell whose it is.
+    """
+
+    parts: list[Period]
+    overlapping: int
+
+
 @dataclass(frozen=True)
 class Page:
     """What the page about the data shows.
@@ -226,6 +251,10 @@ class Page:
         Every distinct one.
     excluded : list of Reason
         Files that were excluded.
+    dates : Dates or None
+        None where the data set has no dates.
+    twins : Picture or None
+        The figure of borderline pairs; None where there are none.
     """
 
     study: StudyResults
@@ -244,6 +273,8 @@ class Page:
     duplicates: Duplicates
     split: Split
     balance: Balance | None
+    dates: Dates | None = None
+    twins: Picture | None = None
 
     @property
     def none(self) -> str:
@@ -283,6 +314,9 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     chosen = {title: rows for title, rows in picks(study).items() if rows}
     if chosen:
         drawn.append(figures.sample_images(study, chosen, of_samples))
+    of_twins, twins = path_of_images(study, folder, "data-borderline.png"), _borderline_rows(study)
+    if twins:
+        drawn.append(figures.pairs_of_images(study, twins, of_twins))
     has_examples = len(study.examples.rows) > 0
     if has_examples:
         drawn.append(figures.before_after(study, study.examples, of_clahe))
@@ -304,6 +338,8 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         _duplicates(study),
         _split(study),
         _balance(study),
+        _dates(study),
+        picture_of_images(study, of_twins, path) if twins else None,
     )
     return [page.write(path, "data.md", page=shown), *drawn, *of_augmented]
 
@@ -358,7 +394,7 @@ def picks(study: StudyResults) -> dict[str, list[int]]:
                 "part": order,
                 "labels": labels,
                 "row": samples["row"],
-                "patient": samples["patient_id"],
+                "patient": samples["patient_id" if study.patients_known else "group_id"],
             }
         )[has]
         ranked = keys.sort_values(["boxless", "part", "labels", "row"]).drop_duplicates("patient")
@@ -383,6 +419,8 @@ def _duplicates(study: StudyResults) -> Duplicates:
         named = list(zip(copies["sample_id"], copies["duplicate_of"]))
         return Duplicates(False, named[:_NAMED], len(copies), [], [], 0)
     every = study.duplicates
+    borderline = every[every["kind"] == "borderline"]
+    every = every[every["kind"] != "borderline"]
     kinds = []
     for kind, rows in every.groupby("kind"):
         actions = rows["action"].value_counts().sort_index()
@@ -391,7 +429,28 @@ def _duplicates(study: StudyResults) -> Duplicates:
     differing = every[~every["labels_agree"]]
     columns = ["sample_id", "other_id", "kind", "hamming", "correlation", "action"]
     conflicts = [Conflict(*row) for row in differing[columns].head(_CONFLICTS).itertuples(index=False, name=None)]
-    return Duplicates(True, [], 0, kinds, conflicts, len(differing))
+    return Duplicates(True, [], 0, kinds, conflicts, len(differing), len(borderline), _across(study, borderline))
+
+
+def _across(study: StudyResults, borderline: pd.DataFrame) -> int:
+    """Count the borderline pairs whose images are in two sets of the split."""
+    part = images(study).set_index("sample_id")["part"]
+    both = [borderline[column].map(part) for column in ("sample_id", "other_id")]
+    return int(((both[0] != both[1]) & (both[0] != "unused") & (both[1] != "unused")).sum())
+
+
+def _borderline_rows(study: StudyResults) -> list[tuple[int, int, float]]:
+    """Return the rows and the correlation of the borderline pairs that are drawn, those in two sets first."""
+    if not study.has_duplicates:
+        return []
+    pairs = study.duplicates[study.duplicates["kind"] == "borderline"]
+    kept = images(study).set_index("sample_id")
+    pairs = pairs[pairs["sample_id"].isin(kept.index) & pairs["other_id"].isin(kept.index)]
+    first, second = kept.loc[pairs["other_id"]], kept.loc[pairs["sample_id"]]
+    same = (first["part"].to_numpy() == second["part"].to_numpy()).tolist()
+    listed = zip(same, pairs["correlation"], first["row"], second["row"], strict=True)
+    ranked = sorted(listed, key=lambda pair: (pair[0], -pair[1], pair[2]))
+    return [(int(i), int(j), float(r)) for _, r, i, j in ranked[:_MOST_PAIRS]]
 
 
 def _split(study: StudyResults) -> Split:
@@ -411,6 +470,18 @@ def _split(study: StudyResults) -> Split:
             [str(u.get("reason", "not recorded")) for u in unused], [str(u.get("sample_id", "")) for u in unused]
         ),
     )
+
+
+def _dates(study: StudyResults) -> Dates | None:
+    audited = study.audit.get("dates")
+    if audited is None:
+        return None
+    periods = [
+        Period(part, (of["first"] or "")[:7], (of["last"] or "")[:7], of["without_date"])
+        for part, of in audited["parts"].items()
+        if (study.samples["part"] == part).any()
+    ]
+    return Dates(periods, audited["test_images_before_last_training"])
 
 
 def _balance(study: StudyResults) -> Balance | None:
