@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
+from pipeline.reporting.pseudonyms import hide
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import (
     ENSEMBLE,
@@ -44,6 +45,8 @@ from pipeline.study.trainings import evaluation_folder
 def load_study(params: Params) -> StudyResults:
     """Read what the stages wrote for the training runs of `params`; folders of other runs are never looked at.
 
+    Images and patients of real data are called by pseudonyms, see `pseudonyms`.
+
     Raises
     ------
     ReportError
@@ -64,7 +67,7 @@ def load_study(params: Params) -> StudyResults:
     if not every:
         missing.append("the ensembles")
     excluded = pd.read_csv(made_by(EXCLUDED, "preprocess"), dtype="str", keep_default_na=False)
-    return StudyResults(
+    study = StudyResults(
         title=info.title,
         task=info.task,
         classes=info.classes,
@@ -88,6 +91,7 @@ def load_study(params: Params) -> StudyResults:
         duplicates=_load_duplicates(),
         examples=_load_examples(),
     )
+    return hide(study)
 
 
 def _load_samples() -> pd.DataFrame:
