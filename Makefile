@@ -45,6 +45,7 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(VENV)/bin/python docs/offline_plots.py $(VENV)/vega.js
 	@touch $@
 
 $(CLUSTER): requirements-cluster.txt $(READY)

@@ -17,7 +17,8 @@ def write(path: Path) -> None:
     """Write the scripts to `path`, complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{path.name}")
-    partial.write_text(vl_convert.javascript_bundle(vl_version="5.21"), encoding="utf-8")
+    # In a function of their own: DVC's page has global variables, which short names of the scripts would collide with.
+    partial.write_text(f"(() => {{{vl_convert.javascript_bundle(vl_version='5.21')}}})();\n", encoding="utf-8")
     partial.replace(path)
 
 
