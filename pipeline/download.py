@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from pipeline.datasets import open_dataset
 from pipeline.datasets.settings import DownloadSections
+from pipeline.datasets.shared.names import check_classes
+from pipeline.datasets.shared.remarks import remarks
 from pipeline.learning.losses import check_study
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import SOURCE, raw_folder, write_json
@@ -34,7 +37,17 @@ def download(params: DownloadSections) -> Path:
     if not (folder / SOURCE).exists():  # once, not at every change of the study
         print("\n  ".join(f"{key}: {text}" for key, text in about.items() if text), flush=True)
     source = dataset.fetch(folder)
+    check_classes(dataset.classes, f"datasets.{dataset.name}.label_map")
     write_json(folder / SOURCE, {**about, "source": source})
+    for remark in remarks(source, names=True):
+        print(f"note: {remark}", file=sys.stderr, flush=True)
+    if not dataset.patients_known:
+        print(
+            "note: which images are of one person is not known: each image counts as independent of the others unless "
+            "it is recognised as a near-duplicate, and the reports do not speak of patients",
+            file=sys.stderr,
+            flush=True,
+        )
     return folder
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.enhance import KeepAspect, map_boxes
 from pipeline.imaging.examples import write_examples
-from pipeline.imaging.prepare import Prepared, prepare_all
+from pipeline.imaging.prepare import FLAT, Prepared, prepare_all
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import (
@@ -35,8 +38,18 @@ from pipeline.study.prepared import DatasetInfo
 BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
 
 
-def describe(dataset: Dataset, source: dict[str, Any]) -> DatasetInfo:
-    """Collect what the data set's file states about itself; `source` is what stage ``download`` found."""
+def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()) -> DatasetInfo:
+    """Collect what the data set's file states about itself.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The data set.
+    source : dict
+        What stage ``download`` found.
+    found : iterable of str
+        What this stage found strange, one sentence each.
+    """
     return DatasetInfo(
         name=dataset.name,
         title=dataset.title,
@@ -48,6 +61,8 @@ def describe(dataset: Dataset, source: dict[str, Any]) -> DatasetInfo:
         url=dataset.url,
         notes=dataset.notes,
         source=source,
+        patients_known=dataset.patients_known,
+        remarks=(*remarks(source, names=False), *found),
     )
 
 
@@ -77,6 +92,18 @@ def boxes_in_pixels(boxes: pd.DataFrame, samples: pd.DataFrame, size: int, keep_
     return kept.loc[(kept["width"] > 0) & (kept["height"] > 0), BOX_COLUMNS].reset_index(drop=True)
 
 
+def flat_remark(prepared: Prepared) -> list[str]:
+    """Say how many of the images kept are all but of one grey level; nothing where none is."""
+    return (
+        [
+            f"{prepared.flat:,} of {len(prepared.samples):,} images kept are all but of one grey level: at the size of "
+            f"a thumbnail their values span at most {FLAT} of 255, as those of masks and of a wrong scale do"
+        ]
+        if prepared.flat
+        else []
+    )
+
+
 def summary(prepared: Prepared) -> str:
     """Count what was kept, excluded (by reason) and found twice."""
     kinds = prepared.duplicates["kind"].value_counts()
@@ -85,7 +112,7 @@ def summary(prepared: Prepared) -> str:
         f"duplicates: {kinds.get('exact', 0)} exact, {kinds.get('near', 0)} near",
     ]
     # The reason of a contradiction names its image; they are counted together.
-    reasons = Counter(reason.split(":")[0] for reason in prepared.excluded["reason"])
+    reasons = Counter(re.sub("(mask of) .*", r"\1 an image", r.split(":")[0]) for r in prepared.excluded["reason"])
     return "\n".join(lines[:1] + [f"  {count} x {reason}" for reason, count in reasons.most_common()] + lines[1:])
 
 
@@ -103,17 +130,20 @@ def main() -> None:
         prepared = prepare_all(
             dataset.samples(raw), dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True
         )
+        found = flat_remark(prepared)
+        left_out = pd.DataFrame(dataset.left_out(raw), columns=prepared.excluded.columns, dtype="str")
+        prepared = prepared._replace(excluded=pd.concat([prepared.excluded, left_out], ignore_index=True))
         boxes = dataset.boxes(raw)
         write_examples(dataset.samples(raw), prepared.samples, settings.preprocess, EXAMPLES)
 
         write_csv(SAMPLES, prepared.samples)
         write_csv(EXCLUDED, prepared.excluded)
         write_csv(DUPLICATES, prepared.duplicates)
-        write_json(DATASET, asdict(describe(dataset, source)))
+        write_json(DATASET, asdict(describe(dataset, source, found)))
         if boxes is not None:
             size, keep_aspect = settings.preprocess.size, settings.preprocess.keep_aspect
             write_csv(BOXES, boxes_in_pixels(boxes, prepared.samples, size, keep_aspect))
-        print(summary(prepared), file=sys.stderr)
+        print(summary(prepared), *(f"warning: {remark}" for remark in found), sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ class Sample:
     sample_id : str
         Unique in the data set; the published file name where there is one.
     patient_id : str
-        Images of one patient share it. Where a data set has no patients: the sample's own id.
+        Images of one patient share it. Where patients are not known (`Dataset.patients_known`): the sample's own id, or
+        the name of a block of images that are to stay together.
     labels : tuple of str
         Names of the positive classes: any number for ``multilabel``, exactly one for ``multiclass``.
     read : callable
@@ -100,6 +101,18 @@ class Dataset(BaseModel, ABC):
     def notes(self) -> tuple[str, ...]:
         """Limits that every report of this data set must state, one sentence each."""
         return ()
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether `Sample.patient_id` names patients; otherwise no page speaks of them."""
+        return True
+
+    def left_out(self, folder: Path) -> list[tuple[str, str]]:
+        """Name what belongs to the data set and is no sample of it: files or rows, each with the reason.
+
+        They are listed in excluded.csv beside the samples that could not be used.
+        """
+        return []
 
     @property
     @abstractmethod

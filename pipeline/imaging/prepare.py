@@ -29,6 +29,8 @@ from pipeline.study.prepared import SAMPLE_COLUMNS
 
 EXCLUDED_COLUMNS = ["file", "reason"]
 
+FLAT = 2
+"""Grey levels that an image of all but one level spans: a mask of 0 and 1, or a file with a wrong scale."""
 _AHEAD = 4
 """Images in flight per thread: enough to ride out a slow file, few enough to bound memory."""
 _LINE_EVERY = 10.0
@@ -50,11 +52,14 @@ class Prepared(NamedTuple):
         EXCLUDED_COLUMNS: sample id and reason of every sample that is not in `samples`, in the data set's order.
     duplicates : DataFrame
         `pipeline.imaging.duplicates.COLUMNS`: the images that show the same as an earlier one, and what was done.
+    flat : int
+        Images kept whose thumbnail spans at most `FLAT` grey levels; 0 where near-duplicates are not searched for.
     """
 
     samples: pd.DataFrame
     excluded: pd.DataFrame
     duplicates: pd.DataFrame
+    flat: int = 0
 
 
 class _Facts(NamedTuple):
@@ -171,7 +176,15 @@ class _Samples:
         table = pd.DataFrame(columns)[keep].reset_index(drop=True)
         table.insert(0, "row", np.arange(len(table)))
         rows = [(name, reason) for _, name, reason in sorted(excluded)]
-        return Prepared(table, pd.DataFrame(rows, columns=EXCLUDED_COLUMNS, dtype="str"), duplicates.table)
+        excluded_table = pd.DataFrame(rows, columns=EXCLUDED_COLUMNS, dtype="str")
+        return Prepared(table, excluded_table, duplicates.table, self._flat(keep))
+
+    def _flat(self, keep: NDArray[np.bool_]) -> int:
+        """Count the images kept that are all but of one grey level."""
+        thumbnails = np.frombuffer(self.thumbnails, np.uint8).reshape(-1, THUMBNAIL * THUMBNAIL)
+        if len(thumbnails) != len(keep):
+            return 0
+        return int((keep & (thumbnails.max(axis=1) - thumbnails.min(axis=1) <= FLAT)).sum())
 
 
 def prepare_all(

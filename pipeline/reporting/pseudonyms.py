@@ -44,7 +44,7 @@ def hide(study: StudyResults) -> StudyResults:
     images = _images(study, code)
     patients = {name: code("patient", name) for name in _unique(study.samples["patient_id"])}
     groups = {name: code("group", name) for name in _unique(study.samples["group_id"])}
-    _write_key(images, patients)
+    _write_key(images, patients if study.patients_known else {})
     clean = _cleaner(images, patients)
     samples = study.samples.assign(
         sample_id=study.samples["sample_id"].map(images),
@@ -135,7 +135,7 @@ def _cleaner(images: Mapping[str, str], patients: Mapping[str, str]) -> Callable
 
 def _reasons(reasons: pd.Series, clean: Callable[[str], str]) -> list[str]:
     """Return reasons without the name of another image; few are left then, and each is searched once."""
-    return [clean(re.sub(r"(under other labels): .*", r"\1", reason, flags=re.DOTALL)) for reason in reasons.tolist()]
+    return [clean(re.sub(r"(under other labels|mask of):? .*", r"\1", reason, flags=re.DOTALL)) for reason in reasons.tolist()]
 
 
 def _renamed(table: pd.DataFrame, columns: Iterable[str], images: Mapping[str, str]) -> pd.DataFrame:
@@ -162,7 +162,12 @@ def _dataset(info: DatasetInfo, clean: Callable[[str], str], code: Callable[[str
             return NOT_SHOWN if key in _PATHS else clean(value)
         return value
 
-    return replace(info, notes=tuple(map(clean, info.notes)), source=within(info.source))
+    return replace(
+        info,
+        notes=tuple(map(clean, info.notes)),
+        remarks=tuple(map(clean, info.remarks)),
+        source=within(info.source),
+    )
 
 
 def _without_paths(params: Params, synthetic: bool) -> Params:

@@ -292,6 +292,17 @@ class StudyResults:
         return self.recorded and self.dataset.synthetic
 
     @property
+    def patients_known(self) -> bool:
+        """Whether the data set says whose the images are; a bare table is believed to count patients."""
+        return self.dataset.patients_known if self.recorded else True
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether images are kept together by number, in the place of patients."""
+        settings = self.params.datasets.get(self.params.dataset) if self.recorded else None
+        return bool(settings and settings.get("groups"))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Limits that the data set states; none for a bare table."""
         return self.dataset.notes if self.recorded else ()

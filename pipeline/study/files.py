@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +111,29 @@ def write_text(path: Path, text: str) -> None:
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write `table` without its index; the file is complete or absent."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_table(path: Path, text: Iterable[str] = (), **options: Any) -> pd.DataFrame:
+    """Read a table that `write_csv` wrote: nothing but an empty field is missing.
+
+    Parameters
+    ----------
+    path : Path
+        CSV; it must exist.
+    text : iterable of str
+        Columns that stay text, whatever they look like; those that the table does not have are passed over.
+    **options
+        Of `pandas.read_csv`.
+
+    Notes
+    -----
+    By default pandas takes ``NA``, ``None``, ``nan``, ``null`` and a dozen more for missing: names that classes,
+    patients and files may have.
+    """
+    import pandas as pd
+
+    dtypes = {**dict.fromkeys(text, "str"), **options.pop("dtype", {})}
+    return pd.read_csv(path, dtype=dtypes, **{"keep_default_na": False, "na_values": [""], **options})
 
 
 def read_json(path: Path, stage: str) -> Any:

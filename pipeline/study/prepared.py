@@ -39,6 +39,11 @@ class DatasetInfo:
         Limits that every report must state.
     source : dict
         What `fetch` recorded.
+    patients_known : bool
+        Whether patient_id in samples.csv names patients. Otherwise it names images, or blocks of images that are to
+        stay together, and no page speaks of patients.
+    remarks : tuple of str
+        What was found beside the images or is strange about them, one sentence each without names of files.
     """
 
     name: str
@@ -51,12 +56,15 @@ class DatasetInfo:
     url: str
     notes: tuple[str, ...] = ()
     source: dict[str, Any] | None = None
+    patients_known: bool = True
+    remarks: tuple[str, ...] = ()
 
 
 def read_dataset() -> DatasetInfo:
     """Read dataset.json."""
     content = read_json(DATASET, "preprocess")
-    return DatasetInfo(**{**content, "classes": tuple(content["classes"]), "notes": tuple(content["notes"])})
+    lists = {name: tuple(content.get(name, ())) for name in ("classes", "notes", "remarks")}
+    return DatasetInfo(**{**content, **lists})
 
 
 def read_samples() -> pd.DataFrame:

@@ -85,10 +85,14 @@ class Data(Dataset):
     def notes(self) -> tuple[str, ...]:
         """Limits of all sets, and how the parts of this one were made."""
         return (
-            "There are no patient ids: each image counts as a patient.",
             SETS[self.flag].split,
             f"Images were reduced to {self.size} x {self.size} pixels before publication.",
         )
+
+    @property
+    def patients_known(self) -> bool:
+        """No: none was published."""
+        return False
 
     @property
     def classes(self) -> tuple[str, ...]:

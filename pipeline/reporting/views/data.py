@@ -198,6 +198,25 @@ class Balance:
     most_draws: int
 
 
+class Period(NamedTuple):
+    """First and last month of a set (``YYYY-MM``, "" where none is known), and images without a date."""
+
+    part: str
+    first: str
+    last: str
+    without: int
+
+
+class Dates(NamedTuple):
+    """When the images were taken; `overlapping` test images are not later than the latest training image.
+
+    Months, not days: of a single image, a day may tell whose it is.
+    """
+
+    parts: list[Period]
+    overlapping: int
+
+
 @dataclass(frozen=True)
 class Page:
     """What the page about the data shows.
@@ -226,6 +245,8 @@ class Page:
         Every distinct one.
     excluded : list of Reason
         Files that were excluded.
+    dates : Dates or None
+        None where the data set has no dates.
     """
 
     study: StudyResults
@@ -244,6 +265,7 @@ class Page:
     duplicates: Duplicates
     split: Split
     balance: Balance | None
+    dates: Dates | None = None
 
     @property
     def none(self) -> str:
@@ -304,6 +326,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         _duplicates(study),
         _split(study),
         _balance(study),
+        _dates(study),
     )
     return [page.write(path, "data.md", page=shown), *drawn, *of_augmented]
 
@@ -358,7 +381,7 @@ def picks(study: StudyResults) -> dict[str, list[int]]:
                 "part": order,
                 "labels": labels,
                 "row": samples["row"],
-                "patient": samples["patient_id"],
+                "patient": samples["patient_id" if study.patients_known else "group_id"],
             }
         )[has]
         ranked = keys.sort_values(["boxless", "part", "labels", "row"]).drop_duplicates("patient")
@@ -411,6 +434,18 @@ def _split(study: StudyResults) -> Split:
             [str(u.get("reason", "not recorded")) for u in unused], [str(u.get("sample_id", "")) for u in unused]
         ),
     )
+
+
+def _dates(study: StudyResults) -> Dates | None:
+    audited = study.audit.get("dates")
+    if audited is None:
+        return None
+    periods = [
+        Period(part, (of["first"] or "")[:7], (of["last"] or "")[:7], of["without_date"])
+        for part, of in audited["parts"].items()
+        if (study.samples["part"] == part).any()
+    ]
+    return Dates(periods, audited["test_images_before_last_training"])
 
 
 def _balance(study: StudyResults) -> Balance | None:

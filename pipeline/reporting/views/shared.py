@@ -177,9 +177,13 @@ def known_classes(study: StudyResults, results: Results) -> list[str]:
     return [c for c in study.classes if results.get("auroc", c).exists]
 
 
+def _kind(match: re.Match[str]) -> str:
+    return "mask of an image" if match[1] == "mask of" else match[1]
+
+
 def kind_of_reason(reason: str) -> str:
     """Return why an image is not used without the group or the image that the reason names, so that kinds count."""
-    return re.sub(r"(under other labels): .*", r"\1", re.sub(r"group \S+", "group", reason))
+    return re.sub(r"(under other labels|mask of)\b.*", _kind, re.sub(r"group \S+", "group", reason))
 
 
 # --- figures of images -----------------------------------------------------------------------------------------------
