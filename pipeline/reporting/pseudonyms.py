@@ -135,7 +135,10 @@ def _cleaner(images: Mapping[str, str], patients: Mapping[str, str]) -> Callable
 
 def _reasons(reasons: pd.Series, clean: Callable[[str], str]) -> list[str]:
     """Return reasons without the name of another image; few are left then, and each is searched once."""
-    return [clean(re.sub(r"(under other labels|mask of):? .*", r"\1", reason, flags=re.DOTALL)) for reason in reasons.tolist()]
+    return [
+        clean(re.sub(r"(under other labels|mask of):? .*", r"\1", reason, flags=re.DOTALL))
+        for reason in reasons.tolist()
+    ]
 
 
 def _renamed(table: pd.DataFrame, columns: Iterable[str], images: Mapping[str, str]) -> pd.DataFrame:
