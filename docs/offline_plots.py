@@ -1,8 +1,8 @@
 """Write the scripts that `dvc plots show` draws with, so that its page needs no network.
 
-``python docs/offline_plots.py .venv/vega.js``: `make` does so once. The page is ``.dvc/plots/page.html``. The scripts are
-Vega, Vega-Lite and Vega-Embed (BSD-3-Clause, University of Washington Interactive Data Lab), 0.9 MB in one file, as the
-package vl-convert-python (BSD-3-Clause) carries them.
+``python docs/offline_plots.py .venv/vega.js``: `make` does so once. The page is ``.dvc/plots/page.html``. The scripts
+are Vega, Vega-Lite and Vega-Embed (BSD-3-Clause, University of Washington Interactive Data Lab), 0.9 MB in one file, as
+the package vl-convert-python (BSD-3-Clause) carries them.
 """
 
 from __future__ import annotations

@@ -103,9 +103,7 @@ def text(first: Revision, second: Revision, rows: Sequence[Row], confidence: flo
     ]
     heads = ["second - first, test", "difference", f"{100 * confidence:g} % CI", "p (Holm)", ""]
     lines += [tabulate(paired, heads, tablefmt="presto", disable_numparse=True), ""]
-    lines += [
-        f"seeds of {row.name}: {row.seeds[0]} -> {row.seeds[1]}" for row in rows if all(row.seeds) and _differ(row)
-    ]
+    lines += _seeds(rows)
     if any(not row.note for row in rows):
         lines.append(f"Paired on the test images: {draws:,} draws of patients, the same for both revisions.")
     if any(row.note for row in rows):
@@ -121,11 +119,22 @@ def _short(value: str) -> str:
     return value if len(value) <= _LETTERS else f"{value[: _LETTERS - 1]}…"
 
 
-def _differ(row: Row) -> bool:
-    return row.seeds[0] != row.seeds[1]
+def _seeds(rows: Sequence[Row]) -> list[str]:
+    """Say where the seeds, or the ensemble that is chosen, are not the same; at once what is the same for all."""
+    both: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if all(row.seeds) and row.seeds[0] != row.seeds[1]:
+            both.setdefault(row.seeds, []).append(row.name)
+    lines = [f"{', '.join(names)}: {first} -> {second}" for (first, second), names in both.items()]
+    if any("," not in seeds for row in rows if row.name != "chosen ensemble" for seeds in row.seeds if seeds):
+        lines.append("One seed on a side: what differs are two trained networks, not yet two configurations.")
+    return lines
 
 
 def _verdict(row: Row, confidence: float) -> str:
     if row.note:
         return f"not paired: {row.note}" if "not in " not in row.note else row.note
-    return "differ" if row.p < 1 - confidence else "within noise"
+    if row.p < 1 - confidence:
+        return "differ"
+    apart = row.difference.low > 0 or row.difference.high < 0
+    return "within noise after Holm" if apart else "within noise"

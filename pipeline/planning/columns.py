@@ -120,9 +120,9 @@ def _image(
                     best = (name, "", "", by, matched)
     if best[4] < LEAST_MATCHED * min(len(files), len(next(iter(columns.values())))):
         raise DatasetError(
-            f"{path}: no column names the {len(files)} images: the best, '{best[0]}', names {best[4]} of them. A column "
-            "must hold their paths below the folder of images, with or without suffix, or what DICOM headers say "
-            "(SOPInstanceUID, AccessionNumber)"
+            f"{path}: no column names the {len(files)} images: the best, '{best[0]}', names {best[4]} of them. A "
+            "column must hold their paths below the folder of images, with or without suffix, or what DICOM headers "
+            "say (SOPInstanceUID, AccessionNumber)"
         )
     return best
 

@@ -13,7 +13,7 @@ CANDIDATES: dict[str, str] = {
     "the name up to its first number": r"(?:^|/)(?P<patient>[^/]*?\d+)(?=[-_. ][^/]*\.[A-Za-z]+$)(?![.][A-Za-z]+$)",
     "the name without its last number": r"(?:^|/)(?P<patient>[^/]*\d[^/]*?)[-_. (]+\d+\)?\.[A-Za-z]+$",
 }
-"""Tried in this order, from the coarsest: a group too wide costs images, one too narrow leaks a patient into the test."""
+"""Tried in this order, from the coarsest: a group too wide costs images, one too narrow leaks a patient."""
 LEAST_GROUPS = 10
 """Patients without which nothing can be split."""
 LEAST_IMAGES = 1.02

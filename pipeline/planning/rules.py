@@ -1,10 +1,11 @@
 """The rules by which `medmatrix new` chooses the settings of a study, one function each, with reason and evidence.
 
 nnU-Net (Isensee et al., Nature Methods 18, 2021) does so for segmentation: a fingerprint of the data, rules that were
-fixed beforehand, and choices left to validation. Here as there a rule is kept simple enough to be said in a sentence, and
+fixed beforehand, and choices left to validation. Here as there a rule is simple enough to be said in a sentence, and
 whatever data can decide (which network, which epoch, which ensemble) is left to the validation set of the study.
 
-What is quoted as measured was measured with this pipeline; studies/*.yaml and benchmarks/RESULTS.md have the numbers.
+Numbers are macro AUROC unless said otherwise, and were measured with this pipeline unless a source is named: headers of
+studies/*.yaml, reports/ of the default study, benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def split(survey: Survey, weights: Weights) -> Choice:
     Reason: a published test set makes results comparable. Otherwise 15 % for choosing and 20 % for testing, and up to
     30 % for testing where a class would have too few positive patients for an interval.
 
-    Evidence: with 10 positive patients and an AUROC of .99, BCa intervals cover .82 instead of .95 (statistics); a mean over a test set of 617 patients has a sampling SD of 0.010 AUROC, ten times that of seeds.
+    Evidence: with 10 positive patients and an AUROC of .99, BCa intervals cover .82 instead of .95 (statistics); a mean
+    over a test set of 617 patients has a sampling SD of 0.010 AUROC, ten times that of seeds.
     """
     if {"train", "test"} <= set(survey.parts):
         seen = ", ".join(f"{part} {survey.all.images[part]:,}" for part in survey.parts)
@@ -113,8 +115,8 @@ def split(survey: Survey, weights: Weights) -> Choice:
 def intervals(survey: Survey, weights: Weights) -> Choice:
     """Say beforehand which classes will get no interval; nothing is set.
 
-    Reason: what a study cannot tell should be known before it is run. Expected numbers: those of the published test set,
-    or the share of patients that the split gives to it.
+    Reason: what a study cannot tell should be known before it is run. Expected numbers: those of the published test
+    set, or the share of patients that the split gives to it.
 
     Evidence: see `split`; the reports refuse an interval below `MIN_PATIENTS` positive patients.
     """
@@ -202,7 +204,8 @@ def balance(survey: Survey, weights: Weights) -> Choice:
     Drawing rare images again and again trains on few images many times.
 
     Evidence: no way of weighting has a replicated gain of AUROC above .005 (science, section 2). That weights help the
-    decisions on rare classes is expected, not measured here; `split.balance` and `train.class_weights` are there to try.
+    decisions on rare classes is expected, not measured here; `split.balance` and `train.class_weights` are there to
+    try.
     """
     counts = [c.images.total() for c in survey.classes.values() if c.images.total()]
     ratio = max(counts) / min(counts) if counts else 1.0
@@ -221,9 +224,9 @@ def models(survey: Survey, weights: Weights) -> Choice:
     Reason: with few images features must come from elsewhere; which of the candidates is best, validation decides.
 
     Evidence: paediatric radiographs, 4,400 for training: MobileNetV2 fine-tuned .950, frozen .918, from scratch .928
-    (paired, Holm). 558 blood cells, linear probe on frozen ImageNet features: balanced accuracy .82, on random ones .41.
-    From scratch on some hundreds of images only small networks learn: small DenseNet and CNN, AUROC .84 and .88 on 950;
-    depthwise networks do not (performance).
+    (paired, Holm). 558 blood cells, linear probe on frozen ImageNet features: balanced accuracy .82, on random ones
+    .41. From scratch on some hundreds of images only small networks learn: small DenseNet and CNN, AUROC .84 and .88 on
+    950; depthwise networks do not (performance).
     """
     n = training_images(survey)
     seen = (
@@ -308,7 +311,7 @@ def augmentation(survey: Survey, weights: Weights) -> Choice:
     """
     if survey.pictures.coloured > 0.05:
         return Choice(
-            "augmentation", "colour images", "both flips, rotation 20 degrees", "cells, skin, tissue have no upper side",
+            "augmentation", "colour images", "both flips, rotation 20 degrees", "cells, skin, tissue have no top",
             {"train.augment.horizontal_flip": 0.5, "train.augment.vertical_flip": 0.5, "train.augment.rotation": 20},
         )  # fmt: skip
     return Choice(
@@ -360,6 +363,6 @@ def choose(survey: Survey, weights: Weights) -> list[Choice]:
             f"the best {top} on validation",
             "gains are measured, not assumed",
             {"ensemble.top_k": top},
-        )  # fmt: skip
+        )
     )
     return choices

@@ -316,8 +316,8 @@ def _find_table(images: str) -> str:
                 f"{images}: {len(tables)} tables lie beside the images ({', '.join(tables)}); name one with --table"
             )
     raise SurveyError(
-        f"{images}: no classes: neither a folder per class nor a table. Sort the images into one folder per class, or name "
-        "a table with one row per image: --table FILE.csv"
+        f"{images}: no classes: neither a folder per class nor a table. Sort the images into one folder per class, or "
+        "name a table with one row per image: --table FILE.csv"
     )
 
 

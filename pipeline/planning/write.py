@@ -1,4 +1,4 @@
-"""params.yaml of a new study: the project's own file with all its keys and comments, and the values that were chosen."""
+"""params.yaml of a new study: the project's own file with all its keys and comments, and the chosen values."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _set(content: CommentedMap, path: Sequence[str], value: Any) -> None:
         content = content[part]
     flow = isinstance(content.get(key), CommentedMap) and content[key].fa.flow_style()
     content[key] = _node(
-        value, flow=bool(flow) or not isinstance(value, Mapping) or _is_flat(value) and key != "models"
+        value, flow=bool(flow) or not isinstance(value, Mapping) or (_is_flat(value) and key != "models")
     )
 
 

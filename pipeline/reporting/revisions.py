@@ -1,8 +1,8 @@
 """Two revisions of the study beside each other: their reports from git, their predictions from DVC's cache.
 
-Nothing is checked out and nothing is run. Where both revisions have the predictions of a configuration and the same test
-images with the same labels, the difference is paired: both are scored on the same draws of patients. Where they have
-not, there is no interval of the difference: two intervals that overlap say nothing about it.
+Nothing is checked out and nothing is run. Where both revisions have the predictions of a configuration and the same
+test images with the same labels, the difference is paired: both are scored on the same draws of patients. Where they
+have not, there is no interval of the difference: two intervals that overlap say nothing about it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Numbers for machines: metrics.json and validation.json for DVC, one table per plot for `dvc plots`, metrics.csv.
 
 DVC shows a file of metrics as one row and a number as one column: a headline number per configuration is what fits a
-screen, in `dvc metrics show`, `dvc metrics diff` and `dvc exp show`. Everything else is in metrics.csv, which `medmatrix
-compare` reads.
+screen, in `dvc metrics show`, `dvc metrics diff` and `dvc exp show`. Everything else is in metrics.csv, which
+`medmatrix compare` reads.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from pipeline.settings import load, parse
 from pipeline.study.files import REPORTS
 from pipeline.study.runs import Run, configurations, runs
 from pipeline.study.trainings import run_folder
-from tests.tiny import ROOT
 
 GIB = 2**30
 
