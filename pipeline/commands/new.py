@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.planning.survey import Survey
 
 PARAMS = Path("params.yaml")
-_WIDTHS = [12, 24, 28, 30]
+_WIDTHS = [12, 24, 24, 27]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         weights = weights_of(options.weights, options.arch, options.pretrained)
         found = survey(options.images, options.table, options.label, options.patient)
         choices = choose(found, weights)
-        typed = shlex.join(["medmatrix", "new", *(sys.argv[2:] if arguments is None else arguments)])
+        given = sys.argv[2:] if arguments is None else arguments
+        typed = shlex.join(["medmatrix", "new", *(word for word in given if word not in ("--keep", "--"))])
         content = render(found, choices, typed)
         check(content, options.out)
         kept = write(options.out, content)
@@ -92,9 +93,13 @@ def text(found: Survey, choices: Sequence[Choice]) -> str:
         ["patients", *told],
         *([choice.what, choice.seen, choice.chosen, choice.why] for choice in choices),
     ]
-    lines = [tabulate(rows, ["", "seen", "chosen", "why"], tablefmt="simple_outline", maxcolwidths=_WIDTHS)]
+    lines = [
+        tabulate(
+            rows, ["", "seen", "chosen", "why"], tablefmt="simple_outline", maxcolwidths=_WIDTHS, disable_numparse=True
+        )
+    ]
     if patients.pattern:
-        lines.append(f"\npatients by {patients.where}, {patients.pattern}")
+        lines += [f"\npatients by {patients.where}:", f"  {patients.pattern}"]
         lines += [f"  {path}  ->  {name}" for path, name in patients.examples]
         lines.append("If that is not who is on the images: --patient PATTERN, with ( ) around whose image it is.")
     lines += [f"note: {remark}" for remark in found.remarks]

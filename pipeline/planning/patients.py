@@ -10,7 +10,7 @@ from dataclasses import dataclass
 CANDIDATES: dict[str, str] = {
     # Name of the guess: pattern searched in the path below the root, "/" between folders.
     "the folder around the image": r"[^/]+/(?P<patient>[^/]*\d[^/]*)/[^/]+$",
-    "the name up to its first number": r"(?:^|/)(?P<patient>[^/]*?\d+)(?=[-_. ][^/]*\.[A-Za-z]+$)(?![.][A-Za-z]+$)",
+    "the name up to its first number": r"(?:^|/)(?P<patient>[^/]*?\d+)[-_. ][^/]*\.[A-Za-z]+$",
     "the name without its last number": r"(?:^|/)(?P<patient>[^/]*\d[^/]*?)[-_. (]+\d+\)?\.[A-Za-z]+$",
 }
 """Tried in this order, from the coarsest: a group too wide costs images, one too narrow leaks a patient."""

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import yaml
 
+from pipeline.commands import new
 from pipeline.learning.settings import train_settings
 from pipeline.planning import rules
 from pipeline.planning.patients import Patients
@@ -151,3 +152,8 @@ def test_class_weights_only_where_one_class_is_ten_times_another():
 @pytest.mark.parametrize(("images", "epochs"), [(1570, 11), (6800, 6), (550, 30), (100, 30), (100_000, 6)])
 def test_epochs_follow_from_the_number_of_images(images, epochs):
     assert settings(made({"a": counts(all=images // 2), "b": counts(all=images // 2)}))["train.epochs"] == epochs
+
+
+def test_the_printed_table_fits_a_terminal_whatever_the_numbers():
+    for survey, weights in CASES.values():
+        assert max(map(len, new.text(survey, choose(survey, weights)).splitlines())) <= 100
