@@ -106,7 +106,7 @@ def split(survey: Survey, weights: Weights) -> Choice:
     if set(survey.parts):
         seen = f"published: {', '.join(survey.parts)}, no test set; rarest class: {rarest:,}"
     chosen = f"grouped: {1 - VALIDATION - test:.0%} / {VALIDATION:.0%} / {test:.0%} of {who}"
-    why = f"an interval needs {MIN_PATIENTS} positive patients in the test set"
+    why = f"an interval needs {MIN_PATIENTS} positive {who.split(' ')[0]} in the test set"
     return Choice(
         "split", seen, chosen, why, {"split.method": "grouped", "split.validation": VALIDATION, "split.test": test}
     )
@@ -126,7 +126,8 @@ def intervals(survey: Survey, weights: Weights) -> Choice:
     seen = f"positive patients in the test set: {least:.0f} or more"
     if not survey.patients_known:
         seen = seen.replace("patients", "images")
-    why = f"fewer than {MIN_PATIENTS} cannot carry an interval: join classes (label_map), or find more images"
+    join = ", or join classes (label_map)" if len(survey.classes) > 2 else ""
+    why = f"fewer than {MIN_PATIENTS} cannot carry an interval: find more images{join}"
     return Choice("intervals", seen, chosen, why if refused else f"each has {MIN_PATIENTS} or more", {})
 
 

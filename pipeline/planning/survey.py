@@ -5,6 +5,7 @@ Files are listed and a few of them decoded; what the study itself will count is 
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.datasets import Dataset, DatasetError, Sample, available, open_dataset
+from pipeline.datasets.shared.choosing import block
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.local import list_files, subfolders
 from pipeline.datasets.shared.tables import read_table
@@ -28,6 +30,8 @@ _PUBLISHED: tuple[dict[str, Any], ...] = ({}, {"version": "v2"}, {"n_classes": 4
 TABLES = (".csv", ".tsv")
 LOOKED_AT = 48
 """Images that are decoded to see what they are like."""
+LEAST_BLOCKS = 50
+"""Blocks of neighbouring images that a split needs."""
 GREY = 2
 """Grey levels of 255 by which the channels of a grey image may differ after JPEG."""
 
@@ -246,6 +250,8 @@ def _surveyed(
     empty = [c for c, counts in classes.items() if not counts.images]
     if empty:
         remarks.append(f"no image has {', '.join(empty)}")
+    if not known and name in OWN:
+        remarks += _blocks([sample.sample_id for sample in samples])
     return Survey(
         name,
         dict(settings),
@@ -259,6 +265,17 @@ def _surveyed(
         _look(samples),
         tuple(remarks),
     )
+
+
+def _blocks(paths: list[str]) -> list[str]:
+    """Say that names end with running numbers, whose neighbours may show one person, if blocks of them are enough."""
+    if not all(re.search(r"\d[)\]]?(\.\w+)?$", path) for path in paths):
+        return []
+    for size in (100, 10):
+        blocks = len({block(path, f"blocks of {size}") for path in paths})
+        if LEAST_BLOCKS <= blocks < len(paths) / 2:
+            return [f"names end with running numbers: `groups: blocks of {size}` keeps neighbours within one set"]
+    return []
 
 
 def _samples(dataset: Dataset) -> Iterator[Sample]:
