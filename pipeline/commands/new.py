@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def text(found: Survey, choices: Sequence[Choice]) -> str:
     """Write what was seen, what was chosen and why, as a table for a terminal of 100 columns."""
+    from textwrap import wrap
+
     from tabulate import tabulate
 
     counts = ", ".join(f"{name} {of.images.total():,}" for name, of in found.classes.items())
@@ -93,11 +95,9 @@ def text(found: Survey, choices: Sequence[Choice]) -> str:
         ["patients", *told],
         *([choice.what, choice.seen, choice.chosen, choice.why] for choice in choices),
     ]
-    lines = [
-        tabulate(
-            rows, ["", "seen", "chosen", "why"], tablefmt="simple_outline", maxcolwidths=_WIDTHS, disable_numparse=True
-        )
-    ]
+    # Wrapped here: tabulate 0.10.0 reads "1,500" as a number where it wraps cells itself, and fails.
+    wrapped = [["\n".join(wrap(cell, width)) for cell, width in zip(row, _WIDTHS, strict=True)] for row in rows]
+    lines = [tabulate(wrapped, ["", "seen", "chosen", "why"], tablefmt="simple_outline", disable_numparse=True)]
     if patients.pattern:
         lines += [f"\npatients by {patients.where}:", f"  {patients.pattern}"]
         lines += [f"  {path}  ->  {name}" for path, name in patients.examples]
