@@ -133,19 +133,19 @@ def test_a_clone_without_data_shows_metrics_plots_params_and_experiments(project
         values = content["data"]["values"]
         assert {row["cell"].split("-seed")[0] for row in values} >= {"small-bce", "wide-zlpr"}, name
         assert "DVC_METRIC" not in json.dumps(content)
-    before = project.metrics()["small-bce"]["test"]["auroc"]
+    before = project.metrics()["small-bce"]
     clone.git("switch", "-qc", "other")
     for name, old, new in (
         ("params.yaml", "lr: 0.01", "lr: 0.02"),
-        ("reports/metrics.json", f'"auroc": {before}', '"auroc": 0.123'),
+        ("reports/metrics.json", f'"small-bce": {before}', '"small-bce": 0.123'),
     ):
         text = (clone.folder / name).read_text()
         assert old in text
         (clone.folder / name).write_text(text.replace(old, new))
     clone.commit("other")
     changed = json.loads(clone.dvc("metrics", "diff", "main", "other", "--json"))["reports/metrics.json"]
-    assert changed["small-bce.test.auroc"]["new"] == 0.123
-    assert changed["small-bce.test.auroc"]["old"] == pytest.approx(before)
+    assert changed["small-bce"]["new"] == 0.123
+    assert changed["small-bce"]["old"] == pytest.approx(before)
     assert "lr" in clone.dvc("params", "diff", "main", "other")
     plots = json.loads(clone.dvc("plots", "diff", "main", "other", "--json", "-o", str(tmp_path / "diff")))["data"]
     assert {Path(name).stem for name in plots} == expected

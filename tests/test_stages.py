@@ -244,7 +244,7 @@ def test_from_evaluation_to_reports(evaluated, blank_figures, capsys):
     assert "seed 99" not in text.lower()
     assert "synthetic" in text.lower()
     keys = json.loads((REPORTS / "metrics.json").read_text())
-    assert set(keys) >= {str(r) for r in configurations(study)}
+    assert set(keys) == {*map(str, configurations(study)), "ensemble"}
 
 
 def test_evaluation_twice_gives_the_same_bytes(evaluated):

@@ -173,7 +173,7 @@ def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
     Parameters
     ----------
     metrics : mapping
-        Content of reports/metrics.json; configurations without a standard deviation over seeds are left out.
+        As `read_summary` returns them; configurations without a standard deviation over seeds are left out.
     deltas : sequence of float
         Differences of the AUROC, above 0.
     """

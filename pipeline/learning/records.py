@@ -54,7 +54,7 @@ def weights_of(model: str, params: TrainingSections) -> str | None:
     described = params.models[model]
     if described.weights is None:
         return None
-    return checked_sha256(f"models.{model}.weights", Path(described.weights), described.sha256)
+    return checked_sha256(f"models.{model}.weights", located(described.weights), described.sha256)
 
 
 def code_of(configuration: Configuration, params: TrainingSections, script: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
+from pipeline.reporting.pseudonyms import hide
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import (
     ENSEMBLE,
@@ -45,6 +46,8 @@ from pipeline.study.trainings import evaluation_folder
 def load_study(params: Params) -> StudyResults:
     """Read what the stages wrote for the training runs of `params`; folders of other runs are never looked at.
 
+    Images and patients of real data are called by pseudonyms, see `pseudonyms`.
+
     Raises
     ------
     ReportError
@@ -65,7 +68,7 @@ def load_study(params: Params) -> StudyResults:
     if not every:
         missing.append("the ensembles")
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
-    return StudyResults(
+    study = StudyResults(
         title=info.title,
         task=info.task,
         classes=info.classes,
@@ -89,6 +92,7 @@ def load_study(params: Params) -> StudyResults:
         duplicates=_load_duplicates(),
         examples=_load_examples(),
     )
+    return hide(study)
 
 
 def _load_samples() -> pd.DataFrame:

@@ -51,6 +51,9 @@ REPORTS = Path("reports")
 PRIVATE_FIGURES = Path("data/figures")
 """Figures that show images which may not be passed on: git ignores data/."""
 CHECKPOINTS = Path("tmp/ckpt")
+PSEUDONYM_SALT = Path("tmp/pseudonyms/salt")
+PSEUDONYM_KEY = Path("tmp/pseudonyms/key.csv")
+"""Which image or patient a pseudonym in the reports stands for: git ignores tmp/."""
 AUGMENTED = "augmented.npz"
 """In the folder of a run and of an evaluation: training images as the network gets them, see `write_augmented`."""
 

@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import sys
@@ -10,13 +9,12 @@ from benchmarks.shared.standin import Standin
 from pipeline import configure
 from pipeline.commands import plan
 from pipeline.launching.status import StageStatus, read_status, run_stages, shared_stages
-from pipeline.launching.work import METRICS, evaluation_tasks, missing, run_tasks, shard_of
+from pipeline.launching.work import METRICS, evaluation_tasks, missing, read_summary, run_tasks, shard_of
 from pipeline.settings import load, parse
 from pipeline.study.files import REPORTS
 from pipeline.study.records import record_file
 from pipeline.study.runs import Configuration, Run, configurations, runs
 from pipeline.study.trainings import run_folder
-from tests.tiny import ROOT
 
 GIB = 2**30
 
@@ -157,13 +155,25 @@ def test_seeds_of_the_configurations_that_have_a_spread():
     assert "no standard deviation" in plan.seeds_table({}, [0.003])
 
 
-def test_the_summary_is_the_one_that_the_report_writes():
-    assert METRICS == REPORTS / "metrics.json"
-    if (ROOT / METRICS).exists():
-        configurations = json.loads((ROOT / METRICS).read_text())
-        assert next(key for key in configurations if not key.startswith("ensemble")) in plan.seeds_table(
-            configurations, [0.01]
-        )
+def test_the_summary_is_of_the_seeds_in_the_table_that_the_report_writes(tmp_path, monkeypatch):
+    assert METRICS == REPORTS / "metrics.csv"
+    monkeypatch.chdir(tmp_path)
+    assert read_summary() == {}
+    rows = [("a", "bce", seed, part, "macro", "auroc", value) for seed, part, value in (
+        (1, "test", 0.8), (2, "test", 0.81), (3, "test", ""), ("mean", "test", 0.805), (1, "val", 0.9))]  # fmt: skip
+    rows += [("a", "bce", 1, "test", "Edema", "auroc", 0.7), ("a", "bce", 1, "test", "macro", "f1", 0.5)]
+    rows += [
+        ("ensemble", "mean_all", "mean", "test", "macro", "auroc", 0.9),
+        ("b", "bce", 1, "test", "macro", "auroc", 1),
+    ]
+    lines = ["model,loss,seed,part,class,metric,value,ci_low", *(",".join(map(str, row)) + "," for row in rows)]
+    METRICS.parent.mkdir()
+    METRICS.write_text("\n".join(lines) + "\n")
+    summary = read_summary()
+    assert list(summary) == ["a-bce", "b-bce"]
+    assert summary["a-bce"]["test"] == pytest.approx({"auroc": 0.805, "auroc_sd": 0.01 / 2**0.5})
+    assert summary["a-bce"]["n_seeds"] == 3
+    assert summary["b-bce"] == {"test": {"auroc": 1.0}, "n_seeds": 1}
 
 
 def test_shards_are_all_the_runs_once(tiny):

@@ -177,20 +177,27 @@ def test_pages_of_a_whole_study(here, reports):
     assert expected <= pictures
 
 
-def test_metrics_json_has_no_seed_and_only_numbers(here, tmp_path):
+def test_headline_numbers_are_one_per_configuration_and_the_chosen_ensemble(here, tmp_path):
     study = load_study(here)
     PAGES["summary"](study, tmp_path)
-    content = json.loads((tmp_path / "metrics.json").read_text())
-    assert list(content) == [r.key for r in (*study.configurations, *study.ensembles)]
-    assert not any(str(seed) in key for key in content for seed in study.configurations[0].seeds)
-    for key, leaves in content.items():
-        assert set(leaves) <= {"val", "test", "n_seeds"}
-        for part in ("val", "test"):
-            assert all(isinstance(v, float) and round(v, 6) == v for v in leaves[part].values())
-        assert {"auroc", "auroc_ci_low", "auroc_ci_high", "average_precision", "f1"} <= set(leaves["test"])
-        assert ("auroc_sd" in leaves["test"]) == ("n_seeds" in leaves) == (not key.startswith("ensemble"))
-    best = study.configurations[0]
-    assert content[best.key]["test"]["auroc"] == round(best.get("auroc").value, 6)
+    for name, part in (("metrics.json", "test"), ("validation.json", "val")):
+        content = json.loads((tmp_path / name).read_text())
+        assert list(content) == [*(r.key for r in study.configurations), "ensemble"]
+        rows = study.configurations[1].metrics.query("part == @part and metric == 'auroc' and `class` == 'macro'")
+        of_seeds = rows.loc[rows["seed"] != "mean", "value"]
+        assert len(of_seeds) == 3
+        assert content[study.configurations[1].key] == pytest.approx(of_seeds.mean(), abs=1e-6)
+        chosen = max(study.ensembles, key=lambda r: r.get("auroc", part="val").value)
+        assert content["ensemble"] == round(chosen.get("auroc", part=part).value, 6)
+
+
+def test_a_configuration_without_a_number_is_left_out_of_the_headlines(here, tmp_path):
+    study = load_study(here)
+    first = study.configurations[0]
+    lost = replace(first, metrics=first.metrics.assign(value=math.nan))
+    study = replace(study, configurations=(lost, *study.configurations[1:]))
+    PAGES["summary"](study, tmp_path)
+    assert first.key not in json.loads((tmp_path / "metrics.json").read_text())
 
 
 def test_tables_for_plots(here, tmp_path):
