@@ -23,6 +23,13 @@ _JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
 _JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70)))
 """JPEG as libjpeg-turbo knows it: baseline, extended, lossless."""
 _JPEG_XL: Final = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+_NEW: Final = {
+    _DEFLATED_FRAMES: "Deflated Image Frame Compression",
+    _JPEG_XL[0]: "JPEG XL Lossless",
+    _JPEG_XL[1]: "JPEG XL JPEG Recompression",
+    _JPEG_XL[2]: "JPEG XL",
+}
+"""Names that pydicom does not know yet (PS3.6, 2024)."""
 _LINKS: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204")
 """JPIP: the file holds an address in place of pixels."""
 _VIDEO: Final = "1.2.840.10008.1.2.4.10"
@@ -127,8 +134,7 @@ def _syntax(header: Any) -> str:
 def _name(syntax: str) -> str:
     from pydicom.uid import UID
 
-    uid = UID(syntax)
-    return syntax if uid.name == syntax else uid.name
+    return _NEW.get(syntax) or str(UID(syntax).name)
 
 
 def _frames(header: Any) -> int:
