@@ -229,7 +229,10 @@ def _check_segments(page: Any, data: bytes) -> None:
         if compression in _JPEG_XR:
             jpeg_xr.check(data[offset : offset + count], width, height)
         if compression in _JPEG:
-            jpeg.segments(data[offset : offset + count])
+            try:
+                jpeg.segments(data[offset : offset + count])
+            except UnreadableImage:
+                raise UnreadableImage("damaged", "strip or tile of a TIFF") from None
         if compression not in _STREAMS:
             continue
         needed = height * math.ceil(width * samples * page.bitspersample / 8)
