@@ -159,8 +159,7 @@ def test_jpeg_of_12_bits_in_a_tiff():
 def test_a_broken_strip_or_tile_is_found(compression, layout, depth, fault):
     image = (GREY * 7 % (np.iinfo(depth).max + 1)).astype(depth)
     options = LAYOUTS["strips"] | {"rowsperstrip": 16} if layout == "strips" else LAYOUTS["tiles"]
-    if depth == np.uint16 and compression in ("jpeg", "webp"):
-        pytest.skip("8 bits only")
+    image = image.astype(np.uint8) if compression in ("jpeg", "webp") else image
     image = np.dstack([image] * 3) if compression == "webp" else image
     data = bytearray(tiff(image, compression=compression, **options))
     with tifffile.TiffFile(io.BytesIO(data)) as file:

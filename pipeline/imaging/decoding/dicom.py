@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zlib
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from pipeline.imaging.decoding import display, jpeg
 from pipeline.imaging.decoding.errors import UnreadableImage
 from pipeline.imaging.decoding.facts import Facts, Opened, Stored
 from pipeline.imaging.decoding.luts import look_up, read_palette
+
+# What pydicom says on each of thousands of files helps none; what matters is a reason in excluded.csv.
+warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
