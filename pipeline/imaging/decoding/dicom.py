@@ -22,6 +22,8 @@ warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _BIG: Final = "1.2.840.10008.1.2.2"
+_GE_BIG: Final = "1.2.840.113619.5.2"
+"""Little-endian but for its pixels, of older scanners by GE."""
 _DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
 _JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
 _JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70, 80, 81)))
@@ -162,7 +164,7 @@ def _reader(syntax: str) -> str:
 
     if syntax in _LINKS:
         raise UnreadableImage("no pixels", f"DICOM with an address in their place ({_name(syntax)})")
-    if syntax == _DEFLATED_FRAMES:
+    if syntax in (_DEFLATED_FRAMES, _GE_BIG):
         return "pydicom"
     if syntax in _JPEG_XL:
         return "imagecodecs"
@@ -218,12 +220,14 @@ def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArr
     syntax: Any = UID(transfer)
     if syntax == _DEFLATED_FRAMES:
         header, syntax, index = _inflated(header, index), UID(_EXPLICIT), 0
+    if syntax == _GE_BIG:
+        header, syntax = _swapped(header), UID(_EXPLICIT)
     if syntax in _JPEG_XL:
         kind = "RGB" if facts.photometric in _COLOURS else facts.photometric
         return _by_imagecodecs(header, "jpegxl", index), kind, "imagecodecs"
     _check_length(header, syntax)
     decoder = get_decoder(syntax)
-    header.NumberOfFrames = facts.frames if syntax == transfer else 1
+    header.NumberOfFrames = 1 if transfer == _DEFLATED_FRAMES else facts.frames
     options = as_pixel_options(header)
     # The bits above BitsStored are cut by `_used_bits`, which knows HighBit.
     options["correct_unused_bits"] = False
@@ -268,18 +272,31 @@ def _frame_bytes(header: Any, index: int) -> bytes:
 
 def _inflated(header: Any, index: int) -> Any:
     """Return a header with one frame of Deflated Image Frame Compression inflated (PS3.5, A.4.13)."""
-    import pydicom
-
-    single = pydicom.Dataset()
-    for element in header.group_dataset(0x0028):
-        single.add(element)
-    single.file_meta = pydicom.dataset.FileMetaDataset()
-    single.file_meta.TransferSyntaxUID = pydicom.uid.UID(_EXPLICIT)
-    single.NumberOfFrames = 1
     needed = header.Rows * header.Columns * int(header.get("SamplesPerPixel", 1)) * header.BitsAllocated // 8
     pixels = zlib.decompressobj(-zlib.MAX_WBITS).decompress(_frame_bytes(header, index), needed + 2)
-    single.add_new("PixelData", "OW", pixels + b"\0" * (len(pixels) % 2))
-    return single
+    return _with_pixels(header, pixels, 1)
+
+
+def _swapped(header: Any) -> Any:
+    """Return a header whose pixels are little-endian."""
+    size = max(1, header.BitsAllocated // 8)
+    whole = len(header.PixelData) // size * size
+    pixels = np.frombuffer(header.PixelData[:whole], f">u{size}").astype(f"<u{size}").tobytes()
+    return _with_pixels(header, pixels, _frames(header))
+
+
+def _with_pixels(header: Any, pixels: bytes, frames: int) -> Any:
+    """Return what a header says of its pixels, with other ones, uncompressed and little-endian."""
+    import pydicom
+
+    changed = pydicom.Dataset()
+    for element in header.group_dataset(0x0028):
+        changed.add(element)
+    changed.file_meta = pydicom.dataset.FileMetaDataset()
+    changed.file_meta.TransferSyntaxUID = pydicom.uid.UID(_EXPLICIT)
+    changed.NumberOfFrames = frames
+    changed.add_new("PixelData", "OW", pixels + b"\0" * (len(pixels) % 2))
+    return changed
 
 
 def _by_imagecodecs(header: Any, codec: str, index: int) -> NDArray[Any]:
