@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 import zlib
@@ -18,6 +19,7 @@ from pipeline.imaging.decoding.luts import look_up, read_palette
 
 # What pydicom says on each of thousands of files helps none; what matters is a reason in excluded.csv.
 warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
@@ -85,14 +87,14 @@ def open_dicom(data: bytes) -> Opened:
     header = _header(data)
     if not any(name in header for name in _PIXELS):
         raise UnreadableImage("no pixels", f"DICOM {_text(header.get('Modality'))}".rstrip())
-    syntax = _syntax(header)
-    if not re.fullmatch(r"[0-9.]{1,64}", syntax):
-        raise UnreadableImage("damaged", "transfer syntax of DICOM")
     for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation"):
         if header.get(name) in (None, ""):
             raise UnreadableImage("damaged", f"DICOM header without {name}")
     if header.BitsAllocated not in (1, 8, 16, 32, 64) or (header.BitsAllocated == 64 and "PixelData" in header):
         raise UnreadableImage("unsupported pixel type", f"DICOM of {header.BitsAllocated} bits allocated")
+    syntax = _syntax(header)
+    if not re.fullmatch(r"[0-9.]{1,64}", syntax):
+        raise UnreadableImage("damaged", "transfer syntax of DICOM")
     kind = _text(header.get("PhotometricInterpretation"))
     is_float = "PixelData" not in header
     samples = int(header.get("SamplesPerPixel", 1) or 1)
@@ -153,9 +155,10 @@ def _name(syntax: str) -> str:
 
 
 def _frames(header: Any) -> int:
-    """Return the number of frames by the digits that NumberOfFrames starts with, 1 if there are none."""
-    found = re.match(r"[0-9]+", _text(header.get("NumberOfFrames")))
-    return max(1, int(found[0])) if found else 1
+    stated = _text(header.get("NumberOfFrames")) or "1"
+    if not re.fullmatch(r"\+?[0-9]+", stated):
+        raise UnreadableImage("damaged", f"NumberOfFrames '{stated}'")
+    return max(1, int(stated))
 
 
 def _reader(syntax: str) -> str:
@@ -232,17 +235,26 @@ def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArr
     # The bits above BitsStored are cut by `_used_bits`, which knows HighBit.
     options["correct_unused_bits"] = False
     options["raw"] = facts.bits > 8
-    plugin = ""
-    if not decoder.is_native:
-        plugin = _plugins(decoder)[0]
-        if syntax in _JPEG and (by_turbo := _of_jpeg(header, index, facts)) is not None:
-            return by_turbo, facts.photometric, "imagecodecs"
-    # One plugin, not the next if it fails: libjpeg, for one, fills what a damaged stream lacks without a word.
-    pixels, about = decoder.as_array(header, index=index, decoding_plugin=plugin, **options)
+    plugins = [""] if decoder.is_native else _plugins(decoder)
+    if syntax in _JPEG and (by_turbo := _of_jpeg(header, index, facts)) is not None:
+        return by_turbo, facts.photometric, "imagecodecs"
+    partial = facts.photometric == "YBR_PARTIAL_422"
+    if partial:  # laid out as the full one, for which pydicom has code
+        options.update(photometric_interpretation="YBR_FULL_422", raw=True)
+    used = ""
+    try:
+        pixels, about = decoder.as_array(header, index=index, decoding_plugin=plugins[0], **options)
+    except (RuntimeError, ValueError, OSError):
+        if syntax != _JPEG_BASELINE or len(plugins) < 2:
+            raise
+        # Pillow's plugin refuses some sound streams; of damaged ones libjpeg fills what is lacking without a word.
+        _by_imagecodecs(header, "jpeg8", index)
+        pixels, about = decoder.as_array(header, index=index, decoding_plugin=plugins[1], **options)
+        used = _with(plugins[1])
     kind = str(about["photometric_interpretation"])
-    if kind in _YBR and facts.bits > 8:
-        return _from_ybr(pixels, facts.bits), "RGB", ""
-    return pixels, kind, ""
+    if partial or (kind in _YBR and facts.bits > 8):
+        return _from_ybr(pixels, facts.bits, partial), "RGB", used
+    return pixels, kind, used
 
 
 def _of_jpeg(header: Any, index: int, facts: Facts) -> NDArray[Any] | None:
@@ -351,10 +363,13 @@ def _palette(pixels: NDArray[Any], header: Any) -> Stored:
     return Stored(colours, max(table.white for table in tables))
 
 
-def _from_ybr(pixels: NDArray[Any], bits: int) -> NDArray[np.uint16]:
-    """Convert YBR_FULL of more than 8 bits (PS3.3, C.7.6.3.1.2)."""
+def _from_ybr(pixels: NDArray[Any], bits: int, partial: bool) -> NDArray[np.uint16]:
+    """Convert YBR_FULL of more than 8 bits, or YBR_PARTIAL, whose Y is 16 to 235 (PS3.3, C.7.6.3.1.2)."""
     y, blue, red = (pixels[..., c].astype(float) for c in range(3))
     blue, red = blue - 2.0 ** (bits - 1), red - 2.0 ** (bits - 1)
+    if partial:
+        unit = 2.0 ** (bits - 8)
+        y, blue, red = (y - 16 * unit) * (255 / 219), blue * (255 / 224), red * (255 / 224)
     rgb = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], -1)
     return np.asarray(np.clip(np.rint(rgb), 0, (1 << bits) - 1), np.uint16)
 

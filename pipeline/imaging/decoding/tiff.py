@@ -76,7 +76,7 @@ _KINDS: Final = {2: "signed integers", 3: "floating point", 5: "complex integers
 def open_tiff(data: bytes) -> Opened:
     """Read the tags of a TIFF or BigTIFF file.
 
-    tifffile and imagecodecs decode it; libtiff, in OpenCV, what they do not: YCbCr that is not JPEG, and old JPEG.
+    tifffile and imagecodecs decode it; libtiff, in OpenCV, what they do not: YCbCr that is not JPEG.
     Floating-point and signed samples are refused, for nothing in a TIFF says which value is black; CIELab too, whose
     colours libtiff and ImageMagick show unlike each other.
 
@@ -153,8 +153,8 @@ def _facts(page: Any, frames: int) -> Facts:
         raise UnreadableImage("unsupported colours", f"{page.samplesperpixel} samples a pixel")
     if page.imagedepth != 1:
         raise UnreadableImage("unsupported shape", "TIFF of more than one plane (ImageDepth)")
-    subsampled = photometric == _YCBCR and compression not in (7, 33003, 33005, 33007, 34892)
-    by_libtiff = (subsampled or compression == 6) and bits == 8
+    subsampled = photometric == _YCBCR and compression not in (6, 7, 33003, 33005, 33007, 34892)
+    by_libtiff = subsampled and bits == 8
     if subsampled and not by_libtiff:
         raise UnreadableImage("unsupported colours", f"{name} of {bits} bits")
     if photometric == _CMYK and page.tags.valueof(332, 1) != 1:
