@@ -9,6 +9,7 @@ from pipeline.learning.losses import kind_of, loss_module
 from pipeline.learning.settings import TrainingSections, train_settings
 from pipeline.learning.weights import checked_sha256
 from pipeline.study.code import ROOT, digests
+from pipeline.study.inputs import located
 from pipeline.study.runs import Configuration
 
 

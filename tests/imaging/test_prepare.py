@@ -21,7 +21,7 @@ from pipeline.datasets import DatasetError, Sample
 from pipeline.datasets.chestxray14.dataset import Data as ChestXray14
 from pipeline.datasets.settings import DataSections
 from pipeline.download import download
-from pipeline.imaging.decode import decode
+from pipeline.imaging.decoding import decode
 from pipeline.imaging.duplicates import COLUMNS
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.prepare import prepare_all
@@ -119,7 +119,7 @@ def test_colour(tmp_path):
     prepare_all(samples, CLASSES, "multilabel", settings, tmp_path / "images.npy")
     images = np.load(tmp_path / "images.npy")
     assert images.shape == (2, 24, 24, 3)
-    np.testing.assert_array_equal(images[0], prepare(decode(png(picture(0, (9, 9, 3))), 3), settings))
+    np.testing.assert_array_equal(images[0], prepare(decode(png(picture(0, (9, 9, 3))), 3).pixels, settings))
 
 
 def test_identical_images_are_grouped_across_patients_and_formats(tmp_path):
@@ -253,7 +253,7 @@ def test_pixels_need_no_decoding(tmp_path):
     samples.append(sample("deep", lambda: picture(2).astype(np.uint16)))
     result = prepare_all(samples, CLASSES, "multilabel", SETTINGS, tmp_path / "images.npy")
     assert result.samples["duplicate_of"].tolist() == ["", "file", ""]
-    assert result.excluded.to_numpy().tolist() == [["deep", "unsupported pixel type uint16"]]
+    assert result.excluded.to_numpy().tolist() == [["deep", "unsupported pixel type: uint16"]]
     luma = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy")[2], prepare(luma, SETTINGS))
 

@@ -14,7 +14,10 @@ from pipeline.datasets.shared.dicom import is_dicom_file
 from pipeline.datasets.shared.fetching.kaggle import fetch_kaggle
 from pipeline.study.inputs import located
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".dcm", ".dic", ".dicom", ".gif", ".ima", ".j2k", ".jp2", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
 """Names that promise an image; what the bytes are is for the decoder to say."""
 
 _KAGGLE = "kaggle.json"
