@@ -56,7 +56,7 @@ def _jpeg8(values: np.ndarray, truth: np.ndarray, exact: bool = False, **options
     return Made(imagecodecs.jpeg8_encode(values, **options), truth, exact=exact)
 
 
-def _jpeg_rgb(adobe: bool, letters: bool = True) -> Made:
+def rgb_jpeg(adobe: bool, letters: bool = True) -> Made:
     """Components that are red, green and blue, said by Adobe's marker (transform 0) or by their ids 'R', 'G', 'B'."""
     rgb = drawn.smooth()
     data = imagecodecs.jpeg8_encode(rgb, level=97, colorspace="RGB", outcolorspace="RGB", subsampling="444")
@@ -109,9 +109,9 @@ def _jpegs() -> dict[str, Callable[[], Made]]:
         ),
         "progressive-420.jpg": lambda: _jpeg("4:2:0", progressive=True),
         "optimised-444.jpg": lambda: _jpeg("4:4:4", optimize=True),
-        "rgb-adobe.jpg": lambda: _jpeg_rgb(True),
-        "rgb-letters.jpg": lambda: _jpeg_rgb(False),
-        "rgb-adobe-numbers.jpg": lambda: _jpeg_rgb(True, False),
+        "rgb-adobe.jpg": lambda: rgb_jpeg(True),
+        "rgb-letters.jpg": lambda: rgb_jpeg(False),
+        "rgb-adobe-numbers.jpg": lambda: rgb_jpeg(True, False),
         "cmyk-adobe.jpg": lambda: _jpeg_cmyk(False),
         "cmyk-plain.jpg": lambda: _jpeg_cmyk(False, False),
         "ycck-adobe.jpg": lambda: _jpeg_cmyk(True),
