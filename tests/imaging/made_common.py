@@ -294,7 +294,7 @@ def _netpbm() -> dict[str, Callable[[], Made]]:
         return np.rint(drawn.shape() * top).astype(np.uint16)
 
     def shown(top: int) -> np.ndarray:
-        return np.rint(scaled(top) * 255 / top).astype(np.uint8)
+        return np.rint(scaled(top) * 255.0 / top).astype(np.uint8)
 
     bit = drawn.grey(1)
     return {
