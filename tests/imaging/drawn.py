@@ -15,19 +15,22 @@ class Made(NamedTuple):
     Parameters
     ----------
     data : bytes
-        The whole file, the same bytes at every call.
+        The whole file.
     truth : uint8 [H, W] or [H, W, 3]
         What it shows, from the values that were stored; of a lossy file the values before compression.
     exact : bool
         Whether a decoder gives back `truth` but for rounding.
     options : dict
         What a reader must be told: `bits` of a data set that does not use its 16, `frame`.
+    stable : bool
+        Whether `data` are the same bytes at every call; the table knows such files by their hash.
     """
 
     data: bytes
     truth: np.ndarray
     exact: bool = True
     options: dict = {}
+    stable: bool = True
 
 
 def shape(flip: bool = False) -> np.ndarray:

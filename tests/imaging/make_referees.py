@@ -350,7 +350,7 @@ def dcmtk(name: str, data: bytes, options: dict[str, Any], decode_first: bool = 
         look += ["+Wi", "1"]
     elif grey and file.get("VOILUTSequence"):
         look += ["+Wl", "1"]
-    elif grey and file.BitsAllocated > 1:
+    elif grey:
         look, stretch = ["-O", "+opw", "+Wm"], True
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "x.dcm", Path(folder) / "x.pnm"
@@ -371,6 +371,8 @@ def dcmtk(name: str, data: bytes, options: dict[str, Any], decode_first: bool = 
         values = values.astype(np.uint16)
         if values.max() == values.min():
             return np.zeros(values.shape, np.uint8), who
+        if file.BitsAllocated == 1:
+            return scaled(values, {}), who
         if inverse:
             shown = 255 - stretched(65535 - values, None if anatomy is None else 65535 - anatomy)
         else:
@@ -460,7 +462,9 @@ def judged(name: str, data: bytes, made: Made | None, names: dict[str, str]) -> 
         return referees.Row(name, referees.digest(data), "", "", "", "", "", ""), ""
     complaint = ""
     if chosen.startswith("twin "):
-        twin = referees.pydicom_files()[chosen.removeprefix("twin ")].read_bytes()
+        # A star stands for what the name has behind the part that both share.
+        other = chosen.removeprefix("twin ").replace("*", "_1frame" if "_1frame" in name else "")
+        twin = referees.pydicom_files()[other].read_bytes()
         chosen = "dcmtk"
         image = opinions(name, twin, {"frame": "first"})[0][chosen]
     elif made and chosen in ("", "drawn"):
@@ -480,7 +484,7 @@ def judged(name: str, data: bytes, made: Made | None, names: dict[str, str]) -> 
         complaint = "decoders differ"
     row = referees.Row(
         name,
-        referees.digest(data),
+        referees.digest(data) if made is None or made.stable else referees.VARIES,
         "x".join(map(str, image.shape)),
         names[chosen],
         ", ".join(agree),

@@ -21,6 +21,8 @@ COLUMNS = ["file", "sha256", "shape", "referee", "agree", "against", "ruling", "
 SMALL = 4096
 """Values up to which a picture is kept whole."""
 GRID = 16
+VARIES = "varies"
+"""Stands for the hash of a file whose encoder does not give the same bytes each time."""
 
 
 class Row(NamedTuple):

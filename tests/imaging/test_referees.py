@@ -44,7 +44,7 @@ def verdict(name: str, data: bytes, options: dict, channels: int | None = None) 
 
 def complaint(name: str, data: bytes, options: dict) -> str:
     """Return what is wrong with one file, empty if nothing is."""
-    if TABLE[name].sha256 != referees.digest(data):
+    if TABLE[name].sha256 not in (referees.VARIES, referees.digest(data)):
         return "another content than the table's: python -m tests.imaging.make_referees"
     what, far = verdict(name, data, options)
     wanted = expected_reason(name)
