@@ -93,6 +93,8 @@ def decode(
         if facts.orientation != 1:
             image = grey.upright(image, facts.orientation)
     facts = dataclasses.replace(facts, full_scale=white, brightest=brightest, window=stored.window)
+    if stored.reader:
+        facts = dataclasses.replace(facts, reader=stored.reader)
     return Decoded(image, facts)
 
 

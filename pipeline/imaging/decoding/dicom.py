@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 import zlib
 from typing import Any, Final
 
@@ -19,6 +18,9 @@ _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _BIG: Final = "1.2.840.10008.1.2.2"
 _DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
+_JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
+_JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70)))
+"""JPEG as libjpeg-turbo knows it: baseline, extended, lossless."""
 _JPEG_XL: Final = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
 _LINKS: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204")
 """JPIP: the file holds an address in place of pixels."""
@@ -30,6 +32,8 @@ _YBR: Final = ("YBR_FULL", "YBR_FULL_422")
 _COLOURS: Final = ("RGB", "PALETTE COLOR", *_YBR, "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB")
 _BACKGROUND_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _VR: Final = re.compile(rb"A[EST]|CS|D[AST]|IS|L[OT]|O[BW]|PN|S[HQT]|TM|U[CILNRST]")
+_FAILED: Final = (RuntimeError, ValueError, AttributeError, TypeError, KeyError, IndexError, OSError)
+"""What plugins raise where they cannot decode a frame; another one may."""
 _LONGEST_NAME: Final = 64
 
 
@@ -74,7 +78,7 @@ def open_dicom(data: bytes) -> Opened:
         compression=_name(syntax),
         bits=0 if is_float else int(header.get("BitsStored") or header.BitsAllocated),
         photometric=kind,
-        frames=max(1, int(header.get("NumberOfFrames", 1) or 1)),
+        frames=_frames(header),
         width=int(header.get("Columns") or 0),
         height=int(header.get("Rows") or 0),
         maker=_text(header.get("Manufacturer")),
@@ -126,6 +130,12 @@ def _name(syntax: str) -> str:
     return syntax if uid.name == syntax else uid.name
 
 
+def _frames(header: Any) -> int:
+    """Return the number of frames by the digits that NumberOfFrames starts with, 1 if there are none."""
+    found = re.match(r"[0-9]+", _text(header.get("NumberOfFrames")))
+    return max(1, int(found[0])) if found else 1
+
+
 def _reader(syntax: str) -> str:
     """Choose who decodes a transfer syntax, or say why nobody does."""
     from pydicom.pixels import get_decoder
@@ -148,50 +158,85 @@ def _reader(syntax: str) -> str:
     if not decoder.is_available:
         needed = ", ".join(line.split(" - ")[0].strip() for line in decoder.missing_dependencies)
         raise UnreadableImage("no decoder", f"DICOM with transfer syntax {_name(syntax)}; pip install {needed}")
-    return "pydicom" if decoder.is_native else f"pydicom with {decoder.available_plugins[0]}"
+    return "pydicom" if decoder.is_native else _with(_plugins(decoder)[0])
+
+
+def _plugins(decoder: Any) -> list[str]:
+    """Return the plugins of a decoder that are installed, the best first.
+
+    For JPEG of 8 bits that is Pillow; for JPEG 2000 Pillow's decoder refuses files that OpenJPEG's own reads.
+    """
+    plugins = list(decoder.available_plugins)
+    return plugins if decoder.UID == _JPEG_BASELINE else sorted(plugins, key=lambda name: name != "pylibjpeg")
+
+
+def _with(plugin: str) -> str:
+    return "pydicom" if plugin == "pydicom" else f"pydicom with {plugin}"
 
 
 def _read(header: Any, syntax: str, facts: Facts, index: int) -> Stored:
-    kind = facts.photometric
-    pixels, kind = _pixels(header, syntax, facts, index)
+    pixels, kind, used = _pixels(header, syntax, facts, index)
     if facts.bits and kind not in _YBR and pixels.dtype.kind in "iu":
         pixels = _used_bits(pixels, header, syntax, facts, index)
     if kind in _GREY:
         shown, window = display.grey(pixels, header, index, facts.bits)
-        return Stored(shown, window=window)
+        return Stored(shown, window=window, reader=used)
     if kind == "PALETTE COLOR":
-        return _palette(pixels, header)
+        return _palette(pixels, header)._replace(reader=used)
     if kind != "RGB" or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise UnreadableImage("unsupported colours", f"DICOM with {kind} of {facts.bits} bits")
     white = (1 << facts.bits) - 1
     if pixels.min() < 0 or pixels.max() > white:
         raise UnreadableImage("damaged", "DICOM colours beyond BitsStored")
-    return Stored(pixels.astype(np.uint8 if white < 256 else np.uint16 if white < 65536 else np.uint32), white)
+    return Stored(
+        pixels.astype(np.uint8 if white < 256 else np.uint16 if white < 65536 else np.uint32), white, reader=used
+    )
 
 
-def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArray[Any], str]:
-    """Return a frame, and its photometric interpretation once decoded."""
+def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArray[Any], str, str]:
+    """Return a frame, its photometric interpretation once decoded, and who decoded it."""
     from pydicom.pixels import get_decoder
     from pydicom.pixels.utils import as_pixel_options
     from pydicom.uid import UID
 
-    syntax = UID(transfer)
+    syntax: Any = UID(transfer)
     if syntax == _DEFLATED_FRAMES:
         header, syntax, index = _inflated(header, index), UID(_EXPLICIT), 0
     if syntax in _JPEG_XL:
-        return _jpeg_xl(header, index), "RGB" if facts.photometric in _COLOURS else facts.photometric
+        kind = "RGB" if facts.photometric in _COLOURS else facts.photometric
+        return _by_imagecodecs(header, "jpegxl", index), kind, "imagecodecs"
     _check_length(header, syntax, facts)
     decoder = get_decoder(syntax)
+    header.NumberOfFrames = facts.frames if syntax == transfer else 1
     options = as_pixel_options(header)
     # The bits above BitsStored are cut by `_used_bits`, which knows HighBit.
     options["correct_unused_bits"] = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pixels, about = decoder.as_array(header, index=index, validate=True, raw=facts.bits > 8, **options)
+    options["raw"] = facts.bits > 8
+    used = ""
+    try:
+        pixels, about, used = _first_result(decoder, header, index, options)
+    except _FAILED:
+        if syntax not in _JPEG or facts.photometric not in _GREY:
+            raise
+        # Of code streams that break a rule libjpeg-turbo forgives more.
+        return _by_imagecodecs(header, "jpeg", index), facts.photometric, "imagecodecs"
     kind = str(about["photometric_interpretation"])
     if kind in _YBR and facts.bits > 8:
-        return _from_ybr(pixels, facts.bits), "RGB"
-    return pixels, kind
+        return _from_ybr(pixels, facts.bits), "RGB", used
+    return pixels, kind, used
+
+
+def _first_result(decoder: Any, header: Any, index: int, options: Any) -> tuple[NDArray[Any], Any, str]:
+    """Return what the first plugin that can decode the frame gives, and its name."""
+    if decoder.is_native:
+        return *decoder.as_array(header, index=index, **options), ""
+    *others, last = _plugins(decoder)
+    for plugin in others:
+        try:
+            return *decoder.as_array(header, index=index, decoding_plugin=plugin, **options), _with(plugin)
+        except _FAILED:
+            continue
+    return *decoder.as_array(header, index=index, decoding_plugin=last, **options), _with(last)
 
 
 def _check_length(header: Any, syntax: str, facts: Facts) -> None:
@@ -210,8 +255,7 @@ def _check_length(header: Any, syntax: str, facts: Facts) -> None:
 def _frame_bytes(header: Any, index: int) -> bytes:
     from pydicom.encaps import get_frame
 
-    frames = max(1, int(header.get("NumberOfFrames", 1) or 1))
-    return bytes(get_frame(header.PixelData, index, number_of_frames=frames))
+    return bytes(get_frame(header.PixelData, index, number_of_frames=_frames(header)))
 
 
 def _inflated(header: Any, index: int) -> Any:
@@ -222,7 +266,7 @@ def _inflated(header: Any, index: int) -> Any:
     for element in header.group_dataset(0x0028):
         single.add(element)
     single.file_meta = pydicom.dataset.FileMetaDataset()
-    single.file_meta.TransferSyntaxUID = _EXPLICIT
+    single.file_meta.TransferSyntaxUID = pydicom.uid.UID(_EXPLICIT)
     single.NumberOfFrames = 1
     needed = header.Rows * header.Columns * int(header.get("SamplesPerPixel", 1)) * header.BitsAllocated // 8
     pixels = zlib.decompressobj(-zlib.MAX_WBITS).decompress(_frame_bytes(header, index), needed + 2)
@@ -230,14 +274,14 @@ def _inflated(header: Any, index: int) -> Any:
     return single
 
 
-def _jpeg_xl(header: Any, index: int) -> NDArray[Any]:
+def _by_imagecodecs(header: Any, codec: str, index: int) -> NDArray[Any]:
     import imagecodecs
 
-    pixels = np.asarray(imagecodecs.jpegxl_decode(_frame_bytes(header, index)))
+    pixels = np.asarray(getattr(imagecodecs, f"{codec}_decode")(_frame_bytes(header, index)))
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     if pixels.shape[:2] != (header.Rows, header.Columns):
-        raise UnreadableImage("damaged", "JPEG XL of another size than its DICOM header says")
+        raise UnreadableImage("damaged", "code stream of another size than the DICOM header says")
     return pixels
 
 

@@ -99,12 +99,15 @@ class Stored(NamedTuple):
         Whether 0 is white.
     window : str
         As in `Facts`.
+    reader : str
+        Where another library than the header leads to had to step in.
     """
 
     values: NDArray[Any]
     full_scale: int = 255
     inverted: bool = False
     window: str = "none"
+    reader: str = ""
 
 
 class Opened(NamedTuple):
