@@ -281,7 +281,8 @@ def _palette(bits: int, entry_bits: int, first: int = 0, dark: bool = False, seg
     return Made(written(file, pixels.tobytes()), shown)
 
 
-def _jpeg_baseline(rgb: np.ndarray) -> bytes:
+def jpeg_baseline(rgb: np.ndarray) -> bytes:
+    """Return a JPEG stream, of colours with half the chroma."""
     out = io.BytesIO()
     Image.fromarray(rgb).save(out, "JPEG", quality=97, subsampling="4:2:2" if rgb.ndim == 3 else -1)
     return out.getvalue()
@@ -334,20 +335,20 @@ def _ls(pixels: np.ndarray, bits: int, near: int = 0) -> bytes:
 def _rle(pixels: np.ndarray, photometric: str, bits: int) -> Made:
     about = full(bits) if pixels.ndim == 2 else {"PlanarConfiguration": 1}
     file = header(pixels, photometric, BitsStored=bits, **about)
-    frame = _rle_frame(pixels)
+    frame = rle_frame(pixels)
     shown = windowed(pixels, 2 ** (bits - 1), 2**bits) if pixels.ndim == 2 else drawn.to_8_bits(pixels, bits)
     return Made(written(file, [frame], RLE), from_ycbcr(pixels) if photometric == "YBR_FULL" else shown)
 
 
-def _rle_frame(pixels: np.ndarray) -> bytes:
-    """Byte planes, the highest first, each row packed by itself (PS3.5, annex G)."""
+def rle_frame(pixels: np.ndarray) -> bytes:
+    """Return byte planes, the highest first, each row packed by itself (PS3.5, annex G)."""
     samples = pixels[..., None] if pixels.ndim == 2 else pixels
     segments = []
     for c in range(samples.shape[2]):
         plane = samples[..., c]
         raw = np.ascontiguousarray(plane.astype(plane.dtype.newbyteorder(">"))).view(np.uint8)
         for byte in range(plane.dtype.itemsize):
-            rows = raw.reshape(HEIGHT, WIDTH, -1)[..., byte]
+            rows = raw.reshape(*plane.shape, -1)[..., byte]
             packed = b"".join(imagecodecs.packbits_encode(np.ascontiguousarray(row).tobytes()) for row in rows)
             segments.append(packed + bytes(len(packed) % 2))
     places = [64 + sum(len(s) for s in segments[:i]) for i in range(len(segments))]
@@ -372,7 +373,7 @@ def _multiframe(frame: Any, number: int, encoded: str = "") -> Made:
         raw = [f + bytes(len(f) % 2) for f in (_lossless(p, 12) for p in pixels)]
         data = written(file, raw, jpeg_syntax(70), fragments_per_frame=2)
     elif encoded == "no-table":
-        raw = [_rle_frame(p) for p in pixels]
+        raw = [rle_frame(p) for p in pixels]
         data = written(file, raw, RLE, has_bot=False)
     else:
         data = written(file, pixels.tobytes())
@@ -509,7 +510,7 @@ def _compressed() -> dict[str, Callable[[], Made]]:
             drawn.grey(12), lambda p: _lossless(p, 12), jpeg_syntax(70), 12, "MONOCHROME1"
         ),
         "lossless-sv1-rgb": lambda: _encoded(rgb, lambda p: _lossless(p, 8), jpeg_syntax(70), 8, "RGB"),
-        "jpeg-baseline": lambda: _encoded(smooth, _jpeg_baseline, jpeg_syntax(50), 8, exact=False),
+        "jpeg-baseline": lambda: _encoded(smooth, jpeg_baseline, jpeg_syntax(50), 8, exact=False),
         "jpeg-extended12": lambda: _encoded(
             smooth12,
             lambda p: imagecodecs.jpeg8_encode(p, level=97, bitspersample=12),
@@ -518,9 +519,9 @@ def _compressed() -> dict[str, Callable[[], Made]]:
             exact=False,
         ),
         "jpeg-ybr422": lambda: _encoded(
-            drawn.smooth(), _jpeg_baseline, jpeg_syntax(50), 8, "YBR_FULL_422", exact=False
+            drawn.smooth(), jpeg_baseline, jpeg_syntax(50), 8, "YBR_FULL_422", exact=False
         ),
-        "jpeg-called-rgb": lambda: _encoded(drawn.smooth(), _jpeg_baseline, jpeg_syntax(50), 8, "RGB", exact=False),
+        "jpeg-called-rgb": lambda: _encoded(drawn.smooth(), jpeg_baseline, jpeg_syntax(50), 8, "RGB", exact=False),
         "jpeg-rgb-adobe": lambda: _encoded(
             drawn.smooth(), lambda p: rgb_jpeg(True).data, jpeg_syntax(50), 8, "RGB", exact=False
         ),
