@@ -117,7 +117,7 @@ def dx_lut() -> Made:
         "dx", pixels, jpeg_syntax(90), raw=[_j2k(pixels, 14)], BitsStored=14, PresentationLUTShape="IDENTITY",
         VOILUTSequence=Sequence([lut(table, 0, 12)]),
     )  # fmt: skip
-    return Made(data, np.rint(looked_up(pixels, table, 0) * 255 / 4095).astype(np.uint8))
+    return Made(data, np.rint(looked_up(pixels, table, 0) * 255.0 / 4095).astype(np.uint8))
 
 
 def dx_extended() -> Made:
