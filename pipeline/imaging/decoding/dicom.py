@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.imaging.decoding import display
 from pipeline.imaging.decoding.errors import UnreadableImage
 from pipeline.imaging.decoding.facts import Facts, Opened, Stored
+from pipeline.imaging.decoding.luts import look_up, read_palette
 
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
@@ -22,6 +23,13 @@ _JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
 _JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70)))
 """JPEG as libjpeg-turbo knows it: baseline, extended, lossless."""
 _JPEG_XL: Final = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+_NEW: Final = {
+    _DEFLATED_FRAMES: "Deflated Image Frame Compression",
+    _JPEG_XL[0]: "JPEG XL Lossless",
+    _JPEG_XL[1]: "JPEG XL JPEG Recompression",
+    _JPEG_XL[2]: "JPEG XL",
+}
+"""Names that pydicom does not know yet (PS3.6, 2024)."""
 _LINKS: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204")
 """JPIP: the file holds an address in place of pixels."""
 _VIDEO: Final = "1.2.840.10008.1.2.4.10"
@@ -126,8 +134,7 @@ def _syntax(header: Any) -> str:
 def _name(syntax: str) -> str:
     from pydicom.uid import UID
 
-    uid = UID(syntax)
-    return syntax if uid.name == syntax else uid.name
+    return _NEW.get(syntax) or str(UID(syntax).name)
 
 
 def _frames(header: Any) -> int:
@@ -297,6 +304,7 @@ def _used_bits(pixels: NDArray[Any], header: Any, syntax: str, facts: Facts, ind
         high = stored - 1
     if container == stored:
         return pixels
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     pixels = pixels.view(f"{'i' if signed else 'u'}{pixels.dtype.itemsize}")
     return (pixels << (container - 1 - high)) >> (container - stored)
 
@@ -320,18 +328,9 @@ def _precision(header: Any, syntax: str, index: int) -> int:
 
 def _palette(pixels: NDArray[Any], header: Any) -> Stored:
     """Look colours up; their tables say how many bits they have."""
-    from pydicom.pixels import apply_color_lut
-
-    colours = apply_color_lut(pixels, header)
-    if colours.shape[2] > 3:
-        colours = colours[..., :3]
-    bits = int(header.RedPaletteColorLookupTableDescriptor[2])
-    white = (1 << bits) - 1
-    if colours.dtype == np.uint8:
-        white = 255
-    elif bits == 16 and colours.max() < 256:
-        white = 65535
-    return Stored(colours, white)
+    tables = read_palette(header, header.original_encoding[1] is not False)
+    colours = np.stack([look_up(pixels, table) for table in tables], -1)
+    return Stored(colours, max(table.white for table in tables))
 
 
 def _from_ybr(pixels: NDArray[Any], bits: int) -> NDArray[np.uint16]:
