@@ -342,7 +342,7 @@ def io_dental() -> Made:
     return Made(data, windowed(pixels, 128, 256))
 
 
-def kinds() -> dict[str, Callable[[], Made]]:
+def files() -> dict[str, Callable[[], Made]]:
     """Return the makers by file name; the first letters are the modality."""
     return {
         "cr-lossless.dcm": cr_lossless,

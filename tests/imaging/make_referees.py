@@ -188,7 +188,7 @@ def by_tifffile(name: str, data: bytes, options: dict[str, Any]) -> Shown:
         raise Unable("colour space left to the caller")
     else:
         if values.ndim == 3:
-            values = values[..., :3] if values.shape[2] >= 3 else values[..., 0]
+            values = values[..., :3] if photometric == 2 else values[..., 0]
         if bits < 8:
             values = drawn.to_8_bits(values, bits)
         elif values.dtype == np.uint8 and bits == 8:
