@@ -172,7 +172,9 @@ def ct_signed() -> Made:
 def ct_unsigned() -> Made:
     """Unsigned 12 bits with an intercept, implicit VR."""
     pixels = values(8, 12)
-    data = _file("ct", pixels, IMPLICIT, BitsStored=12, RescaleSlope="1", RescaleIntercept="-1024", **_window(600, 2500))
+    data = _file(
+        "ct", pixels, IMPLICIT, BitsStored=12, RescaleSlope="1", RescaleIntercept="-1024", **_window(600, 2500)
+    )
     return Made(data, windowed(pixels.astype(int) - 1024, 600, 2500))
 
 
@@ -256,9 +258,7 @@ def us_planar() -> Made:
 def xa_cine() -> Made:
     """Angiography, 8 bits, three frames, JPEG lossless SV1."""
     pixels = frames(17, 8)
-    data = _file(
-        "xa", pixels, jpeg_syntax(70), raw=[_sv1(p, 8) for p in pixels], NumberOfFrames=3, **_window(128, 256)
-    )
+    data = _file("xa", pixels, jpeg_syntax(70), raw=[_sv1(p, 8) for p in pixels], NumberOfFrames=3, **_window(128, 256))
     return Made(data, windowed(pixels[0], 128, 256), options={"frame": "first"})
 
 
@@ -268,9 +268,7 @@ def xa_log() -> Made:
     table = np.rint(65535 * np.log1p(np.arange(1024)) / np.log(1024)).astype(np.uint16)
     item = lut(table, 0, 16)
     item.ModalityLUTType = "OD"
-    data = _file(
-        "xa", pixels, EXPLICIT, BitsStored=10, ModalityLUTSequence=Sequence([item]), **_window(52000, 26000)
-    )
+    data = _file("xa", pixels, EXPLICIT, BitsStored=10, ModalityLUTSequence=Sequence([item]), **_window(52000, 26000))
     return Made(data, windowed(looked_up(pixels, table, 0), 52000, 26000))
 
 

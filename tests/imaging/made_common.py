@@ -378,7 +378,8 @@ def _others() -> dict[str, Callable[[], Made]]:
         "rgb8.im": lambda: Made(saved(image, "IM"), rgb),
         "rgb8.qoi": lambda: Made(imagecodecs.qoi_encode(rgb), rgb),
         "rgb8.ras": lambda: Made(
-            struct.pack(">8I", 0x59A66A95, WIDTH, HEIGHT, 24, WIDTH * HEIGHT * 3, 1, 0, 0) + rgb[..., ::-1].tobytes(), rgb
+            struct.pack(">8I", 0x59A66A95, WIDTH, HEIGHT, 24, WIDTH * HEIGHT * 3, 1, 0, 0) + rgb[..., ::-1].tobytes(),
+            rgb,
         ),
         "float.hdr": lambda: Made(imagecodecs.rgbe_encode((rgb / 255).astype(np.float32)), rgb, False),
     }

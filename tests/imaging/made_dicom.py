@@ -131,9 +131,7 @@ def _grey(
         word |= np.where(values < 0, unused, 0)
     pixels = word.astype(f"u{allocated // 8}")
     about = full(stored, signed) | elements
-    file = header(
-        pixels, photometric, BitsStored=stored, HighBit=high, PixelRepresentation=int(signed), **about
-    )
+    file = header(pixels, photometric, BitsStored=stored, HighBit=high, PixelRepresentation=int(signed), **about)
     shown = windowed(values, float(about["WindowCenter"]), float(about["WindowWidth"]))
     raw = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes() if syntax == BIG else pixels.tobytes()
     return Made(written(file, raw, syntax), 255 - shown if photometric == "MONOCHROME1" else shown)
@@ -255,7 +253,9 @@ def _partial() -> Made:
     return Made(written(file, stored.tobytes()), from_ycbcr(whole))
 
 
-def _palette(bits: int, entry_bits: int, first: int = 0, dark: bool = False, segmented: bool = False, zero: bool = False):
+def _palette(
+    bits: int, entry_bits: int, first: int = 0, dark: bool = False, segmented: bool = False, zero: bool = False
+):
     """PALETTE COLOR of 8- or 16-bit indices and 8- or 16-bit entries; `dark` entries use the lower half alone."""
     index, palette = drawn.indices(8)
     pixels = (index.astype(np.int64) + first).astype(np.uint8 if bits == 8 else np.uint16)
@@ -447,10 +447,13 @@ def _without_meta() -> Made:
 
 
 def _shape_of_presentation(photometric: str, shape: str) -> Made:
-    """PresentationLUTShape says whether the output is inverted; with MONOCHROME1 it is INVERSE (PS3.3 C.8.11.3)."""
+    """PresentationLUTShape: with MONOCHROME1 it is INVERSE, with MONOCHROME2 IDENTITY (PS3.3 C.8.11.3).
+
+    Where a header contradicts itself, either of the two inverts.
+    """
     made = _grey(16, 12, photometric=photometric, PresentationLUTShape=shape)
     straight = _grey(16, 12).truth
-    return made._replace(truth=255 - straight if shape == "INVERSE" else straight)
+    return made._replace(truth=255 - straight if shape == "INVERSE" or photometric == "MONOCHROME1" else straight)
 
 
 def _deflated_frame() -> Made:
@@ -478,7 +481,12 @@ def _overlay_in_bits() -> Made:
 def _icc_and_optional() -> Made:
     """Elements that are present but empty, as many exports write them."""
     return _percentiles(
-        WindowCenter="", WindowWidth="", RescaleSlope="", RescaleIntercept="", VOILUTFunction="", PresentationLUTShape=""
+        WindowCenter="",
+        WindowWidth="",
+        RescaleSlope="",
+        RescaleIntercept="",
+        VOILUTFunction="",
+        PresentationLUTShape="",
     )
 
 
@@ -503,9 +511,7 @@ def _compressed() -> dict[str, Callable[[], Made]]:
         }
     smooth, smooth12, rgb = drawn.smooth_grey(), drawn.smooth_grey(12), drawn.colour(8)
     made |= {
-        "lossless-14-predictor4": lambda: _encoded(
-            drawn.grey(12), lambda p: _lossless(p, 12, 4), jpeg_syntax(57), 12
-        ),
+        "lossless-14-predictor4": lambda: _encoded(drawn.grey(12), lambda p: _lossless(p, 12, 4), jpeg_syntax(57), 12),
         "lossless-sv1-monochrome1": lambda: _encoded(
             drawn.grey(12), lambda p: _lossless(p, 12), jpeg_syntax(70), 12, "MONOCHROME1"
         ),
@@ -518,9 +524,7 @@ def _compressed() -> dict[str, Callable[[], Made]]:
             12,
             exact=False,
         ),
-        "jpeg-ybr422": lambda: _encoded(
-            drawn.smooth(), jpeg_baseline, jpeg_syntax(50), 8, "YBR_FULL_422", exact=False
-        ),
+        "jpeg-ybr422": lambda: _encoded(drawn.smooth(), jpeg_baseline, jpeg_syntax(50), 8, "YBR_FULL_422", exact=False),
         "jpeg-called-rgb": lambda: _encoded(drawn.smooth(), jpeg_baseline, jpeg_syntax(50), 8, "RGB", exact=False),
         "jpeg-rgb-adobe": lambda: _encoded(
             drawn.smooth(), lambda p: rgb_jpeg(True).data, jpeg_syntax(50), 8, "RGB", exact=False

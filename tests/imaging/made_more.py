@@ -19,7 +19,6 @@ from tests.imaging import drawn
 from tests.imaging.drawn import HEIGHT, WIDTH, Made
 from tests.imaging.made_common import saved
 from tests.imaging.made_dicom import (
-
     RLE,
     full,
     header,
@@ -203,7 +202,8 @@ def gif_with_own_palette() -> Made:
     flags = data[place + 9] | 0x80 | (data[10] & 7)
     wrong = bytes(255 - v for v in own)
     return Made(
-        bytes(data[:13] + wrong + data[13 + size : place + 9] + bytes([flags]) + own + data[place + 10 :]), palette[index]
+        bytes(data[:13] + wrong + data[13 + size : place + 9] + bytes([flags]) + own + data[place + 10 :]),
+        palette[index],
     )
 
 
@@ -236,7 +236,9 @@ def fragments() -> Made:
     stream = imagecodecs.jpeg8_encode(values, lossless=True, predictor=1, bitspersample=12)
     file = header(values, BitsStored=12, **full(12))
     pieces = [stream + bytes(len(stream) % 2)]
-    return Made(written(file, pieces, jpeg_syntax(70), fragments_per_frame=4, has_bot=False), windowed(values, 2048, 4096))
+    return Made(
+        written(file, pieces, jpeg_syntax(70), fragments_per_frame=4, has_bot=False), windowed(values, 2048, 4096)
+    )
 
 
 def extended_offsets() -> Made:
@@ -258,9 +260,7 @@ def lut_after_rescale(signed_first: bool) -> Made:
     if not signed_first:
         del item.LUTDescriptor
         item.add_new("LUTDescriptor", "US", [3000, 65536 - 1000, 16])
-    file = header(
-        values, BitsStored=12, RescaleSlope="1", RescaleIntercept="-1024", VOILUTSequence=Sequence([item])
-    )
+    file = header(values, BitsStored=12, RescaleSlope="1", RescaleIntercept="-1024", VOILUTSequence=Sequence([item]))
     shown = drawn.to_8_bits(looked_up(values.astype(int) - 1024, table, -1000), 16)
     return Made(written(file, values.tobytes()), shown)
 
@@ -426,6 +426,3 @@ def refused() -> dict[str, tuple[bytes, str]]:
     }
     made |= {f"head.{name}": (data, "") for name, data in heads.items()}
     return made
-
-
-

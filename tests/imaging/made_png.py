@@ -104,8 +104,8 @@ def files() -> dict[str, Callable[[], Made]]:
     made: dict[str, Callable[[], Made]] = {}
     for name, bits, kind, values, shown, extra in _kinds():
         for interlaced in (False, True):
-            made[f"{name}{'-adam7' * interlaced}.png"] = lambda v=values, b=bits, k=kind, s=shown, e=extra, i=interlaced: (
-                Made(png(v, b, k, e, i), s)
+            made[f"{name}{'-adam7' * interlaced}.png"] = (
+                lambda v=values, b=bits, k=kind, s=shown, e=extra, i=interlaced: Made(png(v, b, k, e, i), s)
             )
     hidden = struct.pack(">H", int(drawn.grey(16)[0, 0]))
     of_three = struct.pack(">3H", *(int(v) for v in drawn.colour(16)[0, 0]))

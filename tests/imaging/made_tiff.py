@@ -26,7 +26,9 @@ def swapped(data: bytes) -> bytes:
     return np.packbits(np.unpackbits(np.frombuffer(data, np.uint8)), bitorder="little").tobytes()
 
 
-def tiff(blocks: list[bytes], tags: dict[int, tuple[int, list[Any]]], big_endian=False, bigtiff=False, pages=()) -> bytes:
+def tiff(
+    blocks: list[bytes], tags: dict[int, tuple[int, list[Any]]], big_endian=False, bigtiff=False, pages=()
+) -> bytes:
     """Return a TIFF file.
 
     Parameters
@@ -88,7 +90,10 @@ COMPRESSIONS: dict[str, tuple[int, Callable[[np.ndarray, bytes], bytes]]] = {
     "zstd": (50000, lambda block, raw: imagecodecs.zstd_encode(raw)),
     "lerc": (34887, lambda block, raw: imagecodecs.lerc_encode(block)),
     "jpeg": (7, lambda block, raw: imagecodecs.jpeg8_encode(block, level=97)),
-    "jpeg2000": (34712, lambda block, raw: imagecodecs.jpeg2k_encode(block, level=0, reversible=True, codecformat="j2k")),
+    "jpeg2000": (
+        34712,
+        lambda block, raw: imagecodecs.jpeg2k_encode(block, level=0, reversible=True, codecformat="j2k"),
+    ),
     "aperio33003": (33003, lambda block, raw: imagecodecs.jpeg2k_encode(block, level=0, codecformat="j2k", mct=False)),
     "aperio33005": (33005, lambda block, raw: imagecodecs.jpeg2k_encode(block, level=0, codecformat="j2k", mct=False)),
     "jpegxl": (50002, lambda block, raw: imagecodecs.jpegxl_encode(block, lossless=True)),
@@ -377,7 +382,14 @@ def files() -> dict[str, Callable[[], Made]]:
             add(f"grey{bits}-{name}-predictor", _grey, bits, compression=name, predictor=True)
             add(f"rgb{bits}-{name}-predictor", _colour, bits, compression=name, predictor=True)
         add(f"grey{bits}-tiles", _grey, bits, tiled=True)
-        add(f"grey{bits}-tiles-deflate-white0", _grey, bits, tiled=True, compression="deflate", photometric=WHITE_IS_ZERO)
+        add(
+            f"grey{bits}-tiles-deflate-white0",
+            _grey,
+            bits,
+            tiled=True,
+            compression="deflate",
+            photometric=WHITE_IS_ZERO,
+        )
         add(f"grey{bits}-bigendian", _grey, bits, big_endian=True)
         add(f"grey{bits}-bigtiff", _grey, bits, bigtiff=True)
         add(f"grey{bits}-bigtiff-bigendian-tiles", _grey, bits, bigtiff=True, big_endian=True, tiled=True)

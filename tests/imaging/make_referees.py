@@ -188,7 +188,7 @@ def by_tifffile(name: str, data: bytes, options: dict[str, Any]) -> Shown:
         raise Unable("colour space left to the caller")
     else:
         if values.ndim == 3:
-            values = values[..., :3] if photometric == 2 else values[..., 0]
+            values = values[..., :3] if photometric in (2, 6) else values[..., 0]
         if bits < 8:
             values = drawn.to_8_bits(values, bits)
         elif values.dtype == np.uint8 and bits == 8:
@@ -245,7 +245,9 @@ def _bits_of_jpeg2000(frame: bytes) -> int:
 def uncompressed(file: Dataset, number: int) -> tuple[Dataset, str]:
     """Return a data set of one frame that dcmtk reads, for compressions that it does not know, and who decoded."""
     syntax = str(file.file_meta.TransferSyntaxUID)
-    frames = list(pydicom.encaps.generate_frames(file.PixelData, number_of_frames=int(file.get("NumberOfFrames", 1) or 1)))
+    frames = list(
+        pydicom.encaps.generate_frames(file.PixelData, number_of_frames=int(file.get("NumberOfFrames", 1) or 1))
+    )
     frame = frames[number]
     if syntax == "1.2.840.10008.1.2.8.1":
         pixels: Any = zlib.decompressobj(-15).decompress(frame)
@@ -316,7 +318,9 @@ def dcmtk(name: str, data: bytes, options: dict[str, Any], decode_first: bool = 
             raise Unable("no Pixel Data")
         syntax = str(file.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")) if hasattr(file, "file_meta") else ""
         count = int(file.get("NumberOfFrames", 1) or 1)
-        number = {"first": 0, "middle": (count - 1) // 2, "error": 0}.get(options.get("frame", "first"), options.get("frame"))
+        number = {"first": 0, "middle": (count - 1) // 2, "error": 0}.get(
+            options.get("frame", "first"), options.get("frame")
+        )
         # dcmtk has no JPEG 2000, JPEG XL and deflated frames.
         unknown = syntax.startswith(("1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.20", "1.2.840.10008.1.2.4.11"))
         changed = False

@@ -26,8 +26,12 @@ class Ruling(NamedTuple):
 
 
 RULINGS = (
-    Ruling("*-gama.png", "", "gAMA 1.0 says how samples were meant for a display; the stored samples are wanted, not light"),
-    Ruling("*orientation*.png", "", "eXIf of the PNG specification, third edition, 11.3.3.6; ImageMagick 6 does not look"),
+    Ruling(
+        "*-gama.png", "", "gAMA 1.0 says how samples were meant for a display; the stored samples are wanted, not light"
+    ),
+    Ruling(
+        "*orientation*.png", "", "eXIf of the PNG specification, third edition, 11.3.3.6; ImageMagick 6 does not look"
+    ),
     Ruling("orientation*.webp", "", "EXIF chunk of the WebP container; ImageMagick 6 does not look"),
     Ruling("*-white0.tif", "", "TIFF 6.0, section 8: 0 is white at every depth; others invert 1 and 8 bits alone"),
     Ruling("grey12*.tif", "", "TIFF 6.0, BitsPerSample 12: white is 4095"),
@@ -42,11 +46,19 @@ RULINGS = (
     Ruling("*-aperio*.tif", "", "libtiff knows no 33003 and 33005; OpenCV and libvips give zeros without an error"),
     Ruling("*-associated.tif", "", "alpha is dropped: the samples as stored; others divide by alpha or mix with white"),
     Ruling("rgba*-unassociated.tif", "", "alpha is dropped; OpenCV multiplies by it; Pillow reads no 16-bit planes"),
-    Ruling("rgba*-planar-unassociated.tif", "", "alpha is dropped; OpenCV multiplies by it; Pillow reads no 16-bit planes"),
+    Ruling(
+        "rgba*-planar-unassociated.tif", "", "alpha is dropped; OpenCV multiplies by it; Pillow reads no 16-bit planes"
+    ),
     Ruling("cmyk*.tif", "", "R = (1 - C)(1 - K) as in DeviceCMYK; libvips goes through an ICC profile of its own"),
-    Ruling("rgb16-planar*.tif", "", "TIFF 6.0, PlanarConfiguration 2: a plane a strip; Pillow and OpenCV take them for pixels"),
+    Ruling(
+        "rgb16-planar*.tif",
+        "",
+        "TIFF 6.0, PlanarConfiguration 2: a plane a strip; Pillow and OpenCV take them for pixels",
+    ),
     Ruling("palette1.tif", "", "TIFF 6.0, ColorMap at 1 bit; OpenCV shows black and white"),
-    Ruling("ycbcr8-raw-*.tif", "", "TIFF 6.0, section 21 and its defaults; others leave YCbCr or mistake the data units"),
+    Ruling(
+        "ycbcr8-raw-*.tif", "", "TIFF 6.0, section 21 and its defaults; others leave YCbCr or mistake the data units"
+    ),
     Ruling("grey-*.tif", "tifffile", "no standard says how such values are shown; lowest black and highest white here"),
     Ruling("cielab8-neutral.tif", "", "a neutral colour; OpenCV shows L as the grey level"),
     Ruling("cmyk-*.jpg", "", "R = (1 - C)(1 - K) as in DeviceCMYK; libvips goes through an ICC profile of its own"),
@@ -61,18 +73,37 @@ RULINGS = (
     Ruling("p7-*.pam", "", "Netpbm: red comes first, alpha is dropped; OpenCV swaps or multiplies"),
     Ruling("grey12.j*", "", "12 bits by the code stream's SIZ; OpenCV does not scale"),
     Ruling("grey12.jxl", "drawn", "12 bits by its header; imagecodecs gives the values as they are"),
-    Ruling("thumbnail-first-page.tif", "drawn", "TIFF 6.0, NewSubfileType 1: a reduced version of another image in the file"),
-    Ruling("channels*.tif", "", "TIFF 6.0: black is zero, so the further samples are no colours; others mix them as RGB"),
+    Ruling(
+        "thumbnail-first-page.tif",
+        "drawn",
+        "TIFF 6.0, NewSubfileType 1: a reduced version of another image in the file",
+    ),
+    Ruling(
+        "channels*.tif", "", "TIFF 6.0: black is zero, so the further samples are no colours; others mix them as RGB"
+    ),
     Ruling("raw-profile-*.png", "", "the text that ImageMagick writes for EXIF data; others do not look"),
     Ruling("irot-*.avif", "", "ISO/IEC 23008-12, irot and imir; OpenCV and the bare codec do not turn"),
     Ruling("rgb16.jp2", "", "16 bits by the code stream's SIZ; Pillow's 8-bit RGB is no voice here"),
     Ruling("float.hdr", "", "linear light: no grey level without a tone curve; as stored, times 255"),
-    Ruling("palette8-transparent.gif", "", "transparency is dropped: the palette's colour; others put black or white there"),
+    Ruling(
+        "palette8-transparent.gif", "", "transparency is dropped: the palette's colour; others put black or white there"
+    ),
     Ruling("small-frame.gif", "", "GIF89a: the logical screen, background around the frame"),
-    Ruling("padding-*.dcm", "", "PS3.3 C.7.5.1.1.2: padding is no part of the image: background; dcmtk shows it as values"),
-    Ruling("float*.dcm", "drawn", "Float Pixel Data (PS3.3 C.7.6.24), of which dcmtk knows nothing; window by C.11.2.1.2"),
+    Ruling(
+        "padding-*.dcm", "", "PS3.3 C.7.5.1.1.2: padding is no part of the image: background; dcmtk shows it as values"
+    ),
+    Ruling(
+        "float*.dcm", "drawn", "Float Pixel Data (PS3.3 C.7.6.24), of which dcmtk knows nothing; window by C.11.2.1.2"
+    ),
     Ruling("palette-8-16-segmented.dcm", "drawn", "PS3.3 C.7.9.2: discrete segments; dcmtk refuses them"),
-    Ruling("jpeg-called-rgb.dcm", "", "JFIF says YCbCr (PS3.5 8.2.1 wants the header to agree); dcmtk believes the header"),
+    Ruling(
+        "presentation-identity-1.dcm",
+        "drawn",
+        "contradicts PS3.3 C.8.11.3; MONOCHROME1 is required and stated, the shape is optional; dcmtk lets the shape win",
+    ),
+    Ruling(
+        "jpeg-called-rgb.dcm", "", "JFIF says YCbCr (PS3.5 8.2.1 wants the header to agree); dcmtk believes the header"
+    ),
     Ruling("jpeg-rgb-adobe-called-ybr.dcm", "", "Adobe's marker says RGB; dcmtk believes the header"),
     Ruling(
         "pydicom/test_files/SC_jpeg_no_color_transform.dcm",

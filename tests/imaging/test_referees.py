@@ -12,7 +12,7 @@ from pipeline.imaging.decoding import REASONS, UnreadableImage, decode
 from tests.imaging import made_more, made_tiff, referees
 
 TOLERANCE = 2
-DECODED_OF_PYDICOM = 100
+DECODED_OF_PYDICOM = 102
 
 EXCLUDED = {
     # Numbers without a scale: no standard says which is black and which is white.
@@ -43,7 +43,9 @@ EXCLUDED = {
     "pydicom/*/README": "not an image",
     "pydicom/*.gz": "no decoder",
     # DICOM files without pixels: character sets, palettes, directories, plans, structures, reports, waveforms.
-    "pydicom/charset_files/*.dcm": "no pixels",
+    "pydicom/charset_files/chrJapMulti*.dcm": "no pixels",
+    "pydicom/charset_files/chrKoreanMulti.dcm": "no pixels",
+    "pydicom/charset_files/chrSQEncoding*.dcm": "no pixels",
     "pydicom/palettes/*.dcm": "no pixels",
     "pydicom/*/DICOMDIR*": "no pixels",
     "pydicom/*/TINY_ALPHA/PT*": "no pixels",
@@ -179,7 +181,7 @@ def test_one_broken_strip_is_found(name):
 @pytest.mark.parametrize("name", sorted(n for n in MAKERS if MAKERS[n]().options.get("frame") == "first"))
 def test_several_frames_are_an_error_unless_one_is_chosen(name):
     made = MAKERS[name]()
-    if name in ("two-pictures.mpo",):  # the second is a preview for the camera
+    if name in ("two-pictures.mpo", "reduced-second-page.tif"):  # the second is a preview of the first
         return
     with pytest.raises(UnreadableImage) as error:
         decode(made.data, 3 if made.truth.ndim == 3 else 1)
