@@ -226,7 +226,7 @@ class StudyResults:
     samples : DataFrame
         samples.csv with the columns part, copies, and augmented of split.csv: one row per entry, an image once with
         augmented 0 and, under protocol augment_before_split, once more for each of its augmented copies.
-    images : uint8 [N, H, W] or [N, H, W, 3]
+    images : uint8 or uint16 [N, H, W] or [N, H, W, 3]
         images.npy, memory-mapped; N = 0 for a bare table.
     boxes : DataFrame
         boxes.csv, in pixels of `images`; empty where the data set has none.

@@ -23,6 +23,7 @@ from pipeline.reporting.figures.style import (
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.terms import PARTS
 from pipeline.reporting.values import Augmented, Examples
+from pipeline.study.prepared import in_8_bits
 
 MOST_PAIRED = 20
 """Classes in the heat map of pairs; with more of them its counts cannot be read."""
@@ -141,7 +142,7 @@ def sample_images(study: StudyResults, picks: dict[str, list[int]], path: Path) 
 
 def _thumbnail(axes: Axes, pixels: np.ndarray, corner: tuple[float, float], size: float = 0.97) -> None:
     left, top = corner
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(left, left + size, top + size, top))
+    axes.imshow(in_8_bits(pixels), cmap="gray", vmin=0, vmax=255, extent=(left, left + size, top + size, top))
 
 
 def before_after(study: StudyResults, examples: Examples, path: Path) -> Path:
