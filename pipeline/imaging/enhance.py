@@ -171,7 +171,7 @@ def prepare(image: NDArray[np.uint8], settings: Preprocess) -> NDArray[np.uint8]
     Parameters
     ----------
     image : uint8 [H, W] or [H, W, 3]
-        From `pipeline.imaging.decode.as_image`.
+        From `pipeline.imaging.decoding.as_image`.
     settings : Preprocess
         Its `clahe.order` decides whether contrast is enhanced at the full resolution or, faster, at the final one.
 

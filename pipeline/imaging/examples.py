@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.datasets import DatasetError, Sample
-from pipeline.imaging.decode import as_image
+from pipeline.imaging.decoding import as_image
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.files import replaced
@@ -47,7 +47,7 @@ def write_examples(samples: Iterable[Sample], kept: pd.DataFrame, settings: Prep
     pairs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for sample in samples:
         if (row := wanted.get(sample.sample_id)) is not None:
-            image = as_image(sample.read(), settings.channels)
+            image = as_image(sample.read(), settings.channels).pixels
             pairs[row] = prepare(image, plain), prepare(image, settings)
             if len(pairs) == len(wanted):
                 break

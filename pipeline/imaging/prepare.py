@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.datasets import DatasetError, Sample, Task
-from pipeline.imaging.decode import UnreadableImage, as_image
+from pipeline.imaging.decoding import UnreadableImage, as_image
 from pipeline.imaging.duplicates import THUMBNAIL, Found, duplicates_of, find, fingerprint, groups, pixel_hash
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.settings import Preprocess
@@ -335,7 +335,7 @@ def _without_read(sample: Sample) -> Sample:
 def _one(read: Callable[[], bytes | np.ndarray], settings: Preprocess) -> _Result:
     """Return the prepared image, or why there is none."""
     try:
-        image = as_image(read(), settings.channels)
+        image = as_image(read(), settings.channels).pixels
     except UnreadableImage as error:
         return str(error)
     except FileNotFoundError:

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.imaging.decode import UnreadableImage, as_image, decode
+from pipeline.imaging import decoding
+from pipeline.imaging.decoding import UnreadableImage
+
+
+def decode(data, channels, **options):
+    return decoding.decode(data, channels, **options).pixels
+
+
+def as_image(content, channels):
+    return decoding.as_image(content, channels).pixels
 
 
 def encode(image, suffix=".png", *options):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.imaging.decode import decode
+from pipeline.imaging.decoding import decode
 from pipeline.imaging.duplicates import (
     COLUMNS,
     NearPairs,

@@ -20,7 +20,7 @@ import yaml
 from pipeline import preprocess
 from pipeline.datasets import DatasetError, Sample
 from pipeline.datasets.chestxray14.dataset import Data as ChestXray14
-from pipeline.imaging.decode import decode
+from pipeline.imaging.decoding import decode
 from pipeline.imaging.duplicates import COLUMNS
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.prepare import prepare_all

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 
+from pipeline.imaging.decoding.errors import UnreadableImage
+
 Channels = Literal[1, 3]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -25,40 +27,6 @@ _LOWEST_FULL_RANGE = 4096
 
 # Bad files are reported in excluded.csv; OpenCV's own warnings would only tear the progress bar.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-
-class UnreadableImage(Exception):
-    """A file is no usable image. The argument is a short reason, the same for every file with the same fault."""
-
-
-def as_image(content: bytes | np.ndarray, channels: Channels) -> NDArray[np.uint8]:
-    """Return what `Sample.read` gave as grey or RGB pixels: a file is decoded, pixels are only converted.
-
-    Parameters
-    ----------
-    content : bytes or uint8 [H, W] or [H, W, 3]
-        A whole image file, or grey or RGB pixels.
-    channels : {1, 3}
-        Grey or RGB.
-
-    Returns
-    -------
-    uint8 [H, W] or [H, W, 3]
-
-    Raises
-    ------
-    UnreadableImage
-        As `decode`; or "empty image", "unsupported pixel type <dtype>", "unsupported shape <shape>".
-    """
-    if not isinstance(content, np.ndarray):
-        return decode(content, channels)
-    if content.dtype != np.uint8:
-        raise UnreadableImage(f"unsupported pixel type {content.dtype}")
-    if content.ndim not in (2, 3) or content.shape[2:] not in ((), (1,), (3,)):
-        raise UnreadableImage(f"unsupported shape {list(content.shape)}")
-    if content.size == 0:
-        raise UnreadableImage("empty image")
-    return _from_rgb(np.ascontiguousarray(content), channels)
 
 
 def decode(data: bytes, channels: Channels) -> NDArray[np.uint8]:
@@ -185,7 +153,7 @@ def _decode_dicom(data: bytes, channels: Channels) -> NDArray[np.uint8]:
         import pydicom
         from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
     except ModuleNotFoundError:
-        raise UnreadableImage("DICOM, and pydicom is not installed: pip install pydicom") from None
+        raise UnreadableImage("no decoder", "DICOM; pip install pydicom") from None
     # What a header says about the patient need not be valid to decode the pixels, and thousands of warnings help none.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     try:
@@ -193,11 +161,11 @@ def _decode_dicom(data: bytes, channels: Channels) -> NDArray[np.uint8]:
         kind = str(header.get("PhotometricInterpretation", ""))
         syntax = header.file_meta.TransferSyntaxUID
     except Exception:  # pydicom raises whatever a broken element leads to
-        raise UnreadableImage("DICOM file damaged") from None
+        raise UnreadableImage("damaged") from None
     if "PixelData" not in header:
-        raise UnreadableImage("DICOM file without an image")
+        raise UnreadableImage("no pixels", "DICOM file without an image")
     if syntax.is_compressed and not _can_decode(get_decoder, syntax):
-        raise UnreadableImage(f"DICOM with transfer syntax {syntax.name}, no decoder installed")
+        raise UnreadableImage("no decoder", f"DICOM with transfer syntax {syntax.name}")
     try:
         pixels = pixel_array(header, index=0)
         if kind == "PALETTE COLOR":
@@ -205,9 +173,9 @@ def _decode_dicom(data: bytes, channels: Channels) -> NDArray[np.uint8]:
         if kind in ("MONOCHROME1", "MONOCHROME2"):
             return _to_channels(_dicom_grey(pixels, header), channels)
     except Exception:
-        raise UnreadableImage("DICOM file damaged") from None
+        raise UnreadableImage("damaged") from None
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UnreadableImage(f"DICOM with photometric interpretation {kind}, not supported")
+        raise UnreadableImage("unsupported colours", f"DICOM with photometric interpretation {kind}")
     return _from_rgb(_to_8_bits(pixels), channels)
 
 
@@ -251,9 +219,9 @@ def _to_8_bits(image: np.ndarray) -> NDArray[np.uint8]:
     if image.dtype == np.uint8:
         return image
     if image.dtype != np.uint16:
-        raise UnreadableImage(f"unsupported pixel type {image.dtype}")
+        raise UnreadableImage("unsupported pixel type", str(image.dtype))
     if image.max() < _LOWEST_FULL_RANGE:
-        raise UnreadableImage("16-bit file using 12 bits or fewer")
+        raise UnreadableImage("scale unknown", "16-bit file using 12 bits or fewer; set preprocess.bits")
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
@@ -268,7 +236,7 @@ def _to_channels(image: NDArray[np.uint8], channels: Channels) -> NDArray[np.uin
         (3, 3): cv2.COLOR_BGR2RGB,
     }
     if (given, channels) not in codes:
-        raise UnreadableImage(f"unsupported number of channels {given}")
+        raise UnreadableImage("unsupported colours", f"{given} channels")
     return np.asarray(cv2.cvtColor(image, codes[given, channels]), np.uint8)
 
 

