@@ -9,6 +9,7 @@ REASONS: Final = {
     "not an image": "",
     "truncated": "",
     "damaged": "",
+    "larger than preprocess.max_pixels": "set it higher if the size is right",
     "no pixels": "the file holds a document, a plan or measurements",
     "no decoder": "the compression is named; convert the files, or install what is named",
     "unsupported pixel type": "convert the files to 8 or 16 bits",

@@ -1,0 +1,192 @@
+"""From what a sample gives to pixels: which frames of a file, at which depth, and on which scale."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from pipeline.datasets import DatasetError, Sample
+from pipeline.imaging.decoding import Decoded, Depth, Facts, UnreadableImage, as_image, read_header
+from pipeline.imaging.settings import Preprocess
+
+_AHEAD = 4
+"""Files in flight per thread while the scale of the data set is looked for."""
+_FULL = 16
+"""Bits of which no file can have more without saying so."""
+
+
+class Frame(NamedTuple):
+    """One image of a sample: its number in a file of which several become samples, from 1, else None."""
+
+    number: int | None
+    image: Decoded | str
+    """The image, or the reason why there is none."""
+
+    @property
+    def suffix(self) -> str:
+        """What follows the id of the sample in the id of this image."""
+        return "" if self.number is None else f"#{self.number}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many bits the files have that store more than 8 and do not say how many of them are used.
+
+    Parameters
+    ----------
+    bits : int or None
+        2**bits - 1 is white in all of them; None where the data set has no such file.
+    chosen : {"header", "maximum", "setting"}
+        By whom: each file's header, the highest value of the set, or ``preprocess.bits``.
+    files : int
+        Files looked at for the highest value that do not say their scale.
+    brightest : int
+        Highest value in them, -1 where it was not looked for; it is enough to find one value that needs all 16 bits.
+    """
+
+    bits: int | None
+    chosen: Literal["header", "maximum", "setting"]
+    files: int = 0
+    brightest: int = -1
+
+
+class Reader:
+    """Reads samples as section ``preprocess`` says; may be called by several threads.
+
+    Parameters
+    ----------
+    settings : Preprocess
+        Its `bits`, `frame`, `max_pixels`, `channels`, `store`, and `threads`.
+    again : callable
+        Returns the samples anew, from the first: called at most once, at the first file that does not say its scale, so
+        that a data set of 8 bits is read once.
+    scale : Scale, optional
+        Where it was found before.
+    """
+
+    def __init__(
+        self, settings: Preprocess, again: Callable[[], Iterable[Sample]], scale: Scale | None = None
+    ) -> None:
+        self._settings = settings
+        self._again = again
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._scale = scale or Scale(None, "header")
+
+    @property
+    def scale(self) -> Scale:
+        """The scale of files that do not say theirs, as far as one was needed."""
+        return self._scale
+
+    def close(self) -> None:
+        """Let a search for the scale end soon: nobody waits for its result."""
+        self._closed.set()
+
+    def frames(self, read: Callable[[], bytes | np.ndarray]) -> list[Frame]:
+        """Return the images of a sample, or the reasons why there are none; one at least.
+
+        Raises
+        ------
+        DatasetError
+            If the scale of the data set is needed and its samples cannot be read twice.
+        """
+        try:
+            content = read()
+            header = self._header(content)
+        except UnreadableImage as error:
+            return [Frame(None, str(error))]
+        except FileNotFoundError:
+            return [Frame(None, "file missing")]
+        except OSError as error:
+            return [Frame(None, f"file not readable: {error.strerror or type(error).__name__}")]
+        if self._settings.frame == "all" and header is not None and header.frames > 1:
+            return [Frame(k + 1, self._image(content, header, k)) for k in range(header.frames)]
+        return [Frame(None, self._image(content, header, None))]
+
+    def _header(self, content: bytes | np.ndarray) -> Facts | None:
+        """Return the header of a file that is no larger than allowed; None for pixels."""
+        header = None if isinstance(content, np.ndarray) else read_header(content)
+        height, width = content.shape[:2] if isinstance(content, np.ndarray) else (header.height, header.width)
+        if height * width > self._settings.max_pixels:
+            raise UnreadableImage("larger than preprocess.max_pixels", f"{width} x {height}")
+        return header
+
+    def _image(self, content: bytes | np.ndarray, header: Facts | None, number: int | None) -> Decoded | str:
+        deep = self._settings.store == "uint16" or (header is not None and header.bits not in range(1, 9))
+        bits = self._bits() if header is not None and getattr(header, "scale", "header") == "data set" else None
+        try:
+            return self._decode(content, number, bits, "uint16" if deep else "uint8")
+        except UnreadableImage as error:
+            return str(error)
+
+    def _decode(self, content: bytes | np.ndarray, number: int | None, bits: int | None, depth: Depth) -> Decoded:
+        chosen = self._settings.frame if number is None else number
+        return as_image(
+            content, self._settings.channels, bits=bits, depth=depth, frame="error" if chosen == "all" else chosen
+        )
+
+    def _bits(self) -> int | None:
+        """Return the bits of files that do not say their scale, found once for all threads."""
+        with self._lock:
+            if self._scale.bits is None:
+                chosen = self._settings.bits
+                self._scale = self._look() if chosen == "auto" else Scale(chosen, "setting")
+            return self._scale.bits
+
+    def _look(self) -> Scale:
+        """Look for the highest value of all files that do not say their scale."""
+        files, brightest = 0, 0
+        for found in self._brightest():
+            files += found >= 0
+            brightest = max(brightest, found)
+            if brightest.bit_length() >= _FULL or self._closed.is_set():
+                break
+        return Scale(max(8, brightest.bit_length()), "maximum", files, brightest)
+
+    def _brightest(self) -> Iterator[int]:
+        """Yield the highest value of each file, -1 of those that say their scale or cannot be read."""
+        pool = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="scale")
+        flight: deque[Future[int]] = deque()
+        try:
+            for sample in self._again():
+                flight.append(pool.submit(self._brightest_of, sample.read))
+                if len(flight) >= _AHEAD * self._settings.threads:
+                    yield flight.popleft().result()
+            while flight:
+                yield flight.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _brightest_of(self, read: Callable[[], bytes | np.ndarray]) -> int:
+        try:
+            content = read()
+            header = self._header(content)
+            if header is None or getattr(header, "scale", "header") != "data set":
+                return -1
+            several = self._settings.frame == "all" and header.frames > 1
+            numbers: Iterable[int | None] = range(header.frames) if several else [None]
+            return max(self._decode(content, k, _FULL, "uint16").facts.brightest for k in numbers)
+        except (UnreadableImage, OSError):
+            return -1  # reported where the image is prepared
+
+
+def anew(samples: Iterable[Sample]) -> Callable[[], Iterable[Sample]]:
+    """Return what gives `samples` from the first on: themselves, unless they can be drawn once only."""
+
+    def again() -> Iterable[Sample]:
+        if iter(samples) is samples:
+            raise DatasetError(
+                "files of more than 8 bits do not say how many they use, and the samples can be read once only; "
+                "set preprocess.bits"
+            )
+        return samples
+
+    return again
+
+
