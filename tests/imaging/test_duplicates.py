@@ -282,7 +282,7 @@ NIH = DATA / "nih_chestxray14" / "images"
 
 @pytest.mark.skipif(not NIH.is_dir(), reason=f"no real images: {NIH} does not exist (set MEDMATRIX_DATA)")
 def test_copies_planted_among_real_films_are_found_and_nothing_else():
-    films = [decode(path.read_bytes(), 1) for path in sorted(NIH.glob("*.png"))[:300]]
+    films = [decode(path.read_bytes(), 1).pixels for path in sorted(NIH.glob("*.png"))[:300]]
     rng = np.random.default_rng(0)
     copied = rng.choice(len(films), 30, replace=False)
     copies = []

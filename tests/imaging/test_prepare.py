@@ -117,7 +117,7 @@ def test_colour(tmp_path):
     prepare_all(samples, CLASSES, "multilabel", settings, tmp_path / "images.npy")
     images = np.load(tmp_path / "images.npy")
     assert images.shape == (2, 24, 24, 3)
-    np.testing.assert_array_equal(images[0], prepare(decode(png(picture(0, (9, 9, 3))), 3), settings))
+    np.testing.assert_array_equal(images[0], prepare(decode(png(picture(0, (9, 9, 3))), 3).pixels, settings))
 
 
 def test_identical_images_are_grouped_across_patients_and_formats(tmp_path):
