@@ -75,7 +75,7 @@ def _deep(image: NDArray[np.uint16], clip: float, tiles: int) -> NDArray[np.uint
     height, width = image.shape
     # OpenCV mirrors as much as makes both sides multiples of the number of tiles, a whole number more if one is.
     down, across = (0, 0) if height % tiles == width % tiles == 0 else (tiles - height % tiles, tiles - width % tiles)
-    whole = cv2.copyMakeBorder(to_8_bits(image), 0, down, 0, across, cv2.BORDER_REFLECT_101)
+    whole = np.asarray(cv2.copyMakeBorder(to_8_bits(image), 0, down, 0, across, cv2.BORDER_REFLECT_101), np.uint8)
     tall, wide = whole.shape[0] // tiles, whole.shape[1] // tiles
     blocks = whole.reshape(tiles, tall, tiles, wide).swapaxes(1, 2).reshape(tiles * tiles, tall * wide)
     curves = _curves(blocks, clip).reshape(tiles, tiles, _BINS)
@@ -107,7 +107,7 @@ def _curves(blocks: NDArray[np.uint8], clip: float) -> NDArray[np.float32]:
 
     Counts are clipped and handed out again as OpenCV does it, in whole pixels.
     """
-    tiles, pixels = blocks.shape
+    pixels = blocks.shape[1]
     counts = np.stack([np.bincount(block, minlength=_BINS) for block in blocks])
     most = max(int(clip * pixels / _BINS), 1)
     surplus = np.maximum(counts - most, 0).sum(axis=1)

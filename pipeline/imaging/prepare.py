@@ -330,7 +330,7 @@ def _take_out(file: BinaryIO, start: int, row: int, out: NDArray[np.bool_]) -> N
 def _in_order(
     samples: Iterable[Sample], records: _Samples, reader: Reader, settings: Preprocess
 ) -> Generator[tuple[Sample, list[_Result]], None, None]:
-    """Yield each sample (without its `read`) and its images or reasons, in order, a bounded number of them in flight."""
+    """Yield each sample (without its `read`) and its images or reasons, in order, a bounded number in flight."""
     # The pool is the parallelism: OpenCV's own threads inside each call would only compete with it.
     threads_before = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -373,9 +373,7 @@ def _one(
     return results
 
 
-def _prepared(
-    decoded: Decoded, position: int, kinds: Kinds, settings: Preprocess
-) -> tuple[NDArray[Any], _Facts]:
+def _prepared(decoded: Decoded, position: int, kinds: Kinds, settings: Preprocess) -> tuple[NDArray[Any], _Facts]:
     image, kind = decoded.pixels, kind_of(decoded.facts)
     height, width = image.shape[:2]
     phash, thumbnail = np.uint64(0), b""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -70,9 +70,7 @@ class Reader:
         Where it was found before.
     """
 
-    def __init__(
-        self, settings: Preprocess, again: Callable[[], Iterable[Sample]], scale: Scale | None = None
-    ) -> None:
+    def __init__(self, settings: Preprocess, again: Callable[[], Iterable[Sample]], scale: Scale | None = None) -> None:
         self._settings = settings
         self._again = again
         self._lock = threading.Lock()
@@ -111,11 +109,17 @@ class Reader:
 
     def _header(self, content: bytes | np.ndarray) -> Facts | None:
         """Return the header of a file that is no larger than allowed; None for pixels."""
-        header = None if isinstance(content, np.ndarray) else read_header(content)
-        height, width = content.shape[:2] if isinstance(content, np.ndarray) else (header.height, header.width)
-        if height * width > self._settings.max_pixels:
-            raise UnreadableImage("larger than preprocess.max_pixels", f"{width} x {height}")
+        if isinstance(content, np.ndarray):
+            self._bound(*content.shape[1::-1])
+            return None
+        header = read_header(content)
+        self._bound(header.width, header.height)
         return header
+
+    def _bound(self, width: int, height: int) -> None:
+        """Refuse an image before it takes the memory."""
+        if width * height > self._settings.max_pixels:
+            raise UnreadableImage("larger than preprocess.max_pixels", f"{width} x {height} pixels")
 
     def _image(self, content: bytes | np.ndarray, header: Facts | None, number: int | None) -> Decoded | str:
         deep = self._settings.store == "uint16" or (header is not None and header.bits not in range(1, 9))
@@ -188,5 +192,3 @@ def anew(samples: Iterable[Sample]) -> Callable[[], Iterable[Sample]]:
         return samples
 
     return again
-
-

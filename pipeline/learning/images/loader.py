@@ -179,7 +179,7 @@ class ResidentImages:
         return images, self.targets.index_select(0, places).float()
 
     def _gather(self, index: Tensor) -> Tensor:
-        """Collect the images at `index`, uint8 or int16 [B, H, W, C], where they are held or in (page-locked) host memory."""
+        """Collect the images at `index`, [B, H, W, C], where they are held or in (page-locked) host memory."""
         if self._held is None:
             return self._read(index.cpu().numpy())
         index = index.to(self._held.device)
