@@ -39,7 +39,8 @@ def thumbnails(images: np.ndarray, side: int = 8) -> np.ndarray:
     Returns
     -------
     float64 [N, side * side * C]
-        Grey values in [0, 255], whatever the depth. A pixel that lies across the border of two squares counts in both, by its share.
+        Grey values in [0, 255], whatever the depth. A pixel that lies across the border of two squares counts in both,
+        by its share.
 
     Raises
     ------

@@ -78,10 +78,10 @@ class Found(NamedTuple):
 
 
 def pixel_hash(image: NDArray[Any]) -> str:
-    """128 bits over shape and pixels, as 32 hex digits: the same for a picture stored in two formats or under two names.
+    """128 bits over shape and pixels, as 32 hex digits: the same for a picture in two formats or under two names.
 
-    XXH3 reads a radiograph in a twentieth of the time of SHA-256. It is no seal, but nobody has to forge a picture here:
-    among 10 million different ones the odds that any two have the same value are 1 in 10^25.
+    XXH3 reads a radiograph in a twentieth of the time of SHA-256. It is no seal, but nothing is to be sealed: the odds
+    that any two of 10 million different pictures have the same value are 1 in 10^25.
 
     Parameters
     ----------

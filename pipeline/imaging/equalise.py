@@ -1,8 +1,8 @@
 """Contrast-limited adaptive histogram equalisation, of 8 bits and of 16.
 
-OpenCV equalises 8 bits, and 16 bits with as many bins as it has levels. A tile then has fewer pixels than bins, a bin
-holds one pixel or none, and the clip limit, which counts pixels, says nothing. Here 16 bits have the 256 bins of 8 bits,
-and the curves through them are joined by straight lines, so that no level is lost.
+OpenCV equalises 8 bits, and 16 bits with as many bins as they have levels. A tile then has fewer pixels than bins, a
+bin holds one pixel or none, and the clip limit, which counts pixels, says nothing. Here 16 bits have the 256 bins of 8
+bits, and the curves through them are joined by straight lines, so that no level is lost.
 """
 
 from __future__ import annotations
