@@ -123,7 +123,7 @@ class Reader:
 
     def _image(self, content: bytes | np.ndarray, header: Facts | None, number: int | None) -> Decoded | str:
         deep = self._settings.store == "uint16" or (header is not None and header.bits not in range(1, 9))
-        bits = self._bits() if header is not None and getattr(header, "scale", "header") == "data set" else None
+        bits = self._bits() if header is not None and header.scale == "data set" else None
         try:
             return self._decode(content, number, bits, "uint16" if deep else "uint8")
         except UnreadableImage as error:
@@ -171,7 +171,7 @@ class Reader:
         try:
             content = read()
             header = self._header(content)
-            if header is None or getattr(header, "scale", "header") != "data set":
+            if header is None or header.scale != "data set":
                 return -1
             several = self._settings.frame == "all" and header.frames > 1
             numbers: Iterable[int | None] = range(header.frames) if several else [None]

@@ -116,7 +116,7 @@ def test_12_bits_in_a_16_bit_file_are_refused(brightest):
 
 
 def test_float_tiff_is_refused():
-    with pytest.raises(UnreadableImage, match="unsupported pixel type float32"):
+    with pytest.raises(UnreadableImage, match="unsupported pixel type: floating point of 32 bits"):
         decode(encode(np.ones((4, 4), np.float32), ".tiff"), 1)
 
 
@@ -126,7 +126,7 @@ def test_float_tiff_is_refused():
         (b"", "empty file"),
         (b"<html>404 Not Found</html>", "not an image"),
         (b"\x00\x00\x00\x01Bud1" + bytes(6140), "not an image"),  # a .DS_Store under another name
-        (bytes(128) + b"DICM" + bytes(64), "DICOM file damaged"),
+        (bytes(128) + b"DICM" + bytes(64), "damaged: DICOM without the elements of an image"),
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (b"\xff\xd8\xff", "truncated"),
     ],
@@ -168,7 +168,7 @@ def test_bytes_after_the_end_do_no_harm(grey):
 def test_flipped_bits_in_a_png_are_found(grey):
     data = bytearray(encode(grey))
     data[len(data) // 2] ^= 0xFF
-    with pytest.raises(UnreadableImage, match=r"^damaged$"):
+    with pytest.raises(UnreadableImage, match=r"^damaged"):
         decode(bytes(data), 1)
 
 
@@ -232,7 +232,7 @@ def test_cmyk_jpeg_of_adobe_and_of_others(corners, orientation):
 def test_damaged_cmyk_jpeg(corners):
     data = bytearray(saved(Image.fromarray(corners).convert("CMYK"), "JPEG"))
     data[data.index(b"\xff\xc0") + 4] = 77  # bits a sample
-    with pytest.raises(UnreadableImage, match=r"^damaged$"):
+    with pytest.raises(UnreadableImage, match=r"^damaged"):
         decode(bytes(data), 3)
 
 
@@ -276,10 +276,10 @@ def test_decoded_pixels_are_only_converted(grey, rgb):
 @pytest.mark.parametrize(
     ("pixels", "reason"),
     [
-        (np.zeros((4, 4), np.float32), "unsupported pixel type float32"),
+        (np.zeros((4, 4), np.float32), "unsupported pixel type: float32"),
         (np.zeros((0, 4), np.uint8), "empty image"),
-        (np.zeros((4, 4, 2), np.uint8), "unsupported shape [4, 4, 2]"),
-        (np.zeros(4, np.uint8), "unsupported shape [4]"),
+        (np.zeros((4, 4, 2), np.uint8), "unsupported shape: [4, 4, 2]"),
+        (np.zeros(4, np.uint8), "unsupported shape: [4]"),
     ],
 )
 def test_pixels_that_are_no_image(pixels, reason):
@@ -395,16 +395,16 @@ def test_dicom_colour_and_compression(rgb, ramp):
 
 def test_dicom_of_several_frames_gives_the_first(ramp):
     both = dicom(np.vstack([ramp, ramp[::-1]]), NumberOfFrames=2, Rows=64)
-    np.testing.assert_array_equal(decode(both, 1), decode(dicom(ramp), 1))
+    np.testing.assert_array_equal(decode(both, 1, frame="first"), decode(dicom(ramp), 1))
 
 
 def test_dicom_that_cannot_be_decoded(ramp, monkeypatch):
     for data, reason in [
         (
             dicom(ramp, syntax="1.2.840.10008.1.2.4.102"),
-            "DICOM with transfer syntax MPEG-4 AVC/H.264 High Profile / Level 4.1, no decoder installed",
+            "no decoder: DICOM with transfer syntax MPEG-4 AVC/H.264 High Profile / Level 4.1; a video; convert its frames",
         ),
-        (dicom(ramp)[:-4000], "DICOM file damaged"),
+        (dicom(ramp)[:-4000], "truncated: DICOM with fewer pixels than its header says"),
     ]:
         with pytest.raises(UnreadableImage) as error:
             decode(data, 1)
@@ -421,5 +421,5 @@ def test_dicom_without_pixels():
     del file.PixelData
     out = io.BytesIO()
     file.save_as(out)
-    with pytest.raises(UnreadableImage, match=r"^DICOM file without an image$"):
+    with pytest.raises(UnreadableImage, match=r"^no pixels: DICOM$"):
         decode(out.getvalue(), 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from pipeline.imaging.decoding import raster
-from pipeline.imaging.decoding.errors import REASONS, UnreadableImage
-from pipeline.imaging.decoding.facts import Channels, Decoded, Depth, Facts, Frame
+from pipeline.imaging.decoding import grey, header
+from pipeline.imaging.decoding.errors import REASONS, UnreadableImage, only_unreadable
+from pipeline.imaging.decoding.facts import Channels, Decoded, Depth, Facts, Frame, Stored
 
 __all__ = [
     "REASONS",
@@ -40,9 +42,8 @@ def read_header(data: bytes) -> Facts:
     UnreadableImage
         For files that no reader can be chosen for.
     """
-    if not data:
-        raise UnreadableImage("empty file")
-    return Facts("unknown")
+    with only_unreadable(lambda: "the reader of headers"):
+        return header.open_file(data).facts
 
 
 def decode(
@@ -79,10 +80,36 @@ def decode(
     UnreadableImage
         With one of `REASONS`; nothing else is raised, KeyboardInterrupt and SystemExit apart.
     """
-    pixels = raster.decode(data, channels)
-    if depth == "uint16":
-        return Decoded(pixels.astype(np.uint16) * np.uint16(257), Facts("unknown"))
-    return Decoded(pixels, Facts("unknown"))
+    at_work = "the reader of headers"
+    with only_unreadable(lambda: at_work):
+        opened = header.open_file(data)
+        facts = opened.facts
+        at_work = facts.reader
+        stored = opened.read(_frame(frame, facts.frames))
+        if stored.values.size == 0:
+            raise UnreadableImage("empty image")
+        white, brightest = grey.white_of(stored, bits)
+        image = grey.shown(stored, white, channels, depth)
+        if facts.orientation != 1:
+            image = grey.upright(image, facts.orientation)
+    facts = dataclasses.replace(facts, full_scale=white, brightest=brightest, window=stored.window)
+    if stored.reader:
+        facts = dataclasses.replace(facts, reader=stored.reader)
+    return Decoded(image, facts)
+
+
+def _frame(asked: Frame, frames: int) -> int:
+    """Return the frame to read, counted from 0."""
+    if asked == "error":
+        if frames > 1:
+            raise UnreadableImage("several frames", f"{frames}; choose with preprocess.frame")
+        return 0
+    if asked in ("first", "middle"):
+        return 0 if asked == "first" else frames // 2
+    index = int(asked)
+    if not 0 <= index < frames:
+        raise UnreadableImage("frame missing", f"{index + 1} of {frames}")
+    return index
 
 
 def as_image(
@@ -119,10 +146,13 @@ def as_image(
         raise UnreadableImage("unsupported shape", str(list(content.shape)))
     if content.size == 0:
         raise UnreadableImage("empty image")
-    pixels = raster._from_rgb(np.ascontiguousarray(content), channels)
+    pixels = np.ascontiguousarray(content[..., 0] if content.shape[2:] == (1,) else content)
     facts = Facts(
-        "pixels", photometric="grey" if content.ndim == 2 else "RGB", width=content.shape[1], height=content.shape[0]
+        "pixels",
+        photometric="grey" if pixels.ndim == 2 else "RGB",
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        full_scale=255,
     )
-    if depth == "uint16":
-        return Decoded(pixels.astype(np.uint16) * np.uint16(257), facts)
-    return Decoded(pixels, facts)
+    with only_unreadable(lambda: "OpenCV"):
+        return Decoded(grey.shown(Stored(pixels), 255, channels, depth), facts)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 Channels = Literal[1, 3]
 Depth = Literal["uint8", "uint16"]
 Frame = Literal["error", "first", "middle"] | int
+Scale = Literal["header", "data set"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Facts:
     Parameters
     ----------
     format : str
-        "PNG", "JPEG", "TIFF", ... or "DICOM" with the modality, as "DICOM CR".
+        "PNG", "JPEG", "TIFF", ... or "DICOM" with the modality, as "DICOM CR"; "pixels" of arrays.
     compression : str
         "none", "deflate", "JPEG", "JPEG 2000", ...; of DICOM the name of the transfer syntax.
     bits : int
@@ -39,14 +40,17 @@ class Facts:
         Manufacturer of the device (DICOM), else "".
     reader : str
         Library that decodes the pixels.
+    scale : {"header", "data set"}
+        Who says which value is white: the file itself, or the data set (16-bit PNG and TIFF say only how wide a number
+        is).
     window : str
-        How values became grey levels: "none" (the full scale), "header", "LUT", "percentiles"; DICOM only, after
+        How values became grey levels: "none" (the full scale), "header", "LUT", "percentiles"; of DICOM, after
         decoding.
     full_scale : int
-        Stored value that became white: 255, 65535, or 2**bits - 1 with `bits` of the data set; 0 with a window. After
-        decoding.
+        Stored value that became white: 255, 65535, or 2**bits - 1 with `bits` of the data set; 0 where a window or a
+        look-up table decides. After decoding.
     brightest : int
-        Highest stored value; -1 before decoding and where nobody needs it (8 bits, DICOM).
+        Highest stored value where the data set decides the scale, after decoding; -1 everywhere else.
     """
 
     format: str
@@ -60,6 +64,7 @@ class Facts:
     alpha: bool = False
     maker: str = ""
     reader: str = ""
+    scale: Scale = "header"
     window: str = "none"
     full_scale: int = 0
     brightest: int = -1
@@ -81,8 +86,40 @@ class Decoded:
     facts: Facts
 
 
-def scaled(values: NDArray[Any], depth: Depth) -> NDArray[Any]:
-    """Return floating-point values of 0 to 1 as integers of full scale, rounded once."""
-    if depth == "uint8":
-        return np.rint(values * 255).astype(np.uint8)
-    return np.rint(values * 65535).astype(np.uint16)
+class Stored(NamedTuple):
+    """Pixels as a reader gives them.
+
+    Parameters
+    ----------
+    values : unsigned integers or floating point [H, W] or [H, W, 3]
+        Grey or RGB, not yet upright. Floating point is display values, 0 (black) to 1 (white).
+    full_scale : int
+        Value that is white; 0 if the data set decides. Not used for floating point.
+    inverted : bool
+        Whether 0 is white.
+    window : str
+        As in `Facts`.
+    reader : str
+        Where another library than the header leads to had to step in.
+    """
+
+    values: NDArray[Any]
+    full_scale: int = 255
+    inverted: bool = False
+    window: str = "none"
+    reader: str = ""
+
+
+class Opened(NamedTuple):
+    """A file whose header is read.
+
+    Parameters
+    ----------
+    facts : Facts
+        What the header says, and which reader it leads to.
+    read : callable
+        Decodes the pixels of a frame, counted from 0.
+    """
+
+    facts: Facts
+    read: Callable[[int], Stored]

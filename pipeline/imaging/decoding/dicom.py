@@ -1,0 +1,347 @@
+"""DICOM files: header, compression, bits; grey levels are made in `pipeline.imaging.decoding.display`."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.imaging.decoding import display
+from pipeline.imaging.decoding.errors import UnreadableImage
+from pipeline.imaging.decoding.facts import Facts, Opened, Stored
+
+_EXPLICIT: Final = "1.2.840.10008.1.2.1"
+_IMPLICIT: Final = "1.2.840.10008.1.2"
+_BIG: Final = "1.2.840.10008.1.2.2"
+_DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
+_JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
+_JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70)))
+"""JPEG as libjpeg-turbo knows it: baseline, extended, lossless."""
+_JPEG_XL: Final = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+_LINKS: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204")
+"""JPIP: the file holds an address in place of pixels."""
+_VIDEO: Final = "1.2.840.10008.1.2.4.10"
+"""Beginning of the names of MPEG-2, MPEG-4 and HEVC."""
+_PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_GREY: Final = ("MONOCHROME1", "MONOCHROME2")
+_YBR: Final = ("YBR_FULL", "YBR_FULL_422")
+_COLOURS: Final = ("RGB", "PALETTE COLOR", *_YBR, "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB")
+_BACKGROUND_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+_VR: Final = re.compile(rb"A[EST]|CS|D[AST]|IS|L[OT]|O[BW]|PN|S[HQT]|TM|U[CILNRST]")
+_FAILED: Final = (RuntimeError, ValueError, AttributeError, TypeError, KeyError, IndexError, OSError)
+"""What plugins raise where they cannot decode a frame; another one may."""
+_LONGEST_NAME: Final = 64
+
+
+def has_no_preamble(data: bytes) -> bool:
+    """Tell a data set without the 128 bytes and "DICM" before it by its first element, of group 0002 or 0008.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole file.
+    """
+    if len(data) < 64 or data[:2] not in _BACKGROUND_GROUPS:
+        return False
+    big = data[:2] == b"\x00\x08"
+    if int.from_bytes(data[2:4], "big" if big else "little") > 0x0070:
+        return False
+    return bool(_VR.match(data, 4)) or (not big and int.from_bytes(data[4:8], "little") <= 256)
+
+
+def open_dicom(data: bytes) -> Opened:
+    """Read the header of a DICOM file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+
+    Raises
+    ------
+    UnreadableImage
+        "damaged", "truncated", "no pixels", "no decoder", "unsupported pixel type", "unsupported colours".
+    """
+    header = _header(data)
+    if not any(name in header for name in _PIXELS):
+        raise UnreadableImage("no pixels", f"DICOM {_text(header.get('Modality'))}".rstrip())
+    syntax = _syntax(header)
+    kind = _text(header.get("PhotometricInterpretation"))
+    is_float = "PixelData" not in header
+    samples = int(header.get("SamplesPerPixel", 1) or 1)
+    facts = Facts(
+        f"DICOM {_text(header.get('Modality'))}".rstrip(),
+        compression=_name(syntax),
+        bits=0 if is_float else int(header.get("BitsStored") or header.BitsAllocated),
+        photometric=kind,
+        frames=_frames(header),
+        width=int(header.get("Columns") or 0),
+        height=int(header.get("Rows") or 0),
+        maker=_text(header.get("Manufacturer")),
+        reader=_reader(syntax),
+    )
+    if not (kind in _GREY and samples == 1) and not (kind in _COLOURS and samples == (1 if "PAL" in kind else 3)):
+        raise UnreadableImage(
+            "unsupported colours", f"DICOM with {kind or 'no photometric interpretation'} x {samples}"
+        )
+    if not is_float and not 1 <= facts.bits <= int(header.BitsAllocated) <= 32:
+        raise UnreadableImage("damaged", f"DICOM with {facts.bits} of {header.BitsAllocated} bits")
+    return Opened(facts, lambda index: _read(header, syntax, facts, index))
+
+
+def _header(data: bytes) -> Any:
+    """Parse the file, without what pydicom has to say on personal data that break the rules."""
+    try:
+        import pydicom
+    except ModuleNotFoundError:
+        raise UnreadableImage("no decoder", "DICOM; pip install pydicom") from None
+    # What a header says about the patient need not be valid to decode the pixels, and thousands of warnings help none.
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    try:
+        header = pydicom.dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")
+    except EOFError:
+        raise UnreadableImage("truncated") from None
+    if "file_meta" not in header.__dict__ or header.file_meta is None:
+        header.file_meta = pydicom.dataset.FileMetaDataset()
+    if "Rows" not in header and "SOPClassUID" not in header and "MediaStorageSOPClassUID" not in header.file_meta:
+        if data[128:132] != b"DICM":
+            raise UnreadableImage("not an image")
+        raise UnreadableImage("no pixels" if len(header) else "damaged", "DICOM without the elements of an image")
+    return header
+
+
+def _syntax(header: Any) -> str:
+    """Return the transfer syntax; a file without one is in the encoding that its elements turned out to have."""
+    stated = header.file_meta.get("TransferSyntaxUID")
+    if stated:
+        return str(stated)
+    implicit, little = header.original_encoding
+    return _IMPLICIT if implicit else _EXPLICIT if little else _BIG
+
+
+def _name(syntax: str) -> str:
+    from pydicom.uid import UID
+
+    uid = UID(syntax)
+    return syntax if uid.name == syntax else uid.name
+
+
+def _frames(header: Any) -> int:
+    """Return the number of frames by the digits that NumberOfFrames starts with, 1 if there are none."""
+    found = re.match(r"[0-9]+", _text(header.get("NumberOfFrames")))
+    return max(1, int(found[0])) if found else 1
+
+
+def _reader(syntax: str) -> str:
+    """Choose who decodes a transfer syntax, or say why nobody does."""
+    from pydicom.pixels import get_decoder
+
+    if syntax in _LINKS:
+        raise UnreadableImage("no pixels", f"DICOM with an address in their place ({_name(syntax)})")
+    if syntax == _DEFLATED_FRAMES:
+        return "pydicom"
+    if syntax in _JPEG_XL:
+        return "imagecodecs"
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        what = (
+            "a video; convert its frames"
+            if syntax.startswith(_VIDEO)
+            else "convert the files, with dcmconv or gdcmconv"
+        )
+        raise UnreadableImage("no decoder", f"DICOM with transfer syntax {_name(syntax)}; {what}") from None
+    if not decoder.is_available:
+        needed = ", ".join(line.split(" - ")[0].strip() for line in decoder.missing_dependencies)
+        raise UnreadableImage("no decoder", f"DICOM with transfer syntax {_name(syntax)}; pip install {needed}")
+    return "pydicom" if decoder.is_native else _with(_plugins(decoder)[0])
+
+
+def _plugins(decoder: Any) -> list[str]:
+    """Return the plugins of a decoder that are installed, the best first.
+
+    For JPEG of 8 bits that is Pillow; for JPEG 2000 Pillow's decoder refuses files that OpenJPEG's own reads.
+    """
+    plugins = list(decoder.available_plugins)
+    return plugins if decoder.UID == _JPEG_BASELINE else sorted(plugins, key=lambda name: name != "pylibjpeg")
+
+
+def _with(plugin: str) -> str:
+    return "pydicom" if plugin == "pydicom" else f"pydicom with {plugin}"
+
+
+def _read(header: Any, syntax: str, facts: Facts, index: int) -> Stored:
+    pixels, kind, used = _pixels(header, syntax, facts, index)
+    if facts.bits and kind not in _YBR and pixels.dtype.kind in "iu":
+        pixels = _used_bits(pixels, header, syntax, facts, index)
+    if kind in _GREY:
+        shown, window = display.grey(pixels, header, index, facts.bits)
+        return Stored(shown, window=window, reader=used)
+    if kind == "PALETTE COLOR":
+        return _palette(pixels, header)._replace(reader=used)
+    if kind != "RGB" or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise UnreadableImage("unsupported colours", f"DICOM with {kind} of {facts.bits} bits")
+    white = (1 << facts.bits) - 1
+    if pixels.min() < 0 or pixels.max() > white:
+        raise UnreadableImage("damaged", "DICOM colours beyond BitsStored")
+    return Stored(
+        pixels.astype(np.uint8 if white < 256 else np.uint16 if white < 65536 else np.uint32), white, reader=used
+    )
+
+
+def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArray[Any], str, str]:
+    """Return a frame, its photometric interpretation once decoded, and who decoded it."""
+    from pydicom.pixels import get_decoder
+    from pydicom.pixels.utils import as_pixel_options
+    from pydicom.uid import UID
+
+    syntax: Any = UID(transfer)
+    if syntax == _DEFLATED_FRAMES:
+        header, syntax, index = _inflated(header, index), UID(_EXPLICIT), 0
+    if syntax in _JPEG_XL:
+        kind = "RGB" if facts.photometric in _COLOURS else facts.photometric
+        return _by_imagecodecs(header, "jpegxl", index), kind, "imagecodecs"
+    _check_length(header, syntax, facts)
+    decoder = get_decoder(syntax)
+    header.NumberOfFrames = facts.frames if syntax == transfer else 1
+    options = as_pixel_options(header)
+    # The bits above BitsStored are cut by `_used_bits`, which knows HighBit.
+    options["correct_unused_bits"] = False
+    options["raw"] = facts.bits > 8
+    used = ""
+    try:
+        pixels, about, used = _first_result(decoder, header, index, options)
+    except _FAILED:
+        if syntax not in _JPEG or facts.photometric not in _GREY:
+            raise
+        # Of code streams that break a rule libjpeg-turbo forgives more.
+        return _by_imagecodecs(header, "jpeg", index), facts.photometric, "imagecodecs"
+    kind = str(about["photometric_interpretation"])
+    if kind in _YBR and facts.bits > 8:
+        return _from_ybr(pixels, facts.bits), "RGB", used
+    return pixels, kind, used
+
+
+def _first_result(decoder: Any, header: Any, index: int, options: Any) -> tuple[NDArray[Any], Any, str]:
+    """Return what the first plugin that can decode the frame gives, and its name."""
+    if decoder.is_native:
+        return *decoder.as_array(header, index=index, **options), ""
+    *others, last = _plugins(decoder)
+    for plugin in others:
+        try:
+            return *decoder.as_array(header, index=index, decoding_plugin=plugin, **options), _with(plugin)
+        except _FAILED:
+            continue
+    return *decoder.as_array(header, index=index, decoding_plugin=last, **options), _with(last)
+
+
+def _check_length(header: Any, syntax: str, facts: Facts) -> None:
+    """Raise if uncompressed pixels are fewer than the header promises."""
+    if syntax not in (_IMPLICIT, _EXPLICIT, _BIG) or "PixelData" not in header:
+        return
+    samples = int(header.get("SamplesPerPixel", 1) or 1)
+    shared = 2 if facts.photometric.endswith("422") else 3 if facts.photometric.endswith("420") else samples
+    bits = facts.width * facts.height * facts.frames * int(header.BitsAllocated) * (shared if samples == 3 else samples)
+    if samples == 3 and facts.photometric.endswith("420"):
+        bits //= 2
+    if len(header.PixelData or b"") < bits // 8:
+        raise UnreadableImage("truncated", "DICOM with fewer pixels than its header says")
+
+
+def _frame_bytes(header: Any, index: int) -> bytes:
+    from pydicom.encaps import get_frame
+
+    return bytes(get_frame(header.PixelData, index, number_of_frames=_frames(header)))
+
+
+def _inflated(header: Any, index: int) -> Any:
+    """Return a header with one frame of Deflated Image Frame Compression inflated (PS3.5, A.4.13)."""
+    import pydicom
+
+    single = pydicom.Dataset()
+    for element in header.group_dataset(0x0028):
+        single.add(element)
+    single.file_meta = pydicom.dataset.FileMetaDataset()
+    single.file_meta.TransferSyntaxUID = pydicom.uid.UID(_EXPLICIT)
+    single.NumberOfFrames = 1
+    needed = header.Rows * header.Columns * int(header.get("SamplesPerPixel", 1)) * header.BitsAllocated // 8
+    pixels = zlib.decompressobj(-zlib.MAX_WBITS).decompress(_frame_bytes(header, index), needed + 2)
+    single.add_new("PixelData", "OW", pixels + b"\0" * (len(pixels) % 2))
+    return single
+
+
+def _by_imagecodecs(header: Any, codec: str, index: int) -> NDArray[Any]:
+    import imagecodecs
+
+    pixels = np.asarray(getattr(imagecodecs, f"{codec}_decode")(_frame_bytes(header, index)))
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.shape[:2] != (header.Rows, header.Columns):
+        raise UnreadableImage("damaged", "code stream of another size than the DICOM header says")
+    return pixels
+
+
+def _used_bits(pixels: NDArray[Any], header: Any, syntax: str, facts: Facts, index: int) -> NDArray[Any]:
+    """Cut what lies above HighBit and below the lowest of BitsStored bits, and extend the sign.
+
+    Older scanners store 12 bits at the top of 16 (HighBit 15); others put overlays or rubbish into unused bits.
+    """
+    container = pixels.dtype.itemsize * 8
+    stored, signed = facts.bits, int(header.get("PixelRepresentation", 0) or 0) == 1
+    high = int(header.get("HighBit", stored - 1))
+    if high + 1 < stored or high + 1 > container or _precision(header, syntax, index) == stored:
+        high = stored - 1
+    if container == stored:
+        return pixels
+    pixels = pixels.view(f"{'i' if signed else 'u'}{pixels.dtype.itemsize}")
+    return (pixels << (container - 1 - high)) >> (container - stored)
+
+
+def _precision(header: Any, syntax: str, index: int) -> int:
+    """Return the bits of a code stream where HighBit does not end BitsStored bits from 0; 0 where there is none."""
+    if int(header.get("HighBit", header.BitsStored - 1)) == header.BitsStored - 1:
+        return 0
+    if not syntax.startswith("1.2.840.10008.1.2.4."):
+        return 0
+    stream = _frame_bytes(header, index)
+    if stream.startswith(b"\xff\x4f\xff\x51"):
+        return (stream[42] & 0x7F) + 1
+    position = 2
+    while position + 5 < len(stream) and stream[position] == 0xFF:
+        if stream[position + 1] in (0xC0, 0xC1, 0xC2, 0xC3, 0xF7):
+            return stream[position + 4]
+        position += 2 + int.from_bytes(stream[position + 2 : position + 4])
+    return 0
+
+
+def _palette(pixels: NDArray[Any], header: Any) -> Stored:
+    """Look colours up; their tables say how many bits they have."""
+    from pydicom.pixels import apply_color_lut
+
+    colours = apply_color_lut(pixels, header)
+    if colours.shape[2] > 3:
+        colours = colours[..., :3]
+    bits = int(header.RedPaletteColorLookupTableDescriptor[2])
+    white = (1 << bits) - 1
+    if colours.dtype == np.uint8:
+        white = 255
+    elif bits == 16 and colours.max() < 256:
+        white = 65535
+    return Stored(colours, white)
+
+
+def _from_ybr(pixels: NDArray[Any], bits: int) -> NDArray[np.uint16]:
+    """Convert YBR_FULL of more than 8 bits (PS3.3, C.7.6.3.1.2)."""
+    y, blue, red = (pixels[..., c].astype(float) for c in range(3))
+    blue, red = blue - 2.0 ** (bits - 1), red - 2.0 ** (bits - 1)
+    rgb = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], -1)
+    return np.asarray(np.clip(np.rint(rgb), 0, (1 << bits) - 1), np.uint16)
+
+
+def _text(value: Any) -> str:
+    """Return an element as one short line, empty where there is none."""
+    return " ".join(str(value).split())[:_LONGEST_NAME] if value is not None else ""
