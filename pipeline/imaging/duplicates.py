@@ -20,7 +20,7 @@ from scipy.fft import dct
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.imaging.equalise import to_8_bits
+from pipeline.imaging.depth import holds_8_bits, to_8_bits
 from pipeline.imaging.settings import Duplicates
 
 THUMBNAIL = 32
@@ -92,7 +92,7 @@ def pixel_hash(image: NDArray[Any]) -> str:
     ----------
     Y. Collet, xxHash, https://github.com/Cyan4973/xxHash
     """
-    if image.dtype == np.uint16 and (image[:1] % 257 == 0).all() and (image % 257 == 0).all():
+    if image.dtype == np.uint16 and holds_8_bits(image):
         image = to_8_bits(image)
     digest = xxhash.xxh3_128(f"{image.shape} {image.dtype}".encode())
     digest.update(np.ascontiguousarray(image).data)

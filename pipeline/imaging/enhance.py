@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.imaging.equalise import clahe, to_8_bits
+from pipeline.imaging.depth import to_8_bits
+from pipeline.imaging.equalise import clahe
 from pipeline.imaging.settings import Preprocess
 
 KeepAspect = Literal["stretch", "pad", "crop"]

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.imaging.depth import STEP, to_8_bits
+
 _BINS = 256
-_STEP = 257
-"""Levels of 16 bits from one of 8 bits to the next."""
 _TABLE = 2**20
 """Numbers in the table of curves that is made at once: it stays in the cache."""
 _MOST_LINES = 2**14
@@ -56,12 +56,6 @@ def clahe(image: NDArray[Any], clip: float, tiles: int) -> NDArray[Any]:
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
 
 
-def to_8_bits(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Round 16 bits to the nearest level of 8; 8 bits stay as they are."""
-    # No 16-bit value lies half-way between two multiples of 257, so that how halves are rounded does not matter.
-    return image if image.dtype == np.uint8 else np.asarray(cv2.convertScaleAbs(image, alpha=1 / _STEP), np.uint8)
-
-
 def _deep_colour(image: NDArray[np.uint16], clip: float, tiles: int) -> NDArray[np.uint16]:
     # OpenCV converts 8 bits and floating point; the lightness is 0 to 100 in the latter.
     lab = cv2.cvtColor(image.astype(np.float32) / 65535, cv2.COLOR_RGB2LAB)
@@ -89,7 +83,7 @@ def _deep(image: NDArray[np.uint16], clip: float, tiles: int) -> NDArray[np.uint
         first, share = above[part], weight[part, None, None]
         table = curves[first] * (1 - share) + curves[np.minimum(first + 1, tiles - 1)] * share
         lines = table.reshape(-1, _BINS)  # of every row its tiles; a column never reaches the next row's
-        level = image[part].astype(np.float32) * np.float32(1 / _STEP)
+        level = image[part].astype(np.float32) * np.float32(1 / STEP)
         line = (np.arange(len(first), dtype=np.float32) * tiles)[:, None] + column
         result[part] = np.rint(cv2.remap(lines, level, line, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
     return result

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.datasets import DatasetError, Sample
+from pipeline.imaging.depth import to_8_bits
 from pipeline.imaging.enhance import prepare
-from pipeline.imaging.equalise import to_8_bits
 from pipeline.imaging.reading import Reader, Scale, anew
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.files import replaced

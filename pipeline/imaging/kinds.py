@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.imaging.decoding import Facts
+from pipeline.imaging.depth import to_8_bits
 from pipeline.imaging.enhance import prepare, resize
-from pipeline.imaging.equalise import to_8_bits
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.files import replaced
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.datasets import DatasetError, Sample
 from pipeline.imaging.decoding import Decoded, Depth, Facts, UnreadableImage, as_image, read_header
+from pipeline.imaging.depth import holds_8_bits, to_8_bits
 from pipeline.imaging.settings import Preprocess
 
 _AHEAD = 4
@@ -125,9 +126,12 @@ class Reader:
         deep = self._settings.store == "uint16" or (header is not None and header.bits not in range(1, 9))
         bits = self._bits() if header is not None and header.scale == "data set" else None
         try:
-            return self._decode(content, number, bits, "uint16" if deep else "uint8")
+            decoded = self._decode(content, number, bits, "uint16" if deep else "uint8")
         except UnreadableImage as error:
             return str(error)
+        if self._settings.store == "uint8" and deep and holds_8_bits(decoded.pixels):
+            return Decoded(to_8_bits(decoded.pixels), decoded.facts)  # to be prepared like the same picture in 8 bits
+        return decoded
 
     def _decode(self, content: bytes | np.ndarray, number: int | None, bits: int | None, depth: Depth) -> Decoded:
         chosen = self._settings.frame if number is None else number
