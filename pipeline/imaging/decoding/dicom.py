@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.imaging.decoding import display
 from pipeline.imaging.decoding.errors import UnreadableImage
 from pipeline.imaging.decoding.facts import Facts, Opened, Stored
+from pipeline.imaging.decoding.luts import look_up, read_palette
 
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
@@ -297,6 +298,7 @@ def _used_bits(pixels: NDArray[Any], header: Any, syntax: str, facts: Facts, ind
         high = stored - 1
     if container == stored:
         return pixels
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     pixels = pixels.view(f"{'i' if signed else 'u'}{pixels.dtype.itemsize}")
     return (pixels << (container - 1 - high)) >> (container - stored)
 
@@ -320,18 +322,9 @@ def _precision(header: Any, syntax: str, index: int) -> int:
 
 def _palette(pixels: NDArray[Any], header: Any) -> Stored:
     """Look colours up; their tables say how many bits they have."""
-    from pydicom.pixels import apply_color_lut
-
-    colours = apply_color_lut(pixels, header)
-    if colours.shape[2] > 3:
-        colours = colours[..., :3]
-    bits = int(header.RedPaletteColorLookupTableDescriptor[2])
-    white = (1 << bits) - 1
-    if colours.dtype == np.uint8:
-        white = 255
-    elif bits == 16 and colours.max() < 256:
-        white = 65535
-    return Stored(colours, white)
+    tables = read_palette(header, header.original_encoding[1] is not False)
+    colours = np.stack([look_up(pixels, table) for table in tables], -1)
+    return Stored(colours, max(table.white for table in tables))
 
 
 def _from_ybr(pixels: NDArray[Any], bits: int) -> NDArray[np.uint16]:

@@ -115,7 +115,7 @@ def _of_modality(pixels: NDArray[Any], header: Any, index: int) -> NDArray[np.fl
     """Return the values of the modality, as Hounsfield units."""
     in_groups = _first_of_groups(header, index, "RescaleSlope")
     if in_groups is None and (sequence := header.get("ModalityLUTSequence")):
-        return look_up(pixels, read_table(sequence[0])).astype(np.float64)
+        return look_up(pixels, read_table(sequence[0], _little(header))).astype(np.float64)
     slope = _number(_first_of(header, index, "RescaleSlope"))
     intercept = _number(_first_of(header, index, "RescaleIntercept"))
     return np.asarray(pixels * (slope or 1.0) + (intercept or 0.0), np.float64)
@@ -137,7 +137,7 @@ def _of_interest(
             function = str(source.get("VOILUTFunction") or header.get("VOILUTFunction") or "LINEAR")
             return _windowed(values, centre, width, function), "header"
         if sequence := source.get("VOILUTSequence"):
-            table: Table = read_table(sequence[0], negative=bool(values.min() < 0))
+            table: Table = read_table(sequence[0], _little(header), negative=bool(values.min() < 0))
             return look_up(np.rint(values), table) / table.white, "LUT"
     if bits == 1:
         return values, "none"
@@ -158,6 +158,10 @@ def _windowed(values: NDArray[np.float64], centre: float, width: float, function
     if width > 1:
         return np.asarray((values - (centre - 0.5)) / (width - 1) + 0.5)
     return np.asarray(values > centre - 0.5, np.float64)  # a threshold
+
+
+def _little(header: Any) -> bool:
+    return bool(header.original_encoding[1] is not False)
 
 
 def _number(value: Any) -> float | None:
