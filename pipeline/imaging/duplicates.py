@@ -30,8 +30,10 @@ COLUMNS = ["sample_id", "other_id", "kind", "hamming", "correlation", "labels_ag
 "grouped" (both are kept, in one group) or "excluded" (one of the two, or both, are in excluded.csv)."""
 
 _HASH_BITS = 64
-_OVERSAMPLING = 8
-"""Area averaging before the Lanczos filter stops at this multiple of the thumbnail's side."""
+_LARGE = 16
+"""Images of less than this multiple of the thumbnail's side are left to the Lanczos filter as they are."""
+_OVERSAMPLING = 4
+"""In larger ones, area averaging before that filter stops at this multiple."""
 _PAIRS_AT_ONCE = 2**18
 _THUMBNAILS_AT_ONCE = 2**9
 _MOST_PIXELS = 2**15
@@ -123,7 +125,8 @@ def fingerprint(image: NDArray[Any]) -> tuple[np.uint64, NDArray[np.uint8]]:
     ----------
     C. Zauner, "Implementation and benchmarking of perceptual image hash functions", Hagenberg (2010), section 3.2.1.
     """
-    while min(image.shape[:2]) >= 2 * _OVERSAMPLING * THUMBNAIL:
+    shrink = min(image.shape[:2]) >= _LARGE * THUMBNAIL
+    while shrink and min(image.shape[:2]) >= 2 * _OVERSAMPLING * THUMBNAIL:
         # Halving is the one step for which OpenCV has vector code: two halvings take a quarter of one quartering.
         half = image.shape[1] // 2, image.shape[0] // 2
         image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA))

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pipeline.datasets import DatasetError, Sample
-from pipeline.imaging.decoding import Decoded, Depth, Facts, UnreadableImage, as_image, read_header
+from pipeline.imaging.decoding import Decoded, Depth, Opened, UnreadableImage, as_image, decode, open_file
 from pipeline.imaging.depth import holds_8_bits, to_8_bits
 from pipeline.imaging.settings import Preprocess
 
@@ -96,35 +96,37 @@ class Reader:
             If the scale of the data set is needed and its samples cannot be read twice.
         """
         try:
-            content = read()
-            header = self._header(content)
+            content = self._opened(read())
         except UnreadableImage as error:
             return [Frame(None, str(error))]
         except FileNotFoundError:
             return [Frame(None, "file missing")]
         except OSError as error:
             return [Frame(None, f"file not readable: {error.strerror or type(error).__name__}")]
-        if self._settings.frame == "all" and header is not None and header.frames > 1:
-            return [Frame(k + 1, self._image(content, header, k)) for k in range(header.frames)]
-        return [Frame(None, self._image(content, header, None))]
+        numbers = self._numbers(content)
+        return [Frame(None if k is None else k + 1, self._image(content, k)) for k in numbers]
 
-    def _header(self, content: bytes | np.ndarray) -> Facts | None:
-        """Return the header of a file that is no larger than allowed; None for pixels."""
-        if isinstance(content, np.ndarray):
-            self._bound(*content.shape[1::-1])
-            return None
-        header = read_header(content)
-        self._bound(header.width, header.height)
-        return header
-
-    def _bound(self, width: int, height: int) -> None:
-        """Refuse an image before it takes the memory."""
+    def _opened(self, content: bytes | np.ndarray) -> Opened | np.ndarray:
+        """Read the header of a file and refuse an image that is too large before it takes the memory."""
+        opened = content if isinstance(content, np.ndarray) else open_file(content)
+        if isinstance(opened, Opened):
+            width, height = opened.facts.width, opened.facts.height
+        else:
+            height, width = (*opened.shape, 1, 1)[:2]
         if width * height > self._settings.max_pixels:
             raise UnreadableImage("larger than preprocess.max_pixels", f"{width} x {height} pixels")
+        return opened
 
-    def _image(self, content: bytes | np.ndarray, header: Facts | None, number: int | None) -> Decoded | str:
-        deep = self._settings.store == "uint16" or (header is not None and header.bits not in range(1, 9))
-        bits = self._bits() if header is not None and header.scale == "data set" else None
+    def _numbers(self, content: Opened | np.ndarray) -> Iterable[int | None]:
+        """Return the frames to read, counted from 0; None is the one that ``preprocess.frame`` names."""
+        if self._settings.frame == "all" and isinstance(content, Opened) and content.facts.frames > 1:
+            return range(content.facts.frames)
+        return [None]
+
+    def _image(self, content: Opened | np.ndarray, number: int | None) -> Decoded | str:
+        facts = content.facts if isinstance(content, Opened) else None
+        deep = self._settings.store == "uint16" or (facts is not None and facts.bits not in range(1, 9))
+        bits = self._bits() if facts is not None and facts.scale == "data set" else None
         try:
             decoded = self._decode(content, number, bits, "uint16" if deep else "uint8")
         except UnreadableImage as error:
@@ -133,11 +135,11 @@ class Reader:
             return Decoded(to_8_bits(decoded.pixels), decoded.facts)  # to be prepared like the same picture in 8 bits
         return decoded
 
-    def _decode(self, content: bytes | np.ndarray, number: int | None, bits: int | None, depth: Depth) -> Decoded:
-        chosen = self._settings.frame if number is None else number
-        return as_image(
-            content, self._settings.channels, bits=bits, depth=depth, frame="error" if chosen == "all" else chosen
-        )
+    def _decode(self, content: Opened | np.ndarray, number: int | None, bits: int | None, depth: Depth) -> Decoded:
+        channels, chosen = self._settings.channels, self._settings.frame if number is None else number
+        if isinstance(content, Opened):
+            return decode(content, channels, bits=bits, depth=depth, frame="error" if chosen == "all" else chosen)
+        return as_image(content, channels, depth=depth)
 
     def _bits(self) -> int | None:
         """Return the bits of files that do not say their scale, found once for all threads."""
@@ -173,13 +175,10 @@ class Reader:
 
     def _brightest_of(self, read: Callable[[], bytes | np.ndarray]) -> int:
         try:
-            content = read()
-            header = self._header(content)
-            if header is None or header.scale != "data set":
+            content = self._opened(read())
+            if not isinstance(content, Opened) or content.facts.scale != "data set":
                 return -1
-            several = self._settings.frame == "all" and header.frames > 1
-            numbers: Iterable[int | None] = range(header.frames) if several else [None]
-            return max(self._decode(content, k, _FULL, "uint16").facts.brightest for k in numbers)
+            return max(self._decode(content, k, _FULL, "uint16").facts.brightest for k in self._numbers(content))
         except (UnreadableImage, OSError):
             return -1  # reported where the image is prepared
 
