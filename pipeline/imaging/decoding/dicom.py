@@ -23,6 +23,13 @@ _JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
 _JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70)))
 """JPEG as libjpeg-turbo knows it: baseline, extended, lossless."""
 _JPEG_XL: Final = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+_NEW: Final = {
+    _DEFLATED_FRAMES: "Deflated Image Frame Compression",
+    _JPEG_XL[0]: "JPEG XL Lossless",
+    _JPEG_XL[1]: "JPEG XL JPEG Recompression",
+    _JPEG_XL[2]: "JPEG XL",
+}
+"""Names that pydicom does not know yet (PS3.6, 2024)."""
 _LINKS: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204")
 """JPIP: the file holds an address in place of pixels."""
 _VIDEO: Final = "1.2.840.10008.1.2.4.10"
@@ -31,7 +38,9 @@ _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _YBR: Final = ("YBR_FULL", "YBR_FULL_422")
 _COLOURS: Final = ("RGB", "PALETTE COLOR", *_YBR, "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB")
-_BACKGROUND_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+_SUBSAMPLED: Final = {"YBR_FULL_422": 2.0, "YBR_PARTIAL_422": 2.0, "YBR_PARTIAL_420": 1.5}
+"""Samples a pixel, uncompressed."""
+_FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _VR: Final = re.compile(rb"A[EST]|CS|D[AST]|IS|L[OT]|O[BW]|PN|S[HQT]|TM|U[CILNRST]")
 _FAILED: Final = (RuntimeError, ValueError, AttributeError, TypeError, KeyError, IndexError, OSError)
 """What plugins raise where they cannot decode a frame; another one may."""
@@ -46,7 +55,7 @@ def has_no_preamble(data: bytes) -> bool:
     data : bytes
         A whole file.
     """
-    if len(data) < 64 or data[:2] not in _BACKGROUND_GROUPS:
+    if len(data) < 64 or data[:2] not in _FIRST_GROUPS:
         return False
     big = data[:2] == b"\x00\x08"
     if int.from_bytes(data[2:4], "big" if big else "little") > 0x0070:
@@ -127,8 +136,7 @@ def _syntax(header: Any) -> str:
 def _name(syntax: str) -> str:
     from pydicom.uid import UID
 
-    uid = UID(syntax)
-    return syntax if uid.name == syntax else uid.name
+    return _NEW.get(syntax) or str(UID(syntax).name)
 
 
 def _frames(header: Any) -> int:
@@ -150,11 +158,7 @@ def _reader(syntax: str) -> str:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        what = (
-            "a video; convert its frames"
-            if syntax.startswith(_VIDEO)
-            else "convert the files, with dcmconv or gdcmconv"
-        )
+        what = "a video; convert its frames" if syntax.startswith(_VIDEO) else "convert the files, as with gdcmconv"
         raise UnreadableImage("no decoder", f"DICOM with transfer syntax {_name(syntax)}; {what}") from None
     if not decoder.is_available:
         needed = ", ".join(line.split(" - ")[0].strip() for line in decoder.missing_dependencies)
@@ -206,7 +210,7 @@ def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArr
     if syntax in _JPEG_XL:
         kind = "RGB" if facts.photometric in _COLOURS else facts.photometric
         return _by_imagecodecs(header, "jpegxl", index), kind, "imagecodecs"
-    _check_length(header, syntax, facts)
+    _check_length(header, syntax)
     decoder = get_decoder(syntax)
     header.NumberOfFrames = facts.frames if syntax == transfer else 1
     options = as_pixel_options(header)
@@ -240,15 +244,12 @@ def _first_result(decoder: Any, header: Any, index: int, options: Any) -> tuple[
     return *decoder.as_array(header, index=index, decoding_plugin=last, **options), _with(last)
 
 
-def _check_length(header: Any, syntax: str, facts: Facts) -> None:
+def _check_length(header: Any, syntax: str) -> None:
     """Raise if uncompressed pixels are fewer than the header promises."""
     if syntax not in (_IMPLICIT, _EXPLICIT, _BIG) or "PixelData" not in header:
         return
-    samples = int(header.get("SamplesPerPixel", 1) or 1)
-    shared = 2 if facts.photometric.endswith("422") else 3 if facts.photometric.endswith("420") else samples
-    bits = facts.width * facts.height * facts.frames * int(header.BitsAllocated) * (shared if samples == 3 else samples)
-    if samples == 3 and facts.photometric.endswith("420"):
-        bits //= 2
+    samples = _SUBSAMPLED.get(str(header.PhotometricInterpretation), float(header.get("SamplesPerPixel", 1) or 1))
+    bits = header.Rows * header.Columns * _frames(header) * header.BitsAllocated * samples
     if len(header.PixelData or b"") < bits // 8:
         raise UnreadableImage("truncated", "DICOM with fewer pixels than its header says")
 
