@@ -134,7 +134,8 @@ def fingerprint(image: NDArray[Any]) -> tuple[np.uint64, NDArray[np.uint8]]:
     thumbnail = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
     # Integers would be transformed in double precision too; imagehash compares the same doubles.
     low = dct(dct(thumbnail.astype(np.float64), axis=0), axis=1)[:8, :8]
-    return np.packbits(low > np.median(low)).view(">u8")[0].astype(np.uint64), thumbnail
+    middle = np.partition(low, (31, 32), axis=None)[31:33]  # np.median takes four times as long
+    return np.packbits(low > (middle[0] + middle[1]) / 2).view(">u8")[0].astype(np.uint64), thumbnail
 
 
 def phash(image: NDArray[Any]) -> np.uint64:

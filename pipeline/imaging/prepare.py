@@ -376,13 +376,14 @@ def _one(
 def _prepared(decoded: Decoded, position: int, kinds: Kinds, settings: Preprocess) -> tuple[NDArray[Any], _Facts]:
     image, kind = decoded.pixels, kind_of(decoded.facts)
     height, width = image.shape[:2]
+    same = pixel_hash(image)  # first, as the pixels are in the cache
     phash, thumbnail = np.uint64(0), b""
     if settings.duplicates.near:
         phash, small = fingerprint(image)
         thumbnail = small.tobytes()
     pixels = np.ascontiguousarray(prepare(image, settings))
     picture = pair(image, pixels, settings) if kinds.wanted(kind, position) else None
-    return pixels, _Facts(width, height, pixel_hash(image), phash, thumbnail, kind, picture)
+    return pixels, _Facts(width, height, same, phash, thumbnail, kind, picture)
 
 
 def _nothing_left(reasons: pd.Series) -> str:
