@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets import Dataset, Sample, open_dataset
 from pipeline.imaging.enhance import KeepAspect, map_boxes
 from pipeline.imaging.examples import write_examples
 from pipeline.imaging.prepare import Prepared, prepare_all
@@ -22,6 +24,8 @@ from pipeline.study.files import (
     EXAMPLES,
     EXCLUDED,
     IMAGES,
+    KINDS,
+    READING,
     SAMPLES,
     SOURCE,
     raw_folder,
@@ -33,6 +37,18 @@ from pipeline.study.params import load
 from pipeline.study.prepared import DatasetInfo
 
 BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a data set in its folder, from the first on as often as they are asked for."""
+
+    dataset: Dataset
+    raw: Path
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield them anew."""
+        return self.dataset.samples(self.raw)
 
 
 def describe(dataset: Dataset, source: dict[str, Any]) -> DatasetInfo:
@@ -97,18 +113,19 @@ def main() -> None:
         raw = raw_folder(dataset.name)
         source = read_json(raw / SOURCE, "download")["source"]
         # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.
-        for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, DATASET):
+        for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, READING, KINDS, DATASET):
             path.unlink(missing_ok=True)
 
-        prepared = prepare_all(
-            dataset.samples(raw), dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True
-        )
+        samples = Samples(dataset, raw)
+        prepared = prepare_all(samples, dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True)
         boxes = dataset.boxes(raw)
-        write_examples(dataset.samples(raw), prepared.samples, settings.preprocess, EXAMPLES)
+        write_examples(samples, prepared.samples, settings.preprocess, EXAMPLES, prepared.scale)
+        prepared.kinds.write_pictures(KINDS)
 
         write_csv(SAMPLES, prepared.samples)
         write_csv(EXCLUDED, prepared.excluded)
         write_csv(DUPLICATES, prepared.duplicates)
+        write_json(READING, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table()})
         write_json(DATASET, asdict(describe(dataset, source)))
         if boxes is not None:
             size, keep_aspect = settings.preprocess.size, settings.preprocess.keep_aspect

@@ -15,10 +15,12 @@ from pipeline.reporting.values import (
     MEAN,
     NO_AUGMENTED,
     NO_EXAMPLES,
+    NO_KINDS,
     NO_TABLE,
     PROBE,
     Augmented,
     Examples,
+    KindPictures,
     ReportError,
 )
 from pipeline.settings import Params
@@ -30,7 +32,9 @@ from pipeline.study.files import (
     ENSEMBLES,
     EXAMPLES,
     EXCLUDED,
+    KINDS,
     PROBES,
+    READING,
     made_by,
     read_json,
 )
@@ -87,6 +91,8 @@ def load_study(params: Params) -> StudyResults:
         boxes=pd.read_csv(BOXES, dtype={"sample_id": "str"}) if BOXES.exists() else NO_TABLE,
         duplicates=_load_duplicates(),
         examples=_load_examples(),
+        reading=read_json(READING, "preprocess") if READING.exists() else {},
+        kinds=_load_kinds(),
     )
 
 
@@ -111,6 +117,13 @@ def _load_examples() -> Examples:
         return NO_EXAMPLES
     with np.load(EXAMPLES, allow_pickle=False) as file:
         return Examples(**{name: file[name] for name in Examples._fields})
+
+
+def _load_kinds() -> KindPictures:
+    if not KINDS.exists():
+        return NO_KINDS
+    with np.load(KINDS, allow_pickle=False) as file:
+        return KindPictures(file["kinds"], file["before"], file["after"])
 
 
 def _load_configuration(configuration: Configuration) -> Results:

@@ -251,7 +251,7 @@ def test_pixels_need_no_decoding(tmp_path):
     samples.append(sample("deep", lambda: picture(2).astype(np.uint16)))
     result = prepare_all(samples, CLASSES, "multilabel", SETTINGS, tmp_path / "images.npy")
     assert result.samples["duplicate_of"].tolist() == ["", "file", ""]
-    assert result.excluded.to_numpy().tolist() == [["deep", "unsupported pixel type uint16"]]
+    assert result.excluded.to_numpy().tolist() == [["deep", "unsupported pixel type: uint16"]]
     luma = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy")[2], prepare(luma, SETTINGS))
 
