@@ -372,3 +372,29 @@ def files() -> dict[str, Callable[[], Made]]:
         "sc-deflated.dcm": sc_deflated,
         "io-dental.dcm": io_dental,
     }
+
+
+def sheet(path: str) -> None:
+    """Write a picture of all kinds as they come out of the preparation of a study, without and with CLAHE."""
+    import cv2
+
+    from pipeline.imaging.decoding import decode
+    from pipeline.imaging.enhance import clahe
+
+    cells = []
+    for name, make in files().items():
+        made = make()
+        pixels = np.asarray(decode(made.data, 3, **made.options).pixels)
+        cell = cv2.copyMakeBorder(np.hstack([pixels, clahe(pixels, 2.0, 8)]), 14, 4, 2, 6, cv2.BORDER_CONSTANT)
+        cv2.putText(cell, name.removesuffix(".dcm"), (3, 10), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (255, 255, 0), 1)
+        cells.append(cell)
+    across = 5
+    cells += [np.zeros_like(cells[0])] * (-len(cells) % across)
+    rows = [np.hstack(cells[i : i + across]) for i in range(0, len(cells), across)]
+    cv2.imwrite(path, np.vstack(rows)[..., ::-1])
+
+
+if __name__ == "__main__":
+    import sys
+
+    sheet(sys.argv[1])

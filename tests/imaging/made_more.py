@@ -106,12 +106,11 @@ def camera_raw() -> bytes:
     """As DNG: a reduced picture first, the sensor's mosaic (photometric 32803) in a SubIFD."""
     small = drawn.colour(8)[::4, ::4].copy()
     mosaic = drawn.grey(16)
-    whole = tiff(
+    return tiff(
         [small.tobytes()],
         _entries(small, RGB, extra={254: (_LONG, [1])}),
         pages=[([mosaic.tobytes()], _entries(mosaic, 32803, extra={254: (_LONG, [0])}))],
     )
-    return whole
 
 
 def mixed_bits() -> bytes:

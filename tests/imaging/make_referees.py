@@ -1,8 +1,8 @@
-"""Ask other decoders what each file shows, and write the table: ``python -m tests.imaging.make_referees [part of a name]``.
+"""Ask other decoders what each file shows, and write the table: ``python -m tests.imaging.make_referees [part]``.
 
 Needs dcmtk and ImageMagick of Debian (``apt-get install dcmtk imagemagick``) and, of PyPI, ``pyvips`` and
-``pyvips-binary`` beside the project's requirements. Without an argument the table is written; with one, what the
-decoders say about the files whose names hold it is printed.
+``pyvips-binary`` beside the project's requirements. Without an argument the table is written; with a part of
+a name, what the decoders say about those files is printed.
 """
 
 from __future__ import annotations

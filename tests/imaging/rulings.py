@@ -99,7 +99,7 @@ RULINGS = (
     Ruling(
         "presentation-identity-1.dcm",
         "drawn",
-        "contradicts PS3.3 C.8.11.3; MONOCHROME1 is required and stated, the shape is optional; dcmtk lets the shape win",
+        "contradicts PS3.3 C.8.11.3; MONOCHROME1 is required, the shape is optional; dcmtk lets the shape win",
     ),
     Ruling(
         "jpeg-called-rgb.dcm", "", "JFIF says YCbCr (PS3.5 8.2.1 wants the header to agree); dcmtk believes the header"

@@ -1,4 +1,4 @@
-"""The decoder beside other decoders: equal within 2 grey levels, or excluded with a reason; never silently different."""
+"""The decoder beside other decoders: equal within 2 grey levels, or excluded with a reason; never silently wrong."""
 
 from __future__ import annotations
 
