@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import functools
 import hashlib
 import zlib
 from collections.abc import Callable
@@ -65,6 +66,12 @@ def makers() -> dict[str, Callable[[], Made]]:
     return together
 
 
+@functools.cache
+def made(name: str) -> Made:
+    """Return a made file; each is made once."""
+    return _MAKERS[name]()
+
+
 def pydicom_files() -> dict[str, Path]:
     """Return all files of data that come with pydicom itself, by name; nothing is downloaded."""
     from pydicom.data.data_manager import DATA_ROOT
@@ -122,3 +129,6 @@ def write(rows: list[Row]) -> None:
         for row in rows:
             first = seen.setdefault(row.values, row.file) if row.values else row.file
             writer.writerow(row if first == row.file else row._replace(values=f"={first}"))
+
+
+_MAKERS = makers()

@@ -10,7 +10,7 @@ import pytest
 from pipeline.datasets import Sample
 from pipeline.imaging.prepare import Prepared, prepare_all
 from pipeline.imaging.settings import Clahe, Preprocess
-from tests.imaging import hospital
+from tests.imaging import hospital, referees
 
 TOLERANCE = 2
 LOSSY = 3
@@ -20,7 +20,7 @@ XRAY = ("cr", "dx", "mg", "ct", "xa", "io")
 
 @pytest.fixture(scope="module")
 def files():
-    return {name: make() for name, make in hospital.files().items()}
+    return {name: referees.made(name) for name in hospital.files()}
 
 
 def run(files: dict, folder: Path, **settings) -> tuple[np.ndarray, Prepared]:
@@ -115,8 +115,6 @@ def test_the_same_bytes_each_time(files, tmp_path):
 @pytest.mark.slow
 def test_the_same_bytes_twenty_times(tmp_path):
     """With all kinds of other formats among them."""
-    from tests.imaging import referees
-
-    everything = {name: make() for name, make in referees.makers().items()}
-    chosen = {f"{name.rpartition('.')[2]}-{name}": made for name, made in everything.items()}
+    # The class is what stands before the first hyphen.
+    chosen = {f"{name.rpartition('.')[2]}-{name}": referees.made(name) for name in referees.makers()}
     assert len(same_bytes(chosen, tmp_path, 20)) == 1

@@ -74,6 +74,8 @@ FURTHER = {
 TABLE = referees.read()
 MAKERS = referees.makers()
 PYDICOM = referees.pydicom_files()
+REFUSED = made_more.refused()
+BROKEN = made_tiff.damaged_files()
 
 
 def expected_reason(name: str) -> str | None:
@@ -119,9 +121,9 @@ def group(name: str) -> str:
 def test_made_files_are_decoded_as_others_do(kind):
     """Every format, bit depth, photometric interpretation, layout, compression, orientation, with and without alpha."""
     faults = {}
-    for name, make in MAKERS.items():
+    for name in MAKERS:
         if group(name) == kind:
-            made = make()
+            made = referees.made(name)
             fault = complaint(name, made.data, made.options)
             if fault:
                 faults[name] = fault
@@ -162,25 +164,25 @@ def test_decoders_that_differ_were_judged():
         assert not row.against or row.ruling, row.file
 
 
-@pytest.mark.parametrize("name", sorted(made_more.refused()))
+@pytest.mark.parametrize("name", sorted(REFUSED))
 def test_what_must_be_refused(name):
-    data, wanted = made_more.refused()[name]
+    data, wanted = REFUSED[name]
     for channels in (1, 3):
         with pytest.raises(UnreadableImage) as error:
             decode(data, channels, frame="first")
         assert error.value.reason == wanted if wanted else error.value.reason in ("no decoder", "not an image")
 
 
-@pytest.mark.parametrize("name", sorted(made_tiff.damaged_files()))
+@pytest.mark.parametrize("name", sorted(BROKEN))
 def test_one_broken_strip_is_found(name):
     with pytest.raises(UnreadableImage) as error:
-        decode(made_tiff.damaged_files()[name], 1)
+        decode(BROKEN[name], 1)
     assert error.value.reason in ("damaged", "truncated")
 
 
-@pytest.mark.parametrize("name", sorted(n for n in MAKERS if MAKERS[n]().options.get("frame") == "first"))
+@pytest.mark.parametrize("name", sorted(n for n in MAKERS if referees.made(n).options.get("frame") == "first"))
 def test_several_frames_are_an_error_unless_one_is_chosen(name):
-    made = MAKERS[name]()
+    made = referees.made(name)
     if name in ("two-pictures.mpo", "reduced-second-page.tif"):  # the second is a preview of the first
         return
     with pytest.raises(UnreadableImage) as error:
@@ -191,7 +193,7 @@ def test_several_frames_are_an_error_unless_one_is_chosen(name):
 @pytest.mark.parametrize("name", ["grey16.tif", "rgb16.png", "grey-16-12-11.dcm", "rgb8.png"])
 def test_grey_of_colour_and_colour_of_grey(name):
     """What is asked for in the other form: three equal channels, or the luma of ITU-R BT.601."""
-    made = MAKERS[name]()
+    made = referees.made(name)
     other = decode(made.data, 1 if made.truth.ndim == 3 else 3).pixels
     luma = made.truth @ np.array([0.299, 0.587, 0.114]) if made.truth.ndim == 3 else np.dstack([made.truth] * 3)
     assert other.shape == luma.shape
