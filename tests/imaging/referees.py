@@ -102,12 +102,12 @@ def reduced(image: np.ndarray) -> np.ndarray:
 
 def to_text(values: np.ndarray) -> str:
     """Return uint8 values as text."""
-    return base64.b85encode(zlib.compress(values.tobytes(), 9)).decode()
+    return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode()
 
 
 def from_text(text: str) -> np.ndarray:
     """Return the uint8 values of a text."""
-    return np.frombuffer(zlib.decompress(base64.b85decode(text)), np.uint8)
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
 
 
 def read() -> dict[str, Row]:
