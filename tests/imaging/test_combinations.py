@@ -86,7 +86,7 @@ def tiffs(draw: st.DrawFn) -> tuple[bytes, np.ndarray, str]:
 
 
 @given(tiffs())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_tiff(made: tuple[bytes, np.ndarray, str]) -> None:
     check(made[0], made[1])
 
@@ -162,6 +162,6 @@ def dicoms(draw: st.DrawFn) -> tuple[bytes, np.ndarray, str]:
 
 
 @given(dicoms())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_dicom(made: tuple[bytes, np.ndarray, str]) -> None:
     check(made[0], made[1])
