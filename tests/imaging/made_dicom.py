@@ -449,11 +449,11 @@ def _without_meta() -> Made:
 def _shape_of_presentation(photometric: str, shape: str) -> Made:
     """PresentationLUTShape: with MONOCHROME1 it is INVERSE, with MONOCHROME2 IDENTITY (PS3.3 C.8.11.3).
 
-    Where a header contradicts itself, either of the two inverts.
+    Where a header contradicts itself, the shape decides, which is about the output (PS3.3 C.7.6.3.1.1, C.11.6).
     """
     made = _grey(16, 12, photometric=photometric, PresentationLUTShape=shape)
     straight = _grey(16, 12).truth
-    return made._replace(truth=255 - straight if shape == "INVERSE" or photometric == "MONOCHROME1" else straight)
+    return made._replace(truth=255 - straight if shape == "INVERSE" else straight)
 
 
 def _deflated_frame() -> Made:

@@ -97,11 +97,6 @@ RULINGS = (
     ),
     Ruling("palette-8-16-segmented.dcm", "drawn", "PS3.3 C.7.9.2: discrete segments; dcmtk refuses them"),
     Ruling(
-        "presentation-identity-1.dcm",
-        "drawn",
-        "contradicts PS3.3 C.8.11.3; MONOCHROME1 is required, the shape is optional; dcmtk lets the shape win",
-    ),
-    Ruling(
         "jpeg-called-rgb.dcm", "", "JFIF says YCbCr (PS3.5 8.2.1 wants the header to agree); dcmtk believes the header"
     ),
     Ruling("jpeg-rgb-adobe-called-ybr.dcm", "", "Adobe's marker says RGB; dcmtk believes the header"),
