@@ -141,7 +141,7 @@ def _jpegs() -> dict[str, Callable[[], Made]]:
     return made
 
 
-def _bmp(
+def bmp(
     body: bytes,
     bits: int,
     compression: int = 0,
@@ -159,7 +159,7 @@ def _bmp(
     return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + header + masks + palette + body
 
 
-def _lines(values: np.ndarray, bits: int, top_down: bool = False) -> bytes:
+def bmp_lines(values: np.ndarray, bits: int, top_down: bool = False) -> bytes:
     """Return the rows from the bottom up, each filled to four bytes."""
     rows = values if top_down else values[::-1]
     raw = np.frombuffer(drawn.packed(rows, bits), np.uint8).reshape(len(rows), -1)
@@ -170,8 +170,8 @@ def _bmp_palette(bits: int, core: bool = False, top_down: bool = False) -> Made:
     index, palette = drawn.indices(bits)
     bgr = palette[:, ::-1]
     table = bgr if core else np.pad(bgr, ((0, 0), (0, 1)))
-    body = _lines(index, bits, top_down)
-    return Made(_bmp(body, bits, palette=table.tobytes(), core=core, top_down=top_down), palette[index])
+    body = bmp_lines(index, bits, top_down)
+    return Made(bmp(body, bits, palette=table.tobytes(), core=core, top_down=top_down), palette[index])
 
 
 def _bmp_rle(bits: int) -> Made:
@@ -196,7 +196,7 @@ def _bmp_rle(bits: int) -> Made:
         out += b"\0\0"
     out += b"\0\1"
     table = np.pad(palette[:, ::-1], ((0, 0), (0, 1)))
-    return Made(_bmp(bytes(out), bits, 1 if bits == 8 else 2, table.tobytes()), palette[index])
+    return Made(bmp(bytes(out), bits, 1 if bits == 8 else 2, table.tobytes()), palette[index])
 
 
 def _bmp_colour(bits: int, top_down: bool = False, alpha: bool = False, masks: bool = False) -> Made:
@@ -206,7 +206,7 @@ def _bmp_colour(bits: int, top_down: bool = False, alpha: bool = False, masks: b
         bgr = np.dstack([bgr, drawn.alpha(8) if alpha else np.zeros_like(bgr[..., 0])])
     body = np.ascontiguousarray(bgr if top_down else bgr[::-1]).tobytes()
     words = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF) if masks else b""
-    return Made(_bmp(body, bits, 3 if masks else 0, masks=words, top_down=top_down), rgb)
+    return Made(bmp(body, bits, 3 if masks else 0, masks=words, top_down=top_down), rgb)
 
 
 def _bmp16(green: int) -> Made:
@@ -216,7 +216,7 @@ def _bmp16(green: int) -> Made:
     word = ((r << (5 + green)) | (g << 5) | b).astype("<u2")
     shown = np.dstack([drawn.to_8_bits(r, 5), drawn.to_8_bits(g, green), drawn.to_8_bits(b, 5)])
     masks = struct.pack("<III", 0xF800, 0x7E0, 0x1F) if green == 6 else b""
-    return Made(_bmp(word[::-1].tobytes(), 16, 3 if masks else 0, masks=masks), shown, exact=False)
+    return Made(bmp(word[::-1].tobytes(), 16, 3 if masks else 0, masks=masks), shown, exact=False)
 
 
 def _bmps() -> dict[str, Callable[[], Made]]:

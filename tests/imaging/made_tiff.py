@@ -133,7 +133,7 @@ def image(
     planes = [values[..., c] for c in range(samples)] if planar else [values]
     blocks = []
     for plane in planes:
-        for block in _blocks(plane, tiled):
+        for block in blocks_of(plane, tiled):
             if predictor:
                 block = _predicted(block)
             if bits < 8 * block.dtype.itemsize:
@@ -160,7 +160,8 @@ def image(
     return tiff(blocks, tags, big_endian, bigtiff)
 
 
-def _blocks(plane: np.ndarray, tiled: bool) -> list[np.ndarray]:
+def blocks_of(plane: np.ndarray, tiled: bool) -> list[np.ndarray]:
+    """Return strips, or tiles filled up with zeros, in the order of the file."""
     if not tiled:
         return [plane[y : y + ROWS] for y in range(0, len(plane), ROWS)]
     edges = [(0, -plane.shape[0] % TILE), (0, -plane.shape[1] % TILE)] + [(0, 0)] * (plane.ndim - 2)
@@ -259,7 +260,7 @@ def _jpeg(tiled: bool, ycbcr: bool) -> Made:
     """New-style JPEG in TIFF, whole streams in the blocks."""
     rgb = drawn.smooth() if ycbcr else drawn.smooth_grey()
     code = {"colorspace": "RGB", "outcolorspace": "YCBCR", "subsampling": "444"} if ycbcr else {}
-    blocks = [imagecodecs.jpeg8_encode(np.ascontiguousarray(b), level=97, **code) for b in _blocks(rgb, tiled)]
+    blocks = [imagecodecs.jpeg8_encode(np.ascontiguousarray(b), level=97, **code) for b in blocks_of(rgb, tiled)]
     samples = 3 if ycbcr else 1
     layout = {322: (_LONG, [TILE]), 323: (_LONG, [TILE])} if tiled else {278: (_LONG, [ROWS])}
     tags = {

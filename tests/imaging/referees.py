@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tests.imaging import hospital, made_common, made_dicom, made_more, made_png, made_tiff
+from tests.imaging import hospital, made_common, made_dicom, made_more, made_png, made_rare, made_tiff
 from tests.imaging.drawn import Made
 
 TABLE = Path(__file__).with_name("referees.csv")
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 def makers() -> dict[str, Callable[[], Made]]:
     """Return all makers by file name."""
-    modules = (made_png, made_tiff, made_common, made_dicom, made_more, hospital)
+    modules = (made_png, made_tiff, made_common, made_dicom, made_more, made_rare, hospital)
     parts = [module.files() for module in modules]
     together = {name: make for part in parts for name, make in part.items()}
     assert len(together) == sum(len(part) for part in parts)

@@ -29,9 +29,7 @@ RULINGS = (
     Ruling(
         "*-gama.png", "", "gAMA 1.0 says how samples were meant for a display; the stored samples are wanted, not light"
     ),
-    Ruling(
-        "*orientation*.png", "", "eXIf of the PNG specification, third edition, 11.3.3.6; ImageMagick 6 does not look"
-    ),
+    Ruling("*orientation*.png", "", "eXIf of the PNG specification, third edition; ImageMagick 6 does not look"),
     Ruling("orientation*.webp", "", "EXIF chunk of the WebP container; ImageMagick 6 does not look"),
     Ruling("*-white0.tif", "", "TIFF 6.0, section 8: 0 is white at every depth; others invert 1 and 8 bits alone"),
     Ruling("grey12*.tif", "", "TIFF 6.0, BitsPerSample 12: white is 4095"),
@@ -68,7 +66,12 @@ RULINGS = (
         "drawn",
         "without Adobe's marker 0 is no ink (libjpeg.txt: the inversion is Adobe's own); viewers invert all the same",
     ),
-    Ruling("palette8-os2.bmp", "", "palette of three bytes an entry (BITMAPCOREHEADER); OpenCV takes four"),
+    Ruling("*-os2.bmp", "", "BITMAPCOREHEADER: 16-bit sizes, palette of three bytes an entry; OpenCV 5 misreads both"),
+    Ruling("white0-uses-12.tif", "", "0 is white and 4095 black, as the data set says; others know 16 bits alone"),
+    Ruling(
+        "white0-alpha.tif", "", "TIFF 6.0: alpha is dropped, the grey channel inverted; ImageMagick inverts nothing"
+    ),
+    Ruling("uint32-uses-12.tif", "", "12 bits, as the data set says; ImageMagick gives the upper 16 of 32"),
     Ruling("*-top*.pgm", "", "Netpbm: maxval is white; OpenCV does not scale"),
     Ruling("p7-*.pam", "", "Netpbm: red comes first, alpha is dropped; OpenCV swaps or multiplies"),
     Ruling("grey12.j*", "", "12 bits by the code stream's SIZ; OpenCV does not scale"),

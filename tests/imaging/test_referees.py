@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.imaging.decoding import REASONS, UnreadableImage, decode
-from tests.imaging import made_more, made_tiff, referees
+from tests.imaging import made_more, made_rare, made_tiff, referees
 
 TOLERANCE = 2
 DECODED_OF_PYDICOM = 102
@@ -74,7 +74,7 @@ FURTHER = {
 TABLE = referees.read()
 MAKERS = referees.makers()
 PYDICOM = referees.pydicom_files()
-REFUSED = made_more.refused()
+REFUSED = made_more.refused() | made_rare.refused()
 BROKEN = made_tiff.damaged_files()
 
 
