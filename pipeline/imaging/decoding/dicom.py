@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zlib
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.imaging.decoding import display
+from pipeline.imaging.decoding import display, jpeg
 from pipeline.imaging.decoding.errors import UnreadableImage
 from pipeline.imaging.decoding.facts import Facts, Opened, Stored
 from pipeline.imaging.decoding.luts import look_up, read_palette
+
+# What pydicom says on each of thousands of files helps none; what matters is a reason in excluded.csv.
+warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _BIG: Final = "1.2.840.10008.1.2.2"
 _DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
 _JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
-_JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70)))
-"""JPEG as libjpeg-turbo knows it: baseline, extended, lossless."""
+_JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70, 80, 81)))
+"""Baseline, extended, lossless, JPEG-LS."""
+_ALL_COEFFICIENTS: Final = (0, 63)
+"""What a sequential scan must say that it holds (ITU-T T.81, table B.3)."""
 _JPEG_XL: Final = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
 _NEW: Final = {
     _DEFLATED_FRAMES: "Deflated Image Frame Compression",
@@ -42,8 +48,6 @@ _SUBSAMPLED: Final = {"YBR_FULL_422": 2.0, "YBR_PARTIAL_422": 2.0, "YBR_PARTIAL_
 """Samples a pixel, uncompressed."""
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _VR: Final = re.compile(rb"A[EST]|CS|D[AST]|IS|L[OT]|O[BW]|PN|S[HQT]|TM|U[CILNRST]")
-_FAILED: Final = (RuntimeError, ValueError, AttributeError, TypeError, KeyError, IndexError, OSError)
-"""What plugins raise where they cannot decode a frame; another one may."""
 _LONGEST_NAME: Final = 64
 
 
@@ -224,31 +228,26 @@ def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArr
     # The bits above BitsStored are cut by `_used_bits`, which knows HighBit.
     options["correct_unused_bits"] = False
     options["raw"] = facts.bits > 8
-    used = ""
-    try:
-        pixels, about, used = _first_result(decoder, header, index, options)
-    except _FAILED:
-        if syntax not in _JPEG or facts.photometric not in _GREY:
-            raise
-        # Of code streams that break a rule libjpeg-turbo forgives more.
-        return _by_imagecodecs(header, "jpeg", index), facts.photometric, "imagecodecs"
+    plugin = ""
+    if not decoder.is_native:
+        plugin = _plugins(decoder)[0]
+        if syntax in _JPEG and (by_turbo := _of_jpeg(header, index, facts)) is not None:
+            return by_turbo, facts.photometric, "imagecodecs"
+    # One plugin, not the next if it fails: libjpeg, for one, fills what a damaged stream lacks without a word.
+    pixels, about = decoder.as_array(header, index=index, decoding_plugin=plugin, **options)
     kind = str(about["photometric_interpretation"])
     if kind in _YBR and facts.bits > 8:
-        return _from_ybr(pixels, facts.bits), "RGB", used
-    return pixels, kind, used
+        return _from_ybr(pixels, facts.bits), "RGB", ""
+    return pixels, kind, ""
 
 
-def _first_result(decoder: Any, header: Any, index: int, options: Any) -> tuple[NDArray[Any], Any, str]:
-    """Return what the first plugin that can decode the frame gives, and its name."""
-    if decoder.is_native:
-        return *decoder.as_array(header, index=index, **options), ""
-    *others, last = _plugins(decoder)
-    for plugin in others:
-        try:
-            return *decoder.as_array(header, index=index, decoding_plugin=plugin, **options), _with(plugin)
-        except _FAILED:
-            continue
-    return *decoder.as_array(header, index=index, decoding_plugin=last, **options), _with(last)
+def _of_jpeg(header: Any, index: int, facts: Facts) -> NDArray[Any] | None:
+    """Raise if a JPEG stream is cut short; decode those grey ones whose scan breaks a rule that libjpeg insists on."""
+    found = jpeg.segments(_frame_bytes(header, index))
+    sequential = found.process in ("JPEG", "JPEG extended")
+    if not sequential or found.spectral == _ALL_COEFFICIENTS or facts.photometric not in _GREY:
+        return None
+    return _by_imagecodecs(header, "jpeg", index)
 
 
 def _check_length(header: Any, syntax: str) -> None:
