@@ -13,8 +13,7 @@ from pydicom.sequence import Sequence
 
 from pipeline.datasets.phantom.cohort import Case
 from pipeline.datasets.phantom.drawing import draw
-from tests.imaging.drawn import Made
-from tests.imaging.made_dicom import (
+from tests.imaging.made.dicom_file import (
     BIG,
     DEFLATED,
     DEFLATED_FRAMES,
@@ -32,7 +31,8 @@ from tests.imaging.made_dicom import (
     windowed,
     written,
 )
-from tests.imaging.made_tiff import from_ycbcr, to_ycbcr
+from tests.imaging.made.drawn import Made
+from tests.imaging.made.tiff import from_ycbcr, to_ycbcr
 
 SIDE = 96
 """Width and height in pixels."""

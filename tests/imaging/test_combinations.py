@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.imaging.decoding import decode
-from tests.imaging import drawn
-from tests.imaging.made_dicom import (
+from tests.imaging.made import drawn
+from tests.imaging.made.dicom_file import (
     BIG,
     DEFLATED,
     EXPLICIT,
@@ -24,7 +24,7 @@ from tests.imaging.made_dicom import (
     windowed,
     written,
 )
-from tests.imaging.made_tiff import BLACK_IS_ZERO, PALETTE, RGB, SEPARATED, WHITE_IS_ZERO, image
+from tests.imaging.made.tiff import BLACK_IS_ZERO, PALETTE, RGB, SEPARATED, WHITE_IS_ZERO, image
 
 TOLERANCE = 2
 _SHORT = 3

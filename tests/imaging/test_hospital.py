@@ -10,7 +10,8 @@ import pytest
 from pipeline.datasets import Sample
 from pipeline.imaging.prepare import Prepared, prepare_all
 from pipeline.imaging.settings import Clahe, Preprocess
-from tests.imaging import hospital, referees
+from tests.imaging import hospital
+from tests.imaging.referees import table
 
 TOLERANCE = 2
 LOSSY = 3
@@ -20,7 +21,7 @@ XRAY = ("cr", "dx", "mg", "ct", "xa", "io")
 
 @pytest.fixture(scope="module")
 def files():
-    return {name: referees.made(name) for name in hospital.files()}
+    return {name: table.made(name) for name in hospital.files()}
 
 
 def run(files: dict, folder: Path, **settings) -> tuple[np.ndarray, Prepared]:
@@ -116,5 +117,5 @@ def test_the_same_bytes_each_time(files, tmp_path):
 def test_the_same_bytes_twenty_times(tmp_path):
     """With all kinds of other formats among them."""
     # The class is what stands before the first hyphen.
-    chosen = {f"{name.rpartition('.')[2]}-{name}": referees.made(name) for name in referees.makers()}
+    chosen = {f"{name.rpartition('.')[2]}-{name}": table.made(name) for name in table.makers()}
     assert len(same_bytes(chosen, tmp_path, 20)) == 1

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.imaging.decoding import REASONS, UnreadableImage, decode
-from tests.imaging import made_more, made_rare, made_tiff, referees
+from tests.imaging.made import more, rare, tiff
+from tests.imaging.referees import table
 
 TOLERANCE = 2
 DECODED_OF_PYDICOM = 102
@@ -71,11 +72,11 @@ FURTHER = {
 }
 """Files with lossy compression whose readers differ by one stored value, and the grey levels that this makes."""
 
-TABLE = referees.read()
-MAKERS = referees.makers()
-PYDICOM = referees.pydicom_files()
-REFUSED = made_more.refused() | made_rare.refused()
-BROKEN = made_tiff.damaged_files()
+TABLE = table.read()
+MAKERS = table.makers()
+PYDICOM = table.pydicom_files()
+REFUSED = more.refused() | rare.refused()
+BROKEN = tiff.damaged_files()
 
 
 def expected_reason(name: str) -> str | None:
@@ -94,13 +95,13 @@ def verdict(name: str, data: bytes, options: dict, channels: int | None = None) 
         return "decoded where nobody sees an image", float("inf")
     if found.shape != shape:
         return f"shape {found.shape}", float("inf")
-    right = referees.from_text(row.values)
-    return "decoded", float(np.abs(referees.reduced(found).astype(int) - right).max())
+    right = table.from_text(row.values)
+    return "decoded", float(np.abs(table.reduced(found).astype(int) - right).max())
 
 
 def complaint(name: str, data: bytes, options: dict) -> str:
     """Return what is wrong with one file, empty if nothing is."""
-    if TABLE[name].sha256 not in (referees.VARIES, referees.digest(data)):
+    if TABLE[name].sha256 not in (table.VARIES, table.digest(data)):
         return "another content than the table's: python -m tests.imaging.make_referees"
     what, far = verdict(name, data, options)
     wanted = expected_reason(name)
@@ -123,7 +124,7 @@ def test_made_files_are_decoded_as_others_do(kind):
     faults = {}
     for name in MAKERS:
         if group(name) == kind:
-            made = referees.made(name)
+            made = table.made(name)
             fault = complaint(name, made.data, made.options)
             if fault:
                 faults[name] = fault
@@ -180,9 +181,9 @@ def test_one_broken_strip_is_found(name):
     assert error.value.reason in ("damaged", "truncated")
 
 
-@pytest.mark.parametrize("name", sorted(n for n in MAKERS if referees.made(n).options.get("frame") == "first"))
+@pytest.mark.parametrize("name", sorted(n for n in MAKERS if table.made(n).options.get("frame") == "first"))
 def test_several_frames_are_an_error_unless_one_is_chosen(name):
-    made = referees.made(name)
+    made = table.made(name)
     if name in ("two-pictures.mpo", "reduced-second-page.tif"):  # the second is a preview of the first
         return
     with pytest.raises(UnreadableImage) as error:
@@ -193,7 +194,7 @@ def test_several_frames_are_an_error_unless_one_is_chosen(name):
 @pytest.mark.parametrize("name", ["grey16.tif", "rgb16.png", "grey-16-12-11.dcm", "rgb8.png"])
 def test_grey_of_colour_and_colour_of_grey(name):
     """What is asked for in the other form: three equal channels, or the luma of ITU-R BT.601."""
-    made = referees.made(name)
+    made = table.made(name)
     other = decode(made.data, 1 if made.truth.ndim == 3 else 3).pixels
     luma = made.truth @ np.array([0.299, 0.587, 0.114]) if made.truth.ndim == 3 else np.dstack([made.truth] * 3)
     assert other.shape == luma.shape

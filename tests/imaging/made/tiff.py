@@ -10,8 +10,8 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from tests.imaging import drawn
-from tests.imaging.drawn import Made
+from tests.imaging.made import drawn
+from tests.imaging.made.drawn import Made
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 _SHORT, _LONG, _LONG8 = 3, 4, 16

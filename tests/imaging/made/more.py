@@ -15,10 +15,9 @@ import tifffile
 from PIL import Image
 from pydicom.sequence import Sequence
 
-from tests.imaging import drawn
-from tests.imaging.drawn import HEIGHT, WIDTH, Made
-from tests.imaging.made_common import saved
-from tests.imaging.made_dicom import (
+from tests.imaging.made import drawn
+from tests.imaging.made.common import saved
+from tests.imaging.made.dicom_file import (
     RLE,
     full,
     header,
@@ -29,9 +28,10 @@ from tests.imaging.made_dicom import (
     windowed,
     written,
 )
-from tests.imaging.made_png import RGB as PNG_RGB
-from tests.imaging.made_png import chunk, exif, png
-from tests.imaging.made_tiff import BLACK_IS_ZERO, RGB, image, tiff
+from tests.imaging.made.drawn import HEIGHT, WIDTH, Made
+from tests.imaging.made.png import RGB as PNG_RGB
+from tests.imaging.made.png import chunk, exif, png
+from tests.imaging.made.tiff import BLACK_IS_ZERO, RGB, image, tiff
 
 _SHORT, _LONG = 3, 4
 ARITHMETIC = (
@@ -39,7 +39,7 @@ ARITHMETIC = (
     "2LH(b3kU!h03ZPY5di<p00saM5C#9*00;pA002J#{{Z)EMM9dnjcp&U%;IVrl;iMC{FB{~qAf{?<D$e4=i|YuJz;Al)M>_Y)(A%A@fM&M)Wz=P"
     "joet?xrbfsy_tq_g7GX4J0+yL$)%kUB}23&GHFRCQ_tBkH+!NOBk<S?{79{w0sG|8Xe|HP"
 )
-"""grey.jpg of made_common after ``jpegtran -arithmetic``: no encoder for Python writes it."""
+"""grey.jpg of common.py after ``jpegtran -arithmetic``: no encoder for Python writes it."""
 
 
 def _entries(values: np.ndarray, photometric: int, **more: Any) -> dict[int, tuple[int, list[Any]]]:

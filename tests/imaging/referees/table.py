@@ -14,10 +14,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tests.imaging import hospital, made_common, made_dicom, made_more, made_png, made_rare, made_tiff
-from tests.imaging.drawn import Made
+from tests.imaging import hospital
+from tests.imaging.made import common, dicom, dicom_compressed, more, png, rare, tiff
+from tests.imaging.made.drawn import Made
 
-TABLE = Path(__file__).with_name("referees.csv")
+TABLE = Path(__file__).parents[1] / "referees.csv"
 COLUMNS = ["file", "sha256", "shape", "referee", "agree", "against", "ruling", "values"]
 SMALL = 4096
 """Values up to which a picture is kept whole."""
@@ -59,7 +60,7 @@ class Row(NamedTuple):
 
 def makers() -> dict[str, Callable[[], Made]]:
     """Return all makers by file name."""
-    modules = (made_png, made_tiff, made_common, made_dicom, made_more, made_rare, hospital)
+    modules = (png, tiff, common, dicom, dicom_compressed, more, rare, hospital)
     parts = [module.files() for module in modules]
     together = {name: make for part in parts for name, make in part.items()}
     assert len(together) == sum(len(part) for part in parts)

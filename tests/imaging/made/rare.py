@@ -12,10 +12,9 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from tests.imaging import drawn
-from tests.imaging.drawn import HEIGHT, WIDTH, Made
-from tests.imaging.made_common import bmp, bmp_lines, saved
-from tests.imaging.made_dicom import (
+from tests.imaging.made import drawn
+from tests.imaging.made.common import bmp, bmp_lines, saved
+from tests.imaging.made.dicom_file import (
     BIG,
     RLE,
     full,
@@ -26,7 +25,8 @@ from tests.imaging.made_dicom import (
     windowed,
     written,
 )
-from tests.imaging.made_tiff import (
+from tests.imaging.made.drawn import HEIGHT, WIDTH, Made
+from tests.imaging.made.tiff import (
     BLACK_IS_ZERO,
     RGB,
     SEPARATED,
@@ -272,7 +272,7 @@ def signed_lossy() -> Made:
 
 def no_width() -> Made:
     """A window of width 0 is none: percentiles."""
-    from tests.imaging.made_dicom import stretched
+    from tests.imaging.made.dicom_file import stretched
 
     values = drawn.grey(12)
     file = header(values, BitsStored=12, WindowCenter="0", WindowWidth="0")

@@ -11,9 +11,9 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from tests.imaging import drawn
-from tests.imaging.drawn import HEIGHT, WIDTH, Made
-from tests.imaging.made_png import exif
+from tests.imaging.made import drawn
+from tests.imaging.made.drawn import HEIGHT, WIDTH, Made
+from tests.imaging.made.png import exif
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
