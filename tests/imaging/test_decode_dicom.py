@@ -488,10 +488,12 @@ def test_preamble_of_a_slide_that_is_tiff_too(ramp):
     np.testing.assert_array_equal(decode(data, 1), decode(dicom(ramp, **WHOLE), 1))
 
 
-def test_private_names_are_given_whole(ramp):
-    facts_of = with_syntax(dicom(ramp), "1.2.840.113619.5.2")
-    with pytest.raises(UnreadableImage, match=r"1\.2\.840\.113619\.5\.2"):
-        read_header(facts_of)
+def test_big_endian_pixels_of_ge(ramp):
+    # dcm2pnm 3.6.7 shows the same.
+    file = dicom_dataset(ramp.byteswap(), **WHOLE)
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    data = with_syntax(saved(file), "1.2.840.113619.5.2")
+    np.testing.assert_array_equal(decode(data, 1), decode(dicom(ramp, **WHOLE), 1))
 
 
 @pytest.mark.parametrize(
