@@ -6,14 +6,15 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.datasets import Dataset, open_dataset
-from pipeline.datasets.shared.inputs import check_other, read_content, verified
+from pipeline.datasets import Dataset, Sample, open_dataset
+from pipeline.datasets.shared.inputs import SampleDigest, check_other, read_content, verified
 from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.enhance import KeepAspect, map_boxes
 from pipeline.imaging.examples import write_examples
@@ -27,6 +28,8 @@ from pipeline.study.files import (
     EXAMPLES,
     EXCLUDED,
     IMAGES,
+    KINDS,
+    READING,
     SAMPLES,
     SOURCE,
     ArtifactError,
@@ -39,6 +42,22 @@ from pipeline.study.params import ParamsError, load
 from pipeline.study.prepared import DatasetInfo
 
 BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a data set in its folder, from the first on as often as they are asked for.
+
+    Each is read as stage ``download`` found it, or the stage ends.
+    """
+
+    dataset: Dataset
+    raw: Path
+    content: list[SampleDigest] | None
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield them anew."""
+        return verified(self.dataset.samples(self.raw), self.content, self.dataset)
 
 
 def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()) -> DatasetInfo:
@@ -140,22 +159,23 @@ def main(size: int | None = None) -> None:
                 f"{SOURCE} is of data set {found['name']}; stage 'download' makes it: dvc repro download"
             )
         # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.
-        for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, DATASET):
+        for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, READING, KINDS, DATASET):
             path.unlink(missing_ok=True)
 
-        samples = verified(dataset.samples(raw), content, dataset)
+        samples = Samples(dataset, raw, content)
         prepared = prepare_all(samples, dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True)
         strange = flat_remark(prepared)
         left_out = pd.DataFrame(dataset.left_out(raw), columns=prepared.excluded.columns, dtype="str")
         prepared = prepared._replace(excluded=pd.concat([prepared.excluded, left_out], ignore_index=True))
         boxes = dataset.boxes(raw)
         check_other(dataset, raw, (found["content"] or {}).get("other"))
-        again = verified(dataset.samples(raw), content, dataset)
-        write_examples(again, prepared.samples, settings.preprocess, EXAMPLES)
+        write_examples(samples, prepared.samples, settings.preprocess, EXAMPLES, prepared.scale)
+        prepared.kinds.write_pictures(KINDS)
 
         write_csv(SAMPLES, prepared.samples)
         write_csv(EXCLUDED, prepared.excluded)
         write_csv(DUPLICATES, prepared.duplicates)
+        write_json(READING, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table()})
         write_json(DATASET, asdict(describe(dataset, found["source"], strange)))
         if boxes is not None:
             size, keep_aspect = settings.preprocess.size, settings.preprocess.keep_aspect

@@ -20,7 +20,7 @@ from pipeline.datasets.shared.choosing import block
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.local import list_files, subfolders
 from pipeline.datasets.shared.tables import read_table
-from pipeline.imaging.decode import UnreadableImage, as_image
+from pipeline.imaging.decoding import UnreadableImage, as_image
 from pipeline.planning import columns, patients
 from pipeline.study.params import ParamsError
 

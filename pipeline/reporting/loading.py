@@ -16,10 +16,12 @@ from pipeline.reporting.values import (
     MEAN,
     NO_AUGMENTED,
     NO_EXAMPLES,
+    NO_KINDS,
     NO_TABLE,
     PROBE,
     Augmented,
     Examples,
+    KindPictures,
     ReportError,
 )
 from pipeline.settings import Params
@@ -31,7 +33,9 @@ from pipeline.study.files import (
     ENSEMBLES,
     EXAMPLES,
     EXCLUDED,
+    KINDS,
     PROBES,
+    READING,
     made_by,
     read_json,
     read_table,
@@ -91,6 +95,8 @@ def load_study(params: Params) -> StudyResults:
         boxes=read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_TABLE,
         duplicates=_load_duplicates(),
         examples=_load_examples(),
+        reading=read_json(READING, "preprocess") if READING.exists() else {},
+        kinds=_load_kinds(),
     )
     return hide(study)
 
@@ -115,6 +121,13 @@ def _load_examples() -> Examples:
         return NO_EXAMPLES
     with np.load(EXAMPLES, allow_pickle=False) as file:
         return Examples(**{name: file[name] for name in Examples._fields})
+
+
+def _load_kinds() -> KindPictures:
+    if not KINDS.exists():
+        return NO_KINDS
+    with np.load(KINDS, allow_pickle=False) as file:
+        return KindPictures(file["kinds"], file["before"], file["after"])
 
 
 def _load_configuration(configuration: Configuration) -> Results:

@@ -80,5 +80,10 @@ def read_samples() -> pd.DataFrame:
 
 
 def open_images() -> np.ndarray:
-    """Open images.npy, uint8 [N, H, W] or [N, H, W, 3], memory-mapped and read-only."""
+    """Open images.npy, uint8 or uint16 [N, H, W] or [N, H, W, 3], memory-mapped and read-only."""
     return np.load(made_by(IMAGES, "preprocess"), mmap_mode="r")
+
+
+def in_8_bits(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels as uint8: uint16, which spans 0 to 65535, is rounded to the nearest of its 257ths."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.imaging.decoding import grey, header
 from pipeline.imaging.decoding.errors import REASONS, UnreadableImage, only_unreadable
-from pipeline.imaging.decoding.facts import Channels, Decoded, Depth, Facts, Frame, Stored
+from pipeline.imaging.decoding.facts import Channels, Decoded, Depth, Facts, Frame, Opened, Stored
 
 __all__ = [
     "REASONS",
@@ -17,11 +17,19 @@ __all__ = [
     "Depth",
     "Facts",
     "Frame",
+    "Opened",
     "UnreadableImage",
     "as_image",
     "decode",
+    "open_file",
     "read_header",
 ]
+
+
+def open_file(data: bytes) -> Opened:
+    """Read the header of a file for `decode`, which then does not read it again; raises as `read_header`."""
+    with only_unreadable(lambda: "the reader of headers"):
+        return header.open_file(data)
 
 
 def read_header(data: bytes) -> Facts:
@@ -42,12 +50,11 @@ def read_header(data: bytes) -> Facts:
     UnreadableImage
         For files that no reader can be chosen for.
     """
-    with only_unreadable(lambda: "the reader of headers"):
-        return header.open_file(data).facts
+    return open_file(data).facts
 
 
 def decode(
-    data: bytes,
+    data: bytes | Opened,
     channels: Channels,
     *,
     bits: int | None = None,
@@ -58,8 +65,8 @@ def decode(
 
     Parameters
     ----------
-    data : bytes
-        The whole file.
+    data : bytes or Opened
+        The whole file, or what `open_file` returned for it.
     channels : {1, 3}
         Grey or RGB.
     bits : int, optional
@@ -82,7 +89,7 @@ def decode(
     """
     at_work = "the reader of headers"
     with only_unreadable(lambda: at_work):
-        opened = header.open_file(data)
+        opened = data if isinstance(data, Opened) else header.open_file(data)
         facts = opened.facts
         at_work = facts.reader
         stored = opened.read(_frame(frame, facts.frames))

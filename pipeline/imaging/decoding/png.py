@@ -30,6 +30,8 @@ def open_png(data: bytes) -> Opened:
     UnreadableImage
         "truncated", "damaged".
     """
+    from imagecodecs import deflate_crc32 as crc32  # libdeflate's takes a fifth of the time of zlib's
+
     position, view, size = len(SIGNATURE), memoryview(data), len(data)
     header = exif_block = xmp = b""
     frames, transparent = 1, False
@@ -44,7 +46,7 @@ def open_png(data: bytes) -> Opened:
         if end > size:
             raise UnreadableImage("truncated")
         (checksum,) = struct.unpack_from(">I", data, end - 4)
-        if zlib.crc32(view[position + 4 : end - 4]) != checksum:
+        if crc32(view[position + 4 : end - 4]) != checksum:
             raise UnreadableImage("damaged", "checksum of a PNG chunk")
         if kind != b"IDAT":
             body = data[position + 8 : end - 4]

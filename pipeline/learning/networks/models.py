@@ -103,7 +103,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
         Its settings.
     channels, classes, size : int
         Of the data.
-    images : uint8 array [N, H, W] or [N, H, W, 3]
+    images : uint8 or uint16 array [N, H, W] or [N, H, W, 3]
         Training images: their mean and standard deviation normalise the input of a model that starts from scratch, and
         they unfold batch norms that came folded (see `transfer.unfold_batch_norms`).
 
@@ -131,7 +131,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     model = Classifier(backbone, torch.tensor(mean).float(), torch.tensor(std).float(), head, frozen)
     if weights is not None and settings.trainable != "head":
         some = torch.from_numpy(np.array(images[:: 1 + len(images) // _UNFOLD]))
-        some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / 255
+        some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / np.iinfo(images.dtype).max
         if unfolded := unfold_batch_norms(model, some):
             print(f"{key}: {unfolded} folded batch-norm layers restored, measured on {len(some)} training images")
     return model.train()
@@ -390,7 +390,7 @@ def moments(images: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarra
 
     Parameters
     ----------
-    images : uint8 array [N, H, W] or [N, H, W, C]
+    images : uint8 or uint16 array [N, H, W] or [N, H, W, C]
         Training images alone.
     most : int
         At most so many, evenly spaced, are looked at.
@@ -402,9 +402,10 @@ def moments(images: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarra
     """
     chosen = images[:: max(1, len(images) // most)]
     chosen = chosen.reshape(*chosen.shape[:3], -1)
-    # A histogram of the 256 values is exact and needs no float copy of the images.
-    counts = np.stack([np.bincount(chosen[..., c].ravel(), minlength=256) for c in range(chosen.shape[-1])])
-    values = np.arange(256) / 255
+    # A histogram of the 256 or 65536 values is exact and needs no float copy of the images.
+    white = int(np.iinfo(images.dtype).max)
+    counts = np.stack([np.bincount(chosen[..., c].ravel(), minlength=white + 1) for c in range(chosen.shape[-1])])
+    values = np.arange(white + 1) / white
     share = counts / counts.sum(1, keepdims=True)
     mean = share @ values
     return mean, np.maximum(np.sqrt(np.maximum(share @ values**2 - mean**2, 0)), 1 / 255)

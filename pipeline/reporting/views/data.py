@@ -25,6 +25,7 @@ from pipeline.reporting.views.cohort import (
     images,
     pairs,
 )
+from pipeline.reporting.views.reading import Reading, reading
 from pipeline.reporting.views.shared import (
     Banner,
     Picture,
@@ -235,6 +236,8 @@ class Page:
         What a reader must know first.
     flow, cohort, files, duplicates, split, balance
         As their classes; `balance` is None where the training set is not balanced.
+    reading : Reading or None
+        How the files were made and read; None where that was not recorded.
     pairs : Pairs or None
         None where an image has one class only.
     pairs_drawn : bool
@@ -273,6 +276,7 @@ class Page:
     duplicates: Duplicates
     split: Split
     balance: Balance | None
+    reading: Reading | None
     dates: Dates | None = None
     twins: Picture | None = None
 
@@ -321,6 +325,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     if has_examples:
         drawn.append(figures.before_after(study, study.examples, of_clahe))
     augmented, of_augmented = augmentations(study, folder, path)
+    how_read, of_kinds = reading(study, folder, path)
     shown = Page(
         study,
         banner(study),
@@ -338,10 +343,11 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         _duplicates(study),
         _split(study),
         _balance(study),
+        how_read,
         _dates(study),
         picture_of_images(study, of_twins, path) if twins else None,
     )
-    return [page.write(path, "data.md", page=shown), *drawn, *of_augmented]
+    return [page.write(path, "data.md", page=shown), *drawn, *of_augmented, *of_kinds]
 
 
 def _flow(study: StudyResults) -> Flow:
