@@ -106,8 +106,8 @@ def fingerprint(image: NDArray[Any]) -> tuple[np.uint64, NDArray[np.uint8]]:
 
     The thumbnail is the grey image after Pillow's Lanczos filter; the hash says, for the 8 x 8 lowest frequencies of
     its cosine transform, which are above their median (read row by row, the first the highest bit), as
-    ``imagehash.phash`` does. An image of at least 512 x 512 pixels is shrunk by halves first, to 64 to 127 pixels: Lanczos
-    weights over a full radiograph take half as long as decoding it. Smaller images have the very bits of imagehash;
+    ``imagehash.phash`` does. An image of at least 512 x 512 pixels is shrunk by halves first, to 64 to 127 pixels:
+    Lanczos weights over a full radiograph take half as long as decoding it. Smaller images have the bits of imagehash;
     larger ones may differ from it where a frequency lies at the median: in 0.5 bits of 64 on average, 2 at most, of 45
     radiographs enlarged to 1024 pixels, with grain.
 
