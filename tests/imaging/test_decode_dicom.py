@@ -246,10 +246,13 @@ def test_padding_written_with_the_wrong_sign(ramp):
         ("MONOCHROME2", "IDENTITY", False),
         ("MONOCHROME2", "INVERSE", True),
         ("MONOCHROME1", "INVERSE", True),
-        ("MONOCHROME1", "IDENTITY", True),
+        ("MONOCHROME1", "IDENTITY", False),
+        ("MONOCHROME1", "", True),
+        ("MONOCHROME2", "", False),
     ],
 )
 def test_presentation_lut_shape(ramp, photometric, shape, inverted):
+    # As dcm2pnm 3.6.7.
     shown = decode(dicom(ramp, photometric, PresentationLUTShape=shape, **WHOLE), 1)
     plain = decode(dicom(ramp, **WHOLE), 1)
     np.testing.assert_allclose(shown, 255.0 - plain if inverted else plain, atol=1)
@@ -464,3 +467,23 @@ def test_private_names_are_given_whole(ramp):
     facts_of = with_syntax(dicom(ramp), "1.2.840.113619.5.2")
     with pytest.raises(UnreadableImage, match=r"1\.2\.840\.113619\.5\.2"):
         read_header(facts_of)
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"BitsAllocated": 12}, "unsupported pixel type: DICOM of 12 bits allocated"),
+        ({"PhotometricInterpretation": ""}, "damaged: DICOM header without PhotometricInterpretation"),
+        ({"Rows": None}, "damaged: DICOM header without Rows"),
+        ({"Rows": 0}, "empty image"),
+    ],
+)
+def test_headers_that_miss_something(ramp, elements, reason):
+    with pytest.raises(UnreadableImage) as error:
+        read_header(saved(dicom_dataset(ramp, **elements), enforce_file_format=False))
+    assert str(error.value) == reason
+
+
+def test_transfer_syntax_of_rubbish(ramp):
+    with pytest.raises(UnreadableImage, match=r"^damaged: transfer syntax of DICOM$"):
+        read_header(with_syntax(dicom(ramp), "1.2.\1\2\3.4"))

@@ -12,8 +12,15 @@ from typing import Any, NamedTuple
 from pipeline.datasets import DatasetError
 from pipeline.datasets.shared.fetching.kaggle import fetch_kaggle
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".dcm", ".dic", ".dicom", ".gif", ".ima", ".j2k", ".jp2", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
 """Names that promise an image; what the bytes are is for the decoder to say."""
+
+_DICOM = ".dcm"
+_INDEX = "DICOMDIR"
+"""Name of the index of a hospital's disc, which is DICOM without an image."""
 
 _KAGGLE = "kaggle.json"
 """Where in data/raw/<name> a copy from Kaggle lies: its path holds the version that Kaggle chose."""
@@ -29,7 +36,8 @@ class Listing(NamedTuple):
     Parameters
     ----------
     images : list of str
-        Visible files with an image suffix.
+        Visible files with an image suffix; where DICOM is among the suffixes, also DICOM files without one, as hospital
+        media name them.
     hidden : list of str
         Files with an image suffix whose name starts with a dot: rarely images, whatever the suffix says.
     others : list of str
@@ -177,13 +185,25 @@ def list_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, recursive
             folders.clear()
         for name in names:
             path = (base / name).as_posix()
-            if junk or os.path.splitext(name)[1].lower() not in allowed:
+            suffix = os.path.splitext(name)[1].lower()
+            if junk or not (suffix in allowed or (_DICOM in allowed and _is_bare_dicom(folder / path, suffix))):
                 others.append(path)
             elif name.startswith("."):
                 hidden.append(path)
             else:
                 images.append(path)
     return Listing(sorted(images), sorted(hidden), sorted(others))
+
+
+def _is_bare_dicom(path: Path, suffix: str) -> bool:
+    """Tell DICOM under a name like IM00001 or 1.2.840.10008.5 by its content (PS3.10, 7.1)."""
+    if (suffix and not suffix[1:].isdigit()) or path.name.startswith(".") or path.name.upper() == _INDEX:
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def fingerprint(base: Path, paths: Iterable[str]) -> tuple[str, int]:

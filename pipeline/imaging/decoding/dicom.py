@@ -80,6 +80,13 @@ def open_dicom(data: bytes) -> Opened:
     if not any(name in header for name in _PIXELS):
         raise UnreadableImage("no pixels", f"DICOM {_text(header.get('Modality'))}".rstrip())
     syntax = _syntax(header)
+    if not re.fullmatch(r"[0-9.]{1,64}", syntax):
+        raise UnreadableImage("damaged", "transfer syntax of DICOM")
+    for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation"):
+        if header.get(name) in (None, ""):
+            raise UnreadableImage("damaged", f"DICOM header without {name}")
+    if header.BitsAllocated not in (1, 8, 16, 32, 64) or (header.BitsAllocated == 64 and "PixelData" in header):
+        raise UnreadableImage("unsupported pixel type", f"DICOM of {header.BitsAllocated} bits allocated")
     kind = _text(header.get("PhotometricInterpretation"))
     is_float = "PixelData" not in header
     samples = int(header.get("SamplesPerPixel", 1) or 1)
@@ -98,7 +105,7 @@ def open_dicom(data: bytes) -> Opened:
         raise UnreadableImage(
             "unsupported colours", f"DICOM with {kind or 'no photometric interpretation'} x {samples}"
         )
-    if not is_float and not 1 <= facts.bits <= int(header.BitsAllocated) <= 32:
+    if not is_float and not 1 <= facts.bits <= int(header.BitsAllocated):
         raise UnreadableImage("damaged", f"DICOM with {facts.bits} of {header.BitsAllocated} bits")
     return Opened(facts, lambda index: _read(header, syntax, facts, index))
 
@@ -338,4 +345,7 @@ def _from_ybr(pixels: NDArray[Any], bits: int) -> NDArray[np.uint16]:
 
 def _text(value: Any) -> str:
     """Return an element as one short line, empty where there is none."""
-    return " ".join(str(value).split())[:_LONGEST_NAME] if value is not None else ""
+    if value is None:
+        return ""
+    words = "".join(letter if letter.isprintable() else " " for letter in str(value)).split()
+    return " ".join(words)[:_LONGEST_NAME]

@@ -20,7 +20,8 @@ def grey(pixels: NDArray[Any], header: Any, index: int, bits: int) -> tuple[NDAr
     1. Stored values become those of the modality: Modality LUT Sequence, or RescaleSlope and RescaleIntercept.
     2. These become grey levels by the first window (WindowCenter, WindowWidth, VOILUTFunction), else the first VOI LUT,
        else linearly from their 0.5th to their 99.5th percentile, padding apart. One-bit images keep their two values.
-    3. MONOCHROME1 and Presentation LUT Shape INVERSE are inverted, so that air is black in both.
+    3. Presentation LUT Shape INVERSE is inverted, and MONOCHROME1 in files that name no shape, so that air is black.
+       Where the two contradict each other the shape counts, the last step of the standard's chain, as in DCMTK.
     4. Padding (PixelPaddingValue, to PixelPaddingRangeLimit) is background: black.
 
     Each is taken from the functional groups of the frame, then from those of all frames, then from the file.
@@ -55,7 +56,7 @@ def grey(pixels: NDArray[Any], header: Any, index: int, bits: int) -> tuple[NDAr
     shown, window = _of_interest(values, header, index, bits, padding)
     shown = np.clip(shown, 0, 1)
     shape = str(_first_of(header, index, "PresentationLUTShape") or "")
-    if header.PhotometricInterpretation == "MONOCHROME1" or shape == "INVERSE":
+    if shape == "INVERSE" or (shape != "IDENTITY" and header.PhotometricInterpretation == "MONOCHROME1"):
         shown = 1 - shown
     if padding is not None:
         shown[padding] = 0

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.imaging.decoding import libraries
+from pipeline.imaging.decoding import jpeg_xr, libraries
 from pipeline.imaging.decoding.errors import UnreadableImage
 from pipeline.imaging.decoding.facts import Facts, Opened, Stored
 
@@ -63,6 +63,7 @@ _COMPRESSIONS: Final = {
 }
 _STREAMS: Final = (1, 5, 8, 32773, 32946, 34925, 34926, 50000)
 """Compressions of bytes, not of pictures: how many must come out of each strip or tile is known."""
+_JPEG_XR: Final = (22610, 34934)
 _REDUCED_OR_MASK: Final = 1 | 4
 """Bits of NewSubfileType."""
 _OLD_REDUCED: Final = 2
@@ -222,10 +223,12 @@ def _check_segments(page: Any, data: bytes) -> None:
             raise UnreadableImage("damaged", "TIFF without some of its strips or tiles")
         if offset + count > len(data):
             raise UnreadableImage("truncated")
-        if compression not in _STREAMS:
-            continue
         last = not page.is_tiled and segment % down == down - 1
         height = page.imagelength - (down - 1) * rows if last else rows
+        if compression in _JPEG_XR:
+            jpeg_xr.check(data[offset : offset + count], width, height)
+        if compression not in _STREAMS:
+            continue
         needed = height * math.ceil(width * samples * page.bitspersample / 8)
         if subsampling:
             across_, down_ = subsampling
