@@ -46,7 +46,7 @@ def open_png(data: bytes) -> Opened:
         if end > size:
             raise UnreadableImage("truncated")
         (checksum,) = struct.unpack_from(">I", data, end - 4)
-        if crc32(view[position + 4 : end - 4]) != checksum:
+        if crc32(view[position + 4 : end - 4]) != checksum:  # type: ignore[arg-type]  # takes any buffer
             raise UnreadableImage("damaged", "checksum of a PNG chunk")
         if kind != b"IDAT":
             body = data[position + 8 : end - 4]
