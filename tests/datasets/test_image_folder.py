@@ -120,6 +120,14 @@ def test_bookkeeping_is_recorded_and_not_read(tmp_path):
     }
 
 
+def test_dicom_without_a_suffix_as_on_hospital_media(tmp_path):
+    root = publish(tmp_path / "x", ["a/1.png", "b/2.png", "b/IM00007", "a/notes"])
+    dicom = bytes(128) + b"DICM" + bytes(60)
+    for name in ("a/IM00001", "b/1.2.840.10008.5", "a/DICOMDIR", "b/table.csv"):
+        (root / name).write_bytes(dicom)
+    assert ids(root, tmp_path) == ["a/1.png", "a/IM00001", "b/1.2.840.10008.5", "b/2.png"]
+
+
 def test_patients_are_read_from_the_path(tmp_path):
     root = publish(tmp_path / "x", ["a/P7_1.png", "a/P7_2.png", "b/P7_3.png", "b/P8_1.png", "b/.P.png"])
     data = Data(root=str(root), patient_pattern=r"/(?P<patient>P\d+)_")

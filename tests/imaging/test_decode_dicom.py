@@ -362,6 +362,31 @@ def test_compressions_of_hospitals(syntax, frames):
     assert not read_header(data).compression.startswith("1.2")
 
 
+@pytest.mark.parametrize("keep", [0.3, 0.97])
+@pytest.mark.parametrize("syntax", [*STREAMS, "1.2.840.10008.1.2.4.50"])
+def test_compressed_frames_that_are_cut_short(syntax, keep):
+    image = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
+    elements = {"BitsStored": 12, **WHOLE}
+    if syntax.endswith("50"):
+        image, elements = (image >> 4).astype(np.uint8), {}
+    stream = imagecodecs.jpeg8_encode(image) if syntax.endswith("50") else STREAMS[syntax](image)
+    decode(dicom(image, syntax=syntax, stream=stream, **elements), 1)
+    with pytest.raises(UnreadableImage) as error:
+        decode(dicom(image, syntax=syntax, stream=stream[: int(len(stream) * keep) // 2 * 2], **elements), 1)
+    assert error.value.reason in ("truncated", "damaged")
+
+
+def test_a_scan_that_breaks_a_rule_is_left_to_libjpeg_turbo():
+    image = smooth()
+    stream = bytearray(imagecodecs.jpeg8_encode(image, bitspersample=12, level=100))
+    scan = stream.index(b"\xff\xda")
+    length = int.from_bytes(stream[scan + 2 : scan + 4])
+    stream[scan + 2 + length - 2] = 0  # last coefficient 0 in place of 63, as pydicom's JPEG-lossy.dcm has it
+    data = dicom(image, syntax="1.2.840.10008.1.2.4.51", stream=bytes(stream), BitsStored=12, **WHOLE)
+    np.testing.assert_allclose(decode(data, 1), image * (255 / 4095), atol=1.5)
+    assert decoding.decode(data, 1).facts.reader == "imagecodecs"
+
+
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.8.1", "1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.80"])
 def test_compressed_colours(rgb, syntax):
     stream = imagecodecs.jpegxl_encode(rgb, lossless=True) if syntax.endswith("110") else STREAMS[syntax](rgb)
@@ -463,10 +488,12 @@ def test_preamble_of_a_slide_that_is_tiff_too(ramp):
     np.testing.assert_array_equal(decode(data, 1), decode(dicom(ramp, **WHOLE), 1))
 
 
-def test_private_names_are_given_whole(ramp):
-    facts_of = with_syntax(dicom(ramp), "1.2.840.113619.5.2")
-    with pytest.raises(UnreadableImage, match=r"1\.2\.840\.113619\.5\.2"):
-        read_header(facts_of)
+def test_big_endian_pixels_of_ge(ramp):
+    # dcm2pnm 3.6.7 shows the same.
+    file = dicom_dataset(ramp.byteswap(), **WHOLE)
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    data = with_syntax(saved(file), "1.2.840.113619.5.2")
+    np.testing.assert_array_equal(decode(data, 1), decode(dicom(ramp, **WHOLE), 1))
 
 
 @pytest.mark.parametrize(

@@ -151,11 +151,16 @@ def test_jpeg_of_12_bits_in_a_tiff():
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 @pytest.mark.parametrize("layout", ["strips", "tiles"])
-@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits", "zstd", "lzma"])
+@pytest.mark.parametrize(
+    "compression",
+    [None, "zlib", "lzw", "packbits", "zstd", "lzma", "jpeg", "jpeg2000", "png", "webp", "lerc", "jpegxl"],
+)
 @pytest.mark.parametrize("fault", ["cut short", "missing", "behind the end"])
 def test_a_broken_strip_or_tile_is_found(compression, layout, depth, fault):
     image = (GREY * 7 % (np.iinfo(depth).max + 1)).astype(depth)
     options = LAYOUTS["strips"] | {"rowsperstrip": 16} if layout == "strips" else LAYOUTS["tiles"]
+    image = image.astype(np.uint8) if compression in ("jpeg", "webp") else image
+    image = np.dstack([image] * 3) if compression == "webp" else image
     data = bytearray(tiff(image, compression=compression, **options))
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]

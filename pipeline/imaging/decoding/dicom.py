@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
+import warnings
 import zlib
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.imaging.decoding import display
+from pipeline.imaging.decoding import display, jpeg
 from pipeline.imaging.decoding.errors import UnreadableImage
 from pipeline.imaging.decoding.facts import Facts, Opened, Stored
 from pipeline.imaging.decoding.luts import look_up, read_palette
 
+# What pydicom says on each of thousands of files helps none; what matters is a reason in excluded.csv.
+warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _BIG: Final = "1.2.840.10008.1.2.2"
+_GE_BIG: Final = "1.2.840.113619.5.2"
+"""Little-endian but for its pixels, of older scanners by GE."""
 _DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
 _JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
-_JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70)))
-"""JPEG as libjpeg-turbo knows it: baseline, extended, lossless."""
+_JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70, 80, 81)))
+"""Baseline, extended, lossless, JPEG-LS."""
+_ALL_COEFFICIENTS: Final = (0, 63)
+"""What a sequential scan must say that it holds (ITU-T T.81, table B.3)."""
 _JPEG_XL: Final = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
 _NEW: Final = {
     _DEFLATED_FRAMES: "Deflated Image Frame Compression",
@@ -42,8 +52,6 @@ _SUBSAMPLED: Final = {"YBR_FULL_422": 2.0, "YBR_PARTIAL_422": 2.0, "YBR_PARTIAL_
 """Samples a pixel, uncompressed."""
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _VR: Final = re.compile(rb"A[EST]|CS|D[AST]|IS|L[OT]|O[BW]|PN|S[HQT]|TM|U[CILNRST]")
-_FAILED: Final = (RuntimeError, ValueError, AttributeError, TypeError, KeyError, IndexError, OSError)
-"""What plugins raise where they cannot decode a frame; another one may."""
 _LONGEST_NAME: Final = 64
 
 
@@ -79,14 +87,14 @@ def open_dicom(data: bytes) -> Opened:
     header = _header(data)
     if not any(name in header for name in _PIXELS):
         raise UnreadableImage("no pixels", f"DICOM {_text(header.get('Modality'))}".rstrip())
-    syntax = _syntax(header)
-    if not re.fullmatch(r"[0-9.]{1,64}", syntax):
-        raise UnreadableImage("damaged", "transfer syntax of DICOM")
     for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation"):
         if header.get(name) in (None, ""):
             raise UnreadableImage("damaged", f"DICOM header without {name}")
     if header.BitsAllocated not in (1, 8, 16, 32, 64) or (header.BitsAllocated == 64 and "PixelData" in header):
         raise UnreadableImage("unsupported pixel type", f"DICOM of {header.BitsAllocated} bits allocated")
+    syntax = _syntax(header)
+    if not re.fullmatch(r"[0-9.]{1,64}", syntax):
+        raise UnreadableImage("damaged", "transfer syntax of DICOM")
     kind = _text(header.get("PhotometricInterpretation"))
     is_float = "PixelData" not in header
     samples = int(header.get("SamplesPerPixel", 1) or 1)
@@ -147,9 +155,10 @@ def _name(syntax: str) -> str:
 
 
 def _frames(header: Any) -> int:
-    """Return the number of frames by the digits that NumberOfFrames starts with, 1 if there are none."""
-    found = re.match(r"[0-9]+", _text(header.get("NumberOfFrames")))
-    return max(1, int(found[0])) if found else 1
+    stated = _text(header.get("NumberOfFrames")) or "1"
+    if not re.fullmatch(r"\+?[0-9]+", stated):
+        raise UnreadableImage("damaged", f"NumberOfFrames '{stated}'")
+    return max(1, int(stated))
 
 
 def _reader(syntax: str) -> str:
@@ -158,7 +167,7 @@ def _reader(syntax: str) -> str:
 
     if syntax in _LINKS:
         raise UnreadableImage("no pixels", f"DICOM with an address in their place ({_name(syntax)})")
-    if syntax == _DEFLATED_FRAMES:
+    if syntax in (_DEFLATED_FRAMES, _GE_BIG):
         return "pydicom"
     if syntax in _JPEG_XL:
         return "imagecodecs"
@@ -214,41 +223,47 @@ def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArr
     syntax: Any = UID(transfer)
     if syntax == _DEFLATED_FRAMES:
         header, syntax, index = _inflated(header, index), UID(_EXPLICIT), 0
+    if syntax == _GE_BIG:
+        header, syntax = _swapped(header), UID(_EXPLICIT)
     if syntax in _JPEG_XL:
         kind = "RGB" if facts.photometric in _COLOURS else facts.photometric
         return _by_imagecodecs(header, "jpegxl", index), kind, "imagecodecs"
     _check_length(header, syntax)
     decoder = get_decoder(syntax)
-    header.NumberOfFrames = facts.frames if syntax == transfer else 1
+    header.NumberOfFrames = 1 if transfer == _DEFLATED_FRAMES else facts.frames
     options = as_pixel_options(header)
     # The bits above BitsStored are cut by `_used_bits`, which knows HighBit.
     options["correct_unused_bits"] = False
     options["raw"] = facts.bits > 8
+    plugins = [""] if decoder.is_native else _plugins(decoder)
+    if syntax in _JPEG and (by_turbo := _of_jpeg(header, index, facts)) is not None:
+        return by_turbo, facts.photometric, "imagecodecs"
+    partial = facts.photometric == "YBR_PARTIAL_422"
+    if partial:  # laid out as the full one, for which pydicom has code
+        options.update(photometric_interpretation="YBR_FULL_422", raw=True)
     used = ""
     try:
-        pixels, about, used = _first_result(decoder, header, index, options)
-    except _FAILED:
-        if syntax not in _JPEG or facts.photometric not in _GREY:
+        pixels, about = decoder.as_array(header, index=index, decoding_plugin=plugins[0], **options)
+    except (RuntimeError, ValueError, OSError):
+        if syntax != _JPEG_BASELINE or len(plugins) < 2:
             raise
-        # Of code streams that break a rule libjpeg-turbo forgives more.
-        return _by_imagecodecs(header, "jpeg", index), facts.photometric, "imagecodecs"
+        # Pillow's plugin refuses some sound streams; of damaged ones libjpeg fills what is lacking without a word.
+        _by_imagecodecs(header, "jpeg8", index)
+        pixels, about = decoder.as_array(header, index=index, decoding_plugin=plugins[1], **options)
+        used = _with(plugins[1])
     kind = str(about["photometric_interpretation"])
-    if kind in _YBR and facts.bits > 8:
-        return _from_ybr(pixels, facts.bits), "RGB", used
+    if partial or (kind in _YBR and facts.bits > 8):
+        return _from_ybr(pixels, facts.bits, partial), "RGB", used
     return pixels, kind, used
 
 
-def _first_result(decoder: Any, header: Any, index: int, options: Any) -> tuple[NDArray[Any], Any, str]:
-    """Return what the first plugin that can decode the frame gives, and its name."""
-    if decoder.is_native:
-        return *decoder.as_array(header, index=index, **options), ""
-    *others, last = _plugins(decoder)
-    for plugin in others:
-        try:
-            return *decoder.as_array(header, index=index, decoding_plugin=plugin, **options), _with(plugin)
-        except _FAILED:
-            continue
-    return *decoder.as_array(header, index=index, decoding_plugin=last, **options), _with(last)
+def _of_jpeg(header: Any, index: int, facts: Facts) -> NDArray[Any] | None:
+    """Raise if a JPEG stream is cut short; decode those grey ones whose scan breaks a rule that libjpeg insists on."""
+    found = jpeg.segments(_frame_bytes(header, index))
+    sequential = found.process in ("JPEG", "JPEG extended")
+    if not sequential or found.spectral == _ALL_COEFFICIENTS or facts.photometric not in _GREY:
+        return None
+    return _by_imagecodecs(header, "jpeg", index)
 
 
 def _check_length(header: Any, syntax: str) -> None:
@@ -269,18 +284,31 @@ def _frame_bytes(header: Any, index: int) -> bytes:
 
 def _inflated(header: Any, index: int) -> Any:
     """Return a header with one frame of Deflated Image Frame Compression inflated (PS3.5, A.4.13)."""
-    import pydicom
-
-    single = pydicom.Dataset()
-    for element in header.group_dataset(0x0028):
-        single.add(element)
-    single.file_meta = pydicom.dataset.FileMetaDataset()
-    single.file_meta.TransferSyntaxUID = pydicom.uid.UID(_EXPLICIT)
-    single.NumberOfFrames = 1
     needed = header.Rows * header.Columns * int(header.get("SamplesPerPixel", 1)) * header.BitsAllocated // 8
     pixels = zlib.decompressobj(-zlib.MAX_WBITS).decompress(_frame_bytes(header, index), needed + 2)
-    single.add_new("PixelData", "OW", pixels + b"\0" * (len(pixels) % 2))
-    return single
+    return _with_pixels(header, pixels, 1)
+
+
+def _swapped(header: Any) -> Any:
+    """Return a header whose pixels are little-endian."""
+    size = max(1, header.BitsAllocated // 8)
+    whole = len(header.PixelData) // size * size
+    pixels = np.frombuffer(header.PixelData[:whole], f">u{size}").astype(f"<u{size}").tobytes()
+    return _with_pixels(header, pixels, _frames(header))
+
+
+def _with_pixels(header: Any, pixels: bytes, frames: int) -> Any:
+    """Return what a header says of its pixels, with other ones, uncompressed and little-endian."""
+    import pydicom
+
+    changed = pydicom.Dataset()
+    for element in header.group_dataset(0x0028):
+        changed.add(element)
+    changed.file_meta = pydicom.dataset.FileMetaDataset()
+    changed.file_meta.TransferSyntaxUID = pydicom.uid.UID(_EXPLICIT)
+    changed.NumberOfFrames = frames
+    changed.add_new("PixelData", "OW", pixels + b"\0" * (len(pixels) % 2))
+    return changed
 
 
 def _by_imagecodecs(header: Any, codec: str, index: int) -> NDArray[Any]:
@@ -335,10 +363,13 @@ def _palette(pixels: NDArray[Any], header: Any) -> Stored:
     return Stored(colours, max(table.white for table in tables))
 
 
-def _from_ybr(pixels: NDArray[Any], bits: int) -> NDArray[np.uint16]:
-    """Convert YBR_FULL of more than 8 bits (PS3.3, C.7.6.3.1.2)."""
+def _from_ybr(pixels: NDArray[Any], bits: int, partial: bool) -> NDArray[np.uint16]:
+    """Convert YBR_FULL of more than 8 bits, or YBR_PARTIAL, whose Y is 16 to 235 (PS3.3, C.7.6.3.1.2)."""
     y, blue, red = (pixels[..., c].astype(float) for c in range(3))
     blue, red = blue - 2.0 ** (bits - 1), red - 2.0 ** (bits - 1)
+    if partial:
+        unit = 2.0 ** (bits - 8)
+        y, blue, red = (y - 16 * unit) * (255 / 219), blue * (255 / 224), red * (255 / 224)
     rgb = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], -1)
     return np.asarray(np.clip(np.rint(rgb), 0, (1 << bits) - 1), np.uint16)
 

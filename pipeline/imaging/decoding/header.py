@@ -26,8 +26,17 @@ _NAMED = (
     (b"P7\n", "PAM"),
     (b"PF\n", "floating-point PFM"),
     (b"Pf\n", "floating-point PFM"),
+    (b"\0\0\1\0", "ICO"),
+    (b"\x0a\x05\x01", "PCX"),
+    (b"\x01\xda", "SGI"),
+    (b"qoif", "QOI"),
+    (b"DDS ", "DDS"),
+    (b"\x59\xa6\x6a\x95", "Sun raster"),
+    (b"Image type:", "IM"),
 )
 """Formats that hold pictures and are not read: their files are images, so that the reason says which."""
+_TGA = b"TRUEVISION-XFILE.\0"
+"""Footer."""
 _NIFTI = (b"n+1\0", b"ni1\0")
 
 
@@ -88,6 +97,8 @@ def _opened(data: bytes) -> Opened:
     for signature, name in _NAMED:
         if data.startswith(signature):
             raise UnreadableImage("no decoder", f"{name}; convert the files to PNG, TIFF or DICOM")
+    if data.endswith(_TGA):
+        raise UnreadableImage("no decoder", "TGA; convert the files to PNG, TIFF or DICOM")
     if data[344:348] in _NIFTI:
         raise UnreadableImage("no decoder", "NIfTI volume; convert the slices to PNG, TIFF or DICOM")
     raise UnreadableImage("not an image")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -36,21 +36,44 @@ _CMYK = 4
 """Components of a CMYK (or YCCK) JPEG."""
 
 
-def open_jpeg(data: bytes) -> Opened:
+class Segments(NamedTuple):
+    """What stands before the first scan of a JPEG stream.
+
+    Parameters
+    ----------
+    process : str
+        As in `Facts.compression`; empty without a frame header, as in a stream of tables.
+    frame : bytes
+        Body of the frame header: bits, height, width, components, ...
+    exif, xmp : bytes
+        Bodies of the first such segments, empty where there are none.
+    spectral : tuple of int
+        First and last coefficient of the first scan.
+    """
+
+    process: str
+    frame: bytes
+    exif: bytes
+    xmp: bytes
+    spectral: tuple[int, int]
+
+
+def segments(data: bytes) -> Segments:
     """Read the segments before the first scan, and look for the end-of-image marker after it (ITU-T T.81, annex B).
 
-    Inside a scan the byte FF is always followed by 00 or a restart marker, so FF D9 there is the end of the image. The
-    segments before the scan are stepped over because an embedded thumbnail has an end marker of its own.
+    Inside a scan the byte FF is always followed by 00 or a restart marker (in JPEG-LS by a byte below 80), so FF D9
+    there is the end of the image. The segments before the scan are stepped over because an embedded thumbnail has an
+    end marker of its own.
 
     Parameters
     ----------
     data : bytes
-        The whole file.
+        A whole stream. Decoders fill what is missing at its end with grey, most of them without a word.
 
     Raises
     ------
     UnreadableImage
-        "truncated", "damaged", "no decoder", "unsupported colours".
+        "truncated", "damaged".
     """
     position = 2
     frame = exif_block = xmp = b""
@@ -64,11 +87,11 @@ def open_jpeg(data: bytes) -> Opened:
         if marker == 0xFF:  # fill byte
             position += 1
             continue
+        body = data[position + 4 : position + 2 + length]
         if marker == 0xDA:  # start of scan
             if data.find(b"\xff\xd9", position) < 0:
                 raise UnreadableImage("truncated")
-            break
-        body = data[position + 4 : position + 2 + length]
+            return Segments(process, frame, exif_block, xmp, (body[-3], body[-2]) if len(body) > 2 else (0, 0))
         if marker in _PROCESSES:
             process, frame = _PROCESSES[marker], body
         elif marker == 0xE1 and body.startswith(b"Exif\0\0") and not exif_block:
@@ -76,6 +99,22 @@ def open_jpeg(data: bytes) -> Opened:
         elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
             xmp = body
         position += 2 + length
+
+
+def open_jpeg(data: bytes) -> Opened:
+    """Read the header of a JPEG file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+
+    Raises
+    ------
+    UnreadableImage
+        "truncated", "damaged", "no decoder", "unsupported colours".
+    """
+    process, frame, exif_block, xmp, _ = segments(data)
     if len(frame) < 6:
         raise UnreadableImage("damaged", "JPEG without a frame header")
     bits, components = frame[0], frame[5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import warnings
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.imaging.decoding.facts import Facts, Opened, Stored
 
 # Bad files are reported in excluded.csv; OpenCV's own warnings would only tear the progress bar.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 # The size is checked from the header; Pillow's limit would refuse slides that fit into memory.
 Image.MAX_IMAGE_PIXELS = None

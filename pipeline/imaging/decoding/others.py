@@ -18,6 +18,8 @@ from pipeline.imaging.decoding.facts import Facts, Opened, Stored
 _BMP = {0: "none", 1: "RLE", 2: "RLE", 3: "bit fields", 6: "bit fields"}
 _PNM_TOKEN = re.compile(rb"(?:\s+|#[^\r\n]*[\r\n])*([0-9]+)")
 _PNM_COMMENT = re.compile(rb"#[^\r\n]*")
+_OS2 = 12
+"""Bytes of the second header of OS/2 1.x."""
 _WEBP_ANIMATION, _WEBP_ALPHA = 0x02, 0x10
 
 
@@ -33,7 +35,7 @@ def open_bmp(data: bytes) -> Opened:
         raise UnreadableImage("truncated")
     offset, size = struct.unpack_from("<II", data, 10)
     kind = 0
-    if size == 12:  # OS/2 1.x
+    if size == _OS2:
         width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
     elif len(data) < 34:
         raise UnreadableImage("truncated")
@@ -56,7 +58,7 @@ def open_bmp(data: bytes) -> Opened:
         alpha=kind in (3, 6) and bits == 32,
         reader="OpenCV",
     )
-    if kind == 0 and bits in (8, 24):
+    if kind == 0 and bits in (8, 24) and size != _OS2:  # of those OpenCV reads palettes and rows wrong
         return libraries.open_opencv(data, facts)
     return Opened(libraries.by(facts, "Pillow"), lambda index: libraries.decode_pillow(data))
 

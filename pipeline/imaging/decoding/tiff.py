@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.imaging.decoding import jpeg_xr, libraries
+from pipeline.imaging.decoding import jpeg, jpeg_xr, libraries
 from pipeline.imaging.decoding.errors import UnreadableImage
 from pipeline.imaging.decoding.facts import Facts, Opened, Stored
 
@@ -21,7 +21,7 @@ SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Bad files are reported in excluded.csv.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _COLOURS: Final = {
     _WHITE_IS_ZERO: ("white is zero", 1),
     _BLACK_IS_ZERO: ("grey", 1),
@@ -29,7 +29,6 @@ _COLOURS: Final = {
     _PALETTE: ("palette", 1),
     _CMYK: ("CMYK", 4),
     _YCBCR: ("YCbCr", 3),
-    _CIELAB: ("CIELab", 3),
 }
 """Photometric interpretations (TIFF 6.0) with their samples a pixel."""
 _COMPRESSIONS: Final = {
@@ -63,6 +62,7 @@ _COMPRESSIONS: Final = {
 }
 _STREAMS: Final = (1, 5, 8, 32773, 32946, 34925, 34926, 50000)
 """Compressions of bytes, not of pictures: how many must come out of each strip or tile is known."""
+_JPEG: Final = (7, 33007, 34892)
 _JPEG_XR: Final = (22610, 34934)
 _REDUCED_OR_MASK: Final = 1 | 4
 """Bits of NewSubfileType."""
@@ -76,8 +76,9 @@ _KINDS: Final = {2: "signed integers", 3: "floating point", 5: "complex integers
 def open_tiff(data: bytes) -> Opened:
     """Read the tags of a TIFF or BigTIFF file.
 
-    tifffile and imagecodecs decode it; libtiff, in OpenCV, what they do not: subsampled YCbCr that is not JPEG,
-    CIELab, old JPEG. Floating-point and signed samples are refused: nothing in a TIFF says which value is black.
+    tifffile and imagecodecs decode it; libtiff, in OpenCV, what they do not: YCbCr that is not JPEG.
+    Floating-point and signed samples are refused, for nothing in a TIFF says which value is black; CIELab too, whose
+    colours libtiff and ImageMagick show unlike each other.
 
     Parameters
     ----------
@@ -152,9 +153,9 @@ def _facts(page: Any, frames: int) -> Facts:
         raise UnreadableImage("unsupported colours", f"{page.samplesperpixel} samples a pixel")
     if page.imagedepth != 1:
         raise UnreadableImage("unsupported shape", "TIFF of more than one plane (ImageDepth)")
-    subsampled = photometric == _YCBCR and compression not in (7, 33003, 33005, 33007, 34892)
-    by_libtiff = (subsampled or photometric == _CIELAB or compression == 6) and bits == 8
-    if (subsampled or photometric == _CIELAB) and not by_libtiff:
+    subsampled = photometric == _YCBCR and compression not in (6, 7, 33003, 33005, 33007, 34892)
+    by_libtiff = subsampled and bits == 8
+    if subsampled and not by_libtiff:
         raise UnreadableImage("unsupported colours", f"{name} of {bits} bits")
     if photometric == _CMYK and page.tags.valueof(332, 1) != 1:
         raise UnreadableImage("unsupported colours", "inks other than CMYK")
@@ -227,6 +228,11 @@ def _check_segments(page: Any, data: bytes) -> None:
         height = page.imagelength - (down - 1) * rows if last else rows
         if compression in _JPEG_XR:
             jpeg_xr.check(data[offset : offset + count], width, height)
+        if compression in _JPEG:
+            try:
+                jpeg.segments(data[offset : offset + count])
+            except UnreadableImage:
+                raise UnreadableImage("damaged", "strip or tile of a TIFF") from None
         if compression not in _STREAMS:
             continue
         needed = height * math.ceil(width * samples * page.bitspersample / 8)
