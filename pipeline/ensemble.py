@@ -41,17 +41,16 @@ def ensemble(params: EnsembleSections) -> None:
     sets, skipped = member_sets(names, [auroc[run] for run in finite], params.top_k)
     skipped |= {str(run): "in no set: its logits are not finite" for run in auroc if run not in finite}
     bootstrap = settings.draws()
-    scoring = {**bootstrap, "interval": settings.interval}
     pieces = []
     for name, places in sets.items():
         members = [finite[i] for i in places]
         val, test = (np.stack([part[run] for run in members]) for part in (study.val, study.test))
-        pieces.append(MemberSet(name, members, val, test, labels, scoring))
+        pieces.append(MemberSet(name, members, val, test, labels, bootstrap))
     results = over_processes(combine, pieces, settings.threads)
     of_features, not_trained = gather_feature_ensembles(study)
     made = [e for ensembles, _ in results for e in ensembles] + of_features
     predictions = predictions_of(made, labels)
-    tables = [table for _, table in results] + [score_ensembles(predictions_of(of_features, labels), scoring)]
+    tables = [table for _, table in results] + [score_ensembles(predictions_of(of_features, labels), bootstrap)]
 
     run = ranked(auroc)[0]
     means = {c: float(np.mean([auroc[run] for run in auroc if run.configuration == c])) for c in study.configurations}
@@ -61,9 +60,19 @@ def ensemble(params: EnsembleSections) -> None:
     competitors = {**alone, single: study.test[run][None]}
     ensembles = {f"ensemble-{e.name}": e.test_logits[None] for e in made}
     truth = labels.test_targets, labels.test_patients
-    pairs = compare(labels.task, competitors | ensembles, *truth, margin=settings.margin, **bootstrap)
+    once = [name for name, logits in alone.items() if len(logits) == 1]
+    assumed = dict.fromkeys(once, settings.seed_sd) if settings.seed_sd is not None else None
+    pairs = compare(labels.task, competitors | ensembles, *truth, margin=settings.margin, seed_sd=assumed, **bootstrap)
     compared = questions(pairs, [*alone], [str(configuration), single], [*ensembles], 1 - settings.confidence)
-    by_class = compare(labels.task, alone, *truth, margin=settings.margin, classes=list(labels.classes), **bootstrap)
+    by_class = compare(
+        labels.task,
+        alone,
+        *truth,
+        margin=settings.margin,
+        seed_sd=settings.seed_sd,
+        classes=list(labels.classes),
+        **bootstrap,
+    )
 
     content = {
         "ensembles": {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made},

@@ -37,7 +37,7 @@ def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
     predictions, fits = predict_parts(configuration, params)
     task, classes, seeds = predictions.task, list(predictions.classes), predictions.seeds.tolist()
     val, test = PartLogits.of(predictions, "val"), PartLogits.of(predictions, "test")
-    bootstrap = {**params.evaluate.draws(), "interval": params.evaluate.interval}
+    bootstrap = params.evaluate.draws()
     scored = score(task, classes, seeds, val, test, **bootstrap)
     subgroups = [
         evaluate_subgroups(task, classes, seeds, test, labels, **bootstrap).assign(variable=name)

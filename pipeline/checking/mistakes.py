@@ -13,8 +13,10 @@ from scipy.stats import fisher_exact
 
 from pipeline.metrics.calibration import ECE_BINS
 from pipeline.uncertainty.bootstrap import patient_draws
-from pipeline.uncertainty.intervals import MIN_PATIENTS, intervals, wilson
+from pipeline.uncertainty.intervals import wilson
+from pipeline.uncertainty.metric_intervals import share_interval
 from pipeline.uncertainty.multiplicity import holm
+from pipeline.uncertainty.support import MIN_PATIENTS
 
 POSITIVE, NEGATIVE, CONFUSED = "false positive", "false negative", "wrong class"
 
@@ -205,9 +207,9 @@ def shared_errors(decisions: Decisions, draws: int, confidence: float, seed: int
         for name in ("every", "one"):
             above = counts @ by_patient[name]
             shares = np.divide(above, below, out=np.full(draws, np.nan), where=below > 0)
-            low, high, _ = intervals(shares, confidence)
-            enough = patients >= MIN_PATIENTS
             row[name] = by_patient[name].sum() / n if n else math.nan
+            low, high = share_interval(row[name], shares, patients, confidence)
+            enough = patients >= MIN_PATIENTS
             row |= {
                 f"{name}_low": float(low) if enough else math.nan,
                 f"{name}_high": float(high) if enough else math.nan,

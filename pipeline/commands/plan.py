@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from pipeline.commands import command_parser
 from pipeline.launching.display import duration
-from pipeline.launching.estimates import expected_bytes, expected_seconds, makespan, seeds_needed
+from pipeline.launching.estimates import expected_bytes, expected_seconds, makespan
 from pipeline.launching.status import (
     CONFIGURE,
     DATA,
@@ -184,6 +184,8 @@ def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
     }
     if not known:
         return "seeds:    no standard deviation over seeds yet (it takes at least two seeds, and the report)"
+    from pipeline.uncertainty.power import seeds_needed  # not at the top: scipy.stats takes a second to import
+
     rows = [[name, f"{sd:.4f}", n, *(seeds_needed(sd, d) for d in deltas)] for name, (sd, n) in known.items()]
     return "\n".join(
         [

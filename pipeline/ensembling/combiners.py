@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax, logit
+from scipy.special import log_softmax, logit, logsumexp
 
 from pipeline.metrics.logistic import log_odds
 from pipeline.metrics.thresholds import probabilities
@@ -33,7 +33,9 @@ from pipeline.metrics.thresholds import probabilities
 NOTHING, PREDICTIONS, LABELS = "nothing", "validation predictions", "validation labels"
 """What a combiner may have been fitted on."""
 TINY = 1e-12
-"""Probabilities nearer than this to 0 or 1 are moved here before they become log-odds."""
+"""Places and probabilities nearer than this to 0 or 1 are moved here before they become log-odds."""
+_FAR = 30.0
+"""Logit beyond which a probability is 0 or 1 to 13 digits."""
 
 
 class Combiner(ABC):
@@ -61,6 +63,11 @@ class Combiner(ABC):
     def left_out(self) -> np.ndarray | None:
         """What such fits make of the validation part, float32 [N, K], where the choice has needed it already."""
         return None
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether a fit moves all images of a class up or down, so that images of two fits cannot be ranked as one."""
+        return False
 
 
 class FittedCombiner(NamedTuple):
@@ -92,21 +99,53 @@ def mean_probability_logits(logits: np.ndarray, task: str) -> np.ndarray:
     Returns
     -------
     float32 [N, K]
-        Whose sigmoid or softmax is the members' mean probability, up to probabilities within 1e-12 of 0 and 1.
+        Whose sigmoid or softmax is the members' mean probability, also where that is 0 or 1 to all digits.
     """
-    return _as_logits(mean_probability(logits, task), task)
+    return _as_logits(*pooled(logits, task), task)
 
 
-def mean_probability(logits: np.ndarray, task: str) -> np.ndarray:
-    """Average the members' probabilities: float64 [N, K]."""
-    return np.mean([probabilities(member, task) for member in logits], axis=0)
+def log_probabilities(logits: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return log p and log(1 - p), float64 [..., K]: where p is 1 to all digits, its order still lies in 1 - p."""
+    values = np.asarray(logits, dtype=np.float64)
+    if task == "multilabel":
+        return -np.logaddexp(0, -values), -np.logaddexp(0, values)
+    likely = log_softmax(values, axis=-1)
+    return likely, likely - log_odds(values, task)
 
 
-def _as_logits(likely: np.ndarray, task: str) -> np.ndarray:
-    """Turn probabilities [N, K] into float32 logits."""
-    likely = np.clip(likely, TINY, 1 - TINY)
-    result = np.log(likely) if task == "multiclass" else np.log(likely) - np.log1p(-likely)
-    return result.astype(np.float32)
+def pooled(logits: np.ndarray, task: str, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Average the probabilities of M members, in logarithms.
+
+    Parameters
+    ----------
+    logits : float [M, N, K]
+        Of the members.
+    task : {"multilabel", "multiclass"}
+        Decides between sigmoid and softmax.
+    weights : float [M] or None
+        They sum to 1; None gives every member the same.
+
+    Returns
+    -------
+    log_mean, log_rest : float64 [N, K]
+        Logarithms of the mean probability and of 1 minus it.
+    """
+    if weights is None:
+        weights = np.full(len(logits), 1 / len(logits))
+    shares = weights[:, None, None]
+    log_mean, log_rest = (logsumexp(part, axis=0, b=shares) for part in log_probabilities(logits, task))
+    return log_mean, log_rest
+
+
+def pooled_log_odds(logits: np.ndarray, task: str) -> np.ndarray:
+    """Return the log-odds, float64 [N, K], of the members' mean probability."""
+    log_mean, log_rest = pooled(logits, task)
+    return log_mean - log_rest
+
+
+def _as_logits(log_likely: np.ndarray, log_rest: np.ndarray, task: str) -> np.ndarray:
+    """Turn log p and log(1 - p), both [N, K], into float32 logits."""
+    return (log_likely if task == "multiclass" else log_likely - log_rest).astype(np.float32)
 
 
 # --- methods that look at no label --------------------------------------------------------------------------------
@@ -237,7 +276,12 @@ class Vote(Combiner):
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """See `Combiner.apply`."""
         votes = np.sum([self._votes(*pair) for pair in zip(logits, self.thresholds, strict=True)], axis=0)
-        return _as_logits((votes + mean_probability(logits, self.task)) / (len(logits) + 1), self.task)
+        log_mean, log_rest = pooled(logits, self.task)
+        scale = np.log(len(logits) + 1)
+        with np.errstate(divide="ignore"):  # no vote, or no vote against: what is left is the mean probability alone
+            likely = np.logaddexp(np.log(votes), log_mean) - scale
+            rest = np.logaddexp(np.log(len(logits) - votes), log_rest) - scale
+        return _as_logits(likely, rest, self.task)
 
     def _votes(self, logits: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
         """Return which classes [N, K] one member votes for."""
@@ -264,8 +308,9 @@ class LinearPool(Combiner):
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """See `Combiner.apply`."""
-        likely = [w * probabilities(member, self.task) for w, member in zip(self.weights, logits, strict=True)]
-        return _as_logits(np.sum(likely, axis=0), self.task)
+        if len(logits) != len(self.weights):
+            raise ValueError(f"{len(logits)} members for {len(self.weights)} weights")
+        return _as_logits(*pooled(logits, self.task, self.weights), self.task)
 
     def describe(self) -> dict[str, Any]:
         """See `Combiner.describe`."""
@@ -335,11 +380,21 @@ class Stack(Combiner):
         """See `Combiner.left_out`."""
         return self.unseen
 
+    @property
+    def has_intercept(self) -> bool:
+        """See `Combiner.has_intercept`."""
+        return True
+
 
 def stack_features(logits: np.ndarray, task: str) -> np.ndarray:
-    """Return [N, M, K] logits (multi-label) or [N, M K] log-probabilities, cut off where a probability is 0 or 1."""
+    """Return [N, M, K] logits (multi-label) or [N, M K] log-probabilities, squeezed where a probability is 0 or 1."""
     values = np.asarray(logits, dtype=np.float64)
     if task == "multilabel":
-        return np.clip(values, -30, 30).transpose(1, 0, 2)
-    values = np.maximum(log_softmax(values, axis=-1), -30)
-    return values.transpose(1, 0, 2).reshape(values.shape[1], -1)
+        return _squeezed(values).transpose(1, 0, 2)
+    return _squeezed(log_softmax(values, axis=-1)).transpose(1, 0, 2).reshape(values.shape[1], -1)
+
+
+def _squeezed(values: np.ndarray) -> np.ndarray:
+    """Draw in what lies beyond 30 of 0, by its logarithm: a regression stays finite, and the order stays as it was."""
+    beyond = np.maximum(np.abs(values) - _FAR, 0)
+    return np.sign(values) * (np.minimum(np.abs(values), _FAR) + np.log1p(beyond))

@@ -1,10 +1,9 @@
-"""What the rest of a study will take: time, disk, and how many seeds a difference needs."""
+"""What the rest of a study will take: time and disk."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from statistics import NormalDist, median
+from statistics import median
 from typing import Any
 
 from pipeline.launching.status import StageStatus, stage_of
@@ -75,35 +74,3 @@ def makespan(seconds: list[float], jobs: int) -> float:
     for each in seconds:
         ends[ends.index(min(ends))] += each
     return max(ends)
-
-
-def seeds_needed(sd: float, delta: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Count the seeds that each of two configurations needs for a true difference to be found.
-
-    Parameters
-    ----------
-    sd : float
-        Standard deviation over seeds, the same for both configurations; at least 0.
-    delta : float
-        Difference of their means, in the unit of `sd`; above 0.
-    power : float
-        Probability that it is found.
-    alpha : float
-        Of the two-sided test.
-
-    Returns
-    -------
-    int
-        n = 2 (z(1 - alpha / 2) + z(power))² (sd / delta)², rounded up, and at least 2; with the defaults the factor is
-        15.7. The normal approximation for two independent groups (Lehr, Statistics in Medicine 11, 1992).
-
-    Raises
-    ------
-    ValueError
-        If `delta` is not above 0 or `sd` is below 0.
-    """
-    if delta <= 0 or sd < 0:
-        raise ValueError(f"sd = {sd:g}, delta = {delta:g}; sd must be at least 0 and delta above 0")
-    normal = NormalDist()
-    factor = 2 * (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) ** 2
-    return max(2, math.ceil(factor * (sd / delta) ** 2))

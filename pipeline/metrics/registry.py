@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -32,6 +32,12 @@ from pipeline.metrics.functions import (
 )
 from pipeline.metrics.scored import TASKS, Task, Weighted
 from pipeline.metrics.thresholds import MAX_F1, MISSING, POOLED, SPECIFICITIES, ZERO
+
+Scale = Literal["share", "correlation", "loss"]
+"""Where a metric lies: [0, 1], [-1, 1] or [0, infinity)."""
+SCALES: tuple[Scale, ...] = get_args(Scale)
+Carrier = Literal["all", "positive", "negative", "rarer", "called"]
+"""Whose patients a value rests on: everyone's, those of one side of the class, or those that were called positive."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,12 @@ class Metric:
     inflates : bool
         Noise makes it larger: the values under draws lie around a higher centre than the value itself, as that lies
         above the truth.
+    scale : {"share", "correlation", "loss"}
+        Where it lies.
+    carrier : {"all", "positive", "negative", "rarer", "called"}
+        Whose patients it rests on: how many there are says how well its error is known.
+    proportion : bool
+        Whether it is a share of the images of `carrier`.
     """
 
     name: str
@@ -71,6 +83,9 @@ class Metric:
     higher_is_better: bool = True
     point: str = MAX_F1
     inflates: bool = False
+    scale: Scale = "share"
+    carrier: Carrier = "rarer"
+    proportion: bool = False
 
 
 CONDITIONS: dict[str, Callable[[Weighted, str], np.ndarray]] = {
@@ -97,16 +112,16 @@ _RANKS: dict[str, Any] = {"tasks": TASKS, "aggregate": "macro", "undefined_when"
 _DECIDES: dict[str, Any] = {"tasks": TASKS, "needs": "decisions", "aggregate": "macro"}
 
 
-_OVERALL: dict[str, Any] = {"tasks": ("multiclass",), "needs": "decisions", "aggregate": "overall"}
+_OVERALL: dict[str, Any] = {"tasks": ("multiclass",), "needs": "decisions", "aggregate": "overall", "carrier": "all"}
 
 
-_ERROR: dict[str, Any] = {"needs": "scores", "higher_is_better": False}
+_ERROR: dict[str, Any] = {"needs": "scores", "higher_is_better": False, "scale": "loss"}
 
 
 _ERROR_OF_CLASS: dict[str, Any] = {**_ERROR, "tasks": ("multilabel",), "aggregate": "macro"}
 
 
-_ERROR_OF_ALL: dict[str, Any] = {**_ERROR, "tasks": ("multiclass",), "aggregate": "overall"}
+_ERROR_OF_ALL: dict[str, Any] = {**_ERROR, "tasks": ("multiclass",), "aggregate": "overall", "carrier": "all"}
 
 
 _MARGINS = ("no positive", "no negative", "nothing predicted positive", "everything predicted positive")
@@ -117,9 +132,13 @@ _ONE_CLASS = ("one class only in the truth", "one class only predicted")
 
 _DECISIONS: dict[str, Metric] = {
     "f1": Metric("f1", f1, **_DECIDES, undefined_when=("no positive and nothing predicted positive",)),
-    "sensitivity": Metric("sensitivity", sensitivity, **_DECIDES, undefined_when=("no positive",)),
-    "specificity": Metric("specificity", specificity, **_DECIDES, undefined_when=("no negative",)),
-    "mcc": Metric("mcc", mcc, **_DECIDES, undefined_when=_MARGINS),
+    "sensitivity": Metric(
+        "sensitivity", sensitivity, **_DECIDES, undefined_when=("no positive",), carrier="positive", proportion=True
+    ),
+    "specificity": Metric(
+        "specificity", specificity, **_DECIDES, undefined_when=("no negative",), carrier="negative", proportion=True
+    ),
+    "mcc": Metric("mcc", mcc, **_DECIDES, undefined_when=_MARGINS, scale="correlation"),
 }
 
 
@@ -135,7 +154,14 @@ METRICS: dict[str, Metric] = {
     "auroc": Metric("auroc", auroc, needs="scores", **_RANKS),
     "average_precision": Metric("average_precision", average_precision, needs="curve", **_RANKS),
     **_DECISIONS,
-    "precision": Metric("precision", precision, **_DECIDES, undefined_when=("nothing predicted positive",)),
+    "precision": Metric(
+        "precision",
+        precision,
+        **_DECIDES,
+        undefined_when=("nothing predicted positive",),
+        carrier="called",
+        proportion=True,
+    ),
     "log_loss": Metric("log_loss", log_loss, **_ERROR_OF_CLASS),
     "brier": Metric("brier", brier, **_ERROR_OF_CLASS),
     "ece": Metric("ece", calibration_error, **_ERROR_OF_CLASS, inflates=True),
@@ -143,11 +169,15 @@ METRICS: dict[str, Metric] = {
     **{k: m for point in SPECIFICITIES for k, m in _at(point, f"at_{point}", "sensitivity", "specificity").items()},
     **_at(ZERO, "zero", *_DECISIONS),
     "oracle_f1": Metric("oracle_f1", oracle_f1, ("multilabel",), "curve", "macro", ("no positive",)),
-    "overall_accuracy": Metric("accuracy", accuracy, **_OVERALL),
+    "overall_accuracy": Metric("accuracy", accuracy, **_OVERALL, proportion=True),
     "overall_balanced_accuracy": Metric("balanced_accuracy", balanced_accuracy, **_OVERALL),
-    "overall_mcc": Metric("mcc", multiclass_mcc, **_OVERALL, undefined_when=_ONE_CLASS),
+    "overall_mcc": Metric("mcc", multiclass_mcc, **_OVERALL, undefined_when=_ONE_CLASS, scale="correlation"),
     "overall_kappa": Metric(
-        "kappa", kappa, **_OVERALL, undefined_when=("one and the same class in the truth and predicted",)
+        "kappa",
+        kappa,
+        **_OVERALL,
+        undefined_when=("one and the same class in the truth and predicted",),
+        scale="correlation",
     ),
     "overall_log_loss": Metric("log_loss", log_loss, **_ERROR_OF_ALL),
     "overall_brier": Metric("brier", brier, **_ERROR_OF_ALL),

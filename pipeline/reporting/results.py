@@ -389,6 +389,18 @@ class StudyResults:
         return highest(self.configurations, self.leading)
 
     @property
+    def tied(self) -> tuple[Results, ...]:
+        """The configurations whose validation equals that of `chosen` to all digits, where there are several; or none.
+
+        Equal by chance or by a table's rounding: which of them is called chosen says nothing.
+        """
+        if self.chosen is None:
+            return ()
+        best = self.chosen.get(self.leading, part="val").value
+        equal = [r for r in self.configurations if abs(r.get(self.leading, part="val").value - best) <= 1e-12]
+        return tuple(equal) if len(equal) > 1 else ()
+
+    @property
     def subject(self) -> Results | None:
         """The configuration that pages about a single one are about: the chosen one, or the only one."""
         return self.chosen or (self.configurations[0] if len(self.configurations) == 1 else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -53,6 +54,15 @@ def _no_predictions() -> Predictions:
 
 NO_PREDICTIONS = _no_predictions()
 """No model, no class, no image."""
+
+
+class Outcome(StrEnum):
+    """What the tests of a difference allow to be said, in the words that the table and the figure share."""
+
+    DIFFER = "differ"
+    EQUIVALENT = "equivalent"
+    NOISE = "within noise"
+    UNTESTED = "not tested"
 
 
 class Estimate(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,20 +13,20 @@ from pipeline.metrics.calibration import RELIABILITY_COLUMNS, Calibration, fit, 
 from pipeline.metrics.functions import confusion
 from pipeline.metrics.registry import columns, measure
 from pipeline.metrics.thresholds import MAX_F1, operating_points, probabilities
+from pipeline.scoring.calibrated import calibration_on_test
 from pipeline.scoring.part import PartLogits, View, check_part, views_of
 from pipeline.scoring.rows import (
     COLUMNS,
     calibration_rows,
-    column_patients,
-    column_refusals,
     metric_rows,
     threshold_rows,
 )
-from pipeline.uncertainty.bootstrap import jackknife_counts, metric_draws, patient_draws
+from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.expected import configuration_table
 from pipeline.uncertainty.seed_suits_class import SeedSuitsClass, seed_suits_class
 from pipeline.uncertainty.seeds import COLUMNS as SEED_COLUMNS
 from pipeline.uncertainty.seeds import seed_table
+from pipeline.uncertainty.support import support
 from pipeline.uncertainty.variance import disagreement
 
 CONFUSION_COLUMNS = ["seed", "truth", "predicted", "n"]
@@ -85,7 +84,6 @@ def evaluate(
     draws: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
-    interval: Literal["bca", "percentile"] = "bca",
     with_mean: bool = True,
     metrics_alone: bool = False,
 ) -> Evaluation:
@@ -103,13 +101,11 @@ def evaluate(
         The two parts.
     draws, confidence, seed : int, float, int
         Of the bootstrap. The same seed and patients give the same draws for every configuration.
-    interval : {"bca", "percentile"}
-        Kind of the bootstrap intervals (`intervals.intervals`).
     with_mean : bool
         Whether `seeds` are training seeds of one configuration. If so, there are rows "mean", the mean over seeds of
-        each metric, that is, what to expect of one training run; their interval is that of the same mean under the
-        same draws: the seeds are held fixed, the patients vary. And there are the tables of the configuration, where
-        both vary.
+        each metric, that is, what to expect of one training run. Their interval holds on other patients and under
+        other seeds (`metric_intervals.total_intervals`); of one seed, and of "ece", on other patients only. And there
+        are the tables of the configuration.
     metrics_alone : bool
         Leave ``seeds``, ``reliability`` and ``confusion`` empty, which take half of the time.
 
@@ -120,9 +116,10 @@ def evaluate(
         and "overall" the positives of all classes together. Validation rows carry no interval: they chose. What
         they chose for each seed stands in part "val": "threshold" (highest F1), "threshold_pooled" (class "overall"),
         "threshold_at_90_specificity" and 95, and "platt_slope" and "platt_intercept", or "temperature" (class
-        "overall"). "log_loss_calibrated", "brier_calibrated" and "ece_calibrated" are of the logits calibrated so. A
+        "overall"). "log_loss_calibrated", "brier_calibrated" and "ece_calibrated" are of the logits calibrated so;
+        "calibration_slope", "calibration_intercept" and "ece_floor" (with the same suffix) are those of `calibrated`. A
         mean over seeds is undefined where it is for one of them: leaving out a model that failed would flatter the
-        configuration. Intervals of "ece" are percentiles turned round its value (`intervals.reflected`).
+        configuration. Intervals are those of `metric_intervals`.
 
     Raises
     ------
@@ -144,11 +141,10 @@ def evaluate(
     spreads: list[pd.DataFrame] = []
     expected: list[pd.DataFrame] = []
     views = views_of(task, test, points, calibrations, index, counts.shape[1])
-    without = jackknife_counts(counts.shape[1]) if interval == "bca" and counts.shape[1] > 1 else None
-    for view in views:
+    for view, suffix in zip(views, ("", "_calibrated")):
+        rows += calibration_on_test(view, suffix, classes, labels, with_mean, confidence)
         resampled = metric_draws(view.scored, view.metrics, counts)
-        left_out = None if without is None else metric_draws(view.scored, view.metrics, without)
-        rows += metric_rows(view, "test", classes, labels, with_mean, resampled, confidence, left_out)
+        rows += metric_rows(view, "test", classes, labels, with_mean, resampled, confidence)
         spreads += [] if metrics_alone else _seed_tables(view, classes, labels, resampled, confidence)
         expected += _configuration_tables(view, classes, resampled, confidence) if with_mean else []
     on_test, several = views[0].scored, len(labels) > 1
@@ -173,15 +169,16 @@ def _seed_tables(
     """Return for each metric of `view` the spread over seeds beside the noise of the sample."""
     tables = []
     for key, metric in view.metrics.items():
+        rests_on = support(metric, view.scored)
         table = seed_table(
             columns(metric, classes),
             labels,
             measure(metric, view.once)[0],
             draws[key],
-            column_refusals(metric, view.scored)[0],
+            rests_on.refused,
             metric.higher_is_better,
             1 - confidence,
-            column_patients(metric, view.scored),
+            rests_on.fewest,
         )
         table.insert(0, "metric", metric.name)
         tables.append(table)
@@ -194,13 +191,12 @@ def _configuration_tables(
     """Return for each metric of `view` what to expect of the configuration."""
     return [
         configuration_table(
-            metric.name,
+            metric,
             columns(metric, classes),
             measure(metric, view.once)[0],
             draws[key],
             confidence,
-            column_patients(metric, view.scored),
-            column_refusals(metric, view.scored)[0],
+            support(metric, view.scored),
         )
         for key, metric in view.metrics.items()
         if not metric.inflates  # draws of these are off their value

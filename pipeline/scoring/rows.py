@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from pipeline.metrics.calibration import Calibration
-from pipeline.metrics.functions import balanced_accuracy
-from pipeline.metrics.registry import Metric, columns, measure, reasons
-from pipeline.metrics.scored import Scored
+from pipeline.metrics.registry import columns, measure, reasons
 from pipeline.metrics.thresholds import MAX_F1, MISSING, POOLED, SPECIFICITIES
 from pipeline.scoring.part import PartLogits, View
-from pipeline.uncertainty.intervals import MIN_PATIENTS, intervals, reflected, refusals
+from pipeline.uncertainty.metric_intervals import metric_intervals, total_intervals
+from pipeline.uncertainty.support import support
 
 COLUMNS = ["seed", "part", "class", "metric", "value", "ci_low", "ci_high", "n", "n_positive", "note"]
 _HOW = {
@@ -93,28 +92,6 @@ def calibration_rows(
     return rows
 
 
-def column_refusals(metric: Metric, scored: Scored) -> tuple[list[str], list[str]]:
-    """Return for each column of `metric` why it has no interval ("" if it has one), and what to add where it has."""
-    texts = refusals(scored)
-    few = sum(bool(text) for text in texts)
-    n_patients = int((scored.class_counts.sum(axis=(1, 2)) > 0).sum())
-    of_all = f"fewer than {MIN_PATIENTS} patients ({n_patients})" if n_patients < MIN_PATIENTS else ""
-    remark = f"{few} of {len(texts)} classes have too few patients for an interval of their own" if few else ""
-    if metric.aggregate == "overall":
-        return [of_all], [remark if metric.function is balanced_accuracy else ""]
-    if not of_all and few == len(texts):
-        of_all = f"no class with {MIN_PATIENTS} positive and {MIN_PATIENTS} negative patients"
-    return [*texts, of_all], [*([""] * len(texts)), remark]
-
-
-def column_patients(metric: Metric, scored: Scored) -> np.ndarray:
-    """Count the patients that each column of `metric` rests on: those of the rarer side of a class, or all."""
-    everyone = int((scored.class_counts.sum(axis=(1, 2)) > 0).sum())
-    if metric.aggregate == "overall":
-        return np.array([everyone])
-    return np.array([*(scored.class_counts > 0).sum(axis=0).min(axis=0), everyone])
-
-
 def metric_rows(
     view: View,
     part: str,
@@ -123,7 +100,6 @@ def metric_rows(
     with_mean: bool,
     draws: Mapping[str, np.ndarray] | None = None,
     confidence: float = 0.95,
-    jackknife: Mapping[str, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the rows of one part of the data.
 
@@ -143,8 +119,6 @@ def metric_rows(
         The metrics under draws of patients (`bootstrap.metric_draws`), for intervals; None gives none.
     confidence : float
         Of the intervals, in (0, 1).
-    jackknife : mapping of str to float [J, S, C], or None
-        The metrics under `bootstrap.jackknife_counts`, for BCa intervals; None gives percentile intervals.
 
     Returns
     -------
@@ -162,21 +136,22 @@ def metric_rows(
             texts = [["; ".join(filter(None, pair)) for pair in zip(*both)] for both in zip(texts, view.remarks)]
         series = list(labels)
         drawn = None if draws is None else draws[key]
-        left_out = None if jackknife is None or metric.inflates else jackknife[key]
         if with_mean:
             texts.append([_mean_note(values[:, c], [t[c] for t in texts], labels) for c in range(len(names))])
             values = np.concatenate([values, values.mean(axis=0, keepdims=True)])
             series.append("mean")
-            drawn, left_out = _with_mean(drawn), _with_mean(left_out)
+            drawn = _with_mean(drawn)
         low, high = np.full((2, *values.shape), np.nan)
         if drawn is not None:
-            kind: Literal["percentile", "bca"] = "percentile" if left_out is None else "bca"
-            low, high, defined = intervals(drawn, confidence, kind, value=values, jackknife=left_out)
-            if metric.inflates:
-                low, high = reflected(low, high, values)
-            refused, remarks = column_refusals(metric, scored)
-            blank = np.isnan(values) | np.array([bool(text) for text in refused])
-            low, high = np.where(blank, np.nan, low), np.where(blank, np.nan, high)
+            rests_on = support(metric, scored)
+            refused, remarks = rests_on.refused, rests_on.remarks
+            if with_mean:
+                rests_on = rests_on._replace(patients=np.concatenate([rests_on.patients, rests_on.fewest[None]]))
+            low, high = metric_intervals(metric, values, drawn, rests_on, confidence)
+            if with_mean and len(labels) > 1 and not metric.inflates:
+                every = values[:-1], drawn[:, :-1], support(metric, scored)
+                low[-1], high[-1] = total_intervals(metric, *every, confidence)
+            defined = (~np.isnan(drawn)).sum(axis=0)
         positives = [*per_class, sum(per_class)] if metric.aggregate == "macro" else [sum(per_class)]
         for s, label in enumerate(series):
             for c, name in enumerate(names):
@@ -186,7 +161,7 @@ def metric_rows(
                 elif not np.isnan(values[s, c]):
                     notes.append(refused[c] or remarks[c])
                     if not refused[c]:
-                        notes.append(_draw_note(int(defined[s, c]), len(drawn)))
+                        notes.append(_draw_note(int(defined[s, c]), len(drawn)) or _end_note(values[s, c], low[s, c]))
                 note = "; ".join(text for text in notes if text)
                 between = low[s, c], high[s, c]
                 rows.append(row(label, part, name, metric.name, values[s, c], n, positives[c], note, between))
@@ -205,6 +180,11 @@ def _draw_note(defined: int, draws: int) -> str:
     if 2 * defined < draws:
         return f"no interval: defined in {defined} of {draws} draws"
     return f"interval from {defined} of {draws} draws"
+
+
+def _end_note(value: float, low: float) -> str:
+    """Say why a value that no draw moves has no interval; "" where it has one."""
+    return f"no interval: every draw gives {value:.4g}" if np.isnan(low) else ""
 
 
 def _mean_note(values: np.ndarray, texts: Sequence[str], labels: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -14,9 +14,9 @@ class Evaluate(Section):
     """Scoring. Thresholds and calibration are chosen on the validation part."""
 
     bootstrap: int = Field(2000, ge=100, le=1_000_000, description="patient-bootstrap draws")
-    interval: Literal["bca", "percentile"] = "bca"
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     margin: float = Field(0.005, gt=0, lt=0.5, description="equivalence margin of macro AUROC")
+    seed_sd: float | None = Field(None, gt=0, lt=0.5, description="SD over seeds assumed of what was trained once")
     seed: Seed = 0
     tta: Tta = Tta()
     probes: bool = Field(True, description="score thumbnails and facts about the picture beside the models")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,8 @@ from pipeline.metrics.registry import METRICS, columns
 from pipeline.metrics.scored import Scored
 from pipeline.scoring.part import PartLogits, View, check_part
 from pipeline.scoring.rows import COLUMNS, metric_rows, row
-from pipeline.uncertainty.bootstrap import jackknife_counts, metric_draws, patient_draws
-from pipeline.uncertainty.intervals import MIN_PATIENTS
+from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
+from pipeline.uncertainty.support import MIN_PATIENTS
 
 SUBGROUP_METRICS = {
     "multilabel": ("auroc", "average_precision"),
@@ -57,14 +56,13 @@ def evaluate_subgroups(
     draws: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
-    interval: Literal["bca", "percentile"] = "bca",
     with_mean: bool = True,
 ) -> pd.DataFrame:
     """Score every seed in each subgroup of the test part, with patient-bootstrap intervals.
 
     Parameters
     ----------
-    task, classes, seeds, test, draws, confidence, seed, interval, with_mean
+    task, classes, seeds, test, draws, confidence, seed, with_mean
         As for `evaluate`. A subgroup has draws of its own patients; one who has images in two subgroups is in both.
     groups : str [N]
         Label of each image, for instance of sex, view or `age_bands`. Missing ones and "" are `UNKNOWN`.
@@ -109,10 +107,7 @@ def evaluate_subgroups(
         else:
             counts, index = patient_draws(part.patients, draws, seed)
             scored = Scored(task, part.targets, part.logits, None, index, counts.shape[1])
-            bca = interval == "bca"
             resampled = metric_draws(scored, metrics, counts)
-            left_out = metric_draws(scored, metrics, jackknife_counts(n_patients)) if bca else None
-            view = View(scored, metrics)
-            rows = metric_rows(view, "test", classes, labels, with_mean, resampled, confidence, left_out)
+            rows = metric_rows(View(scored, metrics), "test", classes, labels, with_mean, resampled, confidence)
         tables.append(pd.DataFrame(rows, columns=COLUMNS).assign(subgroup=name))
     return pd.concat(tables, ignore_index=True)[["subgroup", *COLUMNS]]

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.uncertainty.intervals import nested_intervals
+from pipeline.metrics.registry import Metric
+from pipeline.uncertainty.metric_intervals import total_intervals
+from pipeline.uncertainty.support import Support
 from pipeline.uncertainty.variance import components, over_seeds
 
 COLUMNS = [
@@ -31,20 +33,19 @@ COLUMNS = [
 
 
 def configuration_table(
-    metric: str,
+    metric: Metric,
     names: Sequence[str],
     values: np.ndarray,
     draws: np.ndarray,
     confidence: float,
-    patients: np.ndarray,
-    refused: Sequence[str],
+    support: Support,
 ) -> pd.DataFrame:
     """Summarise the seeds of a configuration on the test part.
 
     Parameters
     ----------
-    metric : str
-        Name of the metric.
+    metric : Metric
+        What was measured.
     names : sequence of str [C]
         Classes, and aggregates of them.
     values : float [S, C]
@@ -53,30 +54,28 @@ def configuration_table(
         The same under draws of patients (`bootstrap.metric_draws`).
     confidence : float
         In (0, 1).
-    patients : int [C]
-        Patients that each column rests on.
-    refused : sequence of str [C]
-        Why a column has no interval over patients; "" where it has one.
+    support : Support
+        What each column rests on.
 
     Returns
     -------
     DataFrame
         `COLUMNS`. mean, sd, low (lowest seed) and high over the seeds. seed_low and seed_high: t-interval over the
         seeds for the expected value on this very test part. total_low and total_high: interval for the expected value
-        on other patients under other seeds (`bootstrap.nested_intervals`). var_...: `variance.components`. One seed
-        has a mean and nothing else.
+        on other patients under other seeds (`metric_intervals.total_intervals`). var_...: `variance.components`. One
+        seed has a mean and nothing else.
     """
     table = over_seeds(names, values, confidence).rename(columns={"ci_low": "seed_low", "ci_high": "seed_high"})
     parts = components(names, values, draws)
     low = high = np.full(len(names), np.nan)
     if len(values) > 1:
-        low, high, _ = nested_intervals(values, draws, confidence, patients=patients)
-    blank = np.array([bool(text) for text in refused])
+        low, high = total_intervals(metric, values, draws, support, confidence)
+    blank = np.array([bool(text) for text in support.refused])
     table = table.assign(
-        metric=metric,
+        metric=metric.name,
         total_low=np.where(blank, np.nan, low),
         total_high=np.where(blank, np.nan, high),
-        note=["; ".join(filter(None, pair)) for pair in zip(refused, parts["note"])],
+        note=["; ".join(filter(None, pair)) for pair in zip(support.refused, parts["note"])],
         **{
             name: np.where(blank, np.nan, parts[name]) for name in ("var_seed", "var_case", "var_seed_case", "icc_seed")
         },

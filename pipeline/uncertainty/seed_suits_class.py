@@ -21,8 +21,8 @@ from threadpoolctl import threadpool_limits
 from pipeline.metrics.registry import METRICS, measure
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.uncertainty.bootstrap import metric_draws
-from pipeline.uncertainty.intervals import refusals
 from pipeline.uncertainty.multiplicity import AGGREGATES, holm
+from pipeline.uncertainty.support import support
 
 COLUMNS = [
     "class",
@@ -91,7 +91,7 @@ def seed_suits_class(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> SeedSuitsClass:
-    """Test, class by class, whether the AUROC of the seeds differs by more than exchanging them would make it.
+    """Test, class by class, whether a seed gains more there than elsewhere, beyond what exchanging seeds would make it.
 
     Parameters
     ----------
@@ -115,8 +115,10 @@ def seed_suits_class(
     -------
     SeedSuitsClass
         In ``classes``: range is the highest minus the lowest AUROC over seeds, range_by_chance the median of it over
-        exchanges, p its share of exchanges at least as large, p_holm adjusted over the classes ("macro" is a family
-        of its own), suits: p_holm < alpha. replication: how often the best seed of one half is the best of the other,
+        exchanges. p: of the range that is left when each seed's mean over the classes is taken off, the share of
+        exchanges at least as large; a seed that is better by as much in every class suits none of them. For "macro", p
+        is of the range of that mean itself, a family of its own. p_holm: adjusted over the classes, suits: p_holm <
+        alpha. replication: how often the best seed of one half is the best of the other,
         to be read beside chance = 1 / S (a tie for the best counts by its share). spearman: mean rank correlation of
         the seeds' values on the two halves. winners_gap: mean of the value of the seed chosen on a half, there, minus
         its value on the other half: what choosing flatters. halvings: those in which the class was defined on both
@@ -145,11 +147,12 @@ def seed_suits_class(
     exchanged = np.full((exchanges, *observed.shape), np.nan)
     if n_seeds > 1 and not scored.broken.any():
         exchanged = exchanged_auroc(scored, random_orders(exchanges, n_seeds, scored.n_groups, seed))
-    table = _class_table(observed, exchanged, [str(s) for s in seeds], [*classes, "macro"], alpha)
+    refused = support(METRICS["auroc"], scored).refused
+    table = _class_table(observed, exchanged, [str(s) for s in seeds], [*classes, "macro"], refused, alpha)
     halves = _halves(scored, halvings, seed)
     for column, values in _replication(*halves).items():
         table[column] = values
-    table["note"] = _notes(observed, [*refusals(scored), ""])
+    table["note"] = _notes(observed, refused)
     return SeedSuitsClass(table[COLUMNS], _interaction(observed[:, :-1], exchanged[..., :-1]))
 
 
@@ -213,13 +216,22 @@ def exchanged_auroc(scored: Scored, orders: np.ndarray) -> np.ndarray:
 
 
 def _class_table(
-    observed: np.ndarray, exchanged: np.ndarray, seeds: Sequence[str], names: Sequence[str], alpha: float
+    observed: np.ndarray,
+    exchanged: np.ndarray,
+    seeds: Sequence[str],
+    names: Sequence[str],
+    refused: Sequence[str],
+    alpha: float,
 ) -> pd.DataFrame:
     """Return the columns that the exchanges give, from `observed` [S, C] and `exchanged` [R, S, C]."""
     n_seeds = len(observed)
     defined = ~np.isnan(observed).any(axis=0) & (n_seeds > 1)
     observed_range, by_chance = np.ptp(observed, axis=0), np.ptp(exchanged, axis=1)
-    p = np.where(defined, _share_as_large(observed_range, by_chance), np.nan)
+    apart = np.concatenate([_apart_from_mean(observed[None]), _apart_from_mean(exchanged)])
+    tested = defined & np.array([not text for text in refused])
+    # One class cannot be set against the others.
+    tested[:-1] &= defined[:-1].sum() > 1
+    p = np.where(tested, _share_as_large(np.ptp(apart[0], axis=0), np.ptp(apart[1:], axis=1)), np.nan)
     aggregate = np.isin(np.asarray(names), AGGREGATES)
     adjusted = np.full(len(names), np.nan)
     for family in (aggregate, ~aggregate):
@@ -238,6 +250,14 @@ def _class_table(
             "chance": 1 / n_seeds,
         }
     )
+
+
+def _apart_from_mean(values: np.ndarray) -> np.ndarray:
+    """Take off each seed's mean over the classes from `values` [R, S, K + 1]; the last column, the mean, stays."""
+    classes = values[..., :-1]
+    usable = ~np.isnan(classes).any(axis=(0, 1))
+    mean = np.where(usable, classes, 0).sum(axis=-1, keepdims=True) / max(int(usable.sum()), 1)
+    return np.concatenate([classes - mean, values[..., -1:]], axis=-1)
 
 
 def _share_as_large(value: np.ndarray, by_chance: np.ndarray) -> np.ndarray:

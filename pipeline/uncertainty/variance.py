@@ -56,7 +56,7 @@ def over_seeds(names: Sequence[str], values: np.ndarray, confidence: float = 0.9
     DataFrame
         `SUMMARY_COLUMNS`. sd: with ddof 1. low, high: the extreme seeds. ci_low, ci_high: mean -+ t(S - 1) sd / root S,
         for the expected value of the configuration on this very test part: other patients are not in it
-        (`bootstrap.nested_intervals` has them). NaN where a seed is undefined; no spread of a single seed.
+        (`metric_intervals.total_intervals` has them). NaN where a seed is undefined; no spread of a single seed.
 
     Raises
     ------

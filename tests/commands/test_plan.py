@@ -150,7 +150,7 @@ def test_seeds_of_the_configurations_that_have_a_spread():
     }
     text = plan.seeds_table(metrics, [0.003, 0.1])
     row = next(line for line in text.splitlines() if "a-bce" in line)
-    assert [entry.strip() for entry in row.split("|")] == ["a-bce", "0.005", "3", "44", "2"]
+    assert [entry.strip() for entry in row.split("|")] == ["a-bce", "0.005", "3", "45", "2"]
     assert "b-bce" not in text
     assert "ensemble" not in text
     assert "no standard deviation" in plan.seeds_table({}, [0.003])

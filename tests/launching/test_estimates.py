@@ -1,37 +1,9 @@
 from pathlib import Path
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import norm
-
-from pipeline.launching.estimates import START_UP_SECONDS, expected_bytes, expected_seconds, makespan, seeds_needed
+from pipeline.launching.estimates import START_UP_SECONDS, expected_bytes, expected_seconds, makespan
 from pipeline.launching.status import StageStatus, run_stages, stage_of
 from pipeline.settings import parse
 from pipeline.study.runs import Run
-
-
-@pytest.mark.parametrize(("sd", "delta", "published"), [(0.002, 0.003, 7), (0.003, 0.003, 16), (0.005, 0.003, 44)])
-def test_seeds_needed_are_those_of_the_formula_with_15_7(sd, delta, published):
-    assert seeds_needed(sd, delta) == published
-
-
-@given(st.floats(0.5, 5), st.floats(0.6, 0.95), st.floats(0.01, 0.1))
-def test_seeds_needed_have_the_power_and_one_fewer_has_not(ratio, power, alpha):
-    """The power of a two-sided z test of two means with n values each, but for the tail that errs in the sign."""
-
-    def reached(n):
-        return norm.cdf((1 / ratio) / (2 / n) ** 0.5 - norm.isf(alpha / 2))
-
-    n = seeds_needed(ratio, 1.0, power, alpha)
-    assert reached(n) >= power - 1e-9
-    assert n == 2 or reached(n - 1) < power
-
-
-def test_seeds_needed_without_spread_and_without_a_difference():
-    assert seeds_needed(0.0, 0.01) == 2
-    with pytest.raises(ValueError, match="delta above 0"):
-        seeds_needed(0.01, 0.0)
 
 
 def test_makespan():

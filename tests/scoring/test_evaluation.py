@@ -7,17 +7,18 @@ import sklearn.metrics as sk
 from scipy import stats
 
 from pipeline.metrics.calibration import RELIABILITY_COLUMNS, fit
-from pipeline.metrics.registry import METRICS, columns, metrics_of
+from pipeline.metrics.registry import columns, metrics_of
 from pipeline.metrics.scored import Scored
 from pipeline.metrics.thresholds import best_f1_thresholds, operating_points, probabilities
 from pipeline.scoring.evaluation import CONFUSION_COLUMNS, evaluate
 from pipeline.scoring.part import CALIBRATED
 from pipeline.scoring.rows import COLUMNS
 from pipeline.scoring.subgroups import evaluate_subgroups
-from pipeline.uncertainty.bootstrap import jackknife_counts, metric_draws, patient_draws
+from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.expected import COLUMNS as COLUMNS_OF_RECIPES
-from pipeline.uncertainty.intervals import intervals, reflected
+from pipeline.uncertainty.intervals import percentiles, reflected, t_interval
 from pipeline.uncertainty.seeds import COLUMNS as SEED_COLUMNS
+from pipeline.uncertainty.support import support
 from tests.scoring.example import CLASSES, part, pick
 
 CHOSEN = {
@@ -56,6 +57,13 @@ def test_every_metric_of_the_task_is_there_for_every_seed_class_and_part(study):
         for metric in (metrics_of(task) | CALIBRATED[task]).values()
         for name in columns(metric, CLASSES)
     }
+    for label in ("12", "22", "32", "mean"):
+        for suffix in ("", "_calibrated"):
+            floors = [*CLASSES, "macro"] if task == "multilabel" else ["overall"]
+            want |= {(label, "test", name, f"ece_floor{suffix}") for name in floors}
+            if task == "multilabel":
+                lines = (f"calibration_slope{suffix}", f"calibration_intercept{suffix}")
+                want |= {(label, "test", name, metric) for name in CLASSES for metric in lines}
     for label in ("12", "22", "32"):
         if task == "multilabel":
             want |= {(label, "val", name, metric) for name in CLASSES for metric in CHOSEN}
@@ -107,21 +115,26 @@ def test_intervals_come_from_shared_draws_of_patients(study):
     counts, index = patient_draws(patients, 200, 5)
     scored = Scored(task, targets, logits, evaluation.points, index)
     for key, metric in metrics_of(task).items():
-        drawn, left = (metric_draws(scored, {key: metric}, c)[key] for c in (counts, jackknife_counts(counts.shape[1])))
+        drawn = metric_draws(scored, {key: metric}, counts)[key]
         name = CLASSES[0] if metric.aggregate == "macro" else "overall"
         rows = pick(evaluation.metrics, part="test", metric=metric.name, class_=name).set_index("seed")
-        for label, of in (("22", lambda x: x[:, 1, 0]), ("mean", lambda x: x[:, :, 0].mean(axis=1))):
+        patients_of = support(metric, scored).patients[:, 0]
+        for label, of, n in (
+            ("22", lambda x: x[:, 1, 0], patients_of[1]),
+            ("mean", lambda x: x[:, :, 0].mean(axis=1), patients_of.min()),
+        ):
             value = rows.loc[label, "value"]
             if metric.name == "ece":
-                low, high = reflected(*intervals(of(drawn), 0.95)[:2], value)
+                low, high = reflected(*percentiles(of(drawn), 0.95), value)
             else:
-                low, high, _ = intervals(of(drawn), 0.95, "bca", value=np.asarray(value), jackknife=of(left))
-            np.testing.assert_allclose(rows.loc[label, ["ci_low", "ci_high"]].astype(float), [low, high], rtol=1e-12)
+                low, high = t_interval(np.asarray(value), of(drawn).std(ddof=1), n - 1, 0.95, metric.scale)
+            np.testing.assert_allclose(rows.loc[label, ["ci_low", "ci_high"]].astype(float), [low, high], rtol=1e-9)
 
 
 def test_intervals_are_refused_with_a_reason(study):
     _, _, (_, targets, patients), evaluation = study
     test = evaluation.metrics[evaluation.metrics["part"] == "test"]
+    test = test[~test["metric"].str.startswith("ece_floor")]  # what is expected has no interval
     n = len(np.unique(patients[targets[:, 2] == 1]))
     assert n < 10
     rows = test[test["class"] == "Hernia"]
@@ -286,7 +299,8 @@ def test_one_seed_and_few_patients():
     evaluation = evaluate("multiclass", CLASSES, [7], val, test, draws=100)
     rows = pick(evaluation.metrics, part="test")
     assert rows[["ci_low", "ci_high"]].isna().all(axis=None)
-    assert (pick(rows, class_="overall", seed="7")["note"] == "fewer than 10 patients (8)").all()
+    whole = pick(rows, class_="overall", seed="7")
+    assert (whole.loc[~whole["metric"].str.startswith("ece_floor"), "note"] == "fewer than 10 patients (8)").all()
     assert evaluation.seeds["note"].str.endswith("one seed: no spread").all()
 
 
@@ -383,17 +397,6 @@ def test_refuses_what_does_not_fit():
         evaluate_subgroups("multilabel", CLASSES, [1, 2, 3], test, ["F"])
     with pytest.raises(ValueError, match="test: logits"):
         evaluate_subgroups("multilabel", CLASSES, [1, 2], test, ["F"] * 240)
-
-
-def test_percentile_intervals_are_to_be_had_too(study):
-    task, val, test, evaluation = study
-    plain = evaluate(task, CLASSES, [12, 22, 32], val, test, draws=200, seed=5, interval="percentile")
-    counts, index = patient_draws(test[2], 200, 5)
-    drawn = metric_draws(Scored(task, test[1], test[0], None, index), {"auroc": METRICS["auroc"]}, counts)["auroc"]
-    row = pick(plain.metrics, part="test", metric="auroc", class_=CLASSES[0], seed="22").iloc[0]
-    np.testing.assert_allclose([row["ci_low"], row["ci_high"]], intervals(drawn[:, 1, 0], 0.95)[:2], rtol=1e-12)
-    assert not plain.metrics["ci_low"].equals(evaluation.metrics["ci_low"])
-    np.testing.assert_array_equal(plain.metrics["value"], evaluation.metrics["value"])
 
 
 def test_a_recipe_is_summarised_over_its_seeds_and_the_patients(study):

@@ -4,7 +4,10 @@ import pytest
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from pipeline.uncertainty.comparisons import COLUMNS, compare
+from pipeline.metrics.registry import METRICS
+from pipeline.metrics.scored import Scored
+from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
+from pipeline.uncertainty.comparisons import COLUMNS, Side, compare, difference_error
 from pipeline.uncertainty.multiplicity import holm
 
 
@@ -163,3 +166,53 @@ def test_refuses_what_does_not_fit():
             compare("multilabel", logits, targets, patients, draws=10, **wrong)
     with pytest.raises(ValueError, match="2 names for 3 classes"):
         compare("multilabel", logits, targets, patients, draws=10, classes=["x", "y"])
+
+
+def test_rankings_that_no_draw_can_part_are_not_called_equal():
+    """Two perfect but different rankings of 12 + 12 patients: nothing is known of how they would differ elsewhere."""
+    targets = np.repeat([[1], [0]], 12, axis=0)
+    rng = np.random.default_rng(0)
+    logits = {name: (4 * targets + rng.random((24, 1)))[None] for name in "ab"}
+    row = compare("multilabel", logits, targets, np.arange(24).astype(str), draws=50).iloc[0]
+    assert row["difference"] == 0
+    assert row[["p", "tost_p", "ci_low", "ci_high"]].isna().all()
+    assert not row[["distinguishable", "equivalent"]].any()
+    assert row["note"] == "no draw of patients changes the difference"
+
+
+def test_too_few_patients_have_no_test_of_the_mean_over_classes_either():
+    rng = np.random.default_rng(0)
+    targets = (rng.random((70, 3)) < 0.4).astype(int)
+    logits = {name: (targets + rng.normal(size=(70, 3)))[None] for name in "ab"}
+    row = compare("multilabel", logits, targets, np.repeat(np.arange(7), 10).astype(str), draws=50).iloc[0]
+    assert row["note"] == "fewer than 10 patients (7)"
+    assert row[["p", "tost_p", "ci_low", "equivalence_low"]].isna().all()
+
+
+def test_the_error_by_obuchowski_and_rockette_written_out():
+    logits, targets, patients = study(seeds=3)
+    counts, index = patient_draws(patients, 200, 0)
+    draws = {
+        name: metric_draws(Scored("multilabel", targets, z, groups=index), {"auroc": METRICS["auroc"]}, counts)["auroc"]
+        for name, z in logits.items()
+    }
+    a, b = (draws[name][:, :, -1] for name in "ab")
+    values = [np.array([roc_auc_score(targets, z) for z in logits[name]]) for name in "ab"]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    within = [np.mean([np.cov(x[:, i], x[:, j])[0, 1] for i, j in pairs]) for x in (a, b)]
+    between = np.mean([np.cov(a[:, i], b[:, j])[0, 1] for i in range(3) for j in range(3)])
+    error, freedom = difference_error(Side(values[0], a), Side(values[1], b), 99)
+    parts = [(max(sum(within) - 2 * between, 0), 99), *((v.var(ddof=1) / 3, 2) for v in values)]
+    assert error**2 == pytest.approx(sum(v for v, _ in parts))
+    assert freedom == pytest.approx(sum(v for v, _ in parts) ** 2 / sum(v**2 / n for v, n in parts))
+
+
+def test_an_assumed_spread_widens_what_was_trained_once_and_nothing_else():
+    logits, targets, patients = study(seeds=1)
+    alone = compare("multilabel", logits, targets, patients, draws=100)
+    assumed = compare("multilabel", logits, targets, patients, draws=100, seed_sd={"a": 0.02, "b": 0.02})
+    assert alone["seeds"].tolist() == ["fixed"] * 3
+    assert assumed["seeds"].tolist() == ["assumed", "fixed", "fixed"]
+    width = [table["ci_high"] - table["ci_low"] for table in (alone, assumed)]
+    assert width[1][0] > width[0][0]
+    np.testing.assert_array_equal(width[0][1:], width[1][1:])

@@ -9,8 +9,10 @@ from scipy import stats
 
 from pipeline.metrics.registry import METRICS, measure
 from pipeline.metrics.scored import Scored, Weighted
-from pipeline.uncertainty.bootstrap import jackknife_counts, metric_draws, nested_draws, patient_draws
-from pipeline.uncertainty.intervals import intervals, nested_intervals, reflected, refusals, wilson
+from pipeline.uncertainty.bootstrap import metric_draws, nested_draws, patient_draws
+from pipeline.uncertainty.intervals import nested_error, one_sided, percentiles, reflected, t_interval, wilson
+from pipeline.uncertainty.metric_intervals import metric_intervals, share_interval, total_intervals
+from pipeline.uncertainty.support import class_refusals, mean_refusal, support
 
 
 def test_intervals_are_numpys_percentiles_of_what_is_defined():
@@ -18,11 +20,10 @@ def test_intervals_are_numpys_percentiles_of_what_is_defined():
     draws[:50, 1, 1] = np.nan
     draws[:201, 2, 0] = np.nan
     draws[:, 2, 1] = np.nan
-    low, high, defined = intervals(draws, 0.9)
+    low, high = percentiles(draws, 0.9)
     np.testing.assert_allclose(low[:2, 0], np.percentile(draws[:, :2, 0], 5, axis=0), rtol=1e-12)
     np.testing.assert_allclose(high[0], np.percentile(draws[:, 0], 95, axis=0), rtol=1e-12)
     np.testing.assert_allclose(high[1, 1], np.percentile(draws[50:, 1, 1], 95), rtol=1e-12)
-    assert defined.tolist() == [[400, 400], [400, 350], [199, 0]]
     assert np.isnan(low[2]).all()
     assert np.isnan(high[2]).all()
 
@@ -34,7 +35,7 @@ def test_too_few_patients_are_named():
     targets[:20, 1] = 1  # 10 patients
     targets[:72, 2] = 1  # 4 patients without
     scored = Scored("multilabel", targets, np.zeros((1, 80, 3)), groups=patients)
-    assert refusals(scored) == ["fewer than 10 positive patients (7)", "", "fewer than 10 negative patients (4)"]
+    assert class_refusals(scored) == ["fewer than 10 positive patients (7)", "", "fewer than 10 negative patients (4)"]
 
 
 def test_intervals_cover_where_images_of_a_patient_resemble_each_other():
@@ -61,78 +62,10 @@ def test_intervals_cover_where_images_of_a_patient_resemble_each_other():
             drawn = metric_draws(
                 Scored("multilabel", targets, logits, groups=index), {"auroc": METRICS["auroc"]}, counts
             )
-            low, high, _ = intervals(drawn["auroc"][:, 0, 0], 0.95)
+            low, high = percentiles(drawn["auroc"][:, 0, 0], 0.95)
             covered[unit] += low <= truth <= high
     assert 0.90 <= covered["patients"] / repeats <= 0.99
     assert covered["images"] / repeats < 0.75
-
-
-@pytest.mark.parametrize(
-    ("statistic", "decimals"),
-    [(np.mean, 9), (np.var, 9), (np.median, 9), (np.mean, 0)],
-    ids=lambda x: getattr(x, "__name__", str(x)),
-)
-def test_bca_is_scipys(statistic, decimals):
-    """With whole numbers a third of the draws tie with another, and one in 30 with the value."""
-    sample = np.round(np.random.default_rng(1).gamma(1.5, size=45), decimals)
-    want = stats.bootstrap((sample,), statistic, n_resamples=999, method="BCa", rng=0)
-    leaving_one_out = np.array([statistic(np.delete(sample, i)) for i in range(len(sample))])
-    value, draws = np.asarray(statistic(sample)), want.bootstrap_distribution
-    assert decimals or (draws == value).sum() > 20
-    got = intervals(draws, 0.95, "bca", value=value, jackknife=leaving_one_out)
-    np.testing.assert_allclose(got[:2], want.confidence_interval, rtol=1e-9)
-
-
-def test_bca_with_grouped_patients_has_nearly_the_acceleration_of_single_ones():
-    sample = np.random.default_rng(0).gamma(0.5, size=3000)
-    draws = np.random.default_rng(1).normal(sample.mean(), sample.std() / np.sqrt(3000), size=2000)
-    ends = []
-    for max_groups in (3000, 200):
-        weights = jackknife_counts(3000, max_groups=max_groups)
-        jackknife = weights @ sample / weights.sum(axis=1)
-        ends.append(intervals(draws, 0.95, "bca", value=sample.mean(), jackknife=jackknife)[:2])
-    plain = intervals(draws, 0.95)[:2]
-    shift = abs(np.array(ends[0]) - plain).max()
-    assert abs(np.array(ends[0]) - ends[1]).max() < 0.4 * shift
-
-
-def test_bca_of_what_does_not_vary_or_is_not_defined():
-    value = np.array([0.3, 1.0, np.nan, 0.5])
-    draws = np.tile([0.3, 0.8, 0.5, 0.5], (200, 1))
-    draws[:, 3] = np.random.default_rng(0).normal(0.5, 0.1, 200)
-    draws[:120, 3] = np.nan
-    jackknife = np.random.default_rng(1).normal(size=(30, 4))
-    jackknife[:, 0] = 0.3
-    low, high, defined = intervals(draws, 0.95, "bca", value=value, jackknife=jackknife)
-    assert low[:2].tolist() == high[:2].tolist() == [0.3, 0.8]  # all draws alike, at the value and below it
-    assert np.isnan([*low[2:], *high[2:]]).all()
-    assert defined.tolist() == [200, 200, 200, 80]
-    jackknife[:16, 1] = np.nan  # most patients cannot be left out
-    assert np.isnan(intervals(draws, 0.95, "bca", value=value, jackknife=jackknife)[0][1])
-
-
-def test_a_rounding_error_is_a_tie():
-    draws = np.repeat([0.4, 0.5, 0.6], [10, 80, 10])
-    jackknife = np.random.default_rng(0).normal(size=20)
-    exact, off = (
-        intervals(draws, 0.9, "bca", value=np.asarray(v), jackknife=jackknife) for v in (0.5, 0.5 * (1 + 2e-16))
-    )
-    assert exact == off
-
-
-def test_nested_interval_by_hand():
-    rng = np.random.default_rng(0)
-    values = rng.normal(0.8, 0.01, size=(4, 2))
-    draws = values + rng.normal(0, 0.01, size=(500, 1, 2)) + rng.normal(0, 0.002, size=(500, 4, 2))
-    draws[:300, :, 1] = np.nan
-    low, high, error = nested_intervals(values, draws, 0.9, patients=np.array([30, 30]), seed=5)
-    nested = nested_draws(draws, 5)[:, 0].std(ddof=1)
-    patients = draws[:, :, 0].mean(axis=1).var(ddof=1)
-    freedom = nested**4 / ((nested**2 - patients) ** 2 / 3 + patients**2 / 29)
-    reach = stats.t.ppf(0.95, freedom) * nested
-    np.testing.assert_allclose([low[0], high[0]], values[:, 0].mean() + np.array([-reach, reach]), rtol=1e-12)
-    assert error[0] == pytest.approx(nested)
-    assert np.isnan([low[1], high[1], error[1]]).all()
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
@@ -157,7 +90,7 @@ def test_the_reflected_interval_of_the_calibration_error_covers_where_percentile
         counts = rng.multinomial(n, np.full(n, 1 / n), size=200)
         metric = METRICS["ece"]
         value = measure(metric, Weighted(scored))[0, 0, 0]
-        low, high, _ = intervals(measure(metric, Weighted(scored, counts))[:, 0, 0], 0.95)
+        low, high = percentiles(measure(metric, Weighted(scored, counts))[:, 0, 0], 0.95)
         held["percentile"] += low <= true_error <= high
         low, high = reflected(low, high, value)
         assert 0 <= low <= value <= high
@@ -176,3 +109,123 @@ def test_reflected_by_hand():
     low, high = reflected(np.array([3.0, 5, 1, np.nan]), np.array([5.0, 6, 2, np.nan]), np.array([4.0, 4, 0.5, 1]))
     np.testing.assert_array_equal(low, [3, 2, 0, np.nan])
     np.testing.assert_array_equal(high, [5, 4, 0.5, np.nan])
+
+
+def test_the_interval_of_a_correlation_is_scipys():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=40)
+    found = stats.pearsonr(x, x + rng.normal(size=40))
+    r = np.asarray(found.statistic)
+    got = t_interval(r, (1 - r**2) / np.sqrt(37), np.inf, 0.95, "correlation")
+    np.testing.assert_allclose(got, found.confidence_interval(0.95), rtol=1e-9)
+
+
+def test_the_intervals_of_a_share_and_of_a_loss_by_hand():
+    t = stats.t.ppf(0.975, 9)
+    odds, reach = np.log(0.9 / 0.1), t * 0.05 / (0.9 * 0.1)
+    want = [1 / (1 + np.exp(reach - odds)), 1 / (1 + np.exp(-reach - odds))]
+    np.testing.assert_allclose(t_interval(np.asarray(0.9), np.asarray(0.05), 9, 0.95, "share"), want, rtol=1e-12)
+    want = [0.4 * np.exp(-t * 0.1 / 0.4), 0.4 * np.exp(t * 0.1 / 0.4)]
+    np.testing.assert_allclose(t_interval(np.asarray(0.4), np.asarray(0.1), 9, 0.95, "loss"), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", ["share", "correlation", "loss"])
+def test_an_interval_holds_its_value_and_stays_in_range_or_is_none(scale):
+    rng = np.random.default_rng(1)
+    bottom, top = {"share": (0, 1), "correlation": (-1, 1), "loss": (0, np.inf)}[scale]
+    value = rng.uniform(bottom, min(top, 3), 300)
+    value[:3] = [bottom, min(top, 1), np.nan]
+    error = rng.gamma(1, 0.3, 300)
+    error[3:6] = [0, np.nan, 1e-300]
+    low, high = t_interval(value, error, rng.integers(1, 50, 300), 0.95, scale)
+    none = np.isnan(low)
+    assert np.array_equal(none, np.isnan(high))
+    assert none[[0, 2, 3, 4, 5]].all()
+    assert none.sum() <= 6
+    assert ((low <= value) & (value <= high) & (low >= bottom) & (high <= top))[~none].all()
+
+
+def test_what_no_draw_moves_has_the_bound_of_its_number_of_patients():
+    low, high = one_sided(np.array([1.0, 1.0, 0.0, 0.5]), np.array([12, 30, 12, 12]), 0.95, "share", proportion=True)
+    np.testing.assert_allclose(low, [0.758, 0.886, 0, np.nan], atol=6e-4)
+    np.testing.assert_allclose(high, [1, 1, 0.242, np.nan], atol=6e-4)
+    low, high = one_sided(np.array([1.0, 0.0]), np.array([12, 12]), 0.95, "share", proportion=False)
+    exact = stats.binomtest(12, 12).proportion_ci(0.95, method="exact").low
+    np.testing.assert_allclose([low[0], 1 - high[1]], [exact, exact], rtol=1e-12)
+    low, high = one_sided(np.array([1.0, -1.0]), np.array([12, 12]), 0.95, "correlation", proportion=False)
+    np.testing.assert_allclose([low[0], high[1]], [2 * exact - 1, 1 - 2 * exact], rtol=1e-12)
+    assert np.isnan(one_sided(np.zeros(1), np.ones(1), 0.95, "loss", proportion=False)).all()
+
+
+def drawn(targets, logits, key="auroc", thresholds=None, draws=300):
+    """Return a metric's name, its values, draws and support, each image a patient."""
+    counts, index = patient_draws(np.arange(len(targets)).astype(str), draws, 0)
+    scored = Scored("multilabel", targets, logits, thresholds, groups=index)
+    metric = METRICS[key]
+    values = measure(metric, Weighted(scored))[0]
+    return metric, values, metric_draws(scored, {key: metric}, counts)[key], support(metric, scored)
+
+
+@pytest.mark.parametrize("key", ["auroc", "average_precision", "f1", "sensitivity", "specificity", "precision", "mcc"])
+def test_a_perfect_classifier_of_few_patients_is_not_certain(key):
+    targets = np.repeat([[1, 0], [0, 1]], 12, axis=0)
+    logits = np.where(targets, 2.0, -2.0)[None] + np.random.default_rng(0).normal(0, 0.1, (2, 24, 2))
+    metric, values, draws, rests_on = drawn(targets, logits, key, np.full((2, 2), 0.5))
+    low, high = metric_intervals(metric, values, draws, rests_on, 0.95)
+    assert (values == 1).all()
+    bound = 0.758 if metric.proportion else 0.025 ** (1 / 12)
+    np.testing.assert_allclose(low, bound if metric.scale == "share" else 2 * bound - 1, atol=6e-4)
+    assert (high == 1).all()
+    total = total_intervals(metric, values, draws, rests_on, 0.95)
+    np.testing.assert_allclose(total, [low[0], high[0]])
+
+
+def test_a_mean_over_classes_is_of_the_same_classes_in_every_draw():
+    """Three classes, one of two positives: a draw that loses it says nothing of their mean."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random((200, 3)) < [0.3, 0.3, 0.0]).astype(int)
+    targets[:2, 2] = 1
+    logits = (3 * targets + rng.normal(size=(200, 3)))[None]
+    logits[0, :2, 2] = -1
+    metric, values, draws, rests_on = drawn(targets, logits)
+    lost = np.isnan(draws[:, 0, 2])
+    assert 0.05 < lost.mean() < 0.3
+    assert np.array_equal(np.isnan(draws[:, 0, 3]), lost)
+    low, high = metric_intervals(metric, values, draws, rests_on, 0.95)
+    assert low[0, 3] < values[0, 3] < high[0, 3]
+
+
+def test_a_mean_over_a_long_tail_of_classes_has_no_interval():
+    rng = np.random.default_rng(0)
+    targets = np.zeros((400, 60), int)
+    for k in range(46):
+        targets[rng.choice(400, max(1, int(120 / (k + 1))), replace=False), k] = 1
+    logits = (targets + rng.normal(size=targets.shape))[None]
+    metric, values, draws, rests_on = drawn(targets, logits, draws=60)
+    low, high = metric_intervals(metric, values, draws, rests_on, 0.95)
+    assert np.isnan([low[0, -1], high[0, -1]]).all()
+    assert rests_on.refused[-1] == "48 of 60 classes have too few patients for an interval of their own"
+    assert mean_refusal(Scored("multilabel", targets, logits), ["", "few"]) == ""
+    known = ~np.isnan(low)
+    assert ((low <= values) & (values <= high))[known].all()
+
+
+def test_the_total_interval_by_hand():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.8, 0.01, size=(4, 2))
+    draws = values + rng.normal(0, 0.01, size=(500, 1, 2)) + rng.normal(0, 0.002, size=(500, 4, 2))
+    draws[:300, :, 1] = np.nan
+    error, freedom = nested_error(values, draws, np.array([29, 29]), seed=5)
+    nested = nested_draws(draws, 5)[:, 0].std(ddof=1)
+    patients = draws[:, :, 0].mean(axis=1).var(ddof=1)
+    assert error[0] == pytest.approx(nested)
+    assert freedom[0] == pytest.approx(nested**4 / ((nested**2 - patients) ** 2 / 3 + patients**2 / 29))
+    assert np.isnan(error[1])
+
+
+def test_the_interval_of_a_share_of_errors():
+    draws = np.random.default_rng(0).normal(0.4, 0.05, 500)
+    want = t_interval(np.asarray(0.4), draws.std(ddof=1), 29, 0.95, "share")
+    np.testing.assert_allclose(share_interval(0.4, draws, 30, 0.95), want)
+    np.testing.assert_allclose(share_interval(1.0, np.ones(500), 12, 0.95), wilson(12, 12, 0.95))
+    assert np.isnan(share_interval(np.nan, np.full(500, np.nan), 0, 0.95)).all()

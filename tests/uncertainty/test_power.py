@@ -21,6 +21,12 @@ def test_exact_numbers_are_those_in_print(d, power, want):
     assert seeds_needed(1.0, d, power) == want
 
 
+@pytest.mark.parametrize(("sd", "delta", "want"), [(0.0015, 0.005, 3), (0.001, 0.003, 4), (0.002, 0.003, 9)])
+def test_few_seeds_are_counted_as_r_counts_them(sd, delta, want):
+    """By R's power.t.test (8.06 of each in the third case); the normal formula gives 2, 2 and 7."""
+    assert seeds_needed(sd, delta) == want
+
+
 @pytest.mark.parametrize("ratio", [0.5, 1.3, 3.0, 8.0])
 def test_exact_number_is_the_fewest(ratio):
     n = seeds_needed(1.0, ratio, 0.9)

@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pipeline.reporting.figures.style import BAND, COLOURS, FAINT, INK, figure, save, styled, widen
-from pipeline.reporting.values import Estimate
-from pipeline.reporting.views.loss_differences import Outcome
+from pipeline.reporting.values import Estimate, Outcome
 
 _LOOKS: dict[Outcome, dict[str, Any]] = {
     Outcome.DIFFER: {"color": COLOURS[1], "marker": "s", "markerfacecolor": COLOURS[1]},

@@ -25,15 +25,19 @@ _METRICS = {"ece": "ECE", "brier": "Brier score", "log_loss": "Log-loss"}
 
 
 class Calibrated(NamedTuple):
-    """A configuration before and after calibration, one estimate per metric."""
+    """A configuration before and after calibration: one estimate per metric, and the ECE from noise alone."""
 
     key: str
     before: list[Estimate]
     after: list[Estimate]
+    floors: tuple[Estimate, Estimate] = (Estimate(), Estimate())
 
 
 class CalibratedClass(NamedTuple):
-    """A class of the configuration: mean probability over images and seeds, and ECE, before and after calibration."""
+    """A class of the configuration before and after calibration: mean probability over images and seeds, and ECE.
+
+    And, after it: the ECE that noise alone would give, and slope and intercept on the test set.
+    """
 
     name: str
     positives: float
@@ -42,6 +46,9 @@ class CalibratedClass(NamedTuple):
     mean_after: float
     before: Estimate
     after: Estimate
+    floor: Estimate = Estimate()
+    slope: Estimate = Estimate()
+    intercept: Estimate = Estimate()
 
 
 class Reliability(NamedTuple):
@@ -99,14 +106,24 @@ class Calibration:
         return [
             (row.name, label, estimate)
             for row in self.classes
-            for label, estimate in (("ECE uncalibrated", row.before), ("ECE calibrated", row.after))
+            for label, estimate in (
+                ("ECE uncalibrated", row.before),
+                ("ECE calibrated", row.after),
+                ("slope", row.slope),
+                ("intercept", row.intercept),
+            )
         ]
 
 
 def view(study: StudyResults, results: Results) -> Calibration:
     """Return calibration error, Brier score and log-loss of every configuration, then the classes of `results`."""
     rows = [
-        Calibrated(r.key, [r.get(m) for m in _METRICS], [r.get(f"{m}_calibrated") for m in _METRICS])
+        Calibrated(
+            r.key,
+            [r.get(m) for m in _METRICS],
+            [r.get(f"{m}_calibrated") for m in _METRICS],
+            (r.get("ece_floor"), r.get("ece_floor_calibrated")),
+        )
         for r in study.configurations
     ]
     classes = [_class(results, name) for name in study.classes] if study.task == "multilabel" else []
@@ -124,7 +141,11 @@ def view(study: StudyResults, results: Results) -> Calibration:
 def _class(results: Results, name: str) -> CalibratedClass:
     after = results.get("ece_calibrated", name)
     before, calibrated = (_mean_probability(results, name, calibrated) for calibrated in (False, True))
-    return CalibratedClass(name, after.n_positive, after.share, before, calibrated, results.get("ece", name), after)
+    on_test = (
+        results.get(f"{m}_calibrated", name) for m in ("ece_floor", "calibration_slope", "calibration_intercept")
+    )
+    uncalibrated = results.get("ece", name)
+    return CalibratedClass(name, after.n_positive, after.share, before, calibrated, uncalibrated, after, *on_test)
 
 
 def _mean_probability(results: Results, name: str, calibrated: bool) -> float:

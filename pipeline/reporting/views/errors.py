@@ -30,7 +30,7 @@ from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import calibration, confusion
 from pipeline.reporting.views.shared import banner, path_of_images, picture_of_images
-from pipeline.uncertainty.intervals import MIN_PATIENTS
+from pipeline.uncertainty.support import MIN_PATIENTS
 
 PICTURED = 12
 """Most images in the figure."""

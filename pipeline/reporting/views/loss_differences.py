@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.values import Estimate, exists
-from pipeline.uncertainty.multiplicity import holm
+from pipeline.reporting.values import Estimate, Outcome, exists
 
 NOT_COMPARED = "not compared by stage ensemble"
 UNKNOWN_ERROR = "the uncertainty of the difference could not be estimated"
-
-
-class Outcome(StrEnum):
-    """What the tests of a difference allow to be said, in the words that the table and the figure share."""
-
-    DIFFER = "differ"
-    EQUIVALENT = "equivalent"
-    NOISE = "within noise"
-    UNTESTED = "not tested"
 
 
 class Difference(NamedTuple):
@@ -37,7 +25,7 @@ class Difference(NamedTuple):
     estimate : Estimate
         Difference in test AUROC with its interval; its note says why there is no test.
     p, p_holm : float
-        Of no difference, raw and adjusted within the family of this page.
+        Of no difference, raw and adjusted for all pairs of configurations.
     tost_p, tost_p_holm : float
         Of a difference of the margin or more, likewise.
     seeds : str
@@ -92,7 +80,7 @@ def differences(
     base: str,
     groups: Sequence[str],
 ) -> list[Difference]:
-    """Turn pairs of configurations into losses against the baseline, and correct p for those alone.
+    """Turn pairs of configurations into losses against the baseline; p is corrected for all pairs of the study.
 
     Parameters
     ----------
@@ -105,7 +93,7 @@ def differences(
     base : str
         The baseline loss.
     groups : sequence of str
-        Values of the column "class" that make up the family.
+        Values of the column "class" to show.
 
     Returns
     -------
@@ -128,8 +116,7 @@ def differences(
                 row = pairs.get((results.key, baseline, group))
                 reverse = pairs.get((baseline, results.key, group))
                 compared.append(_difference((model, results.loss, group), row, reverse, study.alpha))
-    p, tost_p = (holm(np.array([getattr(d, name) for d in compared], dtype=float)) for name in ("p", "tost_p"))
-    return [d._replace(p_holm=float(a), tost_p_holm=float(b)) for d, a, b in zip(compared, p, tost_p)]
+    return compared
 
 
 Row = Mapping[Hashable, Any]
@@ -148,4 +135,5 @@ def _difference(of: tuple[str, str, str], row: Row | None, reverse: Row | None, 
     note = note or ("" if math.isfinite(p) else UNKNOWN_ERROR)
     estimate = Estimate(difference, low, high, note=note)
     estimate = estimate.turned() if row is None else estimate
-    return Difference(*of, estimate, p, tost_p, str(pair["seeds"]), margin, alpha)
+    adjusted = float(pair["p_holm"]), float(pair["tost_p_holm"])
+    return Difference(*of, estimate, p, tost_p, str(pair["seeds"]), margin, alpha, *adjusted)

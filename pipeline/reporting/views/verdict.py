@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.values import Estimate
+from pipeline.reporting.values import Estimate, Outcome
 
 _LISTED_PAIRS = 15
 """Pairs that the table lists in full: those of six configurations."""
@@ -25,6 +25,22 @@ class Pair(NamedTuple):
     p: float
     differs: bool
     equivalent: bool
+    margin: float = math.nan
+    fixed: bool = False
+
+    @property
+    def tested(self) -> bool:
+        """Whether there is a test."""
+        return math.isfinite(self.p)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the tests allow to be said, in the words of every page."""
+        if self.differs:
+            return Outcome.DIFFER
+        if self.equivalent:
+            return Outcome.EQUIVALENT
+        return Outcome.NOISE if self.tested else Outcome.UNTESTED
 
     @property
     def higher(self) -> str:
@@ -49,16 +65,52 @@ class Comparison:
         How many there are.
     pairs : list of Pair
         All of them.
+    involves_collapsed : bool
+        Whether a pair that differs includes a training run that learned nothing.
     """
 
     tested: bool
     configurations: int
     pairs: list[Pair]
+    involves_collapsed: bool = False
 
     @property
     def apart(self) -> list[Pair]:
         """The pairs that differ."""
-        return [pair for pair in self.pairs if pair.differs]
+        return self._with(Outcome.DIFFER)
+
+    @property
+    def equivalent(self) -> list[Pair]:
+        """The pairs that are shown to differ by less than the margin, and not to differ."""
+        return self._with(Outcome.EQUIVALENT)
+
+    @property
+    def noise(self) -> list[Pair]:
+        """The pairs of which neither is shown."""
+        return self._with(Outcome.NOISE)
+
+    @property
+    def untested(self) -> list[Pair]:
+        """The pairs without a test."""
+        return self._with(Outcome.UNTESTED)
+
+    @property
+    def judged(self) -> list[Pair]:
+        """The pairs with a test."""
+        return [pair for pair in self.pairs if pair.tested]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether all pairs are of single training runs, so that nothing is known of other seeds."""
+        return bool(self.pairs) and all(pair.fixed for pair in self.pairs)
+
+    @property
+    def margin(self) -> float:
+        """Equivalence margin, in AUROC."""
+        return self.pairs[0].margin if self.pairs else math.nan
+
+    def _with(self, outcome: Outcome) -> list[Pair]:
+        return [pair for pair in self.pairs if pair.outcome is outcome]
 
 
 @dataclass(frozen=True)
@@ -75,25 +127,38 @@ class Verdict:
         The ensemble that validation chooses.
     gain : Pair or None
         That ensemble and the chosen configuration, the ensemble first; None where they were not compared.
+    gain_of_failure : bool
+        Whether a training run that learned nothing is in either of them.
     """
 
     subject: Results | None
     comparison: Comparison
     ensemble: Results | None
     gain: Pair | None
+    gain_of_failure: bool = False
 
 
 def verdict(study: StudyResults) -> Verdict:
     """Return what came out of the study."""
     ensemble, single = study.chosen_ensemble, study.chosen
     gain = _pair_of(study, ensemble.key, single.key) if ensemble is not None and single is not None else None
-    return Verdict(study.subject, comparison(study), ensemble if single is not None else None, gain)
+    failed = False
+    if ensemble is not None and single is not None:
+        collapsed = {(r.model, r.loss, seed) for r, seed, _ in study.collapsed}
+        members = study.described.get(ensemble.loss, {}).get("members", [])
+        taking_part = {(m["model"], m["loss"], m["seed"]) for m in members}
+        taking_part |= {(single.model, single.loss, seed) for seed in single.seeds}
+        failed = bool(collapsed & taking_part)
+    return Verdict(study.subject, comparison(study), ensemble if single is not None else None, gain, failed)
 
 
 def comparison(study: StudyResults) -> Comparison:
     """Return every tested pair of configurations."""
     n = len(study.configurations)
-    return Comparison(study.has_comparisons, n, _pairs(_among(study).itertuples()) if study.has_comparisons else [])
+    pairs = _pairs(_among(study).itertuples()) if study.has_comparisons else []
+    collapsed = {r.key for r, _, _ in study.collapsed}
+    involved = any(pair.differs and {pair.first, pair.second} & collapsed for pair in pairs)
+    return Comparison(study.has_comparisons, n, pairs, involved)
 
 
 def _among(study: StudyResults) -> pd.DataFrame:
@@ -111,6 +176,8 @@ def _pairs(rows: Iterable[Any]) -> list[Pair]:
             float(row.p_holm),
             bool(row.distinguishable),
             bool(row.equivalent),
+            float(row.margin),
+            row.seeds == "fixed",
         )
         for row in rows
     ]

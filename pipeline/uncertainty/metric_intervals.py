@@ -1,0 +1,154 @@
+"""The interval of every metric, by one rule.
+
+A value has the interval of its standard error over draws of patients, on the scale on which it is unbounded, by the t
+distribution with as many degrees of freedom as there are patients that carry it. A value at the end of its range, which
+no draw can move, has the one-sided bound of its number of patients. The calibration error, which noise inflates, has
+its draws turned round its value. What too few patients carry has no interval.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import t as student
+
+from pipeline.metrics.registry import Metric
+from pipeline.uncertainty.intervals import (
+    macro_error,
+    nested_error,
+    one_sided,
+    percentiles,
+    reflected,
+    spread,
+    t_interval,
+)
+from pipeline.uncertainty.support import Support
+
+
+def metric_intervals(
+    metric: Metric, values: np.ndarray, draws: np.ndarray, support: Support, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals of a metric of S models, over patients.
+
+    Parameters
+    ----------
+    metric : Metric
+        What was measured.
+    values : float [S, C]
+        On the whole sample, columns as `registry.columns` names them; NaN where undefined.
+    draws : float [B, S, C]
+        The same under draws of patients (`bootstrap.metric_draws`).
+    support : Support
+        What the values rest on. Refused columns have no interval.
+    confidence : float
+        In (0, 1).
+
+    Returns
+    -------
+    low, high : float64 [S, C]
+        Around the value and inside the metric's range; NaN where there is no interval: refused, undefined, or defined
+        in fewer than half of the draws.
+    """
+    if metric.inflates:
+        low, high = reflected(*percentiles(draws, confidence), values)
+        known = ~np.isnan(values)
+    else:
+        error, freedom = spread(draws), support.freedom
+        low, high = _bounds(metric, values, error, freedom, support.patients, confidence)
+        known = ~np.isnan(error)
+    usable = known & ~np.array([bool(text) for text in support.refused])
+    return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
+
+
+def total_intervals(
+    metric: Metric, values: np.ndarray, draws: np.ndarray, support: Support, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals of what a configuration is expected to reach: on other patients, under other seeds.
+
+    Parameters
+    ----------
+    metric, values, draws, support, confidence
+        As for `metric_intervals`, of S >= 2 training seeds.
+
+    Returns
+    -------
+    low, high : float64 [C]
+        Around the mean over seeds; NaN where there is no interval.
+    """
+    mean, patients = values.mean(axis=0), support.fewest
+    freedom = np.maximum(patients - 1, 1)
+    if metric.aggregate == "macro":
+        _, freedom[-1] = _of_mean(metric, mean, spread(draws.mean(axis=1)), freedom, patients, confidence)
+    error, together = nested_error(values, draws, freedom)
+    low, high = _bounds(metric, mean, error, together, patients, confidence, macro_freedom=together[-1])
+    usable = ~np.isnan(error) & ~np.array([bool(text) for text in support.refused])
+    return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
+
+
+def share_interval(value: float, draws: np.ndarray, patients: int, confidence: float) -> tuple[float, float]:
+    """Interval of one share, such as of errors that all seeds make.
+
+    Parameters
+    ----------
+    value : float
+        On the whole sample, in [0, 1]; NaN gives no interval.
+    draws : float [B]
+        The same under draws of patients; NaN where undefined.
+    patients : int
+        That the share rests on.
+    confidence : float
+        In (0, 1).
+
+    Returns
+    -------
+    low, high : float
+    """
+    error = spread(draws[:, None])[0]
+    inner = t_interval(value, error, max(patients - 1, 1), confidence, "share")
+    outer = one_sided(value, np.asarray(patients), confidence, "share", proportion=True)
+    low, high = inner if np.isnan(outer[0]) or np.isnan(error) else outer
+    return float(low), float(high)
+
+
+def _bounds(
+    metric: Metric,
+    values: np.ndarray,
+    error: np.ndarray,
+    freedom: np.ndarray,
+    patients: np.ndarray,
+    confidence: float,
+    macro_freedom: float | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return intervals [..., C] from standard errors, those at the ends of the range and of the mean included."""
+    low_end, high_end = one_sided(values, patients, confidence, metric.scale, proportion=metric.proportion)
+    if metric.aggregate == "macro":
+        # A mean at the end of the range is one of classes that all lie there: that of their bounds is a bound of it.
+        at_end = ~np.isnan(low_end[..., -1])
+        counted = ~np.isnan(values[..., :-1])
+        for ends in (low_end, high_end):
+            mean = np.where(counted, ends[..., :-1], 0).sum(axis=-1) / np.maximum(counted.sum(axis=-1), 1)
+            ends[..., -1] = np.where(at_end, mean, np.nan)
+        error, freedom = error.copy(), np.array(np.broadcast_to(freedom, error.shape), dtype=np.float64)
+        completed = _of_mean(metric, values, error, freedom, patients, confidence)
+        error[..., -1] = completed[0]
+        freedom[..., -1] = completed[1] if macro_freedom is None else macro_freedom
+    low, high = t_interval(values, error, freedom, confidence, metric.scale)
+    fixed = ~np.isnan(low_end) & ~(error > 1e-12)
+    if metric.aggregate == "macro":
+        fixed[..., -1] = ~np.isnan(low_end[..., -1])
+    return np.where(fixed, low_end, low), np.where(fixed, high_end, high)
+
+
+def _of_mean(
+    metric: Metric,
+    values: np.ndarray,
+    error: np.ndarray,
+    freedom: np.ndarray,
+    patients: np.ndarray,
+    confidence: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return standard error and degrees of freedom of the mean over classes, the last of the columns [..., C]."""
+    low, high = one_sided(values, patients, confidence, metric.scale, proportion=metric.proportion)
+    reach = student.ppf((1 + confidence) / 2, freedom[..., :-1])
+    still = (error <= 1e-12)[..., :-1]
+    unmoved = np.where(still, np.nan_to_num(high - low)[..., :-1] / reach, 0)
+    return macro_error(error[..., -1], error[..., :-1], unmoved, freedom[..., :-1])
