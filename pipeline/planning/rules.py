@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.planning.survey import Survey
-from pipeline.uncertainty.intervals import MIN_PATIENTS
+from pipeline.uncertainty.support import MIN_PATIENTS
 
 
 class Choice(NamedTuple):

@@ -126,7 +126,8 @@ def _cleaner(images: Mapping[str, str], patients: Mapping[str, str]) -> Callable
             cleaned = text
             for name in names:
                 if name in cleaned:
-                    cleaned = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _, name=name: known[name], cleaned)
+                    escaped = known[name].replace("\\", r"\\")  # a template of re, not text
+                    cleaned = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", escaped, cleaned)
             seen[text] = cleaned
         return seen[text]
 
