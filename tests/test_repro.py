@@ -274,6 +274,9 @@ def test_an_exchanged_weights_file_is_noticed_and_concerns_the_runs_of_its_model
     assert differing == {"small-bce.train.json", "small-zlpr.train.json"}
     assert marked(project)[1] == {"small-bce-42", "small-zlpr-42"}
     file.unlink()
+    link = project.folder / "data/weights/files/small"  # DVC cannot go on from a link that leads nowhere, and names it
+    assert "data/weights/files/small" in project.run("dvc", "repro", "configure", fails=True)
+    link.unlink()
     assert "models.small.weights" in project.run("dvc", "repro", "configure", fails=True)
     project.write(original)
     project.dvc("repro", "configure")  # a link is in no cache

@@ -141,7 +141,7 @@ def test_values_that_python_calls_equal_are_told_apart(other, prepared, tiny):
 
 
 def test_configurations_that_left_the_study_leave_no_record(prepared, tiny):
-    tiny["study"] = {"models": ["small"], "losses": ["zlpr"], "replicates": []}
+    tiny["study"] = {"models": ["small"], "losses": ["zlpr"], "replicates": [7]}
     configure.configure(parse(tiny))
     whole = {f"{stage}.json" for stage in ("probe", "fuse", "ensemble", "report")}
     kept = {path.name for path in CONFIGURATIONS.iterdir()}
@@ -194,7 +194,7 @@ def test_a_weights_file_is_linked_and_hashed_wherever_it_lies(tiny, tmp_path, mo
     assert (WEIGHTS / "files/wide").read_text() == "no file\n"
     hashes = {name: json.loads((WEIGHTS / f"hashes/{name}.json").read_text())["sha256"] for name in ("small", "wide")}
     assert hashes == {"small": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "wide": None}
-    configure.configure(parse(tiny | {"study": tiny["study"] | {"models": ["wide"]}}))
+    configure.configure(parse(tiny | {"study": tiny["study"] | {"models": ["wide"]}}))  # 2 losses x 2 seeds
     assert {path.name for path in WEIGHTS.glob("*/*")} == {"wide", "wide.json"}
     assert file.read_bytes() == b"abc"
     del tiny["models"]["small"]["weights"]
