@@ -19,7 +19,6 @@ from pipeline.imaging.decoding.luts import look_up, read_palette
 
 # What pydicom says on each of thousands of files helps none; what matters is a reason in excluded.csv.
 warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
@@ -45,6 +44,7 @@ _LINKS: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10
 _VIDEO: Final = "1.2.840.10008.1.2.4.10"
 """Beginning of the names of MPEG-2, MPEG-4 and HEVC."""
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_NEEDED: Final = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _YBR: Final = ("YBR_FULL", "YBR_FULL_422")
 _COLOURS: Final = ("RGB", "PALETTE COLOR", *_YBR, "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB")
@@ -87,9 +87,11 @@ def open_dicom(data: bytes) -> Opened:
     header = _header(data)
     if not any(name in header for name in _PIXELS):
         raise UnreadableImage("no pixels", f"DICOM {_text(header.get('Modality'))}".rstrip())
-    for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation"):
-        if header.get(name) in (None, ""):
-            raise UnreadableImage("damaged", f"DICOM header without {name}")
+    missing = [name for name in _NEEDED if header.get(name) in (None, "")]
+    if len(missing) == len(_NEEDED):
+        raise UnreadableImage("no pixels", "DICOM without the elements of an image")
+    if missing:
+        raise UnreadableImage("damaged", f"DICOM header without {missing[0]}")
     if header.BitsAllocated not in (1, 8, 16, 32, 64) or (header.BitsAllocated == 64 and "PixelData" in header):
         raise UnreadableImage("unsupported pixel type", f"DICOM of {header.BitsAllocated} bits allocated")
     syntax = _syntax(header)
@@ -126,6 +128,7 @@ def _header(data: bytes) -> Any:
         raise UnreadableImage("no decoder", "DICOM; pip install pydicom") from None
     # What a header says about the patient need not be valid to decode the pixels, and thousands of warnings help none.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # its import sets another level
     try:
         header = pydicom.dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")
     except EOFError:
