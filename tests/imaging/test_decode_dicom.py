@@ -548,3 +548,23 @@ def test_jpeg_whose_components_are_letters():
         del stream[jfif : jfif + 2 + int.from_bytes(stream[jfif + 2 : jfif + 4])]
     data = dicom(image, "RGB", syntax="1.2.840.10008.1.2.4.50", stream=bytes(stream) + b"\0" * (len(stream) % 2))
     np.testing.assert_allclose(decode(data, 3), image, atol=3)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90"])
+def test_high_bit_that_a_code_stream_does_not_follow(syntax):
+    # The stream says 12 bits, so that HighBit 15 tells of the container that it was made from.
+    image = smooth()
+    image[0, 0] = 4095
+    if syntax.endswith("90"):
+        stream = imagecodecs.jpeg2k_encode(image, level=0, codecformat="j2k", bitspersample=12)
+    else:
+        stream = STREAMS[syntax](image)
+    data = dicom(image, syntax=syntax, stream=stream, BitsStored=12, HighBit=15, **WHOLE)
+    np.testing.assert_allclose(decode(data, 1), image * (255 / 4095), atol=0.6)
+
+
+def test_colours_in_a_stream_of_a_grey_header(rgb, ramp):
+    stream = imagecodecs.jpegxl_encode(rgb, lossless=True)
+    data = dicom(rgb[..., 0], syntax="1.2.840.10008.1.2.4.110", stream=stream)
+    with pytest.raises(UnreadableImage, match="damaged: colours in a code stream"):
+        decode(data, 1)

@@ -203,6 +203,8 @@ def _read(header: Any, syntax: str, facts: Facts, index: int) -> Stored:
     if facts.bits and kind not in _YBR and pixels.dtype.kind in "iu":
         pixels = _used_bits(pixels, header, syntax, facts, index)
     if kind in _GREY:
+        if pixels.ndim != 2:
+            raise UnreadableImage("damaged", "colours in a code stream whose DICOM header says grey")
         shown, window = display.grey(pixels, header, index, facts.bits)
         return Stored(shown, window=window, reader=used)
     if kind == "PALETTE COLOR":
@@ -333,7 +335,8 @@ def _used_bits(pixels: NDArray[Any], header: Any, syntax: str, facts: Facts, ind
     container = pixels.dtype.itemsize * 8
     stored, signed = facts.bits, int(header.get("PixelRepresentation", 0) or 0) == 1
     high = int(header.get("HighBit", stored - 1))
-    if high + 1 < stored or high + 1 > container or _precision(header, syntax, index) == stored:
+    unusual = high != stored - 1
+    if high + 1 < stored or high + 1 > container or (unusual and _precision(header, syntax, index) == stored):
         high = stored - 1
     if container == stored:
         return pixels
@@ -343,20 +346,14 @@ def _used_bits(pixels: NDArray[Any], header: Any, syntax: str, facts: Facts, ind
 
 
 def _precision(header: Any, syntax: str, index: int) -> int:
-    """Return the bits of a code stream where HighBit does not end BitsStored bits from 0; 0 where there is none."""
-    if int(header.get("HighBit", header.BitsStored - 1)) == header.BitsStored - 1:
-        return 0
+    """Return the bits a sample of a code stream, which HighBit need not concern; 0 where there is none."""
     if not syntax.startswith("1.2.840.10008.1.2.4."):
         return 0
     stream = _frame_bytes(header, index)
-    if stream.startswith(b"\xff\x4f\xff\x51"):
-        return (stream[42] & 0x7F) + 1
-    position = 2
-    while position + 5 < len(stream) and stream[position] == 0xFF:
-        if stream[position + 1] in (0xC0, 0xC1, 0xC2, 0xC3, 0xF7):
-            return stream[position + 4]
-        position += 2 + int.from_bytes(stream[position + 2 : position + 4])
-    return 0
+    if syntax in _JPEG:
+        return jpeg.segments(stream).frame[0]
+    start = stream.find(b"\xff\x4f\xff\x51")  # SIZ, the first segment of JPEG 2000
+    return (stream[start + 42] & 0x7F) + 1 if start >= 0 else 0
 
 
 def _palette(pixels: NDArray[Any], header: Any) -> Stored:
