@@ -28,7 +28,7 @@ def open_png(data: bytes) -> Opened:
     Raises
     ------
     UnreadableImage
-        "truncated", "damaged".
+        "truncated", "damaged", "no decoder".
     """
     position, view, size = len(SIGNATURE), memoryview(data), len(data)
     header = exif_block = xmp = b""
@@ -52,6 +52,8 @@ def open_png(data: bytes) -> Opened:
                 break
             if kind == b"IHDR":
                 header = body
+            elif kind == b"CgBI":
+                raise UnreadableImage("no decoder", "PNG as iOS stores it; convert the files")
             elif kind == b"acTL" and length >= 4:
                 frames = max(1, int.from_bytes(body[:4]))
             elif kind == b"tRNS":
