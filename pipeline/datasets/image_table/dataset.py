@@ -374,9 +374,11 @@ class Data(Dataset):
             where = f"{path}: line {line}"
             if not text:
                 raise DatasetError(f"{where}: column '{self.image_column}' is empty; expected the name of an image")
-            named = (
-                [self._below(where, root, text + self.suffix)] if self.image_by == "file" else index.get(text, [text])
-            )
+            if self.image_by == "file":
+                named = [self._below(where, root, text + self.suffix)]
+            else:
+                # An id that no file has is not repeated: names of images reach tables and pages.
+                named = index.get(text, [f"line {line}"])
             for image in named:
                 if image in seen:
                     raise DatasetError(f"{where}: image '{image}' occurs already in line {seen[image]}")
