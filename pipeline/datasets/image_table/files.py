@@ -22,7 +22,7 @@ def below(where: str, root: Path, image: str) -> str:
     root : Path
         Folder of the images.
     image : str
-        Path as the table writes it: relative to `root`, or absolute and below it; also with ``\\\\`` as Windows does.
+        Path as the table writes it: relative to `root`, or absolute and below it; backslashes may divide it.
 
     Raises
     ------
