@@ -289,7 +289,8 @@ class Data(Dataset):
         images = self._images(path, table, places)
         every = [image for several in images for image in several]
         taken = set(chosen(every, self.include, self.exclude)[0])
-        headers = Headers.of(self._root(), [i for i in every if i in taken and (self._root() / i).is_file()])
+        root = self._root()
+        headers = Headers.of(root, [i for i in every if i in taken and (root / i).is_file()])
         known = self.patient_column is not None or headers.name_patients
         readers = self._readers(table, places)
         unread: dict[str, list[str]] = {}
