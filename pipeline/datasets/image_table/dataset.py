@@ -152,6 +152,9 @@ class Data(Dataset):
             )
         if self.groups is not None and self.patient_column is not None:
             problems.append(f"groups: '{self.groups}' beside patient_column; it must be empty where patients are known")
+        for name in self.label_map if self.class_columns else ():
+            if name not in self.class_columns:
+                problems.append(f"label_map: '{name}' is no class column; it must be one of {self.class_columns}")
         for key in ("class_columns", "class_names", "extra_columns"):
             given = getattr(self, key) or []
             twice = sorted({v for v in given if given.count(v) > 1})
