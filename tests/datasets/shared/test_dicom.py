@@ -133,9 +133,10 @@ def test_rows_named_by_the_header(films, tmp_path, by):
     data = Table(root=str(films), table=str(tmp_path / "t.csv"), image_column="id", image_by=by, label_column="label")
     found = {s.sample_id: (s.patient_id, s.labels[0]) for s in data.samples(tmp_path)}
     record = data.fetch(tmp_path)
-    assert record["missing"] == {"count": 1, "first": ["gone"]}
+    gone = f"line {len(rows) + 2}"  # and not the id that no file has
+    assert record["missing"] == {"count": 1, "first": [gone]}
     assert data.patients_known
-    del found["gone"]
+    del found[gone]
     if by == "sop_instance_uid":
         assert found["well/5"] == ("d", "b")
         assert len(found) == 6

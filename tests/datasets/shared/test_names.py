@@ -40,6 +40,10 @@ def test_what_is_advised_joins():
         joined(given[:3], {}, "x", "label_map")
     with pytest.raises(DatasetError, match=r"label_map: \{'nan': 'nan'\}"):
         joined(given[3:], {}, "x", "label_map")
+    with pytest.raises(
+        DatasetError, match=r"k: 'normla' is no label of x; it must be one of: 'Normal ', 'Normal', 'normal'"
+    ):
+        joined(given[:3], {"normla": "Normal"}, "x", "k")
     assert set(joined(given, {"normal": "Normal", "nan": "nan"}, "x", "k").values()) == {"Normal", "nan"}
     assert joined([" a"], {}, "x", "k") == {" a": "a"}
 
