@@ -198,7 +198,7 @@ def serve(kind: str, folder: Path) -> None:
             del sys.modules[name]
         given = request.environment.get("PYTHONPATH", "").split(os.pathsep)
         sys.path[1:1] = [entry for entry in given if entry and entry not in sys.path]
-        run(request.command)
+        warm.leave(lambda: run(request.command))
 
 
 def run(command: Sequence[str]) -> None:

@@ -27,6 +27,14 @@ from pipeline.study.runs import runs
 from tests.tiny import TINY, copy_tracked
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _dvc_is_forked(forks):
+    """Where tests call it themselves; launchers and nodes are processes as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Standin, "forks", forks)
+        yield
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Standin:
     """A committed study as the working directory."""
