@@ -68,7 +68,7 @@ CASES: dict[str, Case] = {
     ),
     "images too small for it": Case(
         {"models.small.options": {"filters": [4, 4, 4, 4, 4]}},
-        ["models.small.options.filters: 5 layers, for images of 24 px (preprocess.size); must be at most 3"],
+        ["models.small.options.filters: 5 layers, for images of 24 px (preprocess.size)", "at most 3"],
     ),
     "option given twice": Case(
         {"models.small": {**SMALL, "dropout": 0.1, "options": {"drop_rate": 0.2}}},

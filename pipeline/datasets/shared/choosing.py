@@ -35,7 +35,8 @@ def chosen(paths: Iterable[str], include: Sequence[str], exclude: Sequence[str])
     def any_of(path: str, patterns: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(path, p) or fnmatch.fnmatchcase(path.rpartition("/")[2], p) for p in patterns)
 
-    taken, left = [], []
+    taken: list[str] = []
+    left: list[str] = []
     for path in paths:
         wanted = (not include or any_of(path, include)) and not any_of(path, exclude)
         (taken if wanted else left).append(path)
