@@ -54,15 +54,21 @@ SMALL = {"arch": "baseline_cnn", "lr": 0.01}
 CASES: dict[str, Case] = {
     # models
     "architecture": Case(
-        {"models.small.arch": "resnet5O"}, ["models.small.arch: 'resnet5O' is not a timm model", "use"]
+        {"models.small.arch": "resnet5O"}, ["models.small.arch: 'resnet5O' is not a timm model; use", "resnet50"]
     ),
-    "option of baseline_cnn": Case({"models.small.options": {"filterz": [4]}}, ["models.small.options", "filterz"]),
+    "option of baseline_cnn": Case(
+        {"models.small.options": {"filterz": [4]}}, ["models.small.options.filterz: unknown key; use one of: filters"]
+    ),
     "option of a timm network": Case(
         {"models.small": {"arch": "resnet18", "lr": 0.1, "options": {"growth": 3}}}, ["models.small.options", "growth"]
     ),
-    "negative filters": Case({"models.small.options": {"filters": [-4]}}, ["models.small.options", "[-4]"]),
+    "negative filters": Case(
+        {"models.small.options": {"filters": [-4]}},
+        ["models.small.options.filters: [-4]; must be a list of numbers, each at least 1"],
+    ),
     "images too small for it": Case(
-        {"models.small.options": {"filters": [4, 4, 4, 4, 4]}}, ["models.small.options", "[4, 4, 4, 4, 4]"]
+        {"models.small.options": {"filters": [4, 4, 4, 4, 4]}},
+        ["models.small.options.filters: 5 layers, for images of 24 px (preprocess.size)", "at most 3"],
     ),
     "option given twice": Case(
         {"models.small": {**SMALL, "dropout": 0.1, "options": {"drop_rate": 0.2}}},

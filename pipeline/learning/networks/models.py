@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -284,6 +286,21 @@ def _baseline(
 ) -> tuple[nn.Module, str]:
     if settings.pretrained:
         raise ModelError(f"{key}.pretrained: must be false for baseline_cnn, not true")
+    allowed = [name for name in inspect.signature(BaselineCNN).parameters if name not in ("in_chans", "num_classes")]
+    for name in options:
+        if name not in allowed:
+            raise ModelError(f"{key}.options.{name}: unknown key; use one of: {', '.join(allowed)}")
+    filters = options.get("filters", [1])
+    if not (isinstance(filters, list | tuple) and filters and all(isinstance(n, int) and n > 0 for n in filters)):
+        raise ModelError(f"{key}.options.filters: {filters}; must be a list of numbers, each at least 1")
+    side, most = size, 0
+    while side >= 4:  # a convolution takes two pixels, pooling half of the rest, of which one must stay
+        side, most = (side - 2) // 2, most + 1
+    if len(filters) > most:
+        raise ModelError(
+            f"{key}.options.filters: {len(filters)} layers, for images of {size} px (preprocess.size); must be at most "
+            f"{most}"
+        )
     try:
         return BaselineCNN(channels, classes, **options).build_for(channels, size), "classifier"
     except (TypeError, ValueError, RuntimeError) as error:
@@ -294,7 +311,7 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
     import timm
 
     if not timm.is_model(settings.arch):
-        close = ", ".join(timm.list_models(f"*{settings.arch.split('_')[0][:8]}*")[:8]) or "see timm.list_models()"
+        close = ", ".join(difflib.get_close_matches(settings.arch, timm.list_models(), 5)) or "see timm.list_models()"
         raise ModelError(f"{key}.arch: '{settings.arch}' is not a timm model; use baseline_cnn, or for example {close}")
     name, tag = timm.models.split_model_name_tag(settings.arch)
     tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name}.*")]
@@ -312,7 +329,7 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
             **_as_tuples(options),
         )
     except (TypeError, AssertionError, ValueError) as error:
-        raise ModelError(f"{key}.options: {options}: {error}") from None
+        raise ModelError(f"{key}.options: {options}: {error}; must be what timm's {settings.arch} takes") from None
     except Exception as error:
         if not settings.pretrained:
             raise
