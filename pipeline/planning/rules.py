@@ -100,7 +100,9 @@ def split(survey: Survey, weights: Weights) -> Choice:
         return Choice("split", seen, "official", why, {"split.method": "official", "split.validation": validation})
     people = [counts.people() for counts in survey.classes.values() if counts.images]
     rarest = min(people, default=0)
-    test = next((f for f in (TEST, 0.25, MOST_TEST) if rarest * f >= MIN_PATIENTS), TEST)
+    fractions = (TEST, 0.25, MOST_TEST)
+    enough = next((f for f in fractions if survey.all.people() * f >= 1.5 * MIN_PATIENTS), MOST_TEST)
+    test = next((f for f in fractions if rarest * f >= MIN_PATIENTS), enough)
     who = "patients" if survey.patients_known else "images (patients are not known)"
     seen = f"no published test set; rarest class: {rarest:,} {who.split(' ')[0]}"
     if set(survey.parts):

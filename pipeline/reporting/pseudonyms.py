@@ -112,6 +112,7 @@ def _write_key(images: Mapping[str, str], patients: Mapping[str, str]) -> None:
     rows = [("image", *item) for item in images.items()] + [("patient", *item) for item in patients.items()]
     table = pd.DataFrame(rows, columns=["kind", "name", "pseudonym"])
     write_csv(PSEUDONYM_KEY, table[["pseudonym", "kind", "name"]])
+    PSEUDONYM_KEY.chmod(0o600)
 
 
 def _cleaner(images: Mapping[str, str], patients: Mapping[str, str]) -> Callable[[str], str]:

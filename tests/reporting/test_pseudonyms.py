@@ -114,6 +114,7 @@ def test_the_key_leads_back_to_the_images_and_stays_the_same(tmp_path, monkeypat
     written_studies(tmp_path, "multiclass", study)
     study = make_real(study)
     first = load_study(study)
+    assert PSEUDONYM_KEY.stat().st_mode & 0o077 == 0
     key = pd.read_csv(PSEUDONYM_KEY)
     back = dict(zip(key["pseudonym"], key["name"]))
     assert len(back) == len(key)
