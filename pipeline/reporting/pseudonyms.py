@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -127,11 +128,16 @@ def _cleaner(images: Mapping[str, str], patients: Mapping[str, str]) -> Callable
             cleaned = text
             for name in names:
                 if name in cleaned:
-                    cleaned = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _, name=name: known[name], cleaned)
+                    # A function, so that backslashes in the new text stay what they are.
+                    cleaned = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", partial(_text, known[name]), cleaned)
             seen[text] = cleaned
         return seen[text]
 
     return clean
+
+
+def _text(text: str, _: re.Match[str]) -> str:
+    return text
 
 
 def _reasons(reasons: pd.Series, clean: Callable[[str], str]) -> list[str]:

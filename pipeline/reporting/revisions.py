@@ -188,7 +188,7 @@ def changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tup
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat = {}
+    flat: dict[str, str] = {}
     for key, value in content.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
