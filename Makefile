@@ -21,6 +21,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 study: $(READY)
 ifneq ($(value DATA),)
+	@test -z "$(STUDY)" || { echo "error: DATA with STUDY: a study is of one of them" >&2; exit 1; }
 	@medmatrix new --keep $${MEDMATRIX_TABLE:+--table "$$MEDMATRIX_TABLE"} -- "$$MEDMATRIX_DATA"
 endif
 ifneq ($(STUDY),)

@@ -292,8 +292,9 @@ def training(survey: Survey, weights: Weights) -> Choice:
 
     Reason: a network learns by updates: the fewer images, the more epochs. The best epoch is kept, so more do no harm.
 
-    Evidence: 1,130 training images: 10 epochs; 4,430: 6 epochs, as in the studies nih_subset_cpu and
-    kermany_cpu (.657 and .932 on their test sets); with pretrained weights 7 epochs of batches of 32 (study paediatric_pneumonia_transfer).
+    Evidence: 1,130 training images: 10 epochs; 4,430: 6 epochs, as in the studies nih_subset_cpu and kermany_cpu
+    (.657 and .932 on their test sets); with pretrained weights 7 epochs of batches of 32 (study
+    paediatric_pneumonia_transfer).
     """
     n = training_images(survey)
     batch = 2 * BATCH if weights.known else BATCH
