@@ -78,7 +78,7 @@ def test_what_is_named_goes_before_what_is_guessed():
     found = guess(both, label="grade", patient="who")
     assert (found.label, found.patient) == ("grade", "who")
     with pytest.raises(
-        DatasetError, match="--label Grade: no column of labels.csv; it has file, diagnosis, grade, who"
+        DatasetError, match=r"--label Grade: no column of labels\.csv; it has file, diagnosis, grade, who"
     ):
         guess(both, label="Grade")
 
