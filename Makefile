@@ -22,6 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE  # the tests start some hundred processes: none
 
 study: $(READY)
 ifneq ($(value DATA),)
+	@test -z "$(STUDY)" || { echo "error: DATA with STUDY: a study is of one of them" >&2; exit 1; }
 	@medmatrix new --keep $${MEDMATRIX_TABLE:+--table "$$MEDMATRIX_TABLE"} -- "$$MEDMATRIX_DATA"
 endif
 ifneq ($(STUDY),)

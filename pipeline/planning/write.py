@@ -53,13 +53,14 @@ def render(survey: Survey, choices: Sequence[Choice], command: str) -> str:
 
 
 def keep(path: Path) -> Path | None:
-    """Move a file that is there to the first free name with a number, ``params.yaml.1``; return the name, or None."""
+    """Copy a file that is there to the first free name with a number, ``params.yaml.1``; return the name, or None."""
     if not path.exists():
         return None
     number = 1
     while (kept := path.with_name(f"{path.name}.{number}")).exists():
         number += 1
-    path.rename(kept)
+    with kept.open("xb") as copy:  # never over another copy
+        copy.write(path.read_bytes())
     return kept
 
 

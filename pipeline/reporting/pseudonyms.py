@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -112,6 +113,7 @@ def _write_key(images: Mapping[str, str], patients: Mapping[str, str]) -> None:
     rows = [("image", *item) for item in images.items()] + [("patient", *item) for item in patients.items()]
     table = pd.DataFrame(rows, columns=["kind", "name", "pseudonym"])
     write_csv(PSEUDONYM_KEY, table[["pseudonym", "kind", "name"]])
+    PSEUDONYM_KEY.chmod(0o600)
 
 
 def _cleaner(images: Mapping[str, str], patients: Mapping[str, str]) -> Callable[[str], str]:
@@ -126,12 +128,16 @@ def _cleaner(images: Mapping[str, str], patients: Mapping[str, str]) -> Callable
             cleaned = text
             for name in names:
                 if name in cleaned:
-                    escaped = known[name].replace("\\", r"\\")  # a template of re, not text
-                    cleaned = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", escaped, cleaned)
+                    # A function, so that backslashes in the new text stay what they are.
+                    cleaned = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", partial(_text, known[name]), cleaned)
             seen[text] = cleaned
         return seen[text]
 
     return clean
+
+
+def _text(text: str, _: re.Match[str]) -> str:
+    return text
 
 
 def _reasons(reasons: pd.Series, clean: Callable[[str], str]) -> list[str]:

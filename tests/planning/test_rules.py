@@ -101,6 +101,7 @@ def test_a_published_test_set_is_used_and_otherwise_the_rarest_class_decides():
     assert settings(made({"a": counts(all=500), "b": counts(all=40)}))["split.test"] == 0.25
     assert settings(made({"a": counts(all=500), "b": counts(all=34)}))["split.test"] == 0.3
     assert settings(made({"a": counts(all=500), "b": counts(all=20)}))["split.test"] == 0.2  # none is enough
+    assert settings(made({"a": counts(all=30), "b": counts(all=22)}))["split.test"] == 0.3  # 15 patients in all
     only_validation = made({"a": counts(train=300, val=50), "b": counts(train=300, val=50)})
     assert settings(only_validation)["split.method"] == "grouped"
 
