@@ -19,7 +19,6 @@ from pipeline.imaging.decoding.luts import look_up, read_palette
 
 # What pydicom says on each of thousands of files helps none; what matters is a reason in excluded.csv.
 warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
@@ -33,6 +32,14 @@ _JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in 
 _ALL_COEFFICIENTS: Final = (0, 63)
 """What a sequential scan must say that it holds (ITU-T T.81, table B.3)."""
 _JPEG_XL: Final = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+_CODECS: Final = {
+    **dict.fromkeys(_JPEG[1:4], "jpeg"),
+    **dict.fromkeys(_JPEG[4:], "jpegls"),
+    "1.2.840.10008.1.2.4.90": "jpeg2k",
+    "1.2.840.10008.1.2.4.91": "jpeg2k",
+    **dict.fromkeys(_JPEG_XL, "jpegxl"),
+}
+"""What imagecodecs decodes: JPEG XL, and the rest where pydicom's plugins are not installed."""
 _NEW: Final = {
     _DEFLATED_FRAMES: "Deflated Image Frame Compression",
     _JPEG_XL[0]: "JPEG XL Lossless",
@@ -45,6 +52,7 @@ _LINKS: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10
 _VIDEO: Final = "1.2.840.10008.1.2.4.10"
 """Beginning of the names of MPEG-2, MPEG-4 and HEVC."""
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_NEEDED: Final = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _YBR: Final = ("YBR_FULL", "YBR_FULL_422")
 _COLOURS: Final = ("RGB", "PALETTE COLOR", *_YBR, "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB")
@@ -87,9 +95,11 @@ def open_dicom(data: bytes) -> Opened:
     header = _header(data)
     if not any(name in header for name in _PIXELS):
         raise UnreadableImage("no pixels", f"DICOM {_text(header.get('Modality'))}".rstrip())
-    for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation"):
-        if header.get(name) in (None, ""):
-            raise UnreadableImage("damaged", f"DICOM header without {name}")
+    missing = [name for name in _NEEDED if header.get(name) in (None, "")]
+    if len(missing) == len(_NEEDED):
+        raise UnreadableImage("no pixels", "DICOM without the elements of an image")
+    if missing:
+        raise UnreadableImage("damaged", f"DICOM header without {missing[0]}")
     if header.BitsAllocated not in (1, 8, 16, 32, 64) or (header.BitsAllocated == 64 and "PixelData" in header):
         raise UnreadableImage("unsupported pixel type", f"DICOM of {header.BitsAllocated} bits allocated")
     syntax = _syntax(header)
@@ -126,6 +136,7 @@ def _header(data: bytes) -> Any:
         raise UnreadableImage("no decoder", "DICOM; pip install pydicom") from None
     # What a header says about the patient need not be valid to decode the pixels, and thousands of warnings help none.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # its import sets another level
     try:
         header = pydicom.dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")
     except EOFError:
@@ -176,6 +187,8 @@ def _reader(syntax: str) -> str:
     except NotImplementedError:
         what = "a video; convert its frames" if syntax.startswith(_VIDEO) else "convert the files, as with gdcmconv"
         raise UnreadableImage("no decoder", f"DICOM with transfer syntax {_name(syntax)}; {what}") from None
+    if not decoder.is_available and syntax in _CODECS:
+        return "imagecodecs"
     if not decoder.is_available:
         needed = ", ".join(line.split(" - ")[0].strip() for line in decoder.missing_dependencies)
         raise UnreadableImage("no decoder", f"DICOM with transfer syntax {_name(syntax)}; pip install {needed}")
@@ -200,6 +213,8 @@ def _read(header: Any, syntax: str, facts: Facts, index: int) -> Stored:
     if facts.bits and kind not in _YBR and pixels.dtype.kind in "iu":
         pixels = _used_bits(pixels, header, syntax, facts, index)
     if kind in _GREY:
+        if pixels.ndim != 2:
+            raise UnreadableImage("damaged", "colours in a code stream whose DICOM header says grey")
         shown, window = display.grey(pixels, header, index, facts.bits)
         return Stored(shown, window=window, reader=used)
     if kind == "PALETTE COLOR":
@@ -225,9 +240,11 @@ def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArr
         header, syntax, index = _inflated(header, index), UID(_EXPLICIT), 0
     if syntax == _GE_BIG:
         header, syntax = _swapped(header), UID(_EXPLICIT)
-    if syntax in _JPEG_XL:
-        kind = "RGB" if facts.photometric in _COLOURS else facts.photometric
-        return _by_imagecodecs(header, "jpegxl", index), kind, "imagecodecs"
+    if facts.reader == "imagecodecs":
+        if syntax in _JPEG:
+            jpeg.segments(_frame_bytes(header, index))
+        pixels = _by_imagecodecs(header, _CODECS[syntax], index)
+        return pixels, "RGB" if pixels.ndim == 3 and facts.photometric in _COLOURS else facts.photometric, ""
     _check_length(header, syntax)
     decoder = get_decoder(syntax)
     header.NumberOfFrames = 1 if transfer == _DEFLATED_FRAMES else facts.frames
@@ -330,30 +347,25 @@ def _used_bits(pixels: NDArray[Any], header: Any, syntax: str, facts: Facts, ind
     container = pixels.dtype.itemsize * 8
     stored, signed = facts.bits, int(header.get("PixelRepresentation", 0) or 0) == 1
     high = int(header.get("HighBit", stored - 1))
-    if high + 1 < stored or high + 1 > container or _precision(header, syntax, index) == stored:
+    unusual = high != stored - 1
+    if high + 1 < stored or high + 1 > container or (unusual and _precision(header, syntax, index) == stored):
         high = stored - 1
-    if container == stored:
-        return pixels
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     pixels = pixels.view(f"{'i' if signed else 'u'}{pixels.dtype.itemsize}")
+    if container <= stored:
+        return pixels
     return (pixels << (container - 1 - high)) >> (container - stored)
 
 
 def _precision(header: Any, syntax: str, index: int) -> int:
-    """Return the bits of a code stream where HighBit does not end BitsStored bits from 0; 0 where there is none."""
-    if int(header.get("HighBit", header.BitsStored - 1)) == header.BitsStored - 1:
-        return 0
+    """Return the bits a sample of a code stream, which HighBit need not concern; 0 where there is none."""
     if not syntax.startswith("1.2.840.10008.1.2.4."):
         return 0
     stream = _frame_bytes(header, index)
-    if stream.startswith(b"\xff\x4f\xff\x51"):
-        return (stream[42] & 0x7F) + 1
-    position = 2
-    while position + 5 < len(stream) and stream[position] == 0xFF:
-        if stream[position + 1] in (0xC0, 0xC1, 0xC2, 0xC3, 0xF7):
-            return stream[position + 4]
-        position += 2 + int.from_bytes(stream[position + 2 : position + 4])
-    return 0
+    if syntax in _JPEG:
+        return jpeg.segments(stream).frame[0]
+    start = stream.find(b"\xff\x4f\xff\x51")  # SIZ, the first segment of JPEG 2000
+    return (stream[start + 42] & 0x7F) + 1 if start >= 0 else 0
 
 
 def _palette(pixels: NDArray[Any], header: Any) -> Stored:
