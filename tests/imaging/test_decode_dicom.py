@@ -514,3 +514,57 @@ def test_headers_that_miss_something(ramp, elements, reason):
 def test_transfer_syntax_of_rubbish(ramp):
     with pytest.raises(UnreadableImage, match=r"^damaged: transfer syntax of DICOM$"):
         read_header(with_syntax(dicom(ramp), "1.2.\1\2\3.4"))
+
+
+def test_partial_range_of_video():
+    # Y is 16 to 235 and chroma 16 to 240 (ITU-R BT.601); two pixels share Cb and Cr. Black, white, and a red.
+    rows = [[16, 235, 128, 128], [82, 82, 90, 240]]
+    file = dicom_dataset(np.zeros((2, 2, 3), np.uint8), "YBR_PARTIAL_422")
+    file.PixelData = bytes(rows[0] + rows[1])
+    shown = decode(saved(file), 3)
+    np.testing.assert_allclose(shown[0], [[0, 0, 0], [255, 255, 255]], atol=1)
+    np.testing.assert_allclose(shown[1], [[255, 1, 0], [255, 1, 0]], atol=2)
+
+
+def test_number_of_frames_of_rubbish(ramp):
+    file = dicom_dataset(ramp)
+    file.add_new("NumberOfFrames", "IS", "7")
+    data = saved(file).replace(b"IS\x02\x007 ", b"IS\x02\x007A")
+    with pytest.raises(UnreadableImage, match=r"^damaged: NumberOfFrames '7A'$"):
+        read_header(data)
+
+
+def test_jpeg_whose_components_are_letters():
+    # Pillow's plugin of pydicom calls this sound stream broken.
+    image = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    stream = bytearray(imagecodecs.jpeg8_encode(image, colorspace="RGB", outcolorspace="RGB", level=98))
+    for marker, step, count in ((b"\xff\xc0", 3, 3), (b"\xff\xda", 2, 3)):
+        start = stream.index(marker) + (10 if marker == b"\xff\xc0" else 5)
+        for component in range(count):
+            stream[start + step * component] = b"RGB"[component]
+    if (adobe := stream.find(b"\xff\xee")) > 0:
+        del stream[adobe : adobe + 2 + int.from_bytes(stream[adobe + 2 : adobe + 4])]
+    if (jfif := stream.find(b"\xff\xe0")) > 0:
+        del stream[jfif : jfif + 2 + int.from_bytes(stream[jfif + 2 : jfif + 4])]
+    data = dicom(image, "RGB", syntax="1.2.840.10008.1.2.4.50", stream=bytes(stream) + b"\0" * (len(stream) % 2))
+    np.testing.assert_allclose(decode(data, 3), image, atol=3)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90"])
+def test_high_bit_that_a_code_stream_does_not_follow(syntax):
+    # The stream says 12 bits, so that HighBit 15 tells of the container that it was made from.
+    image = smooth()
+    image[0, 0] = 4095
+    if syntax.endswith("90"):
+        stream = imagecodecs.jpeg2k_encode(image, level=0, codecformat="j2k", bitspersample=12)
+    else:
+        stream = STREAMS[syntax](image)
+    data = dicom(image, syntax=syntax, stream=stream, BitsStored=12, HighBit=15, **WHOLE)
+    np.testing.assert_allclose(decode(data, 1), image * (255 / 4095), atol=0.6)
+
+
+def test_colours_in_a_stream_of_a_grey_header(rgb, ramp):
+    stream = imagecodecs.jpegxl_encode(rgb, lossless=True)
+    data = dicom(rgb[..., 0], syntax="1.2.840.10008.1.2.4.110", stream=stream)
+    with pytest.raises(UnreadableImage, match="damaged: colours in a code stream"):
+        decode(data, 1)

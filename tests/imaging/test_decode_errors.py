@@ -162,6 +162,8 @@ def test_files_of_other_kinds_are_named():
         (b"\0\0\0\x20ftypheic", "HEIC"),
         (b"\0\0\0\x20ftypisom", "MP4"),
         (bytes(344) + b"n+1\0", "NIfTI"),
+        (b"\0\0\1\0\1\0", "ICO"),
+        (b"qoif", "QOI"),
     ]:
         with pytest.raises(UnreadableImage, match=f"^no decoder: {name}"):
             decode(start + bytes(64), 1)

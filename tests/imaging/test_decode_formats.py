@@ -264,3 +264,28 @@ def test_png_whose_header_is_impossible():
     )
     with pytest.raises(UnreadableImage, match=r"^damaged: PNG header$"):
         pixels(data)
+
+
+def test_variants_that_nothing_decodes_are_named():
+    data = bytearray(cv2.imencode(".jpg", COLOURS)[1].tobytes())
+    start = data.index(b"\xff\xc0")
+    data[start + 5 : start + 7] = b"\0\0"
+    with pytest.raises(UnreadableImage, match=r"^no decoder: JPEG that states its height"):
+        read_header(bytes(data))
+    data = cv2.imencode(".png", COLOURS)[1].tobytes()
+    chunk = struct.pack(">I", 4) + b"CgBI" + bytes(4) + struct.pack(">I", zlib.crc32(b"CgBI" + bytes(4)))
+    with pytest.raises(UnreadableImage, match=r"^no decoder: PNG as iOS stores it"):
+        read_header(data[:8] + chunk + data[8:])
+
+
+def test_bmp_of_os2():
+    # 3 bytes a colour; OpenCV 5 reads 4.
+    palette = np.random.default_rng(0).integers(0, 256, (256, 3), np.uint8)
+    index = (GREY % 256).astype(np.uint8)
+    height, width = GREY.shape
+    start = 26 + 3 * 256
+    data = (
+        b"BM" + struct.pack("<IHHI", start + index.size, 0, 0, start) + struct.pack("<IHHHH", 12, width, height, 1, 8)
+    )
+    data += palette[:, ::-1].tobytes() + index[::-1].tobytes()
+    np.testing.assert_array_equal(pixels(data, 3), palette[index])

@@ -19,7 +19,6 @@ from pipeline.imaging.decoding.luts import look_up, read_palette
 
 # What pydicom says on each of thousands of files helps none; what matters is a reason in excluded.csv.
 warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
@@ -45,6 +44,7 @@ _LINKS: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10
 _VIDEO: Final = "1.2.840.10008.1.2.4.10"
 """Beginning of the names of MPEG-2, MPEG-4 and HEVC."""
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_NEEDED: Final = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _YBR: Final = ("YBR_FULL", "YBR_FULL_422")
 _COLOURS: Final = ("RGB", "PALETTE COLOR", *_YBR, "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB")
@@ -87,9 +87,11 @@ def open_dicom(data: bytes) -> Opened:
     header = _header(data)
     if not any(name in header for name in _PIXELS):
         raise UnreadableImage("no pixels", f"DICOM {_text(header.get('Modality'))}".rstrip())
-    for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation"):
-        if header.get(name) in (None, ""):
-            raise UnreadableImage("damaged", f"DICOM header without {name}")
+    missing = [name for name in _NEEDED if header.get(name) in (None, "")]
+    if len(missing) == len(_NEEDED):
+        raise UnreadableImage("no pixels", "DICOM without the elements of an image")
+    if missing:
+        raise UnreadableImage("damaged", f"DICOM header without {missing[0]}")
     if header.BitsAllocated not in (1, 8, 16, 32, 64) or (header.BitsAllocated == 64 and "PixelData" in header):
         raise UnreadableImage("unsupported pixel type", f"DICOM of {header.BitsAllocated} bits allocated")
     syntax = _syntax(header)
@@ -126,6 +128,7 @@ def _header(data: bytes) -> Any:
         raise UnreadableImage("no decoder", "DICOM; pip install pydicom") from None
     # What a header says about the patient need not be valid to decode the pixels, and thousands of warnings help none.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # its import sets another level
     try:
         header = pydicom.dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")
     except EOFError:
@@ -200,6 +203,8 @@ def _read(header: Any, syntax: str, facts: Facts, index: int) -> Stored:
     if facts.bits and kind not in _YBR and pixels.dtype.kind in "iu":
         pixels = _used_bits(pixels, header, syntax, facts, index)
     if kind in _GREY:
+        if pixels.ndim != 2:
+            raise UnreadableImage("damaged", "colours in a code stream whose DICOM header says grey")
         shown, window = display.grey(pixels, header, index, facts.bits)
         return Stored(shown, window=window, reader=used)
     if kind == "PALETTE COLOR":
@@ -330,7 +335,8 @@ def _used_bits(pixels: NDArray[Any], header: Any, syntax: str, facts: Facts, ind
     container = pixels.dtype.itemsize * 8
     stored, signed = facts.bits, int(header.get("PixelRepresentation", 0) or 0) == 1
     high = int(header.get("HighBit", stored - 1))
-    if high + 1 < stored or high + 1 > container or _precision(header, syntax, index) == stored:
+    unusual = high != stored - 1
+    if high + 1 < stored or high + 1 > container or (unusual and _precision(header, syntax, index) == stored):
         high = stored - 1
     if container == stored:
         return pixels
@@ -340,20 +346,14 @@ def _used_bits(pixels: NDArray[Any], header: Any, syntax: str, facts: Facts, ind
 
 
 def _precision(header: Any, syntax: str, index: int) -> int:
-    """Return the bits of a code stream where HighBit does not end BitsStored bits from 0; 0 where there is none."""
-    if int(header.get("HighBit", header.BitsStored - 1)) == header.BitsStored - 1:
-        return 0
+    """Return the bits a sample of a code stream, which HighBit need not concern; 0 where there is none."""
     if not syntax.startswith("1.2.840.10008.1.2.4."):
         return 0
     stream = _frame_bytes(header, index)
-    if stream.startswith(b"\xff\x4f\xff\x51"):
-        return (stream[42] & 0x7F) + 1
-    position = 2
-    while position + 5 < len(stream) and stream[position] == 0xFF:
-        if stream[position + 1] in (0xC0, 0xC1, 0xC2, 0xC3, 0xF7):
-            return stream[position + 4]
-        position += 2 + int.from_bytes(stream[position + 2 : position + 4])
-    return 0
+    if syntax in _JPEG:
+        return jpeg.segments(stream).frame[0]
+    start = stream.find(b"\xff\x4f\xff\x51")  # SIZ, the first segment of JPEG 2000
+    return (stream[start + 42] & 0x7F) + 1 if start >= 0 else 0
 
 
 def _palette(pixels: NDArray[Any], header: Any) -> Stored:

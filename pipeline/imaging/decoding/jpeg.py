@@ -122,6 +122,8 @@ def open_jpeg(data: bytes) -> Opened:
         raise UnreadableImage("damaged", "JPEG header")
     if process in _UNREAD:
         raise UnreadableImage("no decoder", f"{process}; convert the files")
+    if frame[1:3] == b"\0\0":
+        raise UnreadableImage("no decoder", "JPEG that states its height behind its scan (DNL); convert the files")
     if components not in (1, 3, _CMYK):
         raise UnreadableImage("unsupported colours", f"JPEG of {components} components")
     by_opencv = bits == 8 and process != "JPEG-LS"

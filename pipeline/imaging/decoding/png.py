@@ -30,7 +30,7 @@ def open_png(data: bytes) -> Opened:
     Raises
     ------
     UnreadableImage
-        "truncated", "damaged".
+        "truncated", "damaged", "no decoder".
     """
     from imagecodecs import deflate_crc32 as crc32  # libdeflate's takes a fifth of the time of zlib's
 
@@ -56,6 +56,8 @@ def open_png(data: bytes) -> Opened:
                 break
             if kind == b"IHDR":
                 header = body
+            elif kind == b"CgBI":
+                raise UnreadableImage("no decoder", "PNG as iOS stores it; convert the files")
             elif kind == b"acTL" and length >= 4:
                 frames = max(1, int.from_bytes(body[:4]))
             elif kind == b"tRNS":
