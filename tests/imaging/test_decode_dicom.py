@@ -568,3 +568,29 @@ def test_colours_in_a_stream_of_a_grey_header(rgb, ramp):
     data = dicom(rgb[..., 0], syntax="1.2.840.10008.1.2.4.110", stream=stream)
     with pytest.raises(UnreadableImage, match="damaged: colours in a code stream"):
         decode(data, 1)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_signed_values_of_a_stream_without_signs(bits):
+    image = (smooth().astype(np.int32) - 2048).astype(np.int16)
+    stored = image.view(np.uint16) & np.uint16((1 << bits) - 1)
+    data = dicom(
+        image,
+        syntax="1.2.840.10008.1.2.4.110",
+        stream=imagecodecs.jpegxl_encode(stored, lossless=True),
+        BitsStored=bits,
+        WindowCenter=0,
+        WindowWidth=4096,
+    )
+    np.testing.assert_allclose(decode(data, 1), smooth() * (255 / 4095), atol=0.6)
+
+
+@pytest.mark.parametrize("syntax", [syntax for syntax in STREAMS if "4." in syntax])
+def test_without_the_plugins_of_pydicom(syntax, monkeypatch):
+    image = smooth()
+    data = dicom(image, syntax=syntax, stream=STREAMS[syntax](image), BitsStored=12, **WHOLE)
+    with_plugins = decode(data, 1)
+    monkeypatch.setattr(pydicom.pixels.decoders.base.Decoder, "is_available", False)
+    found = decoding.decode(data, 1)
+    assert found.facts.reader == "imagecodecs"
+    np.testing.assert_allclose(found.pixels.astype(int), with_plugins.astype(int), atol=1)

@@ -32,6 +32,14 @@ _JPEG: Final = (_JPEG_BASELINE, *(f"1.2.840.10008.1.2.4.{number}" for number in 
 _ALL_COEFFICIENTS: Final = (0, 63)
 """What a sequential scan must say that it holds (ITU-T T.81, table B.3)."""
 _JPEG_XL: Final = ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112")
+_CODECS: Final = {
+    **dict.fromkeys(_JPEG[1:4], "jpeg"),
+    **dict.fromkeys(_JPEG[4:], "jpegls"),
+    "1.2.840.10008.1.2.4.90": "jpeg2k",
+    "1.2.840.10008.1.2.4.91": "jpeg2k",
+    **dict.fromkeys(_JPEG_XL, "jpegxl"),
+}
+"""What imagecodecs decodes: JPEG XL, and the rest where pydicom's plugins are not installed."""
 _NEW: Final = {
     _DEFLATED_FRAMES: "Deflated Image Frame Compression",
     _JPEG_XL[0]: "JPEG XL Lossless",
@@ -179,6 +187,8 @@ def _reader(syntax: str) -> str:
     except NotImplementedError:
         what = "a video; convert its frames" if syntax.startswith(_VIDEO) else "convert the files, as with gdcmconv"
         raise UnreadableImage("no decoder", f"DICOM with transfer syntax {_name(syntax)}; {what}") from None
+    if not decoder.is_available and syntax in _CODECS:
+        return "imagecodecs"
     if not decoder.is_available:
         needed = ", ".join(line.split(" - ")[0].strip() for line in decoder.missing_dependencies)
         raise UnreadableImage("no decoder", f"DICOM with transfer syntax {_name(syntax)}; pip install {needed}")
@@ -230,9 +240,11 @@ def _pixels(header: Any, transfer: str, facts: Facts, index: int) -> tuple[NDArr
         header, syntax, index = _inflated(header, index), UID(_EXPLICIT), 0
     if syntax == _GE_BIG:
         header, syntax = _swapped(header), UID(_EXPLICIT)
-    if syntax in _JPEG_XL:
-        kind = "RGB" if facts.photometric in _COLOURS else facts.photometric
-        return _by_imagecodecs(header, "jpegxl", index), kind, "imagecodecs"
+    if facts.reader == "imagecodecs":
+        if syntax in _JPEG:
+            jpeg.segments(_frame_bytes(header, index))
+        pixels = _by_imagecodecs(header, _CODECS[syntax], index)
+        return pixels, "RGB" if pixels.ndim == 3 and facts.photometric in _COLOURS else facts.photometric, ""
     _check_length(header, syntax)
     decoder = get_decoder(syntax)
     header.NumberOfFrames = 1 if transfer == _DEFLATED_FRAMES else facts.frames
@@ -338,10 +350,10 @@ def _used_bits(pixels: NDArray[Any], header: Any, syntax: str, facts: Facts, ind
     unusual = high != stored - 1
     if high + 1 < stored or high + 1 > container or (unusual and _precision(header, syntax, index) == stored):
         high = stored - 1
-    if container == stored:
-        return pixels
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     pixels = pixels.view(f"{'i' if signed else 'u'}{pixels.dtype.itemsize}")
+    if container <= stored:
+        return pixels
     return (pixels << (container - 1 - high)) >> (container - stored)
 
 
