@@ -154,7 +154,8 @@ def _windowed(values: NDArray[np.float64], centre: float, width: float, function
     """Map through a window (PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
     if function == "SIGMOID":
         return np.asarray(1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -50, 50))))
-    if function == "LINEAR_EXACT":
+    # A linear width is at least 1; images of treatment machines have less, in small units, and mean the exact one.
+    if function == "LINEAR_EXACT" or width < 1:
         return np.asarray((values - centre) / width + 0.5)
     if width > 1:
         return np.asarray((values - (centre - 0.5)) / (width - 1) + 0.5)

@@ -279,6 +279,13 @@ def no_width() -> Made:
     return Made(written(file, values.tobytes()), stretched(values))
 
 
+def narrow() -> Made:
+    """A window below 1 without a function, in units of a small slope: as images of treatment machines have it."""
+    values = drawn.grey(16)
+    file = header(values, RescaleSlope="5.6E-06", RescaleIntercept="0", WindowCenter="0.18", WindowWidth="0.36")
+    return Made(written(file, values.tobytes()), windowed(values * 5.6e-6, 0.18, 0.36, "LINEAR_EXACT"))
+
+
 def groups_of_both() -> Made:
     """Rescale shared by all frames, windows of each frame, one of them exact."""
     values = drawn.grey(12)
@@ -337,6 +344,7 @@ def files() -> dict[str, Callable[[], Made]]:
         "jpegls-planes.dcm": jpegls_planes,
         "j2k-lossy-signed.dcm": signed_lossy,
         "window-of-width-0.dcm": no_width,
+        "window-below-1.dcm": narrow,
         "groups-of-both.dcm": groups_of_both,
     }
     for frame in range(3):

@@ -98,6 +98,11 @@ RULINGS = (
     Ruling(
         "float*.dcm", "drawn", "Float Pixel Data (PS3.3 C.7.6.24), of which dcmtk knows nothing; window by C.11.2.1.2"
     ),
+    Ruling(
+        "window-below-1.dcm",
+        "drawn",
+        "PS3.3 C.11.2.1.2.1: a linear width is at least 1, so LINEAR_EXACT is meant; dcmtk shows black",
+    ),
     Ruling("palette-8-16-segmented.dcm", "drawn", "PS3.3 C.7.9.2: discrete segments; dcmtk refuses them"),
     Ruling(
         "jpeg-called-rgb.dcm", "", "JFIF says YCbCr (PS3.5 8.2.1 wants the header to agree); dcmtk believes the header"
