@@ -160,7 +160,7 @@ def main(size: int | None = None) -> None:
         if boxes is not None:
             size, keep_aspect = settings.preprocess.size, settings.preprocess.keep_aspect
             write_csv(BOXES, boxes_in_pixels(boxes, prepared.samples, size, keep_aspect))
-        print(summary(prepared), *(f"warning: {remark}" for remark in found), sep="\n", file=sys.stderr)
+        print(summary(prepared), *(f"warning: {remark}" for remark in strange), sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":
