@@ -126,8 +126,9 @@ def test_a_change_changes_what_preprocess_depends_on_and_the_result_is_that_of_a
     assert run() == after
 
 
-def test_nothing_changes_nothing(project):
+def test_nothing_changes_nothing(project, capsys):
     before, source = run(), SOURCE.read_bytes()
+    assert "warning" not in capsys.readouterr().err
     for path in Path("../images").rglob("*.bmp"):
         os.utime(path)
     assert run() == before
