@@ -422,9 +422,7 @@ def test_borderline_pairs_are_counted_and_drawn(make, tmp_path):
     written = data.render(load_study(study), tmp_path / "out")
     assert tmp_path / "out" / "figures" / "data-borderline.png" in written
     text = (tmp_path / "out" / "data.md").read_text()
-    assert (
-        "2 borderline pairs are nearly alike enough to be grouped and are not; of 1 the images are in two sets" in text
-    )
+    assert "2 borderline pairs are nearly alike enough to be grouped and are not; the images of 1 are in two" in text
     assert "No duplicates were found." in text
     assert "different labels" not in text[text.index("## Duplicates") : text.index("## The split")]
 

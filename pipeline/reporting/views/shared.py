@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ def _leak(study: StudyResults) -> Leak:
     counted = (study.audit.get("leak") or {}).get("test") or {}
     names = ("images", "leaked_images", "patients", "leaked_patients")
     leak = Leak(*(math.nan if counted.get(name) is None else float(counted[name]) for name in names))
-    return leak if study.patients_known else leak._replace(patients=math.nan, leaked_patients=math.nan)
+    return leak if study.patients_known else replace(leak, patients=math.nan, leaked_patients=math.nan)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
