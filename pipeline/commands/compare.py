@@ -1,4 +1,4 @@
-"""Show two revisions of the study side by side, paired if it can be.
+"""Show two revisions of a study side by side, paired if possible.
 
 A revision is a commit, a branch, a tag or the name of an experiment; one alone is compared with the working directory.
 Their numbers come from reports/ in git; intervals of differences from the predictions in DVC's cache, where both
