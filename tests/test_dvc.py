@@ -227,6 +227,9 @@ class Spy:
         return value
 
     def __getattr__(self, name):
+        made = getattr(type(self.target), name, None)
+        if isinstance(made, property):  # of other keys: those are what is read
+            return made.fget(self)
         return self._of(name, getattr(self.target, name))
 
     def __getitem__(self, name):
