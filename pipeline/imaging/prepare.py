@@ -21,7 +21,17 @@ from tqdm import tqdm
 
 from pipeline.datasets import DatasetError, Sample, Task
 from pipeline.imaging.decoding import Decoded
-from pipeline.imaging.duplicates import THUMBNAIL, Found, duplicates_of, find, fingerprint, groups, pixel_hash
+from pipeline.imaging.duplicates import (
+    THUMBNAIL,
+    Found,
+    duplicates_of,
+    find,
+    for_thumbnail,
+    groups,
+    perceptual_hashes,
+    pixel_hash,
+    thumbnail,
+)
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.kinds import Kind, Kinds, Pair, kind_of, pair
 from pipeline.imaging.reading import Reader, Scale, anew
@@ -33,6 +43,8 @@ EXCLUDED_COLUMNS = ["file", "reason"]
 
 _AHEAD = 4
 """Images in flight per thread: enough to ride out a slow file, few enough to bound memory."""
+_THUMBNAILS_AT_ONCE = 64
+"""Thumbnails that are made one after another."""
 _LINE_EVERY = 10.0
 """Seconds between two progress lines where stderr is no terminal."""
 _ROWS_PER_CHECK = 1024
@@ -66,13 +78,12 @@ class Prepared(NamedTuple):
 
 
 class _Facts(NamedTuple):
-    """What is remembered of an image once its pixels are written; phash and thumbnail only to find near-duplicates."""
+    """What is remembered of an image once its pixels are written; `small` only to find near-duplicates."""
 
     width: int
     height: int
     hash: str
-    phash: np.uint64
-    thumbnail: bytes
+    small: NDArray[Any] | None
     kind: Kind
     picture: Pair | None
 
@@ -107,7 +118,7 @@ class _Samples:
         self.labels = bytearray()
         self.sizes: list[tuple[int, int]] = []
         self.hashes: list[str] = []
-        self.phashes: list[np.uint64] = []
+        self.small: list[NDArray[Any]] = []
         self.thumbnails = bytearray()
         self.excluded: list[tuple[int, str, str]] = []
         self.kinds = Kinds()
@@ -149,11 +160,18 @@ class _Samples:
         self.labels += bytes(name in about.labels for name in self.classes)
         self.sizes.append((facts.width, facts.height))
         self.hashes.append(facts.hash)
-        self.phashes.append(facts.phash)
-        self.thumbnails += facts.thumbnail
+        if facts.small is not None:
+            self.small.append(facts.small)
+            if len(self.small) == _THUMBNAILS_AT_ONCE:
+                self.shrink()
         self.kinds.count(facts.kind, facts.picture)
         for name, values in self.own.items():
             values.append(about.extra[name])
+
+    def shrink(self) -> None:
+        """Make the thumbnails of the pictures that wait for it."""
+        self.thumbnails += b"".join(thumbnail(small).tobytes() for small in self.small)
+        self.small.clear()
 
     def targets(self) -> NDArray[np.uint8]:
         """Return labels as 0/1, [N, K]."""
@@ -163,8 +181,10 @@ class _Samples:
         """Look for images that show the same."""
         near = None
         if settings.duplicates.near:
+            self.shrink()
             thumbnails = np.frombuffer(self.thumbnails, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
-            near = np.array(self.phashes, np.uint64), thumbnails
+            # All at once: one at a time they take ten times as long.
+            near = perceptual_hashes(thumbnails), thumbnails
         return find(self.ids, self.hashes, near, self.targets(), settings.duplicates)
 
     def tables(self, duplicates: Found, scale: Scale) -> Prepared:
@@ -377,13 +397,10 @@ def _prepared(decoded: Decoded, position: int, kinds: Kinds, settings: Preproces
     image, kind = decoded.pixels, kind_of(decoded.facts)
     height, width = image.shape[:2]
     same = pixel_hash(image)  # first, as the pixels are in the cache
-    phash, thumbnail = np.uint64(0), b""
-    if settings.duplicates.near:
-        phash, small = fingerprint(image)
-        thumbnail = small.tobytes()
+    small = for_thumbnail(image) if settings.duplicates.near else None
     pixels = np.ascontiguousarray(prepare(image, settings))
     picture = pair(image, pixels, settings) if kinds.wanted(kind, position) else None
-    return pixels, _Facts(width, height, same, phash, thumbnail, kind, picture)
+    return pixels, _Facts(width, height, same, small, kind, picture)
 
 
 def _nothing_left(reasons: pd.Series) -> str:

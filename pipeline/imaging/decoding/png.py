@@ -11,6 +11,8 @@ from pipeline.imaging.decoding.errors import UnreadableImage
 from pipeline.imaging.decoding.facts import Facts, Opened
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_HEAD, _NUMBER = struct.Struct(">I4s"), struct.Struct(">I")
+"""Length and kind of a chunk; its checksum. Large files have thousands of chunks."""
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey", 6: "RGB"}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _MOST_TEXT = 2**20
@@ -32,21 +34,21 @@ def open_png(data: bytes) -> Opened:
     """
     from imagecodecs import deflate_crc32 as crc32  # libdeflate's takes a fifth of the time of zlib's
 
+    unpack_head, unpack_number = _HEAD.unpack_from, _NUMBER.unpack_from
     position, view, size = len(SIGNATURE), memoryview(data), len(data)
     header = exif_block = xmp = b""
     frames, transparent = 1, False
     while True:
         if position + 12 > size:
             raise UnreadableImage("truncated")
-        (length,) = struct.unpack_from(">I", data, position)
-        kind = data[position + 4 : position + 8]
+        length, kind = unpack_head(data, position)
         end = position + 12 + length
-        if not (kind.isascii() and kind.isalpha()):
+        if kind != b"IDAT" and not (kind.isascii() and kind.isalpha()):
             raise UnreadableImage("damaged", "PNG chunks")
         if end > size:
             raise UnreadableImage("truncated")
-        (checksum,) = struct.unpack_from(">I", data, end - 4)
-        if crc32(view[position + 4 : end - 4]) != checksum:
+        (checksum,) = unpack_number(data, end - 4)
+        if crc32(view[position + 4 : end - 4]) != checksum:  # type: ignore[arg-type]  # takes any buffer
             raise UnreadableImage("damaged", "checksum of a PNG chunk")
         if kind != b"IDAT":
             body = data[position + 8 : end - 4]
