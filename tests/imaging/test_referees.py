@@ -200,3 +200,19 @@ def test_grey_of_colour_and_colour_of_grey(name):
     luma = made.truth @ np.array([0.299, 0.587, 0.114]) if made.truth.ndim == 3 else np.dstack([made.truth] * 3)
     assert other.shape == luma.shape
     assert np.abs(other.astype(float) - luma).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_sixteen_bits_and_the_other_channels_say_the_same(part):
+    """Of every fourth file: 16 bits are the 8 bits but for their rounding, and grey is the luma of the colours."""
+    faults = []
+    for name in [n for n in sorted(MAKERS) if not expected_reason(n)][part::16]:
+        made = table.made(name)
+        colours = decode(made.data, 3, **made.options).pixels
+        deep = decode(made.data, 3, depth="uint16", **made.options).pixels
+        grey = decode(made.data, 1, **made.options).pixels
+        if deep.dtype != np.uint16 or np.abs(deep / 257 - colours).max() > 1:
+            faults.append(f"{name}: 16 bits differ")
+        if grey.ndim != 2 or np.abs(colours @ np.array([0.299, 0.587, 0.114]) - grey).max() > TOLERANCE:
+            faults.append(f"{name}: grey differs")
+    assert not faults, "\n".join(faults)

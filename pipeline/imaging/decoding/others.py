@@ -60,7 +60,17 @@ def open_bmp(data: bytes) -> Opened:
     )
     if kind == 0 and bits in (8, 24) and size != _OS2:  # of those OpenCV reads palettes and rows wrong
         return libraries.open_opencv(data, facts)
-    return Opened(libraries.by(facts, "Pillow"), lambda index: libraries.decode_pillow(data))
+    return Opened(libraries.by(facts, "Pillow"), lambda index: _bmp_by_pillow(data))
+
+
+def _bmp_by_pillow(data: bytes) -> Stored:
+    try:
+        return libraries.decode_pillow(data)
+    except OSError as error:
+        # Pillow knows some layouts of bits alone; a file with another is sound.
+        if "Unsupported BMP" in str(error):
+            raise UnreadableImage("no decoder", "BMP with an uncommon layout of bits; convert the files") from None
+        raise
 
 
 def open_gif(data: bytes) -> Opened:

@@ -168,6 +168,14 @@ def bmp_masks(order: str) -> Made:
     return Made(b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + head + body, rgb)
 
 
+def uncommon_bits() -> bytes:
+    """BMP with four bits a colour, as its masks say: few decoders know it."""
+    body = (drawn.colour(8).astype(np.uint16)[..., 0] >> 4 << 8).astype("<u2").tobytes()
+    head = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, 16, 3, len(body), 2835, 2835, 0, 0)
+    masks = struct.pack("<III", 0xF00, 0xF0, 0xF)
+    return b"BM" + struct.pack("<IHHI", 66 + len(body), 0, 0, 66) + head + masks + body
+
+
 def rle_with_jumps() -> Made:
     """BMP run-length code that jumps over pixels and ends rows early: they keep the colour 0."""
     index, palette = drawn.indices(8)
@@ -389,6 +397,7 @@ def _syntax(uid: str, known: str) -> bytes:
 def refused() -> dict[str, tuple[bytes, str]]:
     """Return files that must be refused, and the reason."""
     made = {
+        "bits4444.bmp": (uncommon_bits(), "no decoder"),
         "camera-raw.dng": (camera_raw(), "unsupported colours"),
         "mixed-bits.tif": (mixed_bits(), "unsupported pixel type"),
         "icon-only.dcm": (_icon_only(), "no pixels"),
