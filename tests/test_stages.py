@@ -75,8 +75,8 @@ def test_download_records_the_source_and_runs_twice_without_drawing_again(prepar
 )
 def test_download_refuses_a_study_that_cannot_run_before_fetching(tiny, tmp_path, monkeypatch, changes, said):
     monkeypatch.chdir(tmp_path)
+    rewrite(tiny, ensemble={"top_k": 1}, **changes)
     with pytest.raises(ParamsError) as error:
-        rewrite(tiny, ensemble={"top_k": 1}, **changes)
         download.download(checked(DataSections))
     assert said in str(error.value)
     assert not Path("data").exists()
