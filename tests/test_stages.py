@@ -15,6 +15,7 @@ import yaml
 
 from pipeline import configure, download, ensemble, evaluate, report, train
 from pipeline.datasets import DatasetError
+from pipeline.datasets.settings import DataSections
 from pipeline.settings import load
 from pipeline.study.files import (
     CHECKPOINTS,
@@ -30,6 +31,7 @@ from pipeline.study.files import (
     write_csv,
 )
 from pipeline.study.params import ParamsError
+from pipeline.study.params import load as checked
 from pipeline.study.parts import read_parts, read_split
 from pipeline.study.predictions import METRIC_COLUMNS, Predictions, read_metrics
 from pipeline.study.prepared import SAMPLE_COLUMNS, open_images, read_dataset, read_samples
@@ -70,8 +72,9 @@ def test_download_records_the_source_and_runs_twice_without_drawing_again(prepar
 )
 def test_download_refuses_a_study_that_cannot_run_before_fetching(tiny, tmp_path, monkeypatch, changes, said):
     monkeypatch.chdir(tmp_path)
+    rewrite(tiny, ensemble={"top_k": 1}, **changes)
     with pytest.raises(ParamsError) as error:
-        download.download(rewrite(tiny, ensemble={"top_k": 1}, **changes))
+        download.download(checked(DataSections))
     assert said in str(error.value)
     assert not Path("data").exists()
 
