@@ -14,6 +14,7 @@ Examples
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from pipeline.commands import command_parser
@@ -106,8 +107,7 @@ def text(first: Revision, second: Revision, rows: Sequence[Row], confidence: flo
     lines += _seeds(rows)
     if any(not row.note for row in rows):
         lines.append(f"Paired on the test images: {draws:,} draws of patients, the same for both revisions.")
-    if any(row.note for row in rows):
-        lines.append("Not paired: the difference has no interval; that two intervals overlap says nothing about it.")
+    lines += _reasons(rows)
     return "\n".join(lines)
 
 
@@ -133,8 +133,20 @@ def _seeds(rows: Sequence[Row]) -> list[str]:
 
 def _verdict(row: Row, confidence: float) -> str:
     if row.note:
-        return f"not paired: {row.note}" if "not in " not in row.note else row.note
+        return "not paired" if all(row.seeds) else row.note
     if row.p < 1 - confidence:
         return "differ"
     apart = row.difference.low > 0 or row.difference.high < 0
     return "within noise after Holm" if apart else "within noise"
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """Say why differences are not paired, each reason once."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        if row.note and all(row.seeds):
+            by_reason.setdefault(row.note, []).append(row.name)
+    lines = [f"Not paired ({', '.join(names)}): {reason}." for reason, names in by_reason.items()]
+    if lines:
+        lines.append("Such a difference has no interval; that two intervals overlap says nothing about it.")
+    return [line for long in lines for line in wrap(long, WIDTH)]

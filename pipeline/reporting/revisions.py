@@ -238,6 +238,9 @@ def _row(
     if results[0] is None or results[1] is None:
         lacking = revisions[0 if results[0] is None else 1]
         return row._replace(note=f"not in {lacking.name}")
+    sets = [str(revision.params.get("dataset", "not recorded")) for revision in revisions]
+    if sets[0] != sets[1]:  # a difference of two numbers about other images would say nothing
+        return row._replace(note=f"other data sets: {sets[0]} and {sets[1]}")
     plain = Estimate(test[1].value - test[0].value)
     try:
         one, other = (_predicted(revision, r) for revision, r in zip(revisions, (results[0], results[1]), strict=True))

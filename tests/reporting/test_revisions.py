@@ -163,6 +163,15 @@ def test_a_revision_is_read_from_git_by_any_name_and_nothing_is_checked_out(two,
     assert {p: p.read_bytes() for p in two.rglob("*") if p.is_file() and ".git" not in p.parts} == before
 
 
+def test_other_data_sets_have_no_difference_and_long_reasons_fit_the_terminal(two, capsys):
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace('"drawn"', '"another_of_a_long_name"'))
+    compare.main(["main"])
+    printed = capsys.readouterr().out
+    assert "other data sets: drawn and another_of_a_long_name." in " ".join(printed.split())
+    assert printed.count("not paired") == 3
+    assert max(map(len, printed.splitlines())) <= compare.WIDTH
+
+
 @pytest.mark.parametrize("name", ["nowhere", "--help", "HEAD~9", "main; echo x"])
 def test_no_such_revision_is_said(two, name):
     with pytest.raises(UserError, match="is no commit, branch, tag or experiment"):
