@@ -26,6 +26,7 @@ BENCHMARKS = {
     "input": "the training loop's input against a fixed batch",
     "statistics": "bootstrap, DeLong and exchange of seeds against loops",
     "report": "the report stage for 12 and 48 training runs",
+    "idle": "DVC's own time with nothing to do",
     "launch": "training runs side by side, DVC's own time, kills",
     "cluster": "training runs on two Ray nodes of this machine",
 }

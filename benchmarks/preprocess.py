@@ -1,8 +1,9 @@
-"""Compare stage ``preprocess`` with a plain Pillow + scikit-image script, and with decoding alone.
+"""Compare stage ``preprocess`` with a bare OpenCV loop, with Pillow + scikit-image, and with decoding alone.
 
 Draws radiograph-like grey PNGs of 1024 x 1024 in memory, enhances them at the full size, shrinks them to 256 and prints
 rows of a markdown table. Wall times say what one waits; times of the processors, summed over all threads, say the same
-on a busy machine. Run with ``python -m benchmarks.preprocess`` (about half a minute).
+on a busy machine. The ratio to the bare loop, which checks and remembers nothing, is that of neighbouring runs of one
+thread each. Run with ``python -m benchmarks.preprocess`` (about a minute).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ IMAGES = 64
 NAIVE = 8
 """Images of the plain script, which needs long enough for each."""
 ROUNDS = 5
+PAIRS = 15
+"""Neighbouring runs of the stage and the bare loop."""
 THREADS = 2
 SIDE = 1024
 
@@ -57,6 +60,16 @@ def naive(data: bytes) -> np.ndarray:
     return (resize(enhanced, (256, 256), anti_aliasing=True) * 255).astype(np.uint8)
 
 
+def bare(files: list[bytes]) -> np.ndarray:
+    """Do with OpenCV what has to be done, and nothing else: uint8 [N, 256, 256]."""
+    equaliser = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
+    result = np.empty((len(files), 256, 256), np.uint8)
+    for place, data in enumerate(files):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+        result[place] = cv2.resize(equaliser.apply(image), (256, 256), interpolation=cv2.INTER_AREA)
+    return result
+
+
 def decode_all(files: list[bytes]) -> None:
     """Decode with as many threads as the stage has, and nothing else."""
     with ThreadPoolExecutor(THREADS) as pool:
@@ -69,6 +82,31 @@ def timed(run: Callable[[], object], images: int) -> Rate:
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     return Rate((time.perf_counter() - wall) / images * 1e3, (time.process_time() - cpu) / images * 1e3)
+
+
+def against_bare(samples: list[Sample], files: list[bytes], array: Path) -> None:
+    """Print the CPU time of the stage over that of the bare loop, both with one thread, in neighbouring runs."""
+    ways = {
+        "checks, exact duplicates": Preprocess(size=256, threads=1, duplicates=Duplicates(near=False)),
+        "checks, exact and near duplicates": Preprocess(size=256, threads=1),
+    }
+    for settings in ways.values():  # the same bytes, and nothing is loaded for the first time later
+        prepare_all(samples, ("a",), "multilabel", settings, array)
+        np.testing.assert_array_equal(np.load(array), bare(files))
+    runs = {
+        "a bare OpenCV loop": partial(bare, files),
+        **{n: partial(prepare_all, samples, ("a",), "multilabel", s, array) for n, s in ways.items()},
+    }
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(PAIRS):
+        for name, run in runs.items():
+            rates[name].append(timed(run, len(files)).cpu)
+    print("\n| one thread | CPU ms per image, median | of the bare loop: median [quartiles] |")
+    print("| --- | --- | --- |")
+    loop = np.array(rates["a bare OpenCV loop"])
+    for name, cpu in rates.items():
+        low, middle, high = np.quantile(np.array(cpu) / loop, [0.25, 0.5, 0.75])
+        print(f"| {name} | {np.median(cpu):.2f} | {middle:.3f} [{low:.3f}, {high:.3f}] |")
 
 
 def main() -> None:
@@ -105,6 +143,8 @@ def main() -> None:
             f"| {labels.get(name, name)} | {1e3 / rate.wall:.0f} | {rate.cpu:.1f} | {plain.wall / rate.wall:.1f} "
             f"| {plain.cpu / rate.cpu:.1f} | {decoding.cpu / rate.cpu:.0%} |"
         )
+    with tempfile.TemporaryDirectory() as folder:
+        against_bare(samples, files, Path(folder) / "images.npy")
 
 
 if __name__ == "__main__":

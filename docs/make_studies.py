@@ -21,6 +21,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 COMMAND = "python docs/make_studies.py"
+TEMPLATE = Path("pipeline/planning/template.yaml")
+"""Copy of params.yaml that `medmatrix new` fills in: the file itself may be somebody's study by then."""
 
 _KERMANY = {
     "dataset": "paediatric_pneumonia",
@@ -430,6 +432,8 @@ def rendered(root: Path) -> dict[Path, str]:
             raise ValueError(f"{path.relative_to(root)} {error}") from None
         studies[name] = f"{own}\n\n{changed(base, changes)}"
     files = {Path(f"studies/{name}.yaml"): text for name, text in studies.items()}
+    if (root / TEMPLATE).parent.is_dir():
+        files[TEMPLATE] = base
     return files | {Path("studies/README.md"): overview(studies)}
 
 

@@ -1,33 +1,44 @@
-"""Stage `configure`: write down what one configuration is, its settings and the code that it runs.
+"""Stage `configure`: write down what each configuration is, its settings and the code that it runs.
 
 Training runs and evaluations depend on these records in place of params.yaml and folders of code: a comment, another
-loss or another model's learning rate changes no record, and trains nothing again.
+loss or another model's learning rate changes no record, and trains nothing again. The stages after them have one each.
 """
 
 from __future__ import annotations
 
-import argparse
+from typing import Any
 
+from pipeline.ensembling.records import ensemble_record, fuse_record
+from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.learning.records import training_record
-from pipeline.scoring.records import evaluation_record
-from pipeline.scoring.settings import EvaluationSections
+from pipeline.reporting.records import report_record
+from pipeline.scoring.records import evaluation_record, probe_record
+from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import write_json
 from pipeline.study.params import load
-from pipeline.study.records import record_file
-from pipeline.study.runs import Configuration
+from pipeline.study.records import record_file, remove_other_weights, write_records
+from pipeline.study.runs import configurations
 
 
-def configure(configuration: Configuration, params: EvaluationSections) -> None:
-    """Write the records of `configuration` for its training runs and for its evaluation."""
-    write_json(record_file(configuration, "train"), training_record(configuration, params), sort_keys=True)
-    write_json(record_file(configuration, "evaluate"), evaluation_record(configuration, params), sort_keys=True)
+class RecordedSections(EvaluationSections, ProbeSections, EnsembleSections, FeatureSections):
+    """The sections that stand in records."""
+
+
+def configure(params: RecordedSections) -> None:
+    """Write the records of each configuration of the study, and of the stages that are about all of them."""
+    records: dict[Any, dict[str, Any]] = {
+        record_file(None, "probe"): probe_record(params),
+        record_file(None, "fuse"): fuse_record(params),
+        record_file(None, "ensemble"): ensemble_record(params),
+        record_file(None, "report"): report_record(),
+    }
+    for configuration in configurations(params):
+        records[record_file(configuration, "train")] = training_record(configuration, params)
+        records[record_file(configuration, "evaluate")] = evaluation_record(configuration, params)
+    remove_other_weights(params.study.models)
+    write_records(records)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="a name under models in params.yaml")
-    parser.add_argument("--loss", required=True, help="a name under losses in params.yaml")
-    arguments = parser.parse_args()
     with stage_errors():
-        configure(Configuration(arguments.model, arguments.loss), load(EvaluationSections))
+        configure(load(RecordedSections))

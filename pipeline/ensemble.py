@@ -18,12 +18,14 @@ from pipeline.ensembling.predictions import (
     predictions_of,
     score_ensembles,
 )
+from pipeline.ensembling.records import ensemble_record
 from pipeline.ensembling.sets import member_sets, questions, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
 from pipeline.study.parallel import over_processes
 from pipeline.study.params import load
+from pipeline.study.records import check_record
 from pipeline.uncertainty.comparisons import compare
 
 
@@ -34,7 +36,9 @@ def ensemble(params: EnsembleSections) -> None:
     auroc = {run: study.val_auroc(logits) for run, logits in study.val.items()}
     finite = [run for run, logits in study.val.items() if np.isfinite(logits).all()]
     names = [str(run.configuration) for run in finite]
-    sets, skipped = member_sets(names, [auroc[run] for run in finite], params.ensemble.top_k)
+    if params.top_k < params.ensemble.top_k:
+        print(f"ensemble.top_k: {params.ensemble.top_k} of {params.top_k} training runs; all of them are taken")
+    sets, skipped = member_sets(names, [auroc[run] for run in finite], params.top_k)
     skipped |= {str(run): "in no set: its logits are not finite" for run in auroc if run not in finite}
     bootstrap = settings.draws()
     pieces = []
@@ -85,4 +89,6 @@ def ensemble(params: EnsembleSections) -> None:
 
 if __name__ == "__main__":
     with stage_errors():
-        ensemble(load(EnsembleSections))
+        params = load(EnsembleSections)
+        check_record(None, "ensemble", ensemble_record(params))
+        ensemble(params)

@@ -14,7 +14,7 @@ from pipeline.scoring.records import evaluation_record
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.scoring.subgroups import age_bands, evaluate_subgroups
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import made_by, nulls, read_json, write_csv, write_json
+from pipeline.study.files import made_by, nulls, read_json, read_table, write_csv, write_json
 from pipeline.study.params import load
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.study.prepared import read_samples
@@ -28,7 +28,7 @@ def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
     about = read_samples().set_index("row").loc[rows]
     labels = {name: about[name].to_numpy() for name in ("sex", "view") if name in about}
     if "age" in about:
-        labels["age"] = age_bands(about["age"].to_numpy(float, na_value=np.nan))
+        labels["age"] = age_bands(pd.to_numeric(about["age"], errors="coerce").to_numpy(float))
     return {name: values for name, values in labels.items() if not pd.isna(values).all()}
 
 
@@ -44,9 +44,7 @@ def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
         for name, labels in subgroups_of(predictions.test_rows).items()
     ]
     trained = [Run(*configuration, seed) for seed in seeds]
-    histories = [
-        pd.read_csv(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in trained
-    ]
+    histories = [read_table(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in trained]
     runs = [read_json(run_folder(run) / "run.json", "train") for run in trained]
     folder = evaluation_folder(configuration)
     predictions.save(folder / "predictions.npz")

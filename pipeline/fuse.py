@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.ensembling.predictions import gather
+from pipeline.ensembling.records import fuse_record
 from pipeline.ensembling.settings import FeatureSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import FUSED, write_json
 from pipeline.study.params import load
+from pipeline.study.records import check_record
 
 
 def fuse(params: FeatureSections) -> None:
@@ -22,8 +24,8 @@ def fuse(params: FeatureSections) -> None:
     (FUSED / "predictions.npz").unlink(missing_ok=True)
     content: dict[str, Any] = {"models": []}
     if params.ensemble.features:
-        study, name = gather(params), f"features_top{params.ensemble.top_k}"
-        members = study.best(params.ensemble.top_k)
+        study, name = gather(params), f"features_top{params.top_k}"
+        members = study.best(params.top_k)
         if len(members) < 2:
             content["skipped"] = {name: "one member only"}
         else:
@@ -45,4 +47,6 @@ def fuse(params: FeatureSections) -> None:
 
 if __name__ == "__main__":
     with stage_errors():
-        fuse(load(FeatureSections))
+        params = load(FeatureSections)
+        check_record(None, "fuse", fuse_record(params))
+        fuse(params)

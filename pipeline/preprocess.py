@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets import Dataset, Sample, open_dataset
+from pipeline.datasets.shared.inputs import SampleDigest, check_other, read_content, verified
+from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.enhance import KeepAspect, map_boxes
 from pipeline.imaging.examples import write_examples
-from pipeline.imaging.prepare import Prepared, prepare_all
+from pipeline.imaging.prepare import FLAT, Prepared, prepare_all
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import (
@@ -22,21 +28,50 @@ from pipeline.study.files import (
     EXAMPLES,
     EXCLUDED,
     IMAGES,
+    KINDS,
+    READING,
     SAMPLES,
     SOURCE,
+    ArtifactError,
     raw_folder,
     read_json,
     write_csv,
     write_json,
 )
-from pipeline.study.params import load
+from pipeline.study.params import ParamsError, load
 from pipeline.study.prepared import DatasetInfo
 
 BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
 
 
-def describe(dataset: Dataset, source: dict[str, Any]) -> DatasetInfo:
-    """Collect what the data set's file states about itself; `source` is what stage ``download`` found."""
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a data set in its folder, from the first on as often as they are asked for.
+
+    Each is read as stage ``download`` found it, or the stage ends.
+    """
+
+    dataset: Dataset
+    raw: Path
+    content: list[SampleDigest] | None
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield them anew."""
+        return verified(self.dataset.samples(self.raw), self.content, self.dataset)
+
+
+def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()) -> DatasetInfo:
+    """Collect what the data set's file states about itself.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The data set.
+    source : dict
+        What stage ``download`` found.
+    found : iterable of str
+        What this stage found strange, one sentence each.
+    """
     return DatasetInfo(
         name=dataset.name,
         title=dataset.title,
@@ -48,6 +83,8 @@ def describe(dataset: Dataset, source: dict[str, Any]) -> DatasetInfo:
         url=dataset.url,
         notes=dataset.notes,
         source=source,
+        patients_known=dataset.patients_known,
+        remarks=(*remarks(source, names=False), *found),
     )
 
 
@@ -77,6 +114,18 @@ def boxes_in_pixels(boxes: pd.DataFrame, samples: pd.DataFrame, size: int, keep_
     return kept.loc[(kept["width"] > 0) & (kept["height"] > 0), BOX_COLUMNS].reset_index(drop=True)
 
 
+def flat_remark(prepared: Prepared) -> list[str]:
+    """Say how many of the images kept are all but of one grey level; nothing where none is."""
+    return (
+        [
+            f"{prepared.flat:,} of {len(prepared.samples):,} images kept are all but of one grey level: at the size of "
+            f"a thumbnail their values span at most {FLAT} of 255, as those of masks and of a wrong scale do"
+        ]
+        if prepared.flat
+        else []
+    )
+
+
 def summary(prepared: Prepared) -> str:
     """Count what was kept, excluded (by reason) and found twice."""
     kinds = prepared.duplicates["kind"].value_counts()
@@ -85,36 +134,56 @@ def summary(prepared: Prepared) -> str:
         f"duplicates: {kinds.get('exact', 0)} exact, {kinds.get('near', 0)} near",
     ]
     # The reason of a contradiction names its image; they are counted together.
-    reasons = Counter(reason.split(":")[0] for reason in prepared.excluded["reason"])
+    reasons = Counter(re.sub("(mask of) .*", r"\1 an image", r.split(":")[0]) for r in prepared.excluded["reason"])
     return "\n".join(lines[:1] + [f"  {count} x {reason}" for reason, count in reasons.most_common()] + lines[1:])
 
 
-def main() -> None:
-    """Run the stage."""
+def main(size: int | None = None) -> None:
+    """Run the stage.
+
+    Parameters
+    ----------
+    size : int, optional
+        As dvc.yaml gives it: ``preprocess.size``. DVC 3.67 forgets keys called size where it looks a result up in its
+        run-cache, and gave images of 80 px for 40 px; it does not forget the command.
+    """
     with stage_errors():
         settings = load(PreprocessSections)
+        if size not in (None, settings.preprocess.size):
+            raise ParamsError(f"params.yaml:\npreprocess.size: {settings.preprocess.size}, not {size} as in --size")
         dataset = open_dataset(settings.dataset, settings.datasets[settings.dataset])
         raw = raw_folder(dataset.name)
-        source = read_json(raw / SOURCE, "download")["source"]
+        found, content = read_json(SOURCE, "download"), read_content()
+        if found["name"] != dataset.name:
+            raise ArtifactError(
+                f"{SOURCE} is of data set {found['name']}; stage 'download' makes it: dvc repro download"
+            )
         # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.
-        for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, DATASET):
+        for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, READING, KINDS, DATASET):
             path.unlink(missing_ok=True)
 
-        prepared = prepare_all(
-            dataset.samples(raw), dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True
-        )
+        samples = Samples(dataset, raw, content)
+        prepared = prepare_all(samples, dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True)
+        strange = flat_remark(prepared)
+        left_out = pd.DataFrame(dataset.left_out(raw), columns=prepared.excluded.columns, dtype="str")
+        prepared = prepared._replace(excluded=pd.concat([prepared.excluded, left_out], ignore_index=True))
         boxes = dataset.boxes(raw)
-        write_examples(dataset.samples(raw), prepared.samples, settings.preprocess, EXAMPLES)
+        check_other(dataset, raw, (found["content"] or {}).get("other"))
+        write_examples(samples, prepared.samples, settings.preprocess, EXAMPLES, prepared.scale)
+        prepared.kinds.write_pictures(KINDS)
 
         write_csv(SAMPLES, prepared.samples)
         write_csv(EXCLUDED, prepared.excluded)
         write_csv(DUPLICATES, prepared.duplicates)
-        write_json(DATASET, asdict(describe(dataset, source)))
+        write_json(READING, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table()})
+        write_json(DATASET, asdict(describe(dataset, found["source"], strange)))
         if boxes is not None:
             size, keep_aspect = settings.preprocess.size, settings.preprocess.keep_aspect
             write_csv(BOXES, boxes_in_pixels(boxes, prepared.samples, size, keep_aspect))
-        print(summary(prepared), file=sys.stderr)
+        print(summary(prepared), *(f"warning: {remark}" for remark in strange), sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, help="preprocess.size of params.yaml, which must say the same")
+    main(parser.parse_args().size)

@@ -9,6 +9,7 @@ from pipeline.checking.probes import metadata, thumbnails
 from pipeline.checking.probes import probe as fit
 from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.part import PartLogits
+from pipeline.scoring.records import probe_record
 from pipeline.scoring.settings import ProbeSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import PROBES, write_csv
@@ -16,6 +17,7 @@ from pipeline.study.params import load
 from pipeline.study.parts import read_parts
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.study.prepared import open_images, read_dataset, read_samples
+from pipeline.study.records import check_record
 
 MAX_TRAINING = 20_000
 """Training images that the probes are fitted on; of more, so many at random. A class has up to 193 numbers to fit."""
@@ -46,8 +48,8 @@ def score(params: ProbeSections) -> pd.DataFrame:
         PartLogits(np.stack([by_part[name] for by_part in logits.values()]), part.targets, part.patients)
         for name, part in (("val", val), ("test", test))
     )
-    bootstrap = settings.draws()
-    metrics = evaluate(data.task, data.classes, [*logits], on_val, on_test, with_mean=False, **bootstrap).metrics
+    options = {"with_mean": False, "metrics_alone": True, **settings.draws()}
+    metrics = evaluate(data.task, data.classes, [*logits], on_val, on_test, **options).metrics
     if len(chosen) < n:
         how = f"fitted on {len(chosen):,} of {n:,} training images"
         metrics["note"] = [f"{how}; {note}" if note else how for note in metrics["note"]]
@@ -64,4 +66,6 @@ def probe(params: ProbeSections) -> None:
 
 if __name__ == "__main__":
     with stage_errors():
-        probe(load(ProbeSections))
+        params = load(ProbeSections)
+        check_record(None, "probe", probe_record(params))
+        probe(params)

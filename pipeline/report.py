@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from pipeline.reporting import page
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
@@ -25,7 +26,8 @@ BESIDE = frozenset({"seeds"})
 
 def write_reports(study: StudyResults, folder: Path, but: Collection[str] = ()) -> list[Path]:
     """Write every page of `study` below `folder`, but those named in `but`, and return the files."""
-    return [path for name, render in PAGES.items() if name not in but for path in render(study, folder)]
+    with page.about(study):
+        return [path for name, render in PAGES.items() if name not in but for path in render(study, folder)]
 
 
 def write_study(folder: Path) -> list[Path]:

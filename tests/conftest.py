@@ -1,21 +1,60 @@
 """What several tests share: a tiny study on drawn images, prepared once."""
 
-import contextlib
+import compileall
 import os
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
 import pytest
 import yaml
 
-from tests.tiny import BLANK, TINY
+from tests import forked
+from tests.once import made_once
+from tests.tiny import BLANK, ROOT, TINY
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Some hundred processes run the code and copies of it; without its bytecode each would compile it anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A busy machine must not fail a test; the same examples each time on a machine that decides whether a change lands.
 hypothesis.settings.register_profile("medmatrix", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("medmatrix")
+
+
+def pytest_configure(config):
+    """Start the servers of `tests.forked`, once for all processes of pytest-xdist."""
+    if forked.FOLDER in os.environ:
+        return
+    compileall.compile_dir(ROOT / "pipeline", quiet=2)
+    folder = Path(tempfile.mkdtemp(prefix="medmatrix-"))  # a path of pytest may be too long for a socket's address
+    os.environ[forked.FOLDER] = str(folder)
+    servers = [forked.begin(kind, folder) for kind in forked.KINDS]
+
+    def end():
+        for server in servers:
+            server.communicate()
+        shutil.rmtree(folder)
+        del os.environ[forked.FOLDER]
+
+    config.add_cleanup(end)
+    for server in servers:
+        server.stdout.readline()
+
+
+@pytest.fixture(scope="session")
+def forks() -> forked.Forks:
+    """Python commands in forks of a process that has imported every library."""
+    return forked.Forks("everything")
+
+
+@pytest.fixture(scope="session")
+def plain_forks() -> forked.Forks:
+    """Python commands in forks of a process that has imported no library of networks."""
+    return forked.Forks("plain")
 
 
 @pytest.fixture
@@ -29,18 +68,16 @@ def prepared_once(tmp_path_factory) -> Path:
     """A folder in which download, preprocess, split and configure of the tiny study have run."""
     from pipeline import configure, download, preprocess, split
     from pipeline.settings import load
-    from pipeline.study.runs import configurations
 
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "params.yaml").write_text(yaml.safe_dump(TINY))
-    with contextlib.chdir(folder):
+    def make(folder: Path) -> None:
+        (folder / "params.yaml").write_text(yaml.safe_dump(TINY))
         study = load()
         download.download(study)
         preprocess.main()
         split.main()
-        for configuration in configurations(study):
-            configure.configure(configuration, study)
-    return folder
+        configure.configure(study)
+
+    return made_once(tmp_path_factory, "prepared", make)
 
 
 def _enter_copy(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -64,13 +101,13 @@ def trained_once(prepared_once, tmp_path_factory) -> Path:
     from pipeline.settings import load
     from pipeline.study.runs import runs
 
-    folder = tmp_path_factory.mktemp("trained") / "study"
-    shutil.copytree(prepared_once, folder)
-    with contextlib.chdir(folder):
+    def make(folder: Path) -> None:
+        shutil.copytree(prepared_once, folder, dirs_exist_ok=True)
         study = load()
         for run in runs(study):
             train.train(run, study)
-    return folder
+
+    return made_once(tmp_path_factory, "trained", make)
 
 
 @pytest.fixture
@@ -86,14 +123,14 @@ def evaluated_once(trained_once, tmp_path_factory) -> Path:
     from pipeline.settings import load
     from pipeline.study.runs import configurations
 
-    folder = tmp_path_factory.mktemp("evaluated") / "study"
-    shutil.copytree(trained_once, folder)
-    with contextlib.chdir(folder):
+    def make(folder: Path) -> None:
+        shutil.copytree(trained_once, folder, dirs_exist_ok=True)
         study = load()
         for configuration in configurations(study):
             evaluate.evaluate(configuration, study)
         ensemble.ensemble(study)
-    return folder
+
+    return made_once(tmp_path_factory, "evaluated", make)
 
 
 @pytest.fixture

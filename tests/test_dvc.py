@@ -1,15 +1,14 @@
 """dvc.yaml against the code, and dvc.lock and reports/ against dvc.yaml."""
 
 import ast
-import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
 
+from pipeline.ensembling.records import ensemble_record, fuse_record
 from pipeline.learning.records import training_record
-from pipeline.scoring.records import evaluation_record
+from pipeline.reporting.records import report_record
+from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.settings import Params, load, parse
 from pipeline.study.runs import Configuration, Run, configurations, runs
 from tests.tiny import ROOT
@@ -17,7 +16,9 @@ from tests.tiny import ROOT
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SCRIPTS = {name: "train" if name == "replicate" else name for name in STAGES}
 ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.yaml lists these as whole folders
-DVC = shutil.which("dvc") or str(ROOT / ".venv/bin/dvc")
+OF_CONFIGURATIONS = ("train", "replicate", "evaluate")
+RECORDED = (*OF_CONFIGURATIONS, "probe", "fuse", "ensemble", "report")
+"""Stages that depend on a record of their code and, but for the report, their settings: stage configure writes it."""
 
 
 def module_file(dotted):
@@ -64,11 +65,11 @@ def code_of(stage):
     scripts = [ROOT / f"pipeline/{SCRIPTS[stage]}.py"]
     if stage in ("download", "preprocess"):
         scripts.append(ROOT / "pipeline/datasets/phantom/dataset.py")
-    if stage in ("download", "configure", "fuse"):
+    if stage in ("configure", "fuse"):
         scripts += (ROOT / "pipeline/learning/losses").glob("*.py")
     if stage == "configure":  # it records the code of these
-        scripts += [ROOT / "pipeline/train.py", ROOT / "pipeline/evaluate.py"]
-    if stage == "report":  # of params.yaml it prints all
+        scripts += [ROOT / f"pipeline/{SCRIPTS[name]}.py" for name in RECORDED]
+    if stage in ("configure", "report"):  # of params.yaml it prints all
         scripts.append(ROOT / "pipeline/settings/__init__.py")
     return closure(*scripts)
 
@@ -83,10 +84,6 @@ def listed(stage):
             files = [path] if path.is_file() else [*path.rglob("*.py"), *path.rglob("*.md")]
             covered[dep] = {p.relative_to(ROOT).as_posix() for p in files}
     return covered
-
-
-RECORDED = ("train", "replicate", "evaluate")
-"""Stages that depend on a record of their code and settings, which stage configure writes."""
 
 
 @pytest.mark.parametrize("stage", [name for name in STAGES if name not in RECORDED])
@@ -104,7 +101,7 @@ def test_deps_cover_the_code_that_the_stage_imports_and_nothing_that_it_does_not
             )
 
 
-@pytest.mark.parametrize("stage", RECORDED)
+@pytest.mark.parametrize("stage", OF_CONFIGURATIONS)
 def test_training_and_evaluation_depend_on_their_record_which_has_all_their_code(stage, tiny):
     record, which = (evaluation_record, "evaluate") if stage == "evaluate" else (training_record, "train")
     key = "${key}" if stage == "evaluate" else "${item.model}-${item.loss}"
@@ -114,6 +111,34 @@ def test_training_and_evaluation_depend_on_their_record_which_has_all_their_code
     code = set(record(Configuration("small", "bce"), parse(tiny))["code"])
     assert code == code_of(stage) | {"pipeline/learning/losses/bce.py"}
     assert code <= set().union(*listed("configure").values())
+
+
+def with_features(tiny):
+    return parse({**tiny, "ensemble": {"top_k": 2, "features": True}})
+
+
+@pytest.mark.parametrize(
+    ("stage", "record"), [("probe", probe_record), ("fuse", fuse_record), ("ensemble", ensemble_record)]
+)
+def test_stages_about_the_whole_study_depend_on_a_record_which_has_all_their_code(stage, record, tiny):
+    assert f"data/configurations/{stage}.json" in STAGES[stage]["deps"]
+    assert not listed(stage)
+    assert "params" not in STAGES[stage]
+    code = set(record(with_features(tiny))["code"])
+    losses = {f"pipeline/learning/losses/{p.name}" for p in (ROOT / "pipeline/learning/losses").glob("*.py")}
+    used = {f"pipeline/learning/losses/{name}.py" for name in ("__init__", "bce", "zlpr")}  # by the study
+    assert code == code_of(stage) - (losses - used)
+    assert code <= set().union(*listed("configure").values())
+
+
+def test_the_reports_depend_on_a_record_which_has_all_their_code_and_pages():
+    assert "data/configurations/report.json" in STAGES["report"]["deps"]
+    assert not listed("report")
+    record = report_record()
+    assert set(record["code"]) == code_of("report")
+    pages = {p.relative_to(ROOT).as_posix() for p in (ROOT / "pipeline").rglob("*.md")}
+    assert set(record["pages"]) == pages
+    assert set(record["code"]) | pages <= set().union(*listed("configure").values())
 
 
 def test_training_depends_on_nothing_that_comes_after_it(tiny):
@@ -131,6 +156,7 @@ def test_code_is_imported_by_name_only_where_deps_know_of_it():
     assert by_name == {
         "pipeline/datasets/__init__.py",
         "pipeline/learning/losses/__init__.py",
+        "pipeline/settings/checks.py",
         "pipeline/study/params.py",
     }
 
@@ -151,8 +177,9 @@ def test_no_module_is_left_out_of_the_pipeline():
     everything = {p.relative_to(ROOT).as_posix() for p in (ROOT / "pipeline").rglob("*.py") if has_code(p)}
     reached = set().union(*(code_of(stage) for stage in STAGES))
     by_hand = {f"pipeline/uncertainty/{name}.py" for name in ("delong", "power")}  # on any arrays
-    # The launcher and the commands run stages; what they are made of changes no result.
-    beside = {f for f in everything if f.split("/")[1] in ("launching", "commands")}
+    # The launcher and the commands run stages, and the checks only refuse; what they are made of changes no result.
+    beside = {f for f in everything if f.split("/")[1] in ("launching", "commands", "planning")}
+    beside |= {"pipeline/settings/checks.py", "pipeline/reporting/revisions.py"}
     other_data_sets = {f for f in everything if f.startswith("pipeline/datasets/")}
     assert everything - reached - by_hand - beside <= other_data_sets
 
@@ -163,16 +190,18 @@ def test_the_files_of_pipeline_are_the_stages():
 
 
 @pytest.mark.parametrize("package", ["metrics", "uncertainty", "checking", "reporting", "study", "settings"])
-def test_rooms_without_networks_never_import_torch(package):
+def test_rooms_without_networks_never_import_torch(package, plain_forks):
     modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "pipeline" / package).rglob("*.py")]
     code = f"import sys, importlib\nfor m in {modules}: importlib.import_module(m)\nassert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    plain_forks.run(["-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "configure", "probe", "ensemble", "report"])
-def test_stages_without_a_network_start_without_torch(stage):
+@pytest.mark.parametrize(
+    "stage", ["download", "preprocess", "split", "weights", "configure", "probe", "ensemble", "report"]
+)
+def test_stages_without_a_network_start_without_torch(stage, plain_forks):
     code = f"import sys, pipeline.{stage}\nassert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    plain_forks.run(["-c", code], check=True, cwd=ROOT)
 
 
 def test_nothing_imports_a_stage():
@@ -198,6 +227,9 @@ class Spy:
         return value
 
     def __getattr__(self, name):
+        made = getattr(type(self.target), name, None)
+        if isinstance(made, property):  # of other keys: those are what is read
+            return made.fget(self)
         return self._of(name, getattr(self.target, name))
 
     def __getitem__(self, name):
@@ -205,13 +237,21 @@ class Spy:
 
 
 READS = {
-    "download": {"dataset", "datasets.phantom", "study.losses", "losses.bce", "losses.zlpr"},
+    "download": {"dataset", "datasets.phantom"},
     "preprocess": {"dataset", "datasets.phantom", "preprocess"},
     "split": {"split"},
-    "configure": {"seed", "study.replicates", "train", "evaluate", "models.small", "losses.bce"},
+    "weights": {"models.small"},
+    "configure": {
+        *("seed", "train", "evaluate", "ensemble", "study.models", "study.losses", "study.replicates"),
+        *("models.small", "models.wide", "losses.bce", "losses.zlpr"),
+    },
     "train": {"train", "models.small", "losses.bce"},
     "evaluate": {"seed", "study.replicates", "train", "evaluate", "models.small", "losses.bce"},
     "probe": {"evaluate"},
+    "fuse": {
+        *("seed", "study.models", "study.losses", "study.replicates", "ensemble"),
+        *("train", "models.small", "models.wide", "losses.bce", "losses.zlpr"),
+    },
     "ensemble": {"seed", "study.models", "study.losses", "study.replicates", "ensemble", "evaluate"},
 }
 
@@ -228,10 +268,10 @@ def as_listed(stage, content):
 
 
 @pytest.mark.parametrize(
-    "stage", ["download", "preprocess", "split", "configure", "train", "evaluate", "probe", "ensemble"]
+    "stage", ["download", "preprocess", "split", "weights", "configure", "train", "evaluate", "probe", "ensemble"]
 )
 def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tiny, monkeypatch):
-    from pipeline import configure, download, ensemble, evaluate, preprocess, probe, split, train
+    from pipeline import configure, download, ensemble, evaluate, preprocess, probe, split, train, weights
 
     study, read = load(), set()
     spy = Spy(study, "", read)
@@ -240,12 +280,15 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tin
         "download": lambda: download.download(spy),
         "preprocess": preprocess.main,
         "split": split.main,
-        "configure": lambda: configure.configure(Configuration("small", "bce"), spy),
+        "weights": lambda: weights.link_weights("small", spy),
+        "configure": lambda: configure.configure(spy),
         "train": lambda: train.train(Run("small", "bce", 42), spy),
         "evaluate": lambda: evaluate.evaluate(Configuration("small", "bce"), spy),
         "probe": lambda: probe.probe(spy),
         "ensemble": lambda: ensemble.ensemble(spy),
     }[stage]()
+    if "study.model_dump" in read:  # a record has all of section study
+        read = (read - {"study.model_dump"}) | {f"study.{name}" for name in ("models", "losses", "replicates")}
     assert read == READS[stage]
     if stage in RECORDED:
         assert read <= as_listed("configure", tiny)
@@ -253,15 +296,19 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tin
         assert read == as_listed(stage, tiny)
 
 
-def test_a_fused_model_reads_what_dvc_yaml_lists_of_the_cells_that_it_joins(evaluated, tiny):
+def test_a_fused_model_reads_what_its_record_has_of_the_cells_that_it_joins(evaluated, tiny):
     from pipeline import fuse
 
-    study = parse({**tiny, "ensemble": {"top_k": 2, "features": True}})
+    study = with_features(tiny)
     read: set[str] = set()
     fuse.fuse(Spy(study, "", read))
-    listed_keys = as_listed("fuse", tiny)
-    assert read <= listed_keys
-    assert {key.split(".")[0] for key in read} == {key.split(".")[0] for key in listed_keys}
+    assert read <= READS["fuse"]
+    assert {key.split(".")[0] for key in read} == set(fuse_record(study)) - {"code"}
+
+
+@pytest.mark.parametrize(("stage", "record"), [("probe", probe_record), ("ensemble", ensemble_record)])
+def test_a_record_of_the_whole_study_has_the_sections_that_the_stage_reads(stage, record, tiny):
+    assert set(record(parse(tiny))) - {"code"} == {key.split(".")[0] for key in READS[stage]}
 
 
 def test_report_lists_every_section_of_the_study():
@@ -271,19 +318,17 @@ def test_report_lists_every_section_of_the_study():
 
 
 @pytest.mark.skipif(not (ROOT / "dvc.lock").exists(), reason="no dvc.lock yet")
-def test_lock_and_reports_belong_to_the_committed_code_and_params():
-    done = subprocess.run(
-        [DVC, "repro", "--allow-missing", "--dry"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def test_lock_and_reports_belong_to_the_committed_code_and_params(forks):
+    done = forks.run(["-m", "dvc", "repro", "--allow-missing", "--dry"], cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "Data and pipelines are up to date" in done.stdout + done.stderr, done.stdout
 
 
-def test_matrix_stages_have_the_cells_of_params(tiny):
-    stages = subprocess.run([DVC, "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=True)
+def test_matrix_stages_have_the_cells_of_params(forks):
+    stages = forks.run(["-m", "dvc", "stage", "list", "--name-only"], cwd=ROOT, check=True)
     study = load(ROOT / "params.yaml")
     names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
     names |= {f"evaluate@{r}" for r in configurations(study)}
-    names |= {f"configure@{r}" for r in configurations(study)}
-    names |= set(STAGES) - {*RECORDED, "configure"}
+    names |= {f"weights@{model}" for model in study.study.models}
+    names |= set(STAGES) - {*OF_CONFIGURATIONS, "weights"}
     assert set(stages.stdout.split()) == names

@@ -1,9 +1,6 @@
 """Stage probe on images whose labels show in the border, or in the size of the file."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -20,7 +17,7 @@ from pipeline.study.files import DATASET, IMAGES, PREPARED, PROBES, SAMPLES, SPL
 from pipeline.study.parts import read_split
 from pipeline.study.predictions import METRIC_COLUMNS, read_metrics
 from pipeline.study.prepared import DatasetInfo, read_samples
-from tests.tiny import ROOT, TINY
+from tests.tiny import TINY
 
 N, CLASSES = 400, ("border", "size", "noise")
 PARTS = np.array(["train"] * 220 + ["val"] * 70 + ["test"] * 100 + ["unused"] * 10)
@@ -164,15 +161,14 @@ def test_off_it_writes_the_head_of_the_table_and_reads_nothing(tmp_path, monkeyp
     assert (PROBES / "metrics.csv").read_text() == ",".join(METRIC_COLUMNS) + "\n"
 
 
-def test_as_a_program_it_needs_no_torch(make, tmp_path):
+def test_as_a_program_it_needs_no_torch(make, tmp_path, plain_forks):
     make("multilabel")
     (tmp_path / "params.yaml").write_text(json.dumps(TINY))
     code = (
         "import runpy, sys; runpy.run_module('pipeline.probe', run_name='__main__'); "
         "sys.exit('imported torch' if 'torch' in sys.modules else 0)"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = plain_forks.run(["-c", code])
     assert done.returncode == 0, done.stderr
     row = auroc(read_metrics(PROBES / "metrics.csv", "probe"), "metadata", "macro")
     shown = f"{row['value']:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]"

@@ -1,6 +1,5 @@
 """README.md and the committed reports of the default study."""
 
-import json
 import re
 
 import pandas as pd
@@ -11,7 +10,25 @@ from pipeline.learning.losses import available
 from tests.tiny import ROOT
 
 README = (ROOT / "README.md").read_text()
-METRICS = json.loads((ROOT / "reports/metrics.json").read_text()) if (ROOT / "reports").exists() else {}
+
+
+def _numbers() -> dict[str, dict]:
+    """Return the macro AUROC of every configuration and ensemble of reports/metrics.csv, in its order."""
+    if not (ROOT / "reports").exists():
+        return {}
+    table = pd.read_csv(ROOT / "reports/metrics.csv", dtype={"seed": "str"})
+    table = table[(table["metric"] == "auroc") & (table["class"] == "macro")]
+    numbers = {}
+    for key, rows in table.groupby(table["model"] + "-" + table["loss"], sort=False):
+        mean = rows[rows["seed"] == "mean"].set_index("part")
+        seeds = rows[(rows["seed"] != "mean") & (rows["part"] == "test")]["value"]
+        test = {"auroc": mean.loc["test", "value"], "auroc_sd": seeds.std()}
+        test |= {f"auroc_{end}": mean.loc["test", end] for end in ("ci_low", "ci_high")}
+        numbers[key] = {"val": {"auroc": mean.loc["val", "value"]}, "test": test, "n_seeds": len(seeds)}
+    return numbers
+
+
+METRICS = _numbers()
 
 
 def main_table() -> str:

@@ -1,6 +1,5 @@
 """What a user does with DVC, on a tiny study in a repository of its own."""
 
-import contextlib
 import json
 import re
 import subprocess
@@ -11,20 +10,22 @@ import yaml
 
 from benchmarks.shared.standin import COPIED
 from pipeline.launching import workers
-from pipeline.launching.warm import Warm
-from tests.tiny import IDENTITY, ROOT, TINY, copy_tracked
+from tests.forked import ALONE, Forks
+from tests.tiny import BLANK, IDENTITY, ROOT, TINY, copy_tracked
 
 
 class Project:
     """A clone with the tiny study in place of the default one."""
 
-    warm: Warm | None = None
-    """Where the stages begin, once there is one: as forks, minutes sooner."""
+    forks: Forks
+    """Where DVC and the stages begin, minutes sooner."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         copy_tracked([*COPIED, "pipeline"], folder)
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+        with (folder / "pipeline/reporting/figures/style.py").open("a") as style:  # to paint takes most of the time
+            style.write(f"\n\ndef png(*_: object) -> bytes:\n    return {BLANK!r}\n")
         text = (ROOT / "params.yaml").read_text()
         self.write(yaml.safe_load(yaml.safe_dump(TINY)))
         self.default_text = text
@@ -39,12 +40,14 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        return workers.base_environment("repro") | IDENTITY
+        return self.forks.environment(workers.base_environment("repro") | IDENTITY | {ALONE: "1"})
 
     def run(self, *command: str, fails: bool = False) -> str:
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=600
-        )
+        options = {"cwd": self.folder, "env": self.environment, "timeout": 600}
+        if command[0] == "dvc":
+            done = self.forks.run(["-m", *command], **options)
+        else:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -52,14 +55,7 @@ class Project:
         return self.run("git", *arguments)
 
     def dvc(self, *arguments: str) -> str:
-        if self.warm is None:
-            return self.run("dvc", *arguments)
-        log = self.folder.parent / "dvc.log"
-        log.unlink(missing_ok=True)
-        with contextlib.chdir(self.folder):
-            status = workers.Worker(["dvc", *arguments], self.environment, log, warm=self.warm).wait()
-        assert status == 0, log.read_text()
-        return log.read_text()
+        return self.run("dvc", *arguments)
 
     def commit(self, message: str) -> None:
         self.git("add", "-A")
@@ -81,6 +77,13 @@ def cells(stages: list[str]) -> set[str]:
     return {s.split("@")[1] for s in stages if s.startswith(("train@", "replicate@"))}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _processes_are_forked(forks):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Project, "forks", forks, raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("project"))
@@ -88,14 +91,10 @@ def project(tmp_path_factory):
         project.content | {"study": {"models": ["small", "wide"], "losses": ["bce", "zlpr"], "replicates": []}}
     )
     project.commit("no replicates")
-    with contextlib.chdir(project.folder):
-        server = Warm(project.environment, project.folder.parent / "warm.log")
-    with server:
-        project.warm = server
-        first = project.repro()
-        assert cells(first) == {"small-bce-42", "small-zlpr-42", "wide-bce-42", "wide-zlpr-42"}
-        project.commit("results")
-        yield project
+    first = project.repro()
+    assert cells(first) == {"small-bce-42", "small-zlpr-42", "wide-bce-42", "wide-zlpr-42"}
+    project.commit("results")
+    return project
 
 
 def test_a_second_repro_runs_nothing_and_nothing_is_untracked(project):
@@ -134,19 +133,19 @@ def test_a_clone_without_data_shows_metrics_plots_params_and_experiments(project
         values = content["data"]["values"]
         assert {row["cell"].split("-seed")[0] for row in values} >= {"small-bce", "wide-zlpr"}, name
         assert "DVC_METRIC" not in json.dumps(content)
-    before = project.metrics()["small-bce"]["test"]["auroc"]
+    before = project.metrics()["small-bce"]
     clone.git("switch", "-qc", "other")
     for name, old, new in (
         ("params.yaml", "lr: 0.01", "lr: 0.02"),
-        ("reports/metrics.json", f'"auroc": {before}', '"auroc": 0.123'),
+        ("reports/metrics.json", f'"small-bce": {before}', '"small-bce": 0.123'),
     ):
         text = (clone.folder / name).read_text()
         assert old in text
         (clone.folder / name).write_text(text.replace(old, new))
     clone.commit("other")
     changed = json.loads(clone.dvc("metrics", "diff", "main", "other", "--json"))["reports/metrics.json"]
-    assert changed["small-bce.test.auroc"]["new"] == 0.123
-    assert changed["small-bce.test.auroc"]["old"] == pytest.approx(before)
+    assert changed["small-bce"]["new"] == 0.123
+    assert changed["small-bce"]["old"] == pytest.approx(before)
     assert "lr" in clone.dvc("params", "diff", "main", "other")
     plots = json.loads(clone.dvc("plots", "diff", "main", "other", "--json", "-o", str(tmp_path / "diff")))["data"]
     assert {Path(name).stem for name in plots} == expected
@@ -155,7 +154,7 @@ def test_a_clone_without_data_shows_metrics_plots_params_and_experiments(project
     (dropped,) = re.findall(r"dvc exp show --only-changed --drop '([^']+)'", (ROOT / "README.md").read_text())
     table = clone.dvc("exp", "show", "--only-changed", "--drop", dropped, "--csv").splitlines()
     heads = table[0].split(",")
-    assert "small-bce.test.auroc" in heads
+    assert "reports/validation.json:small-bce" in heads
     assert [h for h in heads if h.endswith(".lr")]
     assert len(heads) < 12, heads
 
@@ -189,7 +188,7 @@ def test_one_losss_settings_retrain_only_its_cells(project):
     changed = yaml.safe_load(yaml.safe_dump(project.content))
     changed["losses"]["zlpr"] = {"kind": "focal"}
     project.write(changed)
-    assert set(ran(project.dvc("repro", "configure"))) == {"configure@small-zlpr", "configure@wide-zlpr"}
+    assert ran(project.dvc("repro", "configure")) == ["configure"]  # no model's weights
     output = project.dvc("repro", "--dry")
     assert cells(ran(output)) == {"small-zlpr-42", "wide-zlpr-42"}
     restore(project, original)
@@ -217,12 +216,10 @@ def test_comments_train_nothing_wherever_they_stand(project):
     for path in [*files, project.folder / "pipeline/learning/training/loop.py"]:
         path.write_text(path.read_text() + "\n# another comment\n")
     stages, trained = marked(project)
-    assert stages == {"configure", "probe", "fuse", "ensemble", "report"}
+    assert stages == {"configure"}
     assert trained == set()
     project.dvc("repro", "configure")
-    stages, trained = marked(project)
-    assert stages == {"probe", "fuse", "ensemble", "report"}
-    assert trained == set()
+    assert marked(project) == (set(), set())
     restore(project, project.content)
 
 
@@ -252,8 +249,38 @@ def test_a_new_loss_trains_its_own_runs(project):
 def test_a_new_key_of_the_reports_settings_concerns_the_report_alone(project):
     path = project.folder / "pipeline/reporting/settings.py"
     path.write_text(path.read_text() + "    example: bool = True\n")
+    assert marked(project) == ({"configure"}, set())
+    project.dvc("repro", "configure")
     assert marked(project) == ({"report"}, set())
     restore(project, project.content)
+
+
+def test_an_exchanged_weights_file_is_noticed_and_concerns_the_runs_of_its_model(project, tmp_path):
+    original, file = project.content, tmp_path / "start of small.pth"
+    file.write_bytes(b"one")
+    changed = yaml.safe_load(yaml.safe_dump(original))
+    changed["models"]["small"]["weights"] = str(file)
+    project.write(changed)
+    project.dvc("repro", "configure")
+    records = {path.name: path.read_bytes() for path in (project.folder / "data/configurations").iterdir()}
+    assert "weights" not in marked(project)[0]
+    file.write_bytes(b"two")
+    output = project.dvc("status")
+    assert "weights@small:" in output
+    assert "weights@wide:" not in output
+    assert set(ran(project.dvc("repro", "configure"))) == {"weights@small", "configure"}
+    after = {path.name: path.read_bytes() for path in (project.folder / "data/configurations").iterdir()}
+    differing = {name for name in after if after[name] != records[name]}
+    assert differing == {"small-bce.train.json", "small-zlpr.train.json"}
+    assert marked(project)[1] == {"small-bce-42", "small-zlpr-42"}
+    file.unlink()
+    link = project.folder / "data/weights/files/small"  # DVC cannot go on from a link that leads nowhere, and names it
+    assert "data/weights/files/small" in project.run("dvc", "repro", "configure", fails=True)
+    link.unlink()
+    assert "models.small.weights" in project.run("dvc", "repro", "configure", fails=True)
+    project.write(original)
+    project.dvc("repro", "configure")  # a link is in no cache
+    restore(project, original)
 
 
 def test_exp_run_with_another_seed_trains_exactly_that_seeds_cells(project):

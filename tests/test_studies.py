@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +52,9 @@ def checkout(folder: Path) -> Path:
 # --- the generator
 
 
-def test_the_folder_holds_what_the_generator_writes():
-    done = subprocess.run(
-        [sys.executable, ROOT / "docs/make_studies.py", "--check"], capture_output=True, text=True, check=False
-    )
+def test_the_folder_holds_what_the_generator_writes(plain_forks):
+    code = f"import runpy; runpy.run_path({str(ROOT / 'docs/make_studies.py')!r}, run_name='__main__')"
+    done = plain_forks.run(["-c", code, "--check"])
     assert done.returncode == 0, done.stderr
 
 
@@ -242,17 +240,17 @@ def test_the_settings_that_a_header_proposes_are_allowed(path):
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
+def repository(tmp_path_factory, forks):
     """A folder in which DVC reads dvc.yaml."""
     folder = tmp_path_factory.mktemp("dvc")
-    dvc = [sys.executable, "-m", "dvc"]
-    subprocess.run([*dvc, "init", "--no-scm", "-q"], cwd=folder, check=True, env=os.environ | {"DVC_NO_ANALYTICS": "1"})
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
+    forks.run(["-m", "dvc", "init", "--no-scm", "-q"], cwd=folder, check=True, env=environment)
     shutil.copy(ROOT / "dvc.yaml", folder)
     return folder
 
 
 @each_study
-def test_has_the_runs_that_its_header_states_for_params_and_for_dvc(path, repository):
+def test_has_the_runs_that_its_header_states_for_params_and_for_dvc(path, repository, forks):
     study = load(path)
     found = re.match(
         r"(\d+) = (\d+) models? x (\d+) loss(?:es)? x (\d+) seeds?\b",
@@ -263,13 +261,7 @@ def test_has_the_runs_that_its_header_states_for_params_and_for_dvc(path, reposi
     assert factors == [len(study.study.models), len(study.study.losses), len(seeds(study))]
     assert count == math.prod(factors) == len(runs(study))
     shutil.copy(path, repository / "params.yaml")
-    listed = subprocess.run(
-        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
-        cwd=repository,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
+    listed = forks.run(["-m", "dvc", "stage", "list", "--name-only"], cwd=repository, check=True).stdout.split()
     assert sum(name.startswith(("train@", "replicate@")) for name in listed) == count
     assert sum(name.startswith("evaluate@") for name in listed) == len(configurations(study))
 

@@ -13,6 +13,8 @@ import pandas as pd
 
 from pipeline.ensembling.combiners import mean_probability_logits
 from pipeline.ensembling.sets import questions
+from pipeline.imaging.kinds import Kind
+from pipeline.imaging.reading import Scale
 from pipeline.scoring.evaluation import Evaluation, evaluate
 from pipeline.scoring.subgroups import evaluate_subgroups
 from pipeline.settings import Params, parse
@@ -26,7 +28,9 @@ from pipeline.study.files import (
     EXAMPLES,
     EXCLUDED,
     IMAGES,
+    KINDS,
     PROBES,
+    READING,
     SAMPLES,
     SPLIT,
     nulls,
@@ -162,7 +166,18 @@ def _write_samples(
     columns = ["row", "sample_id", "class", "x", "y", "width", "height"]
     write_csv(BOXES, pd.DataFrame(boxes, columns=columns))
     np.savez(EXAMPLES, rows=np.array([1, 2]), before=images[:2] // 2, after=images[1:3])
+    _write_reading(n, images)
     write_json(AUDIT, audit(samples, pd.Series(part), list(classes), study.split))
+
+
+def _write_reading(n: int, images: np.ndarray) -> None:
+    """Write what stage preprocess says of the files: an invented data set of DICOM and of 16-bit PNG."""
+    of_dicom = ("DICOM CR", "JPEG 2000", 12, "MONOCHROME2", "Maker | One", "pydicom", "header", 0)
+    of_png = ("PNG", "deflate", 16, "grey", "", "OpenCV", "none", 4095)
+    kinds = [{**Kind(*of_dicom)._asdict(), "images": n - n // 4}, {**Kind(*of_png)._asdict(), "images": n // 4}]
+    scale = Scale(12, "maximum", n // 4, 4000)
+    write_json(READING, {"scale": asdict(scale), "kinds": kinds})
+    np.savez(KINDS, kinds=np.array([0, 1]), before=images[:2] // 2, after=images[:2])
 
 
 def _write_configuration(

@@ -17,6 +17,13 @@ from pipeline.launching import cluster_task
 
 ADDRESS = "127.0.0.1:6399"
 MARK = "MEDMATRIX_TEST_CLUSTER"
+SPARING = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""Environment of a cluster on which nothing runs but what is asked of it."""
 
 
 @contextlib.contextmanager
@@ -65,16 +72,16 @@ class Nodes:
     def environment(self) -> dict[str, str]:
         """Environment of the nodes' processes, which marks them."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        return {**kept, "RAY_USAGE_STATS_ENABLED": "0", MARK: self.mark}
+        return {**kept, **SPARING, MARK: self.mark}
 
     def start(self, name: str, number: int, *arguments: str) -> None:
         """Start a node with the address 127.0.0.`number`; all but the head have one processor."""
         arguments = arguments or (f"--address={ADDRESS}", "--num-cpus=1")
-        memory = "--object-store-memory=80000000"
+        quiet = ("--object-store-memory=80000000", "--include-log-monitor=false")
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
         with (self.folder / f"{name}.log").open("w") as log:
             self.running[name] = subprocess.Popen(
-                [*self.namespace, *command, f"--node-ip-address=127.0.0.{number}", "--num-gpus=0", memory, *arguments],
+                [*self.namespace, *command, f"--node-ip-address=127.0.0.{number}", "--num-gpus=0", *quiet, *arguments],
                 env={**self.environment, cluster_task.FOLDER: str(self.folder / name)},
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -28,16 +28,19 @@ STAGES = {
         from pathlib import Path
         Path("data/raw/phantom").mkdir(parents=True, exist_ok=True)
         Path("data/raw/phantom/image").write_text("raw")
+        for name in ("inputs/root", "inputs/table", "source/SOURCE.json"):
+            Path("data", name).parent.mkdir(parents=True, exist_ok=True)
+            Path("data", name).write_text("")
     """,
     "preprocess": """
         from pathlib import Path
-        Path("data/prepared").mkdir(parents=True)
-        Path("data/prepared/images").write_text(Path("data/raw/phantom/image").read_text() + " prepared")
+        Path("data/study/prepared").mkdir(parents=True)
+        Path("data/study/prepared/images").write_text(Path("data/raw/phantom/image").read_text() + " prepared")
     """,
     "split": """
         from pathlib import Path
-        Path("data/split").mkdir(parents=True)
-        Path("data/split/split").write_text("split")
+        Path("data/study/split").mkdir(parents=True)
+        Path("data/study/split/split").write_text("split")
         Path("tmp").mkdir(exist_ok=True)
         with open("tmp/journal", "a") as journal:
             journal.write("split\\n")
@@ -66,7 +69,7 @@ STAGES = {
             os.replace(checkpoint.with_suffix(".partial"), checkpoint)
         folder = Path(f"models/{model}-{loss}/seed{seed}")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_text(f"{run} {lr} {Path('data/split/split').read_text()}")
+        (folder / "model.safetensors").write_text(f"{run} {lr} {Path('data/study/split/split').read_text()}")
         record = {"seconds": 8.0, "epochs": EPOCHS, "environment": None}
         (folder / "run.json").write_text(json.dumps(record))
         checkpoint.unlink()
@@ -109,6 +112,9 @@ STAGES = {
 class Standin:
     """The study, its folder, and what its stages noted."""
 
+    forks: Any = None
+    """What starts this Python and DVC (``start``, ``run``), in place of new processes."""
+
     def __init__(
         self,
         folder: Path,
@@ -147,15 +153,18 @@ class Standin:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the launcher; what it prints goes to tmp/printed."""
         (self.folder / "tmp").mkdir(exist_ok=True)
+        command = ["-m", "pipeline.commands.launch", *arguments]
         with (self.folder / "tmp/printed").open("w") as printed:
-            return subprocess.Popen(
-                [sys.executable, "-m", "pipeline.commands.launch", *arguments],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            options: dict[str, Any] = {
+                "cwd": self.folder,
+                "env": self.environment,
+                "stdout": printed,
+                "stderr": printed,
+                "start_new_session": True,
+            }
+            if self.forks is not None:
+                return self.forks.start(command, **options)
+            return subprocess.Popen([sys.executable, *command], **options)
 
     def printed(self) -> str:
         """Read what the launcher has printed."""
@@ -168,9 +177,12 @@ class Standin:
 
     def run(self, *command: str, status: int = 0) -> str:
         """Run a command that must end with `status`; return what it printed."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=600
-        )
+        words = ("-m", *command) if command[0] == "dvc" else command[1:] if command[0] == sys.executable else ()
+        options: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "timeout": 600}
+        if self.forks is not None and words:
+            done = self.forks.run(words, **options)
+        else:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 

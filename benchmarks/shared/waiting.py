@@ -6,12 +6,12 @@ from collections.abc import Callable
 import psutil
 
 
-def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 300.0, pause: float = 0.02) -> None:
     """Return once `condition` holds; fail if that takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def gone(pid: int) -> bool:

@@ -18,6 +18,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import norm
 
+from pipeline.metrics.collapse import too_few
 from pipeline.metrics.functions import rank_auroc
 from pipeline.metrics.logistic import mean_log_loss
 from pipeline.metrics.thresholds import probabilities
@@ -249,7 +250,10 @@ GATES: dict[str, Callable[[TrainedRun], str | None]] = {
     "chance_auroc": chance_auroc,
     "no_better_than_prior": no_better_than_prior,
 }
-"""Every gate of one training run, by name. `check_study` adds "identical_metrics", which takes two."""
+"""Every gate of one training run, by name. `check_run` puts "too_few_to_tell" in the place of most where that is so;
+`check_study` adds "identical_metrics", which takes two."""
+_OF_FEW = ("not_finite", "saturated_loss")
+"""Gates that mean something on any number of images; so does one_prediction for multi-label data."""
 
 
 def check_run(run: TrainedRun) -> dict[str, str]:
@@ -259,7 +263,8 @@ def check_run(run: TrainedRun) -> dict[str, str]:
     -------
     dict of str to str
         Sentences by the names of `GATES`; empty for a run without a sign. Where predictions are not finite nothing
-        else can be computed, and "not_finite" stands alone.
+        else can be computed, and "not_finite" stands alone; where there are too few images to tell, "too_few_to_tell"
+        stands in the place of those that chance raises.
 
     Raises
     ------
@@ -271,6 +276,9 @@ def check_run(run: TrainedRun) -> dict[str, str]:
     if not np.isfinite(np.asarray(run.logits, dtype=np.float64)).all():
         return {"not_finite": str(not_finite(run))}
     sentences = {name: gate(run) for name, gate in GATES.items()}
+    if unclear := too_few(run.truth):
+        kept = (*_OF_FEW, "one_prediction") if run.task == "multilabel" else _OF_FEW
+        sentences = {**{name: sentences[name] for name in kept}, "too_few_to_tell": unclear}
     return {name: sentence for name, sentence in sentences.items() if sentence is not None}
 
 

@@ -31,7 +31,7 @@ def thumbnails(images: np.ndarray, side: int = 8) -> np.ndarray:
 
     Parameters
     ----------
-    images : uint8 [N, H, W] or [N, H, W, C]
+    images : uint8 or uint16 [N, H, W] or [N, H, W, C]
         May be memory-mapped.
     side : int
         At most H and W.
@@ -39,7 +39,8 @@ def thumbnails(images: np.ndarray, side: int = 8) -> np.ndarray:
     Returns
     -------
     float64 [N, side * side * C]
-        Grey values in [0, 255]. A pixel that lies across the border of two squares counts in both, by its share.
+        Grey values in [0, 255], whatever the depth. A pixel that lies across the border of two squares counts in both,
+        by its share.
 
     Raises
     ------
@@ -64,9 +65,10 @@ def _area_means(size: int, side: int) -> np.ndarray:
 
 
 def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield float64 [n, H, W, C] pieces, so that a memory-mapped array is never whole in memory."""
+    """Yield float64 [n, H, W, C] pieces in [0, 255], so that a memory-mapped array is never whole in memory."""
     starts = range(0, len(images), _CHUNK)
-    pieces = (np.asarray(images[i : i + _CHUNK], dtype=np.float64) for i in starts)
+    scale = 257 if images.dtype == np.uint16 else 1
+    pieces = (np.asarray(images[i : i + _CHUNK], dtype=np.float64) / scale for i in starts)
     return (piece.reshape(*piece.shape[:3], -1) for piece in pieces)
 
 
@@ -94,7 +96,7 @@ def metadata(images: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.
 
     Parameters
     ----------
-    images : uint8 [N, H, W] or [N, H, W, C]
+    images : uint8 or uint16 [N, H, W] or [N, H, W, C]
         As prepared; may be memory-mapped.
     widths, heights : int [N]
         Of the files as published, in pixels.

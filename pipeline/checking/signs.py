@@ -6,7 +6,7 @@ import pandas as pd
 
 from pipeline.checking import gates
 from pipeline.ensembling.predictions import Gathered
-from pipeline.study.files import made_by, read_json
+from pipeline.study.files import made_by, read_json, read_table
 from pipeline.study.trainings import evaluation_folder
 
 
@@ -21,7 +21,7 @@ def signs(study: Gathered) -> pd.DataFrame:
     runs = {}
     for configuration in study.configurations:
         folder = evaluation_folder(configuration)
-        history = pd.read_csv(made_by(folder / "history.csv", "evaluate"))
+        history = read_table(made_by(folder / "history.csv", "evaluate"))
         records = {record["seed"]: record for record in read_json(folder / "runs.json", "evaluate")}
         for run in (run for run in study.val if run.configuration == configuration):
             runs[f"{configuration} seed {run.seed}"] = gates.TrainedRun(

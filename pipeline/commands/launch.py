@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -41,7 +42,8 @@ from pipeline.launching.status import (
 from pipeline.launching.warm import Warm
 from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, evaluation_tasks, missing, probe_task, run_tasks
 from pipeline.learning.settings import train_settings
-from pipeline.settings import Params, load
+from pipeline.settings import Params
+from pipeline.settings.checks import ELSEWHERE, load
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.runs import configurations, runs
 
@@ -125,7 +127,7 @@ class Launch:
         if all(status[name].state == "up to date" for name in shared if name in status):
             return status
         self._warm_up(status)
-        if self._shared_stages({name: str(status[name].folder) for name in shared if name in status}):
+        if self._shared_stages({name: str(status[name].folder) for name in (*DATA, CONFIGURE) if name in status}):
             return None
         return read_status(stages)
 
@@ -218,7 +220,7 @@ class ClusterLaunch(Launch):
 
     def _inputs(self) -> list[str]:
         """Return the stages whose outputs the training runs read."""
-        return [name for name in shared_stages(self.params) if name != DATA[0]]
+        return [*DATA[1:], CONFIGURE]
 
     def _train(self, trainings: list[Task]) -> None:
         for command in carrier.push_commands(self._inputs()):
@@ -283,6 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Launch the study; exit with its status."""
     options = parse(arguments)
     with stage_errors():
+        if options.ray is not None:
+            os.environ[ELSEWHERE] = "1"  # the training runs: this machine may have no GPU
         params = load()
         if options.ray is not None:
             sys.exit(ClusterLaunch(params, options.jobs, options.ray, options.remote_url, options.cold)())

@@ -14,7 +14,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from tabulate import tabulate
@@ -25,16 +24,18 @@ from pipeline.launching.estimates import expected_bytes, expected_seconds, makes
 from pipeline.launching.status import (
     CONFIGURE,
     DATA,
+    WEIGHTS,
     StageState,
     StageStatus,
     read_status,
-    record_of,
+    record_stages,
     run_stages,
     shared_stages,
     stage_of,
 )
 from pipeline.launching.work import read_summary
-from pipeline.settings import Params, load
+from pipeline.settings import Params
+from pipeline.settings.checks import load
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ArtifactError
 from pipeline.study.records import check_record, record_file
@@ -63,7 +64,8 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State
         expected to stay as they are.
     """
     data = all(status[name].state == "up to date" for name in DATA[1:] if name in status)
-    records = {each: _recorded(each, params, status) for each in configurations(params)} if data else {}
+    same = all(status[name].state == "up to date" for name in record_stages(params) if name in status)
+    records = {each: "same" if same else _recorded(each, params) for each in configurations(params)} if data else {}
     known: dict[str, State] = {"changed": "changed", "missing": "unknown"}
     return {
         run: known.get(records[run.configuration], status[stage_of(run, params)].state) if data else "unknown"
@@ -71,12 +73,8 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State
     }
 
 
-def _recorded(
-    configuration: Configuration, params: Params, status: Mapping[str, StageStatus]
-) -> Literal["same", "changed", "missing"]:
+def _recorded(configuration: Configuration, params: Params) -> Literal["same", "changed", "missing"]:
     """Whether stage configure will write for the runs of `configuration` what it wrote before."""
-    if status.get(record_of(configuration), StageStatus(Path(), "up to date")).state == "up to date":
-        return "same"
     from pipeline.learning.records import training_record  # and NumPy with it, which takes a moment
 
     if not record_file(configuration, "train").exists():
@@ -118,7 +116,7 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
             "",
             tabulate(rows, ["run", "state", "at most"], tablefmt="presto", disable_numparse=True),
             "",
-            "shared:   " + ", ".join(f"{stage} {_shared(status, stage)}" for stage in (*DATA, CONFIGURE)),
+            "shared:   " + ", ".join(f"{stage} {_shared(status, stage)}" for stage in (*DATA, WEIGHTS, CONFIGURE)),
             "runs:     " + ", ".join(f"{n} {WORDS[s]}" for s, n in counts.items()),
             "time:     " + _time([seconds[run] for run in left], jobs),
             "disk:     " + _disk([sizes[run] for run in left], free),
@@ -175,7 +173,7 @@ def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
     Parameters
     ----------
     metrics : mapping
-        Content of reports/metrics.json; configurations without a standard deviation over seeds are left out.
+        As `read_summary` returns them; configurations without a standard deviation over seeds are left out.
     deltas : sequence of float
         Differences of the AUROC, above 0.
     """

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, describe
@@ -37,7 +37,8 @@ class Sample:
     sample_id : str
         Unique in the data set; the published file name where there is one.
     patient_id : str
-        Images of one patient share it. Where a data set has no patients: the sample's own id.
+        Images of one patient share it. Where patients are not known (`Dataset.patients_known`): the sample's own id, or
+        the name of a block of images that are to stay together.
     labels : tuple of str
         Names of the positive classes: any number for ``multilabel``, exactly one for ``multiclass``.
     read : callable
@@ -67,8 +68,18 @@ class Dataset(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_the_default(cls, settings: Any) -> Any:
+        """Leave out keys without a value, so that params.yaml can list them all."""
+        if not isinstance(settings, Mapping):
+            return settings
+        return {key: value for key, value in settings.items() if value is not None or key not in cls.model_fields}
+
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
+    checked_by_fetch: ClassVar[bool] = False
+    """Whether `fetch` holds what it fetched to published checksums, so that no image of it need be digested."""
     terms: ClassVar[str] = ""
     """What one agrees to by fetching it, where that is more than the licence; shown once, kept in SOURCE.json."""
 
@@ -100,6 +111,18 @@ class Dataset(BaseModel, ABC):
     def notes(self) -> tuple[str, ...]:
         """Limits that every report of this data set must state, one sentence each."""
         return ()
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether `Sample.patient_id` names patients; otherwise no page speaks of them."""
+        return True
+
+    def left_out(self, folder: Path) -> list[tuple[str, str]]:
+        """Name what belongs to the data set and is no sample of it: files or rows, each with the reason.
+
+        They are listed in excluded.csv beside the samples that could not be used.
+        """
+        return []
 
     @property
     @abstractmethod

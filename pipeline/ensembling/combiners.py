@@ -60,6 +60,11 @@ class Combiner(ABC):
         return {}
 
     @property
+    def left_out(self) -> np.ndarray | None:
+        """What such fits make of the validation part, float32 [N, K], where the choice has needed it already."""
+        return None
+
+    @property
     def has_intercept(self) -> bool:
         """Whether a fit moves all images of a class up or down, so that images of two fits cannot be ranked as one."""
         return False
@@ -333,6 +338,8 @@ class Stack(Combiner):
         Of `PENALTIES`, chosen by cross-fitting.
     unfitted : tuple of int
         Classes for which there was nothing to fit (one kind of truth only): they have the mean logit.
+    unseen : float32 [N, K], optional
+        See `Combiner.left_out`.
     """
 
     task: str
@@ -340,6 +347,7 @@ class Stack(Combiner):
     intercepts: np.ndarray
     penalty: float
     unfitted: tuple[int, ...]
+    unseen: np.ndarray | None = None
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """See `Combiner.apply`."""
@@ -366,6 +374,11 @@ class Stack(Combiner):
     def chosen(self) -> dict[str, Any]:
         """See `Combiner.chosen`."""
         return {"penalty": self.penalty}
+
+    @property
+    def left_out(self) -> np.ndarray | None:
+        """See `Combiner.left_out`."""
+        return self.unseen
 
     @property
     def has_intercept(self) -> bool:

@@ -157,9 +157,11 @@ def fit_stack(
     -----
     Wolpert, "Stacked generalization", Neural Networks 5(2), 1992, doi:10.1016/S0893-6080(05)80023-1.
     """
+    unseen = None
     if penalty is None:
-        unseen = [left_out(fit_stack, logits, targets, task, patients, aligned=False, penalty=c) for c in PENALTIES]
-        penalty = PENALTIES[int(np.argmin([mean_log_loss(z, targets, task, _CLIP) for z in unseen]))]
+        of_each = [_left_out(fit_stack, logits, targets, task, patients, penalty=c) for c in PENALTIES]
+        best = int(np.argmin([mean_log_loss(z, targets, task, _CLIP) for z, _ in of_each]))
+        penalty, unseen = PENALTIES[best], of_each[best][1]
     features = stack_features(logits, task)
     n_members, _, n_classes = logits.shape
     if task == "multilabel":
@@ -167,15 +169,15 @@ def fit_stack(
         unfitted = tuple(k for k, fitted in enumerate(fits) if fitted is None)
         equal = np.full((1, n_members), 1 / n_members), np.zeros(1)
         weights, intercepts = (np.concatenate(parts) for parts in zip(*(fitted or equal for fitted in fits)))
-        return Stack(task, weights, intercepts, penalty, unfitted)
+        return Stack(task, weights, intercepts, penalty, unfitted, unseen)
     fitted = fit_logistic(features, np.asarray(targets).argmax(axis=1), penalty, n_classes)
     if fitted is None:
         equal = np.tile(np.eye(n_classes) / n_members, n_members), np.zeros(n_classes)
-        return Stack(task, *equal, penalty, tuple(range(n_classes)))
+        return Stack(task, *equal, penalty, tuple(range(n_classes)), unseen)
     weights, intercepts = fitted
     if n_classes == 2:  # log-odds of class 1 are a softmax whose class 0 stays at 0
         weights, intercepts = np.vstack([np.zeros_like(weights), weights]), np.append(0.0, intercepts)
-    return Stack(task, weights, intercepts, penalty, ())
+    return Stack(task, weights, intercepts, penalty, (), unseen)
 
 
 METHODS: dict[str, Callable[..., Combiner]] = {
@@ -221,7 +223,10 @@ def fit(method: str, logits: np.ndarray, targets: np.ndarray, task: str, patient
     combiner = METHODS[method](logits, targets, task, patients)
     if combiner.fitted_on != LABELS:
         return FittedCombiner(combiner, combiner.apply(logits))
-    return FittedCombiner(combiner, left_out(METHODS[method], logits, targets, task, patients, **combiner.chosen))
+    unseen = combiner.left_out
+    if unseen is None:
+        unseen = left_out(METHODS[method], logits, targets, task, patients, **combiner.chosen)
+    return FittedCombiner(combiner, unseen)
 
 
 def left_out(
@@ -257,20 +262,35 @@ def left_out(
     low). Fits with an intercept are therefore moved until all have the same mean logit over all validation images,
     which looks at no label.
     """
+    raw, moved = _left_out(method, logits, targets, task, patients, **chosen)
+    return moved if aligned else raw
+
+
+def _left_out(
+    method: Callable[..., Combiner],
+    logits: np.ndarray,
+    targets: np.ndarray,
+    task: str,
+    patients: np.ndarray,
+    **chosen: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits of `left_out` as they are, and brought to one scale."""
     folds = min(FOLDS, len(np.unique(patients)))
     if folds < 2:
-        return method(logits, targets, task, patients, **chosen).apply(logits)
+        whole = method(logits, targets, task, patients, **chosen).apply(logits)
+        return whole, whole
     from sklearn.model_selection import GroupKFold
 
-    result, means = np.empty(targets.shape, np.float32), np.zeros((folds, targets.shape[1]))
+    raw, means = np.empty(targets.shape, np.float32), np.zeros((folds, targets.shape[1]))
     parts = list(GroupKFold(folds).split(targets, groups=patients))
     for f, (seen, new) in enumerate(parts):
         combiner = method(logits[:, seen], targets[seen], task, np.asarray(patients)[seen], **chosen)
-        if aligned and combiner.has_intercept:
+        if combiner.has_intercept:
             everyone = combiner.apply(logits)
-            result[new], means[f] = everyone[new], everyone.mean(axis=0, dtype=np.float64)
+            raw[new], means[f] = everyone[new], everyone.mean(axis=0, dtype=np.float64)
         else:
-            result[new] = combiner.apply(logits[:, new])
+            raw[new] = combiner.apply(logits[:, new])
+    moved = raw.copy()
     for (_, new), shift in zip(parts, means.mean(axis=0) - means):
-        result[new] += shift.astype(np.float32)
-    return result
+        moved[new] += shift.astype(np.float32)
+    return raw, moved

@@ -215,7 +215,7 @@ def score_ensembles(predictions: Predictions, scoring: dict[str, Any]) -> pd.Dat
     tables = [pd.DataFrame(columns=METRIC_COLUMNS)]
     for i, name in enumerate(predictions.methods):
         parts = (part._replace(logits=part.logits[[i]]) for part in (val, test))
-        table = evaluate(task, classes, [name], *parts, with_mean=False, **scoring).metrics
+        table = evaluate(task, classes, [name], *parts, with_mean=False, metrics_alone=True, **scoring).metrics
         tables.append(table.assign(model="ensemble", loss=name, seed="")[METRIC_COLUMNS])
     return pd.concat(tables[1:] or tables)
 

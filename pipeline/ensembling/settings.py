@@ -7,7 +7,7 @@ from pydantic import Field
 from pipeline.learning.settings import RunSections
 from pipeline.scoring.settings import Evaluate
 from pipeline.study.params import Section
-from pipeline.study.runs import StudySections
+from pipeline.study.runs import StudySections, runs
 
 
 class Ensemble(Section):
@@ -23,8 +23,18 @@ class EnsembleSections(StudySections):
     ensemble: Ensemble
     evaluate: Evaluate = Evaluate()
 
+    @property
+    def top_k(self) -> int:
+        """``ensemble.top_k``, or all training runs where there are fewer."""
+        return min(self.ensemble.top_k, len(runs(self)))
+
 
 class FeatureSections(RunSections):
     """The sections that stage ``fuse`` reads."""
 
     ensemble: Ensemble
+
+    @property
+    def top_k(self) -> int:
+        """``ensemble.top_k``, or all training runs where there are fewer."""
+        return min(self.ensemble.top_k, len(runs(self)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.imaging.depth import to_8_bits
+from pipeline.imaging.equalise import clahe
 from pipeline.imaging.settings import Preprocess
 
 KeepAspect = Literal["stretch", "pad", "crop"]
@@ -22,39 +24,7 @@ class Placement(NamedTuple):
     height: NDArray[np.float64]
 
 
-def clahe(image: NDArray[np.uint8], clip: float, tiles: int) -> NDArray[np.uint8]:
-    """Contrast-limited adaptive histogram equalisation.
-
-    Of a colour image only the lightness L of CIELAB is equalised, so that hue, the meaning of a stain, stays.
-
-    Parameters
-    ----------
-    image : uint8 [H, W] or [H, W, 3]
-        Grey or RGB.
-    clip : float
-        A histogram bin holds at most `clip` times the mean count of a bin of its tile; above, the slope of the grey
-        curve is limited.
-    tiles : int
-        Tiles along each axis.
-
-    Returns
-    -------
-    uint8, the shape of `image`
-
-    References
-    ----------
-    K. Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV (1994), 474-485.
-    """
-    # One object per call: OpenCV's keeps buffers and is not safe to share between threads. It is made in microseconds.
-    equaliser = cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles))
-    if image.ndim == 2:
-        return np.asarray(equaliser.apply(image), np.uint8)
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    lab[..., 0] = equaliser.apply(np.ascontiguousarray(lab[..., 0]))
-    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
-
-
-def resize(image: NDArray[np.uint8], width: int, height: int | None = None) -> NDArray[np.uint8]:
+def resize(image: NDArray[Any], width: int, height: int | None = None) -> NDArray[Any]:
     """Stretch an image, by default to a square.
 
     An axis that shrinks is averaged over the area of each new pixel, which leaves no aliasing; an axis that grows is
@@ -62,22 +32,22 @@ def resize(image: NDArray[np.uint8], width: int, height: int | None = None) -> N
 
     Parameters
     ----------
-    image : uint8 [H, W] or [H, W, 3]
+    image : uint8 or uint16 [H, W] or [H, W, 3]
         Any size.
     width, height : int
         Pixels of the result; `height` is `width` if not given.
 
     Returns
     -------
-    uint8 [height, width] or [height, width, 3]
+    [height, width] or [height, width, 3], dtype of `image`
     """
     wanted = (width, width if height is None else height)
     given = (image.shape[1], image.shape[0])
     shrunk = (min(given[0], wanted[0]), min(given[1], wanted[1]))
     if shrunk != given:
-        image = np.asarray(cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
+        image = np.asarray(cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA))
     if shrunk != wanted:
-        image = np.asarray(cv2.resize(image, wanted, interpolation=cv2.INTER_LINEAR), np.uint8)
+        image = np.asarray(cv2.resize(image, wanted, interpolation=cv2.INTER_LINEAR))
     return image
 
 
@@ -144,53 +114,58 @@ def _edges(boxes: NDArray[np.float64], axis: int) -> tuple[NDArray[np.float64], 
     return boxes[:, axis], boxes[:, axis] + boxes[:, axis + 2]
 
 
-def fit(image: NDArray[np.uint8], size: int, keep_aspect: KeepAspect) -> NDArray[np.uint8]:
+def fit(image: NDArray[Any], size: int, keep_aspect: KeepAspect) -> NDArray[Any]:
     """Resize an image to a square as `placement` says; what "pad" adds is black.
 
     Parameters
     ----------
-    image : uint8 [H, W] or [H, W, 3]
+    image : uint8 or uint16 [H, W] or [H, W, 3]
         Any size.
     size, keep_aspect
         As for `placement`.
 
     Returns
     -------
-    uint8 [size, size] or [size, size, 3]
+    [size, size] or [size, size, 3], dtype of `image`
     """
     if keep_aspect == "pad":
         return _pad(_shrink_to_fit(image, size), size)
     return resize(_seen(image, keep_aspect), size)
 
 
-def prepare(image: NDArray[np.uint8], settings: Preprocess) -> NDArray[np.uint8]:
+def prepare(image: NDArray[Any], settings: Preprocess) -> NDArray[Any]:
     """Enhance and resize a decoded image as section ``preprocess`` of params.yaml says.
 
-    Contrast is enhanced in what is seen of the image: not in padding, and without what is cropped.
+    Contrast is enhanced in what is seen of the image: not in padding, and without what is cropped. 16 bits stay 16 bits
+    until the end; then they are rounded to 8, once, unless `settings.store` keeps them.
 
     Parameters
     ----------
-    image : uint8 [H, W] or [H, W, 3]
-        From `pipeline.imaging.decode.as_image`.
+    image : uint8 or uint16 [H, W] or [H, W, 3]
+        From `pipeline.imaging.decoding.as_image`.
     settings : Preprocess
         Its `clahe.order` decides whether contrast is enhanced at the full resolution or, faster, at the final one.
 
     Returns
     -------
-    uint8 [size, size] or [size, size, 3]
+    [size, size] or [size, size, 3], dtype `settings.store`
     """
     order = settings.clahe.order if settings.clahe.enabled else ""
     pad = settings.keep_aspect == "pad"
     image = _seen(image, settings.keep_aspect)
+    if settings.store == "uint16" and image.dtype == np.uint8:
+        image = image.astype(np.uint16) * np.uint16(257)  # the means of the areas are then kept to 16 bits
     if order == "before_resize":
         image = clahe(image, settings.clahe.clip, settings.clahe.tiles)
     image = _shrink_to_fit(image, settings.size) if pad else resize(image, settings.size)
     if order == "after_resize":
         image = clahe(image, settings.clahe.clip, settings.clahe.tiles)
+    if settings.store == "uint8":
+        image = to_8_bits(image)
     return _pad(image, settings.size) if pad else image
 
 
-def _seen(image: NDArray[np.uint8], keep_aspect: KeepAspect) -> NDArray[np.uint8]:
+def _seen(image: NDArray[Any], keep_aspect: KeepAspect) -> NDArray[Any]:
     """Return the part of the image that is seen: all of it, or for "crop" the centre square."""
     if keep_aspect != "crop":
         return image
@@ -200,14 +175,14 @@ def _seen(image: NDArray[np.uint8], keep_aspect: KeepAspect) -> NDArray[np.uint8
     return image[top : top + side, left : left + side]
 
 
-def _shrink_to_fit(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _shrink_to_fit(image: NDArray[Any], size: int) -> NDArray[Any]:
     place = placement(image.shape[1], image.shape[0], size, "pad")
     return resize(image, int(place.width), int(place.height))
 
 
-def _pad(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _pad(image: NDArray[Any], size: int) -> NDArray[Any]:
     height, width = image.shape[:2]
     top, left = (size - height) // 2, (size - width) // 2
-    square = np.zeros((size, size, *image.shape[2:]), np.uint8)
+    square = np.zeros((size, size, *image.shape[2:]), image.dtype)
     square[top : top + height, left : left + width] = image
     return square

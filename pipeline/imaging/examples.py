@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.datasets import DatasetError, Sample
-from pipeline.imaging.decode import as_image
+from pipeline.imaging.depth import to_8_bits
 from pipeline.imaging.enhance import prepare
+from pipeline.imaging.reading import Reader, Scale, anew
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.files import replaced
 
@@ -19,7 +20,9 @@ _AMONG = 1000
 """Examples come from so many images at the beginning: an archive is unpacked anew as far as the last of them."""
 
 
-def write_examples(samples: Iterable[Sample], kept: pd.DataFrame, settings: Preprocess, path: Path) -> None:
+def write_examples(
+    samples: Iterable[Sample], kept: pd.DataFrame, settings: Preprocess, path: Path, scale: Scale | None = None
+) -> None:
     """Write a few images without and with CLAHE, otherwise prepared alike; nothing if CLAHE is off.
 
     Parameters
@@ -33,6 +36,8 @@ def write_examples(samples: Iterable[Sample], kept: pd.DataFrame, settings: Prep
     path : Path
         Receives a .npz file with ``rows`` (int64 [E]), ``before`` and ``after`` (uint8 [E, H, W] or [E, H, W, 3]). A
         file of an earlier run is removed even if no new one is written.
+    scale : Scale, optional
+        On which the array was made; looked for if not given.
 
     Raises
     ------
@@ -45,12 +50,17 @@ def write_examples(samples: Iterable[Sample], kept: pd.DataFrame, settings: Prep
     wanted = _chosen(kept)
     plain = settings.model_copy(update={"clahe": settings.clahe.model_copy(update={"enabled": False})})
     pairs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    reader = Reader(settings, anew(samples), scale)
     for sample in samples:
-        if (row := wanted.get(sample.sample_id)) is not None:
-            image = as_image(sample.read(), settings.channels)
-            pairs[row] = prepare(image, plain), prepare(image, settings)
-            if len(pairs) == len(wanted):
-                break
+        if not any(name == sample.sample_id or name.startswith(f"{sample.sample_id}#") for name in wanted):
+            continue
+        for frame in reader.frames(sample.read):
+            row = wanted.get(sample.sample_id + frame.suffix)
+            if row is not None and not isinstance(frame.image, str):
+                image = frame.image.pixels
+                pairs[row] = to_8_bits(prepare(image, plain)), to_8_bits(prepare(image, settings))
+        if len(pairs) == len(wanted):
+            break
     lost = [name for name, row in wanted.items() if row not in pairs]
     if lost:
         raise DatasetError(f"{lost[0]} was prepared and is no longer in the data set; run stage 'preprocess' again")

@@ -20,17 +20,33 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.datasets import DatasetError, Sample, Task
-from pipeline.imaging.decode import UnreadableImage, as_image
-from pipeline.imaging.duplicates import THUMBNAIL, Found, duplicates_of, find, fingerprint, groups, pixel_hash
+from pipeline.imaging.decoding import Decoded
+from pipeline.imaging.duplicates import (
+    THUMBNAIL,
+    Found,
+    duplicates_of,
+    find,
+    for_thumbnail,
+    groups,
+    perceptual_hashes,
+    pixel_hash,
+    thumbnail,
+)
 from pipeline.imaging.enhance import prepare
+from pipeline.imaging.kinds import Kind, Kinds, Pair, kind_of, pair
+from pipeline.imaging.reading import Reader, Scale, anew
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.files import replaced
 from pipeline.study.prepared import SAMPLE_COLUMNS
 
 EXCLUDED_COLUMNS = ["file", "reason"]
 
+FLAT = 2
+"""Grey levels that an image of all but one level spans: a mask of 0 and 1, or a file with a wrong scale."""
 _AHEAD = 4
 """Images in flight per thread: enough to ride out a slow file, few enough to bound memory."""
+_THUMBNAILS_AT_ONCE = 64
+"""Thumbnails that are made one after another."""
 _LINE_EVERY = 10.0
 """Seconds between two progress lines where stderr is no terminal."""
 _ROWS_PER_CHECK = 1024
@@ -50,25 +66,38 @@ class Prepared(NamedTuple):
         EXCLUDED_COLUMNS: sample id and reason of every sample that is not in `samples`, in the data set's order.
     duplicates : DataFrame
         `pipeline.imaging.duplicates.COLUMNS`: the images that show the same as an earlier one, and what was done.
+    kinds : Kinds
+        How every image was made and read, those that were excluded as duplicates included.
+    scale : Scale
+        Of files that do not say theirs.
+    flat : int
+        Images kept whose thumbnail spans at most `FLAT` grey levels; 0 where near-duplicates are not searched for.
     """
 
     samples: pd.DataFrame
     excluded: pd.DataFrame
     duplicates: pd.DataFrame
+    kinds: Kinds
+    scale: Scale
+    flat: int = 0
 
 
 class _Facts(NamedTuple):
-    """What is remembered of an image once its pixels are written; the last two only to find near-duplicates."""
+    """What is remembered of an image once its pixels are written; `small` only to find near-duplicates."""
 
     width: int
     height: int
     hash: str
-    phash: np.uint64
-    thumbnail: bytes
+    small: NDArray[Any] | None
+    kind: Kind
+    picture: Pair | None
 
 
-_Result = tuple[NDArray[np.uint8], _Facts] | str
-"""Prepared pixels and facts, or the reason why there are none."""
+class _Result(NamedTuple):
+    """One image of a sample: what follows the sample's id, and prepared pixels with facts or why there are none."""
+
+    suffix: str
+    image: tuple[NDArray[Any], _Facts] | str
 
 
 class _Samples:
@@ -94,9 +123,10 @@ class _Samples:
         self.labels = bytearray()
         self.sizes: list[tuple[int, int]] = []
         self.hashes: list[str] = []
-        self.phashes: list[np.uint64] = []
+        self.small: list[NDArray[Any]] = []
         self.thumbnails = bytearray()
         self.excluded: list[tuple[int, str, str]] = []
+        self.kinds = Kinds()
 
     def check(self, sample: Sample) -> None:
         """Raise `DatasetError` if the metadata of the next sample cannot be right."""
@@ -107,9 +137,7 @@ class _Samples:
                 raise DatasetError(f"columns of samples.csv named twice: {', '.join(clashes)}; rename class or column")
             self.own = {name: [] for name in sample.extra}
         name = sample.sample_id
-        if name in self.seen:
-            raise DatasetError(f"sample id '{name}' occurs more than once; ids must be unique")
-        self.seen.add(name)
+        self.name(name)
         unknown = [label for label in sample.labels if label not in self.classes]
         if unknown:
             raise DatasetError(f"{name}: class '{unknown[0]}' is unknown; use one of: {', '.join(self.classes)}")
@@ -118,23 +146,37 @@ class _Samples:
         if list(sample.extra) != list(self.own):
             raise DatasetError(f"{name}: own columns {list(sample.extra)}; the first sample has {list(self.own)}")
 
+    def name(self, sample_id: str) -> None:
+        """Note an id, and raise `DatasetError` if there is one like it."""
+        if sample_id in self.seen:
+            raise DatasetError(f"sample id '{sample_id}' occurs more than once; ids must be unique")
+        self.seen.add(sample_id)
+
     def exclude(self, position: int, sample_id: str, reason: str) -> None:
         """Note that the sample at `position` of the data set has no usable image."""
         self.excluded.append((position, sample_id, reason))
 
-    def keep(self, position: int, about: Sample, facts: _Facts) -> None:
-        """Remember a sample whose pixels were written."""
+    def keep(self, position: int, about: Sample, sample_id: str, facts: _Facts) -> None:
+        """Remember an image of a sample whose pixels were written."""
         self.positions.append(position)
-        self.ids.append(about.sample_id)
+        self.ids.append(sample_id)
         self.patients.append(about.patient_id)
         self.official.append(about.official_split)
         self.labels += bytes(name in about.labels for name in self.classes)
         self.sizes.append((facts.width, facts.height))
         self.hashes.append(facts.hash)
-        self.phashes.append(facts.phash)
-        self.thumbnails += facts.thumbnail
+        if facts.small is not None:
+            self.small.append(facts.small)
+            if len(self.small) == _THUMBNAILS_AT_ONCE:
+                self.shrink()
+        self.kinds.count(facts.kind, facts.picture)
         for name, values in self.own.items():
             values.append(about.extra[name])
+
+    def shrink(self) -> None:
+        """Make the thumbnails of the pictures that wait for it."""
+        self.thumbnails += b"".join(thumbnail(small).tobytes() for small in self.small)
+        self.small.clear()
 
     def targets(self) -> NDArray[np.uint8]:
         """Return labels as 0/1, [N, K]."""
@@ -144,11 +186,13 @@ class _Samples:
         """Look for images that show the same."""
         near = None
         if settings.duplicates.near:
+            self.shrink()
             thumbnails = np.frombuffer(self.thumbnails, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
-            near = np.array(self.phashes, np.uint64), thumbnails
+            # All at once: one at a time they take ten times as long.
+            near = perceptual_hashes(thumbnails), thumbnails
         return find(self.ids, self.hashes, near, self.targets(), settings.duplicates)
 
-    def tables(self, duplicates: Found) -> Prepared:
+    def tables(self, duplicates: Found, scale: Scale) -> Prepared:
         """Write the tables, without the images that `duplicates` excludes."""
         keep = ~duplicates.excluded
         excluded = [*self.excluded]
@@ -170,8 +214,20 @@ class _Samples:
         }
         table = pd.DataFrame(columns)[keep].reset_index(drop=True)
         table.insert(0, "row", np.arange(len(table)))
-        rows = [(name, reason) for _, name, reason in sorted(excluded)]
-        return Prepared(table, pd.DataFrame(rows, columns=EXCLUDED_COLUMNS, dtype="str"), duplicates.table)
+        rows = [(name, reason) for _, name, reason in sorted(excluded, key=lambda row: row[0])]
+        group = dict(zip(self.ids, columns["group_id"], strict=True))
+        pairs = duplicates.table
+        together = pairs["sample_id"].map(group) == pairs["other_id"].map(group)
+        pairs = pairs[(pairs["kind"] != "borderline") | ~together].reset_index(drop=True)  # of one patient: settled
+        reasons = pd.DataFrame(rows, columns=EXCLUDED_COLUMNS, dtype="str")
+        return Prepared(table, reasons, pairs, self.kinds, scale, self._flat(keep))
+
+    def _flat(self, keep: NDArray[np.bool_]) -> int:
+        """Count the images kept that are all but of one grey level."""
+        thumbnails = np.frombuffer(self.thumbnails, np.uint8).reshape(-1, THUMBNAIL * THUMBNAIL)
+        if len(thumbnails) != len(keep):
+            return 0
+        return int((keep & (thumbnails.max(axis=1) - thumbnails.min(axis=1) <= FLAT)).sum())
 
 
 def prepare_all(
@@ -188,7 +244,9 @@ def prepare_all(
     Parameters
     ----------
     samples : iterable of Sample
-        Read once, a few images ahead of the decoding; each `Sample.read` is called once and let go.
+        Read once, a few images ahead of the decoding; each `Sample.read` is called once and let go. With
+        ``bits: auto`` they are read a second time, from the first on, if files of more than 8 bits do not say how many
+        they use: an iterator, which cannot be, is an error then.
     classes : sequence of str [K]
         Class names, in the order of the columns.
     task : {"multilabel", "multiclass"}
@@ -196,8 +254,8 @@ def prepare_all(
     settings : Preprocess
         Its `threads` decode side by side; the files are the same for any number.
     images_path : Path
-        Receives uint8 [N, size, size] or [N, size, size, 3] in .npy format, N the samples kept, in the order of
-        `samples`; absent until it is complete.
+        Receives uint8 or uint16 (``store``) [N, size, size] or [N, size, size, 3] in .npy format, N the images kept,
+        in the order of `samples`; absent until it is complete.
     progress : bool
         Show the progress on stderr.
     total : int, optional
@@ -206,7 +264,8 @@ def prepare_all(
     Returns
     -------
     Prepared
-        Every sample is in exactly one of `samples` and `excluded`.
+        Every sample is in exactly one of `samples` and `excluded`; with ``frame: all``, every frame of a file that
+        has several, as ``<sample id>#<frame>``, counted from 1.
 
     Raises
     ------
@@ -214,36 +273,40 @@ def prepare_all(
         If a sample id occurs twice, labels are not of `classes` or not as many as `task` asks for, columns collide,
         no image is usable, or the disk is too small. Nothing partial is left.
     """
-    records = _Samples(classes, task)
+    records, reader = _Samples(classes, task), Reader(settings, anew(samples))
     shape = (settings.size, settings.size) if settings.channels == 1 else (settings.size, settings.size, 3)
-    row = int(np.prod(shape))
+    row = int(np.prod(shape)) * np.dtype(settings.store).itemsize
     # An array of an earlier run must not stand beside tables of this one.
     images_path.unlink(missing_ok=True)
     with (
         replaced(images_path) as partial,
         partial.open("w+b") as file,
-        closing(_in_order(samples, records, settings)) as results,
+        closing(_in_order(samples, records, reader, settings)) as results,
     ):
         _check_space(partial.parent, (total or _ROWS_PER_CHECK) * row)
-        _write_header(file, (0, *shape))
+        _write_header(file, settings.store, (0, *shape))
         start = file.tell()
         with closing(_shown(results, total, progress)) as shown:
-            for position, (about, result) in enumerate(shown):
-                if isinstance(result, str):
-                    records.exclude(position, about.sample_id, result)
-                    continue
-                pixels, facts = result
-                if len(records.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
-                    _check_space(partial.parent, _ROWS_PER_CHECK * row)
-                _write(file, pixels)
-                records.keep(position, about, facts)
+            for position, (about, images) in enumerate(shown):
+                for suffix, image in images:
+                    name = about.sample_id + suffix
+                    if suffix:
+                        records.name(name)
+                    if isinstance(image, str):
+                        records.exclude(position, name, image)
+                        continue
+                    pixels, facts = image
+                    if len(records.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
+                        _check_space(partial.parent, _ROWS_PER_CHECK * row)
+                    _write(file, pixels)
+                    records.keep(position, about, name, facts)
         duplicates = records.duplicates(settings)
-        prepared = records.tables(duplicates)
+        prepared = records.tables(duplicates, reader.scale)
         if prepared.samples.empty:
             raise DatasetError(_nothing_left(prepared.excluded["reason"]))
         _take_out(file, start, row, duplicates.excluded)
         file.seek(0)
-        _write_header(file, (len(prepared.samples), *shape))
+        _write_header(file, settings.store, (len(prepared.samples), *shape))
     return prepared
 
 
@@ -256,7 +319,7 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _write(file: BinaryIO, pixels: NDArray[np.uint8]) -> None:
+def _write(file: BinaryIO, pixels: NDArray[Any]) -> None:
     try:
         file.write(pixels.data)
     except OSError as error:
@@ -265,9 +328,10 @@ def _write(file: BinaryIO, pixels: NDArray[np.uint8]) -> None:
         raise
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+def _write_header(file: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:
     """Write a .npy header; numpy pads it so that its length does not depend on the number of rows."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
 
 
 def _take_out(file: BinaryIO, start: int, row: int, out: NDArray[np.bool_]) -> None:
@@ -300,19 +364,20 @@ def _take_out(file: BinaryIO, start: int, row: int, out: NDArray[np.bool_]) -> N
 
 
 def _in_order(
-    samples: Iterable[Sample], records: _Samples, settings: Preprocess
-) -> Generator[tuple[Sample, _Result], None, None]:
-    """Yield each sample (without its `read`) and its image or reason, in order, a bounded number of them in flight."""
+    samples: Iterable[Sample], records: _Samples, reader: Reader, settings: Preprocess
+) -> Generator[tuple[Sample, list[_Result]], None, None]:
+    """Yield each sample (without its `read`) and its images or reasons, in order, a bounded number in flight."""
     # The pool is the parallelism: OpenCV's own threads inside each call would only compete with it.
     threads_before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="prepare")
-    flight: deque[tuple[Sample, Future[_Result]]] = deque()
+    flight: deque[tuple[Sample, Future[list[_Result]]]] = deque()
     try:
-        for sample in samples:
+        for position, sample in enumerate(samples):
             records.check(sample)
-            flight.append((_without_read(sample), pool.submit(_one, sample.read, settings)))
-            del sample  # with it goes `read`, and the bytes that it may hold
+            one = pool.submit(_one, sample.read, position, records.kinds, reader, settings)
+            flight.append((_without_read(sample), one))
+            del sample, one  # with it goes `read`, and the bytes that it may hold
             if len(flight) >= _AHEAD * settings.threads:
                 about, result = flight.popleft()
                 yield about, result.result()
@@ -320,6 +385,7 @@ def _in_order(
             about, result = flight.popleft()
             yield about, result.result()
     finally:
+        reader.close()
         pool.shutdown(cancel_futures=True)
         cv2.setNumThreads(threads_before)
 
@@ -332,23 +398,25 @@ def _without_read(sample: Sample) -> Sample:
     return Sample(sample.sample_id, sample.patient_id, sample.labels, _spent, sample.official_split, sample.extra)
 
 
-def _one(read: Callable[[], bytes | np.ndarray], settings: Preprocess) -> _Result:
-    """Return the prepared image, or why there is none."""
-    try:
-        image = as_image(read(), settings.channels)
-    except UnreadableImage as error:
-        return str(error)
-    except FileNotFoundError:
-        return "file missing"
-    except OSError as error:
-        return f"file not readable: {error.strerror or type(error).__name__}"
+def _one(
+    read: Callable[[], bytes | np.ndarray], position: int, kinds: Kinds, reader: Reader, settings: Preprocess
+) -> list[_Result]:
+    """Return the prepared images of the sample at `position`, or why there are none."""
+    results = []
+    for frame in reader.frames(read):
+        image = frame.image if isinstance(frame.image, str) else _prepared(frame.image, position, kinds, settings)
+        results.append(_Result(frame.suffix, image))
+    return results
+
+
+def _prepared(decoded: Decoded, position: int, kinds: Kinds, settings: Preprocess) -> tuple[NDArray[Any], _Facts]:
+    image, kind = decoded.pixels, kind_of(decoded.facts)
     height, width = image.shape[:2]
-    phash, thumbnail = np.uint64(0), b""
-    if settings.duplicates.near:
-        phash, small = fingerprint(image)
-        thumbnail = small.tobytes()
+    same = pixel_hash(image)  # first, as the pixels are in the cache
+    small = for_thumbnail(image) if settings.duplicates.near else None
     pixels = np.ascontiguousarray(prepare(image, settings))
-    return pixels, _Facts(width, height, pixel_hash(image), phash, thumbnail)
+    picture = pair(image, pixels, settings) if kinds.wanted(kind, position) else None
+    return pixels, _Facts(width, height, same, small, kind, picture)
 
 
 def _nothing_left(reasons: pd.Series) -> str:
@@ -359,8 +427,8 @@ def _nothing_left(reasons: pd.Series) -> str:
 
 
 def _shown(
-    results: Iterator[tuple[Sample, _Result]], total: int | None, progress: bool
-) -> Generator[tuple[Sample, _Result], None, None]:
+    results: Iterator[tuple[Sample, list[_Result]]], total: int | None, progress: bool
+) -> Generator[tuple[Sample, list[_Result]], None, None]:
     """Pass `results` on, with a bar on a terminal or a line every few seconds and at the end elsewhere."""
     if not progress:
         yield from results

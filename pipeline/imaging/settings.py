@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -25,16 +25,25 @@ class Duplicates(Section):
     near: bool = True
     hamming: int = Field(4, ge=0, le=16, description="bits of 64 in which perceptual hashes of candidates may differ")
     correlation: float = Field(0.995, gt=0, le=1, description="of 32 x 32 thumbnails, to confirm a candidate")
+    finer: float | None = Field(
+        0.99, gt=0.5, lt=1, description="of 32 x 32 thumbnails that is enough whatever the hashes; None = not searched"
+    )
     conflicting_labels: Literal["exclude", "keep"] = "exclude"
 
 
 class Preprocess(Section):
-    """From published image files to one uint8 array."""
+    """From published image files to one array."""
 
     size: int = Field(ge=16, le=2048)
     channels: Literal[1, 3] = 1
     keep_aspect: Literal["stretch", "pad", "crop"] = "stretch"
     clahe: Clahe = Clahe()
+    bits: Literal["auto"] | Annotated[int, Field(ge=8, le=16)] = Field(
+        "auto", description="depth of files above 8 bits that do not say it (16-bit PNG and TIFF), the same for all"
+    )
+    store: Literal["uint8", "uint16"] = "uint8"
+    frame: Literal["first", "middle", "all", "error"] = Field("error", description="of files with several")
+    max_pixels: int = Field(100_000_000, ge=256, description="of one image: width times height")
     duplicates: Duplicates = Duplicates()
     threads: int = Field(2, ge=1, le=256)
 

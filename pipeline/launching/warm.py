@@ -15,6 +15,7 @@ the server declines; workers then start as new processes, which is slower and ot
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -30,9 +31,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, NoReturn, Self
@@ -423,7 +425,26 @@ def main() -> None:
     if request and request.leader:
         request = with_server(folder) or request
     if request:
-        run(request.command)
+        leave(lambda: run(request.command))
+
+
+def leave(work: Callable[[], object]) -> None:
+    """Do `work` and end this process as Python would, but for taking down the libraries, which takes 0.7 s."""
+    status: str | int | None = 0
+    try:
+        work()
+    except SystemExit as end:
+        status = end.code
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.exit(status)
+    if not isinstance(status, int | None):
+        print(status, file=sys.stderr)
+        status = 1
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            stream.flush()
+    os._exit((status or 0) & 0xFF)
 
 
 def run(command: Sequence[str]) -> None:

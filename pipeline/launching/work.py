@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import csv
+import math
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ LOGS = Path("tmp/launch")
 AFTER = ("probe", "fuse", "ensemble", "report")
 """Stages after the evaluations, in their order."""
 EVALUATIONS = Path("evaluations")
-METRICS = Path("reports/metrics.json")
+METRICS = Path("reports/metrics.csv")
 """Both spelled here because `pipeline.study.files` imports NumPy, which takes longer than all that a plan does."""
 DVC = ("dvc", "--wait-for-lock", "repro")
 
@@ -103,5 +105,25 @@ def _state(status: Mapping[str, StageStatus], stage: str) -> State:
 
 
 def read_summary() -> dict[str, Any]:
-    """Read reports/metrics.json; empty before the first report."""
-    return json.loads(METRICS.read_text(encoding="utf-8")) if METRICS.exists() else {}
+    """Read the test macro AUROC of every configuration from reports/metrics.csv; empty before the first report.
+
+    Returns
+    -------
+    dict
+        Of each configuration: ``test`` (auroc, and auroc_sd over two seeds or more) and ``n_seeds``.
+    """
+    if not METRICS.exists():
+        return {}
+    values: dict[str, list[float]] = {}
+    with METRICS.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["part"], row["class"], row["metric"]) == ("test", "macro", "auroc") and row["seed"] != "mean":
+                values.setdefault(f"{row['model']}-{row['loss']}", []).append(float(row["value"] or "nan"))
+    summary = {}
+    for name, of_seeds in values.items():
+        finite = [value for value in of_seeds if math.isfinite(value)]
+        test = {"auroc": statistics.fmean(finite)} if finite else {}
+        if len(finite) > 1:
+            test["auroc_sd"] = statistics.stdev(finite)
+        summary[name] = {"test": test, "n_seeds": len(of_seeds)}
+    return summary

@@ -7,7 +7,9 @@ from typing import Any
 
 from pipeline.learning.losses import kind_of, loss_module
 from pipeline.learning.settings import TrainingSections, train_settings
+from pipeline.learning.weights import checked_sha256
 from pipeline.study.code import ROOT, digests
+from pipeline.study.inputs import located
 from pipeline.study.runs import Configuration
 
 
@@ -33,12 +35,27 @@ def training_record(configuration: Configuration, params: TrainingSections) -> d
     Returns
     -------
     dict
-        model, train, loss (its settings) and code (see `pipeline.study.code.digests`).
+        model, train, loss (its settings), weights (SHA-256 of the file that the model starts from, or None) and code
+        (see `pipeline.study.code.digests`).
+
+    Raises
+    ------
+    ModelError
+        If the weights file is missing, or is not the one that params.yaml asks for.
     """
     return {
         **settings_record(configuration, params),
+        "weights": weights_of(configuration.model, params),
         "code": code_of(configuration, params, ROOT / "pipeline/train.py"),
     }
+
+
+def weights_of(model: str, params: TrainingSections) -> str | None:
+    """Hash the file of trained weights that a model starts from; None if it starts from none."""
+    described = params.models[model]
+    if described.weights is None:
+        return None
+    return checked_sha256(f"models.{model}.weights", located(described.weights), described.sha256)
 
 
 def code_of(configuration: Configuration, params: TrainingSections, script: Path) -> dict[str, str]:

@@ -15,6 +15,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before torch: wit
 import torch
 from torch import Tensor, nn
 
+from pipeline.study.errors import UserError
+
 
 def begin(threads: int, tf32: bool, device: str = "auto") -> torch.device:
     """Set everything that the bits of a result depend on, and return the device to work on.
@@ -58,7 +60,18 @@ def set_arithmetic(threads: int, tf32: bool) -> None:
 
 
 def choose_device(wish: str) -> torch.device:
-    """Turn "auto", "cpu" or "cuda" into a device; "auto" is CUDA where there is one."""
+    """Turn "auto", "cpu" or "cuda" into a device; "auto" is CUDA where there is one.
+
+    Raises
+    ------
+    UserError
+        If there is no CUDA device and one is asked for.
+    """
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "params.yaml:\ntrain.device: 'cuda', and torch sees no CUDA device here; must be cpu, or auto, which takes "
+            "one where there is one"
+        )
     return torch.device("cuda" if wish == "auto" and torch.cuda.is_available() else "cpu" if wish == "auto" else wish)
 
 

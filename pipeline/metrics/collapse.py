@@ -8,6 +8,33 @@ import numpy as np
 
 CONSTANT = 1e-6
 """Range below which values count as one."""
+TOO_FEW = 0.75
+"""AUROC that pure noise must not reach by two standard errors, for more than constancy to be a sign: a model that ranks
+three of four pairs rightly has learned something, and would be called one that has not."""
+
+
+def too_few(targets: np.ndarray) -> str | None:
+    """Say why predictions of so few images cannot tell a model that learned from one that did not, or return None.
+
+    Parameters
+    ----------
+    targets : 0/1 [N, K]
+        Truth.
+
+    Returns
+    -------
+    str or None
+        "12 images, on which the AUROC of noise reaches 0.847: too few to tell".
+    """
+    positives = targets.sum(0)
+    if not ((positives > 0) & (positives < len(targets))).any():
+        return None  # no AUROC at all, which has a sign of its own
+    # Of single-label classes one follows from the others: the two AUROCs of two classes are one number.
+    bound = (targets.sum(1) == 1).all()
+    reached = _noise_reaches(targets, bound=int(bound))
+    if reached <= TOO_FEW:
+        return None
+    return f"{len(targets)} images, on which the AUROC of noise reaches {min(reached, 1):.3f}: too few to tell"
 
 
 def collapse_sign(history: Sequence[float], auroc: float, targets: np.ndarray, probabilities: np.ndarray) -> str | None:
@@ -37,6 +64,8 @@ def collapse_sign(history: Sequence[float], auroc: float, targets: np.ndarray, p
         - "accuracy ...": the decisions on single-label data are no better than always saying the most frequent class,
           and no better than chance in the mean over the classes.
 
+        The first two alone where there are too few images to tell (`too_few`).
+
     Notes
     -----
     Chance level of the AUROC is 0.5 plus two standard errors of a macro AUROC of pure noise. A class with p positives
@@ -58,6 +87,8 @@ def collapse_sign(history: Sequence[float], auroc: float, targets: np.ndarray, p
         return "undefined validation metric"
     if np.ptp(probabilities, axis=0).max() < CONSTANT:
         return "constant predictions"
+    if too_few(targets):
+        return None
     if len(metric) > 1 and np.ptp(metric) < CONSTANT and metric.max() < 1 - CONSTANT:
         return f"constant validation metric: {metric[0]:.3f} in all {len(metric)} epochs"
     chance = _noise_reaches(targets)
@@ -68,13 +99,17 @@ def collapse_sign(history: Sequence[float], auroc: float, targets: np.ndarray, p
     return None
 
 
-def _noise_reaches(targets: np.ndarray) -> float:
-    """Return the highest macro AUROC that is taken for chance; at least one class has positives and negatives."""
+def _noise_reaches(targets: np.ndarray, bound: int = 0) -> float:
+    """Return the highest macro AUROC that is taken for chance; at least one class has positives and negatives.
+
+    `bound` is the number of classes that do not count as independent of the others.
+    """
     positives = targets.sum(0).astype(float)
     negatives = len(targets) - positives
     both = (positives > 0) & (negatives > 0)
     variance = (len(targets) + 1) / (12 * positives[both] * negatives[both])
-    return float(0.5 + 2 * np.sqrt(variance.sum()) / both.sum())
+    independent = max(1, both.sum() - bound)
+    return float(0.5 + 2 * np.sqrt(variance.sum() / both.sum() / independent))
 
 
 def _sign_of_decisions(truth: np.ndarray, chosen: np.ndarray, classes: int) -> str | None:

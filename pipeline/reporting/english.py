@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 _IRREGULAR = {"class": "classes", "epoch": "epochs", "is": "are", "has": "have", "this": "these", "was": "were"}
@@ -52,7 +53,7 @@ def seeds(numbers: Iterable[int]) -> str:
 
 def readable(name: str) -> str:
     """Return a class name as it stands in a sentence."""
-    return name.replace("_", " ")
+    return re.sub(r"(?<=[^\W_])_(?=[^\W_])", " ", name)
 
 
 def signed(value: float, digits: int = 3) -> str:

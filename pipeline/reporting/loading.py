@@ -9,16 +9,19 @@ import numpy as np
 import pandas as pd
 
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
+from pipeline.reporting.pseudonyms import hide
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import (
     ENSEMBLE,
     MEAN,
     NO_AUGMENTED,
     NO_EXAMPLES,
+    NO_KINDS,
     NO_TABLE,
     PROBE,
     Augmented,
     Examples,
+    KindPictures,
     ReportError,
 )
 from pipeline.settings import Params
@@ -30,9 +33,12 @@ from pipeline.study.files import (
     ENSEMBLES,
     EXAMPLES,
     EXCLUDED,
+    KINDS,
     PROBES,
+    READING,
     made_by,
     read_json,
+    read_table,
 )
 from pipeline.study.parts import read_split
 from pipeline.study.predictions import Predictions, read_metrics
@@ -43,6 +49,8 @@ from pipeline.study.trainings import evaluation_folder
 
 def load_study(params: Params) -> StudyResults:
     """Read what the stages wrote for the training runs of `params`; folders of other runs are never looked at.
+
+    Images and patients of real data are called by pseudonyms, see `pseudonyms`.
 
     Raises
     ------
@@ -63,8 +71,8 @@ def load_study(params: Params) -> StudyResults:
     every, described, skipped = _load_ensembles()
     if not every:
         missing.append("the ensembles")
-    excluded = pd.read_csv(made_by(EXCLUDED, "preprocess"), dtype="str", keep_default_na=False)
-    return StudyResults(
+    excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
+    study = StudyResults(
         title=info.title,
         task=info.task,
         classes=info.classes,
@@ -84,10 +92,13 @@ def load_study(params: Params) -> StudyResults:
         signs=_table(ENSEMBLES / "signs.csv"),
         samples=_load_samples(),
         images=open_images(),
-        boxes=pd.read_csv(BOXES, dtype={"sample_id": "str"}) if BOXES.exists() else NO_TABLE,
+        boxes=read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_TABLE,
         duplicates=_load_duplicates(),
         examples=_load_examples(),
+        reading=read_json(READING, "preprocess") if READING.exists() else {},
+        kinds=_load_kinds(),
     )
+    return hide(study)
 
 
 def _load_samples() -> pd.DataFrame:
@@ -101,8 +112,7 @@ def _load_samples() -> pd.DataFrame:
 def _load_duplicates() -> pd.DataFrame:
     if not DUPLICATES.exists():
         return NO_TABLE
-    text = dict.fromkeys(("sample_id", "other_id", "kind", "action", "labels_agree"), "str")
-    table = pd.read_csv(DUPLICATES, dtype=text, keep_default_na=False, na_values={"hamming": [""], "correlation": [""]})
+    table = read_table(DUPLICATES, ("sample_id", "other_id", "kind", "action", "labels_agree"))
     return table.assign(labels_agree=table["labels_agree"].str.lower().isin(["true", "1"]))
 
 
@@ -113,17 +123,24 @@ def _load_examples() -> Examples:
         return Examples(**{name: file[name] for name in Examples._fields})
 
 
+def _load_kinds() -> KindPictures:
+    if not KINDS.exists():
+        return NO_KINDS
+    with np.load(KINDS, allow_pickle=False) as file:
+        return KindPictures(file["kinds"], file["before"], file["after"])
+
+
 def _load_configuration(configuration: Configuration) -> Results:
     folder = evaluation_folder(configuration)
     metrics = with_means(tidy(read_metrics(folder / "metrics.csv")))
-    spread = pd.read_csv(made_by(folder / "seeds.csv", "evaluate"), dtype={"best_seeds": "str"})
+    spread = read_table(made_by(folder / "seeds.csv", "evaluate"), ("class", "metric", "best_seeds"))
     interaction = folder / "seed_by_class.json"
     return Results(
         *configuration,
         seeds=seeds_of(metrics),
         metrics=metrics,
         spread=spread[spread["metric"] == "auroc"] if "metric" in spread else spread,
-        history=pd.read_csv(made_by(folder / "history.csv", "evaluate")),
+        history=read_table(made_by(folder / "history.csv", "evaluate")),
         runs=tuple(read_json(folder / "runs.json", "evaluate")),
         predictions=Predictions.load(made_by(folder / "predictions.npz", "evaluate")),
         augmented=_load_augmented(folder / AUGMENTED),
@@ -138,7 +155,7 @@ def _load_configuration(configuration: Configuration) -> Results:
 
 def _table(path: Path, *text: str) -> pd.DataFrame:
     """Read a table that not every study has."""
-    return pd.read_csv(path, dtype=dict.fromkeys((*text, "class", "note"), "str")) if path.exists() else NO_TABLE
+    return read_table(path, (*text, "class", "note")) if path.exists() else NO_TABLE
 
 
 def _load_augmented(path: Path) -> Augmented:

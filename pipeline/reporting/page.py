@@ -3,13 +3,19 @@
 In a template, ``{% call table("Class", "n positive >") %} ... {% endcall %}`` lays out a markdown table: one row per
 line, cells separated by ``|``; a head that ends with ``>`` sets its column to the right. What a fact brings into a cell
 cannot break the table: a ``|`` that comes from ``{{ ... }}`` is text, never a border.
+
+Names of classes mean nothing to markdown, whatever signs they are made of, and where a data set does not say whose the
+images are, no page speaks of patients: see `about`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -17,12 +23,68 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tabulate import tabulate
 
 from pipeline.reporting import english, formats, terms
+from pipeline.reporting.results import StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.study.files import write_text
 
 TEMPLATES = Path(__file__).with_name("pages")
-_BAR, _BREAK = "\ue000", "\ue001"
-"""Stand for a ``|`` and a line break of a fact while a page is rendered; of Unicode's private area, so in no text."""
+_BAR, _BREAK, _KEPT = "\ue000", "\ue001", "\ue002"
+"""Stand for a ``|``, a line break and the ``p`` of a patient that stays one while a page is rendered; of Unicode's
+private area, so in no text."""
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Words of a study: markdown of names that have signs, texts that are quoted as they are, and the unit."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    quoted: tuple[str, ...] = ()
+    patients_known: bool = True
+
+
+_PLAIN = _Words()
+_WORDS: ContextVar[_Words] = ContextVar("words", default=_PLAIN)
+
+
+@contextmanager
+def about(study: StudyResults) -> Iterator[None]:
+    """Render pages in the words of `study`.
+
+    Names of classes come out as they are, whatever they mean in markdown. Where `StudyResults.patients_known` is
+    False, "patient" in sentences becomes "group", which is what is drawn, counted and kept together: an image with its
+    near-duplicates, or a block. What the data set says of itself is not changed, nor is ``{{ "patient" | kept }}``.
+    """
+    forms = [form for name in study.classes for form in (name, english.readable(name))]
+    marked = {name: escaped for name in forms if (escaped := _escaped(name)) != name}
+    own = study.dataset if study.recorded else None
+    quoted = (study.title, *study.classes, *((own.title, own.licence, own.citation, *own.notes) if own else ()))
+    token = _WORDS.set(
+        _Words(marked, tuple(text for text in quoted if "patient" in text.lower()), study.patients_known)
+    )
+    try:
+        yield
+    finally:
+        _WORDS.reset(token)
+
+
+def _escaped(name: str) -> str:
+    """Return a name that markdown shows as it is; an underscore between letters needs no escape there."""
+    text = re.sub(r"([\\`*\[\]$])", r"\\\1", name)
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
+    return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
+
+
+def kept(text: str) -> str:
+    """Return `text`, in which patients stay patients though they are not known."""
+    return re.sub(r"\b([Pp])(?=atients?\b)", rf"{_KEPT}\1", text)
+
+
+def _in_words(text: str) -> str:
+    """Take patients out of a text, where they are not known."""
+    if _WORDS.get().patients_known:
+        return text
+    text = re.sub(rf"(?<!{_KEPT})\bpatient(s?)\b", r"group\1", text)
+    return re.sub(rf"(?<!{_KEPT})\bPatient(s?)\b", r"Group\1", text)
 
 
 class _Markdown(str):
@@ -53,7 +115,8 @@ def render(template: str, **facts: object) -> str:
     str
         Markdown: no blank line twice, one line break at the end.
     """
-    text = _environment().get_template(template).render(**facts).replace(_BAR, "|").replace(_BREAK, "\n")
+    text = _in_words(_environment().get_template(template).render(**facts))
+    text = text.replace(_BAR, "|").replace(_BREAK, "\n").replace(_KEPT, "")
     lines = (line.rstrip() for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
 
@@ -89,6 +152,14 @@ def _shield(value: object) -> object:
 
 
 def _shielded(text: str) -> str:
+    """Return a fact with its bars and line breaks apart from those of the template, and names as markdown."""
+    words = _WORDS.get()
+    if not words.patients_known:
+        for quoted in words.quoted:
+            text = text.replace(quoted, kept(quoted))
+    if words.names:
+        longest_first = sorted(words.names, key=len, reverse=True)
+        text = re.sub("|".join(map(re.escape, longest_first)), lambda m: words.names[m[0]], text)
     return text.replace("|", _BAR).replace("\n", _BREAK)
 
 
@@ -127,7 +198,7 @@ def _table(*heads: str, caller: Callable[[], str]) -> str:
 def _cell(text: str) -> str:
     """Return the text of a cell, whose bars have been escaped already or not."""
     text = text.replace(_BREAK, " ").replace("\\" + _BAR, _BAR).replace(_BAR, "\\|")
-    return " ".join(text.replace("<", "&lt;").split())
+    return " ".join(_in_words(text).replace("<", "&lt;").split())  # its width is that of the words that stay
 
 
 def _heads(labels: Iterable[str], sign: str = "") -> list[str]:
@@ -158,6 +229,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "listing": english.listing,
     "readable": english.readable,
     "capital": english.capital,
+    "kept": kept,
     "cells": cells,
 }
 """Filters of the templates, besides Jinja's own."""

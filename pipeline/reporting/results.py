@@ -22,12 +22,14 @@ from pipeline.reporting.values import (
     MEAN,
     NO_AUGMENTED,
     NO_EXAMPLES,
+    NO_KINDS,
     NO_PREDICTIONS,
     NO_TABLE,
     UNKNOWN,
     Augmented,
     Estimate,
     Examples,
+    KindPictures,
     Sample,
     exists,
 )
@@ -226,7 +228,7 @@ class StudyResults:
     samples : DataFrame
         samples.csv with the columns part, copies, and augmented of split.csv: one row per entry, an image once with
         augmented 0 and, under protocol augment_before_split, once more for each of its augmented copies.
-    images : uint8 [N, H, W] or [N, H, W, 3]
+    images : uint8 or uint16 [N, H, W] or [N, H, W, 3]
         images.npy, memory-mapped; N = 0 for a bare table.
     boxes : DataFrame
         boxes.csv, in pixels of `images`; empty where the data set has none.
@@ -234,6 +236,10 @@ class StudyResults:
         duplicates.csv, with ``labels_agree`` as bool; `NO_TABLE` in a folder that is older than this file.
     examples : Examples
         Images before and after CLAHE; without rows where it is off.
+    reading : dict
+        reading.json: ``scale`` and ``kinds``; empty in a folder that is older than this file.
+    kinds : KindPictures
+        One image of each kind of file.
     """
 
     title: str
@@ -258,6 +264,8 @@ class StudyResults:
     boxes: pd.DataFrame = field(default_factory=_no_table)
     duplicates: pd.DataFrame = field(default_factory=_no_table)
     examples: Examples = NO_EXAMPLES
+    reading: dict[str, Any] = field(default_factory=dict)
+    kinds: KindPictures = NO_KINDS
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -290,6 +298,17 @@ class StudyResults:
     def synthetic(self) -> bool:
         """Whether a program drew the images; False where that is not recorded."""
         return self.recorded and self.dataset.synthetic
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether the data set says whose the images are; a bare table is believed to count patients."""
+        return self.dataset.patients_known if self.recorded else True
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether images are kept together by number, in the place of patients."""
+        settings = self.params.datasets.get(self.params.dataset) if self.recorded else None
+        return bool(settings and settings.get("groups"))
 
     @property
     def notes(self) -> tuple[str, ...]:

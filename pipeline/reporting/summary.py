@@ -1,11 +1,16 @@
-"""Numbers for machines: metrics.json for `dvc metrics diff`, one table per plot for `dvc plots`, metrics.csv."""
+"""Numbers for machines: metrics.json and validation.json for DVC, one table per plot for `dvc plots`, metrics.csv.
+
+DVC shows a file of metrics as one row and a number as one column: a headline number per configuration is what fits a
+screen, in `dvc metrics show`, `dvc metrics diff` and `dvc exp show`. Everything else is in metrics.csv, which
+`medmatrix compare` reads.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +18,6 @@ import pandas as pd
 from pipeline.metrics.scored import Scored
 from pipeline.reporting import precision_recall, roc
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.terms import DECISIONS, RANKING
 from pipeline.study.files import write_csv, write_json
 from pipeline.study.predictions import METRIC_COLUMNS
 
@@ -23,10 +27,14 @@ CURVES = ["cell", "epoch", "train_loss", "val_loss", "val_auroc"]
 """Columns of curves.csv; ``cell`` is a training run."""
 DIGITS = 6
 """Decimals of every number."""
+CHOSEN_ENSEMBLE = "ensemble"
+"""Stands in metrics.json for whichever ensemble validation chooses."""
+HEADLINES: dict[str, Literal["val", "test"]] = {"metrics.json": "test", "validation.json": "val"}
+"""Name of a file to the set whose numbers it holds."""
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
-    """Write metrics.json, metrics.csv, and the tables of plots into `folder`.
+    """Write the headline numbers, metrics.csv, and the tables of plots into `folder`.
 
     A file without content is still written: DVC asks for every declared output.
 
@@ -35,24 +43,30 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     list of Path
         What was written.
     """
-    write_json(folder / "metrics.json", metrics(study))
-    written = [folder / "metrics.json"]
+    written = []
+    for name, part in HEADLINES.items():
+        write_json(folder / name, headlines(study, part))
+        written.append(folder / name)
     for name, make in TABLES.items():
         write_csv(folder / name, make(study))
         written.append(folder / name)
     return written
 
 
-def metrics(study: StudyResults) -> dict[str, Any]:
-    """Return the leading numbers of every configuration and ensemble.
+def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, float]:
+    """Return the leading metric of every configuration, mean over seeds, and of the ensemble that validation chooses.
 
     Returns
     -------
     dict
-        Keyed without the seed, so that branches compare like with like; what has no number is left out.
+        Keyed without the seed, and the ensemble by `CHOSEN_ENSEMBLE`, so that branches compare like with like. What has
+        no number is left out: JSON has no NaN, and DVC then shows a dash.
     """
-    content = {r.key: _leaves(study, r) for r in study.everything}
-    return {key: leaves for key, leaves in content.items() if leaves}
+    named = [(r.key, r) for r in study.configurations]
+    if study.chosen_ensemble is not None:
+        named.append((CHOSEN_ENSEMBLE, study.chosen_ensemble))
+    values = {key: results.get(study.leading, part=part).value for key, results in named}
+    return {key: round(float(value), DIGITS) for key, value in values.items() if math.isfinite(value)}
 
 
 def table(study: StudyResults) -> pd.DataFrame:
@@ -60,28 +74,6 @@ def table(study: StudyResults) -> pd.DataFrame:
     everything = pd.concat([r.metrics for r in study.everything], ignore_index=True)
     kept = everything[(everything["part"] == "test") | everything["class"].isin(["macro", "overall"])]
     return kept.reindex(columns=METRIC_COLUMNS).round(DIGITS)
-
-
-def _leaves(study: StudyResults, results: Results) -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for part in ("val", "test"):
-        numbers: dict[str, float] = {}
-        for metric in (*RANKING, *DECISIONS[study.task], "log_loss"):
-            estimate = results.get(metric, part=part)
-            numbers[metric] = estimate.value
-            if metric == "auroc" and part == "test":
-                numbers |= {
-                    f"{metric}_sd": results.sd(metric),
-                    f"{metric}_ci_low": estimate.low,
-                    f"{metric}_ci_high": estimate.high,
-                }
-        # JSON has no NaN; a number that does not exist is absent, and `dvc metrics diff` shows a dash.
-        finite = {name: round(float(value), DIGITS) for name, value in numbers.items() if math.isfinite(value)}
-        if finite:
-            leaves[part] = finite
-    if leaves and results.seeds:
-        leaves["n_seeds"] = len(results.seeds)
-    return leaves
 
 
 def curves(study: StudyResults) -> pd.DataFrame:

@@ -134,5 +134,14 @@ class Examples(NamedTuple):
     after: np.ndarray
 
 
+class KindPictures(NamedTuple):
+    """One image of each kind as read and as prepared, both uint8 [E, H, W] or [E, H, W, 3]; positions of the kinds."""
+
+    rows: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
 NO_AUGMENTED = Augmented(np.zeros(0, np.int64), np.zeros((0, 1, 0, 0), np.uint8))
+NO_KINDS = KindPictures(np.zeros(0, np.int64), *[np.zeros((0, 0, 0), np.uint8)] * 2)
 NO_EXAMPLES = Examples(np.zeros(0, np.int64), *[np.zeros((0, 0, 0), np.uint8)] * 2)

@@ -85,6 +85,7 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
     with_mean: bool = True,
+    metrics_alone: bool = False,
 ) -> Evaluation:
     """Score every seed, choose on validation, put patient-bootstrap intervals on the test part, compare the seeds.
 
@@ -105,6 +106,8 @@ def evaluate(
         each metric, that is, what to expect of one training run. Their interval holds on other patients and under
         other seeds (`metric_intervals.total_intervals`); of one seed, and of "ece", on other patients only. And there
         are the tables of the configuration.
+    metrics_alone : bool
+        Leave ``seeds``, ``reliability`` and ``confusion`` empty, which take half of the time.
 
     Returns
     -------
@@ -142,17 +145,18 @@ def evaluate(
         rows += calibration_on_test(view, suffix, classes, labels, with_mean, confidence)
         resampled = metric_draws(view.scored, view.metrics, counts)
         rows += metric_rows(view, "test", classes, labels, with_mean, resampled, confidence)
-        spreads += _seed_tables(view, classes, labels, resampled, confidence)
+        spreads += [] if metrics_alone else _seed_tables(view, classes, labels, resampled, confidence)
         expected += _configuration_tables(view, classes, resampled, confidence) if with_mean else []
     on_test, several = views[0].scored, len(labels) > 1
+    seed_columns, described = ["metric", *SEED_COLUMNS], [] if metrics_alone else labels
     return Evaluation(
         pd.DataFrame(rows, columns=COLUMNS),
-        pd.concat(spreads, ignore_index=True)[["metric", *SEED_COLUMNS]],
+        pd.concat(spreads or [pd.DataFrame(columns=seed_columns)], ignore_index=True)[seed_columns],
         points.get(MAX_F1, np.full((len(labels), len(classes)), np.nan)),
         points,
         calibrations,
-        _reliability(task, classes, labels, calibrations, test),
-        _confusion(task, classes, labels, test),
+        _reliability(task, classes, described, calibrations, test),
+        _confusion(task, classes, described, test),
         pd.concat(expected, ignore_index=True) if with_mean else None,
         disagreement(classes, on_test.probabilities, on_test.decisions(), on_test.undecided()) if with_mean else None,
         seed_suits_class(on_test, classes, labels, alpha=1 - confidence, seed=seed) if with_mean and several else None,
@@ -224,7 +228,7 @@ def _reliability(
 
 def _confusion(task: str, classes: Sequence[str], labels: Sequence[str], test: PartLogits) -> pd.DataFrame:
     """Return the confusion matrix of each seed on the test part, one row per true and decided class."""
-    finite = np.isfinite(test.logits).all(axis=(1, 2)) & (task == "multiclass")
+    finite = np.isfinite(test.logits).all(axis=(1, 2)) & (task == "multiclass") & (len(labels) > 0)
     matrices = (
         confusion(test.targets, test.logits[finite]) if finite.any() else np.zeros((0, len(classes), len(classes)))
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.learning.records import code_of, settings_record
-from pipeline.scoring.settings import EvaluationSections
-from pipeline.study.code import ROOT
+from pipeline.scoring.settings import EvaluationSections, ProbeSections
+from pipeline.study.code import ROOT, digests
 from pipeline.study.runs import Configuration, seeds
 
 
@@ -24,3 +24,8 @@ def evaluation_record(configuration: Configuration, params: EvaluationSections) 
         **settings_record(configuration, params),
         "code": code_of(configuration, params, ROOT / "pipeline/evaluate.py"),
     }
+
+
+def probe_record(params: ProbeSections) -> dict[str, Any]:
+    """Return the record of stage probe: evaluate and code."""
+    return {"evaluate": params.evaluate.model_dump(mode="json"), "code": digests([ROOT / "pipeline/probe.py"])}

@@ -16,7 +16,7 @@ from pipeline.reporting.settings import Report
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.splitting.settings import SplitSections
 from pipeline.study.params import PARAMS_FILE, describe, read, validate
-from pipeline.study.runs import runs, seeds
+from pipeline.study.runs import seeds
 
 SECTIONS = (
     "seed",
@@ -33,6 +33,11 @@ SECTIONS = (
     "report",
 )
 """Keys of params.yaml, in the order of the committed file."""
+
+
+RESERVED = ("ensemble", "probe")
+"""Names of models that stand in the results for something else."""
+_RESERVED = ", ".join(RESERVED)
 
 
 class Params(
@@ -53,11 +58,6 @@ class Params(
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Params:
         problems = [*self._of_names(), *self._of_seeds(), *self._of_models()]
-        if self.ensemble.top_k > len(runs(self)):
-            problems.append(
-                f"ensemble.top_k: {self.ensemble.top_k} of {len(runs(self))} training runs; must be 1 to "
-                f"{len(runs(self))}"
-            )
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -70,6 +70,9 @@ class Params(
                     yield f"study.{key}: '{name}' is not defined; use one of: {', '.join(defined)}"
             for name in sorted({n for n in named if named.count(n) > 1}):
                 yield f"study.{key}: '{name}' is listed twice; name it once"
+        for name in self.models:
+            if name in RESERVED:
+                yield f"models.{name}: a name that the results need for something else; must be none of {_RESERVED}"
         if self.dataset not in self.datasets:
             yield f"dataset: '{self.dataset}' has no settings; use one of: {', '.join(self.datasets)}"
 
@@ -98,11 +101,11 @@ def parse(content: dict[str, Any], source: str = "params.yaml") -> Params:
 
 
 def load(path: Path | str = PARAMS_FILE) -> Params:
-    """Read and validate a params file.
+    """Read and validate a params file; whether its study can run is for `pipeline.settings.checks` to say.
 
     Raises
     ------
     ParamsError
-        If the file is missing, is no YAML map, or holds something that cannot be run.
+        If the file is missing, is no YAML map, or holds something that is not allowed.
     """
     return parse(read(path), str(path))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.splitting.by_time import dates
 from pipeline.splitting.errors import SplitError
 from pipeline.splitting.protocols import LEAKS
 from pipeline.splitting.settings import Split
@@ -52,6 +53,7 @@ def audit(
         there are none); ``largest_prevalence_difference`` (class, parts, difference; None where two parts are empty);
         ``patients_in_two_parts``, ``groups_in_two_parts``, ``duplicates_in_two_parts`` (0 in a split that `check`
         passes, but under protocol augment_before_split); ``leak`` (see `leak`); ``balance`` (see `draws`);
+        ``dates`` (see `pipeline.splitting.by_time.dates`; only where the data set has dates);
         ``duplicates`` (images identical to an earlier one) and ``duplicates_with_other_labels``; ``unused`` (row,
         sample_id, reason).
     """
@@ -82,6 +84,7 @@ def audit(
         **{name: len(shared) for name, shared in overlaps(samples, parts).items()},
         "leak": leak(samples, parts, table["augmented"]),
         "balance": draws(samples, parts, table["copies"], classes, settings),
+        **({"dates": of_dates} if (of_dates := dates(samples, parts)) is not None else {}),
         "duplicates": int((images["duplicate_of"] != "").sum()),
         "duplicates_with_other_labels": _relabelled(images, classes),
         "unused": _unused(samples, parts, settings.method),
@@ -260,7 +263,9 @@ def _unused(samples: pd.DataFrame, parts: pd.Series, method: str) -> list[dict[s
     columns = (samples.loc[unused, column].tolist() for column in ("row", "sample_id", "group_id", "official_split"))
     for row, sample_id, group_id, official_split in zip(*columns, strict=True):
         holders = [part for part in ("test", "val") if group_id in groups[part]]
-        if method == "per_class":
+        if method == "time":
+            reason = "without a study date"
+        elif method == "per_class":
             reason = "beyond the images of each class that split.per_class asks for"
         elif official_split == "":
             reason = "in no published part"

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.splitting.balancing import BALANCES, spread
+from pipeline.splitting.by_time import by_time
 from pipeline.splitting.errors import SplitError
 from pipeline.splitting.grouped import grouped
 from pipeline.splitting.labels import single_label
@@ -26,6 +27,7 @@ METHODS: dict[str, Callable[[pd.DataFrame, list[str], Split], pd.Series]] = {
     "grouped": grouped,
     "per_class": per_class,
     "global": unstratified,
+    "time": by_time,
 }
 LEAKS = "augment_before_split"
 """The protocol under which `pipeline.splitting.audit.check` accepts a leak."""

@@ -38,7 +38,7 @@ class Balance(Section):
 class Split(Section):
     """Who is trained on, who is chosen on, who is only scored. Its seed is not the training seed."""
 
-    method: Literal["official", "grouped", "per_class", "global"]
+    method: Literal["official", "grouped", "per_class", "global", "time"]
     seed: Seed = 0
     validation: Fraction
     test: Fraction

@@ -31,18 +31,18 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
         Path relative to the project, in alphabetical order, to `digest`. A module without code is left out.
     """
     found: dict[Path, str] = {}
-    missing = list(files)
+    missing, empty = list(files), _digest(ast.Module([], []))
     while missing:
         file = missing.pop()
         if file not in found:
-            tree = _tree(file)
-            found[file] = _digest(tree)
-            missing += _imported(tree, file)
-    return {
-        path.relative_to(ROOT).as_posix(): found[path]
-        for path in sorted(found)
-        if found[path] != _digest(ast.Module([], []))
-    }
+            found[file], imported = _module(file)
+            missing += imported
+    return {path.relative_to(ROOT).as_posix(): found[path] for path in sorted(found) if found[path] != empty}
+
+
+def file_digests(files: Iterable[Path]) -> dict[str, str]:
+    """Hash files that are no modules as they are: path relative to the project, sorted, to SHA-256."""
+    return {path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
 
 def digest(source: str | bytes) -> str:
@@ -51,8 +51,10 @@ def digest(source: str | bytes) -> str:
 
 
 @cache
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_bytes())  # as Python reads it: a mark of the byte order, a declared encoding
+def _module(file: Path) -> tuple[str, tuple[Path, ...]]:
+    """Digest a module and find what it imports, once for all configurations."""
+    tree = ast.parse(file.read_bytes())  # as Python reads it: a mark of the byte order, a declared encoding
+    return _digest(tree), tuple(_imported(tree, file))
 
 
 def _digest(tree: ast.Module) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +19,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RAW = Path("data/raw")
-SOURCE = "SOURCE.json"
-PREPARED = Path("data/prepared")
+ABOUT = "ABOUT.txt"
+"""In the folder of a data set as published: what it is, and under which terms."""
+INPUTS = Path("data/inputs")
+"""Links to what the data set reads outside of the project, by the key of params.yaml that names it."""
+SOURCE_FOLDER = Path("data/source")
+SOURCE = SOURCE_FOLDER / "SOURCE.json"
+CONTENT = SOURCE_FOLDER / "content.csv"
+"""Digests of all samples as stage download found them."""
+PREPARED = Path("data/study/prepared")
 IMAGES = PREPARED / "images.npy"
 DATASET = PREPARED / "dataset.json"
 SAMPLES = PREPARED / "samples.csv"
 EXCLUDED = PREPARED / "excluded.csv"
 DUPLICATES = PREPARED / "duplicates.csv"
 EXAMPLES = PREPARED / "examples.npz"
+READING = PREPARED / "reading.json"
+"""How the files were read: the scale of those that do not say theirs, and every kind with its number of images."""
+KINDS = PREPARED / "kinds.npz"
+"""A picture of one image of every kind."""
 BOXES = PREPARED / "boxes.csv"
-SPLIT_FOLDER = Path("data/split")
+SPLIT_FOLDER = Path("data/study/split")
 SPLIT = SPLIT_FOLDER / "split.csv"
 AUDIT = SPLIT_FOLDER / "audit.json"
+WEIGHTS = Path("data/weights")
+"""Of each model a link to the file of trained weights that it starts from, and that file's hash."""
 CONFIGURATIONS = Path("data/configurations")
 MODELS = Path("models")
 EVALUATIONS = Path("evaluations")
@@ -42,6 +55,9 @@ REPORTS = Path("reports")
 PRIVATE_FIGURES = Path("data/figures")
 """Figures that show images which may not be passed on: git ignores data/."""
 CHECKPOINTS = Path("tmp/ckpt")
+PSEUDONYM_SALT = Path("tmp/pseudonyms/salt")
+PSEUDONYM_KEY = Path("tmp/pseudonyms/key.csv")
+"""Which image or patient a pseudonym in the reports stands for: git ignores tmp/."""
 AUGMENTED = "augmented.npz"
 """In the folder of a run and of an evaluation: training images as the network gets them, see `write_augmented`."""
 
@@ -108,6 +124,29 @@ def write_text(path: Path, text: str) -> None:
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write `table` without its index; the file is complete or absent."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_table(path: Path, text: Iterable[str] = (), **options: Any) -> pd.DataFrame:
+    """Read a table that `write_csv` wrote: nothing but an empty field is missing.
+
+    Parameters
+    ----------
+    path : Path
+        CSV; it must exist.
+    text : iterable of str
+        Columns that stay text, whatever they look like; those that the table does not have are passed over.
+    **options
+        Of `pandas.read_csv`.
+
+    Notes
+    -----
+    By default pandas takes ``NA``, ``None``, ``nan``, ``null`` and a dozen more for missing: names that classes,
+    patients and files may have.
+    """
+    import pandas as pd
+
+    dtypes = {**dict.fromkeys(text, "str"), **options.pop("dtype", {})}
+    return pd.read_csv(path, dtype=dtypes, **{"keep_default_na": False, "na_values": [""], **options})
 
 
 def read_json(path: Path, stage: str) -> Any:

@@ -169,5 +169,6 @@ def load(sections: type[SectionsT], path: Path | str = PARAMS_FILE) -> SectionsT
     its name for that: it only refuses, so that no result depends on it, and no stage lists it as a dependency.
     """
     content = read(path)
-    validate(content, importlib.import_module("pipeline.settings").Params, str(path))
+    whole = validate(content, importlib.import_module("pipeline.settings").Params, str(path))
+    importlib.import_module("pipeline.settings.checks").check(whole)
     return validate(content, sections, str(path))

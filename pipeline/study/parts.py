@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline.study.files import SPLIT, made_by
+from pipeline.study.files import SPLIT, made_by, read_table
 from pipeline.study.prepared import read_dataset, read_samples
 
 PARTS = ("train", "val", "test", "unused")
@@ -25,8 +24,8 @@ def read_split() -> pd.DataFrame:
         the other parts); augmented (0 = the image itself, k = its k-th augmented copy). A row occurs once, but for
         protocol augment_before_split: there once as itself and once per copy, in any parts.
     """
-    dtypes: dict[str, Any] = {"part": "str", **dict.fromkeys(("row", "copies", "augmented"), np.int64)}
-    return pd.read_csv(made_by(SPLIT, "split"), dtype=dtypes)
+    whole = dict.fromkeys(("row", "copies", "augmented"), np.int64)
+    return read_table(made_by(SPLIT, "split"), ("part",), dtype=whole)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Part:
     targets : uint8 [N, K]
         0/1; one 1 per row for multiclass.
     patients : str [N]
-        Patient ids.
+        Groups, the unit that is drawn and left out: patients, those who share an image as one. What must not cross
+        parts must not be drawn apart either.
     draws : int64 [N]
         How often a training entry is drawn per epoch: column `copies` of split.csv.
     augmented : int64 [N]
@@ -68,7 +68,7 @@ def read_parts(parts: Sequence[str]) -> dict[str, Part]:
         part: Part(
             rows=rows["row"].to_numpy(np.int64),
             targets=rows[classes].to_numpy(np.uint8),
-            patients=rows["patient_id"].to_numpy(str),
+            patients=rows["group_id"].to_numpy(str),
             draws=rows["copies"].to_numpy(np.int64),
             augmented=rows["augmented"].to_numpy(np.int64),
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.study.files import ArtifactError, made_by, replaced
+from pipeline.study.files import ArtifactError, made_by, read_table, replaced
 
 METRIC_COLUMNS = [
     "model",
@@ -48,7 +48,7 @@ class Predictions:
     val_targets, test_targets : uint8 [N, K]
         0/1.
     val_patients, test_patients : str [N]
-        Patient ids, the unit of the bootstrap.
+        Groups of `pipeline.study.parts.Part`, the unit of the bootstrap.
     methods : str [S] or empty
         Names of the ensembles; empty for the seeds of a configuration.
     """
@@ -93,7 +93,7 @@ class Predictions:
 def read_metrics(path: Path, stage: str = "evaluate") -> pd.DataFrame:
     """Read a metrics.csv; seed, class and note are text, numbers are float with NaN where nothing stands."""
     text = ("model", "loss", "seed", "part", "class", "metric", "note")
-    table = pd.read_csv(made_by(path, stage), dtype=dict.fromkeys(text, "str"))
+    table = read_table(made_by(path, stage), text)
     for column in METRIC_COLUMNS:
         if column not in table:
             table[column] = "" if column == "note" else np.nan

@@ -39,6 +39,11 @@ class DatasetInfo:
         Limits that every report must state.
     source : dict
         What `fetch` recorded.
+    patients_known : bool
+        Whether patient_id in samples.csv names patients. Otherwise it names images, or blocks of images that are to
+        stay together, and no page speaks of patients.
+    remarks : tuple of str
+        What was found beside the images or is strange about them, one sentence each without names of files.
     """
 
     name: str
@@ -51,12 +56,15 @@ class DatasetInfo:
     url: str
     notes: tuple[str, ...] = ()
     source: dict[str, Any] | None = None
+    patients_known: bool = True
+    remarks: tuple[str, ...] = ()
 
 
 def read_dataset() -> DatasetInfo:
     """Read dataset.json."""
     content = read_json(DATASET, "preprocess")
-    return DatasetInfo(**{**content, "classes": tuple(content["classes"]), "notes": tuple(content["notes"])})
+    lists = {name: tuple(content.get(name, ())) for name in ("classes", "notes", "remarks")}
+    return DatasetInfo(**{**content, **lists})
 
 
 def read_samples() -> pd.DataFrame:
@@ -72,5 +80,10 @@ def read_samples() -> pd.DataFrame:
 
 
 def open_images() -> np.ndarray:
-    """Open images.npy, uint8 [N, H, W] or [N, H, W, 3], memory-mapped and read-only."""
+    """Open images.npy, uint8 or uint16 [N, H, W] or [N, H, W, 3], memory-mapped and read-only."""
     return np.load(made_by(IMAGES, "preprocess"), mmap_mode="r")
+
+
+def in_8_bits(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels as uint8: uint16, which spans 0 to 65535, is rounded to the nearest of its 257ths."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,36 +1,56 @@
-"""The record of a configuration: its settings and code, which stage ``configure`` writes and later stages depend on.
+"""Records: the settings and the code of a stage, which stage ``configure`` writes and the stage depends on.
 
-DVC compares a training run with this file, not with params.yaml and the folders of code: what does not change the
-record trains nothing again.
+DVC compares a training run, say, with this file, not with params.yaml and the folders of code: what does not change the
+record trains nothing again. A training run and an evaluation have that of their configuration.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.study.files import CONFIGURATIONS, ArtifactError, read_json
+from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError, read_json, write_json
 from pipeline.study.runs import Configuration
 
-RecordedStage = Literal["train", "evaluate"]
+RecordedStage = Literal["train", "evaluate", "probe", "fuse", "ensemble", "report"]
 
 
-def record_file(configuration: Configuration, stage: RecordedStage) -> Path:
-    """File of what `stage` runs with `configuration`."""
-    return CONFIGURATIONS / f"{configuration}.{stage}.json"
+def record_file(configuration: Configuration | None, stage: RecordedStage) -> Path:
+    """File of what `stage` runs, with `configuration` or, for None, for the whole study."""
+    return CONFIGURATIONS / (f"{stage}.json" if configuration is None else f"{configuration}.{stage}.json")
 
 
-def check_record(configuration: Configuration, stage: RecordedStage, record: dict[str, Any]) -> None:
-    """Refuse to go on unless the recorded configuration is the present one.
+def write_records(records: Mapping[Path, dict[str, Any]]) -> None:
+    """Write the records under the names of `record_file`, and remove all others: of what has left the study."""
+    for path in CONFIGURATIONS.glob("*.json"):
+        if path not in records:
+            path.unlink()
+    for path, record in records.items():
+        write_json(path, record, sort_keys=True)
+
+
+def remove_other_weights(models: Collection[str]) -> None:
+    """Remove what stage weights wrote of models that have left the study.
+
+    Stage configure depends on the folder. A clone does not have it, and would not be up to date.
+    """
+    for path in WEIGHTS.glob("*/*"):
+        if path.stem not in models:
+            path.unlink()
+
+
+def check_record(configuration: Configuration | None, stage: RecordedStage, record: dict[str, Any]) -> None:
+    """Refuse to go on unless what is recorded is what is there now.
 
     A result of anything else would count as up to date under settings or code that it does not come from.
 
     Parameters
     ----------
-    configuration : Configuration
-        Whose result is about to be computed.
-    stage : {"train", "evaluate"}
+    configuration : Configuration or None
+        Whose result is about to be computed; None = of the whole study.
+    stage : str
         What computes it.
     record : dict
         Its settings and code as they are now.
@@ -46,7 +66,8 @@ def check_record(configuration: Configuration, stage: RecordedStage, record: dic
         key for key in now if json.dumps(kept.get(key), sort_keys=True) != json.dumps(now[key], sort_keys=True)
     ]
     if differing:
+        whose = configuration or f"stage {stage}"
         raise ArtifactError(
-            f"{path} is not {configuration} as params.yaml and the code have it now ({', '.join(differing)}); stage "
-            f"'configure' makes it: dvc repro --force configure@{configuration}"
+            f"{path} is not {whose} as params.yaml and the code have it now ({', '.join(differing)}); stage "
+            "'configure' makes it: dvc repro --force configure"
         )

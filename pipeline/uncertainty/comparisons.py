@@ -20,7 +20,7 @@ from pipeline.metrics.registry import measure, metrics_of
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.multiplicity import AGGREGATES, holm
-from pipeline.uncertainty.support import Support, support
+from pipeline.uncertainty.support import support
 
 COLUMNS = [
     "first",
@@ -129,22 +129,23 @@ def compare(
     names = ["macro"] if classes is None else ["macro", *classes]
     columns = [-1, *range(len(names) - 1)]
     values, resampled, scores = [], [], []
-    rests_on: Support | None = None
+    refusals, freedoms = [], []
     for prediction in logits.values():
         scored = Scored(task, targets, prediction, None, index, counts.shape[1])
         rests_on = support(metric, scored)
+        refusals, freedoms = rests_on.refused, rests_on.freedom[0].tolist()  # the same for all: they are of the truth
         scores.append(scored.ranked_by)
         values.append(measure(metric, Weighted(scored))[0][:, columns])
         resampled.append(metric_draws(scored, {"auroc": metric}, counts)["auroc"][:, :, columns])
     rows = []
-    for c, name in enumerate(names if rests_on is not None else []):
-        refused, freedom = rests_on.refused[columns[c]], float(rests_on.freedom[0, columns[c]])
+    for c, name in enumerate(names if refusals else []):
+        refused, freedom = refusals[columns[c]], freedoms[columns[c]]
         for (a, first), (b, second) in combinations(enumerate(logits), 2):
             assumed = [(seed_sd or {}).get(side) for side in (first, second)]
-            sides = [Side(values[i][:, c], resampled[i][:, :, c], sd) for i, sd in zip((a, b), assumed)]
-            difference = float(sides[0].values.mean() - sides[1].values.mean())
-            row = {"first": first, "second": second, "metric": "auroc", "seeds": kind_of_seeds(*sides)}
-            error, degrees = (np.nan, np.nan) if refused else difference_error(*sides, freedom)
+            one, other = (Side(values[i][:, c], resampled[i][:, :, c], sd) for i, sd in zip((a, b), assumed))
+            difference = float(one.values.mean() - other.values.mean())
+            row = {"first": first, "second": second, "metric": "auroc", "seeds": kind_of_seeds(one, other)}
+            error, degrees = (np.nan, np.nan) if refused else difference_error(one, other, freedom)
             note = refused
             if not note and error == 0:
                 chosen = slice(None) if columns[c] < 0 else [columns[c]]

@@ -103,8 +103,8 @@ def share_interval(value: float, draws: np.ndarray, patients: int, confidence: f
     low, high : float
     """
     error = spread(draws[:, None])[0]
-    inner = t_interval(value, error, max(patients - 1, 1), confidence, "share")
-    outer = one_sided(value, np.asarray(patients), confidence, "share", proportion=True)
+    inner = t_interval(np.asarray(value), error, max(patients - 1, 1), confidence, "share")
+    outer = one_sided(np.asarray(value), np.asarray(patients), confidence, "share", proportion=True)
     low, high = inner if np.isnan(outer[0]) or np.isnan(error) else outer
     return float(low), float(high)
 

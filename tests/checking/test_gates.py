@@ -267,3 +267,14 @@ def test_good_cells_that_are_overconfident_are_called_for_nothing_but_their_loss
         said = check_run(TrainedRun("multilabel", cell.targets, 4 * np.asarray(cell.logits), cell.history))
         assert set(said) <= {"no_better_than_prior"}
         assert check_run(TrainedRun("multilabel", cell.targets, 4 * np.asarray(cell.logits), cell.history, False)) == {}
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_twelve_images_are_too_few_to_tell(task):
+    """Noise raises most gates on so few; what it says then is that they say nothing."""
+    targets = np.eye(2, dtype=np.uint8)[np.repeat([0, 1], 6)]
+    for seed in range(20):
+        logits = np.random.default_rng(seed).normal(size=(12, 2))
+        said = check_run(TrainedRun(task, targets, logits, history=[0.5, 0.5]))
+        assert set(said) == {"too_few_to_tell"}
+        assert said["too_few_to_tell"].startswith("12 images")

@@ -176,3 +176,10 @@ def test_the_alarm_is_raised_within_five_points(model, of_probe, raised):
     assert (text is not None) == raised
     if raised:
         assert f"{of_probe:.3f} of the probe 'thumbnail'" in text
+
+
+def test_probes_see_16_bits_as_the_same_grey_levels():
+    images = np.random.default_rng(3).integers(0, 256, (5, 16, 12), dtype=np.uint8)
+    deep = images.astype(np.uint16) * 257
+    np.testing.assert_array_equal(thumbnails(deep), thumbnails(images))
+    np.testing.assert_array_equal(metadata(deep, np.ones(5), np.ones(5)), metadata(images, np.ones(5), np.ones(5)))

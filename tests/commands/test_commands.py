@@ -68,7 +68,7 @@ def test_the_entry_point_is_the_main_of_this_package():
     assert (module, getattr(commands, function)) == (commands.__name__, commands.main)
 
 
-@pytest.mark.parametrize("module", ["", ".launch", ".plan", ".report"])
+@pytest.mark.parametrize("module", ["", ".compare", ".launch", ".new", ".plan", ".report"])
 def test_neither_torch_nor_pandas_nor_numpy_is_imported(module):
     code = f"import sys, pipeline.commands{module}\nassert not {{'torch', 'pandas', 'numpy'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

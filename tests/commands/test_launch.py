@@ -1,6 +1,5 @@
 """The launcher with DVC on a study of stand-in stages, and once on a real one."""
 
-import json
 import random
 import signal
 import subprocess
@@ -19,6 +18,14 @@ from pipeline.launching.workers import Worker
 from tests.tiny import ROOT, TINY, copy_tracked
 
 RUNS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _launchers_are_forked(forks):
+    """What they start in turn are processes as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Standin, "forks", forks)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -140,18 +147,20 @@ def test_shards_in_clones_with_one_cache_share_the_runs_and_the_head_trains_none
 
 
 @pytest.mark.slow
-def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch):
+def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch, forks):
     (tmp_path / "dvc.yaml").write_text(
         "stages:\n  trivial:\n    matrix: {i: [0, 1, 2, 3]}\n"
         "    cmd: echo ${item.i} > out${item.i}\n    params: [round]\n    outs: ['out${item.i}']\n"
     )
     monkeypatch.chdir(tmp_path)
     environment = {**workers.base_environment("trivial"), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], env=environment, check=True)
+    forks.run(["-m", "dvc", "init", "--no-scm", "-q"], env=environment, check=True)
     for number in range(2):
         Path("params.yaml").write_text(f"round: {number}\n")
         command = ["dvc", "--wait-for-lock", "repro", "-s"]
-        running = [Worker([*command, f"trivial@{i}"], environment, Path(f"log{i}")) for i in range(4)]
+        running = [
+            Worker([*command, f"trivial@{i}"], environment, Path(f"log{i}"), warm=forks.warm()) for i in range(4)
+        ]
         assert [worker.wait() for worker in running] == [0] * 4
         lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
         assert {name: entry["params"]["params.yaml"]["round"] for name, entry in lock.items()} == {
@@ -160,7 +169,7 @@ def test_parallel_stages_lose_no_entry_of_dvc_lock(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, monkeypatch):
+def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, forks, blank_figures):
     """Here under the threads of this process, there two at a time under divided ones."""
     from pipeline import ensemble, evaluate, report, train
     from pipeline.settings import load
@@ -173,9 +182,9 @@ def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, 
     for place in (prepared, folder):
         (place / "params.yaml").write_text(text)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    command = [sys.executable, "-m", "pipeline.commands.launch", "--jobs", "2"]
     with (folder / "printed").open("w") as printed:
-        launcher = subprocess.Popen(command, cwd=folder, stdout=printed, stderr=subprocess.STDOUT)
+        command = ["-m", "pipeline.commands.launch", "--jobs", "2"]
+        launcher = forks.start(command, cwd=folder, stdout=printed, stderr=printed)
     loaded = load()
     for run in runs(loaded):
         train.train(run, loaded)
@@ -190,7 +199,8 @@ def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, 
         "evaluations/small-bce/predictions.npz",
     ):
         assert (folder / name).read_bytes() == (prepared / name).read_bytes(), name
-    assert json.loads((folder / "reports/metrics.json").read_text())["small-bce"]["n_seeds"] == 2
+    table = (folder / "reports/metrics.csv").read_text().splitlines()
+    assert len({line.split(",")[2] for line in table if line.startswith("small,bce,")} - {"mean"}) == 2
 
 
 def test_the_command_line():

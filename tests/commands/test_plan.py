@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.shared.standin import Standin
+from pipeline import configure
 from pipeline.commands import plan
 from pipeline.launching.status import StageStatus, read_status, run_stages, shared_stages
-from pipeline.launching.work import METRICS, evaluation_tasks, missing, run_tasks, shard_of
+from pipeline.launching.work import METRICS, evaluation_tasks, missing, read_summary, run_tasks, shard_of
 from pipeline.settings import load, parse
 from pipeline.study.files import REPORTS
-from pipeline.study.runs import Run, configurations, runs
+from pipeline.study.records import record_file
+from pipeline.study.runs import Configuration, Run, configurations, runs
 from pipeline.study.trainings import run_folder
-from tests.tiny import ROOT
 
 GIB = 2**30
 
@@ -28,13 +29,14 @@ def statuses(study, state="up to date", shared="up to date", **some):
 
 
 @pytest.mark.slow
-def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
+def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch, forks):
     """Up to date, in the run-cache, to be trained, unknown; against what `dvc repro` then does."""
     project = Standin(tmp_path / "project", models=("small", "wide"), replicates=())
+    project.forks = forks
     monkeypatch.chdir(project.folder)
     monkeypatch.setattr(os, "environ", project.environment)
     names = ["split", "train@small-bce-42", "train@wide-bce-42"]
-    shared = ["download", "preprocess", "split", "configure@small-bce"]
+    shared = ["download", "preprocess", "split", "weights@small", "weights@wide", "configure"]
 
     def states():
         return [status.state for status in read_status([*names, "no stage"]).values()]
@@ -55,14 +57,17 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch):
 
     models = project.content["models"]
     project.write(models={**models, "wide": {**models["wide"], "lr": 0.02}})
-    every = read_status([*shared, "configure@wide-bce", *names])
+    every = read_status([*shared, *names])
     assert [*plan.states(load(), every).values()] == ["up to date", "changed"]
     project.run("dvc", "repro", "configure")
     assert states() == ["up to date", "up to date", "to run"]
     assert read_status(names)["train@wide-bce-42"].record["epochs"] == 4  # of the run before
     content = Path("dvc.lock").read_bytes()
     printed = project.run(sys.executable, "-m", "pipeline.commands.plan")
-    assert "shared:   download up to date, preprocess up to date, split up to date, configure up to date" in printed
+    shared_line = ", ".join(
+        f"{stage} up to date" for stage in ("download", "preprocess", "split", "weights", "configure")
+    )
+    assert f"shared:   {shared_line}" in printed
     assert "runs:     1 up to date, 1 will train" in printed
     assert "training at most 00:08 one after another" in printed  # 4 s and 2 epochs of 2 s
     assert Path("dvc.lock").read_bytes() == content
@@ -113,14 +118,28 @@ def test_a_download_that_runs_again_leaves_the_runs_known(tiny):
     assert set(plan.states(study, status).values()) == {"unknown"}
 
 
-def test_a_configuration_without_a_record_leaves_the_runs_of_the_others_known(tiny):
-    study = parse(tiny)
-    status = {**statuses(study), "configure@small-zlpr": StageStatus(Path(), "to run")}
+def test_a_configuration_without_a_record_leaves_the_runs_of_the_others_known(prepared):
+    study = load()
+    status = {**statuses(study), "configure": StageStatus(Path(), "to run")}
+    record_file(Configuration("small", "zlpr"), "train").unlink()
     states = plan.states(study, status)
     assert {str(run.configuration) for run, state in states.items() if state == "unknown"} == {"small-zlpr"}
     others = {str(run.configuration) for run, state in states.items() if state == "up to date"}
     assert others == {"small-bce", "wide-bce", "wide-zlpr"}
-    assert "split up to date, configure 3 up to date + 1 to run\n" in plan.plan(study, status, 2, GIB)
+    assert "split up to date, weights up to date, configure to run\n" in plan.plan(study, status, 2, GIB)
+
+
+def test_an_exchanged_weights_file_concerns_the_runs_of_its_model_before_any_stage_has_seen_it(prepared, tiny):
+    Path("start.pth").write_bytes(b"weights")
+    tiny["models"]["wide"]["weights"] = "start.pth"
+    Path("params.yaml").write_text(json.dumps(tiny))
+    study = load()
+    configure.configure(study)
+    Path("start.pth").write_bytes(b"others")
+    status = {**statuses(study), "weights@wide": StageStatus(Path(), "to run")}
+    changed = {run.model: state for run, state in plan.states(study, status).items()}
+    assert changed == {"small": "up to date", "wide": "changed"}
+    assert "weights 1 up to date + 1 to run, configure up to date\n" in plan.plan(study, status, 2, GIB)
 
 
 def test_seeds_of_the_configurations_that_have_a_spread():
@@ -137,13 +156,25 @@ def test_seeds_of_the_configurations_that_have_a_spread():
     assert "no standard deviation" in plan.seeds_table({}, [0.003])
 
 
-def test_the_summary_is_the_one_that_the_report_writes():
-    assert METRICS == REPORTS / "metrics.json"
-    if (ROOT / METRICS).exists():
-        configurations = json.loads((ROOT / METRICS).read_text())
-        assert next(key for key in configurations if not key.startswith("ensemble")) in plan.seeds_table(
-            configurations, [0.01]
-        )
+def test_the_summary_is_of_the_seeds_in_the_table_that_the_report_writes(tmp_path, monkeypatch):
+    assert METRICS == REPORTS / "metrics.csv"
+    monkeypatch.chdir(tmp_path)
+    assert read_summary() == {}
+    rows = [("a", "bce", seed, part, "macro", "auroc", value) for seed, part, value in (
+        (1, "test", 0.8), (2, "test", 0.81), (3, "test", ""), ("mean", "test", 0.805), (1, "val", 0.9))]  # fmt: skip
+    rows += [("a", "bce", 1, "test", "Edema", "auroc", 0.7), ("a", "bce", 1, "test", "macro", "f1", 0.5)]
+    rows += [
+        ("ensemble", "mean_all", "mean", "test", "macro", "auroc", 0.9),
+        ("b", "bce", 1, "test", "macro", "auroc", 1),
+    ]
+    lines = ["model,loss,seed,part,class,metric,value,ci_low", *(",".join(map(str, row)) + "," for row in rows)]
+    METRICS.parent.mkdir()
+    METRICS.write_text("\n".join(lines) + "\n")
+    summary = read_summary()
+    assert list(summary) == ["a-bce", "b-bce"]
+    assert summary["a-bce"]["test"] == pytest.approx({"auroc": 0.805, "auroc_sd": 0.01 / 2**0.5})
+    assert summary["a-bce"]["n_seeds"] == 3
+    assert summary["b-bce"] == {"test": {"auroc": 1.0}, "n_seeds": 1}
 
 
 def test_shards_are_all_the_runs_once(tiny):

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import Dataset, DatasetError, available, dataset_class, open_dataset
+from pipeline.datasets.shared import inputs
 from pipeline.download import download
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
 from pipeline.settings import parse
 from pipeline.study.errors import UserError
-from pipeline.study.files import SOURCE, raw_folder
+from pipeline.study.files import CONTENT, SOURCE, raw_folder
 from pipeline.study.params import ParamsError
 
 SIDE = 24
@@ -161,13 +162,30 @@ def test_download_records_the_source(name, published):
     dataset, params = published
     folder = download(params)
     assert folder == raw_folder(name)
-    written = json.loads((folder / SOURCE).read_text())
+    written = json.loads(SOURCE.read_text())
     assert written["name"] == name
     assert written["licence"] == dataset.licence
     assert written["citation"] == dataset.citation
     assert written["source"]
     again = dataset.fetch(folder)
     assert json.loads(json.dumps(again)) == again == written["source"]
+
+
+@every
+def test_what_can_change_is_digested(name, published):
+    dataset, params = published
+    folder = download(params)
+    content = json.loads(SOURCE.read_text())["content"]
+    ids = [sample.sample_id for sample in dataset.samples(folder)]
+    if dataset.checked_by_fetch and getattr(dataset, "root", None) is None:
+        assert content is None
+        assert CONTENT.read_text() == ""
+    else:
+        assert content["samples"] == len(ids)
+        assert [line.sample_id for line in inputs.read_content()] == ids
+        # Read again, everything is as it was.
+        assert [s.sample_id for s in inputs.verified(dataset.samples(folder), inputs.read_content(), dataset)] == ids
+        inputs.check_other(dataset, folder, content["other"])
 
 
 @every

@@ -37,7 +37,8 @@ def test_classes_are_the_folders(tmp_path):
     assert [s.labels[0] for s in samples] == ["a", "a", "b", "b", "c"]
     assert all(s.patient_id == s.sample_id and s.official_split == "" for s in samples)
     assert samples[3].read() == (root / "b" / "2.png").read_bytes()
-    assert "each file counts as a patient" in data.notes[0]
+    assert not data.patients_known
+    assert data.fetch(tmp_path)["patients"] is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,10 @@ def test_class_of_one_part_is_left_to_the_split(tmp_path):
         (["a/1.png", "b/notes.txt"], "class folder 'b' holds no images"),
         (["a/1.png", "b/.1.png"], "class folder 'b' holds no images"),
         (["train/a/1.png", "train/b/x.csv"], "class folder 'train/b' holds no images"),
-        (["train/a/1.png", "train/b/1.png", "test/A/1.png", "test/b/1.png"], "'A' and 'a' differ in upper and lower"),
+        (
+            ["train/a/1.png", "train/b/1.png", "test/A/1.png", "test/b/1.png"],
+            r"'a' \(1\), 'A' \(1\) differ only in case|'A' \(1\), 'a' \(1\) differ only in case",
+        ),
         (["a/1.png"], "one class folder, 'a'"),
         (["1.png", "2.png"], "holds no folders; expected one folder per class"),
         ([".git/1.png", "__MACOSX/2.png"], "holds no folders"),
@@ -120,6 +124,14 @@ def test_bookkeeping_is_recorded_and_not_read(tmp_path):
     }
 
 
+def test_dicom_without_a_suffix_as_on_hospital_media(tmp_path):
+    root = publish(tmp_path / "x", ["a/1.png", "b/2.png", "b/IM00007", "a/notes"])
+    dicom = bytes(128) + b"DICM" + bytes(60)
+    for name in ("a/IM00001", "b/1.2.840.10008.5", "a/DICOMDIR", "b/table.csv"):
+        (root / name).write_bytes(dicom)
+    assert ids(root, tmp_path) == ["a/1.png", "a/IM00001", "b/1.2.840.10008.5", "b/2.png"]
+
+
 def test_patients_are_read_from_the_path(tmp_path):
     root = publish(tmp_path / "x", ["a/P7_1.png", "a/P7_2.png", "b/P7_3.png", "b/P8_1.png", "b/.P.png"])
     data = Data(root=str(root), patient_pattern=r"/(?P<patient>P\d+)_")
@@ -151,7 +163,7 @@ def test_file_without_a_patient_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "message"), [("(", "not a regular expression"), (r"(P\d+)", r"no group 'patient'.*\(\?P<patient>")]
+    ("pattern", "message"), [("(", "not a regular expression"), (r"(P)(\d+)", r"no group 'patient'.*\(\?P<patient>")]
 )
 def test_pattern_is_checked(pattern, message):
     with pytest.raises(ValueError, match=message):
@@ -231,3 +243,64 @@ def test_real_picture_under_two_labels():
         for name in ("eosinophil/EO_225902.jpg", "neutrophil/BNE_191112.jpg")
     )
     assert first == second
+
+
+def test_one_group_is_the_patient(tmp_path):
+    root = publish(tmp_path / "x", ["a/P7_1.png", "a/P7_2.png", "b/P8_1.png"])
+    data = Data(root=str(root), patient_pattern=r"P(\d+)")
+    assert [s.patient_id for s in data.samples(tmp_path)] == ["7", "7", "8"]
+    assert data.patients_known
+
+
+def test_masks_stay_with_their_images_and_out_of_training(tmp_path):
+    pairs = [f"{c}/{c} ({i}){end}.png" for c in ("benign", "normal") for i in (1, 2) for end in ("", "_mask")]
+    root = publish(
+        tmp_path / "x", [*pairs, "benign/benign (1)_mask_1.png", "normal/lonely_mask.png", "normal/mask.png"]
+    )
+    data = Data(root=str(root))
+    assert ids(root, tmp_path) == [
+        *("benign/benign (1).png", "benign/benign (2).png"),
+        *("normal/mask.png", "normal/normal (1).png", "normal/normal (2).png"),
+    ]
+    assert dict(data.left_out(tmp_path)) == {
+        "benign/benign (1)_mask.png": "mask of benign/benign (1).png",
+        "benign/benign (1)_mask_1.png": "mask of benign/benign (1).png",
+        "benign/benign (2)_mask.png": "mask of benign/benign (2).png",
+        "normal/lonely_mask.png": "mask without an image",
+        "normal/normal (1)_mask.png": "mask of normal/normal (1).png",
+        "normal/normal (2)_mask.png": "mask of normal/normal (2).png",
+    }
+    assert data.fetch(tmp_path)["masks"]["count"] == 6
+    folders = publish(tmp_path / "y", [f"{c}/{kind}/1.png" for c in "ab" for kind in ("images", "masks")])
+    assert ids(folders, tmp_path) == ["a/images/1.png", "b/images/1.png"]
+
+
+def test_include_and_exclude(tmp_path):
+    root = publish(tmp_path / "x", ["a/1.png", "a/1_small.png", "b/2.png", "b/2.jpg", "thumbs/1.png"])
+    assert ids(root, tmp_path, exclude=["*_small.*", "thumbs/*"]) == ["a/1.png", "b/2.jpg", "b/2.png"]
+    assert ids(root, tmp_path, include=["*.png"], exclude=["thumbs/*"]) == ["a/1.png", "a/1_small.png", "b/2.png"]
+    record = Data(root=str(root), exclude=["*_small.*", "thumbs/*"]).fetch(tmp_path)
+    assert record["unchosen_files"] == {"count": 2, "first": ["a/1_small.png", "thumbs/1.png"]}
+    with pytest.raises(DatasetError, match=r"include \['x'\] and exclude \[\] leave none of the 5 images"):
+        ids(root, tmp_path, include=["x"])
+
+
+def test_blocks_of_neighbours(tmp_path):
+    root = publish(tmp_path / "x", [f"{c}/{c} {i:03d}.png" for c in "ab" for i in (1, 100, 101)])
+    data = Data(root=str(root), groups="blocks of 100")
+    patients = [s.patient_id for s in data.samples(tmp_path)]
+    assert patients == ["a/a 1-100", "a/a 1-100", "a/a 101-200", "b/b 1-100", "b/b 1-100", "b/b 101-200"]
+    assert not data.patients_known
+    assert "blocks of 100" in data.notes[0]
+    with pytest.raises(ValueError, match="groups: 'blocks of 100' beside patient_pattern"):
+        Data(groups="blocks of 100", patient_pattern="(a)")
+    with pytest.raises(ValueError, match="blocks of"):
+        Data(groups="blocks of 0")
+
+
+def test_classes_renamed_and_joined(tmp_path):
+    root = publish(tmp_path / "x", ["train/Normal/1.png", "test/normal/1.png", "train/macro/1.png", "test/macro/2.png"])
+    with pytest.raises(DatasetError, match=r"'Normal' \(1\), 'normal' \(1\) differ only in case"):
+        Data(root=str(root)).fetch(tmp_path)
+    data = Data(root=str(root), label_map={"normal": "Normal", "macro": "macroadenoma"})
+    assert data.classes == ("Normal", "macroadenoma")

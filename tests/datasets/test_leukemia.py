@@ -99,5 +99,7 @@ def test_fetched_copy_that_is_gone(tmp_path, monkeypatch):
 
 
 def test_notes_state_that_patients_are_unknown():
-    assert "near-duplicates" in Data.notes[0]
-    assert "too good" in Data.notes[0]
+    assert not Data().patients_known
+    assert "near-duplicates" in Data().notes[0]
+    assert "too good" in Data().notes[0]
+    assert "blocks of 50" in Data(groups="blocks of 50").notes[1]

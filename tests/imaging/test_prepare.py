@@ -5,7 +5,6 @@ import gc
 import io
 import json
 import os
-import subprocess
 import sys
 import time
 import weakref
@@ -20,12 +19,15 @@ import yaml
 from pipeline import preprocess
 from pipeline.datasets import DatasetError, Sample
 from pipeline.datasets.chestxray14.dataset import Data as ChestXray14
-from pipeline.imaging.decode import decode
+from pipeline.datasets.settings import DataSections
+from pipeline.download import download
+from pipeline.imaging.decoding import decode
 from pipeline.imaging.duplicates import COLUMNS
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Clahe, Duplicates, Preprocess
-from pipeline.study.files import BOXES, DUPLICATES, EXCLUDED, IMAGES, PREPARED, RAW, SAMPLES, SOURCE, write_json
+from pipeline.study.files import BOXES, DUPLICATES, EXCLUDED, IMAGES, PREPARED, SAMPLES, SOURCE
+from pipeline.study.params import load
 from pipeline.study.prepared import open_images, read_dataset, read_samples
 
 SETTINGS = Preprocess(size=24, threads=3, clahe=Clahe(tiles=2))
@@ -117,7 +119,7 @@ def test_colour(tmp_path):
     prepare_all(samples, CLASSES, "multilabel", settings, tmp_path / "images.npy")
     images = np.load(tmp_path / "images.npy")
     assert images.shape == (2, 24, 24, 3)
-    np.testing.assert_array_equal(images[0], prepare(decode(png(picture(0, (9, 9, 3))), 3), settings))
+    np.testing.assert_array_equal(images[0], prepare(decode(png(picture(0, (9, 9, 3))), 3).pixels, settings))
 
 
 def test_identical_images_are_grouped_across_patients_and_formats(tmp_path):
@@ -251,7 +253,7 @@ def test_pixels_need_no_decoding(tmp_path):
     samples.append(sample("deep", lambda: picture(2).astype(np.uint16)))
     result = prepare_all(samples, CLASSES, "multilabel", SETTINGS, tmp_path / "images.npy")
     assert result.samples["duplicate_of"].tolist() == ["", "file", ""]
-    assert result.excluded.to_numpy().tolist() == [["deep", "unsupported pixel type uint16"]]
+    assert result.excluded.to_numpy().tolist() == [["deep", "unsupported pixel type: uint16"]]
     luma = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy")[2], prepare(luma, SETTINGS))
 
@@ -351,13 +353,10 @@ prepare_all(stream(sys.argv[1]), ("a",), "multilabel", Preprocess(size=24), Path
 
 
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGKILL"])
-def test_an_interrupted_run_leaves_no_array_and_the_next_is_whole(tmp_path, signal_name):
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+def test_an_interrupted_run_leaves_no_array_and_the_next_is_whole(tmp_path, signal_name, forks):
 
     def run(stop):
-        command = [sys.executable, "-c", INTERRUPTED, stop]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+        return forks.run(["-c", INTERRUPTED, stop], cwd=tmp_path)
 
     (tmp_path / "images.npy").write_bytes(b"of an earlier run")
     assert run(signal_name).returncode != 0
@@ -417,7 +416,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_published(tmp_path / "published")
     Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
-    write_json(RAW / "chestxray14" / SOURCE, {"source": {"root": "published"}})
+    download(load(DataSections))
     return tmp_path
 
 
@@ -425,7 +424,7 @@ def test_stage_writes_what_the_others_read(project):
     preprocess.main()
     info = read_dataset()
     assert info.name == "chestxray14"
-    assert info.source == {"root": "published"}
+    assert info.source["root"] == "published"
     assert len(info.classes) == 14
     samples = read_samples()
     assert open_images().shape == (3, 32, 32)
@@ -448,6 +447,7 @@ def test_stage_run_twice_gives_the_same_bytes_and_drops_stale_boxes(project):
     preprocess.main()
     assert {p.name: p.read_bytes() for p in PREPARED.iterdir()} == first
     (project / "published" / "BBox_List_2017.csv").unlink()
+    download(load(DataSections))
     preprocess.main()
     assert not BOXES.exists()
 
@@ -472,7 +472,7 @@ def test_stage_interrupted_leaves_no_table_of_the_earlier_run(project, monkeypat
 
 
 def test_stage_names_the_stage_that_is_missing(project, capsys):
-    (RAW / "chestxray14" / SOURCE).unlink()
+    SOURCE.unlink()
     with pytest.raises(SystemExit) as stop:
         preprocess.main()
     assert stop.value.code == 1

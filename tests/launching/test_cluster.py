@@ -27,6 +27,14 @@ from pipeline.study.runs import runs
 from tests.tiny import TINY, copy_tracked
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _dvc_is_forked(forks):
+    """Where tests call it themselves; launchers and nodes are processes as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Standin, "forks", forks)
+        yield
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Standin:
     """A committed study as the working directory."""
@@ -113,7 +121,7 @@ def test_commands_push_both_files_and_run_cache():
     ]
     for commands, names in [
         (cluster_task.push_commands("train@a-b-1"), ["train@a-b-1"]),
-        (carrier.push_commands(["preprocess", "split", "configure@a-b"]), ["preprocess", "split", "configure@a-b"]),
+        (carrier.push_commands(["preprocess", "split", "configure"]), ["preprocess", "split", "configure"]),
     ]:
         start = ["dvc", "--wait-for-lock", "push"]
         assert commands == [[*start, *names], [*start, "--run-cache", *names]]
@@ -206,7 +214,7 @@ def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp
     head = Head(tmp_path / "head")
     monkeypatch.chdir(head.folder)
     head.run("dvc", "repro", "split", "configure")
-    inputs = ["preprocess", "split", "configure@small-bce"]
+    inputs = ["preprocess", "split", "configure"]
     for command in carrier.push_commands(inputs):
         head.run(*command)
     work = carrier.work(carrier.check_committed(), carrier.remote_of(), inputs)
@@ -225,7 +233,7 @@ def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp
     assert head.journal().keys() <= {"split", f"began small-bce-7-{head.lr}"}
     shutil.rmtree(tmp_path / "node")
     shutil.rmtree(tmp_path / "store")
-    with pytest.raises(RuntimeError, match="dvc --wait-for-lock pull preprocess split configure@small-bce failed on"):
+    with pytest.raises(RuntimeError, match="dvc --wait-for-lock pull preprocess split configure failed on"):
         cluster_task.train(work, run)
 
 
@@ -363,7 +371,9 @@ def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_sa
     until(lambda: (begun("a") and begun("b")) or launcher.poll() is not None)
     assert launcher.poll() is None, head.printed()
     nodes.kill("b")
-    until(lambda: len(trainings()) == 1 or launcher.poll() is not None)  # that of b ends, though nobody has killed it
+    until(
+        lambda: len(trainings()) == 1 or launcher.poll() is not None, pause=0.2
+    )  # that of b ends, though nobody has killed it
     hold.unlink()
     assert launcher.wait(timeout=300) == 0, head.printed()
     assert "was lost or could not go on" in "".join(p.read_text() for p in (head.folder / "tmp/launch").glob("*.log"))

@@ -226,6 +226,32 @@ def test_a_worker_whose_server_cannot_be_made_does_its_work(here):
     assert "note: no server for the commands of this worker" in (here / "log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("", 0, ""),
+        ("raise SystemExit", 0, ""),
+        ("import sys; sys.exit(300)", 300 & 0xFF, ""),
+        ("import sys; sys.exit('error: by order')", 1, "error: by order\n"),
+        ("import atexit; atexit.register(print, 'at the end')", 0, "at the end\n"),
+        ("print('not flushed', end='')", 0, "not flushed"),
+        (
+            "import threading, time; threading.Thread(target=lambda: time.sleep(0.3) or print('later')).start()",
+            0,
+            "later\n",
+        ),
+        ("from concurrent.futures import ThreadPoolExecutor as T; t = T(2); t.submit(print, 'pooled')", 0, "pooled\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+    ],
+)
+def test_a_fork_ends_as_a_new_process_does(here, server, code, status, said):
+    (here / "ends.py").write_text(code + "\n")
+    for chosen in (server, None):
+        (here / "log").unlink(missing_ok=True)
+        assert Worker(["ends"], environment(), here / "log", warm=chosen).wait() == status
+        assert (here / "log").read_text().endswith(said)
+
+
 def test_a_request_that_is_no_request_ends_nothing(here, server):
     assert Worker(["command", "told", "0"], environment(), here / "log", warm=server).wait() == 1
     for wrong in (b"no json\n", b'{"command": 3}\n', b""):

@@ -320,3 +320,30 @@ def test_a_part_describes_itself(monkeypatch, residency, line):
     monkeypatch.setattr(loader, "choose_residency", lambda *_: residency)
     images = np.zeros((1200, 10, 8), np.uint8)
     assert ResidentImages(images, np.arange(1200), np.zeros((1200, 1), np.uint8), CPU).describe("train") == line
+
+
+@pytest.mark.parametrize("residency", ["device", "memmap"])
+@pytest.mark.parametrize("shape", [(9, 6, 6), (9, 6, 6, 3)])
+def test_batches_of_16_bits_are_the_same_numbers(shape, residency):
+    """x * 257 / 65535 is x / 255, and both are rounded once."""
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    rows, targets, augmented = np.array([7, 2, 4]), np.eye(3, dtype=np.uint8), np.array([0, 0, 2])
+    order = torch.tensor([2, 0, 1, 2])
+    narrow = ResidentImages(images, rows[:2], targets[:2], CPU, residency=residency)
+    wide = ResidentImages(images.astype(np.uint16) * 257, rows[:2], targets[:2], CPU, residency=residency)
+    assert wide.nbytes == 2 * narrow.nbytes
+    assert torch.equal(wide.take(torch.tensor([1, 0, 1]))[0], narrow.take(torch.tensor([1, 0, 1]))[0])
+    assert wide.pixels(torch.tensor([1])).numpy().dtype == np.uint16
+    fine = np.random.default_rng(1).integers(0, 65536, shape).astype(np.uint16)
+    data = ResidentImages(fine, rows, targets, CPU, augmented, residency)
+    got = torch.cat([batch for batch, _ in data.batches(order, 3)]).numpy().transpose(0, 2, 3, 1)
+    whole = np.stack([fine[7], fine[2], augmented_copy(fine[4], 4, 2)])[[2, 0, 1, 2]]
+    np.testing.assert_array_equal(got, whole.reshape(got.shape).astype(np.float32) / np.float32(65535))
+
+
+def test_an_augmented_copy_of_16_bits_is_that_of_8_but_finer():
+    image = np.random.default_rng(0).integers(60, 200, (24, 24), dtype=np.uint8)
+    fine = augmented_copy(image.astype(np.uint16) * 257, 5, 3)
+    assert fine.dtype == np.uint16
+    assert np.abs(fine / 257 - augmented_copy(image, 5, 3)).max() <= 0.5 + 1e-3
+    assert len(np.unique(fine)) > len(np.unique(augmented_copy(image, 5, 3)))

@@ -66,6 +66,13 @@ def test_the_same_seed_builds_the_same_weights_and_files_are_the_same_bytes(tmp_
     assert (tmp_path / "0.safetensors").read_bytes() == (tmp_path / "1.safetensors").read_bytes()
 
 
+def test_moments_of_16_bits_are_those_of_8():
+    images = np.random.default_rng(4).integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    np.testing.assert_allclose(models.moments(images.astype(np.uint16) * 257), models.moments(images), rtol=1e-12)
+    fine = np.random.default_rng(5).integers(0, 65536, (6, 5, 4)).astype(np.uint16)
+    np.testing.assert_allclose(np.ravel(models.moments(fine)), [fine.mean() / 65535, fine.std() / 65535], rtol=1e-9)
+
+
 def test_moments_equal_numpy():
     for images in (IMAGES, np.stack([IMAGES, IMAGES // 2, 255 - IMAGES], -1)):
         mean, std = models.moments(images)

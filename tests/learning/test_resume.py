@@ -4,8 +4,6 @@ import io
 import itertools
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +135,7 @@ def test_killed_in_every_epoch_again_and_again(tmp_path, schedule):
         assert resumed.history[3]["lr"] < 0.2 * resumed.history[2]["lr"], "the rate never fell: nothing was tested"
 
 
-def test_a_process_that_is_killed_by_the_system_in_a_write(tmp_path):
+def test_a_process_that_is_killed_by_the_system_in_a_write(tmp_path, forks):
     script = (
         "import os, signal, pathlib, itertools\n"
         "from tests.learning import test_resume\n"
@@ -148,7 +146,7 @@ def test_a_process_that_is_killed_by_the_system_in_a_write(tmp_path):
         "os.replace = killing\n"
         f"test_resume.train(pathlib.Path({str(tmp_path / 'killed')!r}), test_resume.settings_of('plateau', 'sgd', 0.9))"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = forks.run(["-c", script], cwd=ROOT)
     assert done.returncode == -signal.SIGKILL
     settings, seen = settings_of("plateau", "sgd", 0.9), []
     resumed = train(tmp_path / "killed", settings, report=lambda row: seen.append(row["epoch"]))

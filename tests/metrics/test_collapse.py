@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from pipeline.metrics.collapse import collapse_sign
+from pipeline.metrics.collapse import TOO_FEW, collapse_sign, too_few
 
 RNG = np.random.default_rng(0)
 TARGETS = (RNG.random((200, 5)) < 0.3).astype(np.uint8)
@@ -97,3 +97,30 @@ def test_noise_is_called_chance_about_as_often_as_two_standard_errors_say():
         auroc = float(macro(class_auroc(TARGETS, scores)))
         called += collapse_sign([auroc - 0.1, auroc], auroc, TARGETS, scores) is not None
     assert 0.95 < called / 400 < 0.995  # one-sided 97.7 %
+
+
+def test_twelve_validation_images_are_too_few_to_tell():
+    targets = one_hot(np.repeat([0, 1], 6), 2)
+    said = too_few(targets)
+    reached = 0.5 + 2 * np.sqrt(13 / (12 * 6 * 6))  # Mann & Whitney; the AUROC of one class is that of the other
+    assert said == f"12 images, on which the AUROC of noise reaches {reached:.3f}: too few to tell"
+    chosen = np.zeros(12, int)
+    assert collapse_sign([0.6, 0.6], 0.6, targets, saying(chosen, 2) + RNG.normal(0, 1e-3, (12, 2))) is None
+    assert collapse_sign([0.6, 0.6], 0.6, targets, np.full((12, 2), 0.5)) == "constant predictions"
+
+
+@pytest.mark.parametrize("positives", range(2, 21))
+def test_too_few_begins_where_noise_reaches_a_useful_auroc(positives):
+    """Drawn, not computed: the AUROC of noise, 2.3 % of which lies above two standard errors."""
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(positives)
+    truth = np.repeat([0, 1], positives)
+    drawn = [roc_auc_score(truth, rng.random(2 * positives)) for _ in range(400)]
+    highest = np.quantile(drawn, 0.977)
+    said = too_few(truth[:, None]) is not None
+    assert said == (highest > TOO_FEW) or abs(highest - TOO_FEW) < 0.05
+
+
+def test_without_positives_few_is_not_what_is_wrong():
+    assert too_few(np.zeros((12, 2), np.uint8)) is None

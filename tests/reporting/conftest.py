@@ -1,5 +1,6 @@
 """Small studies on disk, in the form in which the stages leave them."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from benchmarks.shared.drawn_study import FINDINGS, settings, write_study
 from pipeline.reporting.figures import style
 from pipeline.settings import Params
+from tests.once import made_once
 from tests.tiny import BLANK
 
 __all__ = ["FINDINGS", "settings"]
@@ -26,16 +28,12 @@ def _figures_are_blank(request, monkeypatch):
 @pytest.fixture(scope="session")
 def written_studies(tmp_path_factory):
     """Return a function that copies a study into a folder; the same one is computed once."""
-    kept = {}
 
     def copy(folder: Path, task: str, study: Params, **options) -> None:
-        key = task, study.model_dump_json(), tuple(sorted(options.items()))
-        if key not in kept:
-            kept[key] = tmp_path_factory.mktemp("written")
-            with pytest.MonkeyPatch.context() as patch:
-                patch.chdir(kept[key])
-                write_study(task, study, **options)
-        shutil.copytree(kept[key], folder, dirs_exist_ok=True)
+        key = repr((task, study.model_dump_json(), sorted(options.items())))
+        name = f"written-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        made = made_once(tmp_path_factory, name, lambda _: write_study(task, study, **options))
+        shutil.copytree(made, folder, dirs_exist_ok=True)
 
     return copy
 

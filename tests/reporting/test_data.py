@@ -1,5 +1,6 @@
 """The page about the images: everything is on it, everything private is not, and leaks are on every page."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from pipeline.reporting.registry import PAGES
 from pipeline.reporting.settings import Report
 from pipeline.reporting.values import NO_EXAMPLES, NO_TABLE, UNKNOWN, Augmented
 from pipeline.reporting.views import data
-from pipeline.study.files import AUGMENTED, DUPLICATES, EXAMPLES, PRIVATE_FIGURES, write_csv
+from pipeline.study.files import AUDIT, AUGMENTED, DUPLICATES, EXAMPLES, PRIVATE_FIGURES, write_csv
+from pipeline.study.parts import read_split
+from pipeline.study.prepared import read_samples
 from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder, write_augmented
 from tests.reporting.test_pages import check_page, pages
@@ -404,3 +407,85 @@ def test_augmented_copies_are_no_images_of_their_own(make, tmp_path):
 def test_a_bare_table_has_no_such_page(here, tmp_path):
     assert PAGES["data"](replace(load_study(here), params=UNKNOWN), tmp_path) == []
     assert not list(tmp_path.iterdir())
+
+
+def test_borderline_pairs_are_counted_and_drawn(make, tmp_path):
+    study = make()
+    split = read_samples().merge(read_split(), on="row").set_index("sample_id")["part"]
+    test, train = split[split == "test"].index[:2], split[split == "train"].index[:3]
+    pairs = [(test[0], train[0]), (train[1], train[2])]
+    rows = [
+        {"sample_id": one, "other_id": other, "kind": "borderline", "hamming": 9, "correlation": 0.987}
+        for one, other in pairs
+    ]
+    write_csv(DUPLICATES, pd.DataFrame(rows).assign(labels_agree=0, action="apart"))
+    written = data.render(load_study(study), tmp_path / "out")
+    assert tmp_path / "out" / "figures" / "data-borderline.png" in written
+    text = (tmp_path / "out" / "data.md").read_text()
+    assert "2 borderline pairs are nearly alike enough to be grouped and are not; the images of 1 are in two" in text
+    assert "No duplicates were found." in text
+    assert "different labels" not in text[text.index("## Duplicates") : text.index("## The split")]
+
+
+def test_dates_are_shown_as_months(make, tmp_path):
+    study = make()
+    audit = json.loads(AUDIT.read_text())
+    period = {"first": "2019-03-17", "last": "2020-11-05", "without_date": 2}
+    audit["dates"] = {"parts": dict.fromkeys(("train", "val", "test"), period), "test_images_before_last_training": 7}
+    AUDIT.write_text(json.dumps(audit))
+    data.render(load_study(study), tmp_path / "out")
+    text = (tmp_path / "out" / "data.md").read_text()
+    assert re.search(r"\| training +\| 2019-03 +\| 2020-11 +\| +2 \|", text)
+    assert "2019-03-17" not in text
+    assert "7 test images are not later than the latest training image." in text
+
+
+def read_as(study, kinds, **scale):
+    found = {"bits": None, "chosen": "header", "files": 0, "brightest": -1, **scale}
+    return replace(study, reading={"scale": found, "kinds": kinds})
+
+
+def kind(number, **facts):
+    plain = {"format": "PNG", "compression": "deflate", "bits": 8, "photometric": "grey", "maker": ""}
+    return {**plain, "reader": "OpenCV", "window": "none", "full_scale": 255, **facts, "images": number}
+
+
+def test_files_are_counted_by_each_fact_on_its_own(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    kinds = [kind(10), kind(70, maker="A"), kind(20, format="TIFF", bits=0, window="percentiles", full_scale=0)]
+    text = section(page(read_as(study, kinds), tmp_path), "Image files")
+    for line in (
+        "| Format | PNG | 80 (80.0 %) |\n| | TIFF | 20 (20.0 %) |",
+        "| Bits per sample | 8 | 80 (80.0 %) |\n| | floating point | 20 (20.0 %) |",
+        "| Device maker | A | 70 (70.0 %) |\n| | not recorded | 30 (30.0 %) |",
+        "| White | 255 | 80 (80.0 %) |\n| | upper end of the window | 20 (20.0 %) |",
+    ):
+        assert line in text
+    assert "Every file states the full scale of its values." in text
+    many = [kind(1, format=f"F{i:02d}") for i in range(25)]
+    text = section(page(read_as(study, many), tmp_path), "Image files")
+    assert "| F09 | 1 (4.0 %) |\n| | 15 others | 15 (60.0 %) |" in text
+    assert "Device maker" not in text
+    assert "How the files" not in page(replace(study, reading={}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        ({"bits": 12, "chosen": "setting"}, "4,095 is white in all of them (`preprocess.bits: 12`)"),
+        ({"bits": 14, "chosen": "maximum", "files": 1, "brightest": 9000}, "In 1 file of more than 8 bits"),
+        ({"bits": 14, "chosen": "maximum", "files": 7, "brightest": 9000}, "16,383 (14 bits) is white in all of them"),
+        ({"bits": 16, "chosen": "maximum", "files": 2, "brightest": 40000}, "since one has the value 40,000"),
+    ],
+)
+def test_the_scale_of_deep_files_is_given_with_its_reason(make, tmp_path, scale, said):
+    study = load_study(make(models=("densenet",)))
+    assert said in section(page(read_as(study, [kind(3)], **scale), tmp_path), "Image files")
+
+
+def test_pictures_of_kinds_are_private_where_people_are_in_them(make, tmp_path):
+    study = load_study(make(models=("densenet",), synthetic=False))
+    text = page(study, "reports")
+    assert not Path("reports/figures/data-kinds.png").exists()
+    assert (PRIVATE_FIGURES / "data-kinds.png").exists()
+    assert "The first image of each kind" in text

@@ -424,3 +424,8 @@ def test_a_recipe_is_summarised_over_its_seeds_and_the_patients(study):
     assert alone.configuration["total_low"].isna().all()
     others = evaluate(task, CLASSES, ["a", "b", "c"], val, test, draws=100, with_mean=False)
     assert (others.configuration, others.disagreement, others.suits) == (None, None, None)
+    few = evaluate(task, CLASSES, ["a", "b", "c"], val, test, draws=100, with_mean=False, metrics_alone=True)
+    pd.testing.assert_frame_equal(few.metrics, others.metrics)
+    for name in ("seeds", "reliability", "confusion"):
+        assert getattr(few, name).empty
+        assert getattr(few, name).columns.tolist() == getattr(others, name).columns.tolist()

@@ -51,7 +51,7 @@ def wanted(balance, before, to):
     return before if balance == "none" else np.where(before > 0, each[balance], 0)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "time"])  # these images have no dates
 @pytest.mark.parametrize("balance", BALANCES)
 @settings(max_examples=25)
 @given(n=st.integers(400, 700), cohort_seed=st.integers(0, 1000), seed=st.integers(0, 50), to=st.integers(1, 400))

@@ -50,7 +50,9 @@ def cohort(patients, images, seed, task="multilabel", copies=0, prevalence=(0.4,
             "official_split": published[patient],
         }
     )
-    return pd.concat([samples, pd.DataFrame(labels, columns=CLASSES)], axis=1)
+    days = np.random.default_rng(seed + 1).integers(0, 3000, count)
+    dates = (np.datetime64("2010-01-01") + days).astype(str)
+    return pd.concat([samples, pd.DataFrame(labels, columns=CLASSES)], axis=1).assign(study_date=dates)
 
 
 def how(method, seed=0, validation=0.15, test=0.2, **more):
@@ -123,7 +125,7 @@ def test_order_of_the_rows_does_not_matter(method):
     pd.testing.assert_frame_equal(again.sort_index(), table)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "time"])
 def test_seed_moves_the_split(method):
     samples = cohort(200, 4, 0, "multiclass")
     one, two = (METHODS[method](samples, CLASSES, fitting(method, samples, seed)) for seed in (0, 1))

@@ -2,22 +2,21 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline import configure
+from pipeline import configure, weights
 from pipeline.learning.records import training_record
+from pipeline.learning.weights import ModelError
 from pipeline.scoring.records import evaluation_record
 from pipeline.settings import load, parse
 from pipeline.study import code
-from pipeline.study.files import ArtifactError
+from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError
 from pipeline.study.params import ParamsError
 from pipeline.study.records import check_record, record_file
 from pipeline.study.runs import Configuration
-from tests.tiny import ROOT, TINY
+from tests.tiny import ROOT, TINY, copy_tracked
 
 SMALL, WIDE = Configuration("small", "bce"), Configuration("wide", "bce")
 
@@ -78,29 +77,28 @@ def test_a_record_holds_the_code_that_the_stage_imports_and_the_file_of_its_loss
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     """A copy of the code, which records are made of, as the working directory."""
-    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_tracked(["pipeline"], tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def record_in(folder):
+def record_in(folder, forks):
     text = "import json; from pipeline.learning.records import training_record; from pipeline.settings import parse; "
     text += "from pipeline.study.runs import Configuration; import sys; "
     text += "print(json.dumps(training_record(Configuration('small', 'bce'), parse(json.loads(sys.argv[1])))))"
-    command = [sys.executable, "-c", text, json.dumps(TINY)]
-    return json.loads(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout)
+    return json.loads(forks.run(["-c", text, json.dumps(TINY)], cwd=folder, check=True).stdout)
 
 
-def test_comments_everywhere_and_a_new_loss_change_no_record_and_one_line_of_the_loop_does(copy):
-    before = record_in(copy)
+def test_comments_everywhere_and_a_new_loss_change_no_record_and_one_line_of_the_loop_does(copy, forks):
+    before = record_in(copy, forks)
     for path in (copy / "pipeline").rglob("*.py"):
         path.write_text(path.read_text() + "\n# another comment\n")
     losses = copy / "pipeline/learning/losses"
     shutil.copy(losses / "bce.py", losses / "mine.py")
-    assert record_in(copy) == before
+    assert record_in(copy, forks) == before
     loop = copy / "pipeline/learning/training/loop.py"
     loop.write_text(loop.read_text() + "\nANOTHER = 1\n")
-    after = record_in(copy)
+    after = record_in(copy, forks)
     differing = {name for name in after["code"] if after["code"][name] != before["code"].get(name)}
     assert differing == {"pipeline/learning/training/loop.py"}
 
@@ -117,22 +115,16 @@ def test_a_stage_refuses_a_configuration_that_is_not_the_recorded_one(prepared):
     record_file(WIDE, "train").unlink()
     with pytest.raises(ArtifactError, match=r"wide-bce\.train\.json is missing; stage 'configure' makes it"):
         check_record(WIDE, "train", training_record(WIDE, study))
-    configure.configure(WIDE, study)
+    configure.configure(study)
     check_record(WIDE, "train", training_record(WIDE, study))
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
-def test_a_stage_that_is_run_by_hand_under_other_settings_does_nothing(stage, prepared, tiny):
+def test_a_stage_that_is_run_by_hand_under_other_settings_does_nothing(stage, prepared, tiny, forks):
     tiny["models"]["small"]["lr"] = 0.5
     Path("params.yaml").write_text(json.dumps(tiny))
-    command = [sys.executable, "-m", f"pipeline.{stage}", "--model", "small", "--loss", "bce"]
-    done = subprocess.run(
-        [*command, *(["--seed", "42"] if stage == "train" else [])],
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["-m", f"pipeline.{stage}", "--model", "small", "--loss", "bce"]
+    done = forks.run([*command, *(["--seed", "42"] if stage == "train" else [])])
     assert done.returncode == 1
     assert "dvc repro --force configure" in done.stderr
     assert not Path("models").exists()
@@ -142,18 +134,80 @@ def test_a_stage_that_is_run_by_hand_under_other_settings_does_nothing(stage, pr
 def test_values_that_python_calls_equal_are_told_apart(other, prepared, tiny):
     tiny["models"]["small"]["options"] = {"filters": [4], "hidden": 8, "batch_norm": 1}
     Path("params.yaml").write_text(json.dumps(tiny))
-    configure.configure(SMALL, load())
+    configure.configure(load())
     tiny["models"]["small"]["options"]["batch_norm"] = other
     with pytest.raises(ArtifactError, match=r"\(model\)"):
         check_record(SMALL, "train", training_record(SMALL, parse(tiny)))
 
 
+def test_configurations_that_left_the_study_leave_no_record(prepared, tiny):
+    tiny["study"] = {"models": ["small"], "losses": ["zlpr"], "replicates": [7]}
+    configure.configure(parse(tiny))
+    whole = {f"{stage}.json" for stage in ("probe", "fuse", "ensemble", "report")}
+    kept = {path.name for path in CONFIGURATIONS.iterdir()}
+    assert kept == {"small-zlpr.train.json", "small-zlpr.evaluate.json"} | whole
+
+
+def test_settings_of_models_outside_the_study_are_not_looked_into(prepared, tiny):
+    """Their files need not be there, as long as params.yaml can be read."""
+    tiny["models"]["other"] = {"arch": "no_such_network", "lr": 0.1, "weights": "absent.pth"}
+    before = record_file(SMALL, "train").read_bytes()
+    configure.configure(parse(tiny))
+    assert record_file(SMALL, "train").read_bytes() == before
+
+
+def test_what_lies_in_a_weights_file_is_part_of_the_training_records_of_its_model(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny["models"]["small"]["weights"] = "start.pth"
+    study = parse(tiny)
+    with pytest.raises(ModelError, match=r"models\.small\.weights: start\.pth: no such file"):
+        training_record(SMALL, study)
+    Path("start.pth").write_bytes(b"abc")
+    before = training_record(SMALL, study), training_record(WIDE, study), evaluation_record(SMALL, study)
+    # SHA-256 of "abc", FIPS 180-4
+    assert before[0]["weights"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert before[1]["weights"] is None
+    Path("start.pth").write_bytes(b"abd")
+    after = training_record(SMALL, study), training_record(WIDE, study), evaluation_record(SMALL, study)
+    assert after[0] == before[0] | {"weights": after[0]["weights"]} != before[0]
+    assert after[1:] == before[1:]
+    tiny["models"]["small"]["sha256"] = before[0]["weights"]
+    with pytest.raises(
+        ModelError, match=r"models\.small\.weights: start\.pth has the SHA-256 a52d159f.*; must be ba7816"
+    ):
+        training_record(SMALL, parse(tiny))
+
+
+def test_a_weights_file_is_linked_and_hashed_wherever_it_lies(tiny, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "study").mkdir()
+    monkeypatch.chdir(tmp_path / "study")
+    file = tmp_path / "elsewhere/a start.pth"
+    file.write_bytes(b"abc")
+    for given in (str(file), "../elsewhere/a start.pth", "../elsewhere"):  # a folder with one, too
+        tiny["models"]["small"]["weights"] = given
+        weights.link_weights("small", parse(tiny))
+        assert (WEIGHTS / "files/small").is_symlink()
+        assert (WEIGHTS / "files/small").samefile(file)
+    weights.link_weights("wide", parse(tiny))
+    assert not (WEIGHTS / "files/wide").is_symlink()
+    assert (WEIGHTS / "files/wide").read_text() == "no file\n"
+    hashes = {name: json.loads((WEIGHTS / f"hashes/{name}.json").read_text())["sha256"] for name in ("small", "wide")}
+    assert hashes == {"small": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "wide": None}
+    configure.configure(parse(tiny | {"study": tiny["study"] | {"models": ["wide"]}}))  # 2 losses x 2 seeds
+    assert {path.name for path in WEIGHTS.glob("*/*")} == {"wide", "wide.json"}
+    assert file.read_bytes() == b"abc"
+    del tiny["models"]["small"]["weights"]
+    weights.link_weights("small", parse(tiny))
+    assert file.read_bytes() == b"abc"
+
+
 def test_the_order_of_settings_is_no_part_of_a_record(prepared, tiny):
-    configure.configure(SMALL, parse(tiny))
+    configure.configure(parse(tiny))
     before = record_file(SMALL, "train").read_bytes()
     options = tiny["models"]["small"]["options"]
     tiny["models"]["small"]["options"] = dict(reversed(options.items()))
-    configure.configure(SMALL, parse(tiny))
+    configure.configure(parse(tiny))
     assert record_file(SMALL, "train").read_bytes() == before
 
 

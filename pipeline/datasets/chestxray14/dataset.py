@@ -25,6 +25,7 @@ from pipeline.datasets.shared.fetching.files import fetch_files
 from pipeline.datasets.shared.fetching.remote import RemoteFile
 from pipeline.datasets.shared.local import summary
 from pipeline.datasets.shared.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
+from pipeline.study.inputs import located
 
 LABEL_FILES = {"v2020": "Data_Entry_2017_v2020.csv", "2017": "Data_Entry_2017.csv"}
 """Entry lists by label version. The versions differ in 181 of 112,120 images."""
@@ -84,6 +85,7 @@ class Data(Dataset):
     """
 
     name: ClassVar[str] = "chestxray14"
+    checked_by_fetch: ClassVar[bool] = True
     title: ClassVar[str] = "NIH ChestX-ray14"
     task: ClassVar[Task] = "multilabel"
     licence: ClassVar[str] = (
@@ -242,7 +244,7 @@ class Data(Dataset):
         """Return the folder that holds the data set."""
         if self.root is None:
             return folder
-        root = Path(self.root).expanduser()
+        root = located(self.root)
         if not root.is_dir():
             raise DatasetError(f"datasets.{self.name}.root: '{self.root}' is not a folder; {self._layout}")
         return root

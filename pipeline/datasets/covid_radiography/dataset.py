@@ -75,12 +75,15 @@ class Data(Dataset):
         "Normal and lung-opacity images stem from the RSNA challenge, hence from NIH ChestX-ray14, viral pneumonia and "
         "1,341 normal images from the training part of Kermany et al.: this set is no external test for models trained "
         "on those sets, nor they for models trained on this one.",
-        "There are no patient ids: each image counts as a patient, so that images of one patient may lie in several "
-        "parts unless they are recognised as near-duplicates.",
     )
 
     root: str | None = None
     n_classes: Literal[3, 4] = 4
+
+    @property
+    def patients_known(self) -> bool:
+        """No: none was published."""
+        return False
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Images of one's own, sorted into one folder per class.
 
 Either ``<root>/<class>/...`` or, with a published split, ``<root>/<train|val|test>/<class>/...``. Below a class folder
-images may lie at any depth.
+images may lie at any depth. DICOM files need no suffix; their headers name patient, sex, age, view and date.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
+from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen, masks
+from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.local import fingerprint, is_junk_folder, list_files, root_folder, subfolders, summary
+from pipeline.datasets.shared.names import check_patient, joined
 
 _PARTS: dict[str, OfficialSplit] = {
     "train": "train",
@@ -38,9 +41,11 @@ class _File(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Files of a root: `files` become samples, `others` are named in the record only."""
+    """Files of a root: `files` become samples, `masks` belong to one of them, the rest is named in the record only."""
 
     files: list[_File]
+    masks: dict[str, str]
+    unchosen: list[str]
     others: list[str]
     classes: tuple[str, ...]
 
@@ -54,8 +59,16 @@ class Data(Dataset):
         Folder that holds the class folders, or the folders of the parts; relative to the folder of params.yaml or
         absolute.
     patient_pattern : str or None
-        Regular expression with a group ``patient``, searched in the path below `root`, for example
-        ``/(?P<patient>P[0-9]+)_``. None makes each file a patient of its own.
+        Regular expression with a group, searched in the path below `root`, for example ``/(P[0-9]+)_``; of several
+        groups the one called ``patient``. None takes the patients of DICOM headers, if every file has one; otherwise
+        patients are not known.
+    groups : str or None
+        Where no patient is known: ``blocks of 100`` keeps images together whose names end with neighbouring numbers.
+    include, exclude : list of str
+        Shell patterns of paths below `root`, or of file names: what is an image of the study (empty = every image),
+        and what is not.
+    label_map : dict of str to str
+        Class folder to class, to rename or join classes.
     title, licence, citation, url : str
         What the reports are to say about the data set; `url` may be empty.
     """
@@ -65,6 +78,10 @@ class Data(Dataset):
 
     root: str | None = None
     patient_pattern: str | None = None
+    groups: Groups | None = None
+    include: list[Pattern] = []
+    exclude: list[Pattern] = []
+    label_map: dict[str, Pattern] = {}
     title: str = "Local images in class folders"
     licence: str = "not stated"
     citation: str = "not stated"
@@ -76,23 +93,34 @@ class Data(Dataset):
         if value is None:
             return None
         try:
-            groups = re.compile(value).groupindex
+            pattern = re.compile(value)
         except re.error as error:
             raise ValueError(f"'{value}' is not a regular expression ({error}); it must be a Python pattern") from None
-        if "patient" not in groups:
-            raise ValueError(f"'{value}' has no group 'patient'; it must hold (?P<patient>...)")
+        if "patient" not in pattern.groupindex and pattern.groups != 1:
+            raise ValueError(f"'{value}' has no group 'patient'; it must hold (?P<patient>...) or one group")
         return value
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> Data:
+        if self.groups is not None and self.patient_pattern is not None:
+            raise ValueError(
+                f"groups: '{self.groups}' beside patient_pattern; it must be empty where patients are known"
+            )
+        return self
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether `patient_pattern` or the DICOM headers name the patients."""
+        return self.patient_pattern is not None or self._headers(self._find()).name_patients
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the folder layout leaves unknown."""
-        if self.patient_pattern is not None:
-            return ()
-        return ("No patient ids were given: each file counts as a patient.",)
+        """What blocks stand for."""
+        return block_notes(self.groups)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the class folders, sorted."""
+        """Names of the class folders, or what `label_map` makes of them, sorted."""
         return self._find().classes
 
     def fetch(self, folder: Path) -> dict[str, Any]:
@@ -101,8 +129,10 @@ class Data(Dataset):
         Returns
         -------
         dict
-            root, patient_pattern, images, patients, bytes, counts (by part, "" where there is none, and class),
-            hidden_files (which become samples and are excluded as they are decoded), other_files and fingerprint.
+            root, patient_pattern, images, patients (None where they are not known), patients_from, bytes, counts (by
+            part, "" where there is none, and class), hidden_files (which become samples and are excluded as they are
+            decoded), masks, unchosen_files (by `include` and `exclude`), other_files, dicom (see `Headers.record`) and
+            fingerprint.
 
         Raises
         ------
@@ -112,73 +142,118 @@ class Data(Dataset):
         """
         base = self._root()
         found = self._find()
+        headers = self._headers(found)
         visible = [f for f in found.files if not f.hidden]
         digest, total = fingerprint(base, [f.path for f in found.files])
         parts = [p for p in _ORDER if any(f.part == p for f in visible)]
+        known = self.patient_pattern is not None or headers.name_patients
         return {
             "root": self.root,
             "patient_pattern": self.patient_pattern,
             "images": len(visible),
-            "patients": len({self._patient(f) for f in visible}),
+            "patients": len({self._patient(f, headers) for f in visible}) if known else None,
+            "patients_from": "patient_pattern" if self.patient_pattern else "PatientID" if known else None,
             "bytes": total,
             "counts": {p: {c: sum((f.part, f.label) == (p, c) for f in visible) for c in found.classes} for p in parts},
             "hidden_files": summary([f.path for f in found.files if f.hidden]),
+            "masks": summary(list(found.masks)),
+            "unchosen_files": summary(found.unchosen),
             "other_files": summary(found.others),
+            "dicom": headers.record(),
             "fingerprint": digest,
         }
 
     def samples(self, folder: Path) -> Iterator[Sample]:
         """Yield the files by part, class and path; a sample's id is its path below `root`."""
         base = self._root()
-        for file in self._find().files:
+        found = self._find()
+        headers = self._headers(found)
+        for file in found.files:
             yield Sample(
                 sample_id=file.path,
-                patient_id=self._patient(file),
+                patient_id=self._patient(file, headers),
                 labels=(file.label,),
                 read=(base / file.path).read_bytes,
                 official_split=file.part,
+                extra=headers.extra(file.path),
             )
+
+    def left_out(self, folder: Path) -> list[tuple[str, str]]:
+        """Name the masks, which are kept apart for segmentation."""
+        return [(path, f"mask of {image}" if image else "mask without an image") for path, image in self._masks()]
+
+    def _masks(self) -> list[tuple[str, str]]:
+        return sorted(self._find().masks.items())
 
     def _root(self) -> Path:
         return root_folder(self.root, self.name, _LAYOUT)
 
-    def _patient(self, file: _File) -> str:
+    def _headers(self, found: _Found) -> Headers:
+        return Headers.of(self._root(), [f.path for f in found.files if not f.hidden])
+
+    def _patient(self, file: _File, headers: Headers) -> str:
         # A hidden file is excluded later with the reason why it is no image; its name need not follow the pattern.
-        if self.patient_pattern is None or file.hidden:
+        if file.hidden:
             return file.path
+        if self.patient_pattern is None:
+            if headers.name_patients:
+                return headers.patient(file.path)
+            return block(file.path, self.groups) if self.groups else file.path
         match = re.search(self.patient_pattern, file.path)
-        if match is None or not match["patient"]:
+        patient = match[1 if "patient" not in match.re.groupindex else "patient"] if match else None
+        if not patient:
             raise DatasetError(
                 f"{self.root}: '{file.path}' does not match datasets.{self.name}.patient_pattern "
                 f"'{self.patient_pattern}'; rename the file, move it away or correct the pattern"
             )
-        return match["patient"]
+        check_patient(patient, f"{self.root}: the patient of '{file.path}'")
+        return patient
 
     def _find(self) -> _Found:
         base = self._root()
         places = self._parts(base)
-        files: list[_File] = []
+        listed_files: list[_File] = []
         others = [p.name for p in sorted(base.iterdir()) if not p.is_dir() or is_junk_folder(p.name)]
-        names: set[str] = set()
+        unchosen: list[str] = []
+        folders: list[str] = []
         for part, place in places:
             where = "" if place == base else f"{place.name}/"
             if where:
                 others += [f"{where}{p.name}" for p in sorted(place.iterdir()) if not p.is_dir()]
             for folder in subfolders(place):
                 label = folder.name
-                names.add(label)
-                listed = list_files(folder)
-                if not listed.images:
+                listed = list_files(folder, dicom=True)
+                hidden = set(listed.hidden)
+                both = sorted([*listed.images, *listed.hidden])
+                taken, left = chosen([f"{where}{label}/{p}" for p in both], self.include, self.exclude)
+                unchosen += left
+                others += [f"{where}{label}/{p}" for p in listed.others]
+                if not any(p.removeprefix(f"{where}{label}/") not in hidden for p in taken):
+                    if left and not taken:
+                        continue  # a folder that the patterns leave out altogether is no class
                     raise DatasetError(
                         f"{self.root}: class folder '{where}{label}' holds no images; fill it, or move it away if it "
                         "is no class"
                     )
-                hidden = set(listed.hidden)
-                both = sorted([*listed.images, *listed.hidden])
-                files += [_File(f"{where}{label}/{p}", part, label, p in hidden) for p in both]
-                others += [f"{where}{label}/{p}" for p in listed.others]
-        self._check_classes(names)
-        return _Found(files, others, tuple(sorted(names)))
+                folders += [label] * len(taken)
+                listed_files += [
+                    _File(path, part, label, path.removeprefix(f"{where}{label}/") in hidden) for path in taken
+                ]
+        if not listed_files:
+            raise DatasetError(
+                f"datasets.{self.name}: include {self.include} and exclude {self.exclude} leave none of the "
+                f"{len(unchosen)} images of '{self.root}'"
+            )
+        names = joined(folders, self.label_map, f"{self.root}: class folders", f"datasets.{self.name}.label_map")
+        apart = masks([f.path for f in listed_files if not f.hidden])
+        files = [f._replace(label=names[f.label]) for f in listed_files if f.path not in apart]
+        classes = tuple(sorted({f.label for f in files}))
+        if len(classes) < 2:
+            raise DatasetError(
+                f"{self.root}: one class folder, '{classes[0] if classes else folders[0]}'; a study needs at least two "
+                "classes"
+            )
+        return _Found(files, apart, unchosen, others, classes)
 
     def _parts(self, base: Path) -> list[tuple[OfficialSplit, Path]]:
         """Return the folders that hold class folders, with their part of the published split."""
@@ -204,17 +279,3 @@ class Data(Dataset):
                 raise DatasetError(f"{self.root}: '{folder.name}' holds no class folders; expected {_LAYOUT}")
             parts[part] = folder
         return sorted(parts.items(), key=lambda item: _ORDER.index(item[0]))
-
-    def _check_classes(self, names: set[str]) -> None:
-        if len(names) < 2:
-            raise DatasetError(
-                f"{self.root}: one class folder, '{next(iter(names))}'; a study needs at least two classes"
-            )
-        seen: dict[str, str] = {}
-        for name in sorted(names):
-            other = seen.setdefault(name.casefold(), name)
-            if other != name:
-                raise DatasetError(
-                    f"{self.root}: class folders '{other}' and '{name}' differ in upper and lower case only; give them "
-                    "one name"
-                )

@@ -1,21 +1,28 @@
-"""Images of one's own, described by a CSV file with one row per image.
+"""Images of one's own, described by a table with one row per image.
 
 The labels stand in one column, with one class (``label_column``) or several (``label_column`` with ``separator``) per
-row, or in one 0/1 column per class (``class_columns``).
+row, or in one yes/no column per class (``class_columns``). Rows name files, or DICOM files by what their headers say.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
+from pipeline.datasets.image_table.files import below, by_header
+from pipeline.datasets.image_table.labels import Cell, flags, several, single
+from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen
+from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.local import fingerprint, root_folder, summary
+from pipeline.datasets.shared.names import check_patient
+from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, people_columns, sex_of, view_of
+from pipeline.datasets.shared.tables import Table, read_table
+from pipeline.study.inputs import located
 
 _PARTS: dict[str, OfficialSplit] = {
     "": "",
@@ -27,20 +34,31 @@ _PARTS: dict[str, OfficialSplit] = {
     "test": "test",
     "testing": "test",
 }
-_BITS = {"0": False, "0.0": False, "1": True, "1.0": True}
-"""Values of class columns; spreadsheet programs and pandas write whole numbers with a decimal."""
 _LAYOUT = "the images that the table names"
-
+_READERS: dict[str, Callable[[str], Any]] = {"sex": sex_of, "age": age_in_years, "view": view_of}
 Column = Annotated[str, Field(min_length=1)]
 
 
 class _Row(NamedTuple):
+    """A row of the table; `image` is the path below root, or what the row says where there is no such file."""
+
     line: int
     image: str
     patient: str
     labels: tuple[str, ...]
     part: OfficialSplit
-    extra: dict[str, str | None]
+    extra: dict[str, Any]
+
+
+class _Found(NamedTuple):
+    """Rows with labels become samples; `unlabelled` and `unchosen` name the images of the others."""
+
+    rows: list[_Row]
+    unlabelled: list[str]
+    unchosen: list[str]
+    unread: dict[str, list[str]]
+    headers: Headers
+    patients_known: bool
 
 
 class Data(Dataset):
@@ -51,27 +69,43 @@ class Data(Dataset):
     root : str or None
         Folder of the images, relative to the folder of params.yaml or absolute.
     table : str or None
-        The CSV file (``.tsv``: tab-separated), relative to the folder of params.yaml or absolute.
+        The table (fields divided by comma, semicolon or tab), relative to the folder of params.yaml or absolute.
+        Names of columns match without regard to case where that leaves one.
     image_column : str
-        Column with the path of the image below `root`.
+        Column that names the image.
+    image_by : {"file", "sop_instance_uid", "accession_number"}
+        What stands there: the path of a file below `root` (an absolute one may lie below it), or what the headers of
+        the DICOM files below `root` say. An accession number stands for all images that have it.
     suffix : str
-        Appended to the values of `image_column`, for tables that name images without it; for example ``.png``.
+        Appended to the values of `image_column`, for tables that name files without it; for example ``.png``.
     label_column : str or None
-        Column with the class.
+        Column with the class. A row without one is left out.
     separator : str or None
         Splits the values of `label_column` into several classes, which makes the set multi-label; for example ``|``.
     negative_label : str or None
         Value of `label_column` that stands for none of the classes, for example ``No Finding``; with `separator` only.
     class_columns : list of str
-        One 0/1 column per class, instead of `label_column`; the set is multi-label.
+        One column per class, instead of `label_column`, with 0 and 1, no and yes, false and true, absent and present,
+        or empty cells and x; the set is multi-label.
     class_names : list of str or None
         The classes of `label_column` in their order; None takes those that occur, sorted.
+    label_map : dict of str to str
+        Label, or name of a class column, to class: to rename and to join classes.
     patient_column : str or None
-        Column with the patient; None makes each image a patient of its own.
+        Column with the patient. None takes the patients of DICOM headers, if every image has one; otherwise patients
+        are not known.
+    groups : str or None
+        Where no patient is known: ``blocks of 100`` keeps images together whose names end with neighbouring numbers.
     split_column : str or None
         Column with the published part: train, val, test or empty.
+    date_column : str or None
+        Column with the date of the examination (year, month, day), for ``split.method: time``; None takes StudyDate
+        of DICOM headers.
     extra_columns : list of str
-        Further columns to carry into samples.csv, as text.
+        Further columns to carry into samples.csv, as text. Columns with sex, age and view are found by their names.
+    include, exclude : list of str
+        Shell patterns of paths below `root`, or of file names: which rows are of the study (empty = every row), and
+        which are not.
     title, licence, citation, url : str
         What the reports are to say about the data set; `url` may be empty.
     """
@@ -81,15 +115,21 @@ class Data(Dataset):
     root: str | None = None
     table: str | None = None
     image_column: Column = "image"
+    image_by: Literal["file", "sop_instance_uid", "accession_number"] = "file"
     suffix: str = ""
     label_column: Column | None = None
     separator: Annotated[str, Field(min_length=1)] | None = None
     negative_label: Column | None = None
     class_columns: list[Column] = []
     class_names: list[Column] | None = None
+    label_map: dict[str, Column] = {}
     patient_column: Column | None = None
+    groups: Groups | None = None
     split_column: Column | None = None
+    date_column: Column | None = None
     extra_columns: list[Column] = []
+    include: list[Pattern] = []
+    exclude: list[Pattern] = []
     title: str = "Local images with a table"
     licence: str = "not stated"
     citation: str = "not stated"
@@ -111,6 +151,11 @@ class Data(Dataset):
             problems.append(
                 f"negative_label: '{self.negative_label}' without separator; it must be set in multi-label sets only"
             )
+        if self.groups is not None and self.patient_column is not None:
+            problems.append(f"groups: '{self.groups}' beside patient_column; it must be empty where patients are known")
+        for name in self.label_map if self.class_columns else ():
+            if name not in self.class_columns:
+                problems.append(f"label_map: '{name}' is no class column; it must be one of {self.class_columns}")
         for key in ("class_columns", "class_names", "extra_columns"):
             given = getattr(self, key) or []
             twice = sorted({v for v in given if given.count(v) > 1})
@@ -136,18 +181,23 @@ class Data(Dataset):
         return "multilabel" if self._multilabel else "multiclass"
 
     @property
+    def patients_known(self) -> bool:
+        """Whether `patient_column` or the DICOM headers name the patients."""
+        return self.patient_column is not None or self._find().patients_known
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """What the table leaves unknown."""
-        return () if self.patient_column else ("No patient ids were given: each image counts as a patient.",)
+        """What blocks stand for."""
+        return block_notes(self.groups)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """`class_columns` or `class_names` where given, otherwise the labels that occur, sorted."""
+        """`class_columns` (renamed by `label_map`) or `class_names` where given, otherwise the labels, sorted."""
         if self.class_columns:
-            return tuple(self.class_columns)
+            return tuple(dict.fromkeys(self.label_map.get(c, c) for c in self.class_columns))
         if self.class_names is not None:
             return tuple(self.class_names)
-        return tuple(sorted({label for row in self._rows() for label in row.labels}))
+        return tuple(sorted({label for row in self._find().rows for label in row.labels}))
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Verify the table against the settings and look for its images; nothing is downloaded.
@@ -156,8 +206,9 @@ class Data(Dataset):
         -------
         dict
             root, table, table_sha256, rows, images (rows whose file is there), missing (count and first names; they
-            are excluded as they are read), patients, bytes, counts of rows by class, parts (rows by published part)
-            and fingerprint of the images.
+            are excluded as they are read), unlabelled, unchosen_files, unread (cells of sex, age, view and date that
+            say nothing that can be read), patients (None where they are not known), patients_from, bytes, counts of
+            rows by class, parts (rows by published part), dicom (see `Headers.record`) and fingerprint of the images.
 
         Raises
         ------
@@ -167,7 +218,8 @@ class Data(Dataset):
         """
         root = self._root()
         table = self._table()
-        rows = self._rows()
+        found = self._find()
+        rows = found.rows
         classes = self.classes
         if self.task == "multiclass" and len(classes) < 2:
             raise DatasetError(f"{table}: column '{self.label_column}' holds one class, '{classes[0]}'; expected more")
@@ -177,7 +229,7 @@ class Data(Dataset):
         if not present:
             raise DatasetError(
                 f"datasets.{self.name}.root: '{self.root}' holds none of the {len(rows)} images of {table}; the first "
-                f"is '{rows[0].image}' (check root, image_column and suffix)"
+                f"is '{rows[0].image}' (check root, image_column, image_by and suffix)"
             )
         there = set(present)
         digest, total = fingerprint(root, present)
@@ -188,18 +240,27 @@ class Data(Dataset):
             "rows": len(rows),
             "images": len(present),
             "missing": summary([row.image for row in rows if row.image not in there]),
-            "patients": len({row.patient for row in rows}),
+            "unlabelled": summary(found.unlabelled),
+            "unchosen_files": summary(found.unchosen),
+            "unread": {column: summary(texts) for column, texts in found.unread.items()},
+            "patients": len({row.patient for row in rows}) if found.patients_known else None,
+            "patients_from": self.patient_column or ("PatientID" if found.patients_known else None),
             "bytes": total,
             "counts": {c: sum(c in row.labels for row in rows) for c in classes},
             "parts": {p: n for p in ("train", "val", "test", "") if (n := sum(row.part == p for row in rows))},
+            "dicom": found.headers.record(),
             "fingerprint": digest,
         }
 
     def samples(self, folder: Path) -> Iterator[Sample]:
-        """Yield one sample per row, in the table's order, whether or not its file is there."""
+        """Yield one sample per labelled row, in the table's order, whether or not its file is there."""
         root = self._root()
-        for row in self._rows():
+        for row in self._find().rows:
             yield Sample(row.image, row.patient, row.labels, (root / row.image).read_bytes, row.part, row.extra)
+
+    def left_out(self, folder: Path) -> list[tuple[str, str]]:
+        """Name the rows without a label."""
+        return [(image, f"no label in column '{self.label_column}'") for image in self._find().unlabelled]
 
     def _root(self) -> Path:
         return root_folder(self.root, self.name, _LAYOUT)
@@ -209,7 +270,7 @@ class Data(Dataset):
             raise DatasetError(
                 f"datasets.{self.name}.table is not set; set it in params.yaml to the CSV file of labels"
             )
-        path = Path(self.table).expanduser()
+        path = located(self.table)
         if not path.is_file():
             raise DatasetError(
                 f"datasets.{self.name}.table: '{self.table}' is not a file; it is looked for from the folder of "
@@ -217,101 +278,159 @@ class Data(Dataset):
             )
         return path
 
-    def _rows(self) -> list[_Row]:
+    def _find(self) -> _Found:
         """Read the table and check every row."""
         if not self.label_column and not self.class_columns:
             raise DatasetError(
                 f"datasets.{self.name}: neither label_column nor class_columns is set; set one of them in params.yaml"
             )
         path = self._table()
-        try:
-            # utf-8-sig: a table saved by a spreadsheet program starts with a byte order mark.
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-                header = [name.strip() for name in next(reader, [])]
-                places = self._columns(path, header)
-                rows: list[_Row] = []
-                seen: dict[str, int] = {}
-                start = reader.line_num + 1
-                for fields in reader:
-                    # A quoted field may span lines: a row is named by its first.
-                    line, start = start, reader.line_num + 1
-                    if not any(f.strip() for f in fields):
-                        continue
-                    where = f"{path}: line {line}"
-                    if len(fields) != len(header):
-                        raise DatasetError(f"{where}: {len(fields)} fields, the header has {len(header)}")
-                    row = self._row(where, line, {c: fields[i].strip() for c, i in places.items()})
-                    if row.image in seen:
-                        raise DatasetError(f"{where}: image '{row.image}' occurs already in line {seen[row.image]}")
-                    seen[row.image] = line
-                    rows.append(row)
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"{path}: not UTF-8 text ({error.reason}); save it as CSV in UTF-8") from None
-        except csv.Error as error:
-            raise DatasetError(f"{path}: line {reader.line_num}: not CSV ({error})") from None
-        if not rows:
+        table = read_table(path)
+        places = self._columns(path, table)
+        if not table.rows:
             raise DatasetError(f"{path}: no rows below the header; expected one per image")
-        return rows
+        labels = self._labels(path, table, places)
+        images = self._images(path, table, places)
+        every = [image for several in images for image in several]
+        taken = set(chosen(every, self.include, self.exclude)[0])
+        root = self._root()
+        headers = Headers.of(root, [i for i in every if i in taken and (root / i).is_file()])
+        known = self.patient_column is not None or headers.name_patients
+        readers = self._readers(table, places)
+        unread: dict[str, list[str]] = {}
+        rows, unlabelled, unchosen = [], [], []
+        for (line, fields), given, named in zip(table.rows, labels, images, strict=True):
+            where = f"{path}: line {line}"
+            own = self._extra(fields, places, readers, unread)
+            for image in named:
+                if image not in taken:
+                    unchosen.append(image)
+                    continue
+                if not given and self.task == "multiclass":
+                    unlabelled.append(image)
+                    continue
+                extra = headers.extra(image) | {
+                    c: v for c, v in own.items() if v is not None or c not in headers.columns
+                }
+                patient = self._patient(where, fields, places, image, headers)
+                rows.append(_Row(line, image, patient, given, self._part(where, fields, places), extra))
+        if not rows:
+            raise DatasetError(
+                f"{path}: none of its {len(table.rows)} rows can be used: {len(unlabelled)} have no label in column "
+                f"'{self.label_column}', {len(unchosen)} are left out by include and exclude"
+            )
+        return _Found(rows, unlabelled, unchosen, unread, headers, known)
 
-    def _columns(self, path: Path, header: list[str]) -> dict[str, int]:
+    def _columns(self, path: Path, table: Table) -> dict[str, int]:
         """Position of every column that the settings name."""
-        single = ("image_column", "label_column", "patient_column", "split_column")
-        named = [(key, getattr(self, key)) for key in single if getattr(self, key)]
+        keys = ("image_column", "label_column", "patient_column", "split_column", "date_column")
+        named = [(key, getattr(self, key)) for key in keys if getattr(self, key)]
         named += [(key, column) for key in ("class_columns", "extra_columns") for column in getattr(self, key)]
+        places = {}
         for key, column in named:
-            if header.count(column) != 1:
-                state = "occurs twice in" if column in header else "is not in"
+            try:
+                places[column] = table.column(column)
+            except KeyError as error:
                 raise DatasetError(
-                    f"{path}: column '{column}' (datasets.{self.name}.{key}) {state} the header; it has "
-                    f"{', '.join(header) or 'no columns'}"
-                )
-        return {column: header.index(column) for _, column in named}
+                    f"{path}: column '{column}' (datasets.{self.name}.{key}) {error.args[0]} the header; it has "
+                    f"{', '.join(table.header) or 'no columns'}"
+                ) from None
+        return places
 
-    def _row(self, where: str, line: int, values: dict[str, str]) -> _Row:
-        image = values[self.image_column]
-        if not image:
-            raise DatasetError(f"{where}: column '{self.image_column}' is empty; expected the name of an image")
-        image += self.suffix
-        if Path(image).is_absolute() or ".." in Path(image).parts:
-            raise DatasetError(f"{where}: image '{image}' lies outside of root; expected a path below it")
-        patient = values[self.patient_column] if self.patient_column else image
+    def _labels(self, path: Path, table: Table, places: dict[str, int]) -> list[tuple[str, ...]]:
+        """Classes of every row."""
+        key = f"datasets.{self.name}"
+
+        def cells(column: str) -> list[Cell]:
+            return [Cell(line, fields[places[column]]) for line, fields in table.rows]
+
+        if self.class_columns:
+            answers = flags({column: cells(column) for column in self.class_columns}, str(path))
+            names = [self.label_map.get(column, column) for column in self.class_columns]
+            return [
+                tuple(dict.fromkeys(name for name, yes in zip(names, row, strict=True) if yes))
+                for row in zip(*answers.values(), strict=True)
+            ]
+        assert self.label_column is not None  # _find checked it
+        where = f"{path}: column '{self.label_column}'"
+        if self.separator is None:
+            return single(cells(self.label_column), where, key, self.class_names, self.label_map)
+        return several(
+            cells(self.label_column),
+            where,
+            key,
+            self.separator,
+            self.negative_label,
+            self.class_names,
+            self.label_map,
+        )
+
+    def _images(self, path: Path, table: Table, places: dict[str, int]) -> list[list[str]]:
+        """Paths below root that every row names."""
+        root = self._root()
+        index = {} if self.image_by == "file" else by_header(root, self.image_by, f"datasets.{self.name}", self.root)
+        seen: dict[str, int] = {}
+        images = []
+        for line, fields in table.rows:
+            text = fields[places[self.image_column]].strip()
+            where = f"{path}: line {line}"
+            if not text:
+                raise DatasetError(f"{where}: column '{self.image_column}' is empty; expected the name of an image")
+            if self.image_by == "file":
+                named = [below(where, root, text + self.suffix)]
+            else:
+                # An id that no file has is not repeated: names of images reach tables and pages.
+                named = index.get(text, [f"line {line}"])
+            for image in named:
+                if image in seen:
+                    raise DatasetError(f"{where}: image '{image}' occurs already in line {seen[image]}")
+                seen[image] = line
+            images.append(named)
+        return images
+
+    def _patient(
+        self, where: str, fields: tuple[str, ...], places: dict[str, int], image: str, headers: Headers
+    ) -> str:
+        if self.patient_column is None:
+            if headers.name_patients and image in headers.by_path:
+                return headers.patient(image)
+            return block(image, self.groups) if self.groups else image
+        patient = fields[places[self.patient_column]].strip()
         if not patient:
             raise DatasetError(f"{where}: column '{self.patient_column}' is empty; expected the patient of '{image}'")
-        part = values[self.split_column] if self.split_column else ""
+        check_patient(patient, f"{where}: column '{self.patient_column}'")
+        return patient
+
+    def _part(self, where: str, fields: tuple[str, ...], places: dict[str, int]) -> OfficialSplit:
+        part = fields[places[self.split_column]].strip() if self.split_column else ""
         if part.lower() not in _PARTS:
             raise DatasetError(
                 f"{where}: column '{self.split_column}' is '{part}'; it must be train, val, test or empty"
             )
-        extra = {column: values[column] or None for column in self.extra_columns}
-        return _Row(line, image, patient, self._labels(where, values), _PARTS[part.lower()], extra)
+        return _PARTS[part.lower()]
 
-    def _labels(self, where: str, values: dict[str, str]) -> tuple[str, ...]:
-        if self.class_columns:
-            for column in self.class_columns:
-                if values[column] not in _BITS:
-                    raise DatasetError(f"{where}: column '{column}' is '{values[column]}'; it must be 0 or 1")
-            return tuple(column for column in self.class_columns if _BITS[values[column]])
-        assert self.label_column is not None  # _rows checked it
-        text = values[self.label_column]
-        if self.separator is None:
-            given = [text]
-        elif text in ("", self.negative_label):
-            return ()
-        else:
-            given = [label.strip() for label in text.split(self.separator)]
-        for label in given:
-            if self.class_names is not None and label not in self.class_names:
-                negative = f", {self.negative_label} alone" if self.negative_label else ""
-                raise DatasetError(
-                    f"{where}: column '{self.label_column}' is '{label}'; use one of: {', '.join(self.class_names)}"
-                    f"{negative}"
-                )
-            if not label or label == self.negative_label:
-                raise DatasetError(
-                    f"{where}: column '{self.label_column}' is '{text}'; expected "
-                    f"{'a class' if self.separator is None else 'classes'}, without an empty or negative one among them"
-                )
-            if given.count(label) > 1:
-                raise DatasetError(f"{where}: column '{self.label_column}' names '{label}' twice")
-        return tuple(given)
+    def _readers(self, table: Table, places: dict[str, int]) -> dict[str, tuple[int, Callable[[str], Any]]]:
+        """Return place and reader of each column with sex, age, view and date, by its name in samples.csv."""
+        single = (self.image_column, self.label_column, self.patient_column, self.split_column)
+        taken = {places[column] for column in (*single, *self.class_columns) if column}
+        people = people_columns(["" if i in taken else h for i, h in enumerate(table.header)])
+        readers = {name: (table.header.index(column), _READERS[name]) for name, column in people.items()}
+        return readers | ({} if self.date_column is None else {"study_date": (places[self.date_column], date_of)})
+
+    def _extra(
+        self,
+        fields: tuple[str, ...],
+        places: dict[str, int],
+        readers: dict[str, tuple[int, Callable[[str], Any]]],
+        unread: dict[str, list[str]],
+    ) -> dict[str, Any]:
+        """Return what `readers` read in a row, and further columns as text."""
+        extra = {}
+        for name, (place, reader) in readers.items():
+            text = fields[place].strip()
+            extra[name] = reader(text)
+            if extra[name] is None and not is_empty(text):
+                unread.setdefault(name, []).append(text)
+        used = {place for place, _ in readers.values()}
+        more = [column for column in self.extra_columns if places[column] not in used]
+        return extra | {column: fields[places[column]].strip() or None for column in more}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pipeline.datasets import Dataset, DatasetError, Sample, Task
+from pipeline.datasets.shared.choosing import Groups, block, block_notes
 from pipeline.datasets.shared.local import (
     count_differences,
     fetch_kaggle_copy,
@@ -51,6 +52,9 @@ class Data(Dataset):
         params.yaml or absolute. None fetches the set from Kaggle.
     images : {"original", "segmented"}
         Which of the two versions of every image.
+    groups : str or None
+        ``blocks of 100`` keeps images together whose numbers are neighbours within a class, as images of one patient
+        are likely to be.
     """
 
     name: ClassVar[str] = "leukemia"
@@ -63,14 +67,25 @@ class Data(Dataset):
         "Journal of Intelligent Systems (2021), doi:10.1002/int.22753. Data: Kaggle, doi:10.34740/KAGGLE/DSV/2175623"
     )
     url: ClassVar[str] = f"https://www.kaggle.com/datasets/{HANDLE}"
-    notes: ClassVar[tuple[str, ...]] = (
-        "The images come from 89 patients of one laboratory (25 benign, 64 with leukaemia), and which image is whose "
-        "was not published: images are kept together only where they are recognised as near-duplicates, so that images "
-        "of one patient lie in several parts and results on the test part are likely to be too good.",
-    )
 
     root: str | None = None
     images: Literal["original", "segmented"] = "original"
+    groups: Groups | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whose the images are, and what blocks stand for."""
+        return (
+            "The images come from 89 patients of one laboratory (25 benign, 64 with leukaemia), and which image is "
+            "whose was not published: images are kept together only where they are recognised as near-duplicates, so "
+            "that images of one patient lie in several parts and results on the test part are likely to be too good.",
+            *block_notes(self.groups),
+        )
+
+    @property
+    def patients_known(self) -> bool:
+        """No: none was published."""
+        return False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -111,10 +126,10 @@ class Data(Dataset):
         }
 
     def samples(self, folder: Path) -> Iterator[Sample]:
-        """Yield the images by class and name; each is its own patient, since the set names none."""
+        """Yield the images by class and name; each is on its own, or in its block, since the set names no patients."""
         for file in self._files(folder)[0]:
             name = file.path.name
-            yield Sample(name, name, (file.label,), file.path.read_bytes)
+            yield Sample(name, block(name, self.groups) if self.groups else name, (file.label,), file.path.read_bytes)
 
     def _base(self, folder: Path) -> Path:
         """Return the folder Original/ or Segmented/."""

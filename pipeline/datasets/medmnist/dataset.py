@@ -52,6 +52,7 @@ class Data(Dataset):
     """
 
     name: ClassVar[str] = "medmnist"
+    checked_by_fetch: ClassVar[bool] = True
     url: ClassVar[str] = RECORD
 
     flag: Flag = "pneumoniamnist"
@@ -85,10 +86,14 @@ class Data(Dataset):
     def notes(self) -> tuple[str, ...]:
         """Limits of all sets, and how the parts of this one were made."""
         return (
-            "There are no patient ids: each image counts as a patient.",
             SETS[self.flag].split,
             f"Images were reduced to {self.size} x {self.size} pixels before publication.",
         )
+
+    @property
+    def patients_known(self) -> bool:
+        """No: none was published."""
+        return False
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from pipeline.datasets.shared.archives import iter_zip_members, zip_sizes
 from pipeline.datasets.shared.fetching.files import fetch_file
 from pipeline.datasets.shared.fetching.remote import Fetched, RemoteFile
 from pipeline.datasets.shared.local import summary
+from pipeline.study.inputs import located
 
 CLASSES = ("normal", "bacteria", "virus")
 """What the file names distinguish."""
@@ -119,6 +120,7 @@ class Data(Dataset):
     """
 
     name: ClassVar[str] = "paediatric_pneumonia"
+    checked_by_fetch: ClassVar[bool] = True
     title: ClassVar[str] = "Paediatric chest X-ray pneumonia (Kermany et al. 2018)"
     task: ClassVar[Task] = "multiclass"
     licence: ClassVar[str] = "CC BY 4.0"
@@ -222,7 +224,7 @@ class Data(Dataset):
         archive = FILES[self.version].name
         if self.root is None:
             return _packed(folder / archive)
-        root = Path(self.root).expanduser()
+        root = located(self.root)
         for base in (root, root / "chest_xray", root / "CellData" / "chest_xray"):
             if all((base / part / kind).is_dir() for part in ("train", "test") for kind in _FOLDERS):
                 return _unpacked(base)

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.datasets import DatasetError
+from pipeline.datasets.shared.dicom import is_dicom_file
 from pipeline.datasets.shared.fetching.kaggle import fetch_kaggle
+from pipeline.study.inputs import located
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".dcm", ".dic", ".dicom", ".gif", ".ima", ".j2k", ".jp2", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
 """Names that promise an image; what the bytes are is for the decoder to say."""
 
 _KAGGLE = "kaggle.json"
@@ -23,13 +28,20 @@ _NAMED = 10
 """How many file names a summary lists."""
 
 
+_NO_IMAGES = (
+    *(".csv", ".db", ".doc", ".docx", ".gz", ".htm", ".html", ".ini", ".jar", ".json", ".mat", ".md", ".nii", ".npy"),
+    *(".npz", ".pdf", ".py", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml", ".zip"),
+)
+"""Suffixes of files that need not be opened to know that they are no DICOM images."""
+
+
 class Listing(NamedTuple):
     """Files below a folder, as paths relative to it, sorted.
 
     Parameters
     ----------
     images : list of str
-        Visible files with an image suffix.
+        Visible files with an image suffix, and DICOM files under any name.
     hidden : list of str
         Files with an image suffix whose name starts with a dot: rarely images, whatever the suffix says.
     others : list of str
@@ -65,7 +77,7 @@ def root_folder(root: str | None, key: str, layout: str) -> Path:
     """
     if not root:
         raise DatasetError(f"datasets.{key}.root is not set; set it in params.yaml to the folder that holds {layout}")
-    path = Path(root).expanduser()
+    path = located(root)
     if not path.is_dir():
         state = "is not a folder" if path.exists() else "does not exist"
         raise DatasetError(f"datasets.{key}.root: '{root}' {state}; expected a folder that holds {layout}")
@@ -149,7 +161,9 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted((p for p in folder.iterdir() if p.is_dir() and not is_junk_folder(p.name)), key=lambda p: p.name)
 
 
-def list_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, recursive: bool = True) -> Listing:
+def list_files(
+    folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, recursive: bool = True, dicom: bool = False
+) -> Listing:
     """List the files below `folder`.
 
     Parameters
@@ -160,6 +174,9 @@ def list_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, recursive
         Suffixes of images, in lower case, with their dot.
     recursive : bool
         Descend into sub-folders; links to folders are not followed, for they may lead in a circle.
+    dicom : bool
+        Take files without an image suffix for images if their content is DICOM: on hospital media they have none, or
+        end with the last number of a UID.
 
     Returns
     -------
@@ -177,13 +194,21 @@ def list_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, recursive
             folders.clear()
         for name in names:
             path = (base / name).as_posix()
-            if junk or os.path.splitext(name)[1].lower() not in allowed:
+            suffix = os.path.splitext(name)[1].lower()
+            if junk or (suffix not in allowed and not (dicom and _is_hidden_dicom(Path(parent) / name, suffix))):
                 others.append(path)
             elif name.startswith("."):
                 hidden.append(path)
             else:
                 images.append(path)
     return Listing(sorted(images), sorted(hidden), sorted(others))
+
+
+def _is_hidden_dicom(path: Path, suffix: str) -> bool:
+    """Whether a file whose name does not say so is a DICOM image; the directory of a medium (DICOMDIR) is none."""
+    if suffix in _NO_IMAGES or path.name.startswith(".") or path.name.upper() == "DICOMDIR" or not path.is_file():
+        return False
+    return is_dicom_file(path)
 
 
 def fingerprint(base: Path, paths: Iterable[str]) -> tuple[str, int]:

@@ -102,15 +102,18 @@ def examples(
     places : int64 [R]
         Positions in `images`, ascending; R is `count`, or n where there are fewer.
     pictures : uint8 [R, 1 + changes, H, W] or [R, 1 + changes, H, W, C]
-        Each image, then its changes.
+        Each image, then its changes; in 8 bits, whatever the images have, as they are there to be looked at.
     """
     seen = np.flatnonzero(draws)
     count = min(count, len(seen))
     places = seen[((np.arange(count) + 0.5) * len(seen) / max(count, 1)).astype(np.int64)]
     chosen = images.pixels(torch.from_numpy(places)).cpu()
-    batch = chosen.repeat_interleave(changes, 0).float().div_(255)
+    white = torch.iinfo(chosen.dtype).max
+    batch = chosen.float().repeat_interleave(changes, 0).div_(white)
     changed = augment(batch, settings, torch.Generator().manual_seed(seed))
     changed = (changed * 255).round_().to(torch.uint8).view(count, changes, *chosen.shape[1:])
+    if white > 255:
+        chosen = chosen.float().mul_(255 / white).round_().to(torch.uint8)
     pictures = torch.cat([chosen[:, None], changed], 1)
     pictures = pictures[:, :, 0] if pictures.shape[2] == 1 else pictures.permute(0, 1, 3, 4, 2)
     return places, pictures.contiguous().numpy()

@@ -57,17 +57,18 @@ class ResidentImages:
     ======== ================================== =============================================================
     place    held                               a batch
     ======== ================================== =============================================================
-    device   uint8 on the training device       gathered there
-    host     uint8 in host memory               gathered by a thread ahead of time, copied without waiting
+    device   whole on the training device       gathered there
+    host     whole in host memory               gathered by a thread ahead of time, copied without waiting
     memmap   nothing but the map of images.npy  read by a thread ahead of time, copied without waiting
     ======== ================================== =============================================================
 
-    Only bytes travel; they become floats on the device. With CUDA the batches that travel are page-locked, so that the
+    Only the integers travel; they become floats on the device. 16 bits are held as int16, the same bits: torch has
+    few operations for uint16. With CUDA the batches that travel are page-locked, so that the
     copy overlaps with work; the part itself is not: it is never copied from directly. On a CPU, host is device.
 
     Parameters
     ----------
-    images : uint8 array [N, H, W] or [N, H, W, C]
+    images : uint8 or uint16 array [N, H, W] or [N, H, W, C]
         The whole array of the study, memory-mapped.
     rows : int64 [n]
         Which of them.
@@ -110,6 +111,8 @@ class ResidentImages:
         self._augmented = np.zeros(len(rows), np.int64) if augmented is None else np.asarray(augmented)
         height, width, channels = self._stored.shape[1:]
         self.shape = (len(rows), channels, height, width)
+        self._kept = torch.uint8 if self._stored.dtype == np.uint8 else torch.int16
+        self._white = float(np.iinfo(self._stored.dtype).max)
         self.residency = choose_residency(self.nbytes, device, residency, free_memory(device), free_host_memory())
         self._held: Tensor | None = None
         if self.residency != "memmap":
@@ -126,8 +129,8 @@ class ResidentImages:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the images as uint8."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        """Bytes of the images as they are stored."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self._stored.itemsize
 
     def describe(self, name: str) -> str:
         """Say in one line how much part `name` is and where it lives."""
@@ -135,8 +138,8 @@ class ResidentImages:
         return f"{name}: {len(self):,} images, {self.nbytes / 1e6:,.1f} MB, {where[self.residency]}"
 
     def pixels(self, index: Tensor) -> Tensor:
-        """Return the images at `index`, int64 [B], as they are kept, on the device: uint8 [B, C, H, W]."""
-        return self._gather(index).to(self.device).permute(0, 3, 1, 2)
+        """Return the images at `index`, int64 [B], as stored, on the device: uint8 or uint16 [B, C, H, W]."""
+        return _unsigned(self._gather(index)).to(self.device).permute(0, 3, 1, 2)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images at `index`, int64 [B], and their targets.
@@ -167,16 +170,16 @@ class ResidentImages:
                 yield self._finish(batch, places[start : start + size])
 
     def _finish(self, batch: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn gathered bytes [B, H, W, C] into floats [B, C, H, W] on the device, beside their targets.
+        """Turn gathered integers [B, H, W, C] into floats [B, C, H, W] on the device, beside their targets.
 
         Two passes, to float and in place, are faster than one of torch's division with its conversion; the axes are
         renamed last, because on a view whose axes are out of order the conversion is slow.
         """
-        images = batch.to(self.device, non_blocking=True).float().div_(255).permute(0, 3, 1, 2)
+        images = _unsigned(batch.to(self.device, non_blocking=True)).float().div_(self._white).permute(0, 3, 1, 2)
         return images, self.targets.index_select(0, places).float()
 
     def _gather(self, index: Tensor) -> Tensor:
-        """Collect the images at `index`, uint8 [B, H, W, C], where they are held or in (page-locked) host memory."""
+        """Collect the images at `index`, [B, H, W, C], where they are held or in (page-locked) host memory."""
         if self._held is None:
             return self._read(index.cpu().numpy())
         index = index.to(self._held.device)
@@ -189,7 +192,7 @@ class ResidentImages:
         if len(index) and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(f"positions {index.min()} to {index.max()} of {len(self)} images")
         batch = self._buffer(len(index))
-        pixels, rows, augmented = batch.numpy(), self._rows[index], self._augmented[index]
+        pixels, rows, augmented = _unsigned(batch).numpy(), self._rows[index], self._augmented[index]
         for place in np.argsort(rows, kind="stable"):
             row, number = int(rows[place]), int(augmented[place])
             pixels[place] = augmented_copy(self._stored[row], row, number) if number else self._stored[row]
@@ -198,18 +201,23 @@ class ResidentImages:
     def _buffer(self, count: int) -> Tensor:
         """Room for `count` images. torch keeps page-locked blocks for another use, once copies from them are over."""
         _, channels, height, width = self.shape
-        return torch.empty((count, height, width, channels), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        return torch.empty((count, height, width, channels), dtype=self._kept, pin_memory=self.device.type == "cuda")
 
     def _load(self, place: torch.device) -> Tensor:
-        """Read the whole part, uint8 [n, H, W, C], into the memory of `place`."""
+        """Read the whole part, uint8 or int16 [n, H, W, C], into the memory of `place`."""
         n, channels, height, width = self.shape
-        held = torch.empty((n, height, width, channels), dtype=torch.uint8, device=place)
-        step = max(1, PIECE // (height * width * channels))
+        held = torch.empty((n, height, width, channels), dtype=self._kept, device=place)
+        step = max(1, PIECE // (height * width * channels * self._stored.itemsize))
         starts = range(0, n, step)
         pieces = (np.arange(start, min(start + step, n)) for start in starts)
         for piece, start in zip(prefetched(self._read, pieces), starts):
             held[start : start + len(piece)].copy_(piece, non_blocking=True)
         return held
+
+
+def _unsigned(pixels: Tensor) -> Tensor:
+    """Return the values of what is held: uint16 for int16."""
+    return pixels if pixels.dtype == torch.uint8 else pixels.view(torch.uint16)
 
 
 def choose_residency(size: int, device: torch.device, wish: str, free: int, free_on_host: int) -> Residency:
@@ -218,7 +226,7 @@ def choose_residency(size: int, device: torch.device, wish: str, free: int, free
     Parameters
     ----------
     size : int
-        Bytes of the part as uint8.
+        Bytes of the part as stored.
     device : device
         That trains.
     wish : {"auto", "device", "host", "memmap"}
@@ -322,20 +330,21 @@ def augmented_copy(image: np.ndarray, row: int, number: int) -> np.ndarray:
 
     Parameters
     ----------
-    image : uint8 [H, W] or [H, W, C]
+    image : uint8 or uint16 [H, W] or [H, W, C]
         As prepared; left as it is.
     row, number : int
         Position in images.npy and number of the copy, from 1; with nothing else they decide what is drawn.
 
     Returns
     -------
-    uint8, shape of `image`
+    dtype and shape of `image`
         What comes in from outside the image is black.
     """
     rng = np.random.default_rng([20, row, number])
     mirrored, upside_down = rng.random(2) < 0.5
     angle, contrast, brightness = rng.uniform(-1, 1, 3) * (np.deg2rad(20), 0.1, 0.1)
-    pixels = torch.from_numpy(image.reshape(*image.shape[:2], -1).astype(np.float32)).permute(2, 0, 1)[None] / 255
+    white = int(np.iinfo(image.dtype).max)
+    pixels = torch.from_numpy(image.reshape(*image.shape[:2], -1).astype(np.float32)).permute(2, 0, 1)[None] / white
     if flipped := [axis for axis, wanted in ((2, upside_down), (3, mirrored)) if wanted]:
         pixels = pixels.flip(flipped)
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
@@ -345,7 +354,7 @@ def augmented_copy(image: np.ndarray, row: int, number: int) -> np.ndarray:
     pixels = functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     middle = float(pixels.numpy().mean(dtype=np.float64))  # torch's sum of a large image depends on the threads
     changed = ((pixels - middle) * (1 + contrast) + middle + brightness).clamp(0, 1)
-    return (changed[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy().reshape(image.shape)
+    return (changed[0].permute(1, 2, 0) * white).round().numpy().astype(image.dtype).reshape(image.shape)
 
 
 def epoch_order(draws: np.ndarray, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,17 +16,16 @@ from torch.nn import functional
 
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
 from pipeline.learning.networks.transfer import (
-    ModelError,
     Weights,
     freeze,
     load_key_by_key,
     read_weights,
-    sha256_of,
     unfold_batch_norms,
-    weights_file,
 )
-from pipeline.learning.settings import Model
+from pipeline.learning.settings import Last, Model
+from pipeline.learning.weights import ModelError, sha256_of, weights_file
 from pipeline.study.files import replaced
+from pipeline.study.inputs import located
 
 
 class Classifier(nn.Module):
@@ -104,7 +105,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
         Its settings.
     channels, classes, size : int
         Of the data.
-    images : uint8 array [N, H, W] or [N, H, W, 3]
+    images : uint8 or uint16 array [N, H, W] or [N, H, W, 3]
         Training images: their mean and standard deviation normalise the input of a model that starts from scratch, and
         they unfold batch norms that came folded (see `transfer.unfold_batch_norms`).
 
@@ -117,7 +118,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     key = f"models.{name}"
     weights = None
     if settings.weights:
-        weights = read_weights(f"{key}.weights", Path(settings.weights), settings.sha256)
+        weights = read_weights(f"{key}.weights", located(settings.weights), settings.sha256)
     backbone, head = _architecture(key, settings, _channels(settings, weights, channels), classes, size)
     if weights is not None:
         load_key_by_key(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
@@ -132,7 +133,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     model = Classifier(backbone, torch.tensor(mean).float(), torch.tensor(std).float(), head, frozen)
     if weights is not None and settings.trainable != "head":
         some = torch.from_numpy(np.array(images[:: 1 + len(images) // _UNFOLD]))
-        some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / 255
+        some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / np.iinfo(images.dtype).max
         if unfolded := unfold_batch_norms(model, some):
             print(f"{key}: {unfolded} folded batch-norm layers restored, measured on {len(some)} training images")
     return model.train()
@@ -156,6 +157,45 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
     backbone, head = _architecture(key, settings.model_copy(update={"pretrained": False}), channels, classes, size)
     _change_head(key, settings, backbone, head, classes)
     return load_weights(Classifier(backbone, torch.zeros(channels), torch.ones(channels), head), path).eval()
+
+
+def check(name: str, settings: Model, channels: int, size: int) -> None:
+    """Refuse what `build` would refuse, as far as the settings alone tell; nothing is fetched and no weights are read.
+
+    Parameters
+    ----------
+    name, settings
+        As for `build`.
+    channels, size : int
+        Of the prepared images, `size` in pixels per side.
+
+    Raises
+    ------
+    ModelError
+        If there is no such architecture, no published weights of it or no such file, it refuses an option, or images
+        of this size are too small for it.
+    """
+    key = f"models.{name}"
+    if settings.weights:
+        weights_file(f"{key}.weights", located(settings.weights))
+    bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
+
+    def build_bare() -> None:
+        backbone, head = _architecture(key, bare, _channels(settings, None, channels), 2, size)
+        _change_head(key, bare, backbone, head, 2)
+        if bare.trainable not in ("all", "head"):
+            freeze(f"{key}.trainable", backbone, head, cast(Last, bare.trainable).last)
+
+    try:
+        with torch.device("meta"):  # shapes without numbers: takes no memory and hardly any time
+            build_bare()
+    except Exception:  # some architectures compute with numbers as they are built: is it this, or the settings?
+        build_bare()
+    if settings.pretrained and not _hub_address(settings.arch):
+        raise ModelError(
+            f"{key}.pretrained: timm has no weights of {settings.arch}; must be false, or name an arch with a tag "
+            "(timm.list_pretrained())"
+        )
 
 
 def macs(model: nn.Module, channels: int, size: int) -> int:
@@ -184,7 +224,7 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
 def origin(settings: Model) -> dict[str, str | None] | None:
     """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch."""
     if settings.weights:
-        file = weights_file("weights", Path(settings.weights))
+        file = weights_file("weights", located(settings.weights))
         return {"file": file.name, "sha256": sha256_of(file)}
     if settings.pretrained:
         return {"hub": _hub_address(settings.arch)}
@@ -246,6 +286,21 @@ def _baseline(
 ) -> tuple[nn.Module, str]:
     if settings.pretrained:
         raise ModelError(f"{key}.pretrained: must be false for baseline_cnn, not true")
+    allowed = [name for name in inspect.signature(BaselineCNN).parameters if name not in ("in_chans", "num_classes")]
+    for name in options:
+        if name not in allowed:
+            raise ModelError(f"{key}.options.{name}: unknown key; use one of: {', '.join(allowed)}")
+    filters = options.get("filters", [1])
+    if not (isinstance(filters, list | tuple) and filters and all(isinstance(n, int) and n > 0 for n in filters)):
+        raise ModelError(f"{key}.options.filters: {filters}; must be a list of numbers, each at least 1")
+    side, most = size, 0
+    while side >= 4:  # a convolution takes two pixels, pooling half of the rest, of which one must stay
+        side, most = (side - 2) // 2, most + 1
+    if len(filters) > most:
+        raise ModelError(
+            f"{key}.options.filters: {len(filters)} layers, for images of {size} px (preprocess.size); must be at most "
+            f"{most}"
+        )
     try:
         return BaselineCNN(channels, classes, **options).build_for(channels, size), "classifier"
     except (TypeError, ValueError, RuntimeError) as error:
@@ -256,8 +311,15 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
     import timm
 
     if not timm.is_model(settings.arch):
-        close = ", ".join(timm.list_models(f"*{settings.arch.split('_')[0][:8]}*")[:8]) or "see timm.list_models()"
+        close = ", ".join(difflib.get_close_matches(settings.arch, timm.list_models(), 5)) or "see timm.list_models()"
         raise ModelError(f"{key}.arch: '{settings.arch}' is not a timm model; use baseline_cnn, or for example {close}")
+    name, tag = timm.models.split_model_name_tag(settings.arch)
+    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
+        raise ModelError(
+            f"{key}.arch: '{settings.arch}': timm has no weights of {name} by this tag; use one of: "
+            f"{', '.join(tags) or 'none, the name alone'}"
+        )
     try:
         model = timm.create_model(
             settings.arch,
@@ -267,7 +329,7 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
             **_as_tuples(options),
         )
     except (TypeError, AssertionError, ValueError) as error:
-        raise ModelError(f"{key}.options: {options}: {error}") from None
+        raise ModelError(f"{key}.options: {options}: {error}; must be what timm's {settings.arch} takes") from None
     except Exception as error:
         if not settings.pretrained:
             raise
@@ -345,7 +407,7 @@ def moments(images: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarra
 
     Parameters
     ----------
-    images : uint8 array [N, H, W] or [N, H, W, C]
+    images : uint8 or uint16 array [N, H, W] or [N, H, W, C]
         Training images alone.
     most : int
         At most so many, evenly spaced, are looked at.
@@ -357,9 +419,10 @@ def moments(images: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarra
     """
     chosen = images[:: max(1, len(images) // most)]
     chosen = chosen.reshape(*chosen.shape[:3], -1)
-    # A histogram of the 256 values is exact and needs no float copy of the images.
-    counts = np.stack([np.bincount(chosen[..., c].ravel(), minlength=256) for c in range(chosen.shape[-1])])
-    values = np.arange(256) / 255
+    # A histogram of the 256 or 65536 values is exact and needs no float copy of the images.
+    white = int(np.iinfo(images.dtype).max)
+    counts = np.stack([np.bincount(chosen[..., c].ravel(), minlength=white + 1) for c in range(chosen.shape[-1])])
+    values = np.arange(white + 1) / white
     share = counts / counts.sum(1, keepdims=True)
     mean = share @ values
     return mean, np.maximum(np.sqrt(np.maximum(share @ values**2 - mean**2, 0)), 1 / 255)

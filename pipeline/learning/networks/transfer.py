@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -11,17 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.study.errors import UserError
+from pipeline.learning.weights import ModelError, checked_sha256, weights_file
 
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
 """Keys under which training scripts put the weights in their checkpoints."""
-
-
-class ModelError(UserError):
-    """A model of params.yaml cannot be built. The message names the key."""
-
-
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 class Weights(NamedTuple):
@@ -38,27 +30,6 @@ class Weights(NamedTuple):
     state: dict[str, Tensor]
     mean: list[float] | None = None
     std: list[float] | None = None
-
-
-def weights_file(key: str, path: Path) -> Path:
-    """Return `path`, or the one weights file in it if it is a folder, as hubs keep a model.
-
-    Raises
-    ------
-    ModelError
-        If there is no such file, or a folder holds none or several.
-    """
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
-        if len(files) != 1:
-            names = ", ".join(file.name for file in files) or "none"
-            raise ModelError(f"{key}: folder {path} holds {names}; it must hold exactly one of {', '.join(_SUFFIXES)}")
-        return files[0]
-    if not path.exists():
-        raise ModelError(f"{key}: {path}: no such file; paths start at the project's root")
-    if path.suffix not in _SUFFIXES:
-        raise ModelError(f"{key}: {path}; must be a file that ends in {', '.join(_SUFFIXES)}")
-    return path
 
 
 def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
@@ -80,25 +51,15 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
         If there is no such file, it is another one, or holds anything but tensors.
     """
     path = weights_file(key, path)
+    if sha256 is not None:
+        checked_sha256(key, path, sha256)
     try:
-        if sha256 is not None:
-            actual = sha256_of(path)
-            if actual != sha256:
-                raise ModelError(f"{key}: {path} has the SHA-256 {actual}; must be {sha256} (sha256)")
         if path.suffix == ".safetensors":
             return _from_safetensors(path)
         return Weights(_from_torch(torch.load(path, map_location="cpu", weights_only=True)))
-    except ModelError:
-        raise
     except Exception as error:  # whatever torch and safetensors raise on a file that is none of theirs
         first = str(error).split("\n")[0]
         raise ModelError(f"{key}: {path} cannot be read as weights: {type(error).__name__}: {first}") from None
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file: 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_safetensors(path: Path) -> Weights:

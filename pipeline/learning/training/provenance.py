@@ -16,9 +16,9 @@ from torch import nn
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.losses import Loss
 from pipeline.learning.networks import models
-from pipeline.learning.networks.transfer import weights_file
 from pipeline.learning.settings import Model, Train
 from pipeline.learning.training.loop import FittedModel
+from pipeline.learning.weights import weights_file
 from pipeline.study.files import IMAGES, SAMPLES, SPLIT, null
 from pipeline.study.runs import Run
 

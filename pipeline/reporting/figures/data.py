@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -23,7 +24,10 @@ from pipeline.reporting.figures.style import (
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.terms import PARTS
 from pipeline.reporting.values import Augmented, Examples
+from pipeline.study.prepared import in_8_bits
 
+_LETTERS = 38
+"""Letters above the two pictures of a kind."""
 MOST_PAIRED = 20
 """Classes in the heat map of pairs; with more of them its counts cannot be read."""
 
@@ -141,7 +145,7 @@ def sample_images(study: StudyResults, picks: dict[str, list[int]], path: Path) 
 
 def _thumbnail(axes: Axes, pixels: np.ndarray, corner: tuple[float, float], size: float = 0.97) -> None:
     left, top = corner
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(left, left + size, top + size, top))
+    axes.imshow(in_8_bits(pixels), cmap="gray", vmin=0, vmax=255, extent=(left, left + size, top + size, top))
 
 
 def before_after(study: StudyResults, examples: Examples, path: Path) -> Path:
@@ -169,6 +173,65 @@ def before_after(study: StudyResults, examples: Examples, path: Path) -> Path:
         panels[2, 0].set_ylabel("share")
         handles, labels = panels[2, 0].get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside lower center", ncols=2)
+        return _save_images(drawn, path, study)
+
+
+def pairs_of_images(study: StudyResults, pairs: Sequence[tuple[int, int, float]], path: Path) -> Path:
+    """Draw pairs of images beside each other with their correlation, to be told twins or not by eye.
+
+    Parameters
+    ----------
+    study : StudyResults
+        Gives the images.
+    pairs : sequence of (int, int, float)
+        Rows of two images and the correlation of their thumbnails.
+    path : Path
+        Receives the figure.
+    """
+    across = min(len(pairs), 4)
+    lines = math.ceil(len(pairs) / across)
+    with styled():
+        drawn = figure(2.2 * across, 1.35 * lines)
+        axes = drawn.subplots()
+        for place, (first, second, r) in enumerate(pairs):
+            left, top = (place % across) * 2.3, (place // across) * 1.35
+            axes.text(left, top + 0.27, f"{r:.4f}", fontsize=10.5, va="bottom")
+            for column, row in enumerate((first, second)):
+                _thumbnail(axes, study.images[row], (left + column, top + 0.3))
+        axes.set(xlim=(0, across * 2.3 - 0.3), ylim=(lines * 1.35, 0), aspect="equal")
+        axes.axis("off")
+        return _save_images(drawn, path, study)
+
+
+def kinds(study: StudyResults, titles: dict[int, str], path: Path) -> Path:
+    """Draw one image of each kind of file, as read and as prepared.
+
+    Parameters
+    ----------
+    study : StudyResults
+        Its `kinds` hold the pictures.
+    titles : dict
+        Kind, as in ``study.kinds.rows``, to two lines of text.
+    path : Path
+        Receives the figure.
+    """
+    places = {int(kind): place for place, kind in enumerate(study.kinds.rows)}
+    blocks = min(len(titles), 4)
+    lines = math.ceil(len(titles) / blocks)
+    wide, high = 2.25, 1.5
+    with styled():
+        drawn = figure(1.35 * (blocks * wide - 0.25), 1.35 * lines * high)
+        axes = drawn.subplots()
+        for number, (kind, title) in enumerate(titles.items()):
+            left, top = (number % blocks) * wide, (number // blocks) * high
+            text = "\n".join(
+                line if len(line) <= _LETTERS else f"{line[: _LETTERS - 1]}…" for line in title.split("\n")
+            )
+            axes.text(left, top + 0.36, text, fontsize=9, va="bottom")
+            for column, pixels in enumerate((study.kinds.before, study.kinds.after)):
+                _thumbnail(axes, pixels[places[kind]], (left + column, top + 0.4))
+        axes.set(xlim=(0, blocks * wide - 0.25), ylim=(lines * high, 0), aspect="equal")
+        axes.axis("off")
         return _save_images(drawn, path, study)
 
 

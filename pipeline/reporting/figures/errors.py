@@ -21,6 +21,7 @@ from matplotlib.patches import Rectangle
 from pipeline.reporting import english, formats
 from pipeline.reporting.figures.style import COLOURS, FAINT, INK, figure, save, styled
 from pipeline.reporting.results import StudyResults
+from pipeline.study.prepared import in_8_bits
 
 _COLUMNS = 4
 _LETTERS = 33
@@ -109,7 +110,7 @@ def wrong_images(study: StudyResults, panels: Sequence[Panel], path: Path) -> Pa
         for axes in grid.flat[len(panels) :]:
             axes.axis("off")
         for axes, panel in zip(grid.flat, panels):
-            axes.imshow(study.images[panel.row], cmap="gray", vmin=0, vmax=255)
+            axes.imshow(in_8_bits(study.images[panel.row]), cmap="gray", vmin=0, vmax=255)
             ink = COLOURS[0] if panel.missed else COLOURS[1]
             axes.set(xticks=[], yticks=[])
             axes.grid(False)

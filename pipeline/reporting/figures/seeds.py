@@ -20,6 +20,7 @@ from pipeline.reporting.figures.style import (
     INK,
     epochs,
     figure,
+    named,
     roc_frame,
     roc_line,
     save,
@@ -114,7 +115,7 @@ def roc_seeds(results: Results, classes: Sequence[str], path: Path) -> Path | No
         colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.88, max(len(scored), 1)))
         for place, ((value, k, name), colour) in enumerate(zip(scored, colours)):
             line = {"color": colour, "linestyle": DASHES[place % 3]}
-            roc_line(right, roc.mean(results.roc[:, k], 0), label=f"{name} ({value:.3f})", **line)
+            roc_line(right, roc.mean(results.roc[:, k], 0), label=f"{named(name)} ({value:.3f})", **line)
         right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="AUROC in brackets", alignment="left")
         right.set_title("classes, mean over seeds")
         roc_frame(left)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator
 from PIL import Image
 
@@ -81,6 +82,7 @@ def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = Fa
 def png(drawn: Figure, greys: bool, every_colour: bool) -> bytes:
     """Lay a figure out and return it as the content of a PNG file; see `save`."""
     # Laid out once: saving would do it anew in each of its passes.
+    plain_text(drawn)
     layout = drawn.get_layout_engine()
     if layout is not None:
         layout.execute(drawn)
@@ -96,6 +98,20 @@ def png(drawn: Figure, greys: bool, every_colour: bool) -> bytes:
         content = BytesIO()
         picture.save(content, "png", optimize=True)
     return content.getvalue()
+
+
+def plain_text(drawn: Figure) -> None:
+    """Have every text drawn as it is: the name of a class may hold ``$``, which is no formula."""
+    for axes in drawn.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_ticks(len(axis.get_majorticklocs()))  # ticks are made when they are asked for
+    for text in drawn.findobj(Text):
+        text.set_parse_math(False)
+
+
+def named(name: str) -> str:
+    """Return a name as the label of a legend, which leaves out labels that begin with an underscore."""
+    return f"\u200b{name}" if name.startswith("_") else name
 
 
 def _grey_palette() -> Image.Image:

@@ -51,7 +51,10 @@ class Quartiles(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A set of the split, or all of them; `most` is the highest number of images of one patient."""
+    """A set of the split, or all of them; `most` is the highest number of images of one patient.
+
+    Where patients are not known, groups are counted in their place, here and below.
+    """
 
     name: str
     images: int
@@ -217,18 +220,19 @@ def cohort(study: StudyResults) -> Cohort:
     """Count images and patients, set by set."""
     frames = _frames(study.samples)
     kept, names = images(study), list(study.classes)
-    per_patient = kept["patient_id"].value_counts()
+    unit = _unit(study)
+    per_patient = kept[unit].value_counts()
     bins = [Bin(low, high, int(per_patient.between(low, high).sum())) for low, high in _BINS]
     none = {name: ~part[names].any(axis=1) for name, part in frames.items()}
     labels = kept[names].sum(axis=1).value_counts().sort_index()
     return Cohort(
-        [_part(name, part) for name, part in frames.items()],
+        [_part(name, part, unit) for name, part in frames.items()],
         [b for b in bins if b.patients],
-        [_class(name, frames, {k: part[name] == 1 for k, part in frames.items()}) for name in names],
-        _class("", frames, none) if none[ALL].any() else None,
+        [_class(name, frames, {k: part[name] == 1 for k, part in frames.items()}, unit) for name in names],
+        _class("", frames, none, unit) if none[ALL].any() else None,
         PARTS["test"] in frames,
         dict(zip(labels.index.astype(int).tolist(), labels.tolist())),
-        _people(frames),
+        _people(frames, unit if study.patients_known else "sample_id"),
     )
 
 
@@ -238,12 +242,17 @@ def _frames(samples: pd.DataFrame) -> Frames:
     return {**{name: rows for name, rows in parts.items() if len(rows)}, ALL: samples}
 
 
-def _part(name: str, rows: pd.DataFrame) -> Part:
-    per_patient = rows["patient_id"].value_counts()
+def _unit(study: StudyResults) -> str:
+    """Return the column that is counted as patients: groups where patients are not known."""
+    return "patient_id" if study.patients_known else "group_id"
+
+
+def _part(name: str, rows: pd.DataFrame, unit: str) -> Part:
+    per_patient = rows[unit].value_counts()
     return Part(
         name,
         len(rows),
-        rows["patient_id"].nunique(),
+        rows[unit].nunique(),
         rows["group_id"].nunique(),
         _quartiles(per_patient),
         int(per_patient.max()),
@@ -255,11 +264,11 @@ def _quartiles(values: Iterable[float]) -> Quartiles:
     return Quartiles(*np.quantile(numbers, [0.25, 0.5, 0.75])) if len(numbers) else Quartiles(*[math.nan] * 3)
 
 
-def _class(name: str, frames: Frames, has: Mapping[str, pd.Series]) -> ClassRow:
+def _class(name: str, frames: Frames, has: Mapping[str, pd.Series], unit: str) -> ClassRow:
     return ClassRow(
         name,
         [Count(int(mask.sum()), len(mask)) for mask in has.values()],
-        [frames[part].loc[has[part], "patient_id"].nunique() for part in (PARTS["test"], ALL) if part in frames],
+        [frames[part].loc[has[part], unit].nunique() for part in (PARTS["test"], ALL) if part in frames],
     )
 
 
@@ -279,7 +288,7 @@ def pairs(study: StudyResults) -> Pairs | None:
 
     def patients(i: int, j: int) -> int:
         both = (samples[classes[i]] == 1) & (samples[classes[j]] == 1)
-        return samples.loc[both, "patient_id"].nunique()
+        return samples.loc[both, _unit(study)].nunique()
 
     strongest = [
         Pair(classes[i], classes[j], int(counts[i, j]), patients(i, j), float(expected[i, j]))
@@ -289,10 +298,10 @@ def pairs(study: StudyResults) -> Pairs | None:
     return Pairs(counts, len(samples), len(often), strongest, len(apart), named)
 
 
-def _people(frames: Frames) -> People:
+def _people(frames: Frames, unit: str) -> People:
     own = {column.lower(): column for column in frames[ALL].columns}
     ages = [_age(pd.to_numeric(part[own["age"]], errors="coerce")) for part in frames.values() if "age" in own]
-    sexes = [_sex_of_patients(part, own["sex"]) for part in frames.values() if "sex" in own]
+    sexes = [_sex_of_patients(part, own["sex"], unit) for part in frames.values() if "sex" in own]
     views = [part[own["view"]] for part in frames.values() if "view" in own]
     return People(
         ages,
@@ -307,10 +316,12 @@ def _age(ages: pd.Series) -> Age:
     return Age(_quartiles(recorded), recorded.min(), recorded.max(), len(recorded), len(ages) - len(recorded))
 
 
-def _sex_of_patients(rows: pd.DataFrame, column: str) -> pd.Series:
+def _sex_of_patients(rows: pd.DataFrame, column: str, unit: str) -> pd.Series:
     """Return the sex of every patient; missing where none or more than one is recorded."""
     read = rows[column].map(lambda v: v if pd.isna(v) else _SEXES.get(str(v).strip().lower(), str(v)))
-    return read.groupby(rows["patient_id"]).agg(lambda v: v.dropna().iloc[0] if v.dropna().nunique() == 1 else None)
+    units, told = rows[unit], read.notna()
+    known = read[told].groupby(units[told])
+    return known.first().where(known.nunique() == 1).reindex(read.groupby(units).size().index)
 
 
 def _values(columns: list[pd.Series]) -> Values:

@@ -25,6 +25,8 @@ from pipeline.reporting.views.cohort import (
     images,
     pairs,
 )
+from pipeline.reporting.views.duplicates import Duplicates, borderline_rows, duplicates
+from pipeline.reporting.views.reading import Reading, reading
 from pipeline.reporting.views.shared import (
     Banner,
     Picture,
@@ -39,8 +41,6 @@ NONE = "none of these"
 """Title of the images without a class."""
 _NAMED = 5
 """File names given with a reason."""
-_CONFLICTS = 20
-"""Pairs of duplicates with different labels that are named."""
 _MOST_PICTURED = 24
 """Classes in the figure of sample images."""
 
@@ -85,63 +85,6 @@ class Reason(NamedTuple):
     number: int
     names: list[str]
     more: int
-
-
-class DuplicateKind(NamedTuple):
-    """Pairs of duplicates of one kind, those with different labels, and pairs by what was done with them."""
-
-    kind: str
-    pairs: int
-    conflicts: int
-    actions: dict[str, int]
-
-
-class Conflict(NamedTuple):
-    """Duplicates with different labels; NaN where a number was not measured."""
-
-    image: str
-    other: str
-    kind: str
-    hamming: float
-    correlation: float
-    action: str
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """Images that are the same or nearly so.
-
-    Parameters
-    ----------
-    searched : bool
-        False for data prepared before near duplicates were searched for; then only `copies` are there.
-    copies : list of (str, str)
-        Identical images and the earlier one that each is identical to; the first of them.
-    copied : int
-        How many such images there are.
-    kinds : list of DuplicateKind
-        One per kind of pair.
-    conflicts : list of Conflict
-        The first pairs with different labels.
-    conflicting : int
-        How many such pairs there are.
-    """
-
-    searched: bool
-    copies: list[tuple[str, str]]
-    copied: int
-    kinds: list[DuplicateKind]
-    conflicts: list[Conflict]
-    conflicting: int
-
-    @property
-    def unmeasured(self) -> list[str]:
-        """Columns of `conflicts` that lack a number."""
-        columns = {
-            "Hash bits": [c.hamming for c in self.conflicts],
-            "Correlation": [c.correlation for c in self.conflicts],
-        }
-        return [name for name, values in columns.items() if not all(map(math.isfinite, values))]
 
 
 class Difference(NamedTuple):
@@ -198,6 +141,25 @@ class Balance:
     most_draws: int
 
 
+class Period(NamedTuple):
+    """First and last month of a set (``YYYY-MM``, "" where none is known), and images without a date."""
+
+    part: str
+    first: str
+    last: str
+    without: int
+
+
+class Dates(NamedTuple):
+    """When the images were taken; `overlapping` test images are not later than the latest training image.
+
+    Months, not days: of a single image, a day may tell whose it is.
+    """
+
+    parts: list[Period]
+    overlapping: int
+
+
 @dataclass(frozen=True)
 class Page:
     """What the page about the data shows.
@@ -210,6 +172,8 @@ class Page:
         What a reader must know first.
     flow, cohort, files, duplicates, split, balance
         As their classes; `balance` is None where the training set is not balanced.
+    reading : Reading or None
+        How the files were made and read; None where that was not recorded.
     pairs : Pairs or None
         None where an image has one class only.
     pairs_drawn : bool
@@ -226,6 +190,10 @@ class Page:
         Every distinct one.
     excluded : list of Reason
         Files that were excluded.
+    dates : Dates or None
+        None where the data set has no dates.
+    twins : Picture or None
+        The figure of borderline pairs; None where there are none.
     """
 
     study: StudyResults
@@ -244,6 +212,9 @@ class Page:
     duplicates: Duplicates
     split: Split
     balance: Balance | None
+    reading: Reading | None
+    dates: Dates | None = None
+    twins: Picture | None = None
 
     @property
     def none(self) -> str:
@@ -283,10 +254,14 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     chosen = {title: rows for title, rows in picks(study).items() if rows}
     if chosen:
         drawn.append(figures.sample_images(study, chosen, of_samples))
+    of_twins, twins = path_of_images(study, folder, "data-borderline.png"), borderline_rows(study)
+    if twins:
+        drawn.append(figures.pairs_of_images(study, twins, of_twins))
     has_examples = len(study.examples.rows) > 0
     if has_examples:
         drawn.append(figures.before_after(study, study.examples, of_clahe))
     augmented, of_augmented = augmentations(study, folder, path)
+    how_read, of_kinds = reading(study, folder, path)
     shown = Page(
         study,
         banner(study),
@@ -301,11 +276,14 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         picture_of_images(study, of_clahe, path) if has_examples else None,
         augmented,
         _by_reason(study.excluded["reason"], study.excluded["file"]),
-        _duplicates(study),
+        duplicates(study),
         _split(study),
         _balance(study),
+        how_read,
+        _dates(study),
+        picture_of_images(study, of_twins, path) if twins else None,
     )
-    return [page.write(path, "data.md", page=shown), *drawn, *of_augmented]
+    return [page.write(path, "data.md", page=shown), *drawn, *of_augmented, *of_kinds]
 
 
 def _flow(study: StudyResults) -> Flow:
@@ -358,7 +336,7 @@ def picks(study: StudyResults) -> dict[str, list[int]]:
                 "part": order,
                 "labels": labels,
                 "row": samples["row"],
-                "patient": samples["patient_id"],
+                "patient": samples["patient_id" if study.patients_known else "group_id"],
             }
         )[has]
         ranked = keys.sort_values(["boxless", "part", "labels", "row"]).drop_duplicates("patient")
@@ -374,24 +352,6 @@ def _by_reason(reasons: Sequence[str] | pd.Series, names: Sequence[str] | pd.Ser
         listed.setdefault(kind_of_reason(reason), []).append(name)
     ranked = sorted(listed.items(), key=lambda item: (-len(item[1]), item[0]))
     return [Reason(reason, len(found), found[:_NAMED], max(len(found) - _NAMED, 0)) for reason, found in ranked]
-
-
-def _duplicates(study: StudyResults) -> Duplicates:
-    if not study.has_duplicates:
-        every = images(study)
-        copies = every[every["duplicate_of"] != ""]
-        named = list(zip(copies["sample_id"], copies["duplicate_of"]))
-        return Duplicates(False, named[:_NAMED], len(copies), [], [], 0)
-    every = study.duplicates
-    kinds = []
-    for kind, rows in every.groupby("kind"):
-        actions = rows["action"].value_counts().sort_index()
-        counted = dict(zip(actions.index.astype(str), actions.tolist()))
-        kinds.append(DuplicateKind(str(kind), len(rows), int((~rows["labels_agree"]).sum()), counted))
-    differing = every[~every["labels_agree"]]
-    columns = ["sample_id", "other_id", "kind", "hamming", "correlation", "action"]
-    conflicts = [Conflict(*row) for row in differing[columns].head(_CONFLICTS).itertuples(index=False, name=None)]
-    return Duplicates(True, [], 0, kinds, conflicts, len(differing))
 
 
 def _split(study: StudyResults) -> Split:
@@ -411,6 +371,18 @@ def _split(study: StudyResults) -> Split:
             [str(u.get("reason", "not recorded")) for u in unused], [str(u.get("sample_id", "")) for u in unused]
         ),
     )
+
+
+def _dates(study: StudyResults) -> Dates | None:
+    audited = study.audit.get("dates")
+    if audited is None:
+        return None
+    periods = [
+        Period(part, (of["first"] or "")[:7], (of["last"] or "")[:7], of["without_date"])
+        for part, of in audited["parts"].items()
+        if (study.samples["part"] == part).any()
+    ]
+    return Dates(periods, audited["test_images_before_last_training"])
 
 
 def _balance(study: StudyResults) -> Balance | None:

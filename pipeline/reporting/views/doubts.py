@@ -102,7 +102,8 @@ def shared_between_parts(study: StudyResults) -> list[Shared]:
     """Return what the audit of the split found in two parts; nothing for a bare table, which has no audit."""
     if not study.recorded:
         return []
-    found = [(what.removesuffix("s"), study.audit.get(f"{what}_in_two_parts")) for what in _AUDITED]
+    audited = _AUDITED if study.patients_known else _AUDITED[1:]
+    found = [(what.removesuffix("s"), study.audit.get(f"{what}_in_two_parts")) for what in audited]
     return [Shared(what, number) for what, number in found if number]
 
 

@@ -58,7 +58,7 @@ def design(study: StudyResults) -> Design | None:
         return None
     params = study.params
     parts = [
-        Part(name, of["images"], of["patients"])
+        Part(name, of["images"], of["patients" if study.patients_known else "groups"])
         for name, of in study.audit["parts"].items()
         if of["images"] and name != "unused"
     ]

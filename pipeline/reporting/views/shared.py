@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +69,8 @@ def banner(study: StudyResults, results: Results | None = None) -> Banner:
 def _leak(study: StudyResults) -> Leak:
     counted = (study.audit.get("leak") or {}).get("test") or {}
     names = ("images", "leaked_images", "patients", "leaked_patients")
-    return Leak(*(math.nan if counted.get(name) is None else float(counted[name]) for name in names))
+    leak = Leak(*(math.nan if counted.get(name) is None else float(counted[name]) for name in names))
+    return leak if study.patients_known else replace(leak, patients=math.nan, leaked_patients=math.nan)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -177,9 +178,13 @@ def known_classes(study: StudyResults, results: Results) -> list[str]:
     return [c for c in study.classes if results.get("auroc", c).exists]
 
 
+def _kind(match: re.Match[str]) -> str:
+    return "mask of an image" if match[1] == "mask of" else match[1]
+
+
 def kind_of_reason(reason: str) -> str:
     """Return why an image is not used without the group or the image that the reason names, so that kinds count."""
-    return re.sub(r"(under other labels): .*", r"\1", re.sub(r"group \S+", "group", reason))
+    return re.sub(r"(under other labels|mask of)\b.*", _kind, re.sub(r"group \S+", "group", reason))
 
 
 # --- figures of images -----------------------------------------------------------------------------------------------

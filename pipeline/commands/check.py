@@ -1,0 +1,30 @@
+"""Say what in params.yaml cannot run, before any work.
+
+Every stage and every command checks the same as it begins. One mistake only this command tells in plain words where
+`dvc repro` has advice of DVC's that does not help: a seed that is also one of the further seeds.
+
+Examples
+--------
+  medmatrix check                         params.yaml
+  medmatrix check studies/kermany_cpu.yaml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.commands import command_parser
+from pipeline.settings.checks import load
+from pipeline.study.errors import stage_errors
+from pipeline.study.params import PARAMS_FILE
+from pipeline.study.runs import runs
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Check a params file; exit with 1 if it cannot run."""
+    parser = command_parser("check", __doc__)
+    parser.add_argument("file", nargs="?", default=str(PARAMS_FILE), help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    with stage_errors():
+        params = load(options.file)
+    print(f"{options.file}: {len(runs(params))} training runs of {params.dataset}; nothing in it speaks against them")

@@ -1,0 +1,152 @@
+"""Show two revisions of a study side by side, paired if possible.
+
+A revision is a commit, a branch, a tag or the name of an experiment; one alone is compared with the working directory.
+Their numbers come from reports/ in git; intervals of differences from the predictions in DVC's cache, where both
+revisions have the same test images under the same labels. Nothing is checked out, and nothing is run.
+
+Examples
+--------
+  medmatrix compare main                  what this working directory changes
+  medmatrix compare HEAD~1 HEAD           ... and what the last commit changed
+  medmatrix compare main bulky-name       ... and an experiment of `dvc exp run`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from pipeline.commands import command_parser
+from pipeline.study.errors import stage_errors
+
+if TYPE_CHECKING:
+    from pipeline.reporting.revisions import Revision, Row
+    from pipeline.scoring.settings import Evaluate
+
+WIDTH = 100
+"""Columns that the output fits."""
+_CHANGES = 12
+"""Changed settings that are listed."""
+_LETTERS = 30
+"""Longest value of a setting that is shown whole."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the comparison."""
+    parser = command_parser("compare", __doc__)
+    parser.add_argument("first", metavar="REV", help="a commit, branch, tag or experiment")
+    parser.add_argument("second", metavar="REV2", nargs="?", default="workspace", help="default: the working directory")
+    options = parser.parse_args(arguments)
+    with stage_errors():
+        from pipeline.reporting.revisions import beside, read_revision  # pandas takes a moment
+
+        first, second = read_revision(options.first), read_revision(options.second)
+        settings = _evaluate(second)
+        rows = beside(first, second, settings.draws(), settings.margin)
+        print(text(first, second, rows, settings.confidence, settings.bootstrap))
+
+
+def _evaluate(revision: Revision) -> Evaluate:
+    """Return section evaluate of a revision; of one that this version cannot read, the default."""
+    from pydantic import ValidationError
+
+    from pipeline.scoring.settings import Evaluate
+
+    try:
+        return Evaluate.model_validate(revision.params.get("evaluate") or {})
+    except ValidationError:
+        return Evaluate()
+
+
+def text(first: Revision, second: Revision, rows: Sequence[Row], confidence: float, draws: int) -> str:
+    """Write the comparison.
+
+    Parameters
+    ----------
+    first, second : Revision
+        What is compared.
+    rows : sequence of Row
+        As `beside` returns them.
+    confidence, draws : float, int
+        Of the intervals, for the sentence below the table.
+    """
+    from tabulate import tabulate
+
+    from pipeline.reporting import formats
+    from pipeline.reporting.revisions import changes
+
+    changed = list(changes(first.params, second.params))
+    lines = [f"first:  {_called(first)}", f"second: {_called(second)}", ""]
+    lines.append("settings: " + ("no difference" if not changed else ""))
+    lines += [f"  {key}: {_short(before)} -> {_short(after)}" for key, before, after in changed[:_CHANGES]]
+    if len(changed) > _CHANGES:
+        lines.append(f"  and {len(changed) - _CHANGES} more: dvc params diff {first.name} {second.name}".rstrip())
+    table = [
+        [
+            row.name,
+            *(formats.number(e.value) for e in row.validation),
+            *(formats.estimated(e) for e in row.test),
+        ]
+        for row in rows
+    ]
+    heads = ["macro AUROC", "val, first", "val, second", "test, first", "test, second"]
+    lines += ["", tabulate(table, heads, tablefmt="presto", disable_numparse=True), ""]
+    paired = [
+        [
+            row.name,
+            formats.signed(row.difference.value),
+            formats.signed_interval(row.difference),
+            formats.probability(row.p),
+            _verdict(row, confidence),
+        ]
+        for row in rows
+    ]
+    heads = ["second - first, test", "difference", f"{100 * confidence:g} % CI", "p (Holm)", ""]
+    lines += [tabulate(paired, heads, tablefmt="presto", disable_numparse=True), ""]
+    lines += _seeds(rows)
+    if any(not row.note for row in rows):
+        lines.append(f"Paired on the test images: {draws:,} draws of patients, the same for both revisions.")
+    lines += _reasons(rows)
+    return "\n".join(lines)
+
+
+def _called(revision: Revision) -> str:
+    return revision.name + (f" ({revision.commit})" if revision.commit and revision.commit != revision.name else "")
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _LETTERS else f"{value[: _LETTERS - 1]}…"
+
+
+def _seeds(rows: Sequence[Row]) -> list[str]:
+    """Say where the seeds, or the ensemble that is chosen, are not the same; at once what is the same for all."""
+    both: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if all(row.seeds) and row.seeds[0] != row.seeds[1]:
+            both.setdefault(row.seeds, []).append(row.name)
+    lines = [f"{', '.join(names)}: {first} -> {second}" for (first, second), names in both.items()]
+    if any("," not in seeds for row in rows if row.name != "chosen ensemble" for seeds in row.seeds if seeds):
+        lines.append("One seed on a side: what differs are two trained networks, not yet two configurations.")
+    return lines
+
+
+def _verdict(row: Row, confidence: float) -> str:
+    if row.note:
+        return "not paired" if all(row.seeds) else row.note
+    if row.p < 1 - confidence:
+        return "differ"
+    apart = row.difference.low > 0 or row.difference.high < 0
+    return "within noise after Holm" if apart else "within noise"
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """Say why differences are not paired, each reason once."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        if row.note and all(row.seeds):
+            by_reason.setdefault(row.note, []).append(row.name)
+    lines = [f"Not paired ({', '.join(names)}): {reason}." for reason, names in by_reason.items()]
+    if lines:
+        lines.append("Such a difference has no interval; that two intervals overlap says nothing about it.")
+    return [line for long in lines for line in wrap(long, WIDTH)]

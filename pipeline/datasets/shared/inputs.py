@@ -1,0 +1,316 @@
+"""What a data set reads, by content: links that DVC follows, and digests that preprocessing holds the samples to.
+
+DVC cannot take a path of params.yaml as a dependency: a dependency has one path, and which key names it depends on
+``dataset``. It hashes what a link leads to, though, where the link itself is an output. So stage ``download`` makes
+``data/inputs/<key>`` a link to what ``datasets.<name>.<key>`` names: whatever changes behind it changes an output of
+that stage, which then looks again and writes the digests that stage ``preprocess`` depends on.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.datasets import Dataset, DatasetError, Sample
+from pipeline.study.files import CONTENT, INPUTS, ArtifactError, write_text
+from pipeline.study.inputs import located, main_checkout
+
+KEYS = ("root", "table")
+"""Settings of data sets that name a path outside of the project."""
+_TAKEN = ("part", "copies", "augmented")
+"""Columns of split.csv, which is joined to samples.csv."""
+_MISSING = ""
+"""Digest of an image that could not be read."""
+_HALVES = (".part", ".part.json", ".bad", ".partial", ".new")
+"""Ends of the names of files that a fetch has not finished."""
+
+
+class SampleDigest(NamedTuple):
+    """One line of content.csv.
+
+    Parameters
+    ----------
+    sample_id : str
+        As the data set gives it.
+    about : str
+        SHA-256 of what is known of it: patient, labels, published part and the data set's own columns.
+    image : str
+        SHA-256 of the file or the pixels; empty where it cannot be read.
+    """
+
+    sample_id: str
+    about: str
+    image: str
+
+
+def outside(dataset: Dataset) -> dict[str, str]:
+    """Return the paths outside of the project that the settings name, by key, as they are written."""
+    return {key: value for key in KEYS if (value := getattr(dataset, key, None))}
+
+
+def link_inputs(dataset: Dataset) -> None:
+    """Make ``data/inputs/<key>`` a link to what each of `KEYS` names, or a line of text where it names nothing."""
+    given = outside(dataset)
+    INPUTS.mkdir(parents=True, exist_ok=True)
+    for key in KEYS:
+        place, new = INPUTS / key, INPUTS / f".{key}.new"
+        new.unlink(missing_ok=True)
+        if key in given:
+            new.symlink_to(Path.cwd() / located(given[key]))
+        else:
+            new.write_text("nothing outside of the project\n", encoding="utf-8")  # DVC warns of what is empty
+        os.replace(new, place)
+
+
+def check_inputs(dataset: Dataset) -> None:
+    """Refuse paths behind which DVC would not see all, see `check_visible`; what is not there is for `fetch` to refuse.
+
+    Raises
+    ------
+    DatasetError
+        Naming the key.
+    """
+    for key, value in outside(dataset).items():
+        if located(value).exists():
+            check_visible(f"datasets.{dataset.name}.{key}: '{value}'", located(value))
+
+
+def check_visible(what: str, path: Path) -> None:
+    """Refuse a folder in which files could change unseen.
+
+    Parameters
+    ----------
+    what : str
+        Key and value, for the message.
+    path : Path
+        A folder, or a file, which is always seen.
+
+    Raises
+    ------
+    DatasetError
+        If the folder holds the project itself, a link to a folder outside of it or to nothing, a repository of DVC's,
+        or a file of patterns that DVC leaves out: DVC passes over the second and fourth in silence, and stops at the
+        others with an error that does not say what to do.
+    """
+    top = path.resolve()
+    project = (main_checkout() or Path.cwd()).resolve()
+    if project.is_relative_to(top):
+        raise DatasetError(f"{what} holds this project itself; put the images into a folder of their own")
+    folders = [top] if top.is_dir() else []
+    while folders:
+        folder = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                here = Path(entry.path).relative_to(top)
+                if entry.name in (".dvc", ".dvcignore"):
+                    raise DatasetError(
+                        f"{what} holds {here}, of a repository of DVC's: changes there would not be seen; name a "
+                        "folder inside it, or move that file away"
+                    )
+                if entry.is_symlink() and not os.path.exists(entry.path):
+                    raise DatasetError(f"{what}: {here} is a link to nothing; remove it")
+                if entry.is_symlink() and entry.is_dir() and not Path(entry.path).resolve().is_relative_to(top):
+                    raise DatasetError(
+                        f"{what}: {here} is a link to another folder: changes there would not be seen; put the folder "
+                        "in its place, or name one that holds no such link"
+                    )
+                if entry.is_dir(follow_symlinks=False) and entry.name not in (".git", ".hg"):
+                    folders.append(Path(entry.path))
+
+
+def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
+    """Digest all samples of `dataset` into content.csv.
+
+    Returns
+    -------
+    dict or None
+        samples, unreadable (numbers), labels and parts (numbers of samples by class and by published part), sha256 (of
+        content.csv) and other (SHA-256 of what else preprocessing reads: classes, boxes, what was left out), for
+        SOURCE.json. None, and an empty content.csv, where `fetch` has held the
+        archives to published checksums: what is in them cannot be anything else.
+    """
+    if dataset.checked_by_fetch and not outside(dataset):
+        write_text(CONTENT, "")
+        return None
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(SampleDigest._fields)
+    samples = unreadable = 0
+    labels, parts = dict.fromkeys(dataset.classes, 0), Counter[str]()
+    for sample in dataset.samples(folder):
+        if not samples:
+            _check_columns(dataset, sample)
+        parts[sample.official_split] += 1
+        for name in sample.labels:
+            labels[name] = labels.get(name, 0) + 1
+        image = _image_digest(sample.read)
+        samples, unreadable = samples + 1, unreadable + (image == _MISSING)
+        writer.writerow(SampleDigest(sample.sample_id, _about(sample), image))
+    write_text(CONTENT, sink.getvalue())
+    return {
+        "samples": samples,
+        "unreadable": unreadable,
+        "labels": labels,
+        "parts": {part: parts[part] for part in ("train", "val", "test", "") if parts[part]},
+        "sha256": hashlib.sha256(sink.getvalue().encode()).hexdigest(),
+        "other": other_digest(dataset, folder),
+    }
+
+
+def read_content() -> list[SampleDigest] | None:
+    """Read content.csv; None where the samples need no digests, see `record`.
+
+    Raises
+    ------
+    ArtifactError
+        If stage download has not written it.
+    """
+    if not CONTENT.exists():
+        raise ArtifactError(f"{CONTENT} is missing; stage 'download' makes it: dvc repro download")
+    with CONTENT.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        return [SampleDigest(*row) for row in rows] if next(rows, None) else None
+
+
+def other_digest(dataset: Dataset, folder: Path) -> str:
+    """Digest what preprocessing reads beside the samples: the order of the classes, boxes, what was left out."""
+    boxes = dataset.boxes(folder)
+    facts = {
+        "classes": dataset.classes,
+        "patients_known": dataset.patients_known,
+        "boxes": None if boxes is None else boxes.to_csv(index=False),
+        "left_out": dataset.left_out(folder),
+    }
+    return _digest(json.dumps(facts).encode())
+
+
+def verified(samples: Iterable[Sample], content: list[SampleDigest] | None, dataset: Dataset) -> Iterator[Sample]:
+    """Pass samples on while they are those that stage download found; their images are compared as they are read.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+        Of `dataset`, in its order.
+    content : list of SampleDigest or None
+        Of `read_content`; None passes everything.
+    dataset : Dataset
+        For the message.
+
+    Raises
+    ------
+    DatasetError
+        At the first that was added, has gone, or says something else; by `Sample.read` if the image is another. It
+        names the sample.
+    """
+    if content is None:
+        yield from samples
+        return
+    for sample, expected in zip_longest(samples, content):
+        if sample is None:
+            raise _changed(dataset, f"'{expected.sample_id}' is gone")
+        if expected is None or expected.sample_id != sample.sample_id:
+            known = any(each.sample_id == sample.sample_id for each in content)
+            gone = "" if expected is None or known is False else f"'{expected.sample_id}' is gone or has moved"
+            raise _changed(dataset, gone or f"'{sample.sample_id}' is new")
+        if expected.about != _about(sample):
+            raise _changed(dataset, f"what is said of '{sample.sample_id}' (labels, patient, part, columns) is another")
+        yield replace(sample, read=_compared(sample, expected.image, dataset))
+
+
+def check_other(dataset: Dataset, folder: Path, recorded: str | None) -> None:
+    """Refuse boxes or classes that are not those that stage download found (`recorded`; None = not looked at).
+
+    Raises
+    ------
+    DatasetError
+        If they are others.
+    """
+    if recorded is not None and other_digest(dataset, folder) != recorded:
+        raise _changed(dataset, "its classes, boxes or left-out files are others")
+
+
+def borrow(folder: Path) -> None:
+    """In the temporary workspace of an experiment, take over what the clone has fetched or drawn already.
+
+    Hard links: nothing is copied, and as files are written anew, never in place, the clone's stay as they are.
+
+    Parameters
+    ----------
+    folder : Path
+        ``data/raw/<name>``; nothing is done if it exists.
+    """
+    clone = main_checkout()
+    if clone is None or folder.exists() or not (clone / folder).is_dir():
+        return
+    for parent, _, names in os.walk(clone / folder):
+        here = folder / Path(parent).relative_to(clone / folder)
+        here.mkdir(parents=True)
+        for name in names:
+            if not name.endswith(_HALVES):
+                try:
+                    os.link(Path(parent, name), here / name, follow_symlinks=False)
+                except OSError:  # another disk: what is missing is fetched
+                    return
+
+
+def _compared(sample: Sample, recorded: str, dataset: Dataset) -> Callable[[], bytes | np.ndarray]:
+    def read() -> bytes | np.ndarray:
+        try:
+            content = sample.read()
+        except OSError:
+            if recorded == _MISSING:
+                raise
+            raise _changed(dataset, f"the image of '{sample.sample_id}' cannot be read any more") from None
+        if recorded != _digest(content):
+            raise _changed(dataset, f"the image of '{sample.sample_id}' is another")
+        return content
+
+    return read
+
+
+def _changed(dataset: Dataset, what: str) -> DatasetError:
+    where = outside(dataset)
+    place = ", ".join(f"datasets.{dataset.name}.{key}: '{value}'" for key, value in where.items())
+    return DatasetError(
+        f"{place or f'data set {dataset.name}'} has changed since stage 'download' looked at it: {what}; run dvc repro "
+        "again, and leave the files as they are while it runs"
+    )
+
+
+def _check_columns(dataset: Dataset, sample: Sample) -> None:
+    """Refuse own columns that bear a name of `_TAKEN`."""
+    for name in sample.extra:
+        if name in _TAKEN:
+            raise DatasetError(
+                f"data set {dataset.name}: column '{name}' has a name that the tables of the study need for something "
+                f"else; rename it, to none of: {', '.join(_TAKEN)}"
+            )
+
+
+def _about(sample: Sample) -> str:
+    facts = [sample.patient_id, sample.labels, sample.official_split, dict(sample.extra)]
+    return _digest(json.dumps(facts, default=str).encode())
+
+
+def _image_digest(read: Callable[[], bytes | np.ndarray]) -> str:
+    try:
+        return _digest(read())
+    except OSError:
+        return _MISSING
+
+
+def _digest(content: bytes | np.ndarray) -> str:
+    if isinstance(content, np.ndarray):
+        return hashlib.sha256(repr(content.shape).encode() + content.tobytes()).hexdigest()
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,374 @@
+"""The rules by which `medmatrix new` chooses the settings of a study, one function each, with reason and evidence.
+
+nnU-Net (Isensee et al., Nature Methods 18, 2021) does so for segmentation: a fingerprint of the data, rules that were
+fixed beforehand, and choices left to validation. Here as there a rule is simple enough to be said in a sentence, and
+whatever data can decide (which network, which epoch, which ensemble) is left to the validation set of the study.
+
+Numbers are macro AUROC unless said otherwise, and were measured with this pipeline unless a source is named: headers of
+studies/*.yaml, reports/ of the default study, benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from pipeline.planning.survey import Survey
+from pipeline.uncertainty.support import MIN_PATIENTS
+
+
+class Choice(NamedTuple):
+    """What a rule chooses.
+
+    Parameters
+    ----------
+    what : str
+        The matter, for the printed table.
+    seen : str
+        What it rests on.
+    chosen : str
+        The choice in words.
+    why : str
+        The reason, one sentence.
+    settings : dict
+        Values of params.yaml by key path.
+    """
+
+    what: str
+    seen: str
+    chosen: str
+    why: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Pretrained weights that can be had: a file, or timm's hub.
+
+    Parameters
+    ----------
+    file : str or None
+        A .safetensors or .pth file, or a folder with one.
+    hub : bool
+        The user says that timm's hub can be reached.
+    arch : str
+        The architecture that they are of.
+    extra : dict
+        Further keys of the model that the weights need: input, options.
+    """
+
+    file: str | None = None
+    hub: bool = False
+    arch: str = "mobilenetv2_100"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether there are any."""
+        return self.file is not None or self.hub
+
+
+VALIDATION, TEST = 0.15, 0.2
+MOST_TEST = 0.3
+FEW, SOME, MANY = 300, 1000, 10_000
+"""Training images: below the first a network from scratch hardly learns; from the last on, seeds become costly."""
+STEPS = 700
+"""Updates that a small network from scratch was trained for where it had converged."""
+BATCH = 16
+LEAST_EPOCHS, MOST_EPOCHS = 6, 30
+SMALL, LARGER = 80, 128
+IMBALANCE = 10.0
+UNEVEN = 1.25
+
+
+def split(survey: Survey, weights: Weights) -> Choice:
+    """Published parts if there are a training and a test set; otherwise fractions of patients.
+
+    Reason: a published test set makes results comparable. Otherwise 15 % for choosing and 20 % for testing, and up to
+    30 % for testing where a class would have too few positive patients for an interval.
+
+    Evidence: with 10 positive patients and an AUROC of .99, BCa intervals cover .82 instead of .95 (statistics); a mean
+    over a test set of 617 patients has a sampling SD of 0.010 AUROC, ten times that of seeds.
+    """
+    if {"train", "test"} <= set(survey.parts):
+        seen = ", ".join(f"{part} {survey.all.images[part]:,}" for part in survey.parts)
+        why = "a published test set makes results comparable"
+        validation = VALIDATION
+        if "val" not in survey.parts:
+            why += f"; {VALIDATION:.0%} of the training set are held out to choose by"
+        return Choice("split", seen, "official", why, {"split.method": "official", "split.validation": validation})
+    people = [counts.people() for counts in survey.classes.values() if counts.images]
+    rarest = min(people, default=0)
+    fractions = (TEST, 0.25, MOST_TEST)
+    enough = next((f for f in fractions if survey.all.people() * f >= 1.5 * MIN_PATIENTS), MOST_TEST)
+    test = next((f for f in fractions if rarest * f >= MIN_PATIENTS), enough)
+    who = "patients" if survey.patients_known else "images (patients are not known)"
+    seen = f"no published test set; rarest class: {rarest:,} {who.split(' ')[0]}"
+    if set(survey.parts):
+        seen = f"published: {', '.join(survey.parts)}, no test set; rarest class: {rarest:,}"
+    chosen = f"grouped: {1 - VALIDATION - test:.0%} / {VALIDATION:.0%} / {test:.0%} of {who}"
+    why = f"an interval needs {MIN_PATIENTS} positive {who.split(' ')[0]} in the test set"
+    return Choice(
+        "split", seen, chosen, why, {"split.method": "grouped", "split.validation": VALIDATION, "split.test": test}
+    )
+
+
+def intervals(survey: Survey, weights: Weights) -> Choice:
+    """Say beforehand which classes will get no interval; nothing is set.
+
+    Reason: what a study cannot tell should be known before it is run. Expected numbers: those of the published test
+    set, or the share of patients that the split gives to it.
+
+    Evidence: see `split`; the reports refuse an interval below `MIN_PATIENTS` positive patients.
+    """
+    refused = [f"{name} (about {n:.0f})" for name, n in expected_positives(survey).items() if n < MIN_PATIENTS]
+    chosen = f"none for {', '.join(refused)}" if refused else "every class will have one"
+    least = min(expected_positives(survey).values(), default=0)
+    seen = f"positive patients in the test set: {least:.0f} or more"
+    if not survey.patients_known:
+        seen = seen.replace("patients", "images")
+    join = ", or join classes (label_map)" if len(survey.classes) > 2 else ""
+    why = f"fewer than {MIN_PATIENTS} cannot carry an interval: find more images{join}"
+    return Choice("intervals", seen, chosen, why if refused else f"each has {MIN_PATIENTS} or more", {})
+
+
+def expected_positives(survey: Survey, part: str = "test") -> dict[str, float]:
+    """Return the positive patients that each class will have in a part, about."""
+    published = {"train", "test"} <= set(survey.parts)
+    settings = split(survey, Weights()).settings
+    found = {}
+    for name, counts in survey.classes.items():
+        if published and part in survey.parts:
+            found[name] = float(counts.people(part))
+        elif published:
+            found[name] = counts.people("train") * VALIDATION
+        else:
+            found[name] = counts.people() * settings[f"split.{'validation' if part == 'val' else part}"]
+    return found
+
+
+def training_images(survey: Survey) -> int:
+    """Return about how many images there are to train on."""
+    if {"train", "test"} <= set(survey.parts):
+        return round(survey.all.images["train"] * (1 if "val" in survey.parts else 1 - VALIDATION))
+    settings = split(survey, Weights()).settings
+    return round(survey.all.images.total() * (1 - settings["split.validation"] - settings["split.test"]))
+
+
+def colour(survey: Survey, weights: Weights) -> Choice:
+    """Three channels where images are in colour, and no CLAHE on them.
+
+    Reason: colour is stain or skin, which is a finding; a grey image stored as RGB is one channel three times.
+
+    Evidence: grey radiographs reach AUROC .84 to .93 on one channel with CLAHE (studies nih_subset_cpu, kermany_cpu);
+    for CLAHE itself no gain is known (science: .8472 with, .8527 without), so colours are left as they are.
+    """
+    pictures = survey.pictures
+    coloured = pictures.coloured > 0.05
+    seen = f"{pictures.coloured:.0%} of {pictures.looked_at} images looked at are in colour"
+    if coloured:
+        return Choice(
+            "colour", seen, "3 channels, no CLAHE", "colour may be the finding; CLAHE would shift it",
+            {"preprocess.channels": 3, "preprocess.clahe.enabled": False},
+        )  # fmt: skip
+    return Choice(
+        "colour", seen, "1 channel, CLAHE", "grey images, also where they are stored as RGB",
+        {"preprocess.channels": 1, "preprocess.clahe.enabled": True},
+    )  # fmt: skip
+
+
+def size(survey: Survey, weights: Weights) -> Choice:
+    """80 px from scratch, 128 px with pretrained weights; never above what the images have. Pad where shapes vary.
+
+    Reason: a small network without a GPU learns from small images in minutes; pretrained features need some detail. A
+    picture's shape must not become a sign of its class, so different shapes are padded, not stretched.
+
+    Evidence: from scratch at 64 to 96 px a small DenseNet reaches macro AUROC .87 to .90 on 786 radiographs in seconds
+    (performance), at 80 px .93 on the paediatric radiographs; MobileNetV2 fine-tuned at 128 px reaches .950 there.
+    """
+    pictures = survey.pictures
+    side = min(LARGER if weights.known else SMALL, max(pictures.smallest, 32))
+    low, high = pictures.aspects
+    pad = high / low > UNEVEN
+    seen = f"median {pictures.sides[0]} x {pictures.sides[1]} px; width/height {low:.2f} to {high:.2f}"
+    why = "pretrained features need some detail" if weights.known else "small networks learn at it without a GPU"
+    return Choice(
+        "size", seen, f"{side} px, {'padded' if pad else 'stretched'}",
+        why + ("; shapes vary and must not tell the class" if pad else ""),
+        {"preprocess.size": side, "preprocess.keep_aspect": "pad" if pad else "stretch"},
+    )  # fmt: skip
+
+
+def balance(survey: Survey, weights: Weights) -> Choice:
+    """No balancing, but class weights where a single-label class is ten times as frequent as another.
+
+    Reason: AUROC, which chooses the epoch, does not depend on frequencies; a decision for the likeliest class does.
+    Drawing rare images again and again trains on few images many times.
+
+    Evidence: no way of weighting has a replicated gain of AUROC above .005 (science, section 2). That weights help the
+    decisions on rare classes is expected, not measured here; `split.balance` and `train.class_weights` are there to
+    try.
+    """
+    counts = [c.images.total() for c in survey.classes.values() if c.images.total()]
+    ratio = max(counts) / min(counts) if counts else 1.0
+    seen = f"largest class : smallest = {ratio:.1f} : 1"
+    weighted = survey.task == "multiclass" and ratio > IMBALANCE
+    return Choice(
+        "balance", seen, "class weights in the loss" if weighted else "none",
+        "decisions would never fall on the rarest class" if weighted else "AUROC does not depend on frequencies",
+        {"split.balance.method": "none", "train.class_weights": "balanced" if weighted else "none"},
+    )  # fmt: skip
+
+
+def models(survey: Survey, weights: Weights) -> Choice:
+    """Pretrained weights if there are any: features frozen, and fine-tuned; otherwise two small networks from scratch.
+
+    Reason: with few images features must come from elsewhere; which of the candidates is best, validation decides.
+
+    Evidence: paediatric radiographs, 4,400 for training: MobileNetV2 fine-tuned .950, frozen .918, from scratch
+    .928 (paired, Holm). 558 blood cells, linear probe on frozen ImageNet features: balanced accuracy .82, on random
+    ones .41. From scratch only small networks learn from some hundreds of images: small DenseNet and CNN, .84 and
+    .88 on 950 drawn radiographs; the DenseNet .97 on validation (two seeds) on 361 blood cells in 8 classes;
+    depthwise networks do not.
+    """
+    n = training_images(survey)
+    source_of = f"weights: {PurePath(weights.file).name}" if weights.file else "weights: timm hub"
+    seen = f"about {n:,} training images; {source_of if weights.known else 'no weights'}"
+    if weights.known:
+        source = {"pretrained": True} if weights.hub else {"weights": weights.file}
+        both = {"arch": weights.arch, **source, **weights.extra}
+        chosen = {
+            "frozen": {**both, "lr": 0.003, "trainable": "head"},
+            "tuned": {**both, "lr": 0.0006, "head_lr": 0.001},
+        }
+        if n >= SOME:
+            chosen["cnn"] = dict(_CNN)
+        why = "features learned elsewhere, kept or adapted" + (
+            "; beside a small network of its own" if n >= SOME else ""
+        )
+        return Choice("models", seen, ", ".join(chosen), why, {"models": chosen, "study.models": list(chosen)})
+    chosen = {"densenet": dict(_DENSENET), "cnn": dict(_CNN)} if n >= FEW else {"cnn": dict(_CNN)}
+    why = "small networks learn from scratch; validation decides"
+    if n < SOME:
+        why = f"{n:,} images are few for a network from scratch: give --weights FILE if you can"
+    return Choice(
+        "models", seen, ", ".join(chosen) + " from scratch", why, {"models": chosen, "study.models": list(chosen)}
+    )
+
+
+_DENSENET = {
+    "arch": "densenet121",
+    "lr": 0.004,
+    "options": {"growth_rate": 16, "block_config": [1, 2, 4, 4], "bn_size": 2},
+}
+_CNN = {
+    "arch": "baseline_cnn",
+    "lr": 0.004,
+    "options": {"filters": [8, 32, 64, 64], "drop_rate": 0.1, "batch_norm": True},
+}
+
+
+def losses(survey: Survey, weights: Weights) -> Choice:
+    """The plain loss of the task: cross-entropy, or binary cross-entropy per class.
+
+    Reason: one question at a time; time is better spent on seeds than on losses.
+
+    Evidence: no loss has a replicated gain of AUROC above .005 over it (science, section 2); measured here BCE is above
+    ZLPR by .034 [.010, .058] on 1,605 radiographs, and cross-entropy and focal loss are not told apart on 5,840.
+    """
+    loss = "bce" if survey.task == "multilabel" else "ce"
+    more = "asl, zlpr, focal" if survey.task == "multilabel" else "focal, label_smoothing"
+    chosen = "binary cross-entropy" if survey.task == "multilabel" else "cross-entropy"
+    return Choice(
+        "losses", survey.task.replace("multilabel", "multi-label").replace("multiclass", "one class per image"),
+        f"{loss} ({chosen})", f"no other is reliably better; to compare, add {more}", {"study.losses": [loss]},
+    )  # fmt: skip
+
+
+def training(survey: Survey, weights: Weights) -> Choice:
+    """As many epochs as give about 700 updates, 6 to 30; patience of six tenths of them.
+
+    Reason: a network learns by updates: the fewer images, the more epochs. The best epoch is kept, so more do no harm.
+
+    Evidence: 1,130 training images: 10 epochs; 4,430: 6 epochs, as in the studies nih_subset_cpu and kermany_cpu
+    (.657 and .932 on their test sets); with pretrained weights 7 epochs of batches of 32 (study
+    paediatric_pneumonia_transfer).
+    """
+    n = training_images(survey)
+    batch = 2 * BATCH if weights.known else BATCH
+    epochs = min(max(round(STEPS * batch / max(n, 1)), LEAST_EPOCHS + weights.known), MOST_EPOCHS)
+    patience = max(4, round(0.6 * epochs))
+    return Choice(
+        "training", f"about {n:,} training images", f"{epochs} epochs of batches of {batch}, patience {patience}",
+        "about 700 updates or 6 epochs; the best epoch is kept",
+        {"train.epochs": epochs, "train.batch_size": batch, "train.patience": patience},
+    )  # fmt: skip
+
+
+def augmentation(survey: Survey, weights: Weights) -> Choice:
+    """Flips and larger rotations for colour images; for grey ones small shifts and rotations without a flip.
+
+    Reason: cells, skin and tissue have no upper side; a mirrored chest has its heart on the wrong side.
+
+    Evidence: published for blood smears are both flips and rotations by 20 degrees (`augment: seeds003`); on small
+    radiographs all augmentation off and on are within noise (performance: .860, .853 and .842, .835 without and with).
+    """
+    if survey.pictures.coloured > 0.05:
+        return Choice(
+            "augmentation", "colour images", "both flips, rotation 20 degrees", "cells, skin, tissue have no top",
+            {"train.augment.horizontal_flip": 0.5, "train.augment.vertical_flip": 0.5, "train.augment.rotation": 20},
+        )  # fmt: skip
+    return Choice(
+        "augmentation", "grey images", "small shifts and rotations, no flip", "a mirrored chest is another patient",
+        {"train.augment.horizontal_flip": 0.0, "train.augment.vertical_flip": 0.0, "train.augment.rotation": 5},
+    )  # fmt: skip
+
+
+def seeds(survey: Survey, weights: Weights) -> Choice:
+    """Three seeds per configuration, two from 10,000 training images on.
+
+    Reason: a single run cannot tell a difference between configurations from one between seeds.
+
+    Evidence: SD over seeds .001 to .014 AUROC in the studies; one seed each: type I error .083 to .148 at nominal .05.
+    """
+    n = training_images(survey)
+    further = [12, 22] if n < MANY else [12]
+    return Choice(
+        "seeds", f"about {n:,} training images", f"42, {', '.join(map(str, further))}",
+        "one run cannot tell a configuration from its seed", {"seed": 42, "study.replicates": further},
+    )  # fmt: skip
+
+
+RULES: tuple[Callable[[Survey, Weights], Choice], ...] = (
+    split,
+    intervals,
+    colour,
+    size,
+    balance,
+    models,
+    losses,
+    training,
+    augmentation,
+    seeds,
+)
+"""In the order of the printed table."""
+
+
+def choose(survey: Survey, weights: Weights) -> list[Choice]:
+    """Apply every rule; then the ensemble takes three training runs, or as many as there are."""
+    choices = [rule(survey, weights) for rule in RULES]
+    settings = {key: value for choice in choices for key, value in choice.settings.items()}
+    runs = len(settings["study.models"]) * len(settings["study.losses"]) * (1 + len(settings["study.replicates"]))
+    top = min(3, runs)
+    choices.append(
+        Choice(
+            "ensemble",
+            f"{runs} training runs",
+            f"the best {top} on validation",
+            "gains are measured, not assumed",
+            {"ensemble.top_k": top},
+        )
+    )
+    return choices

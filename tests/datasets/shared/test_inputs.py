@@ -1,0 +1,298 @@
+"""Whatever changes behind `root:` and `table:` is seen: by DVC, by stage download, and while the images are read."""
+
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from pipeline import preprocess
+from pipeline.datasets import DatasetError, open_dataset
+from pipeline.datasets.settings import DataSections
+from pipeline.datasets.shared import inputs
+from pipeline.download import download
+from pipeline.study.files import CONTENT, IMAGES, INPUTS, PREPARED, SAMPLES, SOURCE, raw_folder
+from pipeline.study.inputs import located, main_checkout
+from pipeline.study.params import load
+from tests.tiny import ROOT
+
+FOLDER = {"image_folder": {"root": "../images"}}
+TABLE = {"image_table": {"root": "../images", "table": "../labels.csv", "label_column": "label"}}
+
+
+def picture(path, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (20, 20), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".bmp", pixels)[1].tobytes())  # a size that does not depend on the content
+
+
+def label(rows):
+    with Path("../labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["image", "label"], *rows])
+
+
+@pytest.fixture(params=["image_folder", "image_table"])
+def project(request, tiny, tmp_path, monkeypatch):
+    """Twelve images beside an empty project, in folders of classes; a table that says the same of them."""
+    (tmp_path / "clone").mkdir()
+    monkeypatch.chdir(tmp_path / "clone")
+    names = [f"{name}/{number}.bmp" for name in ("a", "b") for number in range(6)]
+    for seed, name in enumerate(names):
+        picture(tmp_path / "images" / name, seed)
+    label([[name, name[0]] for name in names])
+    tiny |= {"dataset": request.param, "datasets": FOLDER | TABLE, "losses": {"ce": {}}}
+    tiny["study"] = {"models": ["small"], "losses": ["ce"]}
+    tiny["split"]["method"] = "grouped"
+    tiny["ensemble"]["top_k"] = 1
+    Path("params.yaml").write_text(yaml.safe_dump(tiny))
+    return request.param
+
+
+def replace_one():
+    old = Path("../images/a/3.bmp").stat()
+    picture(Path("../images/a/3.bmp"), 99)
+    assert Path("../images/a/3.bmp").stat().st_size == old.st_size
+    return "the image of 'a/3.bmp' is another"
+
+
+def exchange_keeping_its_time():
+    old = Path("../images/b/2.bmp").stat()
+    picture(Path("../new.bmp"), 77)
+    os.utime("../new.bmp", ns=(old.st_atime_ns, old.st_mtime_ns))
+    os.replace("../new.bmp", "../images/b/2.bmp")
+    new = Path("../images/b/2.bmp").stat()
+    assert (new.st_size, new.st_mtime_ns) == (old.st_size, old.st_mtime_ns)
+    return "the image of 'b/2.bmp' is another"
+
+
+def remove_one():
+    Path("../images/a/0.bmp").unlink()
+    return "'a/0.bmp'"
+
+
+def add_one():
+    picture(Path("../images/a/7.bmp"), 55)
+    rows = [line.split(",") for line in Path("../labels.csv").read_text().split()[1:]]
+    label([*rows, ["a/7.bmp", "a"]])
+    return "'a/7.bmp' is new"
+
+
+def flip_labels():
+    rows = [line.split(",") for line in Path("../labels.csv").read_text().split()[1:]]
+    label([[name, {"a": "b", "b": "a"}[of] if name.endswith(("1.bmp", "2.bmp")) else of] for name, of in rows])
+    Path("../images/a/1.bmp").rename("../images/x.bmp")
+    Path("../images/b/1.bmp").rename("../images/a/1.bmp")
+    Path("../images/x.bmp").rename("../images/b/1.bmp")
+    return "'a/1.bmp'"
+
+
+CHANGES = [replace_one, exchange_keeping_its_time, remove_one, add_one, flip_labels]
+every_change = pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+
+
+def run():
+    download(load(DataSections))
+    preprocess.main()
+    return {path.name: path.read_bytes() for path in sorted(PREPARED.iterdir())}
+
+
+@every_change
+def test_a_change_between_download_and_preprocess_is_an_error_that_names_it(project, change, capsys):
+    download(load(DataSections))
+    said = change()
+    with pytest.raises(SystemExit):
+        preprocess.main()
+    error = capsys.readouterr().err
+    assert f"datasets.{project}.root: '../images'" in error
+    assert "has changed since stage 'download' looked at it" in error
+    assert said in error
+    assert not SAMPLES.exists()
+    assert not IMAGES.exists()
+
+
+@every_change
+def test_a_change_changes_what_preprocess_depends_on_and_the_result_is_that_of_a_fresh_run(project, change):
+    before = run()
+    content = CONTENT.read_bytes()
+    change()
+    after = run()
+    assert CONTENT.read_bytes() != content
+    assert after != before
+    shutil.rmtree("data")
+    assert run() == after
+
+
+def test_nothing_changes_nothing(project, capsys):
+    before, source = run(), SOURCE.read_bytes()
+    assert "warning" not in capsys.readouterr().err
+    for path in Path("../images").rglob("*.bmp"):
+        os.utime(path)
+    assert run() == before
+    assert SOURCE.read_bytes() == source
+
+
+@pytest.fixture
+def dvc(project, tmp_path):
+    """DVC in the clone with stage download alone, which has run; call it for the status."""
+    from dvc.repo import Repo
+
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["download"]
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"download": stage | {"deps": []}}}))
+    shutil.copy(ROOT / ".dvcignore", ".dvcignore")
+    download(load(DataSections))
+    repo = Repo.init(no_scm=True)
+    repo.commit(force=True)
+    yield repo.status
+    repo.close()
+
+
+@every_change
+def test_dvc_sees_a_change_and_no_path_of_this_machine_stands_in_its_record(dvc, project, change, tmp_path):
+    assert dvc() == {}
+    change()
+    outs = [each for entry in dvc()["download"] for each in entry.get("changed outs", {})]
+    assert set(outs) <= {"data/inputs/root", "data/inputs/table"}
+    assert outs
+    lock = Path("dvc.lock").read_text()
+    assert str(tmp_path) not in lock
+    assert "root: ../images" in lock
+
+
+def test_dvc_sees_classes_whatever_they_are_called(dvc, project):
+    """A pattern of .dvcignore that means a folder of the project must not mean one of the user's."""
+    for name in ("tmp", ".venv", "__pycache__", "x.part"):
+        picture(Path("../images") / name / "1.bmp", 1)
+        assert "download" in dvc(), name
+        shutil.rmtree(Path("../images") / name)
+        assert dvc() == {}
+
+
+def test_dvc_takes_nothing_away(project):
+    """Removing the outputs of the stage, as `dvc remove --outs` does, leaves the images where they are."""
+    from dvc.repo import Repo
+
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["download"]
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"download": stage | {"deps": []}}}))
+    download(load(DataSections))
+    with Repo.init(no_scm=True) as repo:
+        repo.commit(force=True)
+        outs = repo.index.stages[0].outs
+        for out in outs:
+            if out.def_path.startswith("data/inputs"):
+                try:
+                    out.remove()
+                except OSError:
+                    assert out.def_path == "data/inputs/root"  # it refuses a link to a folder
+    assert len(list(Path("../images").rglob("*.bmp"))) == 12
+    assert Path("../labels.csv").exists()
+
+
+def hide_by_dvcignore(root):
+    (root / ".dvcignore").write_text("*.bmp\n")
+    return ".dvcignore, of a repository of DVC's"
+
+
+def hide_by_repository(root):
+    (root / "a/.dvc").mkdir()
+    return "a/.dvc, of a repository of DVC's"
+
+
+def hide_by_link(root):
+    shutil.move(root / "a", root.parent / "elsewhere")
+    (root / "a").symlink_to(root.parent / "elsewhere")
+    return "a is a link to another folder"
+
+
+def leave_a_link_to_nothing(root):
+    (root / "a/9.bmp").symlink_to("nowhere.bmp")
+    return "a/9.bmp is a link to nothing"
+
+
+@pytest.mark.parametrize(
+    "hide", [hide_by_dvcignore, hide_by_repository, hide_by_link, leave_a_link_to_nothing], ids=lambda f: f.__name__
+)
+def test_a_folder_in_which_changes_would_not_be_seen_is_refused(project, hide):
+    said = hide(Path("../images"))
+    with pytest.raises(DatasetError, match=r"datasets\.\w+\.root: '\.\./images'.*" + said):
+        inputs.check_inputs(open_dataset(project, (FOLDER | TABLE)[project]))
+
+
+def test_the_folder_of_the_project_is_no_folder_of_images(project):
+    with pytest.raises(DatasetError, match=r"datasets\.image_folder\.root: '\.\.' holds this project itself"):
+        inputs.check_inputs(open_dataset("image_folder", {"root": ".."}))
+
+
+def test_links_that_stay_in_the_folder_and_links_to_files_are_followed(project):
+    Path("../images/c").symlink_to("a")
+    Path("../images/b/9.bmp").symlink_to("../a/1.bmp")
+    inputs.check_inputs(open_dataset("image_folder", FOLDER["image_folder"]))
+    inputs.link_inputs(open_dataset("image_folder", FOLDER["image_folder"]))
+    assert (INPUTS / "root/b/9.bmp").exists()
+
+
+def test_a_link_is_turned_when_the_setting_is_another_and_goes_when_it_is_empty(project):
+    inputs.link_inputs(open_dataset("image_table", TABLE["image_table"]))
+    assert (INPUTS / "table").samefile("../labels.csv")
+    shutil.copytree("../images", "../others")
+    inputs.link_inputs(open_dataset("image_folder", {"root": "../others"}))
+    assert (INPUTS / "root").samefile("../others")
+    assert not (INPUTS / "table").is_symlink()
+    inputs.link_inputs(open_dataset("phantom", {}))
+    assert not (INPUTS / "root").is_symlink()
+    assert (INPUTS / "root").read_text()  # DVC warns of what is empty
+    assert len(list(Path("../others").rglob("*.bmp"))) == 12
+
+
+def test_an_image_that_appears_after_download_is_a_change_too(project):
+    label([["a/0.bmp", "a"], ["b/0.bmp", "b"], ["b/late.bmp", "b"]])
+    data = open_dataset("image_table", TABLE["image_table"])
+    assert inputs.record(data, Path("data"))["unreadable"] == 1
+    content = inputs.read_content()
+    picture(Path("../images/b/late.bmp"), 4)
+    late = list(inputs.verified(data.samples(Path("data")), content, data))[2]
+    with pytest.raises(DatasetError, match=r"the image of 'b/late\.bmp' is another"):
+        late.read()
+
+
+def test_in_an_experiments_workspace_paths_count_from_the_clone(project, monkeypatch):
+    clone = Path.cwd()
+    assert main_checkout() is None
+    assert located("../images").samefile("../images")
+    for place in (".dvc/tmp/exps/standalone/tmp1234", ".dvc/tmp/exps/tmp99"):
+        (clone / place).mkdir(parents=True)
+        monkeypatch.chdir(clone / place)
+        assert main_checkout() == clone
+        assert located("../images").samefile(clone.parent / "images")
+        assert located(str(clone.parent / "images")) == clone.parent / "images"
+        monkeypatch.chdir(clone)
+    assert located("~/x") == Path.home() / "x"
+
+
+def test_an_experiment_borrows_what_was_fetched_and_leaves_it_as_it_is(prepared, tiny, monkeypatch):
+    folder = prepared / raw_folder("phantom")
+    (folder / "x.part").write_text("half")
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    source = SOURCE.read_bytes()
+    work = prepared / ".dvc/tmp/exps/standalone/tmp1"
+    work.mkdir(parents=True)
+    monkeypatch.chdir(work)
+    Path("params.yaml").write_text(yaml.safe_dump(tiny))
+
+    def draw(*_):
+        raise InterruptedError("drawing")
+
+    monkeypatch.setattr("pipeline.datasets.phantom.dataset.write_all", draw)
+    download(load(DataSections))
+    assert SOURCE.read_bytes() == source
+    assert not (raw_folder("phantom") / "x.part").exists()
+    # Another drawing takes the place of the borrowed files in the workspace alone.
+    tiny["datasets"]["phantom"]["seed"] = 4
+    Path("params.yaml").write_text(yaml.safe_dump(tiny))
+    with pytest.raises(InterruptedError, match="drawing"):
+        download(load(DataSections))
+    assert not list(raw_folder("phantom").rglob("*.png"))
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()} == before

@@ -1,0 +1,335 @@
+"""What a user may get wrong: one error each, before any work, naming the key or file, the value, what is allowed."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.datasets.settings import DataSections
+from pipeline.download import download
+from pipeline.settings import checks
+from pipeline.study.errors import UserError
+from pipeline.study.files import PREPARED
+from pipeline.study.params import ParamsError, load
+from tests.tiny import TINY
+
+FOLDER: dict[str, Any] = {
+    "dataset": "image_folder",
+    "datasets.image_folder": {"root": "../images"},
+    "split.method": "grouped",
+    "study.losses": ["ce"],
+    "losses": {"ce": {}, "bce": {}},
+}
+"""The tiny study on single-label images of one's own."""
+TABLE: dict[str, Any] = {
+    **FOLDER,
+    "dataset": "image_table",
+    "datasets.image_table": {"root": "../images", "table": "../labels.csv", "label_column": "label"},
+}
+
+
+class Case(NamedTuple):
+    """Changes of the tiny study (key path to value), files beside it, and what the error must say."""
+
+    changes: dict[str, Any]
+    said: list[str]
+    files: tuple[str, ...] = ()
+
+
+def own(said: list[str], files: tuple[str, ...] = (), **changes: Any) -> Case:
+    """A study on class folders; settings of the data set as keywords."""
+    return Case({**FOLDER, "datasets.image_folder": {"root": "../images", **changes}}, said, files)
+
+
+def table(said: list[str], rows: str = "image,label\na/0.png,x\nb/0.png,y\n", **changes: Any) -> Case:
+    """A study on a table of these rows."""
+    settings = {**TABLE["datasets.image_table"], **changes}
+    return Case({**TABLE, "datasets.image_table": settings}, said, (f"labels.csv={rows}",))
+
+
+SMALL = {"arch": "baseline_cnn", "lr": 0.01}
+CASES: dict[str, Case] = {
+    # models
+    "architecture": Case(
+        {"models.small.arch": "resnet5O"}, ["models.small.arch: 'resnet5O' is not a timm model; use", "resnet50"]
+    ),
+    "option of baseline_cnn": Case(
+        {"models.small.options": {"filterz": [4]}}, ["models.small.options.filterz: unknown key; use one of: filters"]
+    ),
+    "option of a timm network": Case(
+        {"models.small": {"arch": "resnet18", "lr": 0.1, "options": {"growth": 3}}}, ["models.small.options", "growth"]
+    ),
+    "negative filters": Case(
+        {"models.small.options": {"filters": [-4]}},
+        ["models.small.options.filters: [-4]; must be a list of numbers, each at least 1"],
+    ),
+    "images too small for it": Case(
+        {"models.small.options": {"filters": [4, 4, 4, 4, 4]}},
+        ["models.small.options.filters: 5 layers, for images of 24 px (preprocess.size)", "at most 3"],
+    ),
+    "option given twice": Case(
+        {"models.small": {**SMALL, "dropout": 0.1, "options": {"drop_rate": 0.2}}},
+        ["models.small.dropout = 0.1", "options.drop_rate = 0.2", "set one of them"],
+    ),
+    "weights that are not there": Case(
+        {"models.small": {**SMALL, "weights": "w.safetensors"}},
+        ["models.small.weights", "w.safetensors", "no such file"],
+    ),
+    "weights of another kind": Case(
+        {"models.small": {**SMALL, "weights": "params.yaml"}}, ["models.small.weights", "params.yaml", ".safetensors"]
+    ),
+    "weights and pretrained": Case(
+        {"models.small": {**SMALL, "weights": "w.pth", "pretrained": True}}, ["models.small", "use one of them"]
+    ),
+    "pretrained baseline_cnn": Case(
+        {"models.small": {**SMALL, "pretrained": True}}, ["models.small.pretrained: must be false for baseline_cnn"]
+    ),
+    "no published weights": Case(
+        {"models.small": {"arch": "nf_resnet26", "lr": 0.1, "pretrained": True}},
+        ["models.small.pretrained: timm has no weights of nf_resnet26; must be false"],
+    ),
+    "tag of weights": Case(
+        {"models.small": {"arch": "resnet18.imagenet", "lr": 0.1}},
+        ["models.small.arch: 'resnet18.imagenet'", "use one of: a1_in1k"],
+    ),
+    "more layers than there are": Case(
+        {"models.small": {"arch": "resnet18", "lr": 0.1, "weights": "../w.pth", "trainable": {"last": 999}}},
+        ["models.small.trainable: last = 999; must be 1 to"],
+        ("w.pth=",),
+    ),
+    "frozen without weights": Case(
+        {"models.small": {**SMALL, "trainable": "head"}}, ["models.small", "trainable = head", "need weights"]
+    ),
+    "learning rate": Case({"models.small.lr": 0}, ["models.small.lr: must be greater than 0, not 0"]),
+    "name of a model for the shell": Case(
+        {"study.models": ["$(touch x)"]}, ["study.models.0", "^[A-Za-z0-9_]+$", "$(touch x)"]
+    ),
+    "name of a loss for the shell": Case(
+        {"study.losses": ["bce; rm -r ."]}, ["study.losses.0", "^[A-Za-z0-9_]+$", "bce; rm -r ."]
+    ),
+    "model called ensemble": Case(
+        {"models.ensemble": SMALL}, ["models.ensemble", "a name that the results need", "none of ensemble, probe"]
+    ),
+    "model that is not defined": Case({"study.models": ["big"]}, ["study.models: 'big' is not defined", "small, wide"]),
+    # losses
+    "loss for another task": Case(
+        {"study.losses": ["ce"], "losses.ce": {}}, ["study.losses: 'ce'", "multilabel", "use one of these kinds"]
+    ),
+    "kind of loss": Case({"losses.bce": {"kind": "bcee"}}, ["losses.bce.kind: 'bcee' is not a loss; use one of"]),
+    "setting of a loss": Case({"losses.bce": {"weight": 1}}, ["losses.bce.weight: unknown key"]),
+    "range of a loss": Case(
+        {"study.losses": ["focal"], "losses.focal": {"gamma": -1.0}}, ["losses.focal.gamma", "at least 0", "-1.0"]
+    ),
+    "loss listed twice": Case({"study.losses": ["bce", "bce"]}, ["study.losses: 'bce' is listed twice"]),
+    "weights on top of a balancing loss": Case(
+        {**FOLDER, "study.losses": ["balanced_softmax"], "losses": {"balanced_softmax": {}}}
+        | {"train.class_weights": "balanced"},
+        ["train.class_weights: 'balanced'", "losses.balanced_softmax", "must be none"],
+    ),
+    # training
+    "device that is not there": Case({"train.device": "cuda"}, ["train.device: 'cuda'", "must be cpu, or auto"]),
+    "device": Case({"train.device": "gpu"}, ["train.device", "'auto', 'cpu' or 'cuda'", "'gpu'"]),
+    "metric to choose by": Case({"train.select": "macro_f1"}, ["train.select: 'macro_f1'", "must be auroc"]),
+    "metric of one model": Case(
+        {"models.wide.select": "macro_f1"}, ["models.wide.select: 'macro_f1'", "must be auroc"]
+    ),
+    "class weights": Case({"train.class_weights": "balanced"}, ["train.class_weights: 'balanced'", "must be none"]),
+    "augmentation": Case({"train.augment": "strong"}, ["train.augment", "'strong' is not a preset", "seeds002"]),
+    "warm-up": Case({"train.warmup_epochs": 2.0}, ["warmup_epochs = 2", "less than epochs (2)"]),
+    "infinite number": Case({"train.clip_grad": float("inf")}, ["train.clip_grad: must be a finite number"]),
+    "key": Case({"train.batchsize": 3}, ["train.batchsize: unknown key (did you mean 'batch_size'?)"]),
+    "section": Case({"trian": {}}, ["trian: unknown key (did you mean 'train'?)"]),
+    "seed that is a further seed": Case(
+        {"study.replicates": [7, 42]}, ["study.replicates: seed 42 occurs twice", "list each seed once"]
+    ),
+    "seed": Case({"seed": -1}, ["seed: must be at least 0, not -1"]),
+    # split
+    "so many of each class, multi-label": Case(
+        {"split.method": "per_class"}, ["split.method: 'per_class'", "multi-label", "must be official, grouped"]
+    ),
+    "balance, multi-label": Case(
+        {"split.balance.method": "undersample"}, ["split.balance.method: 'undersample'", "must be none or oversample"]
+    ),
+    "balance to nothing": Case(
+        {**FOLDER, "split.balance.method": "augment_to"},
+        ["balance.to = None with method augment_to", "must be a number"],
+    ),
+    "fractions": Case({"split.validation": 0.9}, ["validation + test = 1.1; must be less than 1"]),
+    "leak, in another method": Case(
+        {**FOLDER, "split.protocol": "augment_before_split"}, ["augment_before_split", "'grouped'; must be global"]
+    ),
+    "leak, balanced otherwise": Case(
+        {**FOLDER, "split.protocol": "augment_before_split", "split.method": "global"}
+        | {"split.balance.method": "oversample"},
+        ["split.balance.method: 'oversample'", "must be none or augment_to"],
+    ),
+    "no published parts": Case(
+        {**FOLDER, "split.method": "official"},
+        ["split.method: 'official'", "has no train and no test part; must be grouped"],
+    ),
+    "more of a class than there are": Case(
+        {**FOLDER, "split.method": "per_class", "split.per_class": {"train": 50, "validation": 5, "test": 5}},
+        ["split.per_class: 60 images of each class, and 'a' has 4; must be at most that"],
+    ),
+    # data
+    "data set": Case({"dataset": "mine"}, ["dataset: 'mine'", "phantom"]),
+    "setting of a data set": Case(
+        {"datasets.phantom.sizes": 3}, ["datasets.phantom.sizes: unknown key (did you mean 'size'?)"]
+    ),
+    "no folder": own(["datasets.image_folder.root is not set; set it in params.yaml"], root=None),
+    "folder that is not there": own(["datasets.image_folder.root: '../imagse' does not exist"], root="../imagse"),
+    "folder of the project": own(["datasets.image_folder.root: '..' holds this project itself"], root=".."),
+    "folder of another repository": own(
+        ["datasets.image_folder.root: '../images'", "a/.dvcignore, of a repository of DVC's"], ("images/a/.dvcignore=",)
+    ),
+    "class without images": own(["class folder 'c' holds no images; fill it"], ("images/c/notes.txt=",)),
+    "class called macro": own(["class 'macro'", "label_map"], ("images/macro/0.png",)),
+    "two spellings of a class": own(["'A'", "'a'", "label_map"], ("images/A/0.png",)),
+    "pattern": own(["datasets.image_folder.patient_pattern: '(P'", "Python pattern"], patient_pattern="(P"),
+    "pattern without a group": own(
+        ["datasets.image_folder.patient_pattern: 'P[0-9]+' has no group"], patient_pattern="P[0-9]+"
+    ),
+    "pattern that a file does not match": own(
+        ["'a/0.png' does not match datasets.image_folder.patient_pattern"], patient_pattern="HB([0-9]+)"
+    ),
+    "no table": table(["datasets.image_table.table: '../nowhere.csv' is not a file"], table="../nowhere.csv"),
+    "column that is not there": table(["column 'labels'", "label_column", "image, label"], label_column="labels"),
+    "two kinds of labels": table(["label_column: 'label' beside class_columns", "one of"], class_columns=["x", "y"]),
+    "one class": table(["'x'"], "image,label\na/0.png,x\nb/0.png,x\n"),
+    "image outside of root": table(["line 2", "/etc/x.png"], "image,label\n/etc/x.png,x\nb/0.png,y\n"),
+    "column with a name of the tables": table(
+        ["column 'part'", "rename it, to none of: part"],
+        "image,label,part\na/0.png,x,1\nb/0.png,y,2\n",
+        extra_columns=["part"],
+    ),
+}
+
+
+def message(case: Case, folder: Path) -> str:
+    """Return what is said in a project below `folder`, the working directory: by the check, else by stage download."""
+    content = yaml.safe_load(yaml.safe_dump(TINY))
+    for path, value in case.changes.items():
+        *parents, last = path.split(".")
+        place = content
+        for part in parents:
+            place = place.setdefault(part, {})
+        place[last] = value
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    for seed, name in enumerate([f"images/{label}/{number}.png" for label in "ab" for number in range(4)]):
+        write_picture(folder / name, seed)
+    for name in case.files:
+        path, is_text, text = name.partition("=")
+        if is_text:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        else:
+            write_picture(folder / path, 99)
+    try:
+        checks.load()
+        download(load(DataSections))
+        checks.load()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def write_picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), np.uint8)
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "clone").mkdir()
+    monkeypatch.chdir(tmp_path / "clone")
+    return tmp_path
+
+
+def test_there_are_enough_kinds():
+    assert len(CASES) >= 45
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_bad_input_is_one_error_before_any_work(kind, project):
+    case = CASES[kind]
+    text = message(case, project)
+    for part in case.said:
+        assert part in text
+    # One problem, one line: a list of what is allowed may follow on the same.
+    assert len(text.removeprefix("params.yaml:\n").splitlines()) == 1
+    assert str(project) not in text
+    assert not PREPARED.exists()
+    assert not Path("data/study/split").exists()
+
+
+def test_the_study_without_a_mistake_passes(project):
+    for changes in (FOLDER, TABLE):
+        files = ("labels.csv=image,label\n" + "".join(f"{c}/{n}.png,{c}\n" for c in "ab" for n in range(4)),)
+        assert message(Case(changes, [], files), project) == ""
+    assert message(Case({}, []), project) == ""
+    assert message(Case({**FOLDER, "ensemble.top_k": 99}, []), project) == ""  # all that there are
+
+
+def test_every_entry_checks(project, capsys, monkeypatch):
+    """Stages, commands: the same check stands at the beginning of each."""
+    from pipeline import preprocess, split
+    from pipeline.commands import check, launch, plan
+
+    assert message(CASES["architecture"], project)
+    for entry in (preprocess.main, split.main, lambda: check.main([]), lambda: launch.main([]), lambda: plan.main([])):
+        with pytest.raises(SystemExit) as end:
+            entry()
+        assert end.value.code == 1
+        assert "models.small.arch: 'resnet5O'" in capsys.readouterr().err
+    with pytest.raises(ParamsError, match="resnet5O"):
+        load(DataSections)
+
+
+def test_a_model_is_built_once_to_check_it(project, monkeypatch):
+    from pipeline.learning.networks import models
+
+    built = []
+    monkeypatch.setattr(models, "check", lambda name, *_: built.append(name))
+    assert message(Case({}, []), project) == ""
+    assert built == ["small", "wide"]
+    assert message(Case({"train.epochs": 3}, []), project) == ""
+    assert built == ["small", "wide"]
+    assert message(Case({"models.wide.dropout": 0.1}, []), project) == ""
+    assert built == ["small", "wide", "wide"]
+
+
+def test_names_reach_the_shell_as_one_word(tmp_path, monkeypatch):
+    """A plain `dvc repro` runs a stage's command before the stage can look at params.yaml."""
+    from dvc.parsing import DataResolver
+    from dvc.repo import Repo
+
+    from tests.tiny import ROOT
+
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["study"] |= {"models": ["$(touch x)"], "losses": ["a; touch y"], "replicates": [7]}
+    content["models"] = {"$(touch x)": content["models"]["cnn"]}
+    content["losses"] = {"a; touch y": {}}
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    with Repo.init(no_scm=True) as repo:
+        resolved = DataResolver(repo, str(tmp_path), stages).resolve()["stages"]
+    import shlex
+
+    commands = {name: shlex.split(stage["cmd"]) for name, stage in resolved.items()}
+    assert any("$(touch x)" in words for words in commands.values())
+    for words in commands.values():
+        for word in words:
+            assert word in ("$(touch x)", "a; touch y") or not set(word) & set("$;&|`"), word
+    train = next(words for name, words in commands.items() if name.startswith("train@"))
+    further = next(words for name, words in commands.items() if name.startswith("replicate@"))
+    # The same command but for the seed: what one stage has trained the other finds in the run-cache.
+    assert (
+        train[:-1]
+        == further[:-1]
+        == [*["python", "-m", "pipeline.train", "--model", "$(touch x)", "--loss", "a; touch y", "--seed"]]
+    )
