@@ -149,11 +149,13 @@ _INSTEAD = {
 
 def _counted(dataset: Dataset) -> dict[str, Any] | None:
     """Return what stage download counted of the data set as it is set up now; None if it has not."""
-    if not SOURCE.exists():
-        return None
-    found = json.loads(SOURCE.read_text(encoding="utf-8"))
-    same = found["name"] == dataset.name and found.get("settings") == json.loads(dataset.model_dump_json())
-    return found.get("content") if same else None
+    try:
+        found = json.loads(SOURCE.read_text(encoding="utf-8"))
+        same = found["name"] == dataset.name and found.get("settings") == json.loads(dataset.model_dump_json())
+        content = found.get("content") if same else None
+        return content if content is None or (content["parts"] and content["labels"]) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # absent, or damaged: for the stage that reads it to say
 
 
 def _of_models(params: Params) -> Iterator[str]:
