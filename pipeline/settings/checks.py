@@ -17,11 +17,9 @@ from typing import Any
 
 from pipeline import settings
 from pipeline.datasets import Dataset, open_dataset
-from pipeline.datasets.shared.names import check_classes
-from pipeline.learning.losses import create
 from pipeline.learning.settings import train_settings
 from pipeline.settings import Params
-from pipeline.splitting.protocols import LEAKS
+from pipeline.splitting.settings import LEAKS
 from pipeline.study.errors import UserError
 from pipeline.study.files import SOURCE
 from pipeline.study.params import PARAMS_FILE, ParamsError
@@ -54,6 +52,8 @@ def check(params: Params) -> None:
     ParamsError
         With one line per problem: key, value, what is allowed.
     """
+    from pipeline.datasets.shared.names import check_classes  # imports pandas: not before a command shows its help
+
     problems: list[str] = []
     dataset = _tried(problems, open_dataset, params.dataset, params.datasets[params.dataset])
     if dataset is not None:
@@ -76,6 +76,8 @@ def _tried(problems: list[str], call: Callable[..., Any], *arguments: Any) -> An
 
 def _of_losses(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield losses that cannot be built for the task, or beside the class weights of a model."""
+    from pipeline.learning.losses import create
+
     for name in params.study.losses:
         problems: list[str] = []
         loss = _tried(problems, create, name, params.losses[name], dataset.task)

@@ -11,8 +11,7 @@ import pandas as pd
 
 from pipeline.splitting.by_time import dates
 from pipeline.splitting.errors import SplitError
-from pipeline.splitting.protocols import LEAKS
-from pipeline.splitting.settings import Split
+from pipeline.splitting.settings import LEAKS, Split
 from pipeline.study.parts import PARTS
 
 USED = PARTS[:3]

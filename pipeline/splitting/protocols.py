@@ -19,7 +19,7 @@ from pipeline.splitting.grouped import grouped
 from pipeline.splitting.labels import single_label
 from pipeline.splitting.official import official
 from pipeline.splitting.per_class import per_class
-from pipeline.splitting.settings import Split
+from pipeline.splitting.settings import LEAKS, Split
 from pipeline.splitting.unstratified import unstratified
 
 METHODS: dict[str, Callable[[pd.DataFrame, list[str], Split], pd.Series]] = {
@@ -29,8 +29,6 @@ METHODS: dict[str, Callable[[pd.DataFrame, list[str], Split], pd.Series]] = {
     "global": unstratified,
     "time": by_time,
 }
-LEAKS = "augment_before_split"
-"""The protocol under which `pipeline.splitting.audit.check` accepts a leak."""
 
 
 def split_first(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.DataFrame:

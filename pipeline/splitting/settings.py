@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from pipeline.study.params import Fraction, Section, Sections, Seed
 
+LEAKS = "augment_before_split"
+"""The protocol under which `pipeline.splitting.audit.check` accepts a leak."""
+
 
 class PerClass(Section):
     """Images of each class in each part, for method per_class; what a class has beyond them is unused."""

@@ -185,6 +185,7 @@ def test_make_study_hands_over_what_was_typed_and_runs_the_study(tmp_path, data,
     os.utime(tmp_path / ".venv/.installed", (2**33, 2**33))
     variables = [f"DATA={data}", "JOBS=1", *([f"TABLE={labels}"] if labels else [])]
     subprocess.run(["make", "study", *variables], cwd=tmp_path, check=True, capture_output=True)
-    expected = ["medmatrix", "new", "--keep", *(["--table", labels] if labels else []), "--", data, "dvc", "repro"]
+    expected = ["medmatrix", "new", "--keep", *(["--table", labels] if labels else []), "--", data]
+    expected += ["medmatrix", "check", "dvc", "repro"]
     assert (tmp_path / "typed").read_text().splitlines() == expected
     assert not (tmp_path / "broken").exists()

@@ -239,7 +239,7 @@ def test_goes_through_preprocess(name, published, tmp_path):
     folder = download(params)
     settings = Preprocess(size=16, channels=1, threads=1)
     path = tmp_path / "images.npy"
-    result = prepare_all(dataset.samples(folder), dataset.classes, dataset.task, settings, path)
+    result = prepare_all(list(dataset.samples(folder)), dataset.classes, dataset.task, settings, path)
     images = np.load(path)
     count = sum(1 for _ in dataset.samples(folder))
     assert len(result.samples) + len(result.excluded) == count
