@@ -6,10 +6,12 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate, Outcome, exists
+from pipeline.uncertainty.multiplicity import holm
 
 NOT_COMPARED = "not compared by stage ensemble"
 UNKNOWN_ERROR = "the uncertainty of the difference could not be estimated"
@@ -25,7 +27,7 @@ class Difference(NamedTuple):
     estimate : Estimate
         Difference in test AUROC with its interval; its note says why there is no test.
     p, p_holm : float
-        Of no difference, raw and adjusted for all pairs of configurations.
+        Of no difference, raw and adjusted within the family of this page.
     tost_p, tost_p_holm : float
         Of a difference of the margin or more, likewise.
     seeds : str
@@ -80,7 +82,7 @@ def differences(
     base: str,
     groups: Sequence[str],
 ) -> list[Difference]:
-    """Turn pairs of configurations into losses against the baseline; p is corrected for all pairs of the study.
+    """Turn pairs of configurations into losses against the baseline, and correct p for those alone.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def differences(
     base : str
         The baseline loss.
     groups : sequence of str
-        Values of the column "class" to show.
+        Values of the column "class" that make up the family.
 
     Returns
     -------
@@ -116,7 +118,8 @@ def differences(
                 row = pairs.get((results.key, baseline, group))
                 reverse = pairs.get((baseline, results.key, group))
                 compared.append(_difference((model, results.loss, group), row, reverse, study.alpha))
-    return compared
+    p, tost_p = (holm(np.array([getattr(d, name) for d in compared], dtype=float)) for name in ("p", "tost_p"))
+    return [d._replace(p_holm=float(a), tost_p_holm=float(b)) for d, a, b in zip(compared, p, tost_p)]
 
 
 Row = Mapping[Hashable, Any]
@@ -135,5 +138,4 @@ def _difference(of: tuple[str, str, str], row: Row | None, reverse: Row | None, 
     note = note or ("" if math.isfinite(p) else UNKNOWN_ERROR)
     estimate = Estimate(difference, low, high, note=note)
     estimate = estimate.turned() if row is None else estimate
-    adjusted = float(pair["p_holm"]), float(pair["tost_p_holm"])
-    return Difference(*of, estimate, p, tost_p, str(pair["seeds"]), margin, alpha, *adjusted)
+    return Difference(*of, estimate, p, tost_p, str(pair["seeds"]), margin, alpha)
