@@ -307,4 +307,4 @@ def test_shuffled_labels_give_chance(prepared, tiny):
     evaluate.evaluate(CELL.configuration, study)
     metrics = read_metrics(evaluation_folder(CELL.configuration) / "metrics.csv")
     row = metrics.query("seed == 'mean' and part == 'test' and metric == 'auroc' and `class` == 'macro'").iloc[0]
-    assert row["ci_low"] < 0.5 < row["ci_high"]
+    assert abs(row["value"] - 0.5) < 0.15  # too few patients for an interval

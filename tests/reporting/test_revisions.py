@@ -94,7 +94,7 @@ def test_a_difference_is_that_of_the_predictions_and_its_interval_that_of_paired
     assert (row.difference.high - row.difference.low) / 2 == pytest.approx(half, rel=0.35)
     assert row.note == ""
     same = rows["small_cnn-bce"]
-    assert (same.difference.value, same.note) == (0, "")
+    assert (same.difference.value, same.note) == (0, "the same order of images")
 
 
 def test_what_is_not_the_same_is_not_paired_and_the_reason_is_said(two):
