@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from pipeline.datasets import Dataset, Sample, open_dataset
-from pipeline.datasets.shared.inputs import SampleDigest, check_other, read_content, verified
+from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets.shared.inputs import VerifiedSamples, check_other, read_content
 from pipeline.datasets.shared.remarks import remarks
-from pipeline.imaging.enhance import KeepAspect, map_boxes
 from pipeline.imaging.examples import write_examples
-from pipeline.imaging.prepare import FLAT, Prepared, prepare_all
+from pipeline.imaging.outcome import boxes_in_pixels, flat_remark, summary
+from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import (
@@ -40,24 +37,6 @@ from pipeline.study.files import (
 )
 from pipeline.study.params import ParamsError, load
 from pipeline.study.prepared import DatasetInfo
-
-BOX_COLUMNS = ["row", "sample_id", "class", "x", "y", "width", "height"]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The samples of a data set in its folder, from the first on as often as they are asked for.
-
-    Each is read as stage ``download`` found it, or the stage ends.
-    """
-
-    dataset: Dataset
-    raw: Path
-    content: list[SampleDigest] | None
-
-    def __iter__(self) -> Iterator[Sample]:
-        """Yield them anew."""
-        return verified(self.dataset.samples(self.raw), self.content, self.dataset)
 
 
 def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()) -> DatasetInfo:
@@ -88,56 +67,6 @@ def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()
     )
 
 
-def boxes_in_pixels(boxes: pd.DataFrame, samples: pd.DataFrame, size: int, keep_aspect: KeepAspect) -> pd.DataFrame:
-    """Map boxes to the prepared images; drop those of images that were not kept and those that were cropped away.
-
-    Parameters
-    ----------
-    boxes : DataFrame
-        From `Dataset.boxes`, fractions of the image.
-    samples : DataFrame
-        Columns row, sample_id, width and height (pixels as published) of the images kept.
-    size : int
-        Pixels per side of the prepared images.
-    keep_aspect : {"stretch", "pad", "crop"}
-        How they became square.
-
-    Returns
-    -------
-    DataFrame
-        BOX_COLUMNS; x, y, width and height in pixels of the prepared image, in the order of `boxes`.
-    """
-    images = samples[["row", "sample_id", "width", "height"]].rename(columns={"width": "of_x", "height": "of_y"})
-    kept = boxes.merge(images, on="sample_id", how="inner", validate="many_to_one")
-    sides = ["x", "y", "width", "height"]
-    kept[sides] = map_boxes(kept[sides].to_numpy(float), kept["of_x"], kept["of_y"], size, keep_aspect).round(3)
-    return kept.loc[(kept["width"] > 0) & (kept["height"] > 0), BOX_COLUMNS].reset_index(drop=True)
-
-
-def flat_remark(prepared: Prepared) -> list[str]:
-    """Say how many of the images kept are all but of one grey level; nothing where none is."""
-    return (
-        [
-            f"{prepared.flat:,} of {len(prepared.samples):,} images kept are all but of one grey level: at the size of "
-            f"a thumbnail their values span at most {FLAT} of 255, as those of masks and of a wrong scale do"
-        ]
-        if prepared.flat
-        else []
-    )
-
-
-def summary(prepared: Prepared) -> str:
-    """Count what was kept, excluded (by reason) and found twice."""
-    kinds = prepared.duplicates["kind"].value_counts()
-    lines = [
-        f"{len(prepared.samples)} images kept, {len(prepared.excluded)} excluded",
-        f"duplicates: {kinds.get('exact', 0)} exact, {kinds.get('near', 0)} near",
-    ]
-    # The reason of a contradiction names its image; they are counted together.
-    reasons = Counter(re.sub("(mask of) .*", r"\1 an image", r.split(":")[0]) for r in prepared.excluded["reason"])
-    return "\n".join(lines[:1] + [f"  {count} x {reason}" for reason, count in reasons.most_common()] + lines[1:])
-
-
 def main(size: int | None = None) -> None:
     """Run the stage.
 
@@ -162,7 +91,7 @@ def main(size: int | None = None) -> None:
         for path in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, READING, KINDS, DATASET):
             path.unlink(missing_ok=True)
 
-        samples = Samples(dataset, raw, content)
+        samples = VerifiedSamples(dataset, raw, content)
         prepared = prepare_all(samples, dataset.classes, dataset.task, settings.preprocess, IMAGES, progress=True)
         strange = flat_remark(prepared)
         left_out = pd.DataFrame(dataset.left_out(raw), columns=prepared.excluded.columns, dtype="str")

@@ -21,18 +21,9 @@ from tqdm import tqdm
 
 from pipeline.datasets import DatasetError, Sample, Task
 from pipeline.imaging.decoding import Decoded
-from pipeline.imaging.duplicates import (
-    THUMBNAIL,
-    Found,
-    duplicates_of,
-    find,
-    for_thumbnail,
-    groups,
-    perceptual_hashes,
-    pixel_hash,
-    thumbnail,
-)
+from pipeline.imaging.duplicates import Found, duplicates_of, find, groups
 from pipeline.imaging.enhance import prepare
+from pipeline.imaging.hashes import THUMBNAIL, for_thumbnail, perceptual_hashes, pixel_hash, thumbnail
 from pipeline.imaging.kinds import Kind, Kinds, Pair, kind_of, pair
 from pipeline.imaging.reading import Reader, Scale, anew
 from pipeline.imaging.settings import Preprocess

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def load_study(params: Params) -> StudyResults:
     if not loaded:
         raise ReportError(f"none of the {len(runs(params))} training runs has results; run: dvc repro evaluate")
     every, described, skipped = _load_ensembles()
+    samples = _load_samples()
+    if info.patients_known:
+        patient_of = dict(zip(samples["row"].tolist(), samples["patient_id"].tolist()))
+        loaded = [replace(results, patient_of=patient_of) for results in loaded]
+        every = tuple(replace(results, patient_of=patient_of) for results in every)
     if not every:
         missing.append("the ensembles")
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
@@ -90,7 +96,7 @@ def load_study(params: Params) -> StudyResults:
         comparisons=_table(ENSEMBLES / "comparisons.csv"),
         probes=_load_probes(),
         signs=_table(ENSEMBLES / "signs.csv"),
-        samples=_load_samples(),
+        samples=samples,
         images=open_images(),
         boxes=read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_TABLE,
         duplicates=_load_duplicates(),

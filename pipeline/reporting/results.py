@@ -84,6 +84,9 @@ class Results:
         empty where the data set has no such variable.
     disagreement : DataFrame
         disagreement.csv: how often the seeds decide differently, one row per class.
+    patient_of : dict of int to str
+        Patient of every row of the images; empty where patients are not known. Those of `predictions` are what was
+        drawn: groups, as patients who share an image count as one.
     """
 
     model: str
@@ -101,6 +104,7 @@ class Results:
     confusion: pd.DataFrame = field(default_factory=_no_table)
     subgroups: pd.DataFrame = field(default_factory=_no_table)
     disagreement: pd.DataFrame = field(default_factory=_no_table)
+    patient_of: dict[int, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -161,8 +165,10 @@ class Results:
         if not self.has_predictions:
             return Sample(self.get("auroc", part=part).n, math.nan)
         p = self.predictions
-        rows, patients = (p.val_rows, p.val_patients) if part == "val" else (p.test_rows, p.test_patients)
-        return Sample(len(rows), len(np.unique(patients)))
+        rows, groups = (p.val_rows, p.val_patients) if part == "val" else (p.test_rows, p.test_patients)
+        if self.patient_of:
+            groups = np.array([self.patient_of[row] for row in rows.tolist()])
+        return Sample(len(rows), len(np.unique(groups)))
 
     def confusions(self, classes: Sequence[str]) -> np.ndarray:
         """Return test images by true (row) and decided class, float [S, K, K], of the seeds that have decisions."""

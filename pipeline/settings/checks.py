@@ -153,7 +153,7 @@ def _counted(dataset: Dataset) -> dict[str, Any] | None:
         found = json.loads(SOURCE.read_text(encoding="utf-8"))
         same = found["name"] == dataset.name and found.get("settings") == json.loads(dataset.model_dump_json())
         content = found.get("content") if same else None
-        return content if content is None or content["parts"] and content["labels"] else None
+        return content if content is None or (content["parts"] and content["labels"]) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent, or damaged: for the stage that reads it to say
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.image_folder.dataset import Data
-from pipeline.imaging.duplicates import pixel_hash
+from pipeline.imaging.hashes import pixel_hash
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
 

@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.imaging.decoding import decode
-from pipeline.imaging.duplicates import (
-    COLUMNS,
-    NearPairs,
-    duplicates_of,
-    find,
-    groups,
-    near_pairs,
-    perceptual_hashes,
-    pixel_hash,
-    thumbnail,
-)
+from pipeline.imaging.duplicates import COLUMNS, NearPairs, duplicates_of, find, groups, near_pairs
+from pipeline.imaging.hashes import perceptual_hashes, pixel_hash, thumbnail
 from pipeline.imaging.settings import Duplicates
 
 

@@ -24,6 +24,7 @@ from pipeline.download import download
 from pipeline.imaging.decoding import decode
 from pipeline.imaging.duplicates import COLUMNS
 from pipeline.imaging.enhance import prepare
+from pipeline.imaging.outcome import boxes_in_pixels
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Clahe, Duplicates, Preprocess
 from pipeline.study.files import BOXES, DUPLICATES, EXCLUDED, IMAGES, PREPARED, SAMPLES, SOURCE
@@ -510,7 +511,7 @@ def test_real_chestxray14(tmp_path):
     assert rows.loc["00002658_002.png", "duplicate_of"] == "00002658_001.png"
     assert (samples["duplicate_of"] != "").sum() == 1
     assert samples["group_id"].nunique() == 1281
-    boxes = preprocess.boxes_in_pixels(dataset.boxes(tmp_path), samples, 64, "stretch")
+    boxes = boxes_in_pixels(dataset.boxes(tmp_path), samples, 64, "stretch")
     assert len(boxes) == 60
     assert (boxes["x"] + boxes["width"]).max() <= 64
     first = boxes.iloc[0]

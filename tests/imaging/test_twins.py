@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.imaging.duplicates import find, pixel_hash
+from pipeline.imaging.duplicates import find
+from pipeline.imaging.hashes import pixel_hash
 from pipeline.imaging.settings import Duplicates
 from pipeline.imaging.twins import correlated, finer_pairs
 

@@ -15,7 +15,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -314,3 +314,19 @@ def _digest(content: bytes | np.ndarray) -> str:
     if isinstance(content, np.ndarray):
         return hashlib.sha256(repr(content.shape).encode() + content.tobytes()).hexdigest()
     return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True)
+class VerifiedSamples:
+    """The samples of a data set in its folder, from the first on as often as they are asked for.
+
+    Each is read as stage ``download`` found it, or the stage ends.
+    """
+
+    dataset: Dataset
+    raw: Path
+    content: list[SampleDigest] | None
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield them anew."""
+        return verified(self.dataset.samples(self.raw), self.content, self.dataset)
