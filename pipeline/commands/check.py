@@ -27,4 +27,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with stage_errors():
         params = load(options.file)
-    print(f"{options.file}: {len(runs(params))} training runs of {params.dataset}; nothing in it speaks against them")
+    print(f"{options.file}: {len(runs(params))} training runs of {params.dataset}; no setting stands in their way")

@@ -125,7 +125,7 @@ def _seeds(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if all(row.seeds) and row.seeds[0] != row.seeds[1]:
             both.setdefault(row.seeds, []).append(row.name)
-    lines = [f"{', '.join(names)}: {first} -> {second}" for (first, second), names in both.items()]
+    lines = [f"seeds of {', '.join(names)}: {first} -> {second}" for (first, second), names in both.items()]
     if any("," not in seeds for row in rows if row.name != "chosen ensemble" for seeds in row.seeds if seeds):
         lines.append("One seed on a side: what differs are two trained networks, not yet two configurations.")
     return lines

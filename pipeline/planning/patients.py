@@ -22,6 +22,7 @@ MOST_SHARE, MOST_TIMES = 0.1, 20
 """The largest group has at most this share of all images, or so many times the mean: what a class or a device is called
 has more."""
 EXAMPLES = 3
+_LAST_NUMBER = re.compile(r"[-_. (]+\d+\)?$")
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,13 @@ def _plausible(patients: Sequence[str], classes: int) -> bool:
 
 
 def _examples(paths: Sequence[str], patients: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return the first image of the first, the middle and the last patient, as they come."""
+    """Return the first image of the first, the middle and the last patient; before them, two who may be one person.
+
+    A name with one number more than another, ``IM-7-1`` beside ``IM-7``, is where a pattern divides a patient.
+    """
     first = dict(zip(reversed(patients), reversed(paths)))
     names = sorted(first)
-    places = dict.fromkeys((0, len(names) // 2, len(names) - 1))
-    return tuple((first[names[place]], names[place]) for place in places)[:EXAMPLES]
+    doubtful = ((shorter, name) for name in names if (shorter := _LAST_NUMBER.sub("", name)) != name)
+    shown = list(next((pair for pair in doubtful if pair[0] in first), ()))
+    shown += [names[place] for place in (0, len(names) // 2, len(names) - 1)]
+    return tuple((first[name], name) for name in dict.fromkeys(shown))[:EXAMPLES]

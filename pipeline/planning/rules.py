@@ -10,6 +10,7 @@ studies/*.yaml, reports/ of the default study, benchmarks/RESULTS.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -298,11 +299,13 @@ def training(survey: Survey, weights: Weights) -> Choice:
     """
     n = training_images(survey)
     batch = 2 * BATCH if weights.known else BATCH
-    epochs = min(max(round(STEPS * batch / max(n, 1)), LEAST_EPOCHS + weights.known), MOST_EPOCHS)
+    least = LEAST_EPOCHS + weights.known
+    epochs = min(max(round(STEPS * batch / max(n, 1)), least), MOST_EPOCHS)
+    updates = epochs * max(math.ceil(n / batch), 1)
     patience = max(4, round(0.6 * epochs))
     return Choice(
         "training", f"about {n:,} training images", f"{epochs} epochs of batches of {batch}, patience {patience}",
-        "about 700 updates or 6 epochs; the best epoch is kept",
+        f"about {updates:,} updates (aim: {STEPS}, in {least} to {MOST_EPOCHS} epochs); the best epoch is kept",
         {"train.epochs": epochs, "train.batch_size": batch, "train.patience": patience},
     )  # fmt: skip
 

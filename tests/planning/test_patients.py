@@ -54,3 +54,11 @@ def test_a_device_that_made_many_images_does_not_become_a_patient():
     paths += [f"p/person{i // 3}_virus_{i % 3}.jpeg" for i in range(900)]
     found = guess(paths, classes=2)
     assert {re.search(found.pattern, path)["patient"] for path in paths[:4]} == {"NORMAL2-IM-0000", "NORMAL2-IM-0001"}
+
+
+def test_the_examples_show_where_a_pattern_may_divide_a_patient():
+    paths = [f"n/N2-IM-{i // 2:04d}-{i % 2:04d}.jpeg" for i in range(90)]
+    paths += ["n/N2-IM-0020-0001-0001.jpeg", "n/N2-IM-0020-0001-0002.jpeg"]
+    found = guess(paths)
+    assert [patient for _, patient in found.examples[:2]] == ["N2-IM-0020", "N2-IM-0020-0001"]
+    assert all(re.search(found.pattern, path)["patient"] == patient for path, patient in found.examples)
