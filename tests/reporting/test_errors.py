@@ -376,9 +376,9 @@ def test_calibration_numbers(here, tmp_path):
     for configuration in study.configurations:
         before, after = cells(text, configuration.key)
         for row, suffix in ((before, ""), (after, "_calibrated")):
-            assert row[2:] == [
-                formats.estimated(configuration.get(f"{m}{suffix}")) for m in ("ece", "brier", "log_loss")
-            ]
+            estimates = [formats.estimated(configuration.get(f"{m}{suffix}")) for m in ("ece", "brier", "log_loss")]
+            floor = configuration.get(f"ece_floor{suffix}").value
+            assert row[2:] == [estimates[0], f"{floor:.3f}", *estimates[1:]]
     p = study.chosen.predictions
     if study.task == "multiclass":
         scores = softmax(p.test_logits.astype(float), axis=-1)
@@ -390,7 +390,7 @@ def test_calibration_numbers(here, tmp_path):
             row = cells(text, name)[0]
             share = p.test_targets[:, k].mean()
             assert row[1:4] == [str(p.test_targets[:, k].sum()), f"{share:.3f}", f"{scores[..., k].mean():.3f}"]
-    assert cells(text, study.chosen.key)[0][3].startswith(f"{brier:.3f} [")
+    assert cells(text, study.chosen.key)[0][4].startswith(f"{brier:.3f} [")
 
 
 def test_the_worst_calibrated_classes_are_named_with_their_positives(here, tmp_path):
