@@ -148,34 +148,26 @@ def one_sided(
     return low, high
 
 
-def macro_error(
-    error: np.ndarray, class_errors: np.ndarray, unmoved: np.ndarray, freedom: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Complete the standard error of a mean over classes, and find its degrees of freedom.
+def mean_freedom(errors: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+    """Find the degrees of freedom of the standard error of a mean over classes.
 
     Parameters
     ----------
-    error : float [...]
-        Of the mean, from the draws that it is defined in.
-    class_errors : float [..., K]
-        Of each class in the mean; NaN for the others.
-    unmoved : float [..., K]
-        What stands for the error of a class that no draw moves, for it lies at an end of its range; else 0.
+    errors : float [..., K]
+        Standard error of each class in the mean; NaN for the others.
     freedom : float [..., K]
-        Degrees of freedom of the class errors.
+        Degrees of freedom of each.
 
     Returns
     -------
-    error, freedom : float64 [...]
-        The degrees of freedom of Satterthwaite (Biometrics Bulletin 2(6), 1946, doi:10.2307/3002019), as if the classes
-        were independent.
+    float64 [...]
+        At least 1. Those of Satterthwaite (Biometrics Bulletin 2(6), 1946, doi:10.2307/3002019), as if the classes were
+        independent: a mean that rests on one class of few patients is known as well as that class.
     """
-    n = np.maximum((~np.isnan(class_errors)).sum(axis=-1), 1)
-    extra = (unmoved**2).sum(axis=-1) / n**2
-    parts = np.where(np.isnan(class_errors), 0, class_errors) ** 2 + unmoved**2
+    parts = np.where(np.isnan(errors), 0, errors) ** 2
     below = (parts**2 / freedom).sum(axis=-1)
     effective = np.divide(parts.sum(axis=-1) ** 2, below, out=np.full(below.shape, np.inf), where=below > 0)
-    return np.sqrt(error**2 + extra), np.maximum(effective, 1)
+    return np.maximum(effective, 1)
 
 
 def _check(confidence: float) -> None:

@@ -9,11 +9,10 @@ its draws turned round its value. What too few patients carry has no interval.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import t as student
 
 from pipeline.metrics.registry import Metric
 from pipeline.uncertainty.intervals import (
-    macro_error,
+    mean_freedom,
     nested_error,
     one_sided,
     percentiles,
@@ -77,7 +76,7 @@ def total_intervals(
     mean, patients = values.mean(axis=0), support.fewest
     freedom = np.maximum(patients - 1, 1)
     if metric.aggregate == "macro":
-        _, freedom[-1] = _of_mean(metric, mean, spread(draws.mean(axis=1)), freedom, patients, confidence)
+        freedom[-1] = mean_freedom(spread(draws.mean(axis=1))[:-1], freedom[:-1])
     error, together = nested_error(values, draws, freedom)
     low, high = _bounds(metric, mean, error, together, patients, confidence, macro_freedom=together[-1])
     usable = ~np.isnan(error) & ~np.array([bool(text) for text in support.refused])
@@ -127,28 +126,32 @@ def _bounds(
         for ends in (low_end, high_end):
             mean = np.where(counted, ends[..., :-1], 0).sum(axis=-1) / np.maximum(counted.sum(axis=-1), 1)
             ends[..., -1] = np.where(at_end, mean, np.nan)
-        error, freedom = error.copy(), np.array(np.broadcast_to(freedom, error.shape), dtype=np.float64)
-        completed = _of_mean(metric, values, error, freedom, patients, confidence)
-        error[..., -1] = completed[0]
-        freedom[..., -1] = completed[1] if macro_freedom is None else macro_freedom
+        freedom = np.array(np.broadcast_to(freedom, error.shape), dtype=np.float64)
+        freedom[..., -1] = (
+            macro_freedom if macro_freedom is not None else mean_freedom(error[..., :-1], freedom[..., :-1])
+        )
     low, high = t_interval(values, error, freedom, confidence, metric.scale)
+    if metric.aggregate == "macro":
+        below, above = _unmoved(values, error, low_end, high_end)
+        low[..., -1] = values[..., -1] - np.hypot(values[..., -1] - low[..., -1], below)
+        high[..., -1] = values[..., -1] + np.hypot(high[..., -1] - values[..., -1], above)
     fixed = ~np.isnan(low_end) & ~(error > 1e-12)
     if metric.aggregate == "macro":
         fixed[..., -1] = ~np.isnan(low_end[..., -1])
     return np.where(fixed, low_end, low), np.where(fixed, high_end, high)
 
 
-def _of_mean(
-    metric: Metric,
-    values: np.ndarray,
-    error: np.ndarray,
-    freedom: np.ndarray,
-    patients: np.ndarray,
-    confidence: float,
+def _unmoved(
+    values: np.ndarray, error: np.ndarray, low_end: np.ndarray, high_end: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return standard error and degrees of freedom of the mean over classes, the last of the columns [..., C]."""
-    low, high = one_sided(values, patients, confidence, metric.scale, proportion=metric.proportion)
-    reach = student.ppf((1 + confidence) / 2, freedom[..., :-1])
+    """Return how far a mean over classes may lie below and above, for the classes that no draw moves.
+
+    They are at an end of their range, and the draws say nothing of their error; their one-sided bounds do. The limits
+    of a sum are recovered from those of its parts, as squares (Zou & Donner, Stat Med 27(10), 2008,
+    doi:10.1002/sim.3095).
+    """
+    n = np.maximum((~np.isnan(values[..., :-1])).sum(axis=-1), 1)
     still = (error <= 1e-12)[..., :-1]
-    unmoved = np.where(still, np.nan_to_num(high - low)[..., :-1] / reach, 0)
-    return macro_error(error[..., -1], error[..., :-1], unmoved, freedom[..., :-1])
+    sides = (values - low_end, high_end - values)
+    below, above = (np.where(still, np.nan_to_num(side[..., :-1]), 0) for side in sides)
+    return np.sqrt((below**2).sum(axis=-1)) / n, np.sqrt((above**2).sum(axis=-1)) / n

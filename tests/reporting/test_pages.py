@@ -337,8 +337,16 @@ def compared(study, *apart):
             "1 comparison: the two configurations do not differ significantly; the difference is within noise, and",
         ),
         (2, [("m0-l", "m1-l")], "for 1 comparison: the two configurations differ (m0-l above m1-l)."),
-        (3, [], "for 3 comparisons: of 3 pairs of configurations, 3 are within noise, neither different nor shown to be"),
-        (3, [("m0-l", "m2-l")], "of 3 pairs of configurations, 1 differs (m0-l above m2-l) and 2 are within noise, neither"),
+        (
+            3,
+            [],
+            "for 3 comparisons: of 3 pairs of configurations, 3 are within noise, neither different nor shown to",
+        ),
+        (
+            3,
+            [("m0-l", "m2-l")],
+            "of 3 pairs of configurations, 1 differs (m0-l above m2-l) and 2 are within noise",
+        ),
     ],
 )
 def test_a_difference_is_called_one_only_if_it_was_found(tmp_path, n, apart, expected):

@@ -17,8 +17,9 @@ from pipeline.scoring.subgroups import evaluate_subgroups
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.expected import COLUMNS as COLUMNS_OF_RECIPES
 from pipeline.uncertainty.intervals import percentiles, reflected, t_interval
+from pipeline.uncertainty.metric_intervals import total_intervals
 from pipeline.uncertainty.seeds import COLUMNS as SEED_COLUMNS
-from pipeline.uncertainty.support import support
+from pipeline.uncertainty.support import Support, support
 from tests.scoring.example import CLASSES, part, pick
 
 CHOSEN = {
@@ -126,6 +127,12 @@ def test_intervals_come_from_shared_draws_of_patients(study):
             value = rows.loc[label, "value"]
             if metric.name == "ece":
                 low, high = reflected(*percentiles(of(drawn), 0.95), value)
+            elif label == "mean":  # allows for other seeds, too
+                every = rows.loc[["12", "22", "32"], "value"].to_numpy()[:, None]
+                rests_on = support(metric, scored)
+                rests_on = Support(rests_on.refused[:1], rests_on.remarks[:1], rests_on.patients[:, :1])
+                alone = replace(metric, aggregate="overall")
+                low, high = (x[0] for x in total_intervals(alone, every, drawn[:, :, :1], rests_on, 0.95))
             else:
                 low, high = t_interval(np.asarray(value), of(drawn).std(ddof=1), n - 1, 0.95, metric.scale)
             np.testing.assert_allclose(rows.loc[label, ["ci_low", "ci_high"]].astype(float), [low, high], rtol=1e-9)

@@ -10,7 +10,15 @@ from scipy import stats
 from pipeline.metrics.registry import METRICS, measure
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.uncertainty.bootstrap import metric_draws, nested_draws, patient_draws
-from pipeline.uncertainty.intervals import nested_error, one_sided, percentiles, reflected, t_interval, wilson
+from pipeline.uncertainty.intervals import (
+    mean_freedom,
+    nested_error,
+    one_sided,
+    percentiles,
+    reflected,
+    t_interval,
+    wilson,
+)
 from pipeline.uncertainty.metric_intervals import metric_intervals, share_interval, total_intervals
 from pipeline.uncertainty.support import class_refusals, mean_refusal, support
 
@@ -229,3 +237,21 @@ def test_the_interval_of_a_share_of_errors():
     np.testing.assert_allclose(share_interval(0.4, draws, 30, 0.95), want)
     np.testing.assert_allclose(share_interval(1.0, np.ones(500), 12, 0.95), wilson(12, 12, 0.95))
     assert np.isnan(share_interval(np.nan, np.full(500, np.nan), 0, 0.95)).all()
+
+
+def test_a_mean_with_a_perfect_class_of_few_patients_is_bounded_by_that_class():
+    """Four classes with an error, and one that is perfect on 12 patients: the square of its bound joins theirs."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random((300, 5)) < 0.3).astype(int)
+    targets[:, 4] = 0
+    targets[:12, 4] = 1
+    logits = (2 * targets + rng.normal(size=targets.shape))[None]
+    logits[0, :, 4] += 20 * targets[:, 4]
+    metric, values, draws, rests_on = drawn(targets, logits)
+    low, high = metric_intervals(metric, values, draws, rests_on, 0.95)
+    others = draws[:, 0, -1].std(ddof=1)
+    freedom = mean_freedom(draws[:, 0, :-1].std(axis=0, ddof=1), rests_on.freedom[0, :-1])
+    inner = t_interval(values[0, -1], others, freedom, 0.95, "share")
+    reach = np.hypot(values[0, -1] - inner[0], (1 - 0.025 ** (1 / 12)) / 5)
+    assert values[0, 4] == 1
+    np.testing.assert_allclose([low[0, -1], high[0, -1]], [values[0, -1] - reach, inner[1]], rtol=1e-9)
