@@ -1,5 +1,7 @@
 """The rows of metrics.csv and seeds.csv of one recipe."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
