@@ -134,10 +134,12 @@ def test_a_clone_without_data_shows_metrics_plots_params_and_experiments(project
         assert {row["cell"].split("-seed")[0] for row in values} >= {"small-bce", "wide-zlpr"}, name
         assert "DVC_METRIC" not in json.dumps(content)
     before = project.metrics()["small-bce"]
+    validated = json.loads((clone.folder / "reports/validation.json").read_text())["small-bce"]
     clone.git("switch", "-qc", "other")
     for name, old, new in (
         ("params.yaml", "lr: 0.01", "lr: 0.02"),
         ("reports/metrics.json", f'"small-bce": {before}', '"small-bce": 0.123'),
+        ("reports/validation.json", f'"small-bce": {validated}', '"small-bce": 0.456'),
     ):
         text = (clone.folder / name).read_text()
         assert old in text
@@ -150,7 +152,8 @@ def test_a_clone_without_data_shows_metrics_plots_params_and_experiments(project
     plots = json.loads(clone.dvc("plots", "diff", "main", "other", "--json", "-o", str(tmp_path / "diff")))["data"]
     assert {Path(name).stem for name in plots} == expected
     assert all(drawn[0]["revisions"] == ["main", "other"] for drawn in plots.values())
-    clone.git("checkout", "-q", "main", "--", "reports/metrics.json", "params.yaml")  # the workspace beside the branch
+    kept = ("reports/metrics.json", "reports/validation.json", "params.yaml")
+    clone.git("checkout", "-q", "main", "--", *kept)  # the workspace beside the branch
     (dropped,) = re.findall(r"dvc exp show --only-changed --drop '([^']+)'", (ROOT / "README.md").read_text())
     table = clone.dvc("exp", "show", "--only-changed", "--drop", dropped, "--csv").splitlines()
     heads = table[0].split(",")
