@@ -39,12 +39,15 @@ class Patients:
         Patients that it finds.
     examples : tuple of (str, str)
         Paths, and the patient found in each. They may name people: to be shown on the screen, never written.
+    doubtful : int
+        Patients who may be another one again: their name is that of the other and one number more.
     """
 
     pattern: str | None
     where: str
     number: int
     examples: tuple[tuple[str, str], ...] = ()
+    doubtful: int = 0
 
 
 def guess(paths: Sequence[str], classes: int = 1) -> Patients:
@@ -66,7 +69,7 @@ def guess(paths: Sequence[str], classes: int = 1) -> Patients:
         compiled = re.compile(pattern)
         found = [match["patient"] if (match := compiled.search(path)) else "" for path in paths]
         if all(found) and _plausible(found, classes):
-            return Patients(pattern, where, len(set(found)), _examples(paths, found))
+            return Patients(pattern, where, len(set(found)), _examples(paths, found), len(_divided(set(found))))
     return Patients(None, "", len(paths))
 
 
@@ -80,6 +83,12 @@ def _plausible(patients: Sequence[str], classes: int) -> bool:
     )
 
 
+def _divided(names: set[str]) -> list[tuple[str, str]]:
+    """Return pairs of names of which the second is the first and one number more, sorted."""
+    pairs = ((_LAST_NUMBER.sub("", name), name) for name in sorted(names))
+    return [(shorter, name) for shorter, name in pairs if shorter != name and shorter in names]
+
+
 def _examples(paths: Sequence[str], patients: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Return the first image of the first, the middle and the last patient; before them, two who may be one person.
 
@@ -87,7 +96,6 @@ def _examples(paths: Sequence[str], patients: Sequence[str]) -> tuple[tuple[str,
     """
     first = dict(zip(reversed(patients), reversed(paths)))
     names = sorted(first)
-    doubtful = ((shorter, name) for name in names if (shorter := _LAST_NUMBER.sub("", name)) != name)
-    shown = list(next((pair for pair in doubtful if pair[0] in first), ()))
+    shown = list(next(iter(_divided(set(names))), ()))
     shown += [names[place] for place in (0, len(names) // 2, len(names) - 1)]
     return tuple((first[name], name) for name in dict.fromkeys(shown))[:EXAMPLES]

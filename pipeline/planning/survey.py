@@ -247,6 +247,11 @@ def _surveyed(
     remarks = []
     if told is not None and told.pattern is not None and told.number == 0:
         told = patients.Patients(told.pattern, told.where, everything.people())
+    if told is not None and told.doubtful:
+        remarks.append(
+            f"{told.doubtful} of {told.number:,} patients may be another one again, whose name has one number less "
+            "(see the first two examples): if so, give --patient a pattern that ends before that number"
+        )
     empty = [c for c, counts in classes.items() if not counts.images]
     if empty:
         remarks.append(f"no image has {', '.join(empty)}")

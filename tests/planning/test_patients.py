@@ -62,3 +62,11 @@ def test_the_examples_show_where_a_pattern_may_divide_a_patient():
     found = guess(paths)
     assert [patient for _, patient in found.examples[:2]] == ["N2-IM-0020", "N2-IM-0020-0001"]
     assert all(re.search(found.pattern, path)["patient"] == patient for path, patient in found.examples)
+
+
+def test_patients_that_a_number_may_divide_are_counted():
+    paths = [f"a/X1-IM-{i:03d}-{j}.png" for i in range(30) for j in (1, 2)]
+    assert guess(paths).doubtful == 0
+    found = guess([*paths, "a/X1-IM-007-1-1.png", "a/X1-IM-007-1-2.png"])
+    assert found.doubtful == 1
+    assert [name for _, name in found.examples[:2]] == ["X1-IM-007", "X1-IM-007-1"]
