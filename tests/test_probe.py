@@ -12,11 +12,15 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from pipeline import probe
+from pipeline.scoring.records import probe_record
+from pipeline.scoring.settings import ProbeSections
 from pipeline.settings import parse
 from pipeline.study.files import DATASET, IMAGES, PREPARED, PROBES, SAMPLES, SPLIT, write_csv, write_json
+from pipeline.study.params import load
 from pipeline.study.parts import read_split
 from pipeline.study.predictions import METRIC_COLUMNS, read_metrics
 from pipeline.study.prepared import DatasetInfo, read_samples
+from pipeline.study.records import record_file
 from tests.tiny import TINY
 
 N, CLASSES = 400, ("border", "size", "noise")
@@ -164,6 +168,7 @@ def test_off_it_writes_the_head_of_the_table_and_reads_nothing(tmp_path, monkeyp
 def test_as_a_program_it_needs_no_torch(make, tmp_path, plain_forks):
     make("multilabel")
     (tmp_path / "params.yaml").write_text(json.dumps(TINY))
+    write_json(record_file(None, "probe"), probe_record(load(ProbeSections)))
     code = (
         "import runpy, sys; runpy.run_module('pipeline.probe', run_name='__main__'); "
         "sys.exit('imported torch' if 'torch' in sys.modules else 0)"

@@ -219,9 +219,9 @@ def test_a_nearest_neighbour_recognises_labels_that_mean_nothing_under_the_leak_
 
 PARAMS = {
     "seed": 1,
-    "dataset": "some",
+    "dataset": "image_folder",
     "study": {"models": ["cnn"], "losses": ["ce"]},
-    "datasets": {"some": None},
+    "datasets": {"image_folder": None},
     "preprocess": {"size": 16},
     "split": how(to=120).model_dump(),
     "train": {"epochs": 2, "batch_size": 16, "warmup_epochs": 0.5, "threads": 1, "device": "cpu"},
@@ -308,8 +308,9 @@ def test_class_weights_are_refused_for_multi_label_data(project):
     content = json.loads(DATASET.read_text())
     write_json(DATASET, content | {"task": "multilabel"})
     changes = {"losses": {"ce": {"kind": "bce"}}, "split": how("split_first").model_dump()}
-    given_params = study(train={"class_weights": "balanced"}, **changes)
+    study(split=changes["split"])
     split.main()
+    given_params = study(train={"class_weights": "balanced"}, **changes)
     with pytest.raises(ParamsError, match=r"train\.class_weights: 'balanced'.*oversample"):
         train.train(CELL, given_params)
     assert not run_folder(CELL).exists()

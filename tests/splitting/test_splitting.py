@@ -344,9 +344,9 @@ def test_hash_tells_splits_apart_and_ignores_the_order(sound):
 
 PARAMS = {
     "seed": 1,
-    "dataset": "some",
+    "dataset": "phantom",
     "study": {"models": ["cnn"], "losses": ["bce"]},
-    "datasets": {"some": None},
+    "datasets": {"phantom": None},
     "preprocess": {"size": 32},
     "split": {"method": "grouped", "validation": 0.2, "test": 0.2},
     "train": {"epochs": 2, "batch_size": 2, "warmup_epochs": 0.5},
