@@ -17,24 +17,22 @@ class Ensemble(Section):
     features: bool = Field(False, description="also a feature ensemble: a head on the features of the best top_k runs")
 
 
-class EnsembleSections(StudySections):
+class _MemberSections(StudySections):
+    """The sections that say which training runs there are, and how many of the best are combined."""
+
+    ensemble: Ensemble
+
+    @property
+    def top_k(self) -> int:
+        """``ensemble.top_k``, or all training runs where there are fewer."""
+        return min(self.ensemble.top_k, len(runs(self)))
+
+
+class EnsembleSections(_MemberSections):
     """The sections that stage ``ensemble`` reads."""
 
-    ensemble: Ensemble
     evaluate: Evaluate = Evaluate()
 
-    @property
-    def top_k(self) -> int:
-        """``ensemble.top_k``, or all training runs where there are fewer."""
-        return min(self.ensemble.top_k, len(runs(self)))
 
-
-class FeatureSections(RunSections):
+class FeatureSections(_MemberSections, RunSections):
     """The sections that stage ``fuse`` reads."""
-
-    ensemble: Ensemble
-
-    @property
-    def top_k(self) -> int:
-        """``ensemble.top_k``, or all training runs where there are fewer."""
-        return min(self.ensemble.top_k, len(runs(self)))

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.metrics.functions import balanced_accuracy
-from pipeline.metrics.registry import Metric, measure
-from pipeline.metrics.scored import Scored, Weighted
+from pipeline.metrics.registry import Metric
+from pipeline.metrics.scored import Scored
 
 MIN_PATIENTS = 10
 """Fewer patients with a positive (or a negative) than this carry no interval: the bootstrap of so few is too narrow."""
@@ -135,8 +135,3 @@ def support(metric: Metric, scored: Scored) -> Support:
         [*([""] * len(refused)), remark],
         np.concatenate([carriers, np.full((n_seeds, 1), float(everyone))], axis=1),
     )
-
-
-def counted_classes(metric: Metric, scored: Scored) -> np.ndarray:
-    """Return which classes [S, K] are in the mean over classes: those that are defined on the whole sample."""
-    return ~np.isnan(measure(metric, Weighted(scored))[0, :, :-1])
