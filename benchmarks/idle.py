@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -61,10 +62,13 @@ def large(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def files_of() -> dict[str, int]:
-    """Count the files of each stage's first output in the committed study; items of a matrix count once."""
+def files_of() -> dict[str, list[int]]:
+    """Count the files of each stage's outputs, in the order of their paths, in the committed study.
+
+    Items of a matrix count once, and 0 is an output that is a file itself.
+    """
     stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
-    return {name.split("@")[0]: entry["outs"][0].get("nfiles", 0) for name, entry in stages.items()}
+    return {name.split("@")[0]: [out.get("nfiles", 0) for out in entry["outs"]] for name, entry in stages.items()}
 
 
 def made(folder: Path, params: dict[str, Any]) -> int:
@@ -80,8 +84,9 @@ def made(folder: Path, params: dict[str, Any]) -> int:
         named = [dep.fs_path for stage in stages for dep in stage.deps]
         named += [str(folder / next(iter(plot))) for plot in yaml.safe_load((folder / "dvc.yaml").read_text())["plots"]]
         for stage in stages:
-            for out in stage.outs:
-                for path in _contents(Path(out.fs_path), named, counts.get(stage.name.split("@")[0], 0)):
+            outs = sorted(Path(out.fs_path) for out in stage.outs)
+            for out, count in zip_longest(outs, counts[stage.name.split("@")[0]], fillvalue=0):
+                for path in _contents(out, named, count):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(str(path))
     dvc(folder, "commit", "-f")

@@ -2,19 +2,27 @@
 
 Training runs and evaluations depend on these records in place of params.yaml and folders of code: a comment, another
 loss or another model's learning rate changes no record, and trains nothing again. The stages after them have one each.
+
+The files of trained weights that models start from are linked, wherever they lie: another content behind a link is a
+changed output of this stage, which then runs again and records another hash, and the model's training runs with it.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pipeline.ensembling.records import ensemble_record, fuse_record
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.learning.records import training_record
+from pipeline.learning.settings import TrainingSections
+from pipeline.learning.weights import weights_file
 from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.study.errors import stage_errors
+from pipeline.study.files import WEIGHTS, replaced
+from pipeline.study.inputs import located
 from pipeline.study.params import load
 from pipeline.study.records import record_file, remove_other_weights, write_records
 from pipeline.study.runs import configurations
@@ -35,8 +43,21 @@ def configure(params: RecordedSections) -> None:
     for configuration in configurations(params):
         records[record_file(configuration, "train")] = training_record(configuration, params)
         records[record_file(configuration, "evaluate")] = evaluation_record(configuration, params)
-    remove_other_weights(params.study.models)
+    link_weights(params)
     write_records(records)
+
+
+def link_weights(params: TrainingSections) -> None:
+    """Link the weights file of each model of the study, or write that it starts from none; remove all other links."""
+    for model in params.study.models:
+        given = params.models[model].weights
+        with replaced(WEIGHTS / "files" / model) as link:
+            link.unlink(missing_ok=True)
+            if given is None:
+                link.write_text("no file\n", encoding="utf-8")  # DVC warns of empty ones
+            else:
+                os.symlink(weights_file(f"models.{model}.weights", located(given)).absolute(), link)
+    remove_other_weights(params.study.models)
 
 
 if __name__ == "__main__":

@@ -196,9 +196,7 @@ def test_rooms_without_networks_never_import_torch(package, plain_forks):
     plain_forks.run(["-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize(
-    "stage", ["download", "preprocess", "split", "weights", "configure", "probe", "ensemble", "report"]
-)
+@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "configure", "probe", "ensemble", "report"])
 def test_stages_without_a_network_start_without_torch(stage, plain_forks):
     code = f"import sys, pipeline.{stage}\nassert 'torch' not in sys.modules"
     plain_forks.run(["-c", code], check=True, cwd=ROOT)
@@ -240,7 +238,6 @@ READS = {
     "download": {"dataset", "datasets.phantom"},
     "preprocess": {"dataset", "datasets.phantom", "preprocess"},
     "split": {"split"},
-    "weights": {"models.small"},
     "configure": {
         *("seed", "train", "evaluate", "ensemble", "study.models", "study.losses", "study.replicates"),
         *("models.small", "models.wide", "losses.bce", "losses.zlpr"),
@@ -268,10 +265,10 @@ def as_listed(stage, content):
 
 
 @pytest.mark.parametrize(
-    "stage", ["download", "preprocess", "split", "weights", "configure", "train", "evaluate", "probe", "ensemble"]
+    "stage", ["download", "preprocess", "split", "configure", "train", "evaluate", "probe", "ensemble"]
 )
 def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tiny, monkeypatch):
-    from pipeline import configure, download, ensemble, evaluate, preprocess, probe, split, train, weights
+    from pipeline import configure, download, ensemble, evaluate, preprocess, probe, split, train
 
     study, read = load(), set()
     spy = Spy(study, "", read)
@@ -280,7 +277,6 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tin
         "download": lambda: download.download(spy),
         "preprocess": preprocess.main,
         "split": split.main,
-        "weights": lambda: weights.link_weights("small", spy),
         "configure": lambda: configure.configure(spy),
         "train": lambda: train.train(Run("small", "bce", 42), spy),
         "evaluate": lambda: evaluate.evaluate(Configuration("small", "bce"), spy),
@@ -329,6 +325,5 @@ def test_matrix_stages_have_the_cells_of_params(forks):
     study = load(ROOT / "params.yaml")
     names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
     names |= {f"evaluate@{r}" for r in configurations(study)}
-    names |= {f"weights@{model}" for model in study.study.models}
-    names |= set(STAGES) - {*OF_CONFIGURATIONS, "weights"}
+    names |= set(STAGES) - {*OF_CONFIGURATIONS}
     assert set(stages.stdout.split()) == names

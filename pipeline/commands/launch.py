@@ -32,12 +32,12 @@ from pipeline.launching.schedule import GOOD, State, Task
 from pipeline.launching.status import (
     CONFIGURE,
     DATA,
+    SHARED,
     StageStatus,
     cache_folder,
     evaluation_of,
     read_status,
     run_stages,
-    shared_stages,
 )
 from pipeline.launching.warm import Warm
 from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, evaluation_tasks, missing, probe_task, run_tasks
@@ -117,17 +117,16 @@ class Launch:
 
     def _status(self) -> dict[str, StageStatus] | None:
         """Bring the shared stages up to date; return the status of runs and evaluations, None if that failed."""
-        shared = shared_stages(self.params)
         stages = [
             *run_stages(self.params),
             *(evaluation_of(configuration) for configuration in configurations(self.params)),
             "probe",
         ]
-        status = read_status([*shared, *stages])
-        if all(status[name].state == "up to date" for name in shared if name in status):
+        status = read_status([*SHARED, *stages])
+        if all(status[name].state == "up to date" for name in SHARED if name in status):
             return status
         self._warm_up(status)
-        if self._shared_stages({name: str(status[name].folder) for name in (*DATA, CONFIGURE) if name in status}):
+        if self._shared_stages({name: str(status[name].folder) for name in SHARED if name in status}):
             return None
         return read_status(stages)
 

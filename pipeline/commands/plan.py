@@ -24,13 +24,11 @@ from pipeline.launching.estimates import expected_bytes, expected_seconds, makes
 from pipeline.launching.status import (
     CONFIGURE,
     DATA,
-    WEIGHTS,
+    SHARED,
     StageState,
     StageStatus,
     read_status,
-    record_stages,
     run_stages,
-    shared_stages,
     stage_of,
 )
 from pipeline.launching.work import read_summary
@@ -64,7 +62,7 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State
         expected to stay as they are.
     """
     data = all(status[name].state == "up to date" for name in DATA[1:] if name in status)
-    same = all(status[name].state == "up to date" for name in record_stages(params) if name in status)
+    same = CONFIGURE not in status or status[CONFIGURE].state == "up to date"
     records = {each: "same" if same else _recorded(each, params) for each in configurations(params)} if data else {}
     known: dict[str, State] = {"changed": "changed", "missing": "unknown"}
     return {
@@ -116,7 +114,7 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
             "",
             tabulate(rows, ["run", "state", "at most"], tablefmt="presto", disable_numparse=True),
             "",
-            "shared:   " + ", ".join(f"{stage} {_shared(status, stage)}" for stage in (*DATA, WEIGHTS, CONFIGURE)),
+            "shared:   " + ", ".join(f"{name} {_shared(status, name)}" for name in SHARED),
             "runs:     " + ", ".join(f"{n} {WORDS[s]}" for s, n in counts.items()),
             "time:     " + _time([seconds[run] for run in left], jobs),
             "disk:     " + _disk([sizes[run] for run in left], free),
@@ -125,11 +123,8 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
 
 
 def _shared(status: Mapping[str, StageStatus], stage: str) -> str:
-    """Write the state of a shared stage, or the states of its items: up to date, or 1 up to date + 2 to run."""
-    counts = Counter(each.state for name, each in status.items() if name.split("@")[0] == stage)
-    if len(counts) == 1:
-        return next(iter(counts))
-    return " + ".join(f"{n} {state}" for state, n in counts.items()) or "is no stage"
+    """Write the state of a shared stage."""
+    return status[stage].state if stage in status else "is no stage"
 
 
 def _time(seconds: Sequence[float | None], jobs: int) -> str:
@@ -212,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"--delta {delta:g}: must be above 0 and below 1")
     with stage_errors():
         params = load()
-        status = read_status([*shared_stages(params), *run_stages(params)])
+        status = read_status([*SHARED, *run_stages(params)])
         print(plan(params, status, options.jobs, shutil.disk_usage(".").free))
         print()
         print(seeds_table(read_summary(), options.delta))

@@ -14,7 +14,7 @@ import yaml
 
 from pipeline.launching import cluster_task
 from pipeline.launching.log import Tail, reason
-from pipeline.launching.status import CONFIGURE, DATA
+from pipeline.launching.status import SHARED
 from pipeline.launching.workers import Stopped, Worker
 from pipeline.study.errors import UserError
 
@@ -117,9 +117,8 @@ def collect_command(stages: Sequence[str]) -> list[str]:
 
 def work(commit: str, remote: Remote, inputs: Sequence[str]) -> cluster_task.Work:
     """Return what the nodes are sent, once the shared stages are up to date; `inputs` as for `push_commands`."""
-    shared = (*DATA, CONFIGURE)
     content = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
-    content["stages"] = {name: entry for name, entry in content["stages"].items() if name.split("@")[0] in shared}
+    content["stages"] = {name: entry for name, entry in content["stages"].items() if name in SHARED}
     lock = yaml.safe_dump(content, sort_keys=False)
     key = hashlib.sha256("\0".join([commit, lock, remote.name, remote.url]).encode()).hexdigest()[:16]
     return cluster_task.Work(

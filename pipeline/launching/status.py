@@ -14,10 +14,10 @@ from pipeline.study.runs import Configuration, Run, StudySections, runs
 
 DATA = ("download", "preprocess", "split")
 """The stages that make the data of all training runs, in order."""
-WEIGHTS = "weights"
-"""The stage, one item per model, that says what lies in the file of trained weights which the model starts from."""
 CONFIGURE = "configure"
 """The stage whose records the runs and the evaluations depend on, each on that of its configuration."""
+SHARED = (*DATA, CONFIGURE)
+"""The stages that must be up to date before anything is trained: data, then records."""
 RECORD = "run.json"
 """The record that a training run writes last."""
 StageState = Literal["up to date", "cached", "to run", "unknown"]
@@ -30,7 +30,7 @@ class StageStatus:
     Parameters
     ----------
     folder : Path
-        Its output, a folder or (stage weights) a file, relative to the root of the project.
+        Its first output, relative to the root of the project.
     state : {"up to date", "cached", "to run", "unknown"}
         cached: ``dvc repro`` takes the result from the cache; unknown: what it reads is not there yet.
     size : int, optional
@@ -53,16 +53,6 @@ def stage_of(run: Run, params: StudySections) -> str:
 def run_stages(params: StudySections) -> list[str]:
     """Return `stage_of` of every training run, in the study's order."""
     return [stage_of(run, params) for run in runs(params)]
-
-
-def record_stages(params: StudySections) -> list[str]:
-    """Return the names of the stages that make the records: those of the files of weights, then stage configure."""
-    return [*(f"{WEIGHTS}@{model}" for model in params.study.models), CONFIGURE]
-
-
-def shared_stages(params: StudySections) -> list[str]:
-    """Return the names of the stages that must be up to date before anything is trained: data, then records."""
-    return [*DATA, *record_stages(params)]
 
 
 def evaluation_of(configuration: Configuration) -> str:

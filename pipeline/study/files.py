@@ -43,7 +43,7 @@ SPLIT_FOLDER = Path("data/study/split")
 SPLIT = SPLIT_FOLDER / "split.csv"
 AUDIT = SPLIT_FOLDER / "audit.json"
 WEIGHTS = Path("data/weights")
-"""Of each model a link to the file of trained weights that it starts from, and that file's hash."""
+"""Its folder ``files`` holds, of each model, a link to the file of trained weights that it starts from."""
 CONFIGURATIONS = Path("data/configurations")
 MODELS = Path("models")
 EVALUATIONS = Path("evaluations")

@@ -32,9 +32,9 @@ def write_records(records: Mapping[Path, dict[str, Any]]) -> None:
 
 
 def remove_other_weights(models: Collection[str]) -> None:
-    """Remove what stage weights wrote of models that have left the study.
+    """Remove the links to the weights files of models that have left the study.
 
-    Stage configure depends on the folder. A clone does not have it, and would not be up to date.
+    A clone does not have them, and would not be up to date.
     """
     for path in WEIGHTS.glob("*/*"):
         if path.stem not in models:

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.shared.standin import Standin
 from pipeline import configure
 from pipeline.commands import plan
-from pipeline.launching.status import StageStatus, read_status, run_stages, shared_stages
+from pipeline.launching.status import SHARED, StageStatus, read_status, run_stages
 from pipeline.launching.work import METRICS, evaluation_tasks, missing, read_summary, run_tasks, shard_of
 from pipeline.settings import load, parse
 from pipeline.study.files import REPORTS
@@ -22,7 +22,7 @@ GIB = 2**30
 
 def statuses(study, state="up to date", shared="up to date", **some):
     given = {name.replace("_", "-"): value for name, value in some.items()}
-    status = {name: StageStatus(Path(name), shared) for name in shared_stages(study)}
+    status = {name: StageStatus(Path(name), shared) for name in SHARED}
     for run, stage in zip(runs(study), run_stages(study)):
         status[stage] = given.get(run.name, StageStatus(run_folder(run), state))
     return status
@@ -36,13 +36,12 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch, forks):
     monkeypatch.chdir(project.folder)
     monkeypatch.setattr(os, "environ", project.environment)
     names = ["split", "train@small-bce-42", "train@wide-bce-42"]
-    shared = ["download", "preprocess", "split", "weights@small", "weights@wide", "configure"]
 
     def states():
         return [status.state for status in read_status([*names, "no stage"]).values()]
 
     assert states() == ["unknown", "unknown", "unknown"]
-    assert set(plan.states(load(), read_status([*shared, *names])).values()) == {"unknown"}
+    assert set(plan.states(load(), read_status([*SHARED, *names])).values()) == {"unknown"}
     project.set_lr(0.01)
     project.run("dvc", "repro", "split")
     assert states() == ["up to date", "unknown", "unknown"]  # the configurations are not recorded yet
@@ -57,7 +56,7 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch, forks):
 
     models = project.content["models"]
     project.write(models={**models, "wide": {**models["wide"], "lr": 0.02}})
-    every = read_status([*shared, *names])
+    every = read_status([*SHARED, *names])
     kept = json.loads(Path("data/configurations/small-bce.train.json").read_text())["code"]
     monkeypatch.setattr("pipeline.learning.records.code_of", lambda *_: kept)  # stand-in scripts are not the project's
     assert [*plan.states(load(), every).values()] == ["up to date", "changed"]
@@ -66,9 +65,7 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch, forks):
     assert read_status(names)["train@wide-bce-42"].record["epochs"] == 4  # of the run before
     content = Path("dvc.lock").read_bytes()
     printed = project.run(sys.executable, "-m", "pipeline.commands.plan")
-    shared_line = ", ".join(
-        f"{stage} up to date" for stage in ("download", "preprocess", "split", "weights", "configure")
-    )
+    shared_line = ", ".join(f"{stage} up to date" for stage in ("download", "preprocess", "split", "configure"))
     assert f"shared:   {shared_line}" in printed
     assert "runs:     1 up to date, 1 will train" in printed
     assert "training at most 00:08 one after another" in printed  # 4 s and 2 epochs of 2 s
@@ -128,7 +125,7 @@ def test_a_configuration_without_a_record_leaves_the_runs_of_the_others_known(pr
     assert {str(run.configuration) for run, state in states.items() if state == "unknown"} == {"small-zlpr"}
     others = {str(run.configuration) for run, state in states.items() if state == "up to date"}
     assert others == {"small-bce", "wide-bce", "wide-zlpr"}
-    assert "split up to date, weights up to date, configure to run\n" in plan.plan(study, status, 2, GIB)
+    assert "split up to date, configure to run\n" in plan.plan(study, status, 2, GIB)
 
 
 def test_an_exchanged_weights_file_concerns_the_runs_of_its_model_before_any_stage_has_seen_it(prepared, tiny):
@@ -138,10 +135,10 @@ def test_an_exchanged_weights_file_concerns_the_runs_of_its_model_before_any_sta
     study = load()
     configure.configure(study)
     Path("start.pth").write_bytes(b"others")
-    status = {**statuses(study), "weights@wide": StageStatus(Path(), "to run")}
+    status = {**statuses(study), "configure": StageStatus(Path(), "to run")}
     changed = {run.model: state for run, state in plan.states(study, status).items()}
     assert changed == {"small": "up to date", "wide": "changed"}
-    assert "weights 1 up to date + 1 to run, configure up to date\n" in plan.plan(study, status, 2, GIB)
+    assert "split up to date, configure to run\n" in plan.plan(study, status, 2, GIB)
 
 
 def test_seeds_of_the_configurations_that_have_a_spread():

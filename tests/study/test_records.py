@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import configure, weights
+from pipeline import configure
 from pipeline.learning.records import training_record
 from pipeline.learning.weights import ModelError
 from pipeline.scoring.records import evaluation_record
@@ -186,19 +186,19 @@ def test_a_weights_file_is_linked_and_hashed_wherever_it_lies(tiny, tmp_path, mo
     file.write_bytes(b"abc")
     for given in (str(file), "../elsewhere/a start.pth", "../elsewhere"):  # a folder with one, too
         tiny["models"]["small"]["weights"] = given
-        weights.link_weights("small", parse(tiny))
+        configure.link_weights(parse(tiny))
         assert (WEIGHTS / "files/small").is_symlink()
         assert (WEIGHTS / "files/small").samefile(file)
-    weights.link_weights("wide", parse(tiny))
     assert not (WEIGHTS / "files/wide").is_symlink()
     assert (WEIGHTS / "files/wide").read_text() == "no file\n"
-    hashes = {name: json.loads((WEIGHTS / f"hashes/{name}.json").read_text())["sha256"] for name in ("small", "wide")}
-    assert hashes == {"small": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "wide": None}
+    configure.configure(parse(tiny))
+    recorded = [json.loads(record_file(each, "train").read_text())["weights"] for each in (SMALL, WIDE)]
+    assert recorded == ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", None]
     configure.configure(parse(tiny | {"study": tiny["study"] | {"models": ["wide"]}}))  # 2 losses x 2 seeds
-    assert {path.name for path in WEIGHTS.glob("*/*")} == {"wide", "wide.json"}
+    assert {path.name for path in WEIGHTS.glob("*/*")} == {"wide"}
     assert file.read_bytes() == b"abc"
     del tiny["models"]["small"]["weights"]
-    weights.link_weights("small", parse(tiny))
+    configure.link_weights(parse(tiny))
     assert file.read_bytes() == b"abc"
 
 
