@@ -15,7 +15,6 @@ from typing import Any
 from pipeline.ensembling.records import ensemble_record, fuse_record
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.learning.records import training_record
-from pipeline.learning.settings import TrainingSections
 from pipeline.learning.weights import weights_file
 from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
@@ -47,7 +46,7 @@ def configure(params: RecordedSections) -> None:
     write_records(records)
 
 
-def link_weights(params: TrainingSections) -> None:
+def link_weights(params: RecordedSections) -> None:
     """Link the weights file of each model of the study, or write that it starts from none; remove all other links."""
     for model in params.study.models:
         given = params.models[model].weights

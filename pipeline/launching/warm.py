@@ -253,6 +253,7 @@ class Server:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(address))
         self._listener.listen(64)
+        self._folder = address.parent
         self._pipe = pipe
         self._children: dict[int, tuple[int, socket.socket]] = {}
 
@@ -316,6 +317,8 @@ class Server:
         pid, connection = self._children.pop(descriptor)
         selector.unregister(descriptor)
         os.close(descriptor)
+        # The server of a worker that has ended may be killed, with the worker's group, before it has done this itself.
+        (self._folder / str(pid)).unlink(missing_ok=True)
         _, status = os.waitpid(pid, 0)
         _tell(connection, status=os.waitstatus_to_exitcode(status))
         connection.close()
