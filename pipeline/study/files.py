@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.study.disk import amount, disk_full, why_full
 from pipeline.study.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,24 +102,49 @@ def nulls(numbers: dict[str, float]) -> dict[str, float | None]:
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def replaced(path: Path, size: int | None = None) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` at the end: the file is complete, or as it was before.
 
     The suffix stays, as NumPy adds its own to a name without. Where the body raises, what it wrote is removed.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made.
+    size : int, optional
+        Bytes that it will have, about; for the message of a full disk.
+
+    Raises
+    ------
+    DiskFull
+        If it does not fit on the disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{path.name}")  # one name: what a kill leaves is overwritten by the next
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, path)
+    except UserError:
+        raise
+    except Exception as error:
+        if (why := why_full(error)) is None:
+            raise
+        written = partial.stat().st_size if partial.exists() else 0
+        needed = f"more than {amount(written)}" if size is None else amount(size)
+        raise disk_full(str(path), path.parent, why, needed, spare=written) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with Unix line ends; the file is complete or absent."""
-    with replaced(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`; the file is complete or absent."""
+    with replaced(path, len(content)) as partial:
+        partial.write_bytes(content)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
