@@ -5,9 +5,11 @@ No other module spells a path of the study.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +63,9 @@ PSEUDONYM_KEY = Path("tmp/pseudonyms/key.csv")
 """Which image or patient a pseudonym in the reports stands for: git ignores tmp/."""
 AUGMENTED = "augmented.npz"
 """In the folder of a run and of an evaluation: training images as the network gets them, see `write_augmented`."""
+
+_HERE, _SWAP = -100, 2
+"""Of Linux: AT_FDCWD, RENAME_EXCHANGE."""
 
 
 class ArtifactError(UserError):
@@ -134,6 +139,38 @@ def replaced(path: Path, size: int | None = None) -> Iterator[Path]:
         raise disk_full(str(path), path.parent, why, needed, spare=written) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def exchanged(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the place of `folder` at the end, as a whole.
+
+    Where the body raises, or is killed, `folder` is as it was before. It may be a link to a folder.
+    """
+    folder = folder.resolve()
+    partial, old = folder.with_name(f"partial-{folder.name}"), folder.with_name(f"partial-old-{folder.name}")
+    if old.exists() and not folder.exists():
+        os.rename(old, folder)  # killed between the two steps of `_exchange`
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            _exchange(partial, folder, old)
+        else:
+            os.rename(partial, folder)
+    finally:
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path, aside: Path) -> None:
+    """Exchange two folders in one step, or where the file system cannot, in two."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if swap is None or swap(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _SWAP):
+        os.rename(other, aside)
+        os.rename(one, other)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -313,3 +313,23 @@ def _git(*arguments: str) -> bytes | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, waiting: str) -> Iterator[None]:
+    """Hold `folder`, which is there, until the end of the context; print `waiting` if another process holds it.
+
+    The system gives it back when this process ends, however it ends. Nothing is written into the folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a network's disk that holds no folders: two at once are then the user's own risk
+        yield
+    finally:
+        os.close(descriptor)
