@@ -19,10 +19,12 @@ def stage_errors() -> Iterator[None]:
     """Run the body of a stage or of a command; print a `UserError` to stderr and exit with 1.
 
     Files of DVC that a kill or a full disk has left cut are mended first, and what was done is said. A disk that is
-    full is told in one sentence, wherever it is noticed. Anything else is a bug and keeps its trace.
+    full is told in one sentence, wherever it is noticed. Anything else is a bug and keeps its trace. A stage ends with
+    the DVC that runs it.
     """
-    from pipeline.study import disk, locks
+    from pipeline.study import disk, locks, orphans
 
+    orphans.end_with_dvc()
     try:
         for line in locks.mend():
             print(f"note: {line}", file=sys.stderr, flush=True)
