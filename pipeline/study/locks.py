@@ -178,23 +178,31 @@ def remember() -> None:
 
 
 def mend_rwlock() -> str | None:
-    """Remove rwlock if it is cut, or what it says of processes that are others by now; say what was done."""
-    if (what := broken_rwlock()) is None and not reused():
+    """Remove rwlock if it is cut, or what it says of processes that are gone or others by now.
+
+    Returns
+    -------
+    str or None
+        What was done; None also where the processes were gone, over which DVC passes by itself.
+    """
+    if (what := broken_rwlock()) is None and not _gone() and not reused():
         return None
     with _alone(OWN / "rwlock.lock") as alone:
         if not alone:
             return None
-        what, entries = broken_rwlock(), reused()
-        if what is None and not entries:
+        what, entries, gone = broken_rwlock(), reused(), _gone()
+        if what is None and not entries and not gone:
             return None
-        kept = keep(RWLOCK)
+        kept = keep(RWLOCK) if what or entries else None
         if what is not None:
             RWLOCK.unlink()
             return f"{RWLOCK} {what}; it is removed, and DVC makes a new one (the broken one is kept as {kept})"
-        content, others = _rwlock(), {entry.pid for entry in entries}
+        content, others = _rwlock(), {entry.pid for entry in entries} | gone
         written = {path: info for path, info in content["write"].items() if info["pid"] not in others}
         read = {path: [info for info in infos if info["pid"] not in others] for path, infos in content["read"].items()}
         _write(RWLOCK, json.dumps({"write": written, "read": {p: i for p, i in read.items() if i}}).encode())
+    if not entries:
+        return None
     told = "; ".join(f"process {entry.pid}, `{entry.command}`: {entry.why}" for entry in entries)
     return f"{RWLOCK} named processes that have ended: {told}; what it said of them is removed (kept as {kept})"
 
@@ -218,6 +226,15 @@ def broken_rwlock() -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         whole = False
     return None if whole else "is not whole"
+
+
+def _gone() -> set[int]:
+    """Return the numbers in rwlock that no process has."""
+    import psutil
+
+    if not RWLOCK.is_file() or broken_rwlock() is not None:
+        return set()
+    return {info["pid"] for info in _infos(_rwlock()) if not psutil.pid_exists(info["pid"])}
 
 
 def reused() -> list[Entry]:
