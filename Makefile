@@ -27,10 +27,7 @@ ifneq ($(value DATA),)
 endif
 ifneq ($(STUDY),)
 	@test -f "$(STUDY)" || { echo "error: STUDY=$(STUDY): no such file; use one of: $$(ls studies/*.yaml | tr '\n' ' ')" >&2; exit 1; }
-	@if ! cmp -s "$(STUDY)" params.yaml && ! git diff --quiet -- params.yaml; then \
-	    mkdir -p tmp && cp params.yaml tmp/params.yaml.edited && \
-	    echo "your edited params.yaml is kept as tmp/params.yaml.edited"; fi
-	cp "$(STUDY)" params.yaml
+	@medmatrix use -- "$(STUDY)"
 endif
 	@medmatrix check
 	@if [ "$(JOBS)" = 1 ]; then dvc repro; else medmatrix launch --jobs "$(JOBS)"; fi

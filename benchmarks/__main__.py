@@ -19,6 +19,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.shared.reaper import end_with_me
+
 RESULTS = Path(__file__).parent / "RESULTS.md"
 BENCHMARKS = {
     "preprocess": "decoding, CLAHE and shrinking against a plain script",
@@ -30,8 +32,11 @@ BENCHMARKS = {
     "idle": "DVC's own time with nothing to do",
     "launch": "training runs side by side, DVC's own time, kills",
     "cluster": "training runs on two Ray nodes of this machine",
+    "chaos": "kills, cut files and full disks; an hour or more, only if it is named",
 }
 """Name of a module of this package: what it measures."""
+LONG = frozenset({"chaos"})
+"""Those that run only if they are named."""
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
 
 
@@ -62,7 +67,8 @@ def main() -> None:
     """Run what is named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(f"{k}: {v}" for k, v in BENCHMARKS.items()))
-    names = parser.parse_args().names or [*BENCHMARKS]
+    names = parser.parse_args().names or [name for name in BENCHMARKS if name not in LONG]
+    end_with_me()
     if "cluster" in names and find_spec("ray") is None:
         print("cluster: left out, Ray is not installed (pip install -r requirements-cluster.txt)")
         names.remove("cluster")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.launch import check, checkout, contents, environment, timed
 from benchmarks.shared.nodes import ADDRESS, Nodes, namespace
+from benchmarks.shared.reaper import end_with_me
 from benchmarks.shared.tiny import IDENTITY
 from benchmarks.shared.waiting import until
 
@@ -96,6 +97,7 @@ def launch(folder: Path, start: Path, here: Path, words: list[str], kill: bool) 
 
 def main() -> None:
     """Print the table."""
+    end_with_me()
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     check(importlib.util.find_spec("ray") is not None, "Ray is installed: pip install -r requirements-cluster.txt")
     with contextlib.ExitStack() as stack:

@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.shared.reaper import end_with_me
 from benchmarks.shared.standin import COPIED
 from benchmarks.shared.tiny import ROOT, copy_tracked
 from pipeline.launching import workers
@@ -117,6 +118,7 @@ def least(folder: Path, stages: int) -> None:
 
 def main() -> None:
     """Print the table."""
+    end_with_me()
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     print("| `dvc repro`, nothing to do | stages | processor time | as many least stages | × least |")
     print("| --- | --- | --- | --- | --- |")

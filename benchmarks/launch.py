@@ -30,6 +30,7 @@ from statistics import median
 
 import yaml
 
+from benchmarks.shared.reaper import end_with_me
 from benchmarks.shared.standin import Standin
 from benchmarks.shared.tiny import ROOT
 from pipeline.launching import workers
@@ -184,6 +185,7 @@ def kill(folder: Path) -> None:
 
 def main() -> None:
     """Print the table."""
+    end_with_me()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts: dict[str, Callable[[Path], None]] = {"runs": runs, "lock": lock, "kill": kill}
     parser.add_argument("--only", choices=["study", *parts], help="one part")

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.shared import drawn_study
+from benchmarks.shared.reaper import end_with_me
 from benchmarks.shared.tiny import ROOT
 
 PREVALENCE = (0.25, 0.2, 0.15, 0.12, 0.1, 0.1, 0.08, 0.08, 0.07, 0.06, 0.05, 0.05, 0.04, 0.03)
@@ -44,6 +45,7 @@ def study(folder: Path, models: int, losses: int) -> int:
 
 def main() -> None:
     """Print the table."""
+    end_with_me()
     print("| stage `report` | pages and figures | s, median | limit, s | of the limit |")
     print("| --- | --- | --- | --- | --- |")
     for models, losses in ((2, 2), (4, 4)):

@@ -390,7 +390,7 @@ def overview(studies: Mapping[str, str]) -> str:
 _OVERVIEW = """# Ready studies
 
 Each file is a whole params.yaml. `make study STUDY=studies/NAME.yaml` puts it in its place and runs it; what you had
-edited in params.yaml is kept as `tmp/params.yaml.edited`. `medmatrix plan` then says what will train.
+edited in params.yaml is kept as `params.yaml.1`, `.2`, … `medmatrix plan` then says what will train.
 
 Times and results that were measured are called so; all others are estimates from published rates and results, and no
 promise. What a study leaves out of its source, and where the source itself went wrong, stands at the top of its file.

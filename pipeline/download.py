@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.datasets.settings import DataSections
@@ -12,6 +13,7 @@ from pipeline.datasets.shared.names import check_classes
 from pipeline.datasets.shared.remarks import remarks
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ABOUT, SOURCE, raw_folder, write_json, write_text
+from pipeline.study.locks import alone_in
 from pipeline.study.params import load
 
 
@@ -28,6 +30,12 @@ def download(params: DataSections) -> Path:
     about = {"name": dataset.name, "title": dataset.title, "url": dataset.url, "licence": dataset.licence}
     about |= {"terms": dataset.terms, "citation": dataset.citation}
     borrow(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder, f"another process is fetching into {folder}: waiting for it"):
+        return _download(dataset, folder, about)
+
+
+def _download(dataset: Dataset, folder: Path, about: dict[str, Any]) -> Path:
     if not (folder / ABOUT).exists():  # once, not at every change of the study
         text = "\n  ".join(f"{key}: {value}" for key, value in about.items() if value)
         print(text, flush=True)

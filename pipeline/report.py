@@ -17,7 +17,7 @@ from pipeline.reporting.registry import PAGES
 from pipeline.reporting.results import StudyResults
 from pipeline.settings import load
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import REPORTS
+from pipeline.study.files import REPORTS, exchanged
 from pipeline.study.parallel import beside
 
 BESIDE = frozenset({"seeds"})
@@ -58,8 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out {options.out}: must be a folder")
     with stage_errors():
-        bare = options.metrics is not None
-        written = write_reports(from_metrics(options.metrics), options.out) if bare else write_study(options.out)
+        if options.metrics is not None:
+            written = write_reports(from_metrics(options.metrics), options.out)
+        elif options.out.resolve() == REPORTS.resolve():  # none is better than half of them; the last are better still
+            with exchanged(REPORTS) as folder:
+                written = write_study(folder)
+        else:
+            written = write_study(options.out)
         print(f"{len(written)} files in {options.out}/, begin with {options.out / 'README.md'}")
 
 

@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 import yaml
 
+from benchmarks.shared.reaper import end_with_me
 from tests import forked
 from tests.once import made_once
 from tests.tiny import BLANK, ROOT, TINY
@@ -29,6 +30,7 @@ def pytest_configure(config):
     """Start the servers of `tests.forked`, once for all processes of pytest-xdist."""
     if forked.FOLDER in os.environ:
         return
+    end_with_me()
     compileall.compile_dir(ROOT / "pipeline", quiet=2)
     folder = Path(tempfile.mkdtemp(prefix="medmatrix-"))  # a path of pytest may be too long for a socket's address
     os.environ[forked.FOLDER] = str(folder)

@@ -44,6 +44,7 @@ from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, evaluation_ta
 from pipeline.learning.settings import train_settings
 from pipeline.settings import Params
 from pipeline.settings.checks import ELSEWHERE, load
+from pipeline.study import locks
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.runs import configurations, runs
 
@@ -78,11 +79,21 @@ class Launch:
         with self.stop, self._alone(), contextlib.ExitStack() as self._open:
             if count := workers.end_leftovers(self.mark):
                 print(f"{count} processes of a launcher that was killed have been waited for or ended")
+            self._mend()
+            locks.remember()
             try:
-                return self._run()
+                status = self._run()
+                locks.remember()
+                return status
             except workers.Stopped:
                 print("stopped; what is done is recorded, training runs keep their last epoch: type the same to go on")
                 return self.stop.status
+
+    @staticmethod
+    def _mend() -> None:
+        """Mend what a kill of DVC has left cut; one that was ended by force, for its memory say, leaves it any time."""
+        for line in locks.mend():
+            print(f"note: {line}", flush=True)
 
     def _alone(self) -> contextlib.AbstractContextManager[object]:
         """Hold the locks that keep two launchers out of one folder, or out of one shard."""
@@ -128,6 +139,7 @@ class Launch:
         self._warm_up(status)
         if self._shared_stages({name: str(status[name].folder) for name in SHARED if name in status}):
             return None
+        locks.remember()
         return read_status(stages)
 
     def _warm_up(self, status: dict[str, StageStatus]) -> None:
@@ -138,7 +150,8 @@ class Launch:
     def _work(self, trainings: list[Task], evaluations: list[Task], status: dict[str, StageStatus]) -> None:
         """Do the tasks; their `state` says how each ended."""
         with display() as show:
-            schedule.run([*evaluations, *trainings], self.jobs, self._environment, show, self.stop, self.warm)
+            tasks = [*evaluations, *trainings]
+            schedule.run(tasks, self.jobs, self._environment, show, self.stop, self.warm, self._mend)
 
     def _shared_stages(self, outputs: dict[str, str]) -> int:
         """Bring the shared stages, whose `outputs` are given, up to date; clones that share a cache do so in turn."""
@@ -153,6 +166,7 @@ class Launch:
             return 1 if self._foreground(data, None) or self._foreground([*DVC, CONFIGURE], None) else 0
 
     def _foreground(self, command: Sequence[str], warm: Warm | None) -> int:
+        self._mend()
         print("$ " + shlex.join(command), flush=True)
         return workers.foreground(command, workers.base_environment(self.mark), self.stop, warm)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import sys
 import time
@@ -270,7 +269,7 @@ def prepare_all(
     # An array of an earlier run must not stand beside tables of this one.
     images_path.unlink(missing_ok=True)
     with (
-        replaced(images_path) as partial,
+        replaced(images_path, total and total * row) as partial,
         partial.open("w+b") as file,
         closing(_in_order(samples, records, reader, settings)) as results,
     ):
@@ -289,7 +288,7 @@ def prepare_all(
                     pixels, facts = image
                     if len(records.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
                         _check_space(partial.parent, _ROWS_PER_CHECK * row)
-                    _write(file, pixels)
+                    file.write(pixels.data)
                     records.keep(position, about, name, facts)
         duplicates = records.duplicates(settings)
         prepared = records.tables(duplicates, reader.scale)
@@ -308,15 +307,6 @@ def _check_space(folder: Path, needed: int) -> None:
             f"{folder}: the next images need {needed / 2**30:.3f} GiB, {free / 2**30:.3f} GiB are free; "
             "lower preprocess.size or free some space"
         )
-
-
-def _write(file: BinaryIO, pixels: NDArray[Any]) -> None:
-    try:
-        file.write(pixels.data)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DatasetError(f"{error.strerror}; lower preprocess.size or free some space") from None
-        raise
 
 
 def _write_header(file: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:

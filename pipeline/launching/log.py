@@ -77,4 +77,5 @@ def reason(log: Path) -> str:
         return "no log"
     messages = [line for line in lines if line.startswith("error: ")]
     exceptions = [line for line in lines if EXCEPTION.match(line)]
-    return (messages or exceptions or lines or ["an empty log"])[-1]
+    of_dvc = [line for line in lines if line.startswith("ERROR: ")]
+    return (messages or exceptions or of_dvc or lines or ["an empty log"])[-1]

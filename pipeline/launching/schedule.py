@@ -97,6 +97,7 @@ def run(
     show: Show,
     stopping: Callable[[], bool] = lambda: False,
     warm: Warm | None = None,
+    prepare: Callable[[], object] = lambda: None,
 ) -> None:
     """Do `tasks`, in their order as far as their needs allow it; their `state` says how each ended.
 
@@ -114,6 +115,8 @@ def run(
         Once it returns True, what runs is ended and the rest is left.
     warm : Warm, optional
         Starts the processes sooner.
+    prepare : callable
+        Called before every attempt.
 
     Notes
     -----
@@ -136,6 +139,7 @@ def run(
             ready = [t for t in queue if all(by_name[n].state in (OVER if t.some else GOOD) for n in t.needs)]
             for task in ready[: len(free)]:
                 queue.remove(task)
+                prepare()
                 running.append(_start(task, free.pop(0), environment, show, warm))
             for entry in list(running):
                 if _look(entry, show):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -13,9 +16,36 @@ class UserError(Exception):
 
 @contextmanager
 def stage_errors() -> Iterator[None]:
-    """Run a stage's body; print a `UserError` to stderr and exit with 1. Anything else is a bug and keeps its trace."""
+    """Run the body of a stage or of a command; print a `UserError` to stderr and exit with 1.
+
+    Files of DVC that a kill or a full disk has left cut are mended first, and what was done is said. A disk that is
+    full is told in one sentence, wherever it is noticed. Anything else is a bug and keeps its trace. A stage ends with
+    the DVC that runs it.
+    """
+    from pipeline.study import disk, locks, orphans
+
+    orphans.end_with_dvc()
     try:
+        for line in locks.mend():
+            print(f"note: {line}", file=sys.stderr, flush=True)
         yield
+        sys.stdout.flush()  # a log on a full disk is noticed here, not by the interpreter as it ends
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _tell(error)
+    except Exception as error:
+        why = disk.why_full(error)
+        if why is None:
+            raise
+        named = error.filename if isinstance(error, OSError) and isinstance(error.filename, str) else None
+        where = Path(named).parent if named else Path()
+        _tell(disk.disk_full(named or "what is being written", where, why, "more than there is"))
+
+
+def _tell(error: UserError) -> None:
+    with contextlib.suppress(OSError):  # the disk of a log may be the full one
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try once more, and end with another status
+    raise SystemExit(1) from None

@@ -5,14 +5,17 @@ No other module spells a path of the study.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.study.disk import amount, disk_full, why_full
 from pipeline.study.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,6 +64,9 @@ PSEUDONYM_KEY = Path("tmp/pseudonyms/key.csv")
 AUGMENTED = "augmented.npz"
 """In the folder of a run and of an evaluation: training images as the network gets them, see `write_augmented`."""
 
+_HERE, _SWAP = -100, 2
+"""Of Linux: AT_FDCWD, RENAME_EXCHANGE."""
+
 
 class ArtifactError(UserError):
     """A file between stages is missing or is not what it should be. The message names the stage that makes it."""
@@ -101,24 +107,81 @@ def nulls(numbers: dict[str, float]) -> dict[str, float | None]:
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def replaced(path: Path, size: int | None = None) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` at the end: the file is complete, or as it was before.
 
     The suffix stays, as NumPy adds its own to a name without. Where the body raises, what it wrote is removed.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made.
+    size : int, optional
+        Bytes that it will have, about; for the message of a full disk.
+
+    Raises
+    ------
+    DiskFull
+        If it does not fit on the disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{path.name}")  # one name: what a kill leaves is overwritten by the next
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, path)
+    except UserError:
+        raise
+    except Exception as error:
+        if (why := why_full(error)) is None:
+            raise
+        written = partial.stat().st_size if partial.exists() else 0
+        needed = f"more than {amount(written)}" if size is None else amount(size)
+        raise disk_full(str(path), path.parent, why, needed, spare=written) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def exchanged(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the place of `folder` at the end, as a whole.
+
+    Where the body raises, or is killed, `folder` is as it was before. It may be a link to a folder.
+    """
+    folder = folder.resolve()
+    partial, old = folder.with_name(f"partial-{folder.name}"), folder.with_name(f"partial-old-{folder.name}")
+    if old.exists() and not folder.exists():
+        os.rename(old, folder)  # killed between the two steps of `_exchange`
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            _exchange(partial, folder, old)
+        else:
+            os.rename(partial, folder)
+    finally:
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path, aside: Path) -> None:
+    """Exchange two folders in one step, or where the file system cannot, in two."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if swap is None or swap(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _SWAP):
+        os.rename(other, aside)
+        os.rename(one, other)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with Unix line ends; the file is complete or absent."""
-    with replaced(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`; the file is complete or absent."""
+    with replaced(path, len(content)) as partial:
+        partial.write_bytes(content)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

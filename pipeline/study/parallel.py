@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -32,7 +34,7 @@ def over_processes(function: Callable[[Item], Result], items: Iterable[Item], pr
     processes = min(processes, len(items))
     if processes <= 1:
         return [function(item) for item in items]
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
         return list(pool.map(function, items))
 
 
@@ -49,5 +51,17 @@ def beside(function: Callable[[Item], Result], item: Item) -> Iterator[Callable[
     -----
     Of function, item and process holds what `over_processes` says.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
         yield pool.submit(function, item).result
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the one that started it does, SIGKILL included; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

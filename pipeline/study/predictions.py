@@ -79,7 +79,7 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write the file, complete or not at all."""
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
-        with replaced(path) as partial:
+        with replaced(path, sum(array.nbytes for array in arrays.values())) as partial:
             np.savez(partial, **arrays)
 
     @classmethod

@@ -34,7 +34,7 @@ def write_augmented(run: Run, rows: np.ndarray, images: np.ndarray) -> None:
         Each image as prepared, then as drawn.
     """
     path = run_folder(run) / AUGMENTED
-    with replaced(path) as partial:
+    with replaced(path, rows.nbytes + images.nbytes) as partial:
         np.savez(partial, rows=rows, images=images)
 
 
@@ -43,5 +43,5 @@ def pass_on_augmented(run: Run) -> None:
     source, copy = run_folder(run) / AUGMENTED, evaluation_folder(run.configuration) / AUGMENTED
     copy.unlink(missing_ok=True)
     if source.exists():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, copy)
+        with replaced(copy, source.stat().st_size) as partial:
+            shutil.copyfile(source, partial)

@@ -17,8 +17,19 @@ import pandas as pd
 from pydantic import Field
 
 from pipeline.datasets import Dataset, Sample, Task
-from pipeline.datasets.phantom.files import BOXES, ENTRIES, PLANTED, STAMP, TEST, TRAIN_VAL, own_files, write_all
+from pipeline.datasets.phantom.files import (
+    BOXES,
+    ENTRIES,
+    PLANTED,
+    STAMP,
+    TEST,
+    TRAIN_VAL,
+    content,
+    own_files,
+    write_all,
+)
 from pipeline.datasets.shared.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
+from pipeline.study.files import write_json
 
 _FORMAT = 1
 """Raise it whenever a drawn byte changes, so that folders drawn before are drawn again."""
@@ -99,7 +110,7 @@ class Data(Dataset):
         except (OSError, ValueError):
             written = None
         whole = written is not None and {k: written.get(k) for k in wanted} == wanted
-        if whole and len(own_files(folder)) == written["files"]:
+        if whole and written is not None and content(folder) == written.get("content"):
             return written["found"]
         stamp.unlink(missing_ok=True)
         for path in own_files(folder):
@@ -107,10 +118,7 @@ class Data(Dataset):
         folder.mkdir(parents=True, exist_ok=True)
         write_all(folder, self)
         found = wanted | self._found(folder)
-        stamp_new = folder / f"{STAMP}.new"
-        files = len(own_files(folder)) + 1
-        stamp_new.write_text(json.dumps(wanted | {"files": files, "found": found}, indent=2) + "\n", encoding="utf-8")
-        stamp_new.replace(stamp)
+        write_json(stamp, wanted | {"content": content(folder), "found": found})
         return found
 
     def samples(self, folder: Path) -> Iterator[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.datasets import DatasetError
 from pipeline.datasets.phantom.cohort import UNREADABLE, Case, Cohort, Settings, sample_cohort
 from pipeline.datasets.phantom.drawing import draw
 from pipeline.datasets.shared.nih_layout import BOX_ALIASES, NO_FINDING
+from pipeline.study.files import replaced, write_bytes, write_text
 
 STAMP = "phantom.json"
 """Written last: a folder with it holds a whole drawing."""
@@ -32,7 +34,18 @@ def own_files(folder: Path) -> list[Path]:
     digit = "[0-9]"
     images = sorted((folder / "images").glob(f"{digit * 8}_{digit * 3}.png"))
     tables = [folder / name for name in (STAMP, ENTRIES, BOXES, TRAIN_VAL, TEST, PLANTED)]
-    return [path for path in (*tables, *images) if path.is_file()]
+    cut = [*folder.glob("partial-*"), *(folder / "images").glob("partial-*")]  # of a drawing that was killed
+    return [path for path in (*tables, *images, *cut) if path.is_file()]
+
+
+def content(folder: Path) -> str:
+    """Digest names and content of all `own_files` but the stamp: SHA-256."""
+    digest = hashlib.sha256()
+    for path in own_files(folder):
+        if path.name != STAMP:
+            data = path.read_bytes()
+            digest.update(f"{path.relative_to(folder)} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
 
 
 def write_all(folder: Path, settings: Settings, threads: int = _THREADS) -> None:
@@ -64,7 +77,7 @@ def write_all(folder: Path, settings: Settings, threads: int = _THREADS) -> None
         image, boxes = draw(case, settings.size)
         data = _encode(image, kind)
         for name in (case.name, *copies.get(case.name, ())):
-            (images / name).write_bytes(data)
+            write_bytes(images / name, data)
         return [] if kind in UNREADABLE else boxes
 
     before = cv2.getNumThreads()
@@ -88,7 +101,7 @@ def _write_tables(
     cohort: Cohort,
 ) -> None:
     """Write the published tables, with their odd headers, and the truth about the planted faults."""
-    with open(folder / ENTRIES, "w", newline="", encoding="utf-8") as file:
+    with replaced(folder / ENTRIES) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         file.write(
             "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,"
             "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
@@ -100,7 +113,7 @@ def _write_tables(
             patient = (c.name, labels, c.follow_up, c.patient, c.age, c.sex, c.view)
             writer.writerow((*patient, settings.size, settings.size, spacing, spacing))
     aliases = {name: alias for alias, name in BOX_ALIASES.items()}
-    with open(folder / BOXES, "w", newline="", encoding="utf-8") as file:
+    with replaced(folder / BOXES) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         file.write("Image Index,Finding Label,Bbox [x,y,w,h],,,\n")
         writer = csv.writer(file, lineterminator="\n")
         for c in rows:
@@ -109,7 +122,7 @@ def _write_tables(
                 writer.writerow((c.name, aliases.get(finding, finding), *(round(1024 * f, 6) for f in fractions)))
     for name, wanted in ((TRAIN_VAL, False), (TEST, True)):
         listed = [c.name for c in rows if (c.patient in cohort.test_patients) == wanted]
-        (folder / name).write_text("\n".join(listed) + "\n", encoding="utf-8")
+        write_text(folder / name, "\n".join(listed) + "\n")
     truth = {
         "duplicates": [
             {
@@ -125,7 +138,7 @@ def _write_tables(
             for name, kind in sorted(cohort.bad.items())
         ],
     }
-    (folder / PLANTED).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / PLANTED, json.dumps(truth, indent=2) + "\n")
 
 
 def _encode(image: NDArray[np.uint8], kind: str) -> bytes:

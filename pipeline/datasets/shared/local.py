@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pipeline.datasets import DatasetError
 from pipeline.datasets.shared.dicom import is_dicom_file
 from pipeline.datasets.shared.fetching.kaggle import fetch_kaggle
+from pipeline.study.files import write_text
 from pipeline.study.inputs import located
 
 IMAGE_SUFFIXES = frozenset(
@@ -104,7 +105,7 @@ def fetch_kaggle_copy(handle: str, folder: Path, key: str) -> Path:
     path = fetch_kaggle(handle, folder, f"datasets.{key}.root").resolve()
     inside = path.is_relative_to(folder.resolve())
     where = path.relative_to(folder.resolve()).as_posix() if inside else path.as_posix()
-    (folder / _KAGGLE).write_text(json.dumps({"handle": handle, "path": where}, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / _KAGGLE, json.dumps({"handle": handle, "path": where}, indent=2) + "\n")
     return path
 
 

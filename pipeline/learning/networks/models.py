@@ -433,8 +433,11 @@ def save(path: Path, state: dict[str, Tensor], about: dict[str, Any]) -> None:
     from safetensors.torch import save_file
 
     state = {k: v.detach().to("cpu").contiguous() for k, v in state.items()}
-    with replaced(path) as partial:
+    with replaced(path, sum(tensor.nbytes for tensor in state.values())) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file(state, partial, metadata={"medmatrix": json.dumps(about, sort_keys=True)})
+        partial.chmod(mode)  # SafeTensors lets nobody but the owner read what it writes, unlike the files beside it
 
 
 def load_weights(model: Classifier, path: Path) -> Classifier:

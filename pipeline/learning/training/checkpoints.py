@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,28 @@ def fingerprint(facts: Any, files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint, or None.
+
+    Its parts are held to their checksums, which `torch.load` does not look at (2.14): a hole in the weights, as a power
+    cut leaves it, would go unnoticed.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            part = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, zlib.error):
+        return "is not whole"
+    return f"is damaged in its part {part}" if part else None
+
+
+def _size(content: Any) -> int:
+    """Bytes of the tensors in nested dicts and lists."""
+    if isinstance(content, torch.Tensor):
+        return content.nbytes
+    inside = content.values() if isinstance(content, dict) else content if isinstance(content, list | tuple) else ()
+    return sum(map(_size, inside))
+
+
 class Checkpoint:
     """Scratch file of one training run under ``tmp/ckpt``, replaced whole.
 
@@ -58,16 +82,19 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`; a kill at any moment leaves the earlier file or this one."""
-        with replaced(self.path) as partial, open(partial, "wb") as file:
+        with replaced(self.path, _size(state)) as partial, open(partial, "wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())  # a power cut must not leave the new name with half of the content
 
     def load(self) -> dict[str, Any] | None:
-        """Read the last state, or None."""
+        """Read the last state, or None: also where the file is cut or altered, which is said."""
         if not self.path.exists():
             return None
-        return torch.load(self.path, map_location="cpu", weights_only=True)
+        if (what := damage(self.path)) is None:
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        print(f"note: {self.path} {what}: this training run begins anew", file=sys.stderr, flush=True)
+        return None
 
     def delete(self) -> None:
         """Remove the file, and what a kill while writing left of it."""

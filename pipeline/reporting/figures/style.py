@@ -20,6 +20,7 @@ from PIL import Image
 
 from pipeline.reporting import roc
 from pipeline.reporting.results import Results
+from pipeline.study.files import write_bytes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette (jfly.uni-koeln.de/color) without yellow, which is too pale for lines on white."""
@@ -74,8 +75,7 @@ def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = Fa
     every_colour : bool
         For one made of colour images: a palette that is to hold few colours shifts their hues.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(drawn, greys, every_colour))
+    write_bytes(path, png(drawn, greys, every_colour))
     return path
 
 
