@@ -185,14 +185,16 @@ def _published(images: str) -> Survey | None:
 def _folders(images: str, pattern: str | None) -> Survey:
     settings: dict[str, Any] = {"root": images}
     dataset = open_dataset("image_folder", settings)
-    paths = [sample.sample_id for sample in _samples(dataset)]
+    # A hidden file, which is excluded as it is decoded, need not follow the pattern.
+    samples = [s for s in _samples(dataset) if not s.sample_id.rpartition("/")[2].startswith(".")]
+    paths = [sample.sample_id for sample in samples]
     told = patients.Patients(None, "", len(paths))
     where = "PatientID of the DICOM headers"
     if pattern is not None or not dataset.patients_known:
         told = (
             patients.Patients(pattern, "the pattern given", 0)
             if pattern
-            else patients.guess(paths, len(dataset.classes))
+            else patients.guess(paths, len(dataset.classes), [sample.official_split for sample in samples])
         )
         if told.pattern is not None:
             settings["patient_pattern"] = told.pattern
@@ -249,8 +251,14 @@ def _surveyed(
         told = patients.Patients(told.pattern, told.where, everything.people())
     if told is not None and told.doubtful:
         remarks.append(
-            f"{told.doubtful} of {told.number:,} patients may be another one again, whose name has one number less "
-            "(see the first two examples): if so, give --patient a pattern that ends before that number"
+            f"{told.doubtful} of {told.number:,} patients may be another one again, whose name differs by case, zeros "
+            "or separators only (see the first two examples): if so, rename the files"
+        )
+    again = patients.copies([sample.sample_id for sample in samples]) if name in OWN else 0
+    if again:
+        remarks.append(
+            f"{again} files are called copies of others, as 'a (2).png' beside 'a.png'; those with the same pixels "
+            "stay within one set"
         )
     empty = [c for c, counts in classes.items() if not counts.images]
     if empty:
