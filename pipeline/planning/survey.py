@@ -30,6 +30,8 @@ _PUBLISHED: tuple[dict[str, Any], ...] = ({}, {"version": "v2"}, {"n_classes": 4
 TABLES = (".csv", ".tsv")
 LOOKED_AT = 48
 """Images that are decoded to see what they are like."""
+ABOUT = ("sex", "age", "view", "study_date")
+"""Columns of samples.csv that reports divide the results by, and the one that `split.method: time` goes by."""
 LEAST_BLOCKS = 50
 """Blocks of neighbouring images that a split needs."""
 GREY = 2
@@ -112,6 +114,8 @@ class Survey:
         Of some images.
     remarks : tuple of str
         What else was seen.
+    about : dict of str to int
+        Images of which sex, age, view and date are known, of those columns or header elements that there are.
     """
 
     dataset: str
@@ -125,6 +129,7 @@ class Survey:
     patients_from: str
     pictures: Pictures
     remarks: tuple[str, ...] = ()
+    about: dict[str, int] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[str]:
@@ -241,7 +246,9 @@ def _surveyed(
     told: patients.Patients | None = None,
 ) -> Survey:
     classes, everything = {c: Counts() for c in dataset.classes}, Counts()
+    about: Counter[str] = Counter()
     for sample in samples:
+        about.update(column for column in ABOUT if sample.extra.get(column) is not None)
         everything.add(sample.official_split, sample.patient_id)
         for label in sample.labels:
             classes[label].add(sample.official_split, sample.patient_id)
@@ -277,6 +284,7 @@ def _surveyed(
         where if known else "",
         _look(samples),
         tuple(remarks),
+        {column: about[column] for column in ABOUT if about[column]},
     )
 
 
