@@ -11,6 +11,7 @@ from pipeline.scoring.evaluation import evaluate as score
 from pipeline.scoring.part import PartLogits
 from pipeline.scoring.predict import predict_parts
 from pipeline.scoring.records import evaluation_record
+from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.scoring.subgroups import age_bands, evaluate_subgroups
 from pipeline.study.errors import stage_errors
@@ -66,8 +67,8 @@ def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
     pass_on_augmented(trained[0])
     macro = scored.metrics.query("seed == 'mean' and part == 'test' and `class` == 'macro' and metric == 'auroc'")
     for row in macro.itertuples():
-        interval = f"[{row.ci_low:.4f}, {row.ci_high:.4f}]"
-        print(f"{configuration}: test macro AUROC {row.value:.4f} {interval}, mean of {len(seeds)}")
+        said = stated(row.value, row.ci_low, row.ci_high, row.note)
+        print(f"{configuration}: test macro AUROC {said}, mean of {len(seeds)}")
 
 
 if __name__ == "__main__":

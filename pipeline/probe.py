@@ -10,6 +10,7 @@ from pipeline.checking.probes import probe as fit
 from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.part import PartLogits
 from pipeline.scoring.records import probe_record
+from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import ProbeSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import PROBES, write_csv
@@ -61,7 +62,7 @@ def probe(params: ProbeSections) -> None:
     metrics = score(params) if params.evaluate.probes else pd.DataFrame(columns=METRIC_COLUMNS)
     write_csv(PROBES / "metrics.csv", metrics)
     for row in metrics.query("part == 'test' and `class` == 'macro' and metric == 'auroc'").itertuples():
-        print(f"probe {row.loss}: test macro AUROC {row.value:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}]")
+        print(f"probe {row.loss}: test macro AUROC {stated(row.value, row.ci_low, row.ci_high, row.note)}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import derive, fit
 from pipeline.learning.training.progress import EpochLines
 from pipeline.learning.training.provenance import decisive, record
-from pipeline.metrics.collapse import collapse_sign, too_few
+from pipeline.metrics.collapse import collapse_sign, unclear
 from pipeline.metrics.thresholds import probabilities
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import CHECKPOINTS, write_csv, write_json
@@ -91,8 +91,8 @@ def train(run: Run, params: TrainingSections) -> None:
     )
     write_json(run_folder(run) / "run.json", about)
     checkpoint.delete()
-    unclear = too_few(parts["val"].targets)
-    said = f", COLLAPSED: {sign}" if sign else f"; whether it learned: {unclear}" if unclear else ""
+    few = unclear(parts["val"].targets, best["val_auroc"])
+    said = f", COLLAPSED: {sign}" if sign else f"; whether it learned: {few}" if few else ""
     print(f"{run}: best epoch {fitted.best_epoch}{said}")
 
 

@@ -174,6 +174,16 @@ CASES: dict[str, Case] = {
         {**FOLDER, "split.method": "per_class", "split.per_class": {"train": 50, "validation": 5, "test": 5}},
         ["split.per_class: 60 images of each class, and 'a' has 4; must be at most that"],
     ),
+    "more of a class than whole patients can give": Case(
+        {**FOLDER, "split.method": "per_class", "split.per_class": {"train": 2, "validation": 1, "test": 1}}
+        | {"datasets.image_folder": {"root": "../images", "patient_pattern": "^([ab])/"}},
+        ["split.per_class: of 2 images of class 'a' part 'train' would get 0", "every patient stays within one part, and the class has 1 of them, with up to 4 images"],
+    ),
+    "more of a class than whole groups of unknown patients can give": Case(
+        {**FOLDER, "split.method": "per_class", "split.per_class": {"train": 2, "validation": 1, "test": 1}}
+        | {"datasets.image_folder": {"root": "../images", "groups": "blocks of 100"}},
+        ["split.per_class: of 2 images of class 'a' part 'train' would get 0", "every group stays within one part"],
+    ),
     # data
     "data set": Case({"dataset": "mine"}, ["dataset: 'mine'", "phantom"]),
     "setting of a data set": Case(

@@ -18,7 +18,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import norm
 
-from pipeline.metrics.collapse import too_few
+from pipeline.metrics.collapse import too_few, unclear
 from pipeline.metrics.functions import rank_auroc
 from pipeline.metrics.logistic import mean_log_loss
 from pipeline.metrics.thresholds import probabilities
@@ -80,6 +80,12 @@ class TrainedRun:
     def majority(self) -> float:
         """Share of the most frequent class (multiclass)."""
         return float(self.truth.mean(axis=0).max())
+
+    @cached_property
+    def auroc(self) -> float:
+        """Mean over the classes that have an AUROC, NaN if none has."""
+        values = rank_auroc(self.truth, np.asarray(self.logits) if self.task == "multilabel" else self.likely)
+        return float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else math.nan
 
     @cached_property
     def loss(self) -> float:
@@ -209,7 +215,7 @@ def constant_metric(run: TrainedRun) -> str | None:
 
 
 def chance_auroc(run: TrainedRun) -> str | None:
-    """AUROC of every class within what noise reaches.
+    """AUROC of every class within what noise reaches, and the mean over them too low for a run that learned (`unclear`).
 
     For one class that is 0.5 plus or minus 2 standard errors of the null (Mann & Whitney 1947,
     doi:10.1214/aoms/1177730491); for K classes the reach is widened (Sidak) so that noise stays inside it for all of
@@ -225,7 +231,7 @@ def chance_auroc(run: TrainedRun) -> str | None:
     error = np.sqrt((len(run.truth) + 1) / (12 * positives[both] * negatives[both]))
     inside = norm.cdf(2) - norm.cdf(-2)
     reach = norm.ppf((1 + inside ** (1 / both.sum())) / 2)
-    if (np.abs(auroc - 0.5) > reach * error).any():
+    if (np.abs(auroc - 0.5) > reach * error).any() or unclear(run.truth, run.auroc):
         return None
     return (
         f"AUROC of {both.sum()} classes lies between {auroc.min():.3f} and {auroc.max():.3f}, "
@@ -250,8 +256,9 @@ GATES: dict[str, Callable[[TrainedRun], str | None]] = {
     "chance_auroc": chance_auroc,
     "no_better_than_prior": no_better_than_prior,
 }
-"""Every gate of one training run, by name. `check_run` puts "too_few_to_tell" in the place of most where that is so;
-`check_study` adds "identical_metrics", which takes two."""
+"""Every gate of one training run, by name; `check_study` adds "identical_metrics", which takes two."""
+TOO_FEW_TO_TELL = "too_few_to_tell"
+"""Name under which `check_run` says that it cannot be told whether a run learned: a remark, no sign of failure."""
 _OF_FEW = ("not_finite", "saturated_loss")
 """Gates that mean something on any number of images; so does one_prediction for multi-label data."""
 
@@ -264,7 +271,7 @@ def check_run(run: TrainedRun) -> dict[str, str]:
     dict of str to str
         Sentences by the names of `GATES`; empty for a run without a sign. Where predictions are not finite nothing
         else can be computed, and "not_finite" stands alone; where there are too few images to tell, "too_few_to_tell"
-        stands in the place of those that chance raises.
+        stands in the place of those that chance raises, and alone where there is no sign but no certainty either.
 
     Raises
     ------
@@ -276,9 +283,11 @@ def check_run(run: TrainedRun) -> dict[str, str]:
     if not np.isfinite(np.asarray(run.logits, dtype=np.float64)).all():
         return {"not_finite": str(not_finite(run))}
     sentences = {name: gate(run) for name, gate in GATES.items()}
-    if unclear := too_few(run.truth):
+    if few := too_few(run.truth):
         kept = (*_OF_FEW, "one_prediction") if run.task == "multilabel" else _OF_FEW
-        sentences = {**{name: sentences[name] for name in kept}, "too_few_to_tell": unclear}
+        sentences = {**{name: sentences[name] for name in kept}, TOO_FEW_TO_TELL: few}
+    elif not any(sentences.values()):
+        sentences = {TOO_FEW_TO_TELL: unclear(run.truth, run.auroc)}
     return {name: sentence for name, sentence in sentences.items() if sentence is not None}
 
 

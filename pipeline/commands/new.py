@@ -93,6 +93,7 @@ def text(found: Survey, choices: Sequence[Choice]) -> str:
         ["images", f"{found.all.images.total():,}", found.dataset, "own images" if own else "a published layout"],
         ["task", f"{len(found.classes)} classes: {counts}", found.task, "what folders or columns say"],
         ["patients", *told],
+        *_about(found),
         *([choice.what, choice.seen, choice.chosen, choice.why] for choice in choices),
     ]
     # Wrapped here: tabulate 0.10.0 reads "1,500" as a number where it wraps cells itself, and fails.
@@ -106,3 +107,19 @@ def text(found: Survey, choices: Sequence[Choice]) -> str:
     if found.pictures.unreadable:
         lines.append(f"note: {found.pictures.unreadable} of {found.pictures.looked_at} images looked at cannot be read")
     return "\n".join(lines)
+
+
+def _about(found: Survey) -> list[list[str]]:
+    """Return the row about sex, age, view and date, if any of them was found."""
+    if not found.about:
+        return []
+    total = found.all.images.total()
+    seen = [
+        name.replace("study_date", "date") + ("" if images == total else f" (of {images:,} images)")
+        for name, images in found.about.items()
+    ]
+    divided = [name for name in seen if not name.startswith("date")]
+    why = "the reports give results by each" if divided else ""
+    if len(divided) < len(seen):
+        why += ("; " if why else "") + "`split.method: time` goes by the date"
+    return [["about them", ", ".join(seen), "kept", why]]

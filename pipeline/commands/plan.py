@@ -32,6 +32,7 @@ from pipeline.launching.status import (
     stage_of,
 )
 from pipeline.launching.work import read_summary
+from pipeline.reporting.english import count
 from pipeline.settings import Params
 from pipeline.settings.checks import load
 from pipeline.study.errors import stage_errors
@@ -109,8 +110,8 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
     counts = Counter(state.values())
     return "\n".join(
         [
-            f"{len(state)} training runs of {params.dataset}: "
-            f"{len(study.models)} models x {len(study.losses)} losses x {len(seeds(params))} seeds",
+            f"{count('training run', len(state))} of {params.dataset}: {count('model', len(study.models))} x "
+            f"{count('loss', len(study.losses))} x {count('seed', len(seeds(params)))}",
             "",
             tabulate(rows, ["run", "state", "at most"], tablefmt="presto", disable_numparse=True),
             "",

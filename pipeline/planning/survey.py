@@ -30,6 +30,8 @@ _PUBLISHED: tuple[dict[str, Any], ...] = ({}, {"version": "v2"}, {"n_classes": 4
 TABLES = (".csv", ".tsv")
 LOOKED_AT = 48
 """Images that are decoded to see what they are like."""
+ABOUT = ("sex", "age", "view", "study_date")
+"""Columns of samples.csv that reports divide the results by, and the one that `split.method: time` goes by."""
 LEAST_BLOCKS = 50
 """Blocks of neighbouring images that a split needs."""
 GREY = 2
@@ -112,6 +114,8 @@ class Survey:
         Of some images.
     remarks : tuple of str
         What else was seen.
+    about : dict of str to int
+        Images of which sex, age, view and date are known, of those columns or header elements that there are.
     """
 
     dataset: str
@@ -125,6 +129,7 @@ class Survey:
     patients_from: str
     pictures: Pictures
     remarks: tuple[str, ...] = ()
+    about: dict[str, int] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[str]:
@@ -185,14 +190,16 @@ def _published(images: str) -> Survey | None:
 def _folders(images: str, pattern: str | None) -> Survey:
     settings: dict[str, Any] = {"root": images}
     dataset = open_dataset("image_folder", settings)
-    paths = [sample.sample_id for sample in _samples(dataset)]
+    # A hidden file, which is excluded as it is decoded, need not follow the pattern.
+    samples = [s for s in _samples(dataset) if not s.sample_id.rpartition("/")[2].startswith(".")]
+    paths = [sample.sample_id for sample in samples]
     told = patients.Patients(None, "", len(paths))
     where = "PatientID of the DICOM headers"
     if pattern is not None or not dataset.patients_known:
         told = (
             patients.Patients(pattern, "the pattern given", 0)
             if pattern
-            else patients.guess(paths, len(dataset.classes))
+            else patients.guess(paths, len(dataset.classes), [sample.official_split for sample in samples])
         )
         if told.pattern is not None:
             settings["patient_pattern"] = told.pattern
@@ -239,7 +246,9 @@ def _surveyed(
     told: patients.Patients | None = None,
 ) -> Survey:
     classes, everything = {c: Counts() for c in dataset.classes}, Counts()
+    about: Counter[str] = Counter()
     for sample in samples:
+        about.update(column for column in ABOUT if sample.extra.get(column) is not None)
         everything.add(sample.official_split, sample.patient_id)
         for label in sample.labels:
             classes[label].add(sample.official_split, sample.patient_id)
@@ -249,8 +258,14 @@ def _surveyed(
         told = patients.Patients(told.pattern, told.where, everything.people())
     if told is not None and told.doubtful:
         remarks.append(
-            f"{told.doubtful} of {told.number:,} patients may be another one again, whose name has one number less "
-            "(see the first two examples): if so, give --patient a pattern that ends before that number"
+            f"{told.doubtful} of {told.number:,} patients may be another one again, whose name differs by case, zeros "
+            "or separators only (see the first two examples): if so, rename the files"
+        )
+    again = patients.copies([sample.sample_id for sample in samples]) if name in OWN else 0
+    if again:
+        remarks.append(
+            f"{again} files are called copies of others, as 'a (2).png' beside 'a.png'; those with the same pixels "
+            "stay within one set"
         )
     empty = [c for c, counts in classes.items() if not counts.images]
     if empty:
@@ -269,6 +284,7 @@ def _surveyed(
         where if known else "",
         _look(samples),
         tuple(remarks),
+        {column: about[column] for column in ABOUT if about[column]},
     )
 
 

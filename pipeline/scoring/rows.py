@@ -54,6 +54,15 @@ def row(
     }
 
 
+def stated(value: float, low: float, high: float, note: str = "") -> str:
+    """Return a value as a stage prints it: ``0.8123 [0.7811, 0.8402]``, or with the reason why it has no interval."""
+    if np.isnan(value):
+        return f"undefined ({note})" if note else "undefined"
+    if np.isnan(low) or np.isnan(high):
+        return f"{value:.4f} (no interval{f': {note}' if note else ''})"
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+
 def threshold_rows(
     classes: Sequence[str], labels: Sequence[str], points: Mapping[str, np.ndarray], val: PartLogits
 ) -> list[dict[str, Any]]:

@@ -19,13 +19,15 @@ from pipeline import settings
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.learning.settings import train_settings
 from pipeline.settings import Params
-from pipeline.splitting.settings import LEAKS
+from pipeline.splitting.settings import LEAKS, Split
 from pipeline.study.errors import UserError
 from pipeline.study.files import SOURCE
 from pipeline.study.params import PARAMS_FILE, ParamsError
 
 CHECKED = Path("tmp/checked")
-"""Empty files, named by the digest of settings of a model that have been found to be buildable."""
+"""Empty files, named by the digest of settings that have been found to be possible, at some cost."""
+ENOUGH = 0.5
+"""Share of the images that `split.per_class` asks for which each part must get: whole patients seldom give them all."""
 ELSEWHERE = "MEDMATRIX_ELSEWHERE"
 """Environment variable that is set where training runs are on other machines than this."""
 _PREFIX = "params.yaml:\n"
@@ -140,6 +142,44 @@ def _of_split(params: Params, dataset: Dataset) -> Iterator[str]:
     name, images = min(counted["labels"].items(), key=lambda item: item[1])
     if split.method == "per_class" and images < asked_for:
         yield f"split.per_class: {asked_for} images of each class, and '{name}' has {images}; must be at most that"
+    elif split.method == "per_class" and counted.get("patients"):
+        yield from _of_dealing(split, list(counted["labels"]), counted["patients"], dataset.patients_known)
+
+
+def _of_dealing(split: Split, classes: list[str], patients: list[tuple[list[int], int]], known: bool) -> Iterator[str]:
+    """Yield what whole patients leave a part short of, dealt as stage split will: near-duplicates may add to it."""
+    mark = _mark(["per_class", split.per_class.model_dump(), split.seed, patients])
+    if mark.exists():
+        return
+    import pandas as pd
+
+    from pipeline.splitting.per_class import per_class
+
+    groups = [images for images, count in patients for _ in range(count)]
+    rows = [(i, label) for i, images in enumerate(groups) for label, count in enumerate(images) for _ in range(count)]
+    samples = pd.DataFrame({"group_id": [f"{i}" for i, _ in rows]})
+    labels = [label for _, label in rows]
+    for place, name in enumerate(classes):
+        samples[name] = [int(label == place) for label in labels]
+    problems: list[str] = []
+    dealt = _tried(problems, per_class, samples, classes, split)
+    yield from (f"split.per_class: {problem}" for problem in problems)
+    if dealt is None:
+        return
+    who = "patient" if known else "group"
+    asked = {"train": split.per_class.train, "val": split.per_class.validation, "test": split.per_class.test}
+    for part, number in asked.items():
+        for place, name in enumerate(classes):
+            had = int(((dealt == part) & (samples[name] == 1)).sum())
+            if had < ENOUGH * number:
+                of = [images[place] for images in groups if images[place]]
+                yield (
+                    f"split.per_class: of {number} images of class '{name}' part '{part}' would get {had}: every {who} "
+                    f"stays within one part, and the class has {len(of)} of them, with up to {max(of)} images; lower "
+                    "the numbers, or set split.method to grouped"
+                )
+                return
+    _set(mark)
 
 
 _INSTEAD = {
@@ -170,8 +210,7 @@ def _of_models(params: Params) -> Iterator[str]:
     images = (params.preprocess.channels, params.preprocess.size)
     for name in params.study.models:
         model = params.models[name]
-        asked = [model.model_dump(mode="json"), images, version("torch"), version("timm")]
-        mark = CHECKED / hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+        mark = _mark([model.model_dump(mode="json"), images, version("torch"), version("timm")])
         if mark.exists() and not model.weights:  # a file may go
             continue
         problems = []
@@ -180,5 +219,14 @@ def _of_models(params: Params) -> Iterator[str]:
         _tried(problems, networks.check, name, model, *images)
         yield from problems
         if not problems:
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            _set(mark)
+
+
+def _mark(asked: list[Any]) -> Path:
+    """Return the file that says, if it exists, that `asked` has been checked."""
+    return CHECKED / hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _set(mark: Path) -> None:
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.datasets import DatasetError, dataset_class, open_dataset
 from pipeline.datasets.image_table.dataset import Data
+from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
 from pipeline.settings import parse
@@ -376,3 +377,19 @@ def test_task_is_that_of_the_settings_where_stages_ask():
     assert cls(class_columns=["a", "b"]).task == "multilabel"
     assert cls(label_column="x").task == "multiclass"
     assert cls(label_column="x", separator=";").task == "multilabel"
+
+
+def test_image_files_without_a_row_are_named(root, tmp_path):
+    data = Data(**table(root, single().replace("sub/", "sub//") + "gone.png,a\n"), label_column="label")
+    assert data.fetch(tmp_path)["without_row"] == {"count": 0, "first": []}
+    (root / "sub" / "extra.png").write_bytes(b"x")
+    (root / "late.JPG").write_bytes(b"x")
+    (root / "scan").write_bytes(bytes(128) + b"DICM" + bytes(8))  # DICOM by its content
+    (root / "notes.txt").write_text("no image")
+    record = data.fetch(tmp_path)
+    assert record["without_row"] == {"count": 3, "first": ["late.JPG", "scan", "sub/extra.png"]}
+    said = "3 image files have no row in the table and are left out"
+    assert f"{said}: late.JPG, scan, sub/extra.png" in remarks(record, names=True)
+    assert said in remarks(record, names=False)
+    unlabelled = Data(**table(root, "image,label\nlate.JPG,\n" + single()[12:]), label_column="label")
+    assert unlabelled.fetch(tmp_path)["without_row"]["first"] == ["scan", "sub/extra.png"]

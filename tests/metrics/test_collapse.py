@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from pipeline.metrics.collapse import TOO_FEW, collapse_sign, too_few
+from pipeline.metrics.collapse import TOO_FEW, _wilson_bound, collapse_sign, too_few, unclear
 
 RNG = np.random.default_rng(0)
 TARGETS = (RNG.random((200, 5)) < 0.3).astype(np.uint8)
@@ -124,3 +124,37 @@ def test_too_few_begins_where_noise_reaches_a_useful_auroc(positives):
 
 def test_without_positives_few_is_not_what_is_wrong():
     assert too_few(np.zeros((12, 2), np.uint8)) is None
+
+
+@pytest.mark.parametrize(
+    ("images", "auroc", "told"),
+    [(45, 0.50, False), (45, 0.58, False), (45, 0.42, True), (45, 0.70, True), (150, 0.50, True), (150, 0.56, False)],
+)
+def test_within_noise_is_no_evidence_for_nothing_learned(images, auroc, told):
+    """Of half positives the standard error of noise is sqrt((n + 1) / (3 n^2)): .087 for 45, .047 for 150."""
+    targets = (np.arange(images) % 2)[:, None].astype(np.uint8)
+    error = np.sqrt((images + 1) / (12 * targets.sum() * (images - targets.sum())))
+    chance = auroc <= 0.5 + 2 * error and auroc + 2 * error < 0.6
+    said = unclear(targets, auroc)
+    assert (said is None) == told
+    assert (collapse_sign([0.4, auroc], auroc, targets, RNG.random((images, 1))) is not None) == chance
+    if said:
+        assert said.startswith(f"{images} images, AUROC {auroc:.3f}: noise reaches {0.5 + 2 * error:.3f}")
+
+
+@pytest.mark.parametrize(("each", "named"), [((15, 15, 15), True), ((40, 5), False), ((50, 4, 4), False)])
+def test_one_class_for_all_is_no_sign_where_the_others_are_a_handful(each, named):
+    """Of 5 images of which none is found, 45 % of their kind might be (1 - 0.05^(1/5), exact)."""
+    targets = one_hot(np.repeat(np.arange(len(each)), each), len(each))
+    chosen = saying(np.zeros(sum(each), int), len(each)) + RNG.normal(0, 1e-3, targets.shape)
+    chosen /= chosen.sum(1, keepdims=True)
+    assert (collapse_sign([0.8, 0.9], 0.9, targets, chosen) is not None) == named
+
+
+def test_the_wilson_bound_is_that_of_scipy():
+    from scipy.stats import binomtest, norm
+
+    level = norm.cdf(2) - norm.cdf(-2)
+    for hits, images in ((0, 5), (3, 5), (5, 5), (14, 90)):
+        ours = _wilson_bound(np.array([hits / images]), np.array([images]))[0]
+        assert ours == pytest.approx(binomtest(hits, images).proportion_ci(level, "wilson").high, abs=1e-12)

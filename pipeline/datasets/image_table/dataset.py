@@ -18,7 +18,7 @@ from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, flags, several, single
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen
 from pipeline.datasets.shared.headers import Headers
-from pipeline.datasets.shared.local import fingerprint, root_folder, summary
+from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
 from pipeline.datasets.shared.names import check_patient
 from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, people_columns, sex_of, view_of
 from pipeline.datasets.shared.tables import Table, read_table
@@ -206,7 +206,7 @@ class Data(Dataset):
         -------
         dict
             root, table, table_sha256, rows, images (rows whose file is there), missing (count and first names; they
-            are excluded as they are read), unlabelled, unchosen_files, unread (cells of sex, age, view and date that
+            are excluded as they are read), without_row (image files that no row names), unlabelled, unchosen_files, unread (cells of sex, age, view and date that
             say nothing that can be read), patients (None where they are not known), patients_from, bytes, counts of
             rows by class, parts (rows by published part), dicom (see `Headers.record`) and fingerprint of the images.
 
@@ -232,6 +232,7 @@ class Data(Dataset):
                 f"is '{rows[0].image}' (check root, image_column, image_by and suffix)"
             )
         there = set(present)
+        named = {Path(image).as_posix() for image in (*present, *found.unlabelled, *found.unchosen)}
         digest, total = fingerprint(root, present)
         return {
             "root": self.root,
@@ -240,6 +241,7 @@ class Data(Dataset):
             "rows": len(rows),
             "images": len(present),
             "missing": summary([row.image for row in rows if row.image not in there]),
+            "without_row": summary([f for f in list_files(root, dicom=True).images if f not in named]),
             "unlabelled": summary(found.unlabelled),
             "unchosen_files": summary(found.unchosen),
             "unread": {column: summary(texts) for column, texts in found.unread.items()},

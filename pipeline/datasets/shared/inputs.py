@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -135,10 +135,11 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        samples, unreadable (numbers), labels and parts (numbers of samples by class and by published part), sha256 (of
+        samples, unreadable (numbers), labels and parts (numbers of samples by class and by published part), patients
+        (of a single-label data set how many have how many images of each class: ``[[2, 0, 1], 31]``), sha256 (of
         content.csv) and other (SHA-256 of what else preprocessing reads: classes, boxes, what was left out), for
-        SOURCE.json. None, and an empty content.csv, where `fetch` has held the
-        archives to published checksums: what is in them cannot be anything else.
+        SOURCE.json. None, and an empty content.csv, where `fetch` has held the archives to published checksums: what
+        is in them cannot be anything else.
     """
     if dataset.checked_by_fetch and not outside(dataset):
         write_text(CONTENT, "")
@@ -148,12 +149,14 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     writer.writerow(SampleDigest._fields)
     samples = unreadable = 0
     labels, parts = dict.fromkeys(dataset.classes, 0), Counter[str]()
+    patients: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in dataset.samples(folder):
         if not samples:
             _check_columns(dataset, sample)
         parts[sample.official_split] += 1
         for name in sample.labels:
             labels[name] = labels.get(name, 0) + 1
+            patients[sample.patient_id][name] += 1
         image = _image_digest(sample.read)
         samples, unreadable = samples + 1, unreadable + (image == _MISSING)
         writer.writerow(SampleDigest(sample.sample_id, _about(sample), image))
@@ -163,9 +166,16 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
         "unreadable": unreadable,
         "labels": labels,
         "parts": {part: parts[part] for part in ("train", "val", "test", "") if parts[part]},
+        "patients": _by_class(patients, list(labels)) if dataset.task == "multiclass" else [],
         "sha256": hashlib.sha256(sink.getvalue().encode()).hexdigest(),
         "other": other_digest(dataset, folder),
     }
+
+
+def _by_class(patients: dict[str, Counter[str]], classes: list[str]) -> list[tuple[list[int], int]]:
+    """Count patients by the images that they have of each class, sorted."""
+    alike = Counter(tuple(of[name] for name in classes) for of in patients.values())
+    return [(list(images), count) for images, count in sorted(alike.items())]
 
 
 def read_content() -> list[SampleDigest] | None:

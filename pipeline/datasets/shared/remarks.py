@@ -7,6 +7,10 @@ from typing import Any
 
 _LISTS = {
     "missing": ("row of the table has no file", "rows of the table have no file"),
+    "without_row": (
+        "image file has no row in the table and is left out",
+        "image files have no row in the table and are left out",
+    ),
     "unlabelled": ("row of the table has no label and is left out", "rows of the table have no label and are left out"),
     "masks": (
         "file is the mask of another and is kept apart for segmentation, never trained on as an image",

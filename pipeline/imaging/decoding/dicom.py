@@ -110,7 +110,7 @@ def open_dicom(data: bytes) -> Opened:
     samples = int(header.get("SamplesPerPixel", 1) or 1)
     facts = Facts(
         f"DICOM {_text(header.get('Modality'))}".rstrip(),
-        compression=_name(syntax),
+        compression="none" if syntax in (_EXPLICIT, _IMPLICIT, _BIG, _GE_BIG) else _name(syntax),
         bits=0 if is_float else int(header.get("BitsStored") or header.BitsAllocated),
         photometric=kind,
         frames=_frames(header),

@@ -23,7 +23,7 @@ class Facts:
     format : str
         "PNG", "JPEG", "TIFF", ... or "DICOM" with the modality, as "DICOM CR"; "pixels" of arrays.
     compression : str
-        "none", "deflate", "JPEG", "JPEG 2000", ...; of DICOM the name of the transfer syntax.
+        "none", "deflate", "JPEG", "JPEG 2000", ...; of compressed DICOM the name of the transfer syntax.
     bits : int
         Bits a sample as the header declares them (DICOM: BitsStored); 0 for floating point.
     photometric : str

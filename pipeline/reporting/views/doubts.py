@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from pipeline.checking.gates import TOO_FEW_TO_TELL
 from pipeline.checking.probes import MARGIN, alarm
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
@@ -74,6 +75,18 @@ class Sign(NamedTuple):
 
 def signs(study: StudyResults) -> list[Sign]:
     """Return the signs of failure of all training runs."""
+    return [sign for sign in _recorded(study) if sign.kind != _UNTOLD]
+
+
+def untold(study: StudyResults) -> list[Sign]:
+    """Return the training runs of which too few validation images tell whether they learned: no signs of failure."""
+    return [sign for sign in _recorded(study) if sign.kind == _UNTOLD]
+
+
+_UNTOLD = TOO_FEW_TO_TELL.replace("_", " ")
+
+
+def _recorded(study: StudyResults) -> list[Sign]:
     if not study.has_signs:
         return []
     rows = study.signs[["cell", "gate", "sentence"]].astype("str").to_numpy().tolist()
@@ -84,6 +97,12 @@ def signs_of(study: StudyResults, results: Results) -> list[Sign]:
     """Return those of the training runs of one configuration, and those that name one of them."""
     mine = {f"{results.key} seed {seed}" for seed in results.seeds}
     return [sign for sign in signs(study) if sign.run in mine or _names(sign.sentence, mine)]
+
+
+def untold_of(study: StudyResults, results: Results) -> list[Sign]:
+    """Return those of `untold` that are about one configuration."""
+    mine = {f"{results.key} seed {seed}" for seed in results.seeds}
+    return [sign for sign in untold(study) if sign.run in mine]
 
 
 def _names(sentence: str, runs: set[str]) -> bool:

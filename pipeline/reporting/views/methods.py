@@ -134,6 +134,7 @@ def facts(study: StudyResults, pictures: dict[str, bool]) -> dict[str, object]:
         "pairs": verdict.pair_table(study),
         "probes": doubts.probes(study, subject) if study.probes and subject is not None else None,
         "signs": doubts.signs(study),
+        "untold": doubts.untold(study),
         "subject": subject,
         "classes": shared.classes(study, subject) if subject is not None and not study.recorded else None,
         "test_time": test_time(study),

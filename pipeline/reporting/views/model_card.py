@@ -312,6 +312,7 @@ def facts(study: StudyResults, results: Results) -> dict[str, object]:
         "sensitivity": results.get("sensitivity"),
         "probes": doubts.probes(study, results),
         "signs": doubts.signs_of(study, results),
+        "untold": doubts.untold_of(study, results),
     }
 
 

@@ -100,6 +100,7 @@ def facts(study: StudyResults, folder: Path, pictured: bool) -> dict[str, object
         "pictured": pictured,
         "probes": doubts.probes(study, subject) if study.probes and subject is not None else None,
         "signs": doubts.signs(study),
+        "untold": doubts.untold(study),
         "leaks": doubts.shared_between_parts(study),
         "links": links(study, folder),
     }
