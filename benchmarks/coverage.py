@@ -1,237 +1,275 @@
 """Simulate studies whose truth is known: coverage of intervals, false differences, true ones that are found.
 
-``python -m benchmarks.coverage [--repetitions 1000] [PART ...]`` prints the tables of docs/statistics.md (about an hour
-on one core for all parts at 1,000). Scores are normal, so that every true value has a closed form or an integral.
-Each class of a drawn data set is a repetition of one and the same study, so that one pass over the draws of patients
-computes all of them; all have the same patients, a share of which has the class.
+``python -m benchmarks.coverage [--repetitions 1000] [PART ...]`` simulates what ``--results`` does not hold yet and
+prints the tables; ``--write`` puts them into docs/statistics.md. It can be stopped and started again.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
+from pathlib import Path
+from zlib import crc32
 
 import numpy as np
-from scipy.integrate import quad
-from scipy.stats import norm
+import pandas as pd
 
-from pipeline.metrics.registry import METRICS, Metric, measure
-from pipeline.metrics.scored import Scored, Weighted
-from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
-from pipeline.uncertainty.comparisons import compare
-from pipeline.uncertainty.metric_intervals import metric_intervals, total_intervals
-from pipeline.uncertainty.support import Support, support
+from benchmarks import simulated
+from benchmarks.simulated import KEYS, SINGLE_LABEL, Shares
 
-DRAWS = 500
 POSITIVES, IMAGES, AUROCS = (5, 10, 30, 100), (1, 4), (0.7, 0.9, 0.99)
-OWN = 0.3
-"""Standard deviation of what is an image's own; that of a patient is 1."""
-KEYS = ("auroc", "average_precision", "sensitivity", "specificity", "precision", "f1", "mcc")
-BLOCK = 100
-"""Repetitions in memory at once."""
+SEEDS = (1, 2, 3, 5)
+PAGE = Path("docs/statistics.md")
+START, END = "<!-- simulated: python -m benchmarks.coverage --write -->", "<!-- end of what is simulated -->"
+COLUMNS = ["part", "row", "block", "name", "held", "given", "repetitions"]
+TAILS = {
+    "14, even": [40] * 14,
+    "14, tail": [120, 90, 70, 50, 40, 30, 25, 20, 16, 14, 12, 11, 8, 5],
+    "6, half below 10": [80, 40, 20, 8, 6, 4],
+    "20, long tail": [60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 4, 3, 3, 2, 2, 2, 1, 1, 1],
+}
+SHARES = {"3": (0.5, 0.3, 0.2), "7, tail": (0.4, 0.2, 0.15, 0.1, 0.08, 0.04, 0.03)}
 
 
-def signal_of(auroc: float) -> float:
-    """Return the mean score of a positive that gives `auroc`, that of a negative being 0."""
-    return float(norm.ppf(auroc) * np.sqrt(2 * (1 + OWN**2)))
-
-
-def truths(auroc: float, prevalence: float) -> dict[str, float]:
-    """Return what each metric of `KEYS` is in an endless sample, decisions being at the midpoint of the two means."""
-    scale, signal = np.sqrt(1 + OWN**2), signal_of(auroc)
-    sensitivity = float(norm.cdf(signal / 2 / scale))
-    tp, fp = prevalence * sensitivity, (1 - prevalence) * (1 - sensitivity)
-    fn, tn = prevalence - tp, 1 - prevalence - fp
-
-    def precision_at(x: float) -> float:
-        hits = prevalence * norm.sf((x - signal) / scale)
-        return hits / (hits + (1 - prevalence) * norm.sf(x / scale))
-
-    average = quad(lambda x: precision_at(x) * norm.pdf((x - signal) / scale) / scale, signal - 9, signal + 9)[0]
-    return {
-        "auroc": auroc,
-        "average_precision": float(average),
-        "sensitivity": sensitivity,
-        "specificity": sensitivity,
-        "precision": tp / (tp + fp),
-        "f1": 2 * tp / (2 * tp + fp + fn),
-        "mcc": (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)),
-    }
-
-
-def study(
-    rng: np.random.Generator,
-    repetitions: int,
-    positives: int,
-    negatives: int,
-    images: int,
-    signals: np.ndarray,
-    own_sd: float = 0.0,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw targets [N, R], logits [S, N, R] and patients [N].
+@dataclass(frozen=True)
+class Part:
+    """A table: its title, what stands above it, the names of its columns, and a simulation for each row.
 
     Parameters
     ----------
-    signals : float [S, R]
-        Mean score of a positive, of each seed.
-    own_sd : float
-        Standard deviation of what one seed alone makes of a patient.
+    rows : mapping of tuple of str to callable
+        Cells that name the row, and (rng, n) to `Shares`.
+    block : int
+        Repetitions that are simulated, and noted, at once.
     """
-    patients = positives + negatives
-    of = np.repeat(np.arange(patients), images)
-    ill = rng.random((patients, repetitions)) < positives / patients  # how many have it is chance, too
-    shared = rng.normal(size=(patients, repetitions))[of] + OWN * rng.normal(size=(len(of), repetitions))
-    own = own_sd * rng.normal(size=(len(signals), patients, repetitions))[:, of]
-    return ill[of], signals[:, None] * ill[of] + shared + own, of
+
+    title: str
+    text: str
+    head: Sequence[str]
+    names: Mapping[str, str]
+    rows: Mapping[tuple[str, ...], Callable[[np.random.Generator, int], Shares]] = field(repr=False)
+    block: int = 100
+    missing: str = ""
 
 
-def evaluated(
-    key: str, targets: np.ndarray, logits: np.ndarray, patients: np.ndarray, midpoint: float = 0.0
-) -> tuple[Metric, np.ndarray, np.ndarray, Support]:
-    """Return a metric with its values [S, R + 1], draws and support."""
-    counts, index = patient_draws(patients.astype(str), DRAWS, 0)
-    thresholds = np.full((len(logits), targets.shape[1]), 0.5)
-    scored = Scored("multilabel", targets, logits - midpoint, thresholds, groups=index, n_groups=counts.shape[1])
-    metric = METRICS[key]
-    return (
-        metric,
-        measure(metric, Weighted(scored))[0],
-        metric_draws(scored, {key: metric}, counts)[key],
-        support(metric, scored),
-    )
-
-
-def interval_coverage(repetitions: int) -> Iterator[str]:
-    """Cover the value of a class, of one trained network."""
-    yield "| positive patients, mean | images each | AUROC | " + " | ".join(KEYS) + " | none (auroc) |"
-    yield "| --- " * (len(KEYS) + 4) + "|"
-    for positives in POSITIVES:
-        for images in IMAGES:
-            for auroc in AUROCS:
-                rng = np.random.default_rng([positives, images, round(100 * auroc)])
-                negatives = max(20, 3 * positives)
-                want = truths(auroc, positives / (positives + negatives))
-                held: dict[str, list[np.ndarray]] = {key: [] for key in KEYS}
-                for _ in range(0, repetitions, BLOCK):
-                    signals = np.full((1, BLOCK), signal_of(auroc))
-                    targets, logits, of = study(rng, BLOCK, positives, negatives, images, signals)
-                    for key in KEYS:
-                        metric, values, draws, rests_on = evaluated(key, targets, logits, of, signal_of(auroc) / 2)
-                        # The guard of few patients is lifted, to see what it guards from.
-                        open_to_all = rests_on._replace(refused=[""] * len(rests_on.refused))
-                        low, high = (x[0, :-1] for x in metric_intervals(metric, values, draws, open_to_all, 0.95))
-                        inside = np.where(np.isnan(low), np.nan, (low <= want[key]) & (want[key] <= high))
-                        held[key].append(inside)
-                shares = {key: np.concatenate(parts) for key, parts in held.items()}
-                cells = " | ".join(f"{np.nanmean(shares[key]):.3f}" for key in KEYS)
-                yield f"| {positives} | {images} | {auroc} | {cells} | {np.isnan(shares['auroc']).mean():.3f} |"
-
-
-def total_coverage(repetitions: int) -> Iterator[str]:
-    """Cover what a configuration is expected to reach: mean over seeds, on other patients and under other seeds."""
-    yield "| seeds | SD of the seeds' AUROC | patients | total interval |"
-    yield "| --- | --- | --- | --- |"
-    for seeds in (2, 3, 5):
-        for seed_sd in (0.0, 0.15, 0.4):
-            rng, inside = np.random.default_rng([seeds, round(100 * seed_sd)]), []
-            scale = np.sqrt(2 * (1 + OWN**2 + 0.3**2) + seed_sd**2)
-            want = norm.cdf(1.2 / scale)
-            for _ in range(0, repetitions, BLOCK):
-                signals = 1.2 + seed_sd * rng.normal(size=(seeds, BLOCK))
-                targets, logits, of = study(rng, BLOCK, 40, 80, 2, signals, 0.3)
-                low, high = total_intervals(*evaluated("auroc", targets, logits, of), 0.95)
-                inside.append((low[:-1] <= want) & (want <= high[:-1]))
-            of_seeds = norm.pdf(1.2 / scale) / scale * seed_sd
-            yield f"| {seeds} | {of_seeds:.3f} | 120 | {np.concatenate(inside).mean():.3f} |"
-
-
-def macro_coverage(repetitions: int) -> Iterator[str]:
-    """Cover a mean over classes, of a multi-label study with a tail of rare ones."""
-    yield "| classes | positive patients of each | coverage | without an interval |"
-    yield "| --- | --- | --- | --- |"
-    tails = {
-        "14, even": [40] * 14,
-        "14, tail": [120, 90, 70, 50, 40, 30, 25, 20, 16, 14, 12, 11, 8, 5],
-        "6, half below 10": [80, 40, 20, 8, 6, 4],
-        "20, long tail": [60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 4, 3, 3, 2, 2, 2, 1, 1, 1],
-    }
-    for name, counts in tails.items():
-        rng, held = np.random.default_rng(len(name)), []
-        aurocs = np.linspace(0.7, 0.95, len(counts))
-        signals = np.array([signal_of(a) for a in aurocs])[None]
-        for _ in range(repetitions):
-            ill = np.stack([rng.permutation(300) < n for n in counts], axis=1)
-            scores = signals * ill + rng.normal(size=ill.shape) + OWN * rng.normal(size=ill.shape)
-            metric, values, draws, rests_on = evaluated("auroc", ill, scores[None], np.arange(300))
-            low, high = (x[0, -1] for x in metric_intervals(metric, values, draws, rests_on, 0.95))
-            held.append(np.nan if np.isnan(low) else float(low <= aurocs.mean() <= high))
-        none = np.isnan(held).mean()
-        share = "—" if none == 1 else f"{np.nanmean(held):.3f}"
-        yield f"| {name} | {', '.join(map(str, counts))} | {share} | {none:.3f} |"
-
-
-def comparison_errors(repetitions: int) -> Iterator[str]:
-    """Compare two configurations of 150 patients: false differences, and true ones of 0.04 that are found."""
-    yield "| seeds of each | patients | false differences at 5 % | true difference of 0.04 found |"
-    yield "| --- | --- | --- | --- |"
-    for patients in (150, 600):
-        for seeds in (1, 2, 3, 5):
-            rng, found = np.random.default_rng([patients, seeds]), {0.0: [], 0.04: []}
-            for gain, shares in found.items():
-                better = signal_of(0.82 + gain)
-                for _ in range(0, repetitions, BLOCK):
-                    means = np.array([[signal_of(0.82)], [better]])
-                    signals = np.repeat(means, seeds, axis=0) + 0.05 * rng.normal(size=(2 * seeds, BLOCK))
-                    targets, logits, of = study(rng, BLOCK, patients // 3, patients * 2 // 3, 1, signals, 0.4)
-                    models = {"a": logits[:seeds], "b": logits[seeds:]}
-                    names = [str(r) for r in range(BLOCK)]
-                    table = compare("multilabel", models, targets, of.astype(str), draws=DRAWS, classes=names)
-                    shares.append((table.loc[table["class"] != "macro", "p"] < 0.05).to_numpy())
-            yield (
-                f"| {seeds} | {patients} | "
-                + " | ".join(f"{np.concatenate(x).mean():.3f}" for x in found.values())
-                + " |"
-            )
-
-
-def family_errors(repetitions: int) -> Iterator[str]:
-    """Compare many configurations that are alike: how often any pair is called different after Holm's correction."""
-    yield "| configurations | pairs | any false difference |"
-    yield "| --- | --- | --- |"
-    for n in (2, 6, 20):
-        rng, wrong = np.random.default_rng(n), []
-        for _ in range(repetitions):
-            signals = signal_of(0.82) + 0.05 * rng.normal(size=(3 * n, 1))
-            targets, logits, of = study(rng, 1, 50, 100, 1, signals, 0.4)
-            models = {str(i): logits[3 * i : 3 * i + 3] for i in range(n)}
-            wrong.append(compare("multilabel", models, targets, of.astype(str), draws=200)["distinguishable"].any())
-        yield f"| {n} | {len(list(combinations(range(n), 2)))} | {np.mean(wrong):.3f} |"
+def _named(*keys: str) -> dict[str, str]:
+    names = simulated.metric_names()
+    return {key: names[key] for key in keys}
 
 
 PARTS = {
-    "intervals": interval_coverage,
-    "total": total_coverage,
-    "macro": macro_coverage,
-    "comparisons": comparison_errors,
-    "families": family_errors,
+    "intervals": Part(
+        "Intervals of one class, of one trained network",
+        "Share of simulated studies whose 95 % interval holds the truth, of those that have one. Three patients without "
+        "the class for each with it, at least 20. Below 10 patients with it there is no interval, so that rows of 5 "
+        "are of few studies or none.",
+        ("positive patients, mean", "images each", "AUROC"),
+        _named(*KEYS),
+        {
+            (str(p), str(i), str(a)): partial(simulated.of_one_class, positives=p, images=i, auroc=a)
+            for p in POSITIVES
+            for i in IMAGES
+            for a in AUROCS
+        },
+        missing="no interval",
+    ),
+    "total": Part(
+        "The interval of a mean over seeds",
+        "40 patients with the class on average, 80 without, two images each; networks differ by what a seed makes of a "
+        "patient, too. The spread is that of the signal; 0.15 is an SD of 0.03 of the AUROC, 0.4 one of 0.08.",
+        ("seeds", "spread of the seeds"),
+        {"total interval": "total interval"},
+        {
+            (str(s), str(sd)): partial(simulated.of_seeds, seeds=s, seed_sd=sd)
+            for s in SEEDS[1:]
+            for sd in (0.0, 0.15, 0.4)
+        },
+    ),
+    "macro": Part(
+        "Means over the classes of a multi-label study",
+        "300 patients; AUROCs of the classes from 0.7 to 0.95, the rarest class the highest. A mean has no interval "
+        "where more than half of its classes have none.",
+        ("classes", "positive patients of each, mean"),
+        _named("auroc", "average_precision", "sensitivity", "f1"),
+        {
+            (name, ", ".join(map(str, counts))): partial(simulated.of_means, counts=counts)
+            for name, counts in TAILS.items()
+        },
+        block=20,
+        missing="no interval",
+    ),
+    "single-label": Part(
+        "Single-label studies",
+        "AUROC and F1 are means over the classes.",
+        ("classes", "patients", "images each", "signal"),
+        _named(*SINGLE_LABEL),
+        {
+            (name, str(p), str(i), str(s)): partial(
+                simulated.of_single_label, patients=p, images=i, shares=shares, signal=s
+            )
+            for name, shares in SHARES.items()
+            for p in (100, 400)
+            for i in IMAGES
+            for s in (1.0, 2.5)
+        },
+        block=20,
+        missing="no interval",
+    ),
+    "configurations": Part(
+        "Comparisons of two configurations",
+        "One image per patient, a third with the class; the seeds of a configuration have an SD of about 0.01 AUROC, and "
+        "each network makes something of its own of a patient. The earlier test counts the interaction of seed and "
+        "patient twice, once in the variance over seeds and once in the bootstrap. With one seed of each there is no "
+        "test of configurations, only one of two trained networks: the report says so, and the row shows why.",
+        ("patients", "seeds of each", "true difference"),
+        {"found": "found", "found by the earlier test": "found by the earlier test"},
+        {
+            (str(p), str(s), str(gain)): partial(simulated.of_configurations, patients=p, seeds=s, gain=gain)
+            for p in (150, 600)
+            for s in SEEDS
+            for gain in (0.0, 0.04)
+        },
+    ),
+    "networks": Part(
+        "Trained networks and ensembles against a configuration",
+        "No true difference, and no spread over seeds: what an ensemble, or a single network, is compared with.",
+        ("patients", "seeds of the other side"),
+        {"found": "false differences"},
+        {
+            (str(p), str(s)): partial(simulated.of_networks, patients=p, seeds=s)
+            for p in (150, 600)
+            for s in SEEDS
+        },
+    ),
+    "assumed": Part(
+        "A configuration trained once, its spread over seeds being stated",
+        "No true difference between the configurations; `evaluate.seed_sd` is the true SD.",
+        ("patients", "seeds of the other side"),
+        {"found": "false differences"},
+        {
+            (str(p), str(s)): partial(simulated.of_assumed, patients=p, seeds=s) for p in (150, 600) for s in SEEDS
+        },
+    ),
+    "equivalence": Part(
+        "Equivalence",
+        "The true difference is the margin, 0.05, so that every \"equivalent\" is false. Where the standard error is not "
+        "small beside the margin, equivalence can hardly be shown, and is hardly ever shown falsely.",
+        ("patients", "seeds of each"),
+        {"found": "false equivalence"},
+        {
+            (str(p), str(s)): partial(simulated.at_the_margin, patients=p, seeds=s) for p in (600, 1500) for s in SEEDS
+        },
+    ),
+    "families": Part(
+        "Families of comparisons",
+        "Configurations of 3 seeds that are all alike; 150 patients, 200 draws. Share of studies in which any pair is "
+        "called different.",
+        ("configurations", "pairs"),
+        {"any, after Holm": "any, after Holm", "any, without": "any, without a correction"},
+        {
+            (str(n), str(len(list(combinations(range(n), 2))))): partial(
+                simulated.of_family, patients=150, configurations=n
+            )
+            for n in (2, 6, 20)
+        },
+        block=50,
+    ),
+    "seeds": Part(
+        "Seeds of one configuration, in pairs",
+        "Networks that are equally good; 150 patients. Share of studies in which any pair of seeds is called different.",
+        ("seeds", "pairs"),
+        {"any, after Holm": "any, after Holm"},
+        {
+            (str(s), str(s * (s - 1) // 2)): partial(simulated.of_seed_pairs, seeds=s) for s in SEEDS[1:]
+        },
+    ),
+    "suits": Part(
+        "Whether a seed suits a class",
+        "6 classes, 100 patients, 199 exchanges. In the lower rows one seed is better by 0.5 of the signal in every class, "
+        "so that it suits none.",
+        ("seeds", "better everywhere by"),
+        {"suits any class": "\"suits\" any class, after Holm", "interaction": "interaction"},
+        {
+            (str(s), str(b)): partial(simulated.of_suits, seeds=s, better=b) for b in (0.0, 0.5) for s in SEEDS[1:]
+        },
+        block=20,
+    ),
 }
 
 
+def simulate(name: str, repetitions: int, results: Path) -> None:
+    """Simulate what is lacking of a part, and append it to `results`, block by block."""
+    part = PARTS[name]
+    done = set(read(results).query("part == @name")[["row", "block"]].itertuples(index=False, name=None))
+    for cells, simulation in part.rows.items():
+        row = " | ".join(cells)
+        for block in range(-(-repetitions // part.block)):
+            if (row, block) in done:
+                continue
+            rng = np.random.default_rng([crc32(f"{name}: {row}".encode()), block])
+            shares = simulation(rng, part.block)
+            lines = [
+                [name, row, block, key, np.nansum(values), np.isfinite(values.astype(float)).sum(), len(values)]
+                for key, values in shares.items()
+            ]
+            pd.DataFrame(lines, columns=COLUMNS).to_csv(results, mode="a", header=not results.exists(), index=False)
+
+
+def read(results: Path) -> pd.DataFrame:
+    """Read the blocks that are done; none without the file."""
+    return pd.read_csv(results, dtype={"row": str}) if results.exists() else pd.DataFrame(columns=COLUMNS)
+
+
+def share(held: float, given: float) -> str:
+    """Write a share with the 95 % error of the simulation, by the normal formula at the share, at least one count."""
+    if given < 50:
+        return "—"
+    p = held / given
+    near = min(max(p, 1 / given), 1 - 1 / given)
+    return f"{p:.3f} ± {1.96 * np.sqrt(near * (1 - near) / given):.3f}"
+
+
+def table(name: str, results: pd.DataFrame) -> list[str]:
+    """Return the lines of the table of a part."""
+    part = PARTS[name]
+    columns = ["held", "given", "repetitions"]
+    summed = results[results["part"] == name].groupby(["row", "name"])[columns].sum()
+    lines = [f"### {part.title}", "", part.text, ""]
+    head = [*part.head, *part.names.values(), *([part.missing] if part.missing else []), "studies"]
+    lines += ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    for cells in part.rows:
+        row = " | ".join(cells)
+        if row not in summed.index.get_level_values(0):
+            continue
+        of_row = summed.loc[row]
+        shown = [share(of_row.loc[key, "held"], of_row.loc[key, "given"]) for key in part.names]
+        first = of_row.loc[next(iter(part.names))]
+        without = [f"{1 - first['given'] / first['repetitions']:.3f}"] if part.missing else []
+        lines.append("| " + " | ".join([*cells, *shown, *without, f"{first['repetitions']:.0f}"]) + " |")
+    return [*lines, ""]
+
+
 def main() -> None:
-    """Print the tables that are named, or all."""
+    """Simulate the parts that are named, or all, and print or write their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--repetitions", type=int, default=1000, help="simulated studies per row; default: %(default)s")
+    parser.add_argument("--results", type=Path, default=Path("tmp/coverage.csv"), help="default: %(default)s")
+    parser.add_argument("--write", action="store_true", help=f"put all tables into {PAGE}")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: must be of {', '.join(PARTS)}")
-    n = options.repetitions
+    options.results.parent.mkdir(parents=True, exist_ok=True)
     for name in options.parts or PARTS:
-        error = 1.96 * np.sqrt(0.95 * 0.05 / n)
-        print(f"\n{name}: {n} repetitions a row, Monte-Carlo error of a share of .95: ± {error:.3f}\n", flush=True)
-        for line in PARTS[name](n):
-            print(line, flush=True)
+        simulate(name, options.repetitions, options.results)
+        print("\n".join(table(name, read(options.results))), flush=True)
+    if options.write:
+        tables = [line for name in PARTS for line in table(name, read(options.results))]
+        before, rest = PAGE.read_text().split(START)
+        PAGE.write_text("\n".join([before + START, "", *tables, END]) + rest.split(END)[1])
 
 
 if __name__ == "__main__":

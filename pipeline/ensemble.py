@@ -19,14 +19,17 @@ from pipeline.ensembling.predictions import (
     score_ensembles,
 )
 from pipeline.ensembling.records import ensemble_record
-from pipeline.ensembling.sets import member_sets, questions, ranked
+from pipeline.ensembling.sets import asked, in_families, member_sets, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
 from pipeline.study.parallel import over_processes
 from pipeline.study.params import load
 from pipeline.study.records import check_record
-from pipeline.uncertainty.comparisons import compare
+from pipeline.uncertainty.comparisons import compare_measured, measured_auroc
+
+WORTH_A_PROCESS = 1e8
+"""Decisions x draws above which further processes save more than the seconds that each takes to start."""
 
 
 def ensemble(params: EnsembleSections) -> None:
@@ -46,7 +49,8 @@ def ensemble(params: EnsembleSections) -> None:
         members = [finite[i] for i in places]
         val, test = (np.stack([part[run] for run in members]) for part in (study.val, study.test))
         pieces.append(MemberSet(name, members, val, test, labels, bootstrap))
-    results = over_processes(combine, pieces, settings.threads)
+    work = labels.test_targets.size * settings.bootstrap
+    results = over_processes(combine, pieces, settings.threads if work > WORTH_A_PROCESS else 1)
     of_features, not_trained = gather_feature_ensembles(study)
     made = [e for ensembles, _ in results for e in ensembles] + of_features
     predictions = predictions_of(made, labels)
@@ -62,17 +66,16 @@ def ensemble(params: EnsembleSections) -> None:
     truth = labels.test_targets, labels.test_patients
     once = [name for name, logits in alone.items() if len(logits) == 1]
     assumed = dict.fromkeys(once, settings.seed_sd) if settings.seed_sd is not None else None
-    pairs = compare(labels.task, competitors | ensembles, *truth, margin=settings.margin, seed_sd=assumed, **bootstrap)
-    compared = questions(pairs, [*alone], [str(configuration), single], [*ensembles], 1 - settings.confidence)
-    by_class = compare(
-        labels.task,
-        alone,
-        *truth,
-        margin=settings.margin,
-        seed_sd=settings.seed_sd,
-        classes=list(labels.classes),
-        **bootstrap,
+    measured = measured_auroc(
+        labels.task, competitors | ensembles, *truth, draws=settings.bootstrap, seed=settings.seed
     )
+    families = asked([*alone], [str(configuration), single], [*ensembles])
+    every = {pair for members in families.values() for pair in members}
+    tests = {"confidence": settings.confidence, "margin": settings.margin}
+    pairs = compare_measured(measured, seed_sd=assumed, pairs=every, **tests)
+    compared = in_families(pairs, families, 1 - settings.confidence)
+    # What is assumed of the spread over seeds is that of the mean over the classes.
+    by_class = compare_measured({name: measured[name] for name in alone}, classes=list(labels.classes), **tests)
 
     content = {
         "ensembles": {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made},

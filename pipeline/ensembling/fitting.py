@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from pipeline.ensembling.combiners import (
     stack_features,
 )
 from pipeline.metrics.functions import rank_auroc
-from pipeline.metrics.logistic import fit_logistic, log_odds, mean_log_loss, truth_probabilities
+from pipeline.metrics.logistic import fit_logistic, fit_logistics, log_odds, mean_log_loss, truth_probabilities
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 
 FOLDS = 5
@@ -157,27 +158,44 @@ def fit_stack(
     -----
     Wolpert, "Stacked generalization", Neural Networks 5(2), 1992, doi:10.1016/S0893-6080(05)80023-1.
     """
-    unseen = None
-    if penalty is None:
-        of_each = [_left_out(fit_stack, logits, targets, task, patients, penalty=c) for c in PENALTIES]
-        best = int(np.argmin([mean_log_loss(z, targets, task, _CLIP) for z, _ in of_each]))
-        penalty, unseen = PENALTIES[best], of_each[best][1]
+    if penalty is not None:
+        return _stacks(logits, targets, task, (penalty,))[0]
+    of_each = _left_out(
+        lambda seen, truth, _: _stacks(seen, truth, task, PENALTIES), logits, targets, patients, len(PENALTIES)
+    )
+    best = int(np.argmin([mean_log_loss(z, targets, task, _CLIP) for z, _ in of_each]))
+    return replace(_stacks(logits, targets, task, (PENALTIES[best],))[0], unseen=of_each[best][1])
+
+
+def _stacks(logits: np.ndarray, targets: np.ndarray, task: str, penalties: Sequence[float]) -> list[Stack]:
+    """Fit a stack under each of `penalties`."""
     features = stack_features(logits, task)
     n_members, _, n_classes = logits.shape
     if task == "multilabel":
-        fits = [fit_logistic(features[:, :, k], targets[:, k], penalty) for k in range(n_classes)]
-        unfitted = tuple(k for k, fitted in enumerate(fits) if fitted is None)
-        equal = np.full((1, n_members), 1 / n_members), np.zeros(1)
-        weights, intercepts = (np.concatenate(parts) for parts in zip(*(fitted or equal for fitted in fits)))
-        return Stack(task, weights, intercepts, penalty, unfitted, unseen)
-    fitted = fit_logistic(features, np.asarray(targets).argmax(axis=1), penalty, n_classes)
+        truth = np.asarray(targets).astype(bool).T
+        fitted = truth.any(axis=1) & ~truth.all(axis=1)
+        unfitted = tuple(np.flatnonzero(~fitted).tolist())
+        stacks = []
+        for penalty, found in zip(penalties, fit_logistics(features.transpose(2, 0, 1)[fitted], truth[fitted], penalties)):
+            weights, intercepts = np.full((n_classes, n_members), 1 / n_members), np.zeros(n_classes)
+            weights[fitted], intercepts[fitted] = found
+            stacks.append(Stack(task, weights, intercepts, penalty, unfitted))
+        return stacks
+    chosen = np.asarray(targets).argmax(axis=1)
+    return [_softmax_stack(fit_logistic(features, chosen, c, n_classes), task, c, n_members, n_classes) for c in penalties]
+
+
+def _softmax_stack(
+    fitted: tuple[np.ndarray, np.ndarray] | None, task: str, penalty: float, n_members: int, n_classes: int
+) -> Stack:
+    """Make a stack of a regression on all M K log-probabilities."""
     if fitted is None:
         equal = np.tile(np.eye(n_classes) / n_members, n_members), np.zeros(n_classes)
-        return Stack(task, *equal, penalty, tuple(range(n_classes)), unseen)
+        return Stack(task, *equal, penalty, tuple(range(n_classes)))
     weights, intercepts = fitted
     if n_classes == 2:  # log-odds of class 1 are a softmax whose class 0 stays at 0
         weights, intercepts = np.vstack([np.zeros_like(weights), weights]), np.append(0.0, intercepts)
-    return Stack(task, weights, intercepts, penalty, (), unseen)
+    return Stack(task, weights, intercepts, penalty, ())
 
 
 METHODS: dict[str, Callable[..., Combiner]] = {
@@ -262,35 +280,58 @@ def left_out(
     low). Fits with an intercept are therefore moved until all have the same mean logit over all validation images,
     which looks at no label.
     """
-    raw, moved = _left_out(method, logits, targets, task, patients, **chosen)
+    [(raw, moved)] = _left_out(
+        lambda seen, truth, of: [method(seen, truth, task, of, **chosen)], logits, targets, patients, 1
+    )
     return moved if aligned else raw
 
 
 def _left_out(
-    method: Callable[..., Combiner],
+    fits: Callable[[np.ndarray, np.ndarray, np.ndarray], Sequence[Combiner]],
     logits: np.ndarray,
     targets: np.ndarray,
-    task: str,
     patients: np.ndarray,
-    **chosen: Any,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits of `left_out` as they are, and brought to one scale."""
-    folds = min(FOLDS, len(np.unique(patients)))
+    n_fits: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the logits of `left_out` as they are, and brought to one scale, of each of the `n_fits` fits to a fold."""
+    patients = np.asarray(patients)
+    of_fold = patient_folds(patients, FOLDS)
+    folds = int(of_fold.max()) + 1
     if folds < 2:
-        whole = method(logits, targets, task, patients, **chosen).apply(logits)
-        return whole, whole
-    from sklearn.model_selection import GroupKFold
+        return [(whole := combiner.apply(logits), whole) for combiner in fits(logits, targets, patients)]
+    raw = np.empty((n_fits, *targets.shape), np.float32)
+    means = np.zeros((n_fits, folds, targets.shape[1]))
+    for f in range(folds):
+        new = of_fold == f
+        for i, combiner in enumerate(fits(logits[:, ~new], targets[~new], patients[~new])):
+            if combiner.has_intercept:
+                everyone = combiner.apply(logits)
+                raw[i, new], means[i, f] = everyone[new], everyone.mean(axis=0, dtype=np.float64)
+            else:
+                raw[i, new] = combiner.apply(logits[:, new])
+    shifts = (means.mean(axis=1, keepdims=True) - means).astype(np.float32)
+    return [(unmoved, unmoved + shift[of_fold]) for unmoved, shift in zip(raw, shifts)]
 
-    raw, means = np.empty(targets.shape, np.float32), np.zeros((folds, targets.shape[1]))
-    parts = list(GroupKFold(folds).split(targets, groups=patients))
-    for f, (seen, new) in enumerate(parts):
-        combiner = method(logits[:, seen], targets[seen], task, np.asarray(patients)[seen], **chosen)
-        if combiner.has_intercept:
-            everyone = combiner.apply(logits)
-            raw[new], means[f] = everyone[new], everyone.mean(axis=0, dtype=np.float64)
-        else:
-            raw[new] = combiner.apply(logits[:, new])
-    moved = raw.copy()
-    for (_, new), shift in zip(parts, means.mean(axis=0) - means):
-        moved[new] += shift.astype(np.float32)
-    return raw, moved
+
+def patient_folds(patients: np.ndarray, folds: int) -> np.ndarray:
+    """Deal patients out to folds of as equal numbers of images as can be, those with the most images first.
+
+    Parameters
+    ----------
+    patients : str or int [N]
+        Patient of each image.
+    folds : int
+        At most; no more than there are patients.
+
+    Returns
+    -------
+    int64 [N]
+        Fold of each image, as by scikit-learn's GroupKFold (whose import takes longer than all fits of a small study).
+    """
+    _, group, sizes = np.unique(patients, return_inverse=True, return_counts=True)
+    weights = np.zeros(min(folds, len(sizes)))
+    of_group = np.empty(len(sizes), dtype=np.int64)
+    for g in np.argsort(sizes, kind="stable")[::-1]:
+        of_group[g] = lightest = int(np.argmin(weights))
+        weights[lightest] += sizes[g]
+    return of_group[group]

@@ -196,7 +196,7 @@ def predictions_of(ensembles: list[CombinedRuns], labels: Predictions) -> Predic
 
 
 def score_ensembles(predictions: Predictions, scoring: dict[str, Any]) -> pd.DataFrame:
-    """Score each ensemble by itself: as seeds of one configuration, all pairs of them would be tested.
+    """Score every ensemble; they share the draws of patients, and are not tested against each other.
 
     Parameters
     ----------
@@ -208,16 +208,16 @@ def score_ensembles(predictions: Predictions, scoring: dict[str, Any]) -> pd.Dat
     Returns
     -------
     DataFrame
-        `artifacts.METRIC_COLUMNS`; the name of the ensemble stands in the column ``loss``.
+        `artifacts.METRIC_COLUMNS`, one ensemble after the other; its name stands in the column ``loss``.
     """
-    task, classes = predictions.task, list(predictions.classes)
+    task, classes, names = predictions.task, list(predictions.classes), list(predictions.methods)
+    if not names:
+        return pd.DataFrame(columns=METRIC_COLUMNS)
     val, test = PartLogits.of(predictions, "val"), PartLogits.of(predictions, "test")
-    tables = [pd.DataFrame(columns=METRIC_COLUMNS)]
-    for i, name in enumerate(predictions.methods):
-        parts = (part._replace(logits=part.logits[[i]]) for part in (val, test))
-        table = evaluate(task, classes, [name], *parts, with_mean=False, metrics_alone=True, **scoring).metrics
-        tables.append(table.assign(model="ensemble", loss=name, seed="")[METRIC_COLUMNS])
-    return pd.concat(tables[1:] or tables)
+    table = evaluate(task, classes, names, val, test, with_mean=False, metrics_alone=True, **scoring).metrics
+    order = np.argsort(table["seed"].map({name: i for i, name in enumerate(names)}).to_numpy(), kind="stable")
+    table = table.iloc[order]
+    return table.assign(model="ensemble", loss=table["seed"], seed="")[METRIC_COLUMNS]
 
 
 def describe(ensemble: CombinedRuns, auroc: dict[Run, float], value: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -68,24 +69,34 @@ def ranked(values: Mapping[Any, float]) -> list[Any]:
     return sorted(values, key=lambda key: -np.nan_to_num(values[key], nan=-1.0))
 
 
-def questions(
-    pairs: pd.DataFrame,
-    configurations: Sequence[str],
-    references: Sequence[str],
-    ensembles: Sequence[str],
-    alpha: float,
-) -> pd.DataFrame:
-    """Keep the pairs that answer a question, and correct p for the number of pairs that answer the same one.
+def asked(
+    configurations: Sequence[str], references: Sequence[str], ensembles: Sequence[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """Name the comparisons that answer a question, family by family; each stands in one of them.
 
     Parameters
     ----------
-    pairs : DataFrame
-        Every pair of competitors, as `comparisons.compare` returns them.
     configurations : sequence of str
         Family "recipes": each against each.
     references, ensembles : sequence of str
         Family "ensembles": each ensemble against each reference. What ensembles differ by among themselves is not
         asked: the many pairs of near twins would only cost the others their power.
+    """
+    return {
+        "recipes": list(combinations(configurations, 2)),
+        "ensembles": [(reference, ensemble) for reference in references for ensemble in ensembles],
+    }
+
+
+def in_families(pairs: pd.DataFrame, families: Mapping[str, Sequence[tuple[str, str]]], alpha: float) -> pd.DataFrame:
+    """Correct p for the number of pairs that answer the same question.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        Pairs of competitors, as `comparisons.compare` returns them.
+    families : mapping of str to sequence of (str, str)
+        From `asked`.
     alpha : float
         Level below which an adjusted p counts.
 
@@ -95,15 +106,10 @@ def questions(
         Rows of `pairs`, configurations first, with p_holm, tost_p_holm, distinguishable and equivalent computed anew
         and the column "family" added.
     """
-    first, second = pairs["first"], pairs["second"]
-    families = {
-        "recipes": first.isin(configurations) & second.isin(configurations),
-        "ensembles": (first.isin(references) & second.isin(ensembles))
-        | (first.isin(ensembles) & second.isin(references)),
-    }
+    compared = list(zip(pairs["first"], pairs["second"]))
     tables = []
-    for name, rows in families.items():
-        table = pairs[rows].assign(family=name)
+    for name, members in families.items():
+        table = pairs[[pair in members for pair in compared]].assign(family=name)
         for p in ("p", "tost_p"):
             table[f"{p}_holm"] = holm(table[p].to_numpy(float))
         tables.append(table)

@@ -29,7 +29,8 @@ def begin(threads: int, tf32: bool, device: str = "auto") -> torch.device:
         See `choose_device`.
     """
     set_arithmetic(threads, tf32)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Not `use_deterministic_algorithms`, which does the same and imports the compiler for it: seconds for every process.
+    torch.set_deterministic_debug_mode("warn")
     return choose_device(device)
 
 

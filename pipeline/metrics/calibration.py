@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq, minimize
-from scipy.special import expit, softmax
+from scipy.optimize import brentq
+from scipy.special import softmax
 
-from pipeline.metrics.logistic import mean_log_loss
+from pipeline.metrics.logistic import logistic_optimum
 
 ECE_BINS = 15
 """Bins of equal mass of the expected calibration error."""
@@ -94,8 +94,8 @@ def fit(task: str, logits: np.ndarray, targets: np.ndarray) -> Calibration:
     Notes
     -----
     Both losses are convex in the slope (and intercept). The temperature is the root of a monotone derivative, by
-    Brent's method in a bracket; Platt's parameters the minimum by a Newton trust-region method, which converges from
-    anywhere (Nocedal & Wright, Numerical Optimization, 2006, theorem 4.8). Temperature: Guo et al., ICML 2017, arXiv
+    Brent's method in a bracket; Platt's parameters the minimum by Newton's method, its step halved until the loss falls
+    (`logistic.logistic_optimum`). Temperature: Guo et al., ICML 2017, arXiv
     1706.04599. Platt, Advances in Large Margin Classifiers, 1999; Lin, Lin & Weng, Machine Learning 68, 2007,
     doi:10.1007/s10994-007-5018-6.
     """
@@ -110,8 +110,8 @@ def fit(task: str, logits: np.ndarray, targets: np.ndarray) -> Calibration:
     if task == "multiclass":
         slope, note = _inverse_temperature(values, truth)
         return Calibration(task, np.full(n_classes, slope), np.zeros(n_classes), (note,) * n_classes)
-    slopes, intercepts, notes = zip(*(_platt(values[:, k], truth[:, k]) for k in range(n_classes)))
-    return Calibration(task, np.array(slopes), np.array(intercepts), tuple(notes))
+    slopes, intercepts, notes = _platt(values, truth)
+    return Calibration(task, slopes, intercepts, tuple(notes))
 
 
 def _inverse_temperature(logits: np.ndarray, truth: np.ndarray) -> tuple[float, str]:
@@ -137,32 +137,28 @@ def _inverse_temperature(logits: np.ndarray, truth: np.ndarray) -> tuple[float, 
     return float(brentq(derivative, 0.0, high, xtol=1e-14, rtol=1e-13) / unit), ""
 
 
-def _platt(logits: np.ndarray, positive: np.ndarray) -> tuple[float, float, str]:
-    """Return slope and intercept of one class, or 1, 0 and why."""
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    for kind, n in (("positive", n_positive), ("negative", n_negative)):
-        if not n:
-            return 1.0, 0.0, f"no {kind} in validation"
-    centre, scale = logits.mean(), logits.std()
-    if not scale > 1e-12 * max(1.0, abs(centre)):
-        return 1.0, 0.0, "one logit for all validation images"
-    # Smoothed targets are inside (0, 1), so that the minimum is finite even where the class is separated.
-    target = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
-    design = np.stack([(logits - centre) / scale, np.ones(len(logits))])
-
-    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        z = parameters @ design
-        return mean_log_loss(z, target, "multilabel"), design @ (expit(z) - target) / len(z)
-
-    def curvature(parameters: np.ndarray) -> np.ndarray:
-        p = expit(parameters @ design)
-        return (design * (p * (1 - p))) @ design.T / len(p)
-
-    solution = minimize(loss, np.zeros(2), jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-8}).x
-    slope, intercept = float(solution[0] / scale), float(solution[1] - solution[0] * centre / scale)
-    if slope <= 0:
-        return 1.0, 0.0, "the logit does not rise with the class in validation"
-    return slope, intercept, ""
+def _platt(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return slopes and intercepts [K] of all classes; 1, 0 and why, where there is nothing to fit."""
+    n_positive, n_negative = truth.sum(axis=0), (~truth).sum(axis=0)
+    centre, scale = logits.mean(axis=0), logits.std(axis=0)
+    flat = ~(scale > 1e-12 * np.maximum(1.0, np.abs(centre)))
+    notes = np.select(
+        [n_positive == 0, n_negative == 0, flat],
+        ["no positive in validation", "no negative in validation", "one logit for all validation images"],
+        "",
+    )
+    slopes, intercepts = np.ones(len(notes)), np.zeros(len(notes))
+    fits = np.flatnonzero(notes == "")
+    if len(fits):
+        # Smoothed targets are inside (0, 1), so that the minimum is finite even where the class is separated.
+        smoothed = np.where(truth, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))[:, fits]
+        standard = (logits[:, fits] - centre[fits]) / scale[fits]
+        solution = logistic_optimum(np.stack([standard.T, np.ones_like(standard.T)], axis=-1), smoothed.T)
+        slopes[fits] = solution[:, 0] / scale[fits]
+        intercepts[fits] = solution[:, 1] - solution[:, 0] * centre[fits] / scale[fits]
+    falls = slopes <= 0
+    slopes[falls], intercepts[falls] = 1.0, 0.0
+    return slopes, intercepts, np.where(falls, "the logit does not rise with the class in validation", notes).tolist()
 
 
 def equal_mass_bins(scores: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:

@@ -14,11 +14,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import expit
 
 from pipeline.metrics.calibration import ECE_BINS, equal_mass_bins
-
-_STEPS, _CLOSE = 50, 1e-10
+from pipeline.metrics.logistic import logistic_optimum
 
 
 class Line(NamedTuple):
@@ -76,34 +76,47 @@ def recalibration(logits: np.ndarray, truth: np.ndarray, groups: np.ndarray, n_g
     -----
     Liang & Zeger, Biometrika 73(1), 1986, doi:10.1093/biomet/73.1.13 (standard errors robust to clusters).
     """
+    return recalibrations(np.asarray(logits)[None], np.asarray(truth)[None], groups, n_groups)[0]
+
+
+def recalibrations(logits: np.ndarray, truth: np.ndarray, groups: np.ndarray, n_groups: int) -> list[Line]:
+    """Regress P truths on their logits, each by itself.
+
+    Parameters
+    ----------
+    logits : float [P, N]
+        Log-odds of a class by a model.
+    truth : 0/1 or bool [P, N]
+        Whether it is there.
+    groups, n_groups
+        As for `recalibration`.
+
+    Returns
+    -------
+    list of Line [P]
+    """
     z, y = np.asarray(logits, dtype=np.float64), np.asarray(truth).astype(bool)
-    note = _reason(z, y)
-    if note:
-        return Line(np.nan, np.nan, np.full((n_groups, 2), np.nan), note)
-    centre, scale = z.mean(), z.std()
-    design = np.stack([(z - centre) / scale, np.ones(len(z))])
-    at, loss = np.zeros(2), np.inf
-    for _ in range(_STEPS):
-        p = expit(at @ design)
-        gradient = design @ (y - p)
-        information = (design * (p * (1 - p))) @ design.T
-        step = np.linalg.lstsq(information, gradient, rcond=None)[0]
-        for _ in range(_STEPS):  # halved until the loss falls
-            new = np.logaddexp(0, np.where(y, -1, 1) * ((at + step) @ design)).sum()
-            if new <= loss + 1e-12:
-                break
-            step = step / 2
-        at, loss = at + step, new
-        if np.abs(step).max() < _CLOSE:
-            break
-    p = expit(at @ design)
-    information = (design * (p * (1 - p))) @ design.T
-    scores = np.stack([np.bincount(groups, row * (y - p), n_groups) for row in design], axis=1)
-    influence = scores @ np.linalg.pinv(information)
-    # Back from the standardised logit: slope a / s, intercept b - a m / s.
-    back = np.array([[1 / scale, -centre / scale], [0.0, 1.0]])
-    slope, intercept = at @ back
-    return Line(float(slope), float(intercept), influence @ back)
+    reasons = [_reason(*pair) for pair in zip(z, y)]
+    lines = [Line(np.nan, np.nan, np.full((n_groups, 2), np.nan), note) for note in reasons]
+    fits = np.flatnonzero([not note for note in reasons])
+    if not len(fits):
+        return lines
+    z, y = z[fits], y[fits]
+    centre, scale = z.mean(axis=1, keepdims=True), z.std(axis=1, keepdims=True)
+    design = np.stack([(z - centre) / scale, np.ones_like(z)], axis=-1)
+    at = logistic_optimum(design, y.astype(np.float64))
+    p = expit((design @ at[..., None])[..., 0])
+    information = (design * (p * (1 - p))[..., None]).swapaxes(1, 2) @ design
+    scores = design * (y - p)[..., None]
+    member = csr_array((np.ones(z.shape[1]), (groups, np.arange(z.shape[1]))), shape=(n_groups, z.shape[1]))
+    by_group = (member @ scores.swapaxes(0, 1).reshape(z.shape[1], -1)).reshape(n_groups, len(fits), 2).swapaxes(0, 1)
+    influence = by_group @ np.linalg.pinv(information, hermitian=True)
+    for i, fit, m, s in zip(fits, range(len(fits)), centre[:, 0], scale[:, 0]):
+        # Back from the standardised logit: slope a / s, intercept b - a m / s.
+        back = np.array([[1 / s, -m / s], [0.0, 1.0]])
+        slope, intercept = at[fit] @ back
+        lines[i] = Line(float(slope), float(intercept), influence[fit] @ back)
+    return lines
 
 
 def _reason(z: np.ndarray, y: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from pipeline.metrics.recalibration import error_floor, group_errors, recalibration
+from pipeline.metrics.recalibration import error_floor, group_errors, recalibrations
 from pipeline.metrics.scored import Scored
 from pipeline.scoring.part import View
 from pipeline.scoring.rows import row
@@ -79,9 +79,11 @@ def _lines(
     refused, n = class_refusals(scored), len(scored.truth)
     carriers = (scored.class_counts > 0).sum(axis=0).min(axis=0)
     rows = []
+    n_models = len(scored.broken)
+    pairs = scored.ranked_by.transpose(2, 0, 1).reshape(-1, n), np.repeat(scored.truth.T, n_models, axis=0)
+    fitted = recalibrations(*pairs, scored.groups, scored.n_groups)
     for k, name in enumerate(classes):
-        truth = scored.truth[:, k]
-        lines = [recalibration(z, truth, scored.groups, scored.n_groups) for z in scored.ranked_by[:, :, k]]
+        truth, lines = scored.truth[:, k], fitted[k * n_models : (k + 1) * n_models]
         notes = [
             "logits are not finite" if broken else line.note for line, broken in zip(lines, scored.broken.tolist())
         ]

@@ -6,7 +6,7 @@ they shown to be equal but for a margin that does not matter?
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -61,6 +61,7 @@ def compare(
     margin: float = MARGIN,
     seed_sd: Mapping[str, float] | None = None,
     classes: Sequence[str] | None = None,
+    pairs: Collection[tuple[str, str]] | None = None,
 ) -> pd.DataFrame:
     """Test the AUROC of every pair for a difference and for equivalence.
 
@@ -84,12 +85,14 @@ def compare(
         by name; what is not named is compared as this training run, and not as its configuration.
     classes : sequence of str [K] or None
         Names of the classes, to test each of them too; None tests the macro mean only.
+    pairs : collection of (str, str) or None
+        What to compare, first and second in the order of `logits`; None compares every pair.
 
     Returns
     -------
     DataFrame
         `COLUMNS`, the pairs in the order of `logits`, "macro" first, then the classes. difference: first minus second,
-        of the mean over seeds, with its interval; p: two-sided; p_holm: adjusted within the family, which is all pairs
+        of the mean over seeds, with its interval; p: two-sided; p_holm: adjusted within the family, which is the pairs
         for "macro" and classes x pairs for the classes; distinguishable: p_holm < 1 - confidence. equivalence_low,
         equivalence_high: interval of confidence 1 - 2 (1 - confidence) (90 % beside 95 %), which lies within -+ margin
         where tost_p < 1 - confidence; tost_p: probability of a difference this small if the true one were the margin or
@@ -120,36 +123,96 @@ def compare(
     J Pharmacokinet Biopharm 15(6), 1987, doi:10.1007/BF01068419). A pair can be both different and equivalent: the
     difference is there, and too small to matter.
     """
-    if not 0.5 < confidence < 1 or not 0 < margin < np.inf:
-        raise ValueError(f"confidence {confidence}, margin {margin}: confidence must be in (0.5, 1), margin above 0")
     if classes is not None and len(classes) != targets.shape[1]:
         raise ValueError(f"{len(classes)} names for {targets.shape[1]} classes")
+    measured = measured_auroc(task, logits, targets, patients, draws=draws, seed=seed)
+    return compare_measured(
+        measured, confidence=confidence, margin=margin, seed_sd=seed_sd, classes=classes, pairs=pairs
+    )
+
+
+class Measured(NamedTuple):
+    """The AUROC of a configuration or an ensemble, ready to be compared.
+
+    Parameters
+    ----------
+    values : float64 [S, K + 1]
+        Of each class and, last, their mean.
+    draws : float64 [B, S, K + 1]
+        The same under draws of patients.
+    scores : float64 [S, N, K]
+        What orders the images.
+    refused : list of str [K + 1]
+        Why a column has no test, "" where it has.
+    freedom : list of float [K + 1]
+        Degrees of freedom of what the patients contribute.
+    """
+
+    values: np.ndarray
+    draws: np.ndarray
+    scores: np.ndarray
+    refused: list[str]
+    freedom: list[float]
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def measured_auroc(
+    task: str,
+    logits: Mapping[str, np.ndarray],
+    targets: np.ndarray,
+    patients: np.ndarray,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> dict[str, Measured]:
+    """Measure what `compare_measured` compares, under draws that all share.
+
+    Parameters
+    ----------
+    task, logits, targets, patients, draws, seed
+        As for `compare`.
+    """
     metric = metrics_of(task)["auroc"]
     counts, index = patient_draws(patients, draws, seed)
-    names = ["macro"] if classes is None else ["macro", *classes]
-    columns = [-1, *range(len(names) - 1)]
-    values, resampled, scores = [], [], []
-    refusals, freedoms = [], []
-    for prediction in logits.values():
+    measured = {}
+    for name, prediction in logits.items():
         scored = Scored(task, targets, prediction, None, index, counts.shape[1])
         rests_on = support(metric, scored)
-        refusals, freedoms = rests_on.refused, rests_on.freedom[0].tolist()  # the same for all: they are of the truth
-        scores.append(scored.ranked_by)
-        values.append(measure(metric, Weighted(scored))[0][:, columns])
-        resampled.append(metric_draws(scored, {"auroc": metric}, counts)["auroc"][:, :, columns])
+        values = measure(metric, Weighted(scored, curves=False))[0]
+        resampled = metric_draws(scored, {"auroc": metric}, counts)["auroc"]
+        measured[name] = Measured(values, resampled, scored.ranked_by, rests_on.refused, rests_on.freedom[0].tolist())
+    return measured
+
+
+def compare_measured(
+    measured: Mapping[str, Measured],
+    *,
+    confidence: float = 0.95,
+    margin: float = MARGIN,
+    seed_sd: Mapping[str, float] | None = None,
+    classes: Sequence[str] | None = None,
+    pairs: Collection[tuple[str, str]] | None = None,
+) -> pd.DataFrame:
+    """Test what `measured_auroc` has measured; see `compare`."""
+    if not 0.5 < confidence < 1 or not 0 < margin < np.inf:
+        raise ValueError(f"confidence {confidence}, margin {margin}: confidence must be in (0.5, 1), margin above 0")
+    names = ["macro"] if classes is None else ["macro", *classes]
+    asked = [pair for pair in combinations(measured, 2) if pairs is None or pair in pairs]
     rows = []
-    for c, name in enumerate(names if refusals else []):
-        refused, freedom = refusals[columns[c]], freedoms[columns[c]]
-        for (a, first), (b, second) in combinations(enumerate(logits), 2):
-            assumed = [(seed_sd or {}).get(side) for side in (first, second)]
-            one, other = (Side(values[i][:, c], resampled[i][:, :, c], sd) for i, sd in zip((a, b), assumed))
+    for column, name in zip([-1, *range(len(names) - 1)], names):
+        for first, second in asked:
+            refused, freedom = measured[first].refused[column], measured[first].freedom[column]  # those of the truth
+            one, other = (
+                Side(side.values[:, column], side.draws[:, :, column], (seed_sd or {}).get(key))
+                for key, side in ((first, measured[first]), (second, measured[second]))
+            )
             difference = float(one.values.mean() - other.values.mean())
             row = {"first": first, "second": second, "metric": "auroc", "seeds": kind_of_seeds(one, other)}
             error, degrees = (np.nan, np.nan) if refused else difference_error(one, other, freedom)
             note = refused
             if not note and error == 0:
-                chosen = slice(None) if columns[c] < 0 else [columns[c]]
-                same = _same_order(scores[a][..., chosen], scores[b][..., chosen])
+                chosen = slice(None) if column < 0 else [column]
+                same = _same_order(*(measured[side].scores[..., chosen] for side in (first, second)))
                 note = "the same order of images" if same else "no draw of patients changes the difference"
                 degrees = 1.0 if same else np.nan
             tested = _tests(difference, error, degrees, confidence, margin)

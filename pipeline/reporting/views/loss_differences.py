@@ -6,12 +6,10 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate, Outcome, exists
-from pipeline.uncertainty.multiplicity import holm
 
 NOT_COMPARED = "not compared by stage ensemble"
 UNKNOWN_ERROR = "the uncertainty of the difference could not be estimated"
@@ -27,7 +25,7 @@ class Difference(NamedTuple):
     estimate : Estimate
         Difference in test AUROC with its interval; its note says why there is no test.
     p, p_holm : float
-        Of no difference, raw and adjusted within the family of this page.
+        Of no difference, raw and adjusted within the study's family, so that a pair has one p on every page.
     tost_p, tost_p_holm : float
         Of a difference of the margin or more, likewise.
     seeds : str
@@ -82,7 +80,7 @@ def differences(
     base: str,
     groups: Sequence[str],
 ) -> list[Difference]:
-    """Turn pairs of configurations into losses against the baseline, and correct p for those alone.
+    """Turn pairs of configurations into losses against the baseline.
 
     Parameters
     ----------
@@ -95,7 +93,7 @@ def differences(
     base : str
         The baseline loss.
     groups : sequence of str
-        Values of the column "class" that make up the family.
+        Values of the column "class" to take.
 
     Returns
     -------
@@ -118,8 +116,7 @@ def differences(
                 row = pairs.get((results.key, baseline, group))
                 reverse = pairs.get((baseline, results.key, group))
                 compared.append(_difference((model, results.loss, group), row, reverse, study.alpha))
-    p, tost_p = (holm(np.array([getattr(d, name) for d in compared], dtype=float)) for name in ("p", "tost_p"))
-    return [d._replace(p_holm=float(a), tost_p_holm=float(b)) for d, a, b in zip(compared, p, tost_p)]
+    return compared
 
 
 Row = Mapping[Hashable, Any]
@@ -131,11 +128,12 @@ def _difference(of: tuple[str, str, str], row: Row | None, reverse: Row | None, 
     pair = reverse if row is None else row
     if pair is None:
         return Difference(*of, Estimate(note=NOT_COMPARED), math.nan, math.nan, "", math.nan, alpha)
-    difference, low, high, p, tost_p, margin = (
-        float(pair[key]) for key in ("difference", "ci_low", "ci_high", "p", "tost_p", "margin")
+    difference, low, high, p, tost_p, margin, p_holm, tost_p_holm = (
+        float(pair[key])
+        for key in ("difference", "ci_low", "ci_high", "p", "tost_p", "margin", "p_holm", "tost_p_holm")
     )
     note = pair["note"] if isinstance(pair["note"], str) else ""
     note = note or ("" if math.isfinite(p) else UNKNOWN_ERROR)
     estimate = Estimate(difference, low, high, note=note)
     estimate = estimate.turned() if row is None else estimate
-    return Difference(*of, estimate, p, tost_p, str(pair["seeds"]), margin, alpha)
+    return Difference(*of, estimate, p, tost_p, str(pair["seeds"]), margin, alpha, p_holm, tost_p_holm)
