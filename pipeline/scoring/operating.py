@@ -98,7 +98,7 @@ def prevalence_of(
     """
     positives = scored.class_counts[:, 0][:, None]
     own = ratio_draws(positives, scored.class_counts.sum(axis=1)[:, None], counts)
-    given = {name: stated for name in classes} if isinstance(stated, float) else dict(stated or {})
+    given = dict.fromkeys(classes, stated) if isinstance(stated, float) else dict(stated or {})
     known = np.array([name in given for name in classes])
     value = np.array([given.get(name, own_value) for name, own_value in zip(classes, own.values[0])])
     return Prevalence(value, known, own.draws[:, 0])
