@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.metrics.decision_curve import THRESHOLDS, benefits, benefits_of_all
 from pipeline.metrics.scored import Scored
-from pipeline.uncertainty.ratios import Drawn, by_group, expected_interval, ratio_draws
+from pipeline.uncertainty.ratios import Drawn, expected_interval, ratio_draws
 from pipeline.uncertainty.support import class_refusals
 
 COLUMNS = [
@@ -62,18 +62,18 @@ def decision_table(
     refused = class_refusals(calibrated)
     carriers = (calibrated.class_counts > 0).sum(axis=0).min(axis=0).astype(float)
     n, tables = len(calibrated.truth), []
-    images = by_group(np.ones(n), calibrated.groups, calibrated.n_groups)[:, None, None]
+    images = calibrated.by_group(np.ones(n))[:, None, None]
     for k, name in enumerate(classes):
         truth = calibrated.truth[:, k]
         likely = calibrated.probabilities[:, :, k]
         each = np.concatenate([benefits(likely, truth, thresholds), benefits_of_all(truth, thresholds)[None]])
-        sums = by_group(each.swapaxes(0, 1), calibrated.groups, calibrated.n_groups)
+        sums = calibrated.by_group(each, 1)
         both = ratio_draws(sums, images, counts)
         model = Drawn(both.values[:-1].copy(), both.draws[:, :-1])
         model.values[calibrated.broken] = np.nan
         of_all = Drawn(both.values[-1:], both.draws[:, -1:])
-        value, low, high = expected_interval(model, carriers[k], confidence, None)
-        over, over_low, over_high = expected_interval(model.minus(of_all), carriers[k], confidence, None)
+        value, low, high = expected_interval(model, carriers[k], confidence, None, curve=True)
+        over, over_low, over_high = expected_interval(model.minus(of_all), carriers[k], confidence, None, curve=True)
         limits = [low, high, over_low, over_high]
         if refused[k]:
             limits = [np.full(len(thresholds), np.nan)] * 4

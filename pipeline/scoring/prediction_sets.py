@@ -11,7 +11,7 @@ from pipeline.metrics.scored import Scored
 from pipeline.scoring.quantities import COLUMNS as QUANTITIES
 from pipeline.scoring.quantities import Quantity, quantity_table
 from pipeline.uncertainty.conformal import aps_scores, lac_scores, prediction_sets
-from pipeline.uncertainty.ratios import Drawn, by_group, ratio_draws
+from pipeline.uncertainty.ratios import Drawn, ratio_draws
 from pipeline.uncertainty.support import n_patients
 
 TARGET = 0.9
@@ -80,8 +80,8 @@ def _sets(val: np.ndarray, test: np.ndarray, truth: np.ndarray, method: str, tar
 
 def _shares(val: Scored, test: Scored, counts: np.ndarray, above: np.ndarray, below: np.ndarray) -> Drawn:
     """Divide sums of [S, N, C] over images; `below` [N, C]."""
-    tops = by_group(above.swapaxes(0, 1), test.groups, test.n_groups)
-    bottoms = by_group(below[:, None], test.groups, test.n_groups)
+    tops = test.by_group(above, 1)
+    bottoms = test.by_group(below[:, None])
     found = ratio_draws(tops, bottoms, counts)
     return Drawn(np.where((val.broken | test.broken)[:, None], np.nan, found.values), found.draws)
 

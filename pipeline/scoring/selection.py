@@ -10,12 +10,12 @@ import pandas as pd
 from pipeline.metrics.scored import Scored
 from pipeline.metrics.selective import aurc, cut_for_coverage
 from pipeline.scoring.quantities import Quantity, quantity_table
-from pipeline.uncertainty.ratios import Drawn, by_group, expected_interval, linear_draws, ratio_draws
-from pipeline.uncertainty.support import class_refusals, n_patients
+from pipeline.uncertainty.ratios import Drawn, expected_interval, linear_draws, ratio_draws
+from pipeline.uncertainty.support import MIN_PATIENTS, class_refusals, mean_refusal, n_patients
 
 COVERAGES = {"90": 0.9, "80": 0.8}
 """Shares of the images that are kept, by the name that metrics carry."""
-GRID = np.arange(1, 21) / 20
+GRID = np.arange(1, 11) / 10
 """Coverages of the curve."""
 CURVE_COLUMNS = ["class", "coverage", "error", "ci_low", "ci_high", "n", "n_seeds"]
 _NO_DECISION = "no decision under a seed: no threshold, or logits that are not finite"
@@ -79,13 +79,13 @@ def selection_tables(
     of_val, _ = certainty(*val)
     raw = test[0]
     blank = raw.undecided() | raw.broken[:, None] if raw.task == "multilabel" else raw.broken[:, None]
-    groups, n_groups, n = raw.groups, raw.n_groups, len(raw.truth)
+    n = len(raw.truth)
     n_columns, everyone = certain.shape[2], np.full(certain.shape[2], float(n_patients(raw)))
     truth = raw.truth if raw.task == "multilabel" else np.ones((n, 1), dtype=bool)
 
     def drawn(above: np.ndarray, below: np.ndarray) -> Drawn:
         """Divide sums of [S, N, C] over images."""
-        tops, bottoms = (by_group(x.swapaxes(0, 1), groups, n_groups) for x in (above, below))
+        tops, bottoms = (raw.by_group(x, 1) for x in (above, below))
         found = ratio_draws(tops, bottoms, counts)
         return Drawn(np.where(blank, np.nan, found.values), found.draws)
 
@@ -94,7 +94,7 @@ def selection_tables(
     areas = [[aurc(certain[s, :, c], wrong[s, :, c]) for c in range(n_columns)] for s in range(len(certain))]
     influence = np.stack([np.stack([a.influence for a in row], axis=-1) for row in areas], axis=1)
     value = np.where(blank, np.nan, [[a.value for a in row] for row in areas])
-    of_patients = linear_draws(value, by_group(influence, groups, n_groups), counts)
+    of_patients = linear_draws(value, raw.by_group(influence), counts)
     quantities = [
         Quantity("error", Drawn(1 - right.values, 1 - right.draws), everyone, undefined=_NO_DECISION),
         Quantity("aurc", of_patients, everyone, proportion=False, undefined=_NO_DECISION),
@@ -103,11 +103,12 @@ def selection_tables(
         cuts = [[cut_for_coverage(one[:, c], coverage) for c in range(n_columns)] for one in of_val]
         kept = certain >= np.array(cuts)[:, None]
         accuracy = drawn(kept & ~wrong, kept)
+        carriers = (raw.by_group(kept, 1) > 0).sum(axis=0).min(axis=0).astype(float)  # patients with an image kept
         nothing = f"no image is as certain as the cut of validation; {_NO_DECISION}"
         quantities += [
             Quantity(f"coverage_{name}", drawn(kept, every), everyone, undefined=_NO_DECISION),
-            Quantity(f"accuracy_{name}", accuracy, everyone, undefined=nothing),
-            Quantity(f"gain_{name}", accuracy.minus(right), everyone, None, undefined=nothing),
+            Quantity(f"accuracy_{name}", accuracy, carriers, undefined=nothing),
+            Quantity(f"gain_{name}", accuracy.minus(right), carriers, None, undefined=nothing),
         ]
         if raw.task == "multilabel":
             positives = (raw.class_counts[:, 0] > 0).sum(axis=0).astype(float)
@@ -130,25 +131,26 @@ def _curve(
     confidence: float,
 ) -> pd.DataFrame:
     """Return the error at each coverage of `GRID`: of every column and, for multi-label, of their mean."""
-    columns = range(certain.shape[2])
-    curves, everyone = [], float(n_patients(raw))
+    columns, ordered = range(certain.shape[2]), np.sort(certain, axis=1)[:, ::-1]
+    cuts = ordered[:, np.maximum(np.ceil(GRID * certain.shape[1] - 1e-9).astype(int), 1) - 1]  # [S, points, C]
+    curves, carriers = [], []
     for c in columns:
-        cuts = np.array([[cut_for_coverage(one[:, c], coverage) for coverage in GRID] for one in certain])
-        kept = certain[:, :, c, None] >= cuts[:, None]
-        lost = kept & wrong[:, :, c, None]
-        sums = (by_group(x.swapaxes(0, 1), raw.groups, raw.n_groups) for x in (lost, kept))
-        found = ratio_draws(*sums, counts)
+        kept = certain[:, :, c, None] >= cuts[:, None, :, c]
+        lost, held = (raw.by_group(x, 1) for x in (kept & wrong[:, :, c, None], kept))
+        found = ratio_draws(lost, held, counts)
         curves.append(Drawn(np.where(blank[:, c, None], np.nan, found.values), found.draws))
+        carriers.append((held > 0).sum(axis=0).min(axis=0))
     names = list(classes) if raw.task == "multilabel" else ["overall"]
     refused = class_refusals(raw) if raw.task == "multilabel" else [""]
     known = [c for c in columns if not np.isnan(curves[c].values).any()]
     if raw.task == "multilabel" and known:
         mean = Drawn(*(np.mean([getattr(curves[c], part) for c in known], axis=0) for part in Drawn._fields))
-        curves, names, refused = [*curves, mean], [*names, "macro"], [*refused, ""]
+        curves, names, refused = [*curves, mean], [*names, "macro"], [*refused, mean_refusal(raw, refused)]
+        carriers.append(np.min([carriers[c] for c in known], axis=0))
     tables = []
-    for name, of, few in zip(names, curves, refused):
-        value, low, high = expected_interval(of, everyone, confidence, "share", proportion=True)
-        low, high = (np.where(bool(few) | (everyone < 10), np.nan, end) for end in (low, high))
+    for name, of, few, patients in zip(names, curves, refused, carriers):
+        value, low, high = expected_interval(of, patients, confidence, "share", proportion=True, curve=True)
+        low, high = (np.where(bool(few) | (patients < MIN_PATIENTS), np.nan, end) for end in (low, high))
         content = [name, GRID, value, low, high, len(raw.truth), len(certain)]
         tables.append(pd.DataFrame(dict(zip(CURVE_COLUMNS, content))))
     return pd.concat(tables, ignore_index=True)
