@@ -75,7 +75,8 @@ def improvement(first: np.ndarray, second: np.ndarray, confidence: float, seed: 
         lost, won = float((wins == 0).mean()), float((wins == 1).mean())
         low, high = (0.0 if lost > tail else 0.5 if won < 1 - tail else 1.0), (1.0 if won > tail else 0.5)
         high = 0.0 if lost >= 1 - tail else high
-    if high - low <= 1e-12:
-        ends = one_sided(np.array(round(low)), np.array(min(sizes)), confidence, "share", proportion=False)
-        low, high = (float(end) for end in ends) if low in (0, 1) else (0.0, 1.0)
+    if high - low <= 1e-9:
+        end = np.round((low + high) / 2, 6)  # a win throughout may be 1 but for rounding
+        ends = one_sided(end, np.array(min(sizes)), confidence, "share", proportion=False)
+        low, high = (float(limit) for limit in ends) if end in (0, 1) else (0.0, 1.0)
     return Improvement(value, min(low, value), max(high, value))
