@@ -55,8 +55,31 @@ def conformal_table(
         sets = np.stack([_sets(v, t, val.truth, method, target) for v, t in zip(_likely(val), _likely(test))])
         found = (_binary if multilabel else _exclusive)(sets, val, test, counts)
         table = quantity_table(found, test, classes, confidence, macro=multilabel)
+        if method == BY_CLASS:
+            table["note"] = _with_few(table, _few(val, classes, target))
         tables.append(table.assign(method=method, target=target))
     return pd.concat(tables, ignore_index=True)[COLUMNS]
+
+
+def _few(val: Scored, classes: Sequence[str], target: float) -> dict[str, str]:
+    """Say of which classes validation has too few images for a quantile of their own, so that every set holds them."""
+    needed = int(np.ceil(target / (1 - target) - 1e-9))
+    sides = {"present": val.truth.sum(axis=0), "absent": (~val.truth).sum(axis=0)}
+    texts = {}
+    for k, name in enumerate(classes):
+        held = [
+            f"every set holds '{side if val.task == 'multilabel' else name}': {n[k]} such validation images, "
+            f"{needed} are needed"
+            for side, n in sides.items()
+            if n[k] < needed and (side == "present" or val.task == "multilabel")
+        ]
+        texts[name] = ", ".join(held)
+    return texts
+
+
+def _with_few(table: pd.DataFrame, few: dict[str, str]) -> list[str]:
+    """Return the notes of a table of class-wise sets with what `_few` says."""
+    return ["; ".join(filter(None, (note, few.get(name, "")))) for note, name in zip(table["note"], table["class"])]
 
 
 def _likely(part: Scored) -> np.ndarray:

@@ -67,7 +67,7 @@ def test_one_image_a_patient_gives_the_closed_forms(prevalence):
     truth = (np.arange(600) < 180)[:, None]
     logits = (rng.normal(size=(600, 1)) + 1.5 * truth)[None]
     of = logits, truth.astype(np.uint8), np.arange(600).astype(str)
-    table = evaluate("multilabel", ["a"], [1], of, of, draws=4000, prevalence=prevalence).clinical.operating
+    table = evaluate("multilabel", ["a"], [1], of, of, draws=2000, prevalence=prevalence).clinical.operating
     found = {m: one(table, point="90_specificity", metric=m) for m in table["metric"].unique()}
     se, sp = found["sensitivity"].value, found["specificity"].value
     n1, n0 = 180, 420
@@ -89,9 +89,9 @@ def test_one_image_a_patient_gives_the_closed_forms(prevalence):
     ):
         row, reach = found[metric], z * np.sqrt(variance)
         assert np.isclose(row.value, value, rtol=1e-12)
-        # 4000 draws know a standard error to about 1 %.
+        # 2000 draws know a standard error to about 2 %.
         ends = [forward(row.ci_low), forward(row.ci_high)]
-        np.testing.assert_allclose(ends, [forward(value) - reach, forward(value) + reach], atol=0.05 * reach)
+        np.testing.assert_allclose(ends, [forward(value) - reach, forward(value) + reach], atol=0.07 * reach)
         assert np.isclose(back(forward(value)), value)
     if prevalence is None:
         metrics = evaluate("multilabel", ["a"], [1], of, of, draws=100).metrics
@@ -155,7 +155,7 @@ def test_intervals_hold_their_value_and_all_have_n(study):
 
 
 def test_the_decision_curve_is_that_of_the_counts(study):
-    task, val, test, evaluation = study
+    task, _, test, evaluation = study
     table = evaluation.clinical.decision_curve
     calibrated = np.stack([c.apply(z) for c, z in zip(evaluation.calibrations, test[0])])
     likely = expit(calibrated) if task == "multilabel" else softmax(calibrated, axis=-1)
@@ -168,7 +168,6 @@ def test_the_decision_curve_is_that_of_the_counts(study):
             assert np.isclose(row.net_benefit, true - false * at / (1 - at))
             assert np.isclose(row.treat_all, truth[:, k].mean() - (~truth[:, k]).mean() * at / (1 - at))
             assert np.isclose(row.over_all, row.net_benefit - row.treat_all)
-    del val
 
 
 def test_what_is_kept_is_more_certain_than_the_cut_of_validation(study):
@@ -278,23 +277,22 @@ def test_p_of_gaps_is_corrected_in_two_families():
 
 
 def test_equal_subgroups_differ_as_often_as_the_level_allows():
-    """Labels drawn by chance: about 5 % of 200 tests; 2 % to 10 % leaves three standard errors."""
-    rng, hits, tests = np.random.default_rng(8), 0, 0
-    for i in range(100):
-        truth = (rng.random((240, 2)) < 0.4).astype(np.uint8)
-        logits = (rng.normal(size=(240, 2)) + truth)[None]
+    """Sex drawn by chance: about 5 % of 240 tests of classes that have nothing to do with each other."""
+    rng, p = np.random.default_rng(8), []
+    for i in range(6):
+        truth = (rng.random((240, 40)) < 0.4).astype(np.uint8)
+        logits = (rng.normal(size=(240, 40)) + truth)[None]
         patients = np.repeat(np.arange(80), 3)
         sex = rng.permutation(np.repeat(["F", "M"], 40))[patients]
-        of = logits, truth, patients.astype(str)
-        table = evaluate_subgroups("multilabel", ["a", "b"], [1], of, sex, draws=100, seed=i).gaps
-        p = pick(table, metric="auroc")["p"].iloc[:2]
-        hits, tests = hits + int((p < 0.05).sum()), tests + len(p)
-    assert tests == 200
-    assert 0.015 * tests <= hits <= 0.1 * tests
+        of, names = (logits, truth, patients.astype(str)), [f"c{k}" for k in range(40)]
+        table = evaluate_subgroups("multilabel", names, [1], of, sex, draws=100, seed=i).gaps
+        p += table[(table["metric"] == "auroc") & (table["class"] != "macro")]["p"].tolist()
+    assert len(p) == 240
+    assert 0.015 <= np.mean(np.array(p) < 0.05) <= 0.095
 
 
 def test_every_gap_metric_is_there(study):
-    task, val, test, evaluation = study
+    task, _, test, evaluation = study
     sides = np.where(np.arange(240) % 3, "F", "M")
     table = evaluate_subgroups(task, CLASSES, [1, 2, 3], test, sides, "sex", evaluation.points, draws=50).gaps
     want = {
@@ -304,7 +302,6 @@ def test_every_gap_metric_is_there(study):
     assert set(table["metric"]) == want[task]
     assert len(GAP_METRICS[task]) == 3
     assert table[table["class"].isin(["macro", "overall"])]["p"].notna().all()
-    del val
 
 
 @pytest.mark.parametrize(

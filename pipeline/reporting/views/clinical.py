@@ -89,6 +89,11 @@ class Benefit(NamedTuple):
     useful: list[tuple[float, float]]
     estimates: list[Estimate]
 
+    @property
+    def judged(self) -> bool:
+        """Whether there are intervals, so that a range can be told."""
+        return bool(self.useful) or any(e.bounded for e in self.estimates)
+
 
 class Gap(NamedTuple):
     """A difference between two subgroups."""
