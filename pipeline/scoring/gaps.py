@@ -39,9 +39,9 @@ COLUMNS = [
 ]
 GAP_METRICS = {
     "multilabel": ("auroc", "sensitivity", "specificity"),
-    "multiclass": ("overall_accuracy", "overall_balanced_accuracy", "sensitivity"),
+    "multiclass": ("overall_accuracy", "sensitivity"),
 }
-"""What is compared between subgroups."""
+"""What is compared between subgroups. The mean sensitivity of single-label classes is the balanced accuracy."""
 
 
 class Subgroup(NamedTuple):
