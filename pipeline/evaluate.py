@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.scoring.evaluation import evaluate as score
+from pipeline.scoring.gaps import correct_gaps
 from pipeline.scoring.part import PartLogits
 from pipeline.scoring.predict import predict_parts
 from pipeline.scoring.records import evaluation_record
@@ -16,9 +17,9 @@ from pipeline.scoring.settings import EvaluationSections
 from pipeline.scoring.subgroups import age_bands, evaluate_subgroups
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import made_by, nulls, read_json, read_table, write_csv, write_json
-from pipeline.study.params import load
+from pipeline.study.params import ParamsError, load
 from pipeline.study.predictions import METRIC_COLUMNS
-from pipeline.study.prepared import read_samples
+from pipeline.study.prepared import read_dataset, read_samples
 from pipeline.study.records import check_record
 from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder
@@ -35,15 +36,17 @@ def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
 
 def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
     """Write the predictions, the metrics, the spread over seeds and the collected histories of `configuration`."""
+    if problems := params.evaluate.prevalence_problems(read_dataset().classes):
+        raise ParamsError("\n".join(["params.yaml:", *problems]))
     predictions, fits = predict_parts(configuration, params)
     task, classes, seeds = predictions.task, list(predictions.classes), predictions.seeds.tolist()
     val, test = PartLogits.of(predictions, "val"), PartLogits.of(predictions, "test")
     bootstrap = params.evaluate.draws()
-    scored = score(task, classes, seeds, val, test, **bootstrap)
-    subgroups = [
-        evaluate_subgroups(task, classes, seeds, test, labels, **bootstrap).assign(variable=name)
+    scored = score(task, classes, seeds, val, test, prevalence=params.evaluate.prevalence, **bootstrap)
+    subgroups = {
+        name: evaluate_subgroups(task, classes, seeds, test, labels, name, scored.points, **bootstrap)
         for name, labels in subgroups_of(predictions.test_rows).items()
-    ]
+    }
     trained = [Run(*configuration, seed) for seed in seeds]
     histories = [read_table(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in trained]
     runs = [read_json(run_folder(run) / "run.json", "train") for run in trained]
@@ -60,8 +63,13 @@ def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
     if scored.suits is not None:
         write_csv(folder / "seed_suits_class.csv", scored.suits.classes)
         write_json(folder / "seed_by_class.json", nulls(scored.suits.interaction._asdict()))
+    for name, table in scored.clinical._asdict().items() if scored.clinical is not None else ():
+        write_csv(folder / f"{name}.csv", table)
     if subgroups:
-        write_csv(folder / "subgroups.csv", pd.concat(subgroups).set_index("variable").reset_index())
+        tables = [of.metrics.assign(variable=name) for name, of in subgroups.items()]
+        write_csv(folder / "subgroups.csv", pd.concat(tables).set_index("variable").reset_index())
+        gaps = pd.concat([of.gaps for of in subgroups.values()], ignore_index=True)
+        write_csv(folder / "subgroup_gaps.csv", correct_gaps(gaps, params.evaluate.confidence))
     write_csv(folder / "history.csv", pd.concat(histories).set_index("seed").reset_index())
     write_json(folder / "runs.json", runs)
     pass_on_augmented(trained[0])

@@ -16,6 +16,7 @@ from pipeline.ensembling.sets import questions
 from pipeline.imaging.kinds import Kind
 from pipeline.imaging.reading import Scale
 from pipeline.scoring.evaluation import Evaluation, evaluate
+from pipeline.scoring.gaps import correct_gaps
 from pipeline.scoring.subgroups import evaluate_subgroups
 from pipeline.settings import Params, parse
 from pipeline.splitting.audit import audit
@@ -217,7 +218,10 @@ def _write_configuration(
     write_csv(folder / "reliability.csv", scored.reliability)
     write_csv(folder / "confusion.csv", scored.confusion)
     write_csv(folder / "disagreement.csv", scored.disagreement)
-    _write_subgroups(folder, predictions, study, seeds)
+    assert scored.clinical is not None
+    for name, table in scored.clinical._asdict().items():
+        write_csv(folder / f"{name}.csv", table)
+    _write_subgroups(folder, predictions, study, seeds, scored.points)
     write_csv(folder / "seeds.csv", scored.seeds)
     write_csv(folder / "recipe.csv", scored.configuration)
     if scored.suits is not None:
@@ -288,17 +292,22 @@ def _fits(task: Task, seeds: Sequence[int], n: int, targets: np.ndarray) -> pd.D
     return pd.DataFrame(rows).assign(**about)
 
 
-def _write_subgroups(folder: Path, predictions: Predictions, study: Params, seeds: Sequence[int]) -> None:
+def _write_subgroups(
+    folder: Path, predictions: Predictions, study: Params, seeds: Sequence[int], points: Mapping[str, np.ndarray]
+) -> None:
     p, about = predictions, read_samples().set_index("row").loc[predictions.test_rows]
     test = p.test_logits, p.test_targets, p.test_patients
     draws = study.evaluate.bootstrap
-    tables = [
-        evaluate_subgroups(p.task, list(p.classes), seeds, test, about[name].to_numpy(), draws=draws).assign(
-            variable=name
+    found = {
+        name: evaluate_subgroups(
+            p.task, list(p.classes), seeds, test, about[name].to_numpy(), name, points, draws=draws
         )
         for name in ("sex", "view")
-    ]
+    }
+    tables = [of.metrics.assign(variable=name) for name, of in found.items()]
     write_csv(folder / "subgroups.csv", pd.concat(tables).set_index("variable").reset_index())
+    gaps = pd.concat([of.gaps for of in found.values()], ignore_index=True)
+    write_csv(folder / "subgroup_gaps.csv", correct_gaps(gaps, study.evaluate.confidence))
 
 
 def _score(predictions: Predictions, study: Params, names: Sequence[Any], with_mean: bool = True) -> Evaluation:

@@ -12,8 +12,9 @@ from pipeline.study.code import ROOT, digests
 
 def ensemble_record(params: EnsembleSections) -> dict[str, Any]:
     """Return the record of stage ensemble: seed, study, ensemble, evaluate and code."""
-    sections = {name: getattr(params, name).model_dump(mode="json") for name in ("study", "ensemble", "evaluate")}
-    return {"seed": params.seed, **sections, "code": digests([ROOT / "pipeline/ensemble.py"])}
+    sections = {name: getattr(params, name).model_dump(mode="json") for name in ("study", "ensemble")}
+    scoring = params.evaluate.model_dump(mode="json", exclude={"prevalence"})
+    return {"seed": params.seed, **sections, "evaluate": scoring, "code": digests([ROOT / "pipeline/ensemble.py"])}
 
 
 def fuse_record(params: FeatureSections) -> dict[str, Any]:

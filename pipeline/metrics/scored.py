@@ -178,24 +178,24 @@ class Scored:
         if point not in self._counts:
             truth, called = self.truth[None], self.decisions(point)
             four = np.stack([truth & called, ~truth & called, truth & ~called, ~truth & ~called])
-            self._counts[point] = self._by_group(four, axis=2)
+            self._counts[point] = self.by_group(four, axis=2)
         return self._counts[point]
 
     @cached_property
     def class_counts(self) -> np.ndarray:
         """Float64 [G, 2, K]: positives and negatives of each group."""
-        return self._by_group(np.stack([self.truth, ~self.truth]), axis=1)
+        return self.by_group(np.stack([self.truth, ~self.truth]), axis=1)
 
     @cached_property
     def losses(self) -> np.ndarray:
         """Float64 [G, S, K] (multi-label) or [G, S] (multiclass): summed negative log-likelihood of each group."""
-        return self._by_group(log_losses(self.logits, self.truth, self.task), axis=1)
+        return self.by_group(log_losses(self.logits, self.truth, self.task), axis=1)
 
     @cached_property
     def squares(self) -> np.ndarray:
         """Float64 [G, S, K] (multi-label) or [G, S] (multiclass, over all classes): summed squared error."""
         squared = (self.probabilities - self.truth) ** 2
-        return self._by_group(squared if self.task == "multilabel" else squared.sum(axis=-1), axis=1)
+        return self.by_group(squared if self.task == "multilabel" else squared.sum(axis=-1), axis=1)
 
     @cached_property
     def bins(self) -> csr_array:
@@ -217,12 +217,17 @@ class Scored:
         place = (rows.ravel(), np.tile(self.groups, n_seeds * n_forecasts))
         return csr_array((entries, place), shape=(n_seeds * n_forecasts * ECE_BINS, self.n_groups))
 
-    def _by_group(self, values: np.ndarray, axis: int) -> np.ndarray:
-        """Add `values` up over the images (on `axis`) of each group; the groups come first."""
+    @cached_property
+    def _member(self) -> csr_array:
+        """Which images are a group's: sparse [G, N]."""
+        n_images = len(self.groups)
+        return csr_array((np.ones(n_images), (self.groups, np.arange(n_images))), shape=(self.n_groups, n_images))
+
+    def by_group(self, values: np.ndarray, axis: int = 0) -> np.ndarray:
+        """Add `values` up over the images (on `axis`) of each group; the groups come first, float64 [G, ...]."""
         values = np.moveaxis(values, axis, 0)
-        n_images = len(values)
-        member = csr_array((np.ones(n_images), (self.groups, np.arange(n_images))), shape=(self.n_groups, n_images))
-        return (member @ values.reshape(n_images, -1).astype(np.float64)).reshape(self.n_groups, *values.shape[1:])
+        flat = values.reshape(len(values), -1).astype(np.float64)
+        return (self._member @ flat).reshape(self.n_groups, *values.shape[1:])
 
 
 class Weighted:

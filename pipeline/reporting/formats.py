@@ -17,7 +17,10 @@ _NAMED = 8
 
 def number(value: float | None, digits: int = 3) -> str:
     """Write `value` with `digits` decimals, a dash where there is none."""
-    return DASH if value is None or not math.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = f"{value:.{digits}f}"
+    return (text.removeprefix("-") if float(text) == 0 else text).replace("-", "−")
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:

@@ -25,6 +25,7 @@ from pipeline.reporting.values import (
     KindPictures,
     ReportError,
 )
+from pipeline.scoring.clinical import Clinical
 from pipeline.settings import Params
 from pipeline.study.files import (
     AUDIT,
@@ -46,6 +47,10 @@ from pipeline.study.predictions import Predictions, read_metrics
 from pipeline.study.prepared import open_images, read_dataset, read_samples
 from pipeline.study.runs import Configuration, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder
+
+_CLINICAL = (*Clinical._fields, "subgroup_gaps")
+_LABELS = ("variable", "first", "second", "method", "point", "metric", "prevalence_from")
+"""Columns of these tables that hold names."""
 
 
 def load_study(params: Params) -> StudyResults:
@@ -156,6 +161,9 @@ def _load_configuration(configuration: Configuration) -> Results:
         confusion=_table(folder / "confusion.csv", "truth", "predicted"),
         subgroups=_table(folder / "subgroups.csv", "subgroup", "seed"),
         disagreement=_table(folder / "disagreement.csv"),
+        clinical={
+            name: _table(folder / f"{name}.csv", *_LABELS) for name in _CLINICAL if (folder / f"{name}.csv").exists()
+        },
     )
 
 

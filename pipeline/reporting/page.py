@@ -250,5 +250,6 @@ GLOBALS: dict[str, object] = {
 TESTS: dict[str, Callable[..., bool]] = {
     "known": _known,
     "bounded": lambda estimate: estimate.bounded,
+    "infinite": math.isinf,
 }
 """``{% if x is known %}``: a number or an estimate has a value; ``is bounded``: an estimate has an interval."""

@@ -7,7 +7,18 @@ from pathlib import Path
 
 from pipeline.reporting import summary
 from pipeline.reporting.results import StudyResults
-from pipeline.reporting.views import data, ensembles, errors, losses, methods, model_card, models, readme, seeds
+from pipeline.reporting.views import (
+    clinical,
+    data,
+    ensembles,
+    errors,
+    losses,
+    methods,
+    model_card,
+    models,
+    readme,
+    seeds,
+)
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "data": data.render,
@@ -15,6 +26,7 @@ PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "losses": losses.render,
     "ensembles": ensembles.render,
     "errors": errors.render,
+    "clinical": clinical.render,
     "models": models.render,
     "model_cards": model_card.render,
     "summary": summary.render,

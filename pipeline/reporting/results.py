@@ -84,6 +84,9 @@ class Results:
         empty where the data set has no such variable.
     disagreement : DataFrame
         disagreement.csv: how often the seeds decide differently, one row per class.
+    clinical : dict of str to DataFrame
+        Tables of `pipeline.scoring.clinical.Clinical` and "subgroup_gaps", by name of the file; empty where there are
+        none.
     patient_of : dict of int to str
         Patient of every row of the images; empty where patients are not known. Those of `predictions` are what was
         drawn: groups, as patients who share an image count as one.
@@ -104,6 +107,7 @@ class Results:
     confusion: pd.DataFrame = field(default_factory=_no_table)
     subgroups: pd.DataFrame = field(default_factory=_no_table)
     disagreement: pd.DataFrame = field(default_factory=_no_table)
+    clinical: dict[str, pd.DataFrame] = field(default_factory=dict)
     patient_of: dict[int, str] = field(default_factory=dict)
 
     @property

@@ -14,6 +14,7 @@ from pipeline.metrics.functions import confusion
 from pipeline.metrics.registry import columns, measure
 from pipeline.metrics.thresholds import MAX_F1, operating_points, probabilities
 from pipeline.scoring.calibrated import calibration_on_test
+from pipeline.scoring.clinical import Clinical, clinical
 from pipeline.scoring.part import PartLogits, View, check_part, views_of
 from pipeline.scoring.rows import (
     COLUMNS,
@@ -59,6 +60,8 @@ class Evaluation:
         `variance.DISAGREEMENT_COLUMNS`, test part.
     suits : SeedSuitsClass or None
         Whether a seed suits a class; None also for one seed.
+    clinical : Clinical or None
+        Predictive values, net benefit, abstention and prediction sets; None as for ``configuration``.
     """
 
     metrics: pd.DataFrame
@@ -71,6 +74,7 @@ class Evaluation:
     configuration: pd.DataFrame | None = None
     disagreement: pd.DataFrame | None = None
     suits: SeedSuitsClass | None = None
+    clinical: Clinical | None = None
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # for the reason given in `metric_draws`
@@ -86,6 +90,7 @@ def evaluate(
     seed: int = 0,
     with_mean: bool = True,
     metrics_alone: bool = False,
+    prevalence: float | Mapping[str, float] | None = None,
 ) -> Evaluation:
     """Score every seed, choose on validation, put patient-bootstrap intervals on the test part, compare the seeds.
 
@@ -108,6 +113,8 @@ def evaluate(
         are the tables of the configuration.
     metrics_alone : bool
         Leave ``seeds``, ``reliability`` and ``confusion`` empty, which take half of the time.
+    prevalence : float, mapping of str to float, or None
+        For predictive values: of every class, or by class; None, or a class that is not named: that of the test part.
 
     Returns
     -------
@@ -134,16 +141,19 @@ def evaluate(
     calibrations = tuple(fit(task, logits, val.targets) for logits in val.logits)
 
     rows = threshold_rows(classes, labels, points, val) + calibration_rows(task, classes, labels, calibrations, val)
-    for view in views_of(task, val, points, calibrations):
+    of_val = views_of(task, val, points, calibrations)
+    for view in of_val:
         rows += metric_rows(view, "val", classes, labels, with_mean)
 
     counts, index = patient_draws(test.patients, draws, seed)
     spreads: list[pd.DataFrame] = []
     expected: list[pd.DataFrame] = []
     views = views_of(task, test, points, calibrations, index, counts.shape[1])
+    of_metrics: dict[str, np.ndarray] = {}
     for view, suffix in zip(views, ("", "_calibrated")):
         rows += calibration_on_test(view, suffix, classes, labels, with_mean, confidence)
         resampled = metric_draws(view.scored, view.metrics, counts)
+        of_metrics |= resampled
         rows += metric_rows(view, "test", classes, labels, with_mean, resampled, confidence)
         spreads += [] if metrics_alone else _seed_tables(view, classes, labels, resampled, confidence)
         expected += _configuration_tables(view, classes, resampled, confidence) if with_mean else []
@@ -160,6 +170,7 @@ def evaluate(
         pd.concat(expected, ignore_index=True) if with_mean else None,
         disagreement(classes, on_test.probabilities, on_test.decisions(), on_test.undecided()) if with_mean else None,
         seed_suits_class(on_test, classes, labels, alpha=1 - confidence, seed=seed) if with_mean and several else None,
+        clinical(classes, val, of_val, views, of_metrics, counts, prevalence, confidence) if with_mean else None,
     )
 
 

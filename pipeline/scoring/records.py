@@ -28,4 +28,7 @@ def evaluation_record(configuration: Configuration, params: EvaluationSections) 
 
 def probe_record(params: ProbeSections) -> dict[str, Any]:
     """Return the record of stage probe: evaluate and code."""
-    return {"evaluate": params.evaluate.model_dump(mode="json"), "code": digests([ROOT / "pipeline/probe.py"])}
+    return {
+        "evaluate": params.evaluate.model_dump(mode="json", exclude={"prevalence"}),
+        "code": digests([ROOT / "pipeline/probe.py"]),
+    }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from pipeline.metrics.registry import METRICS, columns
+from pipeline.metrics.registry import METRICS, columns, measure
 from pipeline.metrics.scored import Scored
+from pipeline.scoring.gaps import GAP_METRICS, Subgroup, gap_table
 from pipeline.scoring.part import PartLogits, View, check_part
 from pipeline.scoring.rows import COLUMNS, metric_rows, row
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
+from pipeline.uncertainty.ratios import Drawn
 from pipeline.uncertainty.support import MIN_PATIENTS
 
 SUBGROUP_METRICS = {
@@ -45,6 +48,24 @@ def age_bands(ages: Sequence[float] | np.ndarray) -> np.ndarray:
     return names[np.where(plausible, np.searchsorted(list(AGE_BANDS.values()), years, side="right"), len(AGE_BANDS))]
 
 
+class Subgroups(NamedTuple):
+    """What `evaluate_subgroups` returns.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        "subgroup", then `rows.COLUMNS`: one row per subgroup (in sorted order), seed, class and metric of
+        `SUBGROUP_METRICS`. A subgroup of fewer than `MIN_PATIENTS` patients has one row per seed and metric, without
+        a value.
+    gaps : DataFrame
+        `gaps.COLUMNS`, not corrected for the number of tests: every pair of subgroups that were scored, but `UNKNOWN`.
+        Empty without `with_mean`.
+    """
+
+    metrics: pd.DataFrame
+    gaps: pd.DataFrame
+
+
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def evaluate_subgroups(
     task: str,
@@ -52,27 +73,32 @@ def evaluate_subgroups(
     seeds: Sequence[int | str],
     test: PartLogits | tuple[np.ndarray, np.ndarray, np.ndarray],
     groups: Sequence[str] | np.ndarray,
+    variable: str = "",
+    points: Mapping[str, np.ndarray] | None = None,
     *,
     draws: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
     with_mean: bool = True,
-) -> pd.DataFrame:
-    """Score every seed in each subgroup of the test part, with patient-bootstrap intervals.
+) -> Subgroups:
+    """Score every seed in each subgroup of the test part, with patient-bootstrap intervals, and compare the subgroups.
 
     Parameters
     ----------
     task, classes, seeds, test, draws, confidence, seed, with_mean
-        As for `evaluate`. A subgroup has draws of its own patients; one who has images in two subgroups is in both.
+        As for `evaluate`. The patients of the whole part are drawn, the same for all subgroups: a patient who has
+        images in two of them is drawn into both.
     groups : str [N]
         Label of each image, for instance of sex, view or `age_bands`. Missing ones and "" are `UNKNOWN`.
+    variable : str
+        What `groups` is, for the gaps.
+    points : mapping of str to float [S, K] or None
+        Thresholds of the operating points (`thresholds.operating_points`); without, decisions of multi-label classes
+        are not compared.
 
     Returns
     -------
-    DataFrame
-        "subgroup", then `rows.COLUMNS`: one row per subgroup (in sorted order), seed, class and metric of
-        `SUBGROUP_METRICS`. A subgroup of fewer than `MIN_PATIENTS` patients has one row per seed and metric, without
-        a value.
+    Subgroups
 
     Raises
     ------
@@ -90,7 +116,9 @@ def evaluate_subgroups(
     if names.shape != test.patients.shape:
         raise ValueError(f"groups {names.shape}; expected {test.patients.shape}")
     metrics = {key: METRICS[key] for key in SUBGROUP_METRICS[task]}
-    tables = []
+    compared = {key: METRICS[key] for key in GAP_METRICS[task]} if with_mean else {}
+    counts, index = patient_draws(test.patients, draws, seed)
+    tables, scored_subgroups = [], []
     for name in np.unique(names):
         here = names == name
         part = PartLogits(test.logits[:, here], test.targets[here], test.patients[here])
@@ -105,9 +133,13 @@ def evaluate_subgroups(
                 for label in series
             ]
         else:
-            counts, index = patient_draws(part.patients, draws, seed)
-            scored = Scored(task, part.targets, part.logits, None, index, counts.shape[1])
-            resampled = metric_draws(scored, metrics, counts)
-            rows = metric_rows(View(scored, metrics), "test", classes, labels, with_mean, resampled, confidence)
+            scored = Scored(task, part.targets, part.logits, points, index[here], counts.shape[1])
+            resampled = metric_draws(scored, metrics | (compared if name != UNKNOWN else {}), counts)
+            view = View(scored, metrics)
+            rows = metric_rows(view, "test", classes, labels, with_mean, resampled, confidence)
+            if name != UNKNOWN:
+                of = {key: Drawn(measure(m, view.once)[0], resampled[key]) for key, m in compared.items()}
+                scored_subgroups.append(Subgroup(name, scored, of))
         tables.append(pd.DataFrame(rows, columns=COLUMNS).assign(subgroup=name))
-    return pd.concat(tables, ignore_index=True)[["subgroup", *COLUMNS]]
+    gaps = gap_table(variable, scored_subgroups if with_mean else [], task, classes, confidence)
+    return Subgroups(pd.concat(tables, ignore_index=True)[["subgroup", *COLUMNS]], gaps)

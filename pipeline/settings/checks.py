@@ -132,6 +132,7 @@ def _of_split(params: Params, dataset: Dataset) -> Iterator[str]:
     counted = _counted(dataset)
     if counted is None:
         return
+    yield from params.evaluate.prevalence_problems(list(counted["labels"]))
     absent = [part for part in ("train", "test") if not counted["parts"].get(part)]
     if split.method == "official" and absent:
         yield (

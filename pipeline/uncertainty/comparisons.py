@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.metrics.registry import measure, metrics_of
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
+from pipeline.uncertainty.improvement import NOTHING, improvement
 from pipeline.uncertainty.multiplicity import AGGREGATES, holm
 from pipeline.uncertainty.support import support
 
@@ -42,6 +43,8 @@ COLUMNS = [
     "equivalent",
     "note",
 ]
+IMPROVEMENT = ("improvement", "improvement_low", "improvement_high")
+"""Further columns where only macro means are compared."""
 
 
 MARGIN = 0.005
@@ -100,7 +103,9 @@ def compare(
         between configurations; "assumed" where `seed_sd` stands in for the seeds that one of the two lacks; "fixed"
         where one of the two was trained once (or is an ensemble), so that it is one between these training runs. What
         rests on too few patients (`support`) has a difference and no test, and so has a difference that no draw
-        changes, unless both order the images alike; note says so. NaN where a value is undefined.
+        changes, unless both order the images alike; note says so. NaN where a value is undefined. Without `classes`
+        also `IMPROVEMENT`: the probability that a training run of the first scores above one of the second, with its
+        interval (`improvement`).
 
     Raises
     ------
@@ -216,8 +221,11 @@ def compare_measured(
                 note = "the same order of images" if same else "no draw of patients changes the difference"
                 degrees = 1.0 if same else np.nan
             tested = _tests(difference, error, degrees, confidence, margin)
+            if classes is None:
+                better = NOTHING if refused else improvement(one.draws, other.draws, confidence, seed)
+                tested |= dict(zip(IMPROVEMENT, better))
             rows.append(row | tested | {"class": name, "margin": margin, "note": note})
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *(IMPROVEMENT if classes is None else ())])
     aggregate = table["class"].isin(AGGREGATES).to_numpy()
     for p in ("p", "tost_p"):
         adjusted = np.full(len(table), np.nan)

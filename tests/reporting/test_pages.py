@@ -142,6 +142,7 @@ def test_pages_of_a_whole_study(here, reports):
     found = pages(reports)
     assert [p.relative_to(reports).as_posix() for p in found] == [
         "README.md",
+        "clinical.md",
         "data.md",
         "ensembles.md",
         "errors.md",

@@ -17,7 +17,10 @@ _LISTED_PAIRS = 15
 
 
 class Pair(NamedTuple):
-    """A tested difference in test macro AUROC, first minus second."""
+    """A tested difference in test macro AUROC, first minus second.
+
+    `improvement` is the probability that a training run of the first scores above one of the second.
+    """
 
     first: str
     second: str
@@ -27,6 +30,15 @@ class Pair(NamedTuple):
     equivalent: bool
     margin: float = math.nan
     fixed: bool = False
+    improvement: Estimate = Estimate()
+
+    def turned(self) -> Pair:
+        """Return the pair the other way round."""
+        better = self.improvement
+        worse = better._replace(value=1 - better.value, low=1 - better.high, high=1 - better.low)
+        return self._replace(
+            first=self.second, second=self.first, difference=self.difference.turned(), improvement=worse
+        )
 
     @property
     def tested(self) -> bool:
@@ -178,6 +190,7 @@ def _pairs(rows: Iterable[Any]) -> list[Pair]:
             bool(row.equivalent),
             float(row.margin),
             row.seeds == "fixed",
+            Estimate(*(getattr(row, f"improvement{end}", math.nan) for end in ("", "_low", "_high"))),
         )
         for row in rows
     ]
@@ -189,8 +202,7 @@ def _pair_of(study: StudyResults, first: str, second: str) -> Pair | None:
         return None
     for pair in _pairs(study.comparisons.itertuples()):
         if {pair.first, pair.second} == {first, second} and math.isfinite(pair.difference.value):
-            turned = pair._replace(first=first, second=second, difference=pair.difference.turned())
-            return pair if pair.first == first else turned
+            return pair if pair.first == first else pair.turned()
     return None
 
 
@@ -221,6 +233,11 @@ class PairTable:
     vary: bool
     fixed: bool
     margin: float
+
+    @property
+    def improvements(self) -> bool:
+        """Whether any pair has a probability of improvement."""
+        return any(pair.improvement.exists for pair in self.pairs)
 
 
 def pair_table(study: StudyResults) -> PairTable | None:
