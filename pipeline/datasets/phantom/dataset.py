@@ -18,6 +18,7 @@ from pydantic import Field
 
 from pipeline.datasets import Dataset, Sample, Task
 from pipeline.datasets.phantom.files import BOXES, ENTRIES, PLANTED, STAMP, TEST, TRAIN_VAL, own_files, write_all
+from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
 
 _FORMAT = 1
@@ -118,7 +119,7 @@ class Data(Dataset):
         folder = Path(folder)
 
         def images(name: str) -> Callable[[], bytes]:
-            return (folder / "images" / name).read_bytes
+            return file_reader(folder / "images" / name)
 
         yield from iter_samples(
             read_entries(folder / ENTRIES),
