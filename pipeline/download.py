@@ -40,7 +40,8 @@ def _download(dataset: Dataset, folder: Path, about: dict[str, Any]) -> Path:
         text = "\n  ".join(f"{key}: {value}" for key, value in about.items() if value)
         print(text, flush=True)
         write_text(folder / ABOUT, f"{text}\n")
-    check_inputs(dataset)
+    for said in check_inputs(dataset):
+        print(f"note: {said}; it is left out", file=sys.stderr, flush=True)
     source = dataset.fetch(folder)
     check_classes(dataset.classes, f"datasets.{dataset.name}.label_map")
     link_inputs(dataset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -35,7 +34,7 @@ from pipeline.study.files import (
     write_csv,
     write_json,
 )
-from pipeline.study.params import ParamsError, load
+from pipeline.study.params import load
 from pipeline.study.prepared import DatasetInfo
 
 
@@ -67,19 +66,10 @@ def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()
     )
 
 
-def main(size: int | None = None) -> None:
-    """Run the stage.
-
-    Parameters
-    ----------
-    size : int, optional
-        As dvc.yaml gives it: ``preprocess.size``. DVC 3.67 forgets keys called size where it looks a result up in its
-        run-cache, and gave images of 80 px for 40 px; it does not forget the command.
-    """
+def main() -> None:
+    """Run the stage."""
     with stage_errors():
         settings = load(PreprocessSections)
-        if size not in (None, settings.preprocess.size):
-            raise ParamsError(f"params.yaml:\npreprocess.size: {settings.preprocess.size}, not {size} as in --size")
         dataset = open_dataset(settings.dataset, settings.datasets[settings.dataset])
         raw = raw_folder(dataset.name)
         found, content = read_json(SOURCE, "download"), read_content()
@@ -113,6 +103,4 @@ def main(size: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, help="preprocess.size of params.yaml, which must say the same")
-    main(parser.parse_args().size)
+    main()

@@ -310,36 +310,3 @@ def test_a_model_is_built_once_to_check_it(project, monkeypatch):
     assert built == ["small", "wide"]
     assert message(Case({"models.wide.dropout": 0.1}, []), project) == ""
     assert built == ["small", "wide", "wide"]
-
-
-def test_names_reach_the_shell_as_one_word(tmp_path, monkeypatch):
-    """A plain `dvc repro` runs a stage's command before the stage can look at params.yaml."""
-    from dvc.parsing import DataResolver
-    from dvc.repo import Repo
-
-    from tests.tiny import ROOT
-
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["study"] |= {"models": ["$(touch x)"], "losses": ["a; touch y"], "replicates": [7]}
-    content["models"] = {"$(touch x)": content["models"]["cnn"]}
-    content["losses"] = {"a; touch y": {}}
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(yaml.safe_dump(content))
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    with Repo.init(no_scm=True) as repo:
-        resolved = DataResolver(repo, str(tmp_path), stages).resolve()["stages"]
-    import shlex
-
-    commands = {name: shlex.split(stage["cmd"]) for name, stage in resolved.items()}
-    assert any("$(touch x)" in words for words in commands.values())
-    for words in commands.values():
-        for word in words:
-            assert word in ("$(touch x)", "a; touch y") or not set(word) & set("$;&|`"), word
-    train = next(words for name, words in commands.items() if name.startswith("train@"))
-    further = next(words for name, words in commands.items() if name.startswith("replicate@"))
-    # The same command but for the seed: what one stage has trained the other finds in the run-cache.
-    assert (
-        train[:-1]
-        == further[:-1]
-        == [*["python", "-m", "pipeline.train", "--model", "$(touch x)", "--loss", "a; touch y", "--seed"]]
-    )

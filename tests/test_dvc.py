@@ -259,6 +259,8 @@ def as_listed(stage, content):
     for key in STAGES[stage]["params"]:
         for template, value in (("${dataset}", "phantom"), ("${item.model}", "small"), ("${item.loss}", "bce")):
             key = key.replace(template, value)
+        if key == "preprocess.size":  # again, as DVC's run-cache does not see it within `preprocess`
+            continue
         whole = key in ("study", "datasets", "models", "losses")
         keys |= {f"{key}.{name}" for name in content[key]} if whole else {key}
     return keys

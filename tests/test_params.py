@@ -1,12 +1,15 @@
 import itertools
 import re
+import typing
+from typing import get_args
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from pipeline.settings import SECTIONS, Params, load, parse
+from pipeline.settings import SECTIONS, UNSEEN, Params, load, parse
 from pipeline.study import params
 from pipeline.study.params import ParamsError
 from pipeline.study.runs import Configuration, Run, configurations, runs
@@ -84,18 +87,88 @@ def test_what_is_empty_can_be_set_from_the_command_line(override, tmp_path):
 
 
 def test_no_key_is_called_as_dvc_forgets():
-    """DVC 3.67 leaves keys called size and nfiles out where it looks a result up; a stage has them in its command."""
-    text = (ROOT / "dvc.yaml").read_text()
+    """DVC 3.67 leaves keys called size and nfiles out where it looks a result up; a stage lists them by their path."""
+    stage = params.read(ROOT / "dvc.yaml")["stages"]["preprocess"]
     found, missing = set(), [("", params.read(ROOT / "params.yaml"))]
     while missing:
         path, value = missing.pop()
         if isinstance(value, dict):
             missing += [(f"{path}.{key}" if path else key, below) for key, below in value.items()]
-        if path.rpartition(".")[2] in ("size", "nfiles"):
+        if path.rpartition(".")[2] in UNSEEN:
             found.add(path)
     # Those of data sets decide what stage download finds, and that is a file.
     assert {path for path in found if not path.startswith("datasets.")} == {"preprocess.size"}
-    assert "${preprocess.size}" in text
+    assert {"preprocess", "preprocess.size"} <= set(stage["params"])
+
+
+def test_dvc_tells_results_apart_by_a_size_that_has_a_path(tmp_path, monkeypatch):
+    """Its run-cache gave images of 80 px for 40 px, as long as dvc.yaml listed `preprocess` alone."""
+    from dvc.repo import Repo
+    from dvc.stage.cache import _get_stage_hash
+
+    monkeypatch.chdir(tmp_path)
+    stage = {"cmd": "true", "deps": ["dep"], "outs": ["out"]}
+    keys = {}
+    for listed in (["preprocess"], ["preprocess", "preprocess.size"]):
+        (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"preprocess": {**stage, "params": listed}}}))
+        (tmp_path / "dep").write_text("x")
+        for size in (40, 80):
+            (tmp_path / "params.yaml").write_text(f"preprocess: {{size: {size}}}\n")
+            with Repo() if (tmp_path / ".dvc").exists() else Repo.init(no_scm=True) as repo:
+                [one] = repo.index.stages
+                one.save_deps()
+                keys[len(listed), size] = _get_stage_hash(one)
+    assert keys[1, 40] == keys[1, 80]
+    assert len(set(keys.values())) == 3
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_names_that_dvc_forgets_are_refused(name, tiny):
+    tiny["models"][name] = tiny["models"]["small"]
+    tiny["losses"][name] = {"kind": "bce"}
+    tiny["models"]["wide"]["options"] = {"deep": {name: 3}}
+    with pytest.raises(ParamsError) as error:
+        parse(tiny)
+    for path in (f"models.{name}", f"losses.{name}", f"models.wide.options.deep.{name}"):
+        assert f"{path}: a name that DVC's run-cache does not look at; must be none of size, nfiles" in str(error.value)
+
+
+def models_of_settings():
+    """Every pydantic model that reads a part of params.yaml."""
+    from pipeline.datasets import available, dataset_class
+    from pipeline.learning import losses
+
+    waiting = [Params, *map(dataset_class, available()), *map(losses.loss_class, losses.available())]
+    found = []
+    while waiting:
+        model = waiting.pop()
+        if model not in found:
+            found.append(model)
+            waiting += [t for f in model.model_fields.values() for t in types_in(f.annotation) if is_model(t)]
+    return found
+
+
+def is_model(annotation):
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def types_in(annotation):
+    return {annotation}.union(*(types_in(a) for a in get_args(annotation) if not isinstance(a, (str, int, bool))))
+
+
+@pytest.mark.parametrize("model", models_of_settings(), ids=lambda m: f"{m.__module__}.{m.__name__}")
+def test_no_key_may_be_a_number_or_a_flag(model):
+    """To DVC 1, 1.0 and true are equal: a change from one to the other would run nothing again."""
+    assert model.model_config.get("strict")
+    for key, field in model.model_fields.items():
+        types = types_in(field.annotation)
+        assert not (bool in types and {int, float, complex} & types), key
+        assert not (typing.Any in types and (model.__name__, key) not in TOLD_APART), key
+
+
+TOLD_APART = {("Params", "datasets"), ("Params", "losses"), ("Model", "options")}
+"""What is looked into later: by the class of the data set, by that of the loss, and by the record of a training run,
+which is compared as text (tests/study/test_records.py)."""
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
@@ -252,7 +325,10 @@ def test_every_section_has_its_place():
 
 @pytest.mark.parametrize(
     ("written", "means"),
-    [("052", 52), ("0o17", 15), ("yes", "yes"), ("'052'", "052"), ("1:30", "1:30"), ("1E-3", 0.001), ("1_000", 1000)],
+    [
+        *[("052", 52), ("012", 12), ("0o17", 15), ("no", "no"), ("on", "on"), ("yes", "yes"), ("'052'", "052")],
+        *[("~", None), ("1:30", "1:30"), ("1E-3", 0.001), ("2e3", 2000.0), ("1_000", 1000)],
+    ],
 )
 def test_scalars_are_what_they_are_to_dvc(written, means, tmp_path):
     """By YAML 1.2: PyYAML reads the first of them as 42, and no as False."""
@@ -278,3 +354,79 @@ def test_no_number_is_infinite(value, tiny):
     tiny["train"]["clip_grad"] = value
     with pytest.raises(ParamsError, match=r"train\.clip_grad: must be a finite number"):
         parse(tiny)
+
+
+TEXTS = [
+    *[
+        "no",
+        "yes",
+        "on",
+        "off",
+        "y",
+        "true",
+        "null",
+        "~",
+        "",
+        "012",
+        "0o17",
+        "0x1F",
+        "1e3",
+        "1_000",
+        "12:30",
+        "NA",
+        "-",
+    ],
+    *[".inf", ".nan", "2020-01-01", "=", "<<", "a: b", "a #b", "*a", "&a", "!a", "%a", "@a", "`a`", "'a'", '"a"'],
+    *["\\n", "é", "12345678901234567890123456789e12"],
+]
+
+
+@pytest.mark.parametrize("style", ["'", '"'])
+def test_text_stays_text_through_dvc_exp_run(style, tmp_path):
+    """`-S` writes the whole file anew, as it sees fit: what it writes is read as what stood there."""
+    from dvc.utils.hydra import apply_overrides
+    from dvc.utils.serialize import load_yaml
+
+    def quoted(text):
+        escaped = text.replace("'", "''") if style == "'" else text.replace("\\", "\\\\").replace('"', '\\"')
+        return f"{style}{escaped}{style}"
+
+    copy = tmp_path / "params.yaml"
+    lines = "".join(f"{quoted(text)}: [{quoted(text)}, {quoted(text)}]\n" for text in TEXTS)
+    copy.write_text(f"seed: 1\ngiven:\n{lines}", encoding="utf-8")
+    before = params.read(copy)
+    assert {text: [text, text] for text in TEXTS}.items() <= before.items()
+    for seed in (2, 3):
+        apply_overrides(str(copy), [f"seed={seed}", "given='no'"])
+        assert params.read(copy) == load_yaml(copy) == before | {"seed": seed, "given": "no"}
+
+
+@pytest.mark.parametrize(("key", "given"), [("title", "012"), ("groups", "yes"), ("licence", "1e3")])
+def test_text_that_looks_like_a_number_can_be_set_from_the_command_line(key, given, tmp_path):
+    from dvc.utils.hydra import apply_overrides
+
+    copy = tmp_path / "params.yaml"
+    copy.write_bytes((ROOT / "params.yaml").read_bytes())
+    apply_overrides(str(copy), [f"datasets.image_folder.{key}='{given}'"])
+    assert params.read(copy)["datasets"]["image_folder"][key] == given
+
+
+def test_what_is_printed_for_copying_and_sent_to_other_machines_is_read_as_what_it_was():
+    from pipeline.reporting.views import provenance
+
+    content = {"a": {text: text for text in TEXTS}, "b": [*TEXTS, 1, 1.0, 1e-9, True, None]}
+    printed = yaml.dump(content, Dumper=provenance._Printed, **provenance._YAML)
+    for text in (printed, params.dump_yaml(content)):
+        again = params.parse_yaml(text, "text")
+        assert again == content
+        assert [type(value) for value in again["b"]] == [type(value) for value in content["b"]]
+
+
+def test_yaml_is_read_by_one_reader():
+    """PyYAML reads YAML 1.1, in which ``no`` is false and ``012`` is ten; it only prints, see the test above."""
+    found = set()
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        if re.search(r"^import yaml|^from yaml|safe_load|ruamel\.yaml import YAML", path.read_text(), re.MULTILINE):
+            found.add(path.relative_to(ROOT / "pipeline").as_posix())
+    assert found == {"study/params.py", "reporting/views/provenance.py", "planning/write.py"}
+    assert "yaml.safe_load" not in (ROOT / "pipeline/reporting/views/provenance.py").read_text()

@@ -66,7 +66,7 @@ class DatasetError(UserError):
 class Dataset(BaseModel, ABC):
     """Settings of ``datasets.<name>`` in params.yaml, and how to get and read that data set."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

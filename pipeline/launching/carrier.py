@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from pipeline.launching import cluster_task
 from pipeline.launching.log import Tail, reason
 from pipeline.launching.status import SHARED
 from pipeline.launching.workers import Stopped, Worker
 from pipeline.study.errors import UserError
+from pipeline.study.params import dump_yaml, parse_yaml
 
 SOURCES = ("pipeline", "params.yaml", "dvc.yaml", "requirements.txt", ".dvcignore")
 """What the result of a training run depends on, beside its inputs."""
@@ -117,9 +116,9 @@ def collect_command(stages: Sequence[str]) -> list[str]:
 
 def work(commit: str, remote: Remote, inputs: Sequence[str]) -> cluster_task.Work:
     """Return what the nodes are sent, once the shared stages are up to date; `inputs` as for `push_commands`."""
-    content = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
+    content = parse_yaml(Path("dvc.lock").read_text(encoding="utf-8"), "dvc.lock")
     content["stages"] = {name: entry for name, entry in content["stages"].items() if name in SHARED}
-    lock = yaml.safe_dump(content, sort_keys=False)
+    lock = dump_yaml(content)
     key = hashlib.sha256("\0".join([commit, lock, remote.name, remote.url]).encode()).hexdigest()[:16]
     return cluster_task.Work(
         key=key,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from pipeline.planning.rules import Weights
 from pipeline.study.errors import UserError
+from pipeline.study.params import ParamsError, parse_yaml
 
 
 def is_about(path: Path, images: str, table: str | None = None) -> bool:
@@ -20,10 +18,10 @@ def is_about(path: Path, images: str, table: str | None = None) -> bool:
     if not path.is_file():
         return False
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
         about = content["datasets"][content["dataset"]]
         root, named = about["root"], about.get("table")
-    except (OSError, ValueError, YAMLError, KeyError, TypeError):
+    except (OSError, ValueError, ParamsError, KeyError, TypeError):
         return False
     if not isinstance(root, str) or (table is not None and (not isinstance(named, str) or not _same(named, table))):
         return False
@@ -44,7 +42,7 @@ def check(content: str, path: Path) -> None:
     """
     from pipeline.settings import parse  # with what it imports
 
-    parse(YAML(typ="safe", pure=True).load(content), str(path))
+    parse(parse_yaml(content, str(path)), str(path))
 
 
 def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:

@@ -20,14 +20,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
-from ruamel.yaml import YAML
 
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.study.errors import UserError
 from pipeline.study.files import DATASET, ENSEMBLES, EVALUATIONS, REPORTS, SAMPLES
-from pipeline.study.params import PARAMS_FILE
+from pipeline.study.params import PARAMS_FILE, parse_yaml
 from pipeline.study.predictions import Predictions
 from pipeline.uncertainty.comparisons import compare
 from pipeline.uncertainty.multiplicity import holm
@@ -137,8 +136,8 @@ def read_revision(name: str) -> Revision:
     if name == WORKSPACE:
         if not METRICS.exists():
             raise UserError(f"{METRICS} is missing: run dvc repro, or name two revisions")
-        params = PARAMS_FILE.read_text(encoding="utf-8") if PARAMS_FILE.exists() else ""
-        return Revision(name, "", from_metrics(METRICS), _yaml(params), _Workspace())
+        params = PARAMS_FILE.read_text(encoding="utf-8", errors="replace") if PARAMS_FILE.exists() else ""
+        return Revision(name, "", from_metrics(METRICS), _yaml(params, name), _Workspace())
     commit = _commit(name)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "metrics.csv"
@@ -147,7 +146,13 @@ def read_revision(name: str) -> Revision:
             raise UserError(f"{name} ({commit[:7]}) has no {METRICS}: its reports were not committed, or are older")
         table.write_bytes(content)
         study = from_metrics(table)
-    return Revision(name, commit[:7], study, _yaml((_show(commit, PARAMS_FILE) or b"").decode()), _Tracked(commit))
+    return Revision(
+        name,
+        commit[:7],
+        study,
+        _yaml((_show(commit, PARAMS_FILE) or b"").decode(errors="replace"), name),
+        _Tracked(commit),
+    )
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -173,8 +178,8 @@ def _show(commit: str, path: Path) -> bytes | None:
     return found.stdout if found.returncode == 0 else None
 
 
-def _yaml(text: str) -> dict[str, Any]:
-    content = YAML(typ="safe", pure=True).load(text)
+def _yaml(text: str, name: str) -> dict[str, Any]:
+    content = parse_yaml(text, f"{PARAMS_FILE} of {name}")
     return content if isinstance(content, dict) else {}
 
 

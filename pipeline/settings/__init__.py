@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ SECTIONS = (
 RESERVED = ("ensemble", "probe")
 """Names of models that stand in the results for something else."""
 _RESERVED = ", ".join(RESERVED)
+UNSEEN = ("size", "nfiles")
+"""Keys that DVC leaves out wherever it looks a result up in its run-cache: what stood below them could go stale."""
 
 
 class Params(
@@ -76,6 +78,13 @@ class Params(
         if self.dataset not in self.datasets:
             yield f"dataset: '{self.dataset}' has no settings; use one of: {', '.join(self.datasets)}"
 
+        for key, content in (
+            ("models", {m: {"options": v.options} for m, v in self.models.items()}),
+            ("losses", self.losses),
+        ):
+            for path in _unseen(content, key):
+                yield f"{path}: a name that DVC's run-cache does not look at; must be none of {', '.join(UNSEEN)}"
+
     def _of_seeds(self) -> Iterator[str]:
         for seed in sorted({s for s in seeds(self) if seeds(self).count(s) > 1}):
             where = f"study.replicates = {self.study.replicates}, seed = {self.seed}"
@@ -87,6 +96,14 @@ class Params(
                 train_settings(self, name)
             except ValidationError as error:
                 yield describe(error, Train, f"models.{name} with train")
+
+
+def _unseen(content: Any, path: str) -> Iterator[str]:
+    """Yield the key paths below `path` that end with one of `UNSEEN`."""
+    for key, below in content.items() if isinstance(content, Mapping) else ():
+        if key in UNSEEN:
+            yield f"{path}.{key}"
+        yield from _unseen(below, f"{path}.{key}")
 
 
 def parse(content: dict[str, Any], source: str = "params.yaml") -> Params:

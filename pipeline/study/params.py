@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -107,6 +108,41 @@ def _section_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
     return model
 
 
+def parse_yaml(text: str, source: str) -> Any:
+    """Read text by YAML 1.2, as DVC does: ``no`` is a word, ``012`` is twelve.
+
+    Parameters
+    ----------
+    text : str
+        One document.
+    source : str
+        The file, for messages.
+
+    Raises
+    ------
+    ParamsError
+        If it is no YAML, or names a key twice.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except DuplicateKeyError as error:
+        key = re.findall(r'duplicate key "(.*?)" with', str(error.problem))[0]
+        raise ParamsError(f"{source}: key '{key}' is written twice, line {error.problem_mark.line + 1}") from None
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:  # a date that is none is a ValueError
+        said = " ".join(str(error).split())
+        raise ParamsError(f"{source}: not YAML: {said}") from None
+
+
+def dump_yaml(content: Any) -> str:
+    """Write `content` so that `parse_yaml`, and DVC, read the same."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.width = False, 4096
+    yaml.sort_base_mapping_type_on_output = False
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()
+
+
 def read(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
     """Read a params file as DVC does, by YAML 1.2, without looking at what its sections say.
 
@@ -122,13 +158,7 @@ def read(path: Path | str = PARAMS_FILE) -> dict[str, Any]:
         raise ParamsError(f"{path}: no such file; run from the root of the project") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: cannot be read: {error}") from None
-    try:
-        content = YAML(typ="safe").load(text)
-    except DuplicateKeyError as error:
-        key = re.findall(r'duplicate key "(.*?)" with', str(error.problem))[0]
-        raise ParamsError(f"{path}: key '{key}' is written twice, line {error.problem_mark.line + 1}") from None
-    except (YAMLError, ValueError, TypeError, RecursionError) as error:  # a date that is none is a ValueError
-        raise ParamsError(f"{path}: not YAML: {error}") from None
+    content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: {type(content).__name__}; it must be a map of sections")
     return content

@@ -23,6 +23,7 @@ from pipeline.datasets import Dataset, DatasetError, Sample, Task
 from pipeline.datasets.shared.archives import iter_tar_members
 from pipeline.datasets.shared.fetching.files import fetch_files
 from pipeline.datasets.shared.fetching.remote import RemoteFile
+from pipeline.datasets.shared.irregular import check_name, file_reader
 from pipeline.datasets.shared.local import summary
 from pipeline.datasets.shared.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
 from pipeline.study.inputs import located
@@ -187,7 +188,7 @@ class Data(Dataset):
         packed: dict[str, Sample] = {}
         for sample in self._listed(base):
             if sample.sample_id in found:
-                yield replace(sample, read=Path(found[sample.sample_id]).read_bytes)
+                yield replace(sample, read=file_reader(Path(found[sample.sample_id])))
             elif archives:
                 packed[sample.sample_id] = sample
             else:
@@ -296,6 +297,7 @@ def _find_images(root: Path) -> tuple[dict[str, str], set[str]]:
             for entry in entries:
                 if not entry.name.lower().endswith(".png") or entry.name.startswith("."):
                     continue
+                check_name(entry.name, str(folder))
                 if found.setdefault(entry.name, entry.path) != entry.path:
                     twice.add(entry.name)
     return found, twice

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pipeline.datasets import Dataset, DatasetError, Sample, Task
+from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import (
     count_differences,
     fetch_kaggle_copy,
@@ -130,7 +131,7 @@ class Data(Dataset):
         for file in self._files(folder)[0]:
             name = file.path.name
             extra = {} if sources is None else {_SOURCE_COLUMN: sources.get((file.label, _key(name)))}
-            yield Sample(name, name, (file.label,), file.path.read_bytes, extra=extra)
+            yield Sample(name, name, (file.label,), file_reader(file.path), extra=extra)
 
     def _base(self, folder: Path) -> Path:
         """Return the folder that holds the class folders."""

@@ -16,6 +16,7 @@ from pydantic import field_validator, model_validator
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen, masks
 from pipeline.datasets.shared.headers import Headers
+from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, is_junk_folder, list_files, root_folder, subfolders, summary
 from pipeline.datasets.shared.names import check_patient, joined
 
@@ -48,6 +49,7 @@ class _Found(NamedTuple):
     unchosen: list[str]
     others: list[str]
     classes: tuple[str, ...]
+    closed: list[str]
 
 
 class Data(Dataset):
@@ -173,14 +175,17 @@ class Data(Dataset):
                 sample_id=file.path,
                 patient_id=self._patient(file, headers),
                 labels=(file.label,),
-                read=(base / file.path).read_bytes,
+                read=file_reader(base / file.path),
                 official_split=file.part,
                 extra=headers.extra(file.path),
             )
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
-        """Name the masks, which are kept apart for segmentation."""
-        return [(path, f"mask of {image}" if image else "mask without an image") for path, image in self._masks()]
+        """Name the masks, which are kept apart for segmentation, and folders that may not be looked into."""
+        closed = [(f"{path}/", "folder not readable: Permission denied") for path in self._find().closed]
+        return [
+            (path, f"mask of {image}" if image else "mask without an image") for path, image in self._masks()
+        ] + closed
 
     def _masks(self) -> list[tuple[str, str]]:
         return sorted(self._find().masks.items())
@@ -216,6 +221,7 @@ class Data(Dataset):
         others = [p.name for p in sorted(base.iterdir()) if not p.is_dir() or is_junk_folder(p.name)]
         unchosen: list[str] = []
         folders: list[str] = []
+        closed: list[str] = []
         for part, place in places:
             where = "" if place == base else f"{place.name}/"
             if where:
@@ -223,6 +229,11 @@ class Data(Dataset):
             for folder in subfolders(place):
                 label = folder.name
                 listed = list_files(folder, dicom=True)
+                if "." in listed.closed:
+                    raise DatasetError(
+                        f"{self.root}: class folder '{where}{label}': Permission denied; make it readable"
+                    )
+                closed += [f"{where}{label}/{p}" for p in listed.closed]
                 hidden = set(listed.hidden)
                 both = sorted([*listed.images, *listed.hidden])
                 taken, left = chosen([f"{where}{label}/{p}" for p in both], self.include, self.exclude)
@@ -253,7 +264,7 @@ class Data(Dataset):
                 f"{self.root}: one class folder, '{classes[0] if classes else folders[0]}'; a study needs at least two "
                 "classes"
             )
-        return _Found(files, apart, unchosen, others, classes)
+        return _Found(files, apart, unchosen, others, classes, closed)
 
     def _parts(self, base: Path) -> list[tuple[OfficialSplit, Path]]:
         """Return the folders that hold class folders, with their part of the published split."""

@@ -18,6 +18,7 @@ from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, flags, several, single
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen
 from pipeline.datasets.shared.headers import Headers
+from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
 from pipeline.datasets.shared.names import check_patient
 from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, people_columns, sex_of, view_of
@@ -258,7 +259,7 @@ class Data(Dataset):
         """Yield one sample per labelled row, in the table's order, whether or not its file is there."""
         root = self._root()
         for row in self._find().rows:
-            yield Sample(row.image, row.patient, row.labels, (root / row.image).read_bytes, row.part, row.extra)
+            yield Sample(row.image, row.patient, row.labels, file_reader(root / row.image), row.part, row.extra)
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
         """Name the rows without a label."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pipeline.datasets import Dataset, DatasetError, Sample, Task
 from pipeline.datasets.shared.choosing import Groups, block, block_notes
+from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import (
     count_differences,
     fetch_kaggle_copy,
@@ -129,7 +130,7 @@ class Data(Dataset):
         """Yield the images by class and name; each is on its own, or in its block, since the set names no patients."""
         for file in self._files(folder)[0]:
             name = file.path.name
-            yield Sample(name, block(name, self.groups) if self.groups else name, (file.label,), file.path.read_bytes)
+            yield Sample(name, block(name, self.groups) if self.groups else name, (file.label,), file_reader(file.path))
 
     def _base(self, folder: Path) -> Path:
         """Return the folder Original/ or Segmented/."""

@@ -29,6 +29,7 @@ from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.shared.archives import iter_zip_members, zip_sizes
 from pipeline.datasets.shared.fetching.files import fetch_file
 from pipeline.datasets.shared.fetching.remote import Fetched, RemoteFile
+from pipeline.datasets.shared.irregular import check_name, file_reader, size_of
 from pipeline.datasets.shared.local import summary
 from pipeline.study.inputs import located
 
@@ -94,7 +95,7 @@ class _Copy(NamedTuple):
     def read_all(self, files: list[_File]) -> Iterator[Callable[[], bytes]]:
         """Yield the reader of each file, in order; those of an archive hold the content."""
         if self.members is None:
-            yield from ((self.place / file.name).read_bytes for file in files)
+            yield from (file_reader(self.place / file.name) for file in files)
         else:
             members = self.members
             names = [members[file.name.as_posix()] for file in files]
@@ -278,7 +279,9 @@ def _unpacked(base: Path) -> _Copy:
         if (base / part / kind).is_dir()
         for path in (base / part / kind).iterdir()
     ]
-    return _Copy(base, None, {path.relative_to(base).as_posix(): path.stat().st_size for path in paths})
+    for path in paths:
+        check_name(path.name, str(path.parent))
+    return _Copy(base, None, {path.relative_to(base).as_posix(): size_of(path) for path in paths})
 
 
 def _packed(archive: Path) -> _Copy:

@@ -28,6 +28,7 @@ from pipeline.datasets.phantom.files import (
     own_files,
     write_all,
 )
+from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
 from pipeline.study.files import write_json
 
@@ -126,7 +127,7 @@ class Data(Dataset):
         folder = Path(folder)
 
         def images(name: str) -> Callable[[], bytes]:
-            return (folder / "images" / name).read_bytes
+            return file_reader(folder / "images" / name)
 
         yield from iter_samples(
             read_entries(folder / ENTRIES),

@@ -69,8 +69,10 @@ _FIRST_ELEMENTS = frozenset(bytes([number, 0]) for number in (0x00, 0x01, 0x02, 
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether the file at `path` is DICOM by its content; False where it cannot be read."""
+    """Whether the file at `path` is DICOM by its content; False where it is no file or cannot be read."""
     try:
+        if not path.is_file():  # to open a pipe would wait for ever
+            return False
         with path.open("rb") as file:
             return is_dicom(file.read(HEAD))
     except OSError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.datasets.shared.dicom import COLUMNS, Header, header, is_dicom_file
+from pipeline.datasets.shared.irregular import why_unreadable
 from pipeline.datasets.shared.names import check_patient
 
 _RASTER = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -41,12 +42,13 @@ class Headers(NamedTuple):
         columns = tuple(c for c in COLUMNS if any(about.columns[c] is not None for about in found.values()))
         images = [about.patient for about in found.values() if about.has_image]
         patients = set(images)
-        known = len(found) == len(paths) and "" not in patients and (len(patients) > 1 or len(images) == 1)
+        readable = sum(why_unreadable(base / path) is None for path in paths) if found else 0
+        known = 0 < len(found) == readable and "" not in patients and (len(patients) > 1 or len(images) == 1)
         return cls(found, columns, known)
 
     def patient(self, path: str) -> str:
-        """Return the patient of a file; a file without an image, which cannot be used, is its own."""
-        patient = self.by_path[path].patient or path
+        """Return the patient of a file; a file without an image or a header, which cannot be used, is its own."""
+        patient = (path in self.by_path and self.by_path[path].patient) or path
         check_patient(patient, f"the PatientID of '{path}'")
         return patient
 

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.datasets import Dataset, DatasetError, Sample
+from pipeline.datasets.shared.irregular import check_name, why_unreadable
 from pipeline.study.files import CONTENT, INPUTS, ArtifactError, write_text
 from pipeline.study.inputs import located, main_checkout
 
@@ -60,9 +62,15 @@ def outside(dataset: Dataset) -> dict[str, str]:
 
 
 def link_inputs(dataset: Dataset) -> None:
-    """Make ``data/inputs/<key>`` a link to what each of `KEYS` names, or a line of text where it names nothing."""
+    """Make ``data/inputs/<key>`` a link to what each of `KEYS` names, or a line of text where it names nothing.
+
+    Beside the links lies a file for DVC of what it must pass over behind them: at a link to nothing it would stop, at a
+    pipe it would wait for ever.
+    """
     given = outside(dataset)
     INPUTS.mkdir(parents=True, exist_ok=True)
+    passed_over = [f"/{key}/{_escaped(name)}\n" for key, value in given.items() for name in unreadable(located(value))]
+    write_text(INPUTS / ".dvcignore", "".join(passed_over) or "# nothing\n")
     for key in KEYS:
         place, new = INPUTS / key, INPUTS / f".{key}.new"
         new.unlink(missing_ok=True)
@@ -73,17 +81,55 @@ def link_inputs(dataset: Dataset) -> None:
         os.replace(new, place)
 
 
-def check_inputs(dataset: Dataset) -> None:
+def _escaped(name: str) -> str:
+    """Return a path as a pattern of .dvcignore that fits nothing else."""
+    return re.sub(r"([*?\[\]!#\\ ])", r"\\\1", name)
+
+
+def check_inputs(dataset: Dataset) -> list[str]:
     """Refuse paths behind which DVC would not see all, see `check_visible`; what is not there is for `fetch` to refuse.
+
+    Returns
+    -------
+    list of str
+        Of what is no file that can be read there, one line each.
 
     Raises
     ------
     DatasetError
         Naming the key.
     """
+    said = []
     for key, value in outside(dataset).items():
         if located(value).exists():
-            check_visible(f"datasets.{dataset.name}.{key}: '{value}'", located(value))
+            what = f"datasets.{dataset.name}.{key}: '{value}'"
+            check_visible(what, located(value))
+            said += [f"{what}: {name}: {reason}" for name, reason in unreadable(located(value)).items()]
+    return said
+
+
+def unreadable(path: Path) -> dict[str, str]:
+    """Return what lies below a folder and is no file that can be read: relative path to reason."""
+    found: dict[str, str] = {}
+    for entry in _entries(path.resolve()):
+        reason = None if os.path.isdir(entry.path) else why_unreadable(Path(entry.path))
+        if reason is not None:
+            found[Path(entry.path).relative_to(path.resolve()).as_posix()] = reason
+    return dict(sorted(found.items()))
+
+
+def _entries(top: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield all that lies below a folder, without following links, but for the bookkeeping of git and Mercurial."""
+    folders = [top] if top.is_dir() else []
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    yield entry
+                    if entry.is_dir(follow_symlinks=False) and entry.name not in (".git", ".hg"):
+                        folders.append(Path(entry.path))
+        except PermissionError:  # excluded by its name where the data set lists its files
+            continue
 
 
 def check_visible(what: str, path: Path) -> None:
@@ -99,34 +145,29 @@ def check_visible(what: str, path: Path) -> None:
     Raises
     ------
     DatasetError
-        If the folder holds the project itself, a link to a folder outside of it or to nothing, a repository of DVC's,
-        or a file of patterns that DVC leaves out: DVC passes over the second and fourth in silence, and stops at the
-        others with an error that does not say what to do.
+        If the folder holds the project itself, a link to a folder outside of it, a repository of DVC's, a file of
+        patterns that DVC leaves out, or a name that DVC cannot hold: DVC passes over the third and fourth in silence,
+        and stops at the others with an error that does not say what to do.
     """
     top = path.resolve()
     project = (main_checkout() or Path.cwd()).resolve()
     if project.is_relative_to(top):
         raise DatasetError(f"{what} holds this project itself; put the images into a folder of their own")
-    folders = [top] if top.is_dir() else []
-    while folders:
-        folder = folders.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                here = Path(entry.path).relative_to(top)
-                if entry.name in (".dvc", ".dvcignore"):
-                    raise DatasetError(
-                        f"{what} holds {here}, of a repository of DVC's: changes there would not be seen; name a "
-                        "folder inside it, or move that file away"
-                    )
-                if entry.is_symlink() and not os.path.exists(entry.path):
-                    raise DatasetError(f"{what}: {here} is a link to nothing; remove it")
-                if entry.is_symlink() and entry.is_dir() and not Path(entry.path).resolve().is_relative_to(top):
-                    raise DatasetError(
-                        f"{what}: {here} is a link to another folder: changes there would not be seen; put the folder "
-                        "in its place, or name one that holds no such link"
-                    )
-                if entry.is_dir(follow_symlinks=False) and entry.name not in (".git", ".hg"):
-                    folders.append(Path(entry.path))
+    for entry in _entries(top):
+        here = Path(entry.path).relative_to(top)
+        check_name(here.as_posix(), what)
+        if entry.name in (".dvc", ".dvcignore"):
+            raise DatasetError(
+                f"{what} holds {here}, of a repository of DVC's: changes there would not be seen; name a "
+                "folder inside it, or move that file away"
+            )
+        if entry.is_symlink() and os.path.isdir(entry.path) and not Path(entry.path).resolve().is_relative_to(top):
+            raise DatasetError(
+                f"{what}: {here} is a link to another folder: changes there would not be seen; put the folder "
+                "in its place, or name one that holds no such link"
+            )
+        if "\n" in str(here) and not os.path.isdir(entry.path) and why_unreadable(Path(entry.path)) is not None:
+            raise DatasetError(f"{what}: {str(here)!r} is no file that can be read; remove it")
 
 
 def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from pipeline.datasets import DatasetError
 from pipeline.datasets.shared.dicom import is_dicom_file
 from pipeline.datasets.shared.fetching.kaggle import fetch_kaggle
+from pipeline.datasets.shared.irregular import check_name, why_unreadable
 from pipeline.study.files import write_text
 from pipeline.study.inputs import located
 
@@ -47,11 +49,14 @@ class Listing(NamedTuple):
         Files with an image suffix whose name starts with a dot: rarely images, whatever the suffix says.
     others : list of str
         Everything else, and whatever lies in hidden or junk folders.
+    closed : list of str
+        Folders that may not be looked into.
     """
 
     images: list[str]
     hidden: list[str]
     others: list[str]
+    closed: list[str]
 
 
 def is_junk_folder(name: str) -> bool:
@@ -156,10 +161,22 @@ def find_below(top: Path, fits: Callable[[Path], bool], depth: int = 2) -> Path 
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in `folder` that may hold data, sorted by name; none if it is no folder."""
+    """Folders in `folder` that may hold data, sorted by name; none if it is no folder.
+
+    Raises
+    ------
+    DatasetError
+        If it may not be looked into, or a name is not UTF-8.
+    """
     if not folder.is_dir():
         return []
-    return sorted((p for p in folder.iterdir() if p.is_dir() and not is_junk_folder(p.name)), key=lambda p: p.name)
+    try:
+        found = [p for p in folder.iterdir() if p.is_dir() and not is_junk_folder(p.name)]
+    except OSError as error:
+        raise DatasetError(f"{folder}: folder not readable: {error.strerror}") from None
+    for path in found:
+        check_name(path.name, str(folder))
+    return sorted(found, key=lambda p: p.name)
 
 
 def list_files(
@@ -182,17 +199,31 @@ def list_files(
     Returns
     -------
     Listing
-        Sorted as text: the order of a folder differs between file systems.
+        Sorted as text: the order of a folder differs between file systems. What is no file that can be read is listed
+        by its name, see `pipeline.datasets.shared.irregular`.
+
+    Raises
+    ------
+    DatasetError
+        If a name is not UTF-8.
     """
     allowed = frozenset(suffixes)
     images: list[str] = []
     hidden: list[str] = []
     others: list[str] = []
-    for parent, folders, names in os.walk(folder):
+    closed: list[str] = []
+
+    def note(error: OSError) -> None:
+        if error.errno != errno.ENOENT:
+            closed.append(Path(error.filename).relative_to(folder).as_posix())
+
+    for parent, folders, names in os.walk(folder, onerror=note):
         base = Path(parent).relative_to(folder)
         junk = any(is_junk_folder(part) for part in base.parts)
         if not recursive:
             folders.clear()
+        for name in [*folders, *names]:
+            check_name(name, f"{folder / base}")
         for name in names:
             path = (base / name).as_posix()
             suffix = os.path.splitext(name)[1].lower()
@@ -202,7 +233,7 @@ def list_files(
                 hidden.append(path)
             else:
                 images.append(path)
-    return Listing(sorted(images), sorted(hidden), sorted(others))
+    return Listing(sorted(images), sorted(hidden), sorted(others), sorted(closed))
 
 
 def _is_hidden_dicom(path: Path, suffix: str) -> bool:
@@ -232,9 +263,10 @@ def fingerprint(base: Path, paths: Iterable[str]) -> tuple[str, int]:
     digest = hashlib.sha256()
     total = 0
     for path in sorted(paths):
-        size = (base / path).stat().st_size
+        reason = why_unreadable(base / path)
+        size = (base / path).stat().st_size if reason is None else 0
         total += size
-        digest.update(f"{path}\t{size}\n".encode())
+        digest.update(f"{path}\t{reason or size}\n".encode())
     return digest.hexdigest(), total
 
 

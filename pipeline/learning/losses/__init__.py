@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Loss(BaseModel, ABC):
     """A loss and its settings. Calling it gives the mean over the batch."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     tasks: ClassVar[frozenset[str]]
     """Kinds of data set it is defined for: "multilabel", "multiclass"."""

@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.reporting.results import StudyResults
 from pipeline.settings import SECTIONS, Params
+from pipeline.study.params import ParamsError, parse_yaml
 
 Run = Mapping[str, Any]
 """What run.json records of a training run."""
@@ -75,7 +76,7 @@ class Provenance(NamedTuple):
 def provenance(study: StudyResults) -> Provenance:
     """Return where the numbers of a study come from."""
     runs = [run for results in study.configurations for run in results.runs]
-    text = yaml.safe_dump(used(study.params), **_YAML).strip() if study.recorded else ""
+    text = yaml.dump(used(study.params), Dumper=_Printed, **_YAML).strip() if study.recorded else ""
     return Provenance(
         len(runs),
         recorded(runs, commit),
@@ -89,6 +90,19 @@ def provenance(study: StudyResults) -> Provenance:
     )
 
 
+class _Printed(yaml.SafeDumper):
+    """PyYAML, which breaks lines as people do, with quotes also around what is no text by YAML 1.2 (``0o17``)."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    try:
+        plain = parse_yaml(value, "") == value
+    except ParamsError:
+        plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, None if plain else "'")
+
+
+_Printed.add_representer(str, _text)
 _YAML: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 100, "default_flow_style": None}
 
 

@@ -3,10 +3,12 @@
 import csv
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -15,7 +17,7 @@ from pipeline.datasets import DatasetError, open_dataset
 from pipeline.datasets.settings import DataSections
 from pipeline.datasets.shared import inputs
 from pipeline.download import download
-from pipeline.study.files import CONTENT, IMAGES, INPUTS, PREPARED, SAMPLES, SOURCE, raw_folder
+from pipeline.study.files import CONTENT, EXCLUDED, IMAGES, INPUTS, PREPARED, SAMPLES, SOURCE, raw_folder
 from pipeline.study.inputs import located, main_checkout
 from pipeline.study.params import load
 from tests.tiny import ROOT
@@ -207,18 +209,118 @@ def hide_by_link(root):
     return "a is a link to another folder"
 
 
-def leave_a_link_to_nothing(root):
-    (root / "a/9.bmp").symlink_to("nowhere.bmp")
-    return "a/9.bmp is a link to nothing"
+def name_of_other_bytes(root):
+    Path(os.fsdecode(os.fsencode(root / "a") + b"/caf\xe9.bmp")).write_bytes(b"")
+    return r"the name 'a/caf\\xe9.bmp' is not UTF-8, and neither DVC nor a table can hold it; rename it"
 
 
-@pytest.mark.parametrize(
-    "hide", [hide_by_dvcignore, hide_by_repository, hide_by_link, leave_a_link_to_nothing], ids=lambda f: f.__name__
-)
+def folder_of_other_bytes(root):
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff")).mkdir()
+    return r"the name '\\xff' is not UTF-8"
+
+
+HIDDEN = [hide_by_dvcignore, hide_by_repository, hide_by_link, name_of_other_bytes, folder_of_other_bytes]
+
+
+@pytest.mark.parametrize("hide", HIDDEN, ids=lambda f: f.__name__)
 def test_a_folder_in_which_changes_would_not_be_seen_is_refused(project, hide):
     said = hide(Path("../images"))
     with pytest.raises(DatasetError, match=r"datasets\.\w+\.root: '\.\./images'.*" + said):
         inputs.check_inputs(open_dataset(project, (FOLDER | TABLE)[project]))
+
+
+def socket_at(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))  # its name may be no longer than 107 bytes
+
+
+IRREGULAR = {
+    "dangling.bmp": (lambda path: path.symlink_to("nowhere.bmp"), "a link to nothing"),
+    "circle.bmp": (lambda path: path.symlink_to("circle.bmp"), "a link that leads in a circle"),
+    "circle two.bmp": (lambda path: path.symlink_to("circle.bmp"), "a link that leads in a circle"),
+    "pipe [1]*.bmp": (os.mkfifo, "a pipe, not a file"),
+    "#!pipe.dcm": (os.mkfifo, "a pipe, not a file"),
+    "socket.bmp": (socket_at, "a socket, not a file"),
+    "device.bmp": (lambda path: path.symlink_to("/dev/zero"), "a device, not a file"),
+    "linked pipe.bmp": (lambda path: path.symlink_to("pipe [1]*.bmp"), "a pipe, not a file"),
+}
+
+
+@pytest.fixture
+def irregular(project):
+    """Entries of `a` that are no files, beside its images, and in the table; a folder with the name of an image."""
+    folder = Path("../images/a")
+    for name, (make, _) in IRREGULAR.items():
+        make(folder / name)
+    picture(folder / "folder.bmp" / "6.bmp", 66)
+    os.mkfifo(folder / "pipe")  # it could be DICOM
+    os.mkfifo(folder / "notes.txt")
+    rows = [line.split(",") for line in Path("../labels.csv").read_text().split()[1:]]
+    named = [*IRREGULAR, "folder.bmp/6.bmp", *(["folder.bmp"] if project == "image_table" else [])]
+    label([*rows, *([f"a/{name}", "a"] for name in named)])
+    return project
+
+
+def test_what_is_no_file_is_excluded_by_name_with_the_reason(irregular, capsys):
+    run()
+    excluded = pd.read_csv(EXCLUDED, keep_default_na=False).set_index("file")["reason"].to_dict()
+    expected = {f"a/{name}": f"file not readable: {reason}" for name, (_, reason) in IRREGULAR.items()}
+    if irregular == "image_table":
+        expected["a/folder.bmp"] = "file not readable: a folder, not a file"
+    assert {name: excluded.get(name) for name in expected} == expected
+    samples = pd.read_csv(SAMPLES, keep_default_na=False)["sample_id"].tolist()
+    assert "a/folder.bmp/6.bmp" in samples
+    assert len(samples) == 13
+    said = capsys.readouterr().err
+    for name, (_, reason) in IRREGULAR.items():
+        assert f"note: datasets.{irregular}.root: '../images': a/{name}: {reason}; it is left out" in said
+
+
+def test_dvc_passes_over_what_is_no_file_and_over_nothing_else(irregular, dvc):
+    assert dvc() == {}
+    picture(Path("../images/a/pipe 1x.bmp"), 5)  # which a pattern would take for `pipe [1]*.bmp`
+    assert "download" in dvc()
+    Path("../images/a/pipe 1x.bmp").unlink()
+    assert dvc() == {}
+    picture(Path("../images/a/circle two.bmp.bmp"), 5)
+    assert "download" in dvc()
+
+
+def test_medmatrix_new_does_not_wait_at_a_pipe(irregular):
+    from pipeline.planning.survey import survey
+
+    table = "../labels.csv" if irregular == "image_table" else None
+    assert set(survey("../images", table).classes) == {"a", "b"}
+
+
+def test_folders_that_may_not_be_looked_into_are_named(project, monkeypatch, capsys):
+    """As root may look into all of them, the refusal is acted."""
+    picture(Path("../images/a/closed/6.bmp"), 6)
+    scandir = os.scandir
+
+    def refusing(path="."):
+        if os.fspath(path).endswith(("closed", "images/b" if everything else "closed")):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    everything = False
+    monkeypatch.setattr(os, "scandir", refusing)
+    if project == "image_table":
+        run()  # whose rows name files, none of them there
+        return
+    run()
+    assert "a/closed/,folder not readable: Permission denied" in EXCLUDED.read_text()
+    everything = True
+    with pytest.raises(DatasetError, match=r"class folder 'b': Permission denied; make it readable"):
+        download(load(DataSections))
+
+
+def test_files_that_may_not_be_read_are_excluded_by_name(project, monkeypatch):
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("a/2.bmp") and access(path, mode))
+    run()
+    assert "a/2.bmp,file not readable: Permission denied" in EXCLUDED.read_text()
+    assert "/root/a/2.bmp" in (INPUTS / ".dvcignore").read_text()
 
 
 def test_the_folder_of_the_project_is_no_folder_of_images(project):
