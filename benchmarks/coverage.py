@@ -138,30 +138,22 @@ PARTS = {
         "No true difference, and no spread over seeds: what an ensemble, or a single network, is compared with.",
         ("patients", "seeds of the other side"),
         {"found": "false differences"},
-        {
-            (str(p), str(s)): partial(simulated.of_networks, patients=p, seeds=s)
-            for p in (150, 600)
-            for s in SEEDS
-        },
+        {(str(p), str(s)): partial(simulated.of_networks, patients=p, seeds=s) for p in (150, 600) for s in SEEDS},
     ),
     "assumed": Part(
         "A configuration trained once, its spread over seeds being stated",
         "No true difference between the configurations; `evaluate.seed_sd` is the true SD.",
         ("patients", "seeds of the other side"),
         {"found": "false differences"},
-        {
-            (str(p), str(s)): partial(simulated.of_assumed, patients=p, seeds=s) for p in (150, 600) for s in SEEDS
-        },
+        {(str(p), str(s)): partial(simulated.of_assumed, patients=p, seeds=s) for p in (150, 600) for s in SEEDS},
     ),
     "equivalence": Part(
         "Equivalence",
-        "The true difference is the margin, 0.05, so that every \"equivalent\" is false. Where the standard error is not "
+        'The true difference is the margin, 0.05, so that every "equivalent" is false. Where the standard error is not '
         "small beside the margin, equivalence can hardly be shown, and is hardly ever shown falsely.",
         ("patients", "seeds of each"),
         {"found": "false equivalence"},
-        {
-            (str(p), str(s)): partial(simulated.at_the_margin, patients=p, seeds=s) for p in (600, 1500) for s in SEEDS
-        },
+        {(str(p), str(s)): partial(simulated.at_the_margin, patients=p, seeds=s) for p in (600, 1500) for s in SEEDS},
     ),
     "families": Part(
         "Families of comparisons",
@@ -182,19 +174,15 @@ PARTS = {
         "Networks that are equally good; 150 patients. Share of studies in which any pair of seeds is called different.",
         ("seeds", "pairs"),
         {"any, after Holm": "any, after Holm"},
-        {
-            (str(s), str(s * (s - 1) // 2)): partial(simulated.of_seed_pairs, seeds=s) for s in SEEDS[1:]
-        },
+        {(str(s), str(s * (s - 1) // 2)): partial(simulated.of_seed_pairs, seeds=s) for s in SEEDS[1:]},
     ),
     "suits": Part(
         "Whether a seed suits a class",
         "6 classes, 100 patients, 199 exchanges. In the lower rows one seed is better by 0.5 of the signal in every class, "
         "so that it suits none.",
         ("seeds", "better everywhere by"),
-        {"suits any class": "\"suits\" any class, after Holm", "interaction": "interaction"},
-        {
-            (str(s), str(b)): partial(simulated.of_suits, seeds=s, better=b) for b in (0.0, 0.5) for s in SEEDS[1:]
-        },
+        {"suits any class": '"suits" any class, after Holm', "interaction": "interaction"},
+        {(str(s), str(b)): partial(simulated.of_suits, seeds=s, better=b) for b in (0.0, 0.5) for s in SEEDS[1:]},
         block=20,
     ),
 }

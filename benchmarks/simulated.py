@@ -205,11 +205,21 @@ def drawn(
     """Return the AUROC, its values [S, R + 1] and draws [B, S, R + 1], and the predictions."""
     counts, index = patient_draws(of.astype(str), draws, 0)
     metric, scored = METRICS["auroc"], Scored("multilabel", targets, logits, None, index, counts.shape[1])
-    return metric, measure(metric, Weighted(scored))[0], metric_draws(scored, {"auroc": metric}, counts)["auroc"], scored
+    return (
+        metric,
+        measure(metric, Weighted(scored))[0],
+        metric_draws(scored, {"auroc": metric}, counts)["auroc"],
+        scored,
+    )
 
 
 def networks(
-    rng: np.random.Generator, n: int, patients: int, seeds: Sequence[int], aurocs: Sequence[float], seed_sd: float = 0.05
+    rng: np.random.Generator,
+    n: int,
+    patients: int,
+    seeds: Sequence[int],
+    aurocs: Sequence[float],
+    seed_sd: float = 0.05,
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Draw targets [N, R], the logits [S, N, R] of each configuration, and patients; a third of them have the class.
 
@@ -222,7 +232,12 @@ def networks(
 
 
 def _p(
-    targets: np.ndarray, sides: Sequence[np.ndarray], of: np.ndarray, column: str = "p", draws: int = DRAWS, **options: object
+    targets: np.ndarray,
+    sides: Sequence[np.ndarray],
+    of: np.ndarray,
+    column: str = "p",
+    draws: int = DRAWS,
+    **options: object,
 ) -> np.ndarray:
     """Return the p values [pairs, R] of every repetition by `comparisons.compare`, each without a correction."""
     names = [str(r) for r in range(targets.shape[1])]
@@ -286,7 +301,9 @@ def counted_twice(targets: np.ndarray, sides: Sequence[np.ndarray], of: np.ndarr
     parts = [(spread(one.draws.mean(axis=1) - other.draws.mean(axis=1)) ** 2, freedom)]
     for side in (one, other):
         if min(len(one.values), len(other.values)) > 1:
-            parts.append((side.values.var(axis=0, ddof=1) / len(side.values), np.full(len(freedom), len(side.values) - 1.0)))
+            parts.append(
+                (side.values.var(axis=0, ddof=1) / len(side.values), np.full(len(freedom), len(side.values) - 1.0))
+            )
     total = sum(variance for variance, _ in parts)
     degrees = total**2 / sum(variance**2 / df for variance, df in parts)
     difference = one.values.mean(axis=0) - other.values.mean(axis=0)
@@ -315,7 +332,9 @@ def of_suits(rng: np.random.Generator, n: int, seeds: int, better: float) -> Sha
         targets, logits, of = study(rng, 6, 40, 60, 1, np.full((seeds, 6), 1.2), 0.4)
         logits[0] += better * targets
         scored = Scored("multilabel", targets, logits, None, of, 100)
-        result = seed_suits_class(scored, "abcdef", range(seeds), exchanges=199, halvings=1, seed=int(rng.integers(2**31)))
+        result = seed_suits_class(
+            scored, "abcdef", range(seeds), exchanges=199, halvings=1, seed=int(rng.integers(2**31))
+        )
         suits.append(result.classes["suits"][:6].any())
         interaction.append(result.interaction.p < 0.05)
     return {"suits any class": np.array(suits), "interaction": np.array(interaction)}
@@ -323,5 +342,8 @@ def of_suits(rng: np.random.Generator, n: int, seeds: int, better: float) -> Sha
 
 def metric_names() -> dict[str, str]:
     """Return the keys of a table with the names that it shows."""
-    return {key: metric.name.replace("_", " ") for task in ("multilabel", "multiclass") for key, metric in metrics_of(task).items()}
-
+    return {
+        key: metric.name.replace("_", " ")
+        for task in ("multilabel", "multiclass")
+        for key, metric in metrics_of(task).items()
+    }

@@ -19,7 +19,7 @@ from pipeline.ensembling.predictions import (
     score_ensembles,
 )
 from pipeline.ensembling.records import ensemble_record
-from pipeline.ensembling.sets import asked, in_families, member_sets, ranked
+from pipeline.ensembling.sets import asked, member_sets, questions, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
@@ -69,11 +69,11 @@ def ensemble(params: EnsembleSections) -> None:
     measured = measured_auroc(
         labels.task, competitors | ensembles, *truth, draws=settings.bootstrap, seed=settings.seed
     )
-    families = asked([*alone], [str(configuration), single], [*ensembles])
-    every = {pair for members in families.values() for pair in members}
+    sides = [*alone], [str(configuration), single], [*ensembles]
+    every = {pair for family in asked(*sides).values() for pair in family}
     tests = {"confidence": settings.confidence, "margin": settings.margin}
     pairs = compare_measured(measured, seed_sd=assumed, pairs=every, **tests)
-    compared = in_families(pairs, families, 1 - settings.confidence)
+    compared = questions(pairs, *sides, 1 - settings.confidence)
     # What is assumed of the spread over seeds is that of the mean over the classes.
     by_class = compare_measured({name: measured[name] for name in alone}, classes=list(labels.classes), **tests)
 

@@ -176,13 +176,17 @@ def _stacks(logits: np.ndarray, targets: np.ndarray, task: str, penalties: Seque
         fitted = truth.any(axis=1) & ~truth.all(axis=1)
         unfitted = tuple(np.flatnonzero(~fitted).tolist())
         stacks = []
-        for penalty, found in zip(penalties, fit_logistics(features.transpose(2, 0, 1)[fitted], truth[fitted], penalties)):
+        for penalty, found in zip(
+            penalties, fit_logistics(features.transpose(2, 0, 1)[fitted], truth[fitted], penalties)
+        ):
             weights, intercepts = np.full((n_classes, n_members), 1 / n_members), np.zeros(n_classes)
             weights[fitted], intercepts[fitted] = found
             stacks.append(Stack(task, weights, intercepts, penalty, unfitted))
         return stacks
     chosen = np.asarray(targets).argmax(axis=1)
-    return [_softmax_stack(fit_logistic(features, chosen, c, n_classes), task, c, n_members, n_classes) for c in penalties]
+    return [
+        _softmax_stack(fit_logistic(features, chosen, c, n_classes), task, c, n_members, n_classes) for c in penalties
+    ]
 
 
 def _softmax_stack(

@@ -88,15 +88,21 @@ def asked(
     }
 
 
-def in_families(pairs: pd.DataFrame, families: Mapping[str, Sequence[tuple[str, str]]], alpha: float) -> pd.DataFrame:
-    """Correct p for the number of pairs that answer the same question.
+def questions(
+    pairs: pd.DataFrame,
+    configurations: Sequence[str],
+    references: Sequence[str],
+    ensembles: Sequence[str],
+    alpha: float,
+) -> pd.DataFrame:
+    """Keep the pairs that answer a question, and correct p for the number of pairs that answer the same one.
 
     Parameters
     ----------
     pairs : DataFrame
         Pairs of competitors, as `comparisons.compare` returns them.
-    families : mapping of str to sequence of (str, str)
-        From `asked`.
+    configurations, references, ensembles : sequence of str
+        As for `asked`.
     alpha : float
         Level below which an adjusted p counts.
 
@@ -108,7 +114,7 @@ def in_families(pairs: pd.DataFrame, families: Mapping[str, Sequence[tuple[str, 
     """
     compared = list(zip(pairs["first"], pairs["second"]))
     tables = []
-    for name, members in families.items():
+    for name, members in asked(configurations, references, ensembles).items():
         table = pairs[[pair in members for pair in compared]].assign(family=name)
         for p in ("p", "tost_p"):
             table[f"{p}_holm"] = holm(table[p].to_numpy(float))

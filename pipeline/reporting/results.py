@@ -19,6 +19,7 @@ import pandas as pd
 
 from pipeline.reporting import roc, terms
 from pipeline.reporting.values import (
+    ENSEMBLE,
     MEAN,
     NO_AUGMENTED,
     NO_EXAMPLES,
@@ -379,6 +380,16 @@ class StudyResults:
             for run in r.runs
             if run.get("collapsed")
         )
+
+    @cached_property
+    def failing(self) -> frozenset[str]:
+        """Configurations, training runs and ensembles, named as in comparisons, in which a run learned nothing."""
+        runs = {(r.model, r.loss, seed) for r, seed, _ in self.collapsed}
+        names = {r.key for r, _, _ in self.collapsed} | {f"{r.key} seed {seed}" for r, seed, _ in self.collapsed}
+        for name, about in self.described.items():
+            if runs & {(m["model"], m["loss"], m["seed"]) for m in about.get("members", [])}:
+                names.add(f"{ENSEMBLE}-{name}")
+        return frozenset(names)
 
     @cached_property
     def leading(self) -> str:

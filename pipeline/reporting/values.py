@@ -57,12 +57,26 @@ NO_PREDICTIONS = _no_predictions()
 
 
 class Outcome(StrEnum):
-    """What the tests of a difference allow to be said, in the words that the table and the figure share."""
+    """What the tests of a difference allow to be said, in the words that the tables, figures and sentences share.
+
+    "failed training": the two differ, and a training run that learned nothing is in one of them, so that the difference
+    is its failure and nobody's gain.
+    """
 
     DIFFER = "differ"
     EQUIVALENT = "equivalent"
+    FAILED = "failed training"
     NOISE = "within noise"
     UNTESTED = "not tested"
+
+
+def outcome(p_holm: float, differs: bool, equivalent: bool, failed: bool) -> Outcome:
+    """Return what may be said of a pair with these tests; `failed`: a training run that learned nothing is in it."""
+    if differs:
+        return Outcome.FAILED if failed else Outcome.DIFFER
+    if equivalent:
+        return Outcome.EQUIVALENT
+    return Outcome.NOISE if math.isfinite(p_holm) else Outcome.UNTESTED
 
 
 class Estimate(NamedTuple):

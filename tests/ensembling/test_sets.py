@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from pipeline.ensembling.sets import asked, in_families, member_sets
+from pipeline.ensembling.sets import member_sets, questions
 from pipeline.uncertainty.multiplicity import holm
 
 RECIPES = [r for r in "abcd" for _ in range(2)]
@@ -49,10 +49,9 @@ def test_p_is_corrected_within_each_question():
         {"first": a, "second": b, "p": rng.random() ** 3, "tost_p": rng.random()}
         for a, b in itertools.combinations(names, 2)
     ]
-    families = asked(names[:3], ["r2", "cell"], names[4:])
-    kept = in_families(pd.DataFrame(rows), families, 0.05)
-    want = [("r1", "r2"), ("r1", "r3"), ("r2", "r3"), ("r2", "e1"), ("r2", "e2"), ("cell", "e1"), ("cell", "e2")]
-    assert list(zip(kept["first"], kept["second"])) == want
+    kept = questions(pd.DataFrame(rows), names[:3], ["r2", "cell"], names[4:], 0.05)
+    asked = [("r1", "r2"), ("r1", "r3"), ("r2", "r3"), ("r2", "e1"), ("r2", "e2"), ("cell", "e1"), ("cell", "e2")]
+    assert list(zip(kept["first"], kept["second"])) == asked
     assert kept["family"].tolist() == ["recipes"] * 3 + ["ensembles"] * 4
     for rows in (slice(0, 3), slice(3, 7)):
         np.testing.assert_allclose(kept["p_holm"][rows], holm(kept["p"][rows].to_numpy()))

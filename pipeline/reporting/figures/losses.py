@@ -20,6 +20,7 @@ from pipeline.reporting.values import Estimate, Outcome
 _LOOKS: dict[Outcome, dict[str, Any]] = {
     Outcome.DIFFER: {"color": COLOURS[1], "marker": "s", "markerfacecolor": COLOURS[1]},
     Outcome.EQUIVALENT: {"color": COLOURS[2], "marker": "D", "markerfacecolor": COLOURS[2]},
+    Outcome.FAILED: {"color": FAINT, "marker": "v", "markerfacecolor": "white"},
     Outcome.NOISE: {"color": COLOURS[0], "marker": "o", "markerfacecolor": "white"},
     Outcome.UNTESTED: {"color": FAINT, "marker": "X", "markerfacecolor": FAINT},
 }

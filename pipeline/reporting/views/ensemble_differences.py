@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.values import Estimate
+from pipeline.reporting.values import Estimate, Outcome, outcome
 
-VERDICTS = ("above", "below", "equivalent", "within noise", "not tested")
+VERDICTS = ("above", "below", *(str(o) for o in Outcome if o is not Outcome.DIFFER))
 
 
 class Difference(NamedTuple):
@@ -23,15 +23,15 @@ class Difference(NamedTuple):
     differs: bool
     equivalent: bool
     margin: float
+    failed: bool = False
 
     @property
     def verdict(self) -> str:
-        """One of `VERDICTS`; "above" and "below" only where the corrected test is significant."""
-        if not math.isfinite(self.p_holm):
-            return "not tested"
-        if self.differs:
+        """One of `VERDICTS`; "above" and "below" only where the corrected test is significant and no run failed."""
+        found = outcome(self.p_holm, self.differs, self.equivalent, self.failed)
+        if found is Outcome.DIFFER:
             return "above" if self.estimate.value > 0 else "below"
-        return "equivalent" if self.equivalent else "within noise"
+        return str(found)
 
     @property
     def small(self) -> bool:
@@ -105,7 +105,8 @@ def differences(study: StudyResults) -> list[Difference]:
         estimate = Estimate(row["difference"], row["ci_low"], row["ci_high"], note=note)
         estimate = estimate.turned() if turned else estimate
         judged = bool(row["distinguishable"]), bool(row["equivalent"]), float(row["margin"])
-        found.append(Difference(ensemble, reference, estimate, row["p"], row["p_holm"], *judged))
+        failed = bool({ensemble, reference} & study.failing)
+        found.append(Difference(ensemble, reference, estimate, row["p"], row["p_holm"], *judged, failed))
     return found
 
 

@@ -15,7 +15,7 @@ from pipeline.reporting import page
 from pipeline.reporting.figures import ensembles as figures
 from pipeline.reporting.results import Results, StudyResults, highest
 from pipeline.reporting.terms import LABELS, RANKING
-from pipeline.reporting.values import Estimate, Sample
+from pipeline.reporting.values import Estimate, Outcome, Sample
 from pipeline.reporting.views.ensemble_differences import (
     Reference,
     compared_with,
@@ -130,6 +130,11 @@ class Page:
     sets: list[MemberSet]
     folds: int = FOLDS
     negligible: float = NEGLIGIBLE
+
+    @property
+    def failing(self) -> bool:
+        """Whether a difference is that of a training run that learned nothing."""
+        return any(d.verdict == Outcome.FAILED for reference in self.references for d in reference.differences)
 
     @property
     def noted(self) -> Noted:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.values import Estimate, Outcome, exists
+from pipeline.reporting.values import Estimate, Outcome, exists, outcome
 
 NOT_COMPARED = "not compared by stage ensemble"
 UNKNOWN_ERROR = "the uncertainty of the difference could not be estimated"
@@ -34,6 +34,8 @@ class Difference(NamedTuple):
         Equivalence margin, in AUROC.
     alpha : float
         Level below which an adjusted p is significant.
+    failed : bool
+        Whether a training run that learned nothing is in either.
     """
 
     model: str
@@ -47,6 +49,7 @@ class Difference(NamedTuple):
     alpha: float
     p_holm: float = math.nan
     tost_p_holm: float = math.nan
+    failed: bool = False
 
     @property
     def tested(self) -> bool:
@@ -55,8 +58,8 @@ class Difference(NamedTuple):
 
     @property
     def apart(self) -> bool:
-        """Whether the two losses differ."""
-        return self.p_holm < self.alpha
+        """Whether the two losses differ, and not by a training run that learned nothing."""
+        return self.outcome is Outcome.DIFFER
 
     @property
     def equivalent(self) -> bool:
@@ -66,11 +69,7 @@ class Difference(NamedTuple):
     @property
     def outcome(self) -> Outcome:
         """What the tests allow to be said; a difference that is below the margin is still one."""
-        if self.apart:
-            return Outcome.DIFFER
-        if self.equivalent:
-            return Outcome.EQUIVALENT
-        return Outcome.NOISE if self.tested else Outcome.UNTESTED
+        return outcome(self.p_holm, self.p_holm < self.alpha, self.equivalent, self.failed)
 
 
 def differences(
@@ -115,7 +114,8 @@ def differences(
             for group in groups:
                 row = pairs.get((results.key, baseline, group))
                 reverse = pairs.get((baseline, results.key, group))
-                compared.append(_difference((model, results.loss, group), row, reverse, study.alpha))
+                found = _difference((model, results.loss, group), row, reverse, study.alpha)
+                compared.append(found._replace(failed=bool({results.key, baseline} & study.failing)))
     return compared
 
 

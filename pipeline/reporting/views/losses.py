@@ -12,7 +12,7 @@ from pipeline.reporting import page
 from pipeline.reporting.figures import losses as figures
 from pipeline.reporting.results import Results, StudyResults, highest
 from pipeline.reporting.terms import LABELS, RANKING
-from pipeline.reporting.values import Estimate, Sample
+from pipeline.reporting.values import Estimate, Sample, exists
 from pipeline.reporting.views.loss_differences import Difference, differences
 from pipeline.reporting.views.shared import Banner, Noted, banner
 
@@ -219,6 +219,18 @@ class Page:
     def tested_classes(self) -> list[Difference]:
         """Differences of single classes that were tested."""
         return [d for m in self.several for d in m.tested_classes]
+
+    @property
+    def family(self) -> int:
+        """Comparisons of configurations that p values are corrected for, in the whole study."""
+        table = self.study.comparisons
+        return int(table.loc[table["family"] == "recipes", "p"].notna().sum()) if exists(table) else 0
+
+    @property
+    def class_family(self) -> int:
+        """Comparisons of single classes that theirs are corrected for."""
+        table = self.study.class_comparisons
+        return int(table["p"].notna().sum()) if exists(table) else 0
 
     @property
     def varying(self) -> list[Difference]:

@@ -182,6 +182,11 @@ class SeedPage:
     digits = DIGITS
 
     @property
+    def failing(self) -> bool:
+        """Whether one of the training runs learned nothing."""
+        return self.results.key in self.study.failing
+
+    @property
     def tested(self) -> list[ClassRow]:
         """Classes whose seeds were compared."""
         return [row for row in self.rows if row.test.exists]

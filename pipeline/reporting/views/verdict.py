@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.values import Estimate, Outcome
+from pipeline.reporting.values import Estimate, Outcome, outcome
 
 _LISTED_PAIRS = 15
 """Pairs that the table lists in full: those of six configurations."""
@@ -30,6 +30,7 @@ class Pair(NamedTuple):
     equivalent: bool
     margin: float = math.nan
     fixed: bool = False
+    failed: bool = False
     improvement: Estimate = Estimate()
 
     def turned(self) -> Pair:
@@ -48,11 +49,7 @@ class Pair(NamedTuple):
     @property
     def outcome(self) -> Outcome:
         """What the tests allow to be said, in the words of every page."""
-        if self.differs:
-            return Outcome.DIFFER
-        if self.equivalent:
-            return Outcome.EQUIVALENT
-        return Outcome.NOISE if self.tested else Outcome.UNTESTED
+        return outcome(self.p, self.differs, self.equivalent, self.failed)
 
     @property
     def higher(self) -> str:
@@ -77,19 +74,21 @@ class Comparison:
         How many there are.
     pairs : list of Pair
         All of them.
-    involves_collapsed : bool
-        Whether a pair that differs includes a training run that learned nothing.
     """
 
     tested: bool
     configurations: int
     pairs: list[Pair]
-    involves_collapsed: bool = False
 
     @property
     def apart(self) -> list[Pair]:
         """The pairs that differ."""
         return self._with(Outcome.DIFFER)
+
+    @property
+    def failed(self) -> list[Pair]:
+        """The pairs that differ by a training run that learned nothing."""
+        return self._with(Outcome.FAILED)
 
     @property
     def equivalent(self) -> list[Pair]:
@@ -139,38 +138,26 @@ class Verdict:
         The ensemble that validation chooses.
     gain : Pair or None
         That ensemble and the chosen configuration, the ensemble first; None where they were not compared.
-    gain_of_failure : bool
-        Whether a training run that learned nothing is in either of them.
     """
 
     subject: Results | None
     comparison: Comparison
     ensemble: Results | None
     gain: Pair | None
-    gain_of_failure: bool = False
 
 
 def verdict(study: StudyResults) -> Verdict:
     """Return what came out of the study."""
     ensemble, single = study.chosen_ensemble, study.chosen
     gain = _pair_of(study, ensemble.key, single.key) if ensemble is not None and single is not None else None
-    failed = False
-    if ensemble is not None and single is not None:
-        collapsed = {(r.model, r.loss, seed) for r, seed, _ in study.collapsed}
-        members = study.described.get(ensemble.loss, {}).get("members", [])
-        taking_part = {(m["model"], m["loss"], m["seed"]) for m in members}
-        taking_part |= {(single.model, single.loss, seed) for seed in single.seeds}
-        failed = bool(collapsed & taking_part)
-    return Verdict(study.subject, comparison(study), ensemble if single is not None else None, gain, failed)
+    return Verdict(study.subject, comparison(study), ensemble if single is not None else None, gain)
 
 
 def comparison(study: StudyResults) -> Comparison:
     """Return every tested pair of configurations."""
     n = len(study.configurations)
-    pairs = _pairs(_among(study).itertuples()) if study.has_comparisons else []
-    collapsed = {r.key for r, _, _ in study.collapsed}
-    involved = any(pair.differs and {pair.first, pair.second} & collapsed for pair in pairs)
-    return Comparison(study.has_comparisons, n, pairs, involved)
+    pairs = _pairs(_among(study).itertuples(), study.failing) if study.has_comparisons else []
+    return Comparison(study.has_comparisons, n, pairs)
 
 
 def _among(study: StudyResults) -> pd.DataFrame:
@@ -179,7 +166,7 @@ def _among(study: StudyResults) -> pd.DataFrame:
     return every[every["first"].isin(keys) & every["second"].isin(keys)]
 
 
-def _pairs(rows: Iterable[Any]) -> list[Pair]:
+def _pairs(rows: Iterable[Any], failing: frozenset[str]) -> list[Pair]:
     return [
         Pair(
             row.first,
@@ -190,6 +177,7 @@ def _pairs(rows: Iterable[Any]) -> list[Pair]:
             bool(row.equivalent),
             float(row.margin),
             row.seeds == "fixed",
+            bool({row.first, row.second} & failing),
             Estimate(*(getattr(row, f"improvement{end}", math.nan) for end in ("", "_low", "_high"))),
         )
         for row in rows
@@ -200,7 +188,7 @@ def _pair_of(study: StudyResults, first: str, second: str) -> Pair | None:
     """Return the comparison of `first` with `second`, whichever way round it was tested."""
     if not study.has_comparisons:
         return None
-    for pair in _pairs(study.comparisons.itertuples()):
+    for pair in _pairs(study.comparisons.itertuples(), study.failing):
         if {pair.first, pair.second} == {first, second} and math.isfinite(pair.difference.value):
             return pair if pair.first == first else pair.turned()
     return None
@@ -253,7 +241,7 @@ def pair_table(study: StudyResults) -> PairTable | None:
         only_with = chosen.key if len(shown) < len(family) else ""
     kinds = set(family["seeds"])
     return PairTable(
-        _pairs(shown.itertuples()),
+        _pairs(shown.itertuples(), study.failing),
         len(family),
         len(every) - len(family) if study.every_ensemble else 0,
         only_with,
