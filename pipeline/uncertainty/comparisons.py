@@ -152,7 +152,7 @@ def compare(
                 same = _same_order(scores[a][..., chosen], scores[b][..., chosen])
                 note = "the same order of images" if same else "no draw of patients changes the difference"
                 degrees = 1.0 if same else np.nan
-            tested = _tests(difference, error, degrees, confidence, margin)
+            tested = tests_of(difference, error, degrees, confidence, margin)
             rows.append(row | tested | {"class": name, "margin": margin, "note": note})
     table = pd.DataFrame(rows, columns=COLUMNS)
     aggregate = table["class"].isin(AGGREGATES).to_numpy()
@@ -247,8 +247,24 @@ def _same_order(first: np.ndarray, second: np.ndarray) -> bool:
     return first.shape == second.shape and np.array_equal(rankdata(first, axis=1), rankdata(second, axis=1))
 
 
-def _tests(difference: float, error: float, freedom: float, confidence: float, margin: float) -> dict[str, float]:
-    """Return the difference with both of its intervals and both of its p-values."""
+def tests_of(difference: float, error: float, freedom: float, confidence: float, margin: float) -> dict[str, float]:
+    """Return a difference with both of its intervals and both of its p-values.
+
+    Parameters
+    ----------
+    difference : float
+        Of a metric.
+    error, freedom : float
+        Its standard error and degrees of freedom (`difference_error`); NaN where it cannot be tested. An error of 0
+        with degrees of freedom stands for two predictions that no sample could part.
+    confidence, margin : float
+        As for `compare`.
+
+    Returns
+    -------
+    dict of str to float
+        difference, ci_low, ci_high, p, equivalence_low, equivalence_high and tost_p of `COLUMNS`.
+    """
     two_sided = student.ppf((1 + confidence) / 2, freedom) * error
     one_sided = student.ppf(confidence, freedom) * error
     if error > 0:
