@@ -104,7 +104,9 @@ def _words(about: About) -> StudyResults:
 
 def _row(about: About, line: Line, by_class: bool = False) -> Row:
     of_class = line.group in about.compared.predicted.classes
-    name = _NAMES[line.metric] if of_class or line.group == "overall" else f"Macro {_NAMES[line.metric]}"
+    name = _NAMES[line.metric]
+    if not of_class and line.group != "overall":
+        name = f"Macro {name if name.isupper() or name == 'F1' else name[0].lower() + name[1:]}"
     better = "" if line.difference.value == 0 or np.isnan(line.difference.value) else about.names[line.second_is_better]
     return Row(
         line.group if by_class else name,
