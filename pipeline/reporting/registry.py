@@ -7,7 +7,19 @@ from pathlib import Path
 
 from pipeline.reporting import summary
 from pipeline.reporting.results import StudyResults
-from pipeline.reporting.views import data, ensembles, errors, losses, methods, model_card, models, readme, seeds
+from pipeline.reporting.views import (
+    claims,
+    data,
+    ensembles,
+    errors,
+    losses,
+    methods,
+    model_card,
+    models,
+    readme,
+    seeds,
+    stability,
+)
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "data": data.render,
@@ -15,9 +27,11 @@ PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "losses": losses.render,
     "ensembles": ensembles.render,
     "errors": errors.render,
+    "stability": stability.render,
     "models": models.render,
     "model_cards": model_card.render,
     "summary": summary.render,
+    "claims": claims.render,
     "methods": methods.render,
     "readme": readme.render,
 }

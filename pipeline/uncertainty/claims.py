@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import norm
+from scipy.stats import t as student
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 _ROOT, _MASS = (_NODES + 1) / 2, _WEIGHTS / 2
@@ -104,7 +105,7 @@ class Prospect(NamedTuple):
     exaggerated: float
 
 
-def prospect(difference: float, error: float, alpha: float = 0.05) -> Prospect:
+def prospect(difference: float, error: float, alpha: float = 0.05, freedom: float = np.inf) -> Prospect:
     """Say what comparisons with a standard error of `error` make of a true difference.
 
     Parameters
@@ -115,6 +116,8 @@ def prospect(difference: float, error: float, alpha: float = 0.05) -> Prospect:
         Standard error of an observed difference, above 0.
     alpha : float
         Two-sided level of the test, in (0, 1).
+    freedom : float
+        Degrees of freedom of the test, above 0: few of them ask for a larger difference.
 
     Raises
     ------
@@ -123,12 +126,12 @@ def prospect(difference: float, error: float, alpha: float = 0.05) -> Prospect:
 
     Notes
     -----
-    Observed differences are normal around the true one. Gelman & Carlin, "Beyond power calculations", Perspect Psychol
-    Sci 9(6), 2014, doi:10.1177/1745691614551642 (errors of type S and M).
+    Observed differences are normal around the true one, and the error of the test is as stated. Gelman & Carlin,
+    "Beyond power calculations", Perspect Psychol Sci 9(6), 2014, doi:10.1177/1745691614551642 (errors of type S and M).
     """
     if not (difference > 0 and error > 0 and 0 < alpha < 1):
         raise ValueError(f"difference {difference}, error {error}, alpha {alpha}: must be above 0, alpha below 1")
-    at, critical = difference / error, -ndtri(alpha / 2)
+    at, critical = difference / error, float(student.ppf(1 - alpha / 2, freedom))
     above, below = ndtr(at - critical), ndtr(-at - critical)
     # Means of the two tails of a normal deviate, times their probabilities.
     tails = (at * above + norm.pdf(critical - at)) - (at * below - norm.pdf(critical + at))

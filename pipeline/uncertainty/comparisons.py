@@ -40,6 +40,8 @@ COLUMNS = [
     "tost_p",
     "tost_p_holm",
     "equivalent",
+    "error",
+    "freedom",
     "note",
 ]
 
@@ -95,7 +97,8 @@ def compare(
         where tost_p < 1 - confidence; tost_p: probability of a difference this small if the true one were the margin or
         more; tost_p_holm and equivalent as for p. seeds: "vary" where both have several, so that the difference is one
         between configurations; "assumed" where `seed_sd` stands in for the seeds that one of the two lacks; "fixed"
-        where one of the two was trained once (or is an ensemble), so that it is one between these training runs. What
+        where one of the two was trained once (or is an ensemble), so that it is one between these training runs. error,
+        freedom: standard error of the difference, and its degrees of freedom (`difference_error`). What
         rests on too few patients (`support`) has a difference and no test, and so has a difference that no draw
         changes, unless both order the images alike; note says so. NaN where a value is undefined.
 
@@ -153,7 +156,9 @@ def compare(
                 note = "the same order of images" if same else "no draw of patients changes the difference"
                 degrees = 1.0 if same else np.nan
             tested = tests_of(difference, error, degrees, confidence, margin)
-            rows.append(row | tested | {"class": name, "margin": margin, "note": note})
+            rows.append(
+                row | tested | {"class": name, "margin": margin, "error": error, "freedom": degrees, "note": note}
+            )
     table = pd.DataFrame(rows, columns=COLUMNS)
     aggregate = table["class"].isin(AGGREGATES).to_numpy()
     for p in ("p", "tost_p"):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate, Outcome
+from pipeline.uncertainty.claims import false_claim
 
 _LISTED_PAIRS = 15
 """Pairs that the table lists in full: those of six configurations."""
@@ -27,6 +28,12 @@ class Pair(NamedTuple):
     equivalent: bool
     margin: float = math.nan
     fixed: bool = False
+    false_claim: float = math.nan
+    """Probability that `higher` is not the better one (`claims.false_claim`, sceptical)."""
+    p_alone: float = math.nan
+    """Not corrected for other comparisons."""
+    error: float = math.nan
+    freedom: float = math.nan
 
     @property
     def tested(self) -> bool:
@@ -141,7 +148,7 @@ class Verdict:
 def verdict(study: StudyResults) -> Verdict:
     """Return what came out of the study."""
     ensemble, single = study.chosen_ensemble, study.chosen
-    gain = _pair_of(study, ensemble.key, single.key) if ensemble is not None and single is not None else None
+    gain = pair_of(study, ensemble.key, single.key) if ensemble is not None and single is not None else None
     failed = False
     if ensemble is not None and single is not None:
         collapsed = {(r.model, r.loss, seed) for r, seed, _ in study.collapsed}
@@ -155,19 +162,20 @@ def verdict(study: StudyResults) -> Verdict:
 def comparison(study: StudyResults) -> Comparison:
     """Return every tested pair of configurations."""
     n = len(study.configurations)
-    pairs = _pairs(_among(study).itertuples()) if study.has_comparisons else []
+    pairs = pairs_of(among(study).itertuples()) if study.has_comparisons else []
     collapsed = {r.key for r, _, _ in study.collapsed}
     involved = any(pair.differs and {pair.first, pair.second} & collapsed for pair in pairs)
     return Comparison(study.has_comparisons, n, pairs, involved)
 
 
-def _among(study: StudyResults) -> pd.DataFrame:
+def among(study: StudyResults) -> pd.DataFrame:
     """Return the comparisons of two configurations."""
     every, keys = study.comparisons, [r.key for r in study.configurations]
     return every[every["first"].isin(keys) & every["second"].isin(keys)]
 
 
-def _pairs(rows: Iterable[Any]) -> list[Pair]:
+def pairs_of(rows: Iterable[Any]) -> list[Pair]:
+    """Read rows of comparisons.csv."""
     return [
         Pair(
             row.first,
@@ -178,16 +186,20 @@ def _pairs(rows: Iterable[Any]) -> list[Pair]:
             bool(row.equivalent),
             float(row.margin),
             row.seeds == "fixed",
+            float(false_claim(row.p).sceptical),
+            float(row.p),
+            float(getattr(row, "error", math.nan)),  # tables that are older than these columns have none
+            float(getattr(row, "freedom", math.nan)),
         )
         for row in rows
     ]
 
 
-def _pair_of(study: StudyResults, first: str, second: str) -> Pair | None:
+def pair_of(study: StudyResults, first: str, second: str) -> Pair | None:
     """Return the comparison of `first` with `second`, whichever way round it was tested."""
     if not study.has_comparisons:
         return None
-    for pair in _pairs(study.comparisons.itertuples()):
+    for pair in pairs_of(study.comparisons.itertuples()):
         if {pair.first, pair.second} == {first, second} and math.isfinite(pair.difference.value):
             turned = pair._replace(first=first, second=second, difference=pair.difference.turned())
             return pair if pair.first == first else turned
@@ -229,14 +241,14 @@ def pair_table(study: StudyResults) -> PairTable | None:
     if not study.has_comparisons or not (every["family"] == "recipes").any():
         return None
     family = every[every["family"] == "recipes"]
-    shown, chosen = _among(study), study.chosen
+    shown, chosen = among(study), study.chosen
     only_with = ""
     if len(shown) > _LISTED_PAIRS and chosen is not None:
         shown = shown[(shown["first"] == chosen.key) | (shown["second"] == chosen.key)]
         only_with = chosen.key if len(shown) < len(family) else ""
     kinds = set(family["seeds"])
     return PairTable(
-        _pairs(shown.itertuples()),
+        pairs_of(shown.itertuples()),
         len(family),
         len(every) - len(family) if study.every_ensemble else 0,
         only_with,
