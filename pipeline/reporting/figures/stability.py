@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from pipeline.reporting.english import readable
 from pipeline.reporting.figures.style import BAND, COLOURS, FAINT, INK, figure, save, styled
@@ -16,16 +17,18 @@ if TYPE_CHECKING:
 
 _LEAST = 1e-4
 """Probability at which the axis begins; smaller ones are drawn there."""
-_MOST_POINTS = 4000
-"""Points that are drawn of many images: every n-th by rank of the mean probability."""
+_MOST_CLASSES = 40
+"""Classes of the left panel, those with the most disagreement; the page has a table of all."""
+_MOST_POINTS = 1500
+"""Lines that are drawn of many images: every n-th by rank of the mean probability."""
 
 
 def stability(study: StudyResults, stable: Stable, path: Path) -> Path:
     """Draw the share of images decided differently by two seeds, and the range of every probability over seeds."""
     with styled():
-        drawn = figure(13.5, max(4.6, 1.4 + 0.36 * len(stable.rows)))
+        drawn = figure(13.5, max(4.6, 1.4 + 0.36 * min(len(stable.rows), _MOST_CLASSES)))
         left, right = drawn.subplots(1, 2)
-        rows = sorted(stable.rows, key=lambda row: row.of.flips.value)
+        rows = sorted(stable.rows, key=lambda row: row.of.flips.value)[-_MOST_CLASSES:]
         for y, row in enumerate(rows):
             flips = row.of.flips
             if np.isfinite(flips.low):
@@ -66,7 +69,10 @@ def stability(study: StudyResults, stable: Stable, path: Path) -> Path:
             ylim=(_LEAST, 1.05),
             xlabel="mean probability over seeds",
             ylabel=f"lowest to highest of {len(made.seeds)} seeds",
-            title="probabilities, one line per image and class",
+            title="probabilities of image and class",
         )
+        for axis in (right.xaxis, right.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
         right.legend(loc="upper left")
         return save(drawn, path)

@@ -64,7 +64,7 @@ class Disputed(NamedTuple):
     labels, agreed : tuple of str
         Classes of the label, and those that all seeds call.
     disputed : list of (class, seeds, lowest, highest probability)
-        Classes that some seeds call.
+        Classes that some seeds call, the widest range of probability first.
     answers : int
         Different answers of the seeds.
     """
@@ -251,7 +251,8 @@ def _disputed(study: StudyResults, made: Decisions) -> list[Disputed]:
                 _named(made, votes[i] == n_seeds),
                 [
                     (made.classes[k], int(votes[i, k]), float(low[i, k]), float(high[i, k]))
-                    for k in np.flatnonzero(divided[i])
+                    for k in np.argsort(low[i] - high[i], kind="stable").tolist()
+                    if divided[i, k]
                 ],
                 int(different[i]),
             )
