@@ -113,13 +113,17 @@ def c_statistic(prevalence: float, auroc: float, width: float = 0.1, confidence:
     reach = _reach(confidence)
 
     def excess(n: float) -> float:
-        pairs = 1 + (n / 2 - 1) * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))
-        variance = auroc * (1 - auroc) * pairs / (n**2 * prevalence * (1 - prevalence))
-        return 2 * reach * math.sqrt(variance) - width
+        return 2 * reach * c_statistic_error(n, prevalence, auroc) - width
 
     if excess(2.0) <= 0:
         return 2
     return math.ceil(brentq(excess, 2.0, 1e12, xtol=1e-9, rtol=1e-12))
+
+
+def c_statistic_error(n: float, prevalence: float, auroc: float) -> float:
+    """Standard error of an AUROC of `n` patients, a share `prevalence` of whom are positive; see `c_statistic`."""
+    pairs = 1 + (n / 2 - 1) * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))
+    return math.sqrt(auroc * (1 - auroc) * pairs / (n**2 * prevalence * (1 - prevalence)))
 
 
 def net_benefit(
