@@ -223,8 +223,8 @@ def _ids(table: Raw) -> dict[str, int]:
         if key in seen:
             of = f" and seed '{key[1]}'" if of_seed else ""
             hint = "" if of_seed else "; predictions of several seeds need a column seed"
-            first = table.lines[seen[key]]
-            raise TableError(f"{table.at(row, column)} is there twice{of}, first in line {first}{hint}")
+            before = table.lines[seen[key]]
+            raise TableError(f"{table.at(row, column)} is there twice{of}, first in line {before}{hint}")
         seen[key] = row
     first: dict[str, int] = {}
     for (name, _), row in seen.items():
@@ -238,7 +238,8 @@ def _ids(table: Raw) -> dict[str, int]:
 
 
 def _same_images(tables: Sequence[Raw], ids: Sequence[dict[str, int]]) -> None:
-    for one, other, here, there in ((*tables, *ids), (*tables[::-1], *ids[::-1])):
+    for a, b in ((0, 1), (1, 0)):
+        one, other, here, there = tables[a], tables[b], ids[a], ids[b]
         lacking = [name for name in here if name not in there]
         if lacking:
             more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""

@@ -382,7 +382,12 @@ def _classic(predicted: Predicted, ranked: list[Scored], decided: list[Scored]) 
     pairs = delong_pairs(of)
     shown = [1] if predicted.binary else range(len(predicted.classes))
     rows = tuple(
-        (predicted.classes[k], *(float(x[0, k]) for x in (pairs.difference, pairs.standard_error, pairs.p)))
+        (
+            predicted.classes[k],
+            float(pairs.difference[0, k]),
+            float(pairs.standard_error[0, k]),
+            float(pairs.p[0, k]),
+        )
         for k in shown
     )
     if predicted.task == "multilabel":

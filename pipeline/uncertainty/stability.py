@@ -255,7 +255,7 @@ def of_ensembles(
         return made[members]
 
     every = tuple(range(n_seeds))
-    kinds = [[((a,), (b,)) for a, b in combinations(every, 2)]]
+    kinds: list[list[tuple[tuple[int, ...], tuple[int, ...]]]] = [[((a,), (b,)) for a, b in combinations(every, 2)]]
     if n_seeds >= 3:
         kinds.append([((a,), tuple(s for s in every if s != a)) for a in every])
     if n_seeds >= 4:

@@ -98,8 +98,8 @@ def in_short(about: About) -> str:
 def _words(about: About) -> StudyResults:
     """Return a study of the same classes, whose names the page then shows as they are."""
     predicted = about.compared.predicted
-    task = "multiclass" if predicted.task == "multiclass" else "multilabel"
-    return StudyResults(about.second.stem, task, predicted.classes, ())
+    single = predicted.task == "multiclass"
+    return StudyResults(about.second.stem, "multiclass" if single else "multilabel", predicted.classes, ())
 
 
 def _row(about: About, line: Line, by_class: bool = False) -> Row:
