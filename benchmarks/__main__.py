@@ -27,6 +27,7 @@ BENCHMARKS = {
     "duplicates": "near-duplicates of 112,120 images",
     "input": "the training loop's input against a fixed batch",
     "coverage": "how often intervals and tests are right, simulated",
+    "claims": "how often claims are false that are said to be, simulated",
     "statistics": "bootstrap, DeLong and exchange of seeds against loops",
     "report": "the report stage for 12 and 48 training runs",
     "idle": "DVC's own time with nothing to do",

@@ -1,24 +1,32 @@
-"""Show two revisions of a study side by side, paired if possible.
+"""Show two revisions, or two tables of predictions, side by side.
 
 A revision is a commit, a branch, a tag or the name of an experiment; one alone is compared with the working directory.
 Their numbers come from reports/ in git; intervals of differences from the predictions in DVC's cache, where both
 revisions have the same test images under the same labels. Nothing is checked out, and nothing is run.
+
+Two files are compared as tables of predictions, whatever made them: one row per image with the columns id; truth (name
+of the class), or truth_<class> with 0 or 1 per class; the probability of every class, called as the class or p_<class>
+(of two classes one is enough); and where they are known patient and seed. Fields are separated by commas, semicolons or
+tabs. See docs/statistics.md for what the intervals and tests mean.
 
 Examples
 --------
   medmatrix compare main                  what this working directory changes
   medmatrix compare HEAD~1 HEAD           ... and what the last commit changed
   medmatrix compare main bulky-name       ... and an experiment of `dvc exp run`
+  medmatrix compare old.csv new.csv --out page      predictions made anywhere; the page is page/README.md
 """
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from pipeline.commands import command_parser
-from pipeline.study.errors import stage_errors
+from pipeline.study.errors import UserError, stage_errors
 
 if TYPE_CHECKING:
     from pipeline.reporting.revisions import Revision, Row
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 """Columns that the output fits."""
+_TABLES = (".csv", ".tsv", ".txt")
+"""What a table of predictions may end in; no revision does."""
 _CHANGES = 12
 """Changed settings that are listed."""
 _LETTERS = 30
@@ -35,9 +45,26 @@ _LETTERS = 30
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the comparison."""
     parser = command_parser("compare", __doc__)
-    parser.add_argument("first", metavar="REV", help="a commit, branch, tag or experiment")
+    parser.add_argument("first", metavar="REV", help="a commit, branch, tag or experiment; or a file")
     parser.add_argument("second", metavar="REV2", nargs="?", default="workspace", help="default: the working directory")
+    of_files = parser.add_argument_group("of two files")
+    of_files.add_argument("--out", metavar="DIR", help="write the page and its table there; made if it is missing")
+    of_files.add_argument("--margin", type=float, metavar="M", help="equivalence margin of the AUROC; default: 0.005")
+    of_files.add_argument("--draws", type=int, metavar="N", help="patient-bootstrap draws; default: 2000")
     options = parser.parse_args(arguments)
+    given = [option for option in ("out", "margin", "draws") if getattr(options, option) is not None]
+    if _are_files(options.first, options.second):
+        if options.margin is not None and not 0 < options.margin < 0.5:
+            parser.error(f"--margin {options.margin:g}: must be above 0 and below 0.5")
+        if options.draws is not None and not 100 <= options.draws <= 1_000_000:
+            parser.error(f"--draws {options.draws}: must be from 100 to 1,000,000")
+        if options.out is not None and Path(options.out).exists() and not Path(options.out).is_dir():
+            parser.error(f"--out {options.out}: must be a folder")
+        with stage_errors():
+            _compare_files(Path(options.first), Path(options.second), options)
+        return
+    if given:
+        parser.error(f"--{given[0]} is for two files; {options.first} and {options.second} are taken for revisions")
     with stage_errors():
         from pipeline.reporting.revisions import beside, read_revision  # pandas takes a moment
 
@@ -45,6 +72,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = _evaluate(second)
         rows = beside(first, second, settings.draws(), settings.margin)
         print(text(first, second, rows, settings.confidence, settings.bootstrap))
+
+
+def _are_files(first: str, second: str) -> bool:
+    """Whether two files are compared; one file alone is a mistake that is named."""
+    files = [Path(name).is_file() for name in (first, second)]
+    if any(files) and not all(files):
+        other = (first, second)[files.index(False)]
+        lacking = "name a second file" if other == "workspace" else f"'{other}' is not a file"
+        with stage_errors():
+            raise UserError(f"{(first, second)[files.index(True)]} is a file, and two are compared: {lacking}")
+    if not any(files):
+        for name in (first, second):
+            if Path(name).suffix.lower() in _TABLES:
+                with stage_errors():
+                    raise UserError(f"{name}: no such file")
+    return all(files)
+
+
+def _compare_files(first: Path, second: Path, options: Namespace) -> None:
+    from pipeline.reporting.views import files_compared  # pandas takes a moment
+    from pipeline.scoring.prediction_table import read_pair
+    from pipeline.scoring.side_by_side import side_by_side
+    from pipeline.study.files import write_csv
+
+    compared = side_by_side(
+        read_pair(first, second), draws=options.draws or 2000, confidence=0.95, seed=0, margin=options.margin or 0.005
+    )
+    about = files_compared.About(first, second, compared)
+    print(files_compared.in_short(about))
+    if options.out is not None:
+        folder = Path(options.out)
+        page = files_compared.render(about, folder)
+        write_csv(folder / "comparison.csv", compared.table())
+        print(f"\nThe page: {page}; its numbers: {folder / 'comparison.csv'}")
 
 
 def _evaluate(revision: Revision) -> Evaluate:

@@ -1,6 +1,7 @@
 """Say what will train, how long it takes and what is cached.
 
-Also how much disk that needs, and how many seeds a difference. Nothing is run and nothing is changed.
+Also how much disk that needs, how many seeds a difference, and what the test part allows to be said: which classes will
+have no interval, how wide the others' will be. Nothing is run and nothing is changed.
 
 Examples
 --------
@@ -212,6 +213,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(plan(params, status, options.jobs, shutil.disk_usage(".").free))
         print()
         print(seeds_table(read_summary(), options.delta))
+        print()
+        from pipeline.planning.test_part import test_part  # pandas and scipy take a second
+
+        print(test_part())
 
 
 if __name__ == "__main__":

@@ -70,6 +70,13 @@ def probability(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def chance(value: float) -> str:
+    """Write a probability in percent; never as 0."""
+    if not math.isfinite(value):
+        return DASH
+    return "< 0.1 %" if value < 0.001 else percent(value)
+
+
 def escape(text: object) -> str:
     """Return `text` so that it stays inside its cell and means nothing to markdown's tables or HTML."""
     return " ".join(str(text).replace("|", "\\|").replace("<", "&lt;").split())

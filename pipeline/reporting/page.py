@@ -26,6 +26,7 @@ from pipeline.reporting import english, formats, terms
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.study.files import write_text
+from pipeline.uncertainty import claims
 
 TEMPLATES = Path(__file__).with_name("pages")
 _BAR, _BREAK, _KEPT = "\ue000", "\ue001", "\ue002"
@@ -223,9 +224,12 @@ FILTERS: dict[str, Callable[..., object]] = {
     "whole": formats.whole,
     "percent": formats.percent,
     "probability": formats.probability,
+    "chance": formats.chance,
+    "false_claim": lambda p: float(claims.false_claim(p).sceptical),
     "multiply_adds": formats.multiply_adds,
     "dropout": formats.dropout,
     "escape": formats.escape,
+    "exp": math.exp,
     "listing": english.listing,
     "readable": english.readable,
     "capital": english.capital,

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.reporting import summary
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.views import (
+    claims,
     clinical,
     data,
     ensembles,
@@ -18,6 +19,7 @@ from pipeline.reporting.views import (
     models,
     readme,
     seeds,
+    stability,
 )
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
@@ -27,9 +29,11 @@ PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "ensembles": ensembles.render,
     "errors": errors.render,
     "clinical": clinical.render,
+    "stability": stability.render,
     "models": models.render,
     "model_cards": model_card.render,
     "summary": summary.render,
+    "claims": claims.render,
     "methods": methods.render,
     "readme": readme.render,
 }

@@ -14,8 +14,12 @@ expected
     What to expect of a configuration under any seed.
 comparisons
     Configurations and ensembles against each other.
-power
-    Training seeds needed to see a difference.
+claims
+    The probability that "this one is better" is false, and what a study of a size can claim.
+stability
+    What another seed makes of the same image.
+power, sample_size
+    Training seeds needed to see a difference; patients needed for a precise test part.
 delong
     AUROC and its error without resampling.
 

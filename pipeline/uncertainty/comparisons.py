@@ -41,6 +41,8 @@ COLUMNS = [
     "tost_p",
     "tost_p_holm",
     "equivalent",
+    "error",
+    "freedom",
     "note",
 ]
 IMPROVEMENT = ("improvement", "improvement_low", "improvement_high")
@@ -101,7 +103,8 @@ def compare(
         where tost_p < 1 - confidence; tost_p: probability of a difference this small if the true one were the margin or
         more; tost_p_holm and equivalent as for p. seeds: "vary" where both have several, so that the difference is one
         between configurations; "assumed" where `seed_sd` stands in for the seeds that one of the two lacks; "fixed"
-        where one of the two was trained once (or is an ensemble), so that it is one between these training runs. What
+        where one of the two was trained once (or is an ensemble), so that it is one between these training runs. error,
+        freedom: standard error of the difference, and its degrees of freedom (`difference_error`). What
         rests on too few patients (`support`) has a difference and no test, and so has a difference that no draw
         changes, unless both order the images alike; note says so. NaN where a value is undefined. Without `classes`
         also `IMPROVEMENT`: the probability that a training run of the first scores above one of the second, with its
@@ -220,11 +223,12 @@ def compare_measured(
                 same = _same_order(*(measured[side].scores[..., chosen] for side in (first, second)))
                 note = "the same order of images" if same else "no draw of patients changes the difference"
                 degrees = 1.0 if same else np.nan
-            tested = _tests(difference, error, degrees, confidence, margin)
+            tested = tests_of(difference, error, degrees, confidence, margin)
             if classes is None:
                 better = NOTHING if refused else improvement(one.draws, other.draws, confidence, seed)
                 tested |= dict(zip(IMPROVEMENT, better))
-            rows.append(row | tested | {"class": name, "margin": margin, "note": note})
+            about = {"class": name, "margin": margin, "error": error, "freedom": degrees, "note": note}
+            rows.append(row | tested | about)
     table = pd.DataFrame(rows, columns=[*COLUMNS, *(IMPROVEMENT if classes is None else ())])
     aggregate = table["class"].isin(AGGREGATES).to_numpy()
     for p in ("p", "tost_p"):
@@ -318,8 +322,24 @@ def _same_order(first: np.ndarray, second: np.ndarray) -> bool:
     return first.shape == second.shape and np.array_equal(rankdata(first, axis=1), rankdata(second, axis=1))
 
 
-def _tests(difference: float, error: float, freedom: float, confidence: float, margin: float) -> dict[str, float]:
-    """Return the difference with both of its intervals and both of its p-values."""
+def tests_of(difference: float, error: float, freedom: float, confidence: float, margin: float) -> dict[str, float]:
+    """Return a difference with both of its intervals and both of its p-values.
+
+    Parameters
+    ----------
+    difference : float
+        Of a metric.
+    error, freedom : float
+        Its standard error and degrees of freedom (`difference_error`); NaN where it cannot be tested. An error of 0
+        with degrees of freedom stands for two predictions that no sample could part.
+    confidence, margin : float
+        As for `compare`.
+
+    Returns
+    -------
+    dict of str to float
+        difference, ci_low, ci_high, p, equivalence_low, equivalence_high and tost_p of `COLUMNS`.
+    """
     two_sided = student.ppf((1 + confidence) / 2, freedom) * error
     one_sided = student.ppf(confidence, freedom) * error
     if error > 0:

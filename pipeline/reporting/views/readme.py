@@ -16,12 +16,14 @@ MOST = 16
 """Rows of the main table and of the forest plot; of more, the first page shows the best and `methods` shows all."""
 _PAGES = (
     "methods.md",
+    "claims.md",
     "data.md",
     "models.md",
     "losses.md",
     "ensembles.md",
     "errors.md",
     "clinical.md",
+    "stability.md",
     "seeds/README.md",
 )
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate, Outcome, outcome
+from pipeline.uncertainty.claims import false_claim
 
 _LISTED_PAIRS = 15
 """Pairs that the table lists in full: those of six configurations."""
@@ -32,6 +33,12 @@ class Pair(NamedTuple):
     fixed: bool = False
     failed: bool = False
     improvement: Estimate = Estimate()
+    false_claim: float = math.nan
+    """Probability that `higher` is not the better one (`claims.false_claim`, sceptical)."""
+    p_alone: float = math.nan
+    """Not corrected for other comparisons."""
+    error: float = math.nan
+    freedom: float = math.nan
 
     def turned(self) -> Pair:
         """Return the pair the other way round."""
@@ -149,24 +156,25 @@ class Verdict:
 def verdict(study: StudyResults) -> Verdict:
     """Return what came out of the study."""
     ensemble, single = study.chosen_ensemble, study.chosen
-    gain = _pair_of(study, ensemble.key, single.key) if ensemble is not None and single is not None else None
+    gain = pair_of(study, ensemble.key, single.key) if ensemble is not None and single is not None else None
     return Verdict(study.subject, comparison(study), ensemble if single is not None else None, gain)
 
 
 def comparison(study: StudyResults) -> Comparison:
     """Return every tested pair of configurations."""
     n = len(study.configurations)
-    pairs = _pairs(_among(study).itertuples(), study.failing) if study.has_comparisons else []
+    pairs = pairs_of(among(study).itertuples(), study.failing) if study.has_comparisons else []
     return Comparison(study.has_comparisons, n, pairs)
 
 
-def _among(study: StudyResults) -> pd.DataFrame:
+def among(study: StudyResults) -> pd.DataFrame:
     """Return the comparisons of two configurations."""
     every, keys = study.comparisons, [r.key for r in study.configurations]
     return every[every["first"].isin(keys) & every["second"].isin(keys)]
 
 
-def _pairs(rows: Iterable[Any], failing: frozenset[str]) -> list[Pair]:
+def pairs_of(rows: Iterable[Any], failing: frozenset[str] = frozenset()) -> list[Pair]:
+    """Read rows of comparisons.csv; `failing` names what a training run that learned nothing takes part in."""
     return [
         Pair(
             row.first,
@@ -179,16 +187,20 @@ def _pairs(rows: Iterable[Any], failing: frozenset[str]) -> list[Pair]:
             row.seeds == "fixed",
             bool({row.first, row.second} & failing),
             Estimate(*(getattr(row, f"improvement{end}", math.nan) for end in ("", "_low", "_high"))),
+            float(false_claim(row.p).sceptical),
+            float(row.p),
+            float(getattr(row, "error", math.nan)),  # tables that are older than these columns have none
+            float(getattr(row, "freedom", math.nan)),
         )
         for row in rows
     ]
 
 
-def _pair_of(study: StudyResults, first: str, second: str) -> Pair | None:
+def pair_of(study: StudyResults, first: str, second: str) -> Pair | None:
     """Return the comparison of `first` with `second`, whichever way round it was tested."""
     if not study.has_comparisons:
         return None
-    for pair in _pairs(study.comparisons.itertuples(), study.failing):
+    for pair in pairs_of(study.comparisons.itertuples(), study.failing):
         if {pair.first, pair.second} == {first, second} and math.isfinite(pair.difference.value):
             return pair if pair.first == first else pair.turned()
     return None
@@ -234,14 +246,14 @@ def pair_table(study: StudyResults) -> PairTable | None:
     if not study.has_comparisons or not (every["family"] == "recipes").any():
         return None
     family = every[every["family"] == "recipes"]
-    shown, chosen = _among(study), study.chosen
+    shown, chosen = among(study), study.chosen
     only_with = ""
     if len(shown) > _LISTED_PAIRS and chosen is not None:
         shown = shown[(shown["first"] == chosen.key) | (shown["second"] == chosen.key)]
         only_with = chosen.key if len(shown) < len(family) else ""
     kinds = set(family["seeds"])
     return PairTable(
-        _pairs(shown.itertuples(), study.failing),
+        pairs_of(shown.itertuples(), study.failing),
         len(family),
         len(every) - len(family) if study.every_ensemble else 0,
         only_with,
