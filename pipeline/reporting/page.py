@@ -230,6 +230,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "readable": english.readable,
     "capital": english.capital,
     "kept": kept,
+    "mermaid": formats.mermaid,
     "cells": cells,
 }
 """Filters of the templates, besides Jinja's own."""
