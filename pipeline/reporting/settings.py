@@ -39,6 +39,7 @@ class About(Section):
     agreement: str | None = None
     blinding: str | None = None
     sample_size: str | None = None
+    explainability: str | None = None
     external_test: str | None = None
     ethics: str | None = None
     registration: str | None = None
