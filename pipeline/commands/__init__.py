@@ -20,13 +20,14 @@ PROGRAM = "medmatrix"
 
 
 def available() -> list[str]:
-    """Return the names of all commands, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """Return the names of all commands, sorted; a file named with ``_`` is typed with ``-``."""
+    names = (module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(name.replace("_", "-") for name in names)
 
 
 def summary(name: str) -> str:
     """Return the first line of a command's docstring, without importing it."""
-    text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    text = Path(__file__).with_name(f"{_module(name)}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
@@ -67,7 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in available():
         commands.add_parser(name, help=summary(name).replace("%", "%%"), add_help=False)
     chosen = parser.parse_args(arguments[:1]).name
-    importlib.import_module(f"{__name__}.{chosen}").main(arguments[1:])
+    importlib.import_module(f"{__name__}.{_module(chosen)}").main(arguments[1:])
+
+
+def _module(name: str) -> str:
+    """Return the module of a command."""
+    return name.replace("-", "_")
 
 
 def _is_elsewhere() -> bool:

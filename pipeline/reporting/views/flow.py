@@ -61,7 +61,8 @@ class Flow:
     copies : int
         Augmented copies that were made before the split; the sets include them.
     parts : list of Part
-        Those with images, the unused one last: it has no classes, and none has where there are more than `MOST_CLASSES`.
+        Those with images. The unused one is the last, and without classes; all are where there are more than
+        `MOST_CLASSES`.
     has_patients : bool
         Whether patients are known, and not groups alone.
     """
