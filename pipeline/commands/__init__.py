@@ -14,9 +14,12 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 PROGRAM = "medmatrix"
+_HELP = 14
+"""Column in which the line of a command begins; that of one with a longer name stands below it."""
 
 
 def available() -> list[str]:
@@ -63,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog=PROGRAM,
         description="Commands for a study; `dvc repro` runs its stages.",
         epilog=f"`{PROGRAM} NAME --help` describes a command and its options.",
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=_HELP),
     )
     commands = parser.add_subparsers(title="commands", dest="name", metavar="NAME", required=True)
     for name in available():

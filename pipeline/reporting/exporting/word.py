@@ -1,4 +1,4 @@
-"""Tables in one Word document, by python-docx: three rules, a head that repeats on each page, caption above, notes below."""
+"""Tables in one Word document, by python-docx: three rules, a head on each page, caption above, notes below."""
 
 from __future__ import annotations
 
