@@ -18,8 +18,10 @@ from pipeline.reporting.guidelines import DOES_NOT_APPLY, GUIDELINES, Guideline,
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.settings import About
 from pipeline.reporting.terms import PARTS
-from pipeline.reporting.views import doubts, methods, provenance
+from pipeline.reporting.views import doubts, provenance
 from pipeline.reporting.views.cohort import Cohort, cohort
+from pipeline.reporting.views.design import Design
+from pipeline.reporting.views.design import design as design_of
 from pipeline.reporting.views.flow import Flow, flow
 from pipeline.reporting.views.shared import Banner, banner
 from pipeline.study.files import write_text
@@ -92,7 +94,7 @@ class Facts:
     study: StudyResults
     flow: Flow
     cohort: Cohort
-    design: methods.Design
+    design: Design
     provenance: provenance.Provenance
     leaks: list[doubts.Shared]
     has_subgroups: bool
@@ -118,7 +120,7 @@ class Page:
 
 def facts(study: StudyResults) -> Facts:
     """Return what the answers name."""
-    design = methods.design(study)
+    design = design_of(study)
     assert design is not None  # `render` has asked for a whole study
     return Facts(
         study,
