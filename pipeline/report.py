@@ -36,7 +36,7 @@ def write_study(folder: Path) -> list[Path]:
         return write_reports(load_study(load()), folder)
     with beside(_write_beside, folder) as others:
         study = load_study(load())
-        front = {"readme"}  # links what the others have written
+        front = {"checklist", "readme"}  # they link what the others have written
         written = write_reports(study, folder, BESIDE | front) + others()
     return written + write_reports(study, folder, PAGES.keys() - front)
 

@@ -23,6 +23,7 @@ TINY: dict[str, Any] = {
     "evaluate": {"bootstrap": 100, "threads": 1},
     "ensemble": {"top_k": 2},
     "report": {"private_figures": None},
+    "about": {},
 }
 
 IDENTITY = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

@@ -14,19 +14,23 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 PROGRAM = "medmatrix"
+_HELP = 14
+"""Column in which the line of a command begins; that of one with a longer name stands below it."""
 
 
 def available() -> list[str]:
-    """Return the names of all commands, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """Return the names of all commands, sorted; a file named with ``_`` is typed with ``-``."""
+    names = (module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(name.replace("_", "-") for name in names)
 
 
 def summary(name: str) -> str:
     """Return the first line of a command's docstring, without importing it."""
-    text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    text = Path(__file__).with_name(f"{_module(name)}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
@@ -62,12 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog=PROGRAM,
         description="Commands for a study; `dvc repro` runs its stages.",
         epilog=f"`{PROGRAM} NAME --help` describes a command and its options.",
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=_HELP),
     )
     commands = parser.add_subparsers(title="commands", dest="name", metavar="NAME", required=True)
     for name in available():
         commands.add_parser(name, help=summary(name).replace("%", "%%"), add_help=False)
     chosen = parser.parse_args(arguments[:1]).name
-    importlib.import_module(f"{__name__}.{chosen}").main(arguments[1:])
+    importlib.import_module(f"{__name__}.{_module(chosen)}").main(arguments[1:])
+
+
+def _module(name: str) -> str:
+    """Return the module of a command."""
+    return name.replace("-", "_")
 
 
 def _is_elsewhere() -> bool:

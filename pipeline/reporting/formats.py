@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 from pipeline.reporting import english
@@ -141,3 +142,12 @@ def multiply_adds(number: float) -> str:
 def dropout(rate: float | None) -> str:
     """Write a dropout rate, or "own" where the architecture's own one applies."""
     return "own" if rate is None else f"{rate:g}"
+
+
+def mermaid(text: object) -> str:
+    """Return `text` as part of a label of Mermaid, in which signs are written as ``#35;``.
+
+    What is no letter, digit or plain sign is written by its number: Mermaid takes quotes, markdown and HTML in labels
+    for its own, and no name of a class may become markdown of the page either.
+    """
+    return re.sub(r"[^\w (),:.%−+-]|_", lambda sign: f"#{ord(sign[0])};", " ".join(str(text).split()))

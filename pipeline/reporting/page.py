@@ -77,6 +77,8 @@ def _escaped(name: str) -> str:
 
 def kept(text: str) -> str:
     """Return `text`, in which patients stay patients though they are not known."""
+    if _WORDS.get().patients_known:
+        return text
     return re.sub(r"\b([Pp])(?=atients?\b)", rf"{_KEPT}\1", text)
 
 
@@ -234,6 +236,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     "readable": english.readable,
     "capital": english.capital,
     "kept": kept,
+    "mermaid": formats.mermaid,
     "cells": cells,
 }
 """Filters of the templates, besides Jinja's own."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.reporting import summary
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.views import (
+    checklist,
     claims,
     clinical,
     data,
@@ -35,6 +36,7 @@ PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "summary": summary.render,
     "claims": claims.render,
     "methods": methods.render,
+    "checklist": checklist.render,
     "readme": readme.render,
 }
 """Name of a page to the function that writes it, in an order in which a page links those before it.

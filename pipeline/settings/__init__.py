@@ -12,7 +12,7 @@ from pipeline.datasets.settings import DownloadSections
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import Train, train_settings
-from pipeline.reporting.settings import Report
+from pipeline.reporting.settings import About, Report
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.splitting.settings import SplitSections
 from pipeline.study.params import PARAMS_FILE, describe, read, validate
@@ -31,6 +31,7 @@ SECTIONS = (
     "evaluate",
     "ensemble",
     "report",
+    "about",
 )
 """Keys of params.yaml, in the order of the committed file."""
 
@@ -56,6 +57,7 @@ class Params(
     model_config = ConfigDict(extra="forbid")
 
     report: Report = Report()
+    about: About = About()
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Params:

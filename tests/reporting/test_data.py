@@ -142,7 +142,7 @@ def test_git_ignores_the_private_folder():
 def test_the_same_study_gives_the_same_bytes(make, tmp_path):
     study = load_study(make(models=("densenet",), synthetic=False))
     first = {p: p.read_bytes() for p in data.render(study, Path("reports"))}
-    assert len(first) == 7
+    assert len(first) == 8
     assert first == {p: p.read_bytes() for p in data.render(load_study(study.params), Path("reports"))}
 
 

@@ -142,6 +142,8 @@ def test_pages_of_a_whole_study(here, reports):
     found = pages(reports)
     assert [p.relative_to(reports).as_posix() for p in found] == [
         "README.md",
+        "checklist.md",
+        "claims.md",
         "clinical.md",
         "data.md",
         "ensembles.md",
@@ -172,7 +174,15 @@ def test_pages_of_a_whole_study(here, reports):
     assert "Findings are drawn, not diagnosed." in methods_page
     assert "- Research output: not for clinical use." in methods_page
     pictures = {p.name for p in (reports / "figures").iterdir()}
-    expected = {"forest.png", "roc.png", "curves.png", "data-classes.png", "data-samples.png", "data-clahe.png"}
+    expected = {
+        "flow.png",
+        "forest.png",
+        "roc.png",
+        "curves.png",
+        "data-classes.png",
+        "data-samples.png",
+        "data-clahe.png",
+    }
     expected |= {"data-pairs.png"} if study.task == "multilabel" else set()
     expected |= {f"{kind}-{r.key}.png" for r in study.configurations for kind in ("seeds", "roc", "curves")}
     assert expected <= pictures

@@ -15,6 +15,7 @@ from pipeline.reporting.loading import load_study
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 PAGES = (
     "README.md",
+    "checklist.md",
     "clinical.md",
     "data.md",
     "ensembles.md",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,35 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+_VECTOR: ContextVar[tuple[Path, str, list[Path]] | None] = ContextVar("vector", default=None)
+_FONTS: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "figure"}
+"""Fonts as journals take them: TrueType, embedded in PDF; as outlines in SVG, which embeds none."""
+
+
+@contextmanager
+def vector(folder: Path, suffix: str) -> Iterator[list[Path]]:
+    """Have `save` write figures below `folder` as PDF or SVG, and no PNG anywhere; others than below it are left out.
+
+    Parameters
+    ----------
+    folder : Path
+        What pages are rendered into. Figures that are private lie elsewhere, and are not written.
+    suffix : str
+        ``.pdf`` or ``.svg``.
+
+    Yields
+    ------
+    list of Path
+        What has been written.
+    """
+    written: list[Path] = []
+    token = _VECTOR.set((folder, suffix, written))
+    try:
+        yield written
+    finally:
+        _VECTOR.reset(token)
+
+
 def styled() -> AbstractContextManager[None]:
     """Return the context in which every figure is drawn."""
     return matplotlib.rc_context(_STYLE)
@@ -75,6 +105,18 @@ def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = Fa
     every_colour : bool
         For one made of colour images: a palette that is to hold few colours shifts their hues.
     """
+    asked = _VECTOR.get()
+    if asked is not None:
+        folder, suffix, written = asked
+        if path.is_relative_to(folder):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            plain_text(drawn)
+            written.append(path.with_suffix(suffix))
+            # No date and no version, so that the same figure has the same bytes.
+            about = {"CreationDate": None, "Producer": None} if suffix == ".pdf" else {"Date": None, "Creator": None}
+            with matplotlib.rc_context(_FONTS):
+                drawn.savefig(written[-1], metadata=about, bbox_inches="tight", pad_inches=0.12)
+        return path
     write_bytes(path, png(drawn, greys, every_colour))
     return path
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.reporting import page
 from pipeline.reporting.figures import data as figures
+from pipeline.reporting.figures.flow import flow_chart
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.terms import PARTS
 from pipeline.reporting.views.augmentation import Augmentation, augmentations
@@ -26,6 +27,7 @@ from pipeline.reporting.views.cohort import (
     pairs,
 )
 from pipeline.reporting.views.duplicates import Duplicates, borderline_rows, duplicates
+from pipeline.reporting.views.flow import Flow, flow
 from pipeline.reporting.views.reading import Reading, reading
 from pipeline.reporting.views.shared import (
     Banner,
@@ -43,16 +45,6 @@ _NAMED = 5
 """File names given with a reason."""
 _MOST_PICTURED = 24
 """Classes in the figure of sample images."""
-
-
-class Flow(NamedTuple):
-    """From the files of the data set to the images of every set; entries of a set include augmented copies."""
-
-    listed: int
-    excluded: int
-    kept: int
-    copies: int
-    parts: dict[str, int]
 
 
 class Side(NamedTuple):
@@ -245,7 +237,8 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     if not study.recorded:
         return []
     path, pictures = folder / "data.md", folder / "figures"
-    drawn = [figures.class_shares(study, pictures / "data-classes.png")]
+    way = flow(study)
+    drawn = [flow_chart(way, pictures / "flow.png"), figures.class_shares(study, pictures / "data-classes.png")]
     together = pairs(study)
     pairs_drawn = together is not None and len(study.classes) <= figures.MOST_PAIRED
     if together is not None and pairs_drawn:
@@ -265,7 +258,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     shown = Page(
         study,
         banner(study),
-        _flow(study),
+        way,
         cohort(study),
         together,
         pairs_drawn,
@@ -284,13 +277,6 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         picture_of_images(study, of_twins, path) if twins else None,
     )
     return [page.write(path, "data.md", page=shown), *drawn, *of_augmented, *of_kinds]
-
-
-def _flow(study: StudyResults) -> Flow:
-    kept, excluded = len(images(study)), len(study.excluded)
-    counts = study.samples["part"].value_counts()
-    parts = {part: int(counts.get(part, 0)) for part in PARTS}
-    return Flow(kept + excluded, excluded, kept, len(study.samples) - kept, parts)
 
 
 def _files(study: StudyResults) -> Files:

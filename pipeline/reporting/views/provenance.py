@@ -116,4 +116,7 @@ def used(params: Params) -> dict[str, Any]:
         ("losses", params.study.losses),
     ):
         content[key] = {name: content[key][name] for name in names}
+    content["about"] = params.about.given()
+    if not content["about"]:
+        del content["about"]
     return content

@@ -25,6 +25,7 @@ _PAGES = (
     "clinical.md",
     "stability.md",
     "seeds/README.md",
+    "checklist.md",
 )
 
 

@@ -1,0 +1,1 @@
+"""Tables and figures of the reports in the formats of manuscripts."""

@@ -1,0 +1,213 @@
+"""The text for a manuscript: true to the settings, whatever they are."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from pipeline.learning.losses import available
+from pipeline.reporting import page
+from pipeline.reporting.loading import load_study
+from pipeline.reporting.references import _LOSSES, WORKS, References, of_architecture, of_loss
+from pipeline.reporting.views.manuscript import MOST_MODELS, manuscript
+from pipeline.settings import parse
+
+SHOW = '{% import "shared/manuscript.md" as of %}{{ of.show(m) }}'
+
+
+def text_of(study):
+    with page.about(study):
+        text = page._environment().from_string(SHOW).render(m=manuscript(study))
+        text = page._in_words(text).replace(page._KEPT, "").replace(page._BAR, "|").replace(page._BREAK, "\n")
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|\b1 (epochs|images|patients|models|seeds|layers)\b|  +\S", text), (
+        text
+    )
+    assert not re.search(r" [,.;]|\.\.|,,", re.sub(r"<http.*?>", "", text)), text
+    body, works = re.split(r"\n(?=1\. )", text, maxsplit=1)
+    listed = re.findall(r"^(\d+)\. .*<(https://\S+)>$", works, re.MULTILINE)
+    numbers = [
+        int(n) for group in re.findall(r"(?<!config) \[(\d+(?:, \d+)*)\](?! ?[;,)] b)", body) for n in group.split(", ")
+    ]
+    cited = list(dict.fromkeys(numbers))
+    assert [int(n) for n, _ in listed] == list(range(1, len(listed) + 1))
+    assert cited == set(range(1, len(listed) + 1))
+    return " ".join(body.split())
+
+
+def with_params(study, **sections):
+    """Return the study with other settings."""
+    content = study.params.model_dump(mode="json", exclude_unset=True)
+    for name, values in sections.items():
+        content[name] = {**content[name], **values} if isinstance(values, dict) else values
+    return replace(study, params=parse(content))
+
+
+def test_the_text_of_a_study(here):
+    study = load_study(here)
+    text = text_of(study)
+    kept = study.samples.query("augmented == 0")
+    assert f"left {len(kept)} images of {kept['patient_id'].nunique()} patients" in text
+    for key, name in (("train", "training"), ("val", "validation"), ("test", "test")):
+        assert re.search(rf"{study.audit['parts'][key]['images']} images of \d+ patients? \({name}\)", text)
+    multilabel = study.task == "multilabel"
+    assert ("the threshold with the highest F1" in text) == multilabel
+    assert ("one temperature per training run" in text) == (not multilabel)
+    assert f"{study.params.evaluate.bootstrap:,} bootstrap draws of whole patients" in text
+    seeds = sorted([study.params.seed, *study.params.study.replicates])
+    assert f"under {len(seeds)} seeds ({', '.join(map(str, seeds))}), {len(seeds) * 4} training runs" in text
+
+
+SPLITS = [
+    ({"method": "official", "validation": 0.125}, "12.5 % of the published training images"),
+    (
+        {"method": "grouped", "validation": 0.15, "test": 0.2},
+        "(65 %, 15 %, and 20 % of the images), stratified",
+    ),
+    ({"method": "global", "validation": 0.1, "test": 0.2}, "at random (70 %, 10 %, and 20 % of the images)"),
+    ({"method": "time", "validation": 0.1, "test": 0.2}, "by the date of their latest examination: the latest (20 %"),
+    (
+        {"method": "per_class", "per_class": {"train": 70, "validation": 20, "test": 10}},
+        "Of each class, 70, 20, and 10 images",
+    ),
+    (
+        {"method": "grouped", "balance": {"method": "oversample", "to": None}},
+        "rarer classes were drawn repeatedly",
+    ),
+    (
+        {"method": "grouped", "balance": {"method": "augment_to", "to": 1500}},
+        "each epoch drew 1,500 images",
+    ),
+    ({"method": "global", "protocol": "augment_before_split"}, "augmented before they were divided"),
+]
+
+
+@pytest.mark.parametrize(("split", "sentence"), SPLITS)
+def test_every_way_to_split_has_its_sentence(split, sentence, here):
+    assert sentence in text_of(with_params(load_study(here), split=split))
+
+
+MODELS = [
+    (
+        {"arch": "resnet50", "pretrained": True, "trainable": "head", "hidden": 128, "dropout": 0.5},
+        [
+            "resnet50 [",
+            "weights pretrained as published",
+            "of which only the head was trained",
+            "a hidden layer of 128 units",
+            "dropout 0.5",
+        ],
+    ),
+    (
+        {"arch": "vgg16", "weights": "w.pth", "trainable": {"last": 1}, "head_lr": 0.1},
+        [
+            "weights from a file, of which the last 1 layer and the head were trained",
+            "(head 0.1)",
+        ],
+    ),
+    (
+        {"arch": "vit_tiny_patch16_224", "pretrained": True, "head": "cosine", "drop_path": 0.1, "epochs": 3},
+        [
+            "all of which were trained",
+            "a cosine classifier",
+            "stochastic depth [",
+            "its own settings of training: epochs 3",
+        ],
+    ),
+    ({"arch": "baseline_cnn"}, ["a plain convolutional network, from random weights, learning rate 0.001"]),
+]
+
+
+@pytest.mark.parametrize(("model", "phrases"), MODELS)
+def test_every_way_to_begin_a_model_has_its_phrase(model, phrases, here):
+    study = load_study(here)
+    name = study.params.study.models[0]
+    text = text_of(with_params(study, models={name: {"lr": 0.001, **model}}))
+    assert f"{name} is " in text
+    for phrase in phrases:
+        assert phrase in text
+    assert "w.pth" not in text  # a path of this machine
+
+
+def test_of_many_models_the_architectures_are_named(here):
+    study = load_study(here)
+    names = [f"m{i}" for i in range(MOST_MODELS + 1)]
+    models = {n: {"arch": f"resnet{18 if i else 50}", "lr": 0.01 / (i + 1)} for i, n in enumerate(names)}
+    text = text_of(with_params(study, models=models, study={"models": names}))
+    assert re.search(
+        rf"{len(names)} models were trained, of 2 architectures .* resnet50 \[(\d+)\], resnet18 \[\1\]", text
+    )
+
+
+TRAINING = [
+    ({"optimizer": "sgd", "momentum": 0.8}, "Nesterov momentum 0.8"),
+    ({"schedule": "plateau", "plateau": {"factor": 0.5, "patience": 1}}, "multiplied by 0.5 after more than 1 epoch"),
+    ({"schedule": "plateau", "plateau": {"factor": 0.5, "patience": 0}}, "after more than no epoch"),
+    ({"schedule": "one_cycle"}, "a one-cycle schedule ["),
+    ({"schedule": "constant", "warmup_epochs": 0}, "a constant learning rate; it stopped"),
+    ({"warmup_epochs": 1}, "a warm-up of 1 epoch;"),
+    ({"ema": 0.99, "clip_grad": None}, "averaged exponentially ["),
+    ({"augment": "none"}, "Training images were not augmented."),
+    ({"augment": {"jpeg": {"quality": [50, 90]}}}, "JPEG compression (quality 50 to 90, probability 1)"),
+    ({"augment": {"erase": {"probability": 0.2}}}, "random erasing ["),
+]
+
+
+@pytest.mark.parametrize(("train", "sentence"), TRAINING)
+def test_every_way_to_train_has_its_sentence(train, sentence, here):
+    assert sentence in text_of(with_params(load_study(here), train={"patience": 1, **train}))
+
+
+def test_preprocessing_and_evaluation_are_as_set(here):
+    study = load_study(here)
+    images = {"clahe": {"enabled": False}, "keep_aspect": "crop", "channels": 3, "store": "uint16", "frame": "all"}
+    changed = with_params(
+        study,
+        preprocess={**images, "duplicates": {"near": False, "conflicting_labels": "keep"}},
+        evaluate={"bootstrap": 1234, "margin": 0.02, "tta": {"horizontal_flip": True}},
+    )
+    text = text_of(changed)
+    assert "cropped and resized" in text
+    assert "in colour and stored with 16 bits; of files with several frames, all were used." in text
+    assert "equalisation" not in text
+    assert "nearly alike" not in text
+    assert "under different labels" not in text
+    assert "1,234 bootstrap draws" in text
+    assert "the image and its variants (horizontal flip)" in text
+    assert "below 0.02 count as equivalent" in text
+
+
+def test_without_patients_there_is_no_word_of_any(here):
+    study = load_study(here)
+    unknown = replace(study, dataset=replace(study.dataset, patients_known=False, synthetic=False))
+    text = text_of(unknown)
+    assert "bootstrap draws of whole groups" in text
+    assert re.findall(r"\S+ \S+ patients?\b", text) == ["the same patient", "can know (patients"]
+
+
+def test_a_bare_table_has_no_such_text(here):
+    from pipeline.reporting.values import UNKNOWN
+
+    assert manuscript(replace(load_study(here), params=UNKNOWN)) is None
+
+
+def test_every_loss_cites_works_that_are_known():
+    assert set(_LOSSES) <= set(available())
+    assert {work for works in _LOSSES.values() for work in works} <= set(WORKS)
+    assert of_loss("zlpr", {"temperature": 2.0}) == ("zlpr", "fzlpr")
+    assert of_loss("zlpr", {}) == ("zlpr",)
+    assert of_architecture("tf_efficientnet_b0") == ("efficientnet",)
+    assert of_architecture("something_new") == ()
+
+
+def test_works_are_numbered_as_they_are_cited():
+    refs = References()
+    assert (refs.cite("holm"), refs.cite("tost", "holm"), refs.cite()) == (" [1]", " [2, 1]", "")
+    assert [work.url for work in refs.works()] == [WORKS["holm"].url, WORKS["tost"].url]
+    with pytest.raises(KeyError):
+        refs.cite("nobody")
+
+
+def test_every_work_says_where_it_is_found():
+    for key, work in WORKS.items():
+        assert work.url.startswith("https://"), key
+        assert not work.text.endswith("."), key
