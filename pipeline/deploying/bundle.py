@@ -118,7 +118,7 @@ def torch_engine(choice: Choice, device: str) -> Engine:
 
     from pipeline.learning import session
 
-    network = _network(choice).to(session.begin(1, tf32=False, device=device))
+    network = network_of(choice).to(session.begin(1, tf32=False, device=device))
     where = next(network.parameters()).device
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -186,7 +186,8 @@ def check_prepared() -> None:
             )
 
 
-def _network(choice: Choice) -> Any:
+def network_of(choice: Choice) -> Any:
+    """Load the networks of `choice` with torch, as a `pipeline.deploying.network.Network` on the CPU."""
     from pipeline.deploying.network import assemble
 
     params, data = load(TrainingSections), read_dataset()
@@ -203,7 +204,7 @@ def _make(choice: Choice, folder: Path) -> Recipe:
     from pipeline.deploying.network import write_onnx
 
     data, images = read_dataset(), open_images()
-    network = _network(choice)
+    network = network_of(choice)
     channels = 1 if images.ndim == 3 else images.shape[3]
     write_onnx(network, channels, images.shape[1], folder / MODEL)
     run = onnx_engine(folder / MODEL, 2)
@@ -219,7 +220,9 @@ def _make(choice: Choice, folder: Path) -> Recipe:
             f"{choice.name}: the network as ONNX is off by {apart:.2g} in a logit of {len(rows)} validation images; "
             f"allowed is {TOLERANCE:g}. It is not written"
         )
-    measure(images, parts["train"].rows, parts["val"].rows, lambda pictures: run(as_input(pictures))[2]).write(folder / REFERENCE)
+    measure(images, parts["train"].rows, parts["val"].rows, lambda pictures: run(as_input(pictures))[2]).write(
+        folder / REFERENCE
+    )
     recipe = Recipe(
         name=choice.name,
         how=choice.how,

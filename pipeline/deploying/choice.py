@@ -86,7 +86,9 @@ def choose(params: EnsembleSections, configuration: str | None = None, ensemble:
         if not means:
             raise UserError("no training run of this study has finite logits: nothing can be applied to new images")
         configuration = ranked(means)[0]
-        how = f"highest validation macro AUROC of {len(means)} configurations, mean over seeds {means[configuration]:.4f}"
+        how = (
+            f"highest validation macro AUROC of {len(means)} configurations, mean over seeds {means[configuration]:.4f}"
+        )
     else:
         how = "named"
         if configuration not in by_name:

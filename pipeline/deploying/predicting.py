@@ -99,9 +99,7 @@ def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool) -> 
     return Predictor(choice, made.recipe, engine, made.reference(), kinds, pictures)
 
 
-def _journalled(
-    work: Iterable[tuple[Source, list[Row]]], names: Sequence[str], journal: Journal
-) -> Iterator[int]:
+def _journalled(work: Iterable[tuple[Source, list[Row]]], names: Sequence[str], journal: Journal) -> Iterator[int]:
     for name, (_, rows) in zip(names, work):
         journal.add(name, rows)
         yield 1

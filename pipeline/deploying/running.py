@@ -197,9 +197,7 @@ def _picture(pixels: np.ndarray) -> str:
     return base64.b64encode(coded.tobytes()).decode("ascii")
 
 
-def in_batches(
-    predictor: Predictor, named: Sequence[Source], threads: int
-) -> Iterator[tuple[Source, list[Row]]]:
+def in_batches(predictor: Predictor, named: Sequence[Source], threads: int) -> Iterator[tuple[Source, list[Row]]]:
     """Yield every file with its rows, in order; a bounded number of batches is in flight.
 
     Parameters

@@ -114,7 +114,9 @@ def _refuse(error: OSError) -> None:
 def _rows(table: Path, root: Path | None) -> Iterator[Source]:
     """Yield the files that a table names; its other columns go along."""
     try:
-        content = pd.read_csv(table, sep=None, engine="python", dtype="str", keep_default_na=False, encoding="utf-8-sig")
+        content = pd.read_csv(
+            table, sep=None, engine="python", dtype="str", keep_default_na=False, encoding="utf-8-sig"
+        )
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise UserError(f"{table}: not readable as a table: {error}") from None
     by_name = {column.strip().lower().replace(" ", "_"): column for column in content.columns}
