@@ -220,9 +220,8 @@ def _make(choice: Choice, folder: Path) -> Recipe:
             f"{choice.name}: the network as ONNX is off by {apart:.2g} in a logit of {len(rows)} validation images; "
             f"allowed is {TOLERANCE:g}. It is not written"
         )
-    measure(images, parts["train"].rows, parts["val"].rows, lambda pictures: run(as_input(pictures))[2]).write(
-        folder / REFERENCE
-    )
+    reference = measure(images, parts["train"].rows, parts["val"].rows, lambda pictures: run(as_input(pictures))[2])
+    reference.write(folder / REFERENCE)
     recipe = Recipe(
         name=choice.name,
         how=choice.how,

@@ -20,10 +20,10 @@ from pipeline.ensembling.sets import ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.learning.settings import TrainingSections
 from pipeline.study.errors import UserError
-from pipeline.study.files import REPORTS, made_by, write_json, write_text
+from pipeline.study.files import REPORTS, write_json, write_text
 from pipeline.study.params import load
 from pipeline.study.parts import read_parts
-from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.prepared import open_images
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder
 
@@ -224,5 +224,5 @@ def _without_links(page: str) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with made_by(path, "export").open("rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
