@@ -138,7 +138,7 @@ def _timm(choice: Choice, made: Bundle, folder: Path, seed: int | None) -> tuple
     options = {**described.options, "in_chans": len(mean)}
     network.num_classes = len(recipe.classes)
     config = {"label_names": list(recipe.classes)}
-    save_for_hf(network, folder, model_config=config, model_args=options, safe_serialization=True)
+    save_for_hf(network, str(folder), model_config=config, model_args=options, safe_serialization=True)
     images = torch.from_numpy(_some_images())
     with torch.inference_mode():
         again = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()

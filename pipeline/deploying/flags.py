@@ -87,8 +87,9 @@ class Reference:
         if same := self.copy_of(image):
             found.append(same)
         if distance > self.limit:
-            share = 100 * float((self.validation < distance).mean())
-            found.append(f"features unlike the training images' (farther than {share:.3g} % of validation)")
+            nearer, of = int((self.validation < distance).sum()), len(self.validation)
+            many = f"all {of}" if nearer == of else f"{nearer} of {of}"
+            found.append(f"features farther from the training images' than those of {many} validation images")
         for name, value, low, high in zip(FACTS, facts(image), self.low, self.high):
             if not low <= value <= high:
                 side = "below" if value < low else "above"
@@ -184,7 +185,7 @@ def _unit(image: np.ndarray) -> np.ndarray:
     """Shrink a prepared image to 32 x 32 grey values of mean 0 and length 1, float32 [1024]; all 0 if it is flat."""
     grey = np.asarray(image, np.float32)
     if grey.ndim == 3:
-        grey = grey @ np.float32((0.299, 0.587, 0.114))
+        grey = grey @ np.array((0.299, 0.587, 0.114), np.float32)
     small = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).ravel()
     small -= small.mean()
     length = float(np.linalg.norm(small))

@@ -53,7 +53,7 @@ def prepared(data: bytes, how: dict[str, Any]) -> Image:
     square = np.zeros((size, size, *image.shape[2:]), np.uint8)
     top, left = (size - height) // 2, (size - width) // 2
     square[top : top + height, left : left + width] = image
-    return np.float32(square[None] if grey else square.transpose(2, 0, 1)) / np.float32(255)
+    return (square[None] if grey else square.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
 
 
 def main() -> None:
