@@ -203,7 +203,7 @@ def _make(choice: Choice, folder: Path) -> Recipe:
 
     from pipeline.deploying.network import write_onnx
 
-    data, images = read_dataset(), open_images()
+    images = open_images()
     network = network_of(choice)
     channels = 1 if images.ndim == 3 else images.shape[3]
     write_onnx(network, channels, images.shape[1], folder / MODEL)
@@ -222,7 +222,25 @@ def _make(choice: Choice, folder: Path) -> Recipe:
         )
     reference = measure(images, parts["train"].rows, parts["val"].rows, lambda pictures: run(as_input(pictures))[2])
     reference.write(folder / REFERENCE)
-    recipe = Recipe(
+    recipe = recipe_of(choice, len(rows), apart)
+    write_json(folder / RECIPE, recipe.record())
+    return recipe
+
+
+def recipe_of(choice: Choice, checked: int, apart: float) -> Recipe:
+    """Collect everything beside the weights.
+
+    Parameters
+    ----------
+    choice : Choice
+        The model.
+    checked : int
+        Validation images on which what was written was compared with the study's networks.
+    apart : float
+        Largest absolute difference of a logit among them.
+    """
+    data, images = read_dataset(), open_images()
+    return Recipe(
         name=choice.name,
         how=choice.how,
         method=choice.method,
@@ -232,17 +250,15 @@ def _make(choice: Choice, folder: Path) -> Recipe:
         sha256=tuple(_sha256(_weights(run)) for run in choice.members),
         preprocess=load(PreprocessSections).preprocess.model_dump(mode="json"),
         bits=read_json(READING, "preprocess")["scale"]["bits"],
-        channels=channels,
+        channels=1 if images.ndim == 3 else images.shape[3],
         slope=tuple(choice.calibration.slope.tolist()),
         intercept=tuple(choice.calibration.intercept.tolist()),
         thresholds=thresholds_of(choice.thresholds),
         n_validation=choice.n_validation,
-        checked=len(rows),
+        checked=checked,
         largest_difference=apart,
         about=_about(data),
     )
-    write_json(folder / RECIPE, recipe.record())
-    return recipe
 
 
 def _about(data: DatasetInfo) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from pipeline.deploying.bundle import CHECKED, MODEL, TOLERANCE, Bundle, as_input, bundle
+from pipeline.deploying.bundle import CHECKED, MODEL, TOLERANCE, as_input, bundle, check_prepared, network_of, recipe_of
 from pipeline.deploying.choice import Choice
 from pipeline.deploying.recipe import Recipe
 from pipeline.ensembling.predictions import gather
@@ -23,7 +23,7 @@ from pipeline.study.errors import UserError
 from pipeline.study.files import REPORTS, write_json, write_text
 from pipeline.study.params import load
 from pipeline.study.parts import read_parts
-from pipeline.study.prepared import open_images
+from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder
 
@@ -32,6 +32,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 SUMS = "SHA256SUMS"
 _TEMPLATE = Path(__file__).with_name("export.md")
 _SCRIPT = Path(__file__).with_name("predict_onnx.py")
+_Written = tuple[list[str], int, float]
+"""Training runs, images on which they were compared, largest difference of a logit."""
 _DIFFERENCE = "largest absolute difference of a logit"
 
 
@@ -66,35 +68,34 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
         raise UserError(
             f"{choice.name}: must be a configuration, MODEL-LOSS; its members are combined by {choice.method}"
         )
+    check_prepared()
     partial = out.with_name(f"partial-{out.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        made = bundle(choice)
-        apart, which = _WRITERS[form](choice, made, partial, seed)
-        _write_recipe(made.recipe, partial, form, which, apart)
+        which, checked, apart = _WRITERS[form](choice, partial, seed)
+        _write_recipe(recipe_of(choice, checked, apart), partial, form, which)
         out.mkdir(parents=True, exist_ok=True)
         for path in sorted(partial.iterdir()):
             path.replace(out / path.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     files = ", ".join(sorted(path.name for path in out.iterdir()))
-    return f"{out}: {files}\n{_DIFFERENCE} from the study's, on {made.recipe.checked} validation images: {apart:.2g}"
+    return f"{out}: {files}\n{_DIFFERENCE} from the study's, on {checked} validation images: {apart:.2g}"
 
 
-def _onnx(choice: Choice, made: Bundle, folder: Path, seed: int | None) -> tuple[float, list[str]]:
+def _onnx(choice: Choice, folder: Path, seed: int | None) -> _Written:
     _only_timm(seed)
+    made = bundle(choice)
     shutil.copyfile(made.folder / MODEL, folder / MODEL)
     shutil.copyfile(_SCRIPT, folder / _SCRIPT.name)
-    return made.recipe.largest_difference, list(made.recipe.members)
+    return list(made.recipe.members), made.recipe.checked, made.recipe.largest_difference
 
 
-def _torchscript(choice: Choice, made: Bundle, folder: Path, seed: int | None) -> tuple[float, list[str]]:
+def _torchscript(choice: Choice, folder: Path, seed: int | None) -> _Written:
     import warnings
 
     import torch
-
-    from pipeline.deploying.bundle import network_of
 
     _only_timm(seed)
     network, images = network_of(choice), _some_images()
@@ -104,10 +105,10 @@ def _torchscript(choice: Choice, made: Bundle, folder: Path, seed: int | None) -
         torch.jit.trace(network, torch.from_numpy(images[:2]), check_trace=False).save(folder / "model.pt")
         again = torch.jit.load(folder / "model.pt")
         ours, theirs = (each(torch.from_numpy(images))[0].numpy() for each in (network, again))
-    return _checked(choice.name, "TorchScript", ours, theirs), list(made.recipe.members)
+    return [run.name for run in choice.members], len(images), _checked(choice.name, "TorchScript", ours, theirs)
 
 
-def _timm(choice: Choice, made: Bundle, folder: Path, seed: int | None) -> tuple[float, list[str]]:
+def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
     import timm
     import torch
     from timm.models import save_for_hf
@@ -115,16 +116,14 @@ def _timm(choice: Choice, made: Bundle, folder: Path, seed: int | None) -> tuple
     from pipeline.learning.networks import models
 
     run = _one(choice, seed)
-    described, recipe = load(TrainingSections).models[run.model], made.recipe
+    described, classes = load(TrainingSections).models[run.model], read_dataset().classes
     if described.arch == "baseline_cnn" or described.hidden is not None or described.head != "linear":
         what = "baseline_cnn" if described.arch == "baseline_cnn" else "a head of its own (hidden, head)"
         raise UserError(f"models.{run.model}: {what} is no network of timm's; use --format onnx or torchscript")
-    classifier = models.rebuild(
-        run.model, described, len(recipe.classes), recipe.preprocess["size"], run_folder(run) / "model.safetensors"
-    )
+    size = open_images().shape[1]
+    classifier = models.rebuild(run.model, described, len(classes), size, run_folder(run) / "model.safetensors")
     network: Any = classifier.backbone
     mean, std = (values.flatten().tolist() for values in (classifier.mean, classifier.std))
-    size = recipe.preprocess["size"]
     network.pretrained_cfg = {
         **network.pretrained_cfg,
         "architecture": network.pretrained_cfg.get("architecture", described.arch.partition(".")[0]),
@@ -132,12 +131,12 @@ def _timm(choice: Choice, made: Bundle, folder: Path, seed: int | None) -> tuple
         "std": std,
         "input_size": [len(mean), size, size],
         "crop_pct": 1.0,
-        "num_classes": len(recipe.classes),
-        "license": recipe.about["licence"],
+        "num_classes": len(classes),
+        "license": read_dataset().licence,
     }
     options = {**described.options, "in_chans": len(mean)}
-    network.num_classes = len(recipe.classes)
-    config = {"label_names": list(recipe.classes)}
+    network.num_classes = len(classes)
+    config = {"label_names": list(classes)}
     save_for_hf(network, str(folder), model_config=config, model_args=options, safe_serialization=True)
     images = torch.from_numpy(_some_images())
     with torch.inference_mode():
@@ -146,10 +145,10 @@ def _timm(choice: Choice, made: Bundle, folder: Path, seed: int | None) -> tuple
         if images.shape[1] == 1 and len(mean) == 3:
             images = images.expand(-1, 3, -1, -1)
         theirs = again((images - torch.tensor(mean).reshape(1, -1, 1, 1)) / torch.tensor(std).reshape(1, -1, 1, 1))
-    return _checked(choice.name, "timm", ours, theirs.numpy()), [run.name]
+    return [run.name], len(images), _checked(choice.name, "timm", ours, theirs.numpy())
 
 
-_WRITERS: dict[Format, Callable[[Choice, Bundle, Path, int | None], tuple[float, list[str]]]] = {
+_WRITERS: dict[Format, Callable[[Choice, Path, int | None], _Written]] = {
     "onnx": _onnx,
     "timm": _timm,
     "torchscript": _torchscript,
@@ -184,7 +183,7 @@ def _checked(name: str, form: str, ours: np.ndarray, theirs: np.ndarray) -> floa
     return apart
 
 
-def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str], apart: float) -> None:
+def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -> None:
     """Write what stands beside the network: preparation, labels, card, licence, sums."""
     single = form == "timm"
     pixels = ("size", "channels", "keep_aspect", "clahe", "bits", "store", "frame", "max_pixels")
@@ -204,7 +203,13 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str], a
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     card = REPORTS / "models" / f"{recipe.name}.md"
-    facts = {"recipe": recipe, "form": form, "runs": runs, "apart": f"{apart:.2g}", "card": card.exists()}
+    facts = {
+        "recipe": recipe,
+        "form": form,
+        "runs": runs,
+        "apart": f"{recipe.largest_difference:.2g}",
+        "card": card.exists(),
+    }
     write_text(folder / "README.md", template.render(facts))
     if card.exists():
         write_text(folder / "MODEL_CARD.md", _without_links(card.read_text(encoding="utf-8")))

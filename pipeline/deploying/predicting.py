@@ -8,6 +8,7 @@ import json
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, torch_engine
@@ -19,6 +20,8 @@ from pipeline.deploying.sources import Source
 from pipeline.study.errors import UserError
 from pipeline.study.files import READING, read_json, replaced, write_json
 
+Progress = Callable[[Iterator[int], int], None]
+"""Runs through work that yields the number of files done, given the number that there is to do."""
 JOURNAL = ".unfinished.jsonl"
 """In the folder of the results until they are whole."""
 LEADING = ("file", "frame", "status", "reason", "decision", "flags", "distance")
@@ -32,7 +35,7 @@ def predict(
     device: str = "cpu",
     threads: int = 2,
     pictures: bool = True,
-    progress: Callable[[Iterator[int], int], None] | None = None,
+    progress: Progress | None = None,
 ) -> str:
     """Apply a model to files.
 
@@ -51,7 +54,7 @@ def predict(
     pictures : bool
         Whether the page is to show the images.
     progress : callable, optional
-        Runs through the work, given the number of files that there is to do.
+        See `Progress`.
 
     Returns
     -------
@@ -73,25 +76,37 @@ def predict(
         journal = Journal(out / JOURNAL, _key(made, pictures))
     except OSError as error:
         raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
-    todo = [i for i, name in enumerate(names) if name not in journal]
-    work = in_batches(predictor, [named[i] for i in todo], threads if device == "cpu" else 1)
-    done = _journalled(work, [names[i] for i in todo], journal)
-    if progress is None:
-        deque(done, maxlen=0)
-    else:
-        progress(done, len(todo))
-    recipe = made.recipe
-    extra = list(dict.fromkeys(column for source in named for column in source.extra))
-    counts = _write_table(out / "predictions.csv", recipe, journal.read(names), extra)
-    write_json(out / "predictions.json", _about(made, named, counts))
-    write_page(out / "index.html", recipe, journal.read(names), counts)
-    journal.close()
+    with closing(journal):
+        counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress)
+        write_json(out / "predictions.json", _about(made, named, counts))
+        write_page(out / "index.html", made.recipe, journal.read(names), counts)
     (out / JOURNAL).unlink()
     flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
     told = f"{counts['images']} images of {len(named)} files: {counts['predicted']} predicted{flagged}"
     reasons = "".join(f"\n  {count} x {reason}" for reason, count in _reasons(counts))
     failed = f"{counts['failed']} not predicted:{reasons}\n" if counts["failed"] else ""
     return f"{told}\n{failed}{out / 'predictions.csv'}, {out / 'index.html'}"
+
+
+def _run(
+    predictor: Predictor,
+    named: Sequence[Source],
+    names: Sequence[str],
+    journal: Journal,
+    out: Path,
+    threads: int,
+    progress: Progress | None,
+) -> Counter[str]:
+    """Compute what is not in the journal yet, and write the table."""
+    todo = [i for i, name in enumerate(names) if name not in journal]
+    work = in_batches(predictor, [named[i] for i in todo], threads)
+    done = _journalled(work, [names[i] for i in todo], journal)
+    if progress is None:
+        deque(done, maxlen=0)
+    else:
+        progress(done, len(todo))
+    extra = list(dict.fromkeys(column for source in named for column in source.extra))
+    return _write_table(out / "predictions.csv", predictor.recipe, journal.read(names), extra)
 
 
 def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool) -> Predictor:
