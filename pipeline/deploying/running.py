@@ -29,7 +29,7 @@ PREDICTED, FAILED = "predicted", "not predicted"
 BATCH = 16
 """Files whose images are computed together."""
 _TUPLES = ("decision", "probability", "low", "high", "flags")
-_COLOUR = ("RGB", "YCbCr", "CMYK", "palette")
+_COLOUR = ("RGB", "YCbCr", "CMYK")
 _AHEAD = 2
 """Batches per thread that are in flight."""
 _PICTURE = 96
