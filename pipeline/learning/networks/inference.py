@@ -63,7 +63,7 @@ def views(images: Tensor, tta: Tta | None) -> Iterator[Tensor]:
         yield images.flip(3)
     if tta.vertical_flip:
         yield images.flip(2)
-    for side, axis in ((images.shape[2], 2), (images.shape[3], 3)):
+    for side, axis in ((int(images.shape[2]), 2), (int(images.shape[3]), 3)):  # of tracers: numbers
         if distance := round(tta.shift * side):
             moved = torch.zeros_like(images)
             moved.narrow(axis, distance, side - distance).copy_(images.narrow(axis, 0, side - distance))

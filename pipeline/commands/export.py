@@ -1,0 +1,40 @@
+"""Write a configuration of the study in a form that runs without this project.
+
+The folder holds the network, how images are prepared, classes, thresholds and calibration, a model card, the licence of
+the training images and hashes. What is written is compared with the study's own network on validation images first,
+and refused if a logit differs by more than 0.001.
+
+Examples
+--------
+  medmatrix export                                     the configuration that validation chose, as ONNX
+  medmatrix export densenet-bce --out densenet         a named one
+  medmatrix export densenet-bce --format timm          for timm.create_model("local-dir:exported/densenet-bce-timm")
+  medmatrix export densenet-bce --format torchscript   for torch.jit.load
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.commands import command_parser
+from pipeline.study.errors import stage_errors
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the folder."""
+    parser = command_parser("export", __doc__)
+    parser.add_argument("configuration", nargs="?", metavar="MODEL-LOSS", help="default: the one that validation chose")
+    parser.add_argument("--format", choices=["onnx", "timm", "torchscript"], default="onnx", help="default: onnx")
+    parser.add_argument("--seed", type=int, help="of timm, which knows single networks; default: best on validation")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: exported/MODEL-LOSS-FORMAT")
+    options = parser.parse_args(arguments)
+    with stage_errors():
+        from pipeline.deploying.choice import choose  # NumPy and SciPy take a moment
+        from pipeline.deploying.export import export
+        from pipeline.ensembling.settings import EnsembleSections
+        from pipeline.study.params import load
+
+        choice = choose(load(EnsembleSections), options.configuration)
+        out = options.out or Path("exported") / f"{choice.name}-{options.format}"
+        print(export(choice, options.format, out, options.seed))

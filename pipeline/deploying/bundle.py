@@ -1,0 +1,293 @@
+"""A folder with the network as ONNX, verified, and its recipe; made once for each model and kept in tmp/."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from pipeline.deploying.choice import Choice
+from pipeline.deploying.flags import Reference, measure
+from pipeline.deploying.recipe import FORMAT, Recipe, thresholds_of
+from pipeline.ensembling.settings import EnsembleSections
+from pipeline.imaging.settings import PreprocessSections
+from pipeline.learning.settings import TrainingSections
+from pipeline.study.errors import UserError
+from pipeline.study.files import DATASET, READING, SPLIT, made_by, read_json, write_json
+from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
+from pipeline.study.parts import read_parts
+from pipeline.study.prepared import DatasetInfo, open_images, read_dataset
+from pipeline.study.runs import Run
+from pipeline.study.trainings import run_folder
+
+KEPT = Path("tmp/deployed")
+"""Bundles that commands keep from one call to the next."""
+MODEL, RECIPE, REFERENCE = "model.onnx", "recipe.json", "reference.npz"
+LOCK = Path("dvc.lock")
+_PIXELS = ("size", "channels", "keep_aspect", "clahe", "bits", "store", "frame")
+"""Settings of preprocessing that change what a network gets to see."""
+CHECKED = 64
+"""Validation images on which ONNX Runtime and torch are compared."""
+TOLERANCE = 1e-3
+"""Largest absolute difference of a logit between them."""
+_VERSIONS = ("torch", "timm", "onnx", "onnxruntime", "opencv-python-headless", "numpy")
+
+
+class Engine(Protocol):
+    """Computes what `pipeline.deploying.network.Network` does; may be called by several threads at once."""
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return logits [M, N, K], probabilities [N, K] and features [N, D] of float32 images [N, C, H, W]."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that is ready for new images.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `MODEL`, `RECIPE` and `REFERENCE`.
+    recipe : Recipe
+        Its content.
+    """
+
+    folder: Path
+    recipe: Recipe
+
+    def reference(self) -> Reference:
+        """Read what new images are compared with."""
+        return Reference.read(self.folder / REFERENCE)
+
+
+def as_input(images: np.ndarray) -> np.ndarray:
+    """Turn prepared images into what the network takes.
+
+    Parameters
+    ----------
+    images : uint8 or uint16 [N, H, W] or [N, H, W, 3]
+        As `pipeline.imaging.enhance.prepare` gives them.
+
+    Returns
+    -------
+    float32 [N, 1 or 3, H, W]
+        In [0, 1]: the same bits that training and evaluation see.
+    """
+    white = np.float32(np.iinfo(images.dtype).max)
+    values = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(values, np.float32) / white
+
+
+def onnx_engine(path: Path, threads: int) -> Engine:
+    """Return what computes a network with ONNX Runtime on the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        The ONNX file.
+    threads : int
+        Of one call.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        logits, probabilities, features = session.run(None, {name: images})
+        return logits, probabilities, features
+
+    return run
+
+
+def torch_engine(choice: Choice, device: str) -> Engine:
+    """Return what computes the network of the study with torch on `device`, "cpu" or "cuda"."""
+    import torch
+
+    from pipeline.learning import session
+
+    network = network_of(choice).to(session.begin(1, tf32=False, device=device))
+    where = next(network.parameters()).device
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            logits, probabilities, features = network(torch.from_numpy(images).to(where))
+        return logits.cpu().numpy(), probabilities.cpu().numpy(), features.cpu().numpy()
+
+    return run
+
+
+def bundle(choice: Choice, quiet: bool = False) -> Bundle:
+    """Return the bundle of `choice`: the one of an earlier call if nothing has changed since, or a new one.
+
+    Raises
+    ------
+    UserError
+        If the network cannot be written as ONNX, or ONNX Runtime computes logits that differ by more than `TOLERANCE`.
+    ArtifactError
+        If a file of the study is missing.
+    """
+    check_prepared()
+    key = _key(choice)
+    folder = KEPT / f"{choice.name}-{key[:16]}"
+    try:
+        record = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        if record.get("format") == FORMAT and (folder / MODEL).exists() and (folder / REFERENCE).exists():
+            return Bundle(folder, Recipe.read(record))
+    except (OSError, ValueError, TypeError):
+        pass  # none yet, or one that was cut: it is made anew
+    if not quiet:
+        print(f"{choice.name}: writing its {len(choice.members)} networks as ONNX, once", file=sys.stderr, flush=True)
+    partial = folder.with_name(f"partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        recipe = _make(choice, partial)
+        for old in KEPT.glob(f"{choice.name}-*"):  # of the same model before it was trained again
+            shutil.rmtree(old, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Bundle(folder, recipe)
+
+
+def check_prepared() -> None:
+    """Refuse a params.yaml whose section ``preprocess`` is not the one that the study's images were prepared with.
+
+    Raises
+    ------
+    ParamsError
+        If dvc.lock says that they were prepared otherwise, by a setting that changes pixels.
+    """
+    if not LOCK.exists():
+        return
+    stages = (YAML(typ="safe").load(LOCK.read_text(encoding="utf-8")) or {}).get("stages") or {}
+    locked = ((stages.get("preprocess") or {}).get("params") or {}).get(str(PARAMS_FILE), {}).get("preprocess")
+    if locked is None:
+        return
+    now = read(PARAMS_FILE)["preprocess"]
+    for name in _PIXELS:
+        if now.get(name) != locked.get(name):
+            raise ParamsError(
+                f"{PARAMS_FILE}:\npreprocess.{name}: {now.get(name)!r}, and the images of the study were prepared with "
+                f"{locked.get(name)!r}; set it back, or `dvc repro`"
+            )
+
+
+def network_of(choice: Choice) -> Any:
+    """Load the networks of `choice` with torch, as a `pipeline.deploying.network.Network` on the CPU."""
+    from pipeline.deploying.network import assemble
+
+    params, data = load(TrainingSections), read_dataset()
+    slope, intercept = choice.calibration.slope.tolist(), choice.calibration.intercept.tolist()
+    shape = open_images().shape
+    tta = load(EnsembleSections).evaluate.tta
+    return assemble(choice.members, params, len(data.classes), shape[1], data.task, slope, intercept, tta)
+
+
+def _make(choice: Choice, folder: Path) -> Recipe:
+    """Write a bundle into the empty `folder`."""
+    import torch
+
+    from pipeline.deploying.network import write_onnx
+
+    images = open_images()
+    network = network_of(choice)
+    channels = 1 if images.ndim == 3 else images.shape[3]
+    write_onnx(network, channels, images.shape[1], folder / MODEL)
+    run = onnx_engine(folder / MODEL, 2)
+    parts = read_parts(["train", "val"])
+    rows = np.unique(parts["val"].rows)[:CHECKED]
+    some = as_input(images[rows])
+    with torch.inference_mode():
+        ours = network(torch.from_numpy(some))[0].numpy()
+    theirs = run(some)[0]
+    apart = float(np.abs(ours - theirs).max())
+    if not apart <= TOLERANCE:
+        raise UserError(
+            f"{choice.name}: the network as ONNX is off by {apart:.2g} in a logit of {len(rows)} validation images; "
+            f"allowed is {TOLERANCE:g}. It is not written"
+        )
+    reference = measure(images, parts["train"].rows, parts["val"].rows, lambda pictures: run(as_input(pictures))[2])
+    reference.write(folder / REFERENCE)
+    recipe = recipe_of(choice, len(rows), apart)
+    write_json(folder / RECIPE, recipe.record())
+    return recipe
+
+
+def recipe_of(choice: Choice, checked: int, apart: float) -> Recipe:
+    """Collect everything beside the weights.
+
+    Parameters
+    ----------
+    choice : Choice
+        The model.
+    checked : int
+        Validation images on which what was written was compared with the study's networks.
+    apart : float
+        Largest absolute difference of a logit among them.
+    """
+    data, images = read_dataset(), open_images()
+    return Recipe(
+        name=choice.name,
+        how=choice.how,
+        method=choice.method,
+        task=data.task,
+        classes=data.classes,
+        members=tuple(run.name for run in choice.members),
+        sha256=tuple(_sha256(_weights(run)) for run in choice.members),
+        preprocess=load(PreprocessSections).preprocess.model_dump(mode="json"),
+        bits=read_json(READING, "preprocess")["scale"]["bits"],
+        channels=1 if images.ndim == 3 else images.shape[3],
+        slope=tuple(choice.calibration.slope.tolist()),
+        intercept=tuple(choice.calibration.intercept.tolist()),
+        thresholds=thresholds_of(choice.thresholds),
+        n_validation=choice.n_validation,
+        checked=checked,
+        largest_difference=apart,
+        about=_about(data),
+    )
+
+
+def _about(data: DatasetInfo) -> dict[str, Any]:
+    return {
+        "dataset": data.name,
+        "title": data.title,
+        "licence": data.licence,
+        "citation": data.citation,
+        "synthetic": data.synthetic,
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+    }
+
+
+def _weights(run: Run) -> Path:
+    return run_folder(run) / "model.safetensors"
+
+
+def _key(choice: Choice) -> str:
+    """Digest all that a bundle is made of."""
+    digest = hashlib.sha256(PARAMS_FILE.read_bytes())
+    for path in (made_by(DATASET, "preprocess"), made_by(SPLIT, "split")):
+        digest.update(path.read_bytes())
+    for run in choice.members:
+        digest.update(_sha256(made_by(_weights(run), "train")).encode())
+    fitted = (choice.method, choice.calibration.slope.tolist(), choice.calibration.intercept.tolist())
+    digest.update(json.dumps([FORMAT, *fitted, thresholds_of(choice.thresholds)]).encode())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

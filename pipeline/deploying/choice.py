@@ -1,0 +1,128 @@
+"""Which configuration or ensemble is meant, and what validation fits for it: combination, calibration, thresholds."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.ensembling.combiners import Combiner
+from pipeline.ensembling.fitting import METHODS, fit
+from pipeline.ensembling.predictions import Gathered, gather
+from pipeline.ensembling.sets import ranked
+from pipeline.ensembling.settings import EnsembleSections
+from pipeline.metrics import calibration
+from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
+from pipeline.study.errors import UserError
+from pipeline.study.files import ENSEMBLES, read_json
+from pipeline.study.runs import Run
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is applied to new images.
+
+    Parameters
+    ----------
+    name : str
+        "model-loss" of a configuration, or the name of an ensemble.
+    how : str
+        Who chose it: "named", or what validation said.
+    method : str
+        How the members are combined, a key of `pipeline.ensembling.fitting.METHODS`.
+    members : tuple of Run
+        Of a configuration all its seeds.
+    combiner : Combiner
+        Fitted on the validation part.
+    calibration : Calibration
+        Of the combined logits, fitted on the validation part.
+    thresholds : float64 [K]
+        Of the calibrated probability, of highest F1 on the validation part; NaN where it has no positive. Multiclass
+        decides for the most probable class and has NaN alone.
+    n_validation : int
+        Images that all of this was fitted on.
+    """
+
+    name: str
+    how: str
+    method: str
+    members: tuple[Run, ...]
+    combiner: Combiner
+    calibration: calibration.Calibration
+    thresholds: np.ndarray
+    n_validation: int
+
+
+def choose(params: EnsembleSections, configuration: str | None = None, ensemble: str | None = None) -> Choice:
+    """Find what is meant, and fit on the validation part what is to be fitted.
+
+    Parameters
+    ----------
+    params : EnsembleSections
+        Of the study.
+    configuration : str, optional
+        "model-loss". All its seeds are combined by the mean of their probabilities.
+    ensemble : str, optional
+        A name of ensembles/members.json. Without either, the configuration with the highest mean validation macro AUROC
+        over its seeds: the one that the reports call chosen.
+
+    Raises
+    ------
+    UserError
+        If there is no such configuration or ensemble, or it cannot be applied to new images.
+    ArtifactError
+        If nothing has been evaluated.
+    """
+    study = gather(params)
+    if ensemble is not None:
+        return _ensemble(study, ensemble)
+    by_name: dict[str, list[Run]] = {}
+    for run, logits in study.val.items():
+        if np.isfinite(logits).all():
+            by_name.setdefault(str(run.configuration), []).append(run)
+    if configuration is None:
+        means = {name: float(np.mean([study.val_auroc(study.val[r]) for r in runs])) for name, runs in by_name.items()}
+        if not means:
+            raise UserError("no training run of this study has finite logits: nothing can be applied to new images")
+        configuration = ranked(means)[0]
+        how = (
+            f"highest validation macro AUROC of {len(means)} configurations, mean over seeds {means[configuration]:.4f}"
+        )
+    else:
+        how = "named"
+        if configuration not in by_name:
+            raise UserError(f"--configuration: '{configuration}'; {_one_of(configuration, list(by_name))}")
+    return _fitted(study, configuration, how, "mean", by_name[configuration])
+
+
+def _ensemble(study: Gathered, name: str) -> Choice:
+    content = read_json(ENSEMBLES / "members.json", "ensemble")["ensembles"]
+    simple = [known for known, about in content.items() if about["method"] in METHODS]
+    if name not in content:
+        raise UserError(f"--ensemble: '{name}'; {_one_of(name, simple)}")
+    about = content[name]
+    if about["method"] not in METHODS:
+        raise UserError(
+            f"--ensemble: '{name}' joins the features of its members under a head of its own, which is not applied to "
+            f"new images; {_one_of(name, simple)}"
+        )
+    members = [Run(member["model"], member["loss"], member["seed"]) for member in about["members"]]
+    return _fitted(study, name, "named", about["method"], members)
+
+
+def _fitted(study: Gathered, name: str, how: str, method: str, members: list[Run]) -> Choice:
+    labels = study.labels
+    val = np.stack([study.val[run] for run in members])
+    combiner, logits = fit(method, val, labels.val_targets, labels.task, labels.val_patients)
+    calibrated = calibration.fit(labels.task, logits, labels.val_targets)
+    thresholds = np.full(len(labels.classes), np.nan)
+    if labels.task == "multilabel":
+        thresholds = best_f1_thresholds(labels.val_targets, probabilities(calibrated.apply(logits), labels.task))
+    return Choice(name, how, method, tuple(members), combiner, calibrated, thresholds, len(logits))
+
+
+def _one_of(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or known[:5]
+    more = f" and {len(known) - len(close)} more" if len(known) > len(close) else ""
+    return f"use one of: {', '.join(close)}{more}"

@@ -1,0 +1,233 @@
+"""A configuration of the study as a folder that runs elsewhere: ONNX, timm or TorchScript, with the whole recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from pipeline.deploying.bundle import CHECKED, MODEL, TOLERANCE, as_input, bundle, check_prepared, network_of, recipe_of
+from pipeline.deploying.choice import Choice
+from pipeline.deploying.recipe import Recipe
+from pipeline.ensembling.predictions import gather
+from pipeline.ensembling.sets import ranked
+from pipeline.ensembling.settings import EnsembleSections
+from pipeline.learning.settings import TrainingSections
+from pipeline.study.errors import UserError
+from pipeline.study.files import REPORTS, write_json, write_text
+from pipeline.study.params import load
+from pipeline.study.parts import read_parts
+from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.runs import Run
+from pipeline.study.trainings import run_folder
+
+Format = Literal["onnx", "timm", "torchscript"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+SUMS = "SHA256SUMS"
+_TEMPLATE = Path(__file__).with_name("export.md")
+_SCRIPT = Path(__file__).with_name("predict_onnx.py")
+_Written = tuple[list[str], int, float]
+"""Training runs, images on which they were compared, largest difference of a logit."""
+_DIFFERENCE = "largest absolute difference of a logit"
+
+
+def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> str:
+    """Write a configuration in a form that runs without this project.
+
+    Parameters
+    ----------
+    choice : Choice
+        A configuration: its members are combined by the mean of their probabilities.
+    form : {"onnx", "timm", "torchscript"}
+        ONNX and TorchScript hold all seeds and give calibrated probabilities; timm knows single networks, and gets one.
+    out : Path
+        Is made; must not hold anything yet.
+    seed : int, optional
+        Of timm; the seed with the highest validation macro AUROC if not given.
+
+    Returns
+    -------
+    str
+        What a person is to be told.
+
+    Raises
+    ------
+    UserError
+        If `out` is not empty, timm cannot express the network, or the written network computes other logits than the
+        study's on `CHECKED` validation images.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out: {out} is not an empty folder: name one that is, or a new one")
+    if choice.method != "mean":
+        raise UserError(
+            f"{choice.name}: must be a configuration, MODEL-LOSS; its members are combined by {choice.method}"
+        )
+    check_prepared()
+    partial = out.with_name(f"partial-{out.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        which, checked, apart = _WRITERS[form](choice, partial, seed)
+        _write_recipe(recipe_of(choice, checked, apart), partial, form, which)
+        out.mkdir(parents=True, exist_ok=True)
+        for path in sorted(partial.iterdir()):
+            path.replace(out / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    files = ", ".join(sorted(path.name for path in out.iterdir()))
+    return f"{out}: {files}\n{_DIFFERENCE} from the study's, on {checked} validation images: {apart:.2g}"
+
+
+def _onnx(choice: Choice, folder: Path, seed: int | None) -> _Written:
+    _only_timm(seed)
+    made = bundle(choice)
+    shutil.copyfile(made.folder / MODEL, folder / MODEL)
+    shutil.copyfile(_SCRIPT, folder / _SCRIPT.name)
+    return list(made.recipe.members), made.recipe.checked, made.recipe.largest_difference
+
+
+def _torchscript(choice: Choice, folder: Path, seed: int | None) -> _Written:
+    import warnings
+
+    import torch
+
+    _only_timm(seed)
+    network, images = network_of(choice), _some_images()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of torch's own deprecation
+        # Traced on two images and checked on others: what depends on their number would show.
+        torch.jit.trace(network, torch.from_numpy(images[:2]), check_trace=False).save(folder / "model.pt")
+        again = torch.jit.load(folder / "model.pt")
+        ours, theirs = (each(torch.from_numpy(images))[0].numpy() for each in (network, again))
+    return [run.name for run in choice.members], len(images), _checked(choice.name, "TorchScript", ours, theirs)
+
+
+def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
+    import timm
+    import torch
+    from timm.models import save_for_hf
+
+    from pipeline.learning.networks import models
+
+    run = _one(choice, seed)
+    described, classes = load(TrainingSections).models[run.model], read_dataset().classes
+    if described.arch == "baseline_cnn" or described.hidden is not None or described.head != "linear":
+        what = "baseline_cnn" if described.arch == "baseline_cnn" else "a head of its own (hidden, head)"
+        raise UserError(f"models.{run.model}: {what} is no network of timm's; use --format onnx or torchscript")
+    size = open_images().shape[1]
+    classifier = models.rebuild(run.model, described, len(classes), size, run_folder(run) / "model.safetensors")
+    network: Any = classifier.backbone
+    mean, std = (values.flatten().tolist() for values in (classifier.mean, classifier.std))
+    network.pretrained_cfg = {
+        **network.pretrained_cfg,
+        "architecture": network.pretrained_cfg.get("architecture", described.arch.partition(".")[0]),
+        "mean": mean,
+        "std": std,
+        "input_size": [len(mean), size, size],
+        "crop_pct": 1.0,
+        "num_classes": len(classes),
+        "license": read_dataset().licence,
+    }
+    options = {**described.options, "in_chans": len(mean)}
+    network.num_classes = len(classes)
+    config = {"label_names": list(classes)}
+    save_for_hf(network, str(folder), model_config=config, model_args=options, safe_serialization=True)
+    images = torch.from_numpy(_some_images())
+    with torch.inference_mode():
+        again = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        ours = classifier(images).numpy()
+        if images.shape[1] == 1 and len(mean) == 3:
+            images = images.expand(-1, 3, -1, -1)
+        theirs = again((images - torch.tensor(mean).reshape(1, -1, 1, 1)) / torch.tensor(std).reshape(1, -1, 1, 1))
+    return [run.name], len(images), _checked(choice.name, "timm", ours, theirs.numpy())
+
+
+_WRITERS: dict[Format, Callable[[Choice, Path, int | None], _Written]] = {
+    "onnx": _onnx,
+    "timm": _timm,
+    "torchscript": _torchscript,
+}
+
+
+def _only_timm(seed: int | None) -> None:
+    if seed is not None:
+        raise UserError("--seed: is of --format timm alone; the other formats hold all seeds")
+
+
+def _one(choice: Choice, seed: int | None) -> Run:
+    """Return the run of `seed`, or of the seed that validation chooses."""
+    by_seed = {run.seed: run for run in choice.members}
+    if seed is None:
+        study = gather(load(EnsembleSections))
+        return ranked({run: study.val_auroc(study.val[run]) for run in choice.members})[0]
+    if seed not in by_seed:
+        raise UserError(f"--seed: {seed}; use one of: {', '.join(map(str, by_seed))}")
+    return by_seed[seed]
+
+
+def _some_images() -> np.ndarray:
+    return as_input(open_images()[np.unique(read_parts(["val"])["val"].rows)[:CHECKED]])
+
+
+def _checked(name: str, form: str, ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the largest difference, or refuse what computes something else."""
+    apart = float(np.abs(ours - theirs).max())
+    if not apart <= TOLERANCE:
+        raise UserError(f"{name}: as {form} it is off by {apart:.2g} in a logit; allowed is {TOLERANCE:g}: not written")
+    return apart
+
+
+def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -> None:
+    """Write what stands beside the network: preparation, labels, card, licence, sums."""
+    single = form == "timm"
+    pixels = ("size", "channels", "keep_aspect", "clahe", "bits", "store", "frame", "max_pixels")
+    write_json(folder / "preprocess.json", {name: recipe.preprocess[name] for name in pixels})
+    labels = {
+        "task": recipe.task,
+        "classes": list(recipe.classes),
+        "training_runs": runs,
+        "combined_by": "mean of their probabilities" if len(runs) > 1 else "one run alone",
+        "calibration": None if single else {"slope": list(recipe.slope), "intercept": list(recipe.intercept)},
+        "thresholds_of_calibrated_probabilities": None if single else list(recipe.thresholds),
+        "chosen_on_validation_images": recipe.n_validation,
+    }
+    write_json(folder / "labels.json", labels)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    card = REPORTS / "models" / f"{recipe.name}.md"
+    facts = {
+        "recipe": recipe,
+        "form": form,
+        "runs": runs,
+        "apart": f"{recipe.largest_difference:.2g}",
+        "card": card.exists(),
+    }
+    write_text(folder / "README.md", template.render(facts))
+    if card.exists():
+        write_text(folder / "MODEL_CARD.md", _without_links(card.read_text(encoding="utf-8")))
+    write_text(
+        folder / "LICENCE.txt",
+        f"The network was trained on: {recipe.about['title']}\nLicence of these images: {recipe.about['licence']}\n"
+        f"To be cited: {recipe.about['citation']}\n",
+    )
+    sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    write_text(folder / SUMS, "".join(sums))
+
+
+def _without_links(page: str) -> str:
+    """Keep the words of links to files that do not come along, and leave pictures out."""
+    page = re.sub(r"!\[[^\]]*\]\([^)]*\)\n?", "", page)
+    return re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", page)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,172 @@
+"""The members as one network with its normalisation inside, in torch and as ONNX."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.learning.networks import models
+from pipeline.learning.networks.inference import views
+from pipeline.learning.networks.models import Classifier
+from pipeline.learning.settings import TrainingSections, Tta
+from pipeline.study.errors import UserError
+from pipeline.study.files import made_by
+from pipeline.study.runs import Run
+from pipeline.study.trainings import run_folder
+
+OPSET = 18
+INPUT = "images"
+OUTPUTS = ("logits", "probabilities", "features")
+
+
+class Network(nn.Module):
+    """All members on the same images.
+
+    Parameters
+    ----------
+    members : sequence of Classifier [M]
+        In evaluation mode.
+    task : {"multilabel", "multiclass"}
+        Sigmoid or softmax.
+    slope, intercept : Tensor, float32 [K]
+        Of the calibration.
+    tta : Tta
+        Changes over which logits are averaged, as stage ``evaluate`` does.
+    """
+
+    slope: Tensor
+    intercept: Tensor
+
+    def __init__(
+        self, members: Sequence[Classifier], task: str, slope: Tensor, intercept: Tensor, tta: Tta | None = None
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.task, self.tta = task, tta
+        self.register_buffer("slope", slope)
+        self.register_buffer("intercept", intercept)
+        self._features: list[Tensor] = []
+        head = members[0].backbone.get_submodule(members[0].head)
+        head.register_forward_pre_hook(lambda module, inputs: self._features.append(inputs[0]))
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute what the members say.
+
+        Parameters
+        ----------
+        images : Tensor, float32 [N, C, H, W]
+            In [0, 1], prepared as the study's.
+
+        Returns
+        -------
+        logits : Tensor, float32 [M, N, K]
+            Of each member.
+        probabilities : Tensor, float32 [N, K]
+            Calibrated, of the mean of the members' probabilities.
+        features : Tensor, float32 [N, D]
+            What the first member's head gets.
+        """
+        self._features.clear()
+        logits = torch.stack(
+            [torch.stack([member(view) for view in views(images, self.tta)]).mean(0) for member in self.members]
+        )
+        features = self._features[0].flatten(1)
+        self._features.clear()
+        return logits, self._probabilities(logits), features
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """Average probabilities in logarithms, where those that are sure keep their order, and calibrate."""
+        members = math.log(len(self.members))
+        if self.task == "multiclass":
+            likely = torch.logsumexp(functional.log_softmax(logits, -1), 0) - members
+            return functional.softmax(likely * self.slope + self.intercept, -1)
+        odds = torch.logsumexp(functional.logsigmoid(logits), 0) - torch.logsumexp(functional.logsigmoid(-logits), 0)
+        return torch.sigmoid(odds * self.slope + self.intercept)
+
+
+def assemble(
+    members: Sequence[Run],
+    params: TrainingSections,
+    classes: int,
+    size: int,
+    task: str,
+    slope: Sequence[float],
+    intercept: Sequence[float],
+    tta: Tta | None,
+) -> Network:
+    """Load the members' weights into one network, on the CPU.
+
+    Parameters
+    ----------
+    members : sequence of Run
+        Trained in this study.
+    params : TrainingSections
+        Of the study: the architectures.
+    classes, size : int
+        K, and pixels per side of the prepared images.
+    task, slope, intercept, tta
+        As for `Network`.
+
+    Raises
+    ------
+    ArtifactError
+        If a model file is missing.
+    """
+    loaded = [
+        models.rebuild(
+            run.model, params.models[run.model], classes, size, made_by(run_folder(run) / "model.safetensors", "train")
+        )
+        for run in members
+    ]
+    return Network(loaded, task, torch.tensor(slope).float(), torch.tensor(intercept).float(), tta)
+
+
+def write_onnx(network: Network, channels: int, size: int, path: Path) -> None:
+    """Write the network as one ONNX file; the number of images is free.
+
+    Parameters
+    ----------
+    network : Network
+        On the CPU.
+    channels, size : int
+        Of the images, `size` in pixels per side.
+    path : Path
+        Is written over.
+
+    Raises
+    ------
+    UserError
+        If the exporter cannot express the network.
+    """
+    example = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+            warnings.simplefilter("ignore")  # of torch's own deprecations, and of constants in timm's code
+            torch.onnx.export(
+                network,
+                (example,),
+                path,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                verbose=False,
+            )
+    except Exception as error:  # torch's own type has changed from version to version
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"the network cannot be written as ONNX by torch {torch.__version__}: {reason}") from None
+    finally:
+        log.setLevel(level)

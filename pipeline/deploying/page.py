@@ -1,0 +1,85 @@
+"""The rows as one self-contained HTML page: nothing is fetched, and nothing in a name becomes markup."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.deploying.recipe import Recipe
+from pipeline.deploying.running import Row
+from pipeline.study.files import replaced
+
+TEMPLATE = Path(__file__).with_name("page.html")
+_DIGITS = 5
+_SHOWN = 4
+"""Classes that the line of counts names."""
+
+
+def write_page(path: Path, recipe: Recipe, rows: Iterable[Row], counts: Counter[str]) -> None:
+    """Write the page, row by row; it is complete or as it was before.
+
+    Parameters
+    ----------
+    path : Path
+        Of the page.
+    recipe : Recipe
+        Of the model.
+    rows : iterable of Row
+        Of all images, read once.
+    counts : Counter
+        As `pipeline.deploying.predicting` counts them.
+    """
+    before, between, after = _pieces()
+    places = {name: k for k, name in enumerate(recipe.classes)}
+    with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(before + _json(_about(recipe, counts)) + between)
+        for i, row in enumerate(rows):
+            file.write((",\n" if i else "") + _json(_line(row, places)))
+        file.write(after)
+
+
+def _pieces() -> tuple[str, str, str]:
+    before, _, rest = TEMPLATE.read_text(encoding="utf-8").partition("@ABOUT@")
+    between, _, after = rest.partition("@ROWS@")
+    return before, between, after
+
+
+def _json(content: Any) -> str:
+    """Write JSON that may stand in a script element: no name of a file can end it."""
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def _line(row: Row, places: dict[str, int]) -> list[Any]:
+    """Return a row in the order that the page's script knows."""
+    numbers = [[round(v, _DIGITS) for v in values] for values in (row.probability, row.low, row.high)]
+    decided = [places[name] for name in row.decision]
+    far = None if row.distance is None else round(row.distance, _DIGITS)
+    return [row.file, row.frame, row.reason, decided, *numbers, far, row.flags, row.extra, row.picture]
+
+
+def _about(recipe: Recipe, counts: Counter[str]) -> dict[str, Any]:
+    runs = len(recipe.members)
+    single = f"{runs} training runs, whose range is the thin bar" if runs > 1 else "one training run"
+    decided = [(name, counts[f"class: {name}"]) for name in recipe.classes]
+    decided.sort(key=lambda pair: -pair[1])
+    listed = ", ".join(f"{name} {n:,}" for name, n in decided[:_SHOWN])
+    more = f" and {len(decided) - _SHOWN} more classes" if len(decided) > _SHOWN else ""
+    how = f"Probabilities are calibrated on {recipe.n_validation:,} validation images. "
+    how += (
+        "The mark on a bar is the threshold of highest F1 on validation; a class without one is never decided for."
+        if recipe.task == "multilabel"
+        else "The decision is the most probable class."
+    )
+    return {
+        "what": f"Model {recipe.name} ({recipe.method} of {single}), trained on: {recipe.about['title']}.",
+        "counts": f"{counts['images']:,} images: {counts['predicted']:,} predicted, {counts['flagged']:,} flagged, "
+        f"{counts['failed']:,} not predicted. Decided for: {listed}{more}.",
+        "how": how,
+        "classes": list(recipe.classes),
+        "thresholds": list(recipe.thresholds),
+        "members": runs,
+    }

@@ -1,0 +1,71 @@
+"""Apply the exported model to images of 8 bits: python predict_onnx.py IMAGE... (NumPy, OpenCV, ONNX Runtime)."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+
+Image = np.ndarray[Any, np.dtype[Any]]
+
+
+def resized(image: Image, width: int, height: int) -> Image:
+    """Average over what shrinks, then interpolate what grows."""
+    small = min(image.shape[1], width), min(image.shape[0], height)
+    if small != image.shape[1::-1]:
+        image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA))
+    if small == (width, height):
+        return image
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def equalised(image: Image, clip: float, tiles: int) -> Image:
+    """Equalise grey levels, or the lightness of colours."""
+    clahe = cv2.createCLAHE(clip, (tiles, tiles))
+    if image.ndim == 2:
+        return np.asarray(clahe.apply(image))
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = clahe.apply(np.ascontiguousarray(lab[..., 0]))
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+
+
+def prepared(data: bytes, how: dict[str, Any]) -> Image:
+    """Return a file as the network takes it, float32 [C, size, size] in [0, 1]; `how` is preprocess.json."""
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+    if found is None or found.dtype != np.uint8 or how["store"] != "uint8":
+        raise ValueError("not an image of 8 bits that OpenCV reads")
+    grey, size = how["channels"] == 1, how["size"]
+    image = np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2GRAY if grey else cv2.COLOR_BGR2RGB))
+    clip, tiles, order = how["clahe"]["clip"], how["clahe"]["tiles"], how["clahe"]["enabled"] and how["clahe"]["order"]
+    if how["keep_aspect"] == "crop":
+        side = min(image.shape[:2])
+        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+        image = image[top : top + side, left : left + side]
+    image = equalised(image, clip, tiles) if order == "before_resize" else image
+    height, width = size, size
+    if how["keep_aspect"] == "pad":
+        height, width = (max(1, round(n * size / max(image.shape[:2]))) for n in image.shape[:2])
+    image = resized(image, width, height)
+    image = equalised(image, clip, tiles) if order == "after_resize" else image
+    square = np.zeros((size, size, *image.shape[2:]), np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = image
+    return (square[None] if grey else square.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
+
+
+def main() -> None:
+    """Print one line per image: its name and the calibrated probability of each class."""
+    folder = Path(__file__).parent
+    how, labels = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("preprocess", "labels"))
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    print("file", *labels["classes"], sep="\t")
+    for name in sys.argv[1:]:
+        images = prepared(Path(name).read_bytes(), how)[None]
+        print(name, *session.run(["probabilities"], {"images": images})[0][0], sep="\t")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Files to results on disk: predictions.csv, predictions.json and index.html."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, torch_engine
+from pipeline.deploying.choice import Choice
+from pipeline.deploying.page import write_page
+from pipeline.deploying.recipe import Recipe
+from pipeline.deploying.running import FAILED, Journal, Predictor, Row, in_batches
+from pipeline.deploying.sources import Source
+from pipeline.study.errors import UserError
+from pipeline.study.files import READING, read_json, replaced, write_json
+
+Progress = Callable[[Iterator[int], int], None]
+"""Runs through work that yields the number of files done, given the number that there is to do."""
+JOURNAL = ".unfinished.jsonl"
+"""In the folder of the results until they are whole."""
+LEADING = ("file", "frame", "status", "reason", "decision", "flags", "distance")
+"""First columns of predictions.csv; then for each class probability, low and high; then those of a table."""
+
+
+def predict(
+    choice: Choice,
+    named: Sequence[Source],
+    out: Path,
+    device: str = "cpu",
+    threads: int = 2,
+    pictures: bool = True,
+    progress: Progress | None = None,
+) -> str:
+    """Apply a model to files.
+
+    Parameters
+    ----------
+    choice : Choice
+        The model.
+    named : sequence of Source
+        The files.
+    out : Path
+        Folder of the results; is made.
+    device : {"cpu", "cuda"}
+        On a CPU, ONNX Runtime computes; on CUDA, torch.
+    threads : int
+        Batches side by side on a CPU.
+    pictures : bool
+        Whether the page is to show the images.
+    progress : callable, optional
+        See `Progress`.
+
+    Returns
+    -------
+    str
+        What a person is to be told: counts, and where the results are.
+
+    Raises
+    ------
+    UserError
+        If `out` cannot be written to, or the model cannot be made ready.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out: {out} is a file; must be a folder")
+    made = bundle(choice)
+    engine = onnx_engine(made.folder / MODEL, 1) if device == "cpu" else torch_engine(choice, device)
+    predictor = _predictor(choice, made, engine, pictures)
+    names = [_state(source) for source in named]
+    try:
+        journal = Journal(out / JOURNAL, _key(made, pictures))
+    except OSError as error:
+        raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
+    with closing(journal):
+        counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress)
+        write_json(out / "predictions.json", _about(made, named, counts))
+        write_page(out / "index.html", made.recipe, journal.read(names), counts)
+    (out / JOURNAL).unlink()
+    flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
+    told = f"{counts['images']} images of {len(named)} files: {counts['predicted']} predicted{flagged}"
+    reasons = "".join(f"\n  {count} x {reason}" for reason, count in _reasons(counts))
+    failed = f"{counts['failed']} not predicted:{reasons}\n" if counts["failed"] else ""
+    return f"{told}\n{failed}{out / 'predictions.csv'}, {out / 'index.html'}"
+
+
+def _run(
+    predictor: Predictor,
+    named: Sequence[Source],
+    names: Sequence[str],
+    journal: Journal,
+    out: Path,
+    threads: int,
+    progress: Progress | None,
+) -> Counter[str]:
+    """Compute what is not in the journal yet, and write the table."""
+    todo = [i for i, name in enumerate(names) if name not in journal]
+    work = in_batches(predictor, [named[i] for i in todo], threads)
+    done = _journalled(work, [names[i] for i in todo], journal)
+    if progress is None:
+        deque(done, maxlen=0)
+    else:
+        progress(done, len(todo))
+    extra = list(dict.fromkeys(column for source in named for column in source.extra))
+    return _write_table(out / "predictions.csv", predictor.recipe, journal.read(names), extra)
+
+
+def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool) -> Predictor:
+    kinds = read_json(READING, "preprocess")["kinds"]
+    return Predictor(choice, made.recipe, engine, made.reference(), kinds, pictures)
+
+
+def _journalled(work: Iterable[tuple[Source, list[Row]]], names: Sequence[str], journal: Journal) -> Iterator[int]:
+    for name, (_, rows) in zip(names, work):
+        journal.add(name, rows)
+        yield 1
+
+
+def _state(source: Source) -> str:
+    """Return what changes with a file: its name, what a table says of it, its size and time."""
+    try:
+        found = os.stat(source.path)
+        state = f"{found.st_size} {found.st_mtime_ns}"
+    except OSError:
+        state = "gone"
+    return f"{os.path.abspath(source.path)} {state} {source.name} {json.dumps(source.extra, sort_keys=True)}"
+
+
+def _key(made: Bundle, pictures: bool) -> str:
+    return hashlib.sha256((made.folder / RECIPE).read_bytes() + bytes([pictures])).hexdigest()
+
+
+def _write_table(path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequence[str]) -> Counter[str]:
+    """Write predictions.csv row by row; return counts of images, also by "reason: …"."""
+    counts: Counter[str] = Counter(images=0, predicted=0, failed=0, flagged=0)
+    columns = [f"{what} {name}" for name in recipe.classes for what in ("probability", "low", "high")]
+    taken = {*LEADING, *columns}
+    theirs = [name if name not in taken else f"table {name}" for name in extra]
+    with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow([*LEADING, *columns, *theirs])
+        for row in rows:
+            counts["images"] += 1
+            counts["flagged"] += bool(row.flags)
+            if row.status == FAILED:
+                counts["failed"] += 1
+                counts[f"reason: {row.reason.partition(':')[0]}"] += 1
+            else:
+                counts["predicted"] += 1
+                counts.update(f"class: {name}" for name in row.decision)
+            numbers = [f"{v:.6g}" for triple in zip(row.probability, row.low, row.high) for v in triple]
+            leading = [
+                row.file,
+                row.frame or "",
+                row.status,
+                row.reason,
+                "|".join(row.decision),
+                "; ".join(row.flags),
+                "" if row.distance is None else f"{row.distance:.6g}",
+            ]
+            values = [row.extra.get(name, "") for name in extra]
+            table.writerow([*leading, *(numbers or [""] * len(columns)), *values])
+    return counts
+
+
+def _reasons(counts: Counter[str]) -> list[tuple[str, int]]:
+    return [(key.removeprefix("reason: "), n) for key, n in counts.most_common() if key.startswith("reason: ")]
+
+
+def _about(made: Bundle, named: Sequence[Source], counts: Counter[str]) -> dict[str, object]:
+    recipe = made.recipe
+    return {
+        "for": "research only, not for clinical use",
+        "model": recipe.record(),
+        "files": len(named),
+        "counts": {key: counts[key] for key in ("images", "predicted", "failed", "flagged")},
+        "not_predicted": dict(_reasons(counts)),
+        "decided_for": {name: counts[f"class: {name}"] for name in recipe.classes},
+        "columns": {
+            "probability": "calibrated on the study's validation set",
+            "low, high": "smallest and largest of the single training runs, under the same calibration",
+            "decision": "classes at or above their validation thresholds"
+            if recipe.task == "multilabel"
+            else "the most probable class",
+            "distance": "Mahalanobis, of the first training run's features from those of the training images",
+        },
+    }

@@ -1,0 +1,95 @@
+"""Everything beside the weights that turns an image into an answer, as one JSON-compatible record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.imaging.settings import Preprocess
+from pipeline.study.files import null
+
+FORMAT = 1
+"""Of the record; another number is made anew."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a bundle says of itself.
+
+    Parameters
+    ----------
+    name, how, method : str
+        As in `pipeline.deploying.choice.Choice`.
+    task : {"multilabel", "multiclass"}
+        Of the data set.
+    classes : tuple of str [K]
+        In the order of every array.
+    members : tuple of str [M]
+        Training runs, "model-loss-seed".
+    sha256 : tuple of str [M]
+        Of the members' weights files.
+    preprocess : dict
+        Section ``preprocess`` of params.yaml with which the study's images were prepared.
+    bits : int or None
+        Of files of more than 8 bits that do not say how many they use, as the study found it; None where it had none.
+    channels : int
+        Of the network's input: 1 or 3.
+    slope, intercept : tuple of float [K]
+        The calibrated logit is slope * logit + intercept.
+    thresholds : tuple of float or None [K]
+        Of the calibrated probability; an image is called positive at or above. None for multiclass, and where
+        validation has no positive.
+    n_validation : int
+        Images that calibration and thresholds were chosen on.
+    checked : int
+        Validation images on which the network as ONNX was compared with the one of the study.
+    largest_difference : float
+        Largest absolute difference of a logit among them.
+    about : dict
+        dataset, title, licence, citation, synthetic, versions, commit: for people.
+    """
+
+    name: str
+    how: str
+    method: str
+    task: str
+    classes: tuple[str, ...]
+    members: tuple[str, ...]
+    sha256: tuple[str, ...]
+    preprocess: dict[str, Any]
+    bits: int | None
+    channels: int
+    slope: tuple[float, ...]
+    intercept: tuple[float, ...]
+    thresholds: tuple[float | None, ...]
+    n_validation: int
+    checked: int
+    largest_difference: float
+    about: dict[str, Any]
+    format: int = FORMAT
+
+    def settings(self) -> Preprocess:
+        """Return the settings under which new images are prepared, the scale of the study's files in them."""
+        settings = Preprocess.model_validate(self.preprocess)
+        return settings if self.bits is None else settings.model_copy(update={"bits": self.bits})
+
+    def cuts(self) -> np.ndarray:
+        """Return the thresholds, float64 [K], NaN where there is none."""
+        return np.array([np.nan if cut is None else cut for cut in self.thresholds])
+
+    def record(self) -> dict[str, Any]:
+        """Return it JSON-compatible; `read` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> Recipe:
+        """Return the recipe of a `record`."""
+        lists = ("classes", "members", "sha256", "slope", "intercept", "thresholds")
+        return cls(**{**record, **{name: tuple(record[name]) for name in lists}})
+
+
+def thresholds_of(cuts: np.ndarray) -> tuple[float | None, ...]:
+    """Return thresholds for a recipe: None where there is none."""
+    return tuple(null(float(cut)) for cut in cuts)

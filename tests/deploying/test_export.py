@@ -1,0 +1,167 @@
+"""A configuration as files that run elsewhere: they compute what the study computes."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.commands.export import main
+from pipeline.deploying import bundle as bundles
+from pipeline.deploying import predict_onnx
+from pipeline.deploying.bundle import as_input, network_of
+from pipeline.deploying.choice import choose
+from pipeline.ensembling.settings import EnsembleSections
+from pipeline.imaging.enhance import prepare
+from pipeline.imaging.settings import Clahe, Preprocess
+from pipeline.metrics.thresholds import probabilities
+from pipeline.study.params import load
+from pipeline.study.predictions import Predictions
+from pipeline.study.prepared import open_images, read_samples
+
+RAW = Path("data/raw/phantom/images")
+
+
+def test_the_script_gives_the_probabilities_of_the_study(deployed, tmp_path):
+    main(["--out", "out"])
+    choice = choose(load(EnsembleSections))
+    kept = Predictions.load(Path(f"evaluations/{choice.name}/predictions.npz"))
+    names = read_samples().set_index("row").loc[kept.test_rows[:12], "sample_id"].tolist()
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move("out", elsewhere)
+    # -P and -I: nothing of this project can be imported, only NumPy, OpenCV and ONNX Runtime.
+    command = [sys.executable, "-I", elsewhere / "predict_onnx.py", *(str(RAW / name) for name in names)]
+    head, *lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert head.split("\t") == ["file", *kept.classes]
+    found = np.array([line.split("\t")[1:] for line in lines], float)
+    expected = probabilities(choice.calibration.apply(choice.combiner.apply(kept.test_logits[:, :12])), kept.task)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("aspect", ["stretch", "pad", "crop"])
+@pytest.mark.parametrize("order", ["before_resize", "after_resize", None])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(50, 91), (20, 13), (32, 32)])
+def test_the_script_prepares_as_the_study_does(aspect, order, channels, shape):
+    settings = Preprocess(
+        size=32,
+        channels=channels,
+        keep_aspect=aspect,
+        clahe=Clahe(enabled=order is not None, order=order or "before_resize"),
+    )
+    picture = np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8)
+    wanted = picture if channels == 3 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+    found = predict_onnx.prepared(data, settings.model_dump(mode="json"))
+    np.testing.assert_array_equal(found, as_input(prepare(wanted, settings)[None])[0])
+
+
+@pytest.mark.parametrize(("data", "store"), [(b"no image", "uint8"), (b"", "uint8"), (None, "uint8"), (None, "uint16")])
+def test_the_script_refuses_what_it_would_read_otherwise(data, store):
+    deep = cv2.imencode(".png", np.full((40, 40), 300, np.uint16))[1].tobytes()
+    how = Preprocess(size=16, store=store).model_dump(mode="json")
+    with pytest.raises((ValueError, cv2.error)):
+        predict_onnx.prepared(deep if data is None else data, how)
+
+
+def test_what_lies_in_the_folder(deployed):
+    main(["small-bce", "--out", "out"])
+    out = Path("out")
+    sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text().splitlines())
+    assert set(sums) == {path.name for path in out.iterdir()} - {"SHA256SUMS"}
+    for name, expected in sums.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == expected
+    assert {"model.onnx", "predict_onnx.py", "preprocess.json", "labels.json", "README.md", "LICENCE.txt"} <= set(sums)
+    labels = json.loads((out / "labels.json").read_text())
+    assert labels["training_runs"] == ["small-bce-42", "small-bce-7"]
+    choice = choose(load(EnsembleSections), "small-bce")
+    given = [np.nan if cut is None else cut for cut in labels["thresholds_of_calibrated_probabilities"]]
+    np.testing.assert_allclose(given, choice.thresholds)
+    assert "Not for clinical use" in (out / "README.md").read_text()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(deployed, capsys):
+    Path("out").mkdir()
+    Path("out/mine.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        main(["--out", "out"])
+    assert "not an empty folder" in capsys.readouterr().err
+    assert [path.name for path in Path("out").iterdir()] == ["mine.txt"]
+
+
+def test_another_network_is_refused(deployed, monkeypatch, capsys):
+    """What ONNX Runtime computes is compared before anything is written."""
+    real = bundles.onnx_engine
+
+    def off(path, threads):
+        run = real(path, threads)
+        return lambda images: tuple(values + 0.002 for values in run(images))
+
+    monkeypatch.setattr(bundles, "onnx_engine", off)
+    with pytest.raises(SystemExit):
+        main(["small-bce", "--out", "out"])
+    assert re.search(r"off by 0.002 in a logit of \d+ validation images; allowed is 0.001", capsys.readouterr().err)
+    assert not Path("out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:FutureWarning")
+def test_torchscript(deployed):
+    import torch
+
+    main(["--format", "torchscript", "--out", "out"])
+    choice = choose(load(EnsembleSections))
+    images = torch.from_numpy(as_input(open_images()[:7]))
+    with torch.no_grad():
+        for ours, theirs in zip(network_of(choice)(images), torch.jit.load("out/model.pt")(images)):
+            torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_timm_builds_it_again(deployed, channels):
+    """A network of timm's in the place of a tiny one; its weights are random, which is all the same to an export."""
+    import timm
+    import torch
+
+    from pipeline.learning.networks import models
+    from pipeline.learning.settings import TrainingSections
+
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    shape = {"mean": [0.4] * channels, "std": [0.2] * channels}
+    content["models"]["small"] = {"arch": "test_resnet", "lr": 0.01, "input": shape}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    described = load(TrainingSections).models["small"]
+    for seed in (42, 7):
+        torch.manual_seed(seed)
+        network = models.build("small", described, 1, 14, 24, np.asarray(open_images()[:20]))
+        models.save(Path(f"models/small-bce/seed{seed}/model.safetensors"), network.state_dict(), {})
+    main(["small-bce", "--format", "timm", "--seed", "7", "--out", "out"])
+    again = timm.create_model("local-dir:out", pretrained=True).eval()
+    np.testing.assert_allclose(again.pretrained_cfg["mean"], [0.4] * channels, rtol=1e-6)
+    images = torch.from_numpy(as_input(open_images()[:7]))
+    ours = models.rebuild("small", described, 14, 24, Path("models/small-bce/seed7/model.safetensors"))
+    with torch.no_grad():
+        theirs = again((images.expand(-1, channels, -1, -1) - 0.4) / 0.2)
+        torch.testing.assert_close(theirs, ours(images), atol=1e-5, rtol=0)
+    assert json.loads(Path("out/config.json").read_text())["label_names"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["small-bce", "--format", "timm"], "baseline_cnn is no network of timm's"),
+        (["small-bce", "--seed", "7"], "--seed: is of --format timm alone"),
+        (["nothing-bce"], "--configuration: 'nothing-bce'; use one of: "),
+    ],
+)
+def test_what_cannot_be_exported(deployed, capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        main([*arguments, "--out", "out"])
+    assert message in capsys.readouterr().err
+    assert not Path("out").exists()
