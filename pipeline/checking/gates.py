@@ -215,7 +215,7 @@ def constant_metric(run: TrainedRun) -> str | None:
 
 
 def chance_auroc(run: TrainedRun) -> str | None:
-    """AUROC of every class within what noise reaches, and the mean over them too low for a run that learned (`unclear`).
+    """AUROC of every class within what noise reaches, their mean too low for a run that learned (`unclear`).
 
     For one class that is 0.5 plus or minus 2 standard errors of the null (Mann & Whitney 1947,
     doi:10.1214/aoms/1177730491); for K classes the reach is widened (Sidak) so that noise stays inside it for all of

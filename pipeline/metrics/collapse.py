@@ -12,8 +12,8 @@ TOO_FEW = 0.75
 """AUROC that pure noise must not reach by two standard errors, for more than constancy to be a sign: a model that ranks
 three of four pairs rightly has learned something, and would be called one that has not."""
 LEARNED = 0.2
-"""Share of the way from chance to perfection that a training run may have gone which is not said to have learned nothing:
-an AUROC of 0.6. What an interval reaches cannot be excluded, and to be within noise is no evidence for nothing."""
+"""Share of the way from chance to perfection, an AUROC of 0.6, below which a training run has learned nothing. What an
+interval reaches cannot be excluded: to be within noise is no evidence for nothing."""
 _Z = 2.0
 """Standard errors, both of what noise reaches and of what a run may really be worth."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.planning.rules import Weights
+from pipeline.learning.weights import SUFFIXES, ModelError
+from pipeline.planning.rules import LARGER, Weights
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, parse_yaml
 
@@ -60,24 +61,48 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
     Raises
     ------
     UserError
-        If the file is not there, or its name tells no architecture.
+        If the file is not there, its name tells no architecture, or it does not fit the architecture.
     """
     if file is None:
         return Weights(None, hub, arch or ("mobilenetv2_100.ra_in1k" if hub else "mobilenetv2_100"))
     path = Path(file).expanduser()
-    inside = sorted(p for p in path.glob("*") if p.suffix in (".safetensors", ".pth", ".pt")) if path.is_dir() else []
-    if not path.is_file() and not inside:
+    if not path.is_file() and not (path.is_dir() and any(p.suffix in SUFFIXES for p in path.iterdir())):
         raise UserError(
             f"--weights {file}: no .safetensors or .pth file; the weights must be a file or a folder with one"
         )
-    if arch is None:
-        import timm  # takes seconds
-
-        name = (inside[0] if inside else path).name
-        known = [a for a in timm.list_models() if re.match(rf"{re.escape(a)}(?![a-z0-9_])", name)]
-        if not known:
-            raise UserError(
-                f"--weights {file}: the name '{name}' begins with no architecture of timm; name it: --arch NAME"
-            )
-        arch = max(known, key=len)
+    arch = arch or _arch_of(file, path)
+    _check_fit(file, arch)
     return Weights(file, False, arch)
+
+
+def _arch_of(file: str, path: Path) -> str:
+    """Return timm's architecture that the name of a file begins with; dashes may stand for underscores."""
+    import timm  # takes seconds
+
+    from pipeline.learning.networks.naming import pads_as_tensorflow
+    from pipeline.learning.networks.transfer import read_weights
+    from pipeline.learning.weights import weights_file
+
+    name = weights_file("--weights", path).name
+    written = name.replace("-", "_")
+    known = [a for a in timm.list_models() if re.match(rf"{re.escape(a)}(?![a-z0-9])", written)]
+    if not known:
+        raise UserError(
+            f"--weights {file}: the name '{name}' begins with no architecture of timm; name it: --arch NAME"
+        )
+    longest = max(known, key=len)
+    if pads_as_tensorflow(read_weights("--weights", path).state) and timm.is_model(f"tf_{longest}"):
+        return f"tf_{longest}"
+    return longest
+
+
+def _check_fit(file: str, arch: str) -> None:
+    """Refuse weights that are not of `arch`, saying which are."""
+    from pipeline.learning.networks import models  # torch with it
+    from pipeline.learning.settings import Model
+
+    try:
+        models.check("weights", Model(arch=arch, weights=file, lr=0.001), channels=3, size=LARGER)
+    except ModelError as error:
+        reason = str(error).removeprefix("models.weights.")
+        raise UserError(f"--weights {file} with architecture {arch}: {reason}; name another: --arch NAME") from None

@@ -325,7 +325,7 @@ def augmentation(survey: Survey, weights: Weights) -> Choice:
             {"train.augment.horizontal_flip": 0.5, "train.augment.vertical_flip": 0.5, "train.augment.rotation": 20},
         )  # fmt: skip
     return Choice(
-        "augmentation", "grey images", "small shifts and rotations, no flip", "left and right may differ, as in a body they do",
+        "augmentation", "grey images", "small shifts and rotations, no flip", "left and right may differ, as in a body",
         {"train.augment.horizontal_flip": 0.0, "train.augment.vertical_flip": 0.0, "train.augment.rotation": 5},
     )  # fmt: skip
 

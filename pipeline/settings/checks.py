@@ -22,6 +22,7 @@ from pipeline.settings import Params
 from pipeline.splitting.settings import LEAKS, Split
 from pipeline.study.errors import UserError
 from pipeline.study.files import SOURCE
+from pipeline.study.inputs import located
 from pipeline.study.params import PARAMS_FILE, ParamsError
 
 CHECKED = Path("tmp/checked")
@@ -211,8 +212,8 @@ def _of_models(params: Params) -> Iterator[str]:
     images = (params.preprocess.channels, params.preprocess.size)
     for name in params.study.models:
         model = params.models[name]
-        mark = _mark([model.model_dump(mode="json"), images, version("torch"), version("timm")])
-        if mark.exists() and not model.weights:  # a file may go
+        mark = _mark([model.model_dump(mode="json"), images, version("torch"), version("timm"), _file(model.weights)])
+        if mark.exists():
             continue
         problems = []
         # Imports torch and timm, for seconds: once for the settings of a model.
@@ -221,6 +222,15 @@ def _of_models(params: Params) -> Iterator[str]:
         yield from problems
         if not problems:
             _set(mark)
+
+
+def _file(path: str | None) -> list[Any]:
+    """Return what changes with the content of a file of weights, or of the folder that holds it."""
+    if path is None:
+        return []
+    place = located(path)
+    files = sorted(place.iterdir()) if place.is_dir() else [place] if place.exists() else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 
 
 def _mark(asked: list[Any]) -> Path:

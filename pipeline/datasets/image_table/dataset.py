@@ -207,9 +207,10 @@ class Data(Dataset):
         -------
         dict
             root, table, table_sha256, rows, images (rows whose file is there), missing (count and first names; they
-            are excluded as they are read), without_row (image files that no row names), unlabelled, unchosen_files, unread (cells of sex, age, view and date that
-            say nothing that can be read), patients (None where they are not known), patients_from, bytes, counts of
-            rows by class, parts (rows by published part), dicom (see `Headers.record`) and fingerprint of the images.
+            are excluded as they are read), without_row (image files that no row names), unlabelled, unchosen_files,
+            unread (cells of sex, age, view and date that say nothing that can be read), patients (None where they are
+            not known), patients_from, bytes, counts of rows by class, parts (rows by published part), dicom (see
+            `Headers.record`) and fingerprint of the images.
 
         Raises
         ------

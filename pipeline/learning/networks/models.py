@@ -17,6 +17,7 @@ from torch.nn import functional
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
 from pipeline.learning.networks.transfer import (
     Weights,
+    check_fit,
     freeze,
     load_key_by_key,
     read_weights,
@@ -160,7 +161,7 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
 
 
 def check(name: str, settings: Model, channels: int, size: int) -> None:
-    """Refuse what `build` would refuse, as far as the settings alone tell; nothing is fetched and no weights are read.
+    """Refuse what `build` would refuse of these settings and, if there is one, of the file of weights.
 
     Parameters
     ----------
@@ -172,16 +173,19 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
     Raises
     ------
     ModelError
-        If there is no such architecture, no published weights of it or no such file, it refuses an option, or images
-        of this size are too small for it.
+        If there is no such architecture, no published weights of it or no such file, the file does not fit, it refuses
+        an option, or images of this size are too small for it.
     """
     key = f"models.{name}"
+    weights = None
     if settings.weights:
-        weights_file(f"{key}.weights", located(settings.weights))
+        weights = read_weights(f"{key}.weights", located(settings.weights))
     bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
 
     def build_bare() -> None:
-        backbone, head = _architecture(key, bare, _channels(settings, None, channels), 2, size)
+        backbone, head = _architecture(key, bare, _channels(settings, weights, channels), 2, size)
+        if weights is not None:
+            check_fit(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
         _change_head(key, bare, backbone, head, 2)
         if bare.trainable not in ("all", "head"):
             freeze(f"{key}.trainable", backbone, head, cast(Last, bare.trainable).last)
@@ -257,8 +261,9 @@ def _channels(settings: Model, weights: Weights | None, channels: int) -> int:
         return 3 if settings.pretrained else channels
     if weights.mean is not None:
         return len(weights.mean)
-    first = next((v for v in weights.state.values() if v.ndim == 4), None)  # the first convolution, also of a ViT
-    return channels if first is None or first.shape[1] not in (1, 3) else first.shape[1]
+    # The first convolution, also of a ViT, stands anywhere: safetensors sorts names. Depthwise ones look like grey.
+    taken = {tensor.shape[1] for tensor in weights.state.values() if tensor.ndim == 4}
+    return 3 if 3 in taken else 1 if 1 in taken else channels
 
 
 def _architecture(key: str, settings: Model, channels: int, classes: int, size: int) -> tuple[nn.Module, str]:

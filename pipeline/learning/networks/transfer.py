@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pipeline.learning.networks.naming import timm_names
 from pipeline.learning.weights import ModelError, checked_sha256, weights_file
 
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
@@ -88,6 +89,17 @@ def _from_torch(content: object) -> dict[str, Tensor]:
     return dict(content)
 
 
+def check_fit(key: str, model: nn.Module, state: Mapping[str, Tensor], head: str) -> None:
+    """Refuse weights that `load_key_by_key` cannot copy; `model` may lie on torch's meta device.
+
+    Raises
+    ------
+    ModelError
+        With the names that are missing, unknown or of another shape.
+    """
+    _given(key, model, state, head)
+
+
 def load_key_by_key(key: str, model: nn.Module, state: Mapping[str, Tensor], head: str) -> None:
     """Copy `state` into `model`, all but the head, which the study trains anew.
 
@@ -98,7 +110,8 @@ def load_key_by_key(key: str, model: nn.Module, state: Mapping[str, Tensor], hea
     model : Module
         Receives the weights, in its own type.
     state : mapping of Tensor
-        Must have every tensor of the model with its shape, and no other; batch norms' counters may be missing.
+        Must have every tensor of the model with its shape, and no other, under timm's names or those that `timm_names`
+        knows; batch norms' counters may be missing.
     head : str
         Name of the model's classifier module; tensors below it are left as they are.
 
@@ -107,6 +120,12 @@ def load_key_by_key(key: str, model: nn.Module, state: Mapping[str, Tensor], hea
     ModelError
         With the names that are missing, unknown or of another shape.
     """
+    model.load_state_dict(_given(key, model, state, head), strict=False)
+
+
+def _given(key: str, model: nn.Module, state: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:
+    """Return the tensors of `state` that fit `model`, all but the head."""
+    state = timm_names(model, state)
     wanted = {k: v for k, v in model.state_dict().items() if not k.startswith(head + ".")}
     given = {k: v for k, v in state.items() if not k.startswith(head + ".")}
     missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
@@ -123,7 +142,7 @@ def load_key_by_key(key: str, model: nn.Module, state: Mapping[str, Tensor], hea
     ]
     if problems:
         raise ModelError(f"{key}: the tensors do not fit the architecture; {'; '.join(problems)}")
-    model.load_state_dict(given, strict=False)
+    return given
 
 
 def layers(model: nn.Module, head: str) -> list[nn.Module]:
