@@ -135,7 +135,7 @@ def compare(
         raise ValueError(f"{len(classes)} names for {targets.shape[1]} classes")
     measured = measured_auroc(task, logits, targets, patients, draws=draws, seed=seed)
     return compare_measured(
-        measured, confidence=confidence, margin=margin, seed_sd=seed_sd, classes=classes, pairs=pairs
+        measured, confidence=confidence, margin=margin, seed_sd=seed_sd, classes=classes, pairs=pairs, seed=seed
     )
 
 
@@ -200,6 +200,7 @@ def compare_measured(
     seed_sd: Mapping[str, float] | None = None,
     classes: Sequence[str] | None = None,
     pairs: Collection[tuple[str, str]] | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Test what `measured_auroc` has measured; see `compare`."""
     if not 0.5 < confidence < 1 or not 0 < margin < np.inf:
