@@ -78,6 +78,11 @@ CASES: dict[str, Case] = {
         {"models.small": {**SMALL, "weights": "w.safetensors"}},
         ["models.small.weights", "w.safetensors", "no such file"],
     ),
+    "weights that are none": Case(
+        {"models.small": {**SMALL, "weights": "../w.pth"}},
+        ["models.small.weights: ../w.pth cannot be read as weights"],
+        ("w.pth=",),
+    ),
     "weights of another kind": Case(
         {"models.small": {**SMALL, "weights": "params.yaml"}}, ["models.small.weights", "params.yaml", ".safetensors"]
     ),
@@ -177,12 +182,29 @@ CASES: dict[str, Case] = {
     "more of a class than whole patients can give": Case(
         {**FOLDER, "split.method": "per_class", "split.per_class": {"train": 2, "validation": 1, "test": 1}}
         | {"datasets.image_folder": {"root": "../images", "patient_pattern": "^([ab])/"}},
-        ["split.per_class: of 2 images of class 'a' part 'train' would get 0", "every patient stays within one part, and the class has 1 of them, with up to 4 images"],
+        [
+            "split.per_class: of 2 images of class 'a' part 'train' would get 0",
+            "every patient stays within one part, and the class has 1 of them, with up to 4 images",
+        ],
     ),
     "more of a class than whole groups of unknown patients can give": Case(
         {**FOLDER, "split.method": "per_class", "split.per_class": {"train": 2, "validation": 1, "test": 1}}
         | {"datasets.image_folder": {"root": "../images", "groups": "blocks of 100"}},
         ["split.per_class: of 2 images of class 'a' part 'train' would get 0", "every group stays within one part"],
+    ),
+    "latest examinations, without dates": Case(
+        {**FOLDER, "split.method": "time"}, ["split.method: 'time'", "no image of image_folder has one", "date_column"]
+    ),
+    "no models": Case({"study.models": []}, ["study.models: must have at least 1 item, not []"]),
+    "models that are none": Case(
+        {"models": {}, "study.models": ["small"]}, ["study.models: 'small' is not defined; use one of: none is"]
+    ),
+    "bits": Case({"preprocess.bits": 4}, ["preprocess.bits: must be 'auto' or at least 8, not 4"]),
+    "text for a list": Case({"study.replicates": "12"}, ["study.replicates: must be a valid list, not '12'"]),
+    "level of intervals": Case({"evaluate.confidence": 95}, ["evaluate.confidence: must be less than 1, not 95"]),
+    "range the wrong way round": Case(
+        {"train.augment": {"erase": {"area": [0.5, 0.1], "probability": 1}}},
+        ["train.augment.erase: area = [0.5, 0.1]; must be [smallest, largest]"],
     ),
     # data
     "data set": Case({"dataset": "mine"}, ["dataset: 'mine'", "phantom"]),
@@ -210,6 +232,42 @@ CASES: dict[str, Case] = {
     "two kinds of labels": table(["label_column: 'label' beside class_columns", "one of"], class_columns=["x", "y"]),
     "one class": table(["'x'"], "image,label\na/0.png,x\nb/0.png,x\n"),
     "image outside of root": table(["line 2", "/etc/x.png"], "image,label\n/etc/x.png,x\nb/0.png,y\n"),
+    "file for a folder": own(
+        ["datasets.image_folder.root: '../images/a/0.png' is not a folder"], root="../images/a/0.png"
+    ),
+    "folder for a table": table(["datasets.image_table.table: '../images' is not a file"], table="../images"),
+    "patterns that leave nothing": own(["include ['*.tif'] and exclude [] leave none of the 8"], include=["*.tif"]),
+    "blocks of nothing": own(["datasets.image_folder.groups", "blocks of", "not '100'"], groups="100"),
+    "blocks beside patients": own(
+        ["groups: 'blocks of 100' beside patient_pattern"], groups="blocks of 100", patient_pattern="(a)"
+    ),
+    "part of a split beside classes": own(["'train' is the name of a part, 'a' is none"], ("images/train/a/0.png",)),
+    "number for a name": own(["datasets.image_folder.label_map.1: must be a valid string"], label_map={1: "a"}),
+    "row without a patient": table(
+        ["line 3: column 'who' is empty; expected the patient"],
+        "image,label,who\na/0.png,x,p\nb/0.png,y,\n",
+        patient_column="who",
+    ),
+    "patient called nan": table(
+        ["line 3: column 'who' is 'nan'"], "image,label,who\na/0.png,x,p\nb/0.png,y,nan\n", patient_column="who"
+    ),
+    "image twice": table(["line 3: image 'a/0.png' occurs already in line 2"], "image,label\na/0.png,x\na/0.png,y\n"),
+    "labels in one cell": table(
+        ["line 2: column 'label' holds several labels, 'x|y'", "separator to '|'"],
+        "image,label\na/0.png,x|y\nb/0.png,y\n",
+    ),
+    "part that is none": table(
+        ["column 'part' is 'all'; it must be train, val, test or empty"],
+        "image,label,part\na/0.png,x,all\nb/0.png,y,test\n",
+        split_column="part",
+    ),
+    "row of too few fields": table(["line 2: 1 fields, the header has 2"], "image,label\na/0.png\n"),
+    "table without rows": table(["no rows below the header"], "image,label\n"),
+    "column twice": table(
+        ["column 'label'", "occurs twice in the header"], "image,label,label\na/0.png,x,x\nb/0.png,y,y\n"
+    ),
+    "headers of no DICOM": table(["holds no DICOM image", "image_by asks for"], image_by="sop_instance_uid"),
+    "rows of other files": table(["holds none of the 2 images", "check root"], "image,label\nq.png,x\nr.png,y\n"),
     "column with a name of the tables": table(
         ["column 'part'", "rename it, to none of: part"],
         "image,label,part\na/0.png,x,1\nb/0.png,y,2\n",

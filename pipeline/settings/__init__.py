@@ -71,7 +71,7 @@ class Params(
             named: list[str] = getattr(self.study, key)
             for name in named:
                 if name not in defined:
-                    yield f"study.{key}: '{name}' is not defined; use one of: {', '.join(defined)}"
+                    yield f"study.{key}: '{name}' is not defined; use one of: {', '.join(defined) or 'none is'}"
             for name in sorted({n for n in named if named.count(n) > 1}):
                 yield f"study.{key}: '{name}' is listed twice; name it once"
         for name in self.models:

@@ -140,6 +140,11 @@ def _of_split(params: Params, dataset: Dataset) -> Iterator[str]:
             f"split.method: 'official' needs published parts, and {dataset.name} has no {' and no '.join(absent)} "
             "part; must be grouped, per_class or global"
         )
+    if split.method == "time" and not counted.get("dated", 1):
+        yield (
+            f"split.method: 'time' needs dates of examinations, and no image of {dataset.name} has one (StudyDate of "
+            "DICOM headers, or date_column of a table); must be grouped, per_class or global"
+        )
     asked_for = sum(split.per_class.model_dump().values())
     name, images = min(counted["labels"].items(), key=lambda item: item[1])
     if split.method == "per_class" and images < asked_for:

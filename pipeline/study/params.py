@@ -63,9 +63,11 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
     prefix : str
         Key path of `model` in params.yaml.
     """
-    lines = []
+    lines: list[str] = []
+    demands: dict[str, list[str]] = {}
     for item in error.errors():
-        path = [str(p) for p in item["loc"] if p not in ("[key]",)]
+        # Of what may be one of several types, pydantic puts the type into the path.
+        path = [str(p) for p in item["loc"] if not re.match(r"\[key\]$|literal\[|constrained-", str(p))]
         key = ".".join([*([prefix] if prefix else []), *path])
         given = item["input"]
         if item["type"] == "extra_forbidden":
@@ -79,7 +81,12 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -
             message = str(item["ctx"]["error"])
             lines += [f"{key}: {line}" if key and key != line.split(":")[0] else line for line in message.split("\n")]
         else:
-            lines.append(f"{key}: {_demand(item['msg'])}, not {given!r}")
+            demand = _demand(item["msg"])
+            said = demands.setdefault(f"{key} {given!r}", [])
+            before = f"{key}: {' or '.join(said)}, not {given!r}"
+            said.append(demand.removeprefix("must be ") if said else demand)
+            line = f"{key}: {' or '.join(said)}, not {given!r}"
+            lines = [line if each == before else each for each in lines] if len(said) > 1 else [*lines, line]
     return "\n".join(lines)
 
 
@@ -89,6 +96,7 @@ def _demand(message: str) -> str:
         (r"^(Input|Value|String|List) should ", "must "),
         ("greater than or equal to", "at least"),
         ("less than or equal to", "at most"),
+        (r" after validation, not 0", ""),
         (", got .*", ""),
         (r", unable to parse .*", ""),
     ):

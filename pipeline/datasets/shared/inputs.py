@@ -176,7 +176,7 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        samples, unreadable (numbers), labels and parts (numbers of samples by class and by published part), patients
+        samples, unreadable, dated (numbers), labels and parts (numbers of samples by class and by published part), patients
         (of a single-label data set how many have how many images of each class: ``[[2, 0, 1], 31]``), sha256 (of
         content.csv) and other (SHA-256 of what else preprocessing reads: classes, boxes, what was left out), for
         SOURCE.json. None, and an empty content.csv, where `fetch` has held the archives to published checksums: what
@@ -188,13 +188,14 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(SampleDigest._fields)
-    samples = unreadable = 0
+    samples = unreadable = dated = 0
     labels, parts = dict.fromkeys(dataset.classes, 0), Counter[str]()
     patients: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in dataset.samples(folder):
         if not samples:
             _check_columns(dataset, sample)
         parts[sample.official_split] += 1
+        dated += bool(sample.extra.get("study_date"))
         for name in sample.labels:
             labels[name] = labels.get(name, 0) + 1
             patients[sample.patient_id][name] += 1
@@ -206,6 +207,7 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
         "samples": samples,
         "unreadable": unreadable,
         "labels": labels,
+        "dated": dated,
         "parts": {part: parts[part] for part in ("train", "val", "test", "") if parts[part]},
         "patients": _by_class(patients, list(labels)) if dataset.task == "multiclass" else [],
         "sha256": hashlib.sha256(sink.getvalue().encode()).hexdigest(),

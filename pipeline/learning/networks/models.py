@@ -177,15 +177,12 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
         an option, or images of this size are too small for it.
     """
     key = f"models.{name}"
-    weights = None
     if settings.weights:
-        weights = read_weights(f"{key}.weights", located(settings.weights))
+        weights_file(f"{key}.weights", located(settings.weights))
     bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
 
     def build_bare() -> None:
-        backbone, head = _architecture(key, bare, _channels(settings, weights, channels), 2, size)
-        if weights is not None:
-            check_fit(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
+        backbone, head = _architecture(key, bare, _channels(settings, None, channels), 2, size)
         _change_head(key, bare, backbone, head, 2)
         if bare.trainable not in ("all", "head"):
             freeze(f"{key}.trainable", backbone, head, cast(Last, bare.trainable).last)
@@ -195,6 +192,10 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
             build_bare()
     except Exception:  # some architectures compute with numbers as they are built: is it this, or the settings?
         build_bare()
+    if settings.weights:
+        weights = read_weights(f"{key}.weights", located(settings.weights))
+        backbone, head = _architecture(key, bare, _channels(settings, weights, channels), 2, size)
+        check_fit(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
     if settings.pretrained and not _hub_address(settings.arch):
         raise ModelError(
             f"{key}.pretrained: timm has no weights of {settings.arch}; must be false, or name an arch with a tag "
