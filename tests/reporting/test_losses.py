@@ -223,7 +223,9 @@ def test_what_is_below_is_called_below(tmp_path):
     below = [lo for lo in names[1:] if values[lo] < values["bce"]]
     text = page(study, tmp_path)
     assert (len(above), len(below)) == (3, 0)
-    assert "Holm-corrected for 3 comparisons of the study): 3 of 3; within a, focal, zlpr, and asl are above bce." in text
+    assert (
+        "Holm-corrected for 3 comparisons of the study): 3 of 3; within a, focal, zlpr, and asl are above bce." in text
+    )
     study = replace(study, comparisons=study.comparisons.assign(difference=[0.1, -0.1, 0.2, 0, 0, 0]))
     assert "3 of 3; within a, zlpr is above bce and focal and asl are below bce." in page(study, tmp_path)
 
@@ -278,7 +280,10 @@ def test_many_losses_have_half_widths_that_fit(tmp_path):
 @pytest.mark.parametrize(
     ("tests", "expected"),
     [
-        ({}, "from bce in test macro AUROC (paired by patient, Holm-corrected for 1 comparison of the study): none of 1.\n"),
+        (
+            {},
+            "from bce in test macro AUROC (paired by patient, Holm-corrected for 1 comparison of the study): none of 1.\n",
+        ),
         ({}, "- Equivalent to bce, that is, shown to differ from it by less than 0.005: none of 1.\n"),
         ({}, "- Within noise, that is, neither a difference nor equivalence is shown: 1 of 1.\n"),
         ({("a", "zlpr"): (0.04, 0.5)}, "Holm-corrected for 1 comparison of the study): 1 of 1; within a, zlpr is"),
