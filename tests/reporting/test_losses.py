@@ -170,8 +170,8 @@ def test_p_is_corrected_for_the_comparisons_of_the_study(tmp_path):
         assert row[2:5] == [f"{v[model, loss]:.3f}" for v in ({k: t[0] for k, t in tests.items()}, adjusted, refuted)]
         assert row[5] == ("equivalent" if (model, loss) == ("a", "asl") else "within noise")
     assert (
-        "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for 6 comparisons of the study): "
-        "none of 6."
+        "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for 6 comparisons of "
+        "the study): none of 6."
     ) in text
     assert "shown to differ from it by less than 0.005: 1 of 6; within a, asl." in text
     assert "neither a difference nor equivalence is shown: 5 of 6." in text
@@ -282,7 +282,7 @@ def test_many_losses_have_half_widths_that_fit(tmp_path):
     [
         (
             {},
-            "from bce in test macro AUROC (paired by patient, Holm-corrected for 1 comparison of the study): none of 1.\n",
+            "test macro AUROC (paired by patient, Holm-corrected for 1 comparison of the study): none of 1.\n",
         ),
         ({}, "- Equivalent to bce, that is, shown to differ from it by less than 0.005: none of 1.\n"),
         ({}, "- Within noise, that is, neither a difference nor equivalence is shown: 1 of 1.\n"),

@@ -1,6 +1,5 @@
 """Intervals against numpy, scipy and simulations."""
 
-
 import numpy as np
 import pytest
 import sklearn.metrics as sk
