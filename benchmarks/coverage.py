@@ -63,9 +63,9 @@ def _named(*keys: str) -> dict[str, str]:
 PARTS = {
     "intervals": Part(
         "Intervals of one class, of one trained network",
-        "Share of simulated studies whose 95 % interval holds the truth, of those that have one. Three patients without "
-        "the class for each with it, at least 20. Below 10 patients with it there is no interval, so that rows of 5 "
-        "are of few studies or none.",
+        "Share of simulated studies whose 95 % interval holds the truth, of those that have one. Three patients "
+        "without the class for each with it, at least 20. Below 10 patients with it there is no interval, so that "
+        "rows of 5 are of few studies or none.",
         ("positive patients, mean", "images each", "AUROC"),
         _named(*KEYS),
         {
@@ -120,8 +120,8 @@ PARTS = {
     ),
     "configurations": Part(
         "Comparisons of two configurations",
-        "One image per patient, a third with the class; the seeds of a configuration have an SD of about 0.01 AUROC, and "
-        "each network makes something of its own of a patient. The earlier test counts the interaction of seed and "
+        "One image per patient, a third with the class; the seeds of a configuration have an SD of about 0.01 AUROC, "
+        "and each network makes something of its own of a patient. The earlier test counts the interaction of seed and "
         "patient twice, once in the variance over seeds and once in the bootstrap. With one seed of each there is no "
         "test of configurations, only one of two trained networks: the report says so, and the row shows why.",
         ("patients", "seeds of each", "true difference"),
@@ -171,15 +171,16 @@ PARTS = {
     ),
     "seeds": Part(
         "Seeds of one configuration, in pairs",
-        "Networks that are equally good; 150 patients. Share of studies in which any pair of seeds is called different.",
+        "Networks that are equally good; 150 patients. Share of studies in which any pair of seeds is called "
+        "different.",
         ("seeds", "pairs"),
         {"any, after Holm": "any, after Holm"},
         {(str(s), str(s * (s - 1) // 2)): partial(simulated.of_seed_pairs, seeds=s) for s in SEEDS[1:]},
     ),
     "suits": Part(
         "Whether a seed suits a class",
-        "6 classes, 100 patients, 199 exchanges. In the lower rows one seed is better by 0.5 of the signal in every class, "
-        "so that it suits none.",
+        "6 classes, 100 patients, 199 exchanges. In the lower rows one seed is better by 0.5 of the signal in every "
+        "class, so that it suits none.",
         ("seeds", "better everywhere by"),
         {"suits any class": '"suits" any class, after Holm', "interaction": "interaction"},
         {(str(s), str(b)): partial(simulated.of_suits, seeds=s, better=b) for b in (0.0, 0.5) for s in SEEDS[1:]},

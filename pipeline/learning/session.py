@@ -29,7 +29,7 @@ def begin(threads: int, tf32: bool, device: str = "auto") -> torch.device:
         See `choose_device`.
     """
     set_arithmetic(threads, tf32)
-    # Not `use_deterministic_algorithms`, which does the same and imports the compiler for it: seconds for every process.
+    # Not `use_deterministic_algorithms`: it does the same and imports the compiler for it, seconds for every process.
     torch.set_deterministic_debug_mode("warn")
     return choose_device(device)
 

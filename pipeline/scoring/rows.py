@@ -27,6 +27,9 @@ _HOW = {
 CHOOSING = "used for choosing"
 """Note of every value of the validation part, which chose epoch and threshold and is therefore optimistic."""
 
+INFLATED = "no interval: noise inflates it, and no interval holds its level; beside it stands ece_floor"
+"""Note of every calibration error of the test part."""
+
 
 def row(
     seed: str,
@@ -144,20 +147,20 @@ def metric_rows(
         if view.remarks is not None:
             texts = [["; ".join(filter(None, pair)) for pair in zip(*both)] for both in zip(texts, view.remarks)]
         series = list(labels)
-        drawn = None if draws is None else draws[key]
+        drawn = None if draws is None or metric.inflates else draws[key]
         if with_mean:
             texts.append([_mean_note(values[:, c], [t[c] for t in texts], labels) for c in range(len(names))])
             values = np.concatenate([values, values.mean(axis=0, keepdims=True)])
             series.append("mean")
             drawn = _with_mean(drawn)
         low, high = np.full((2, *values.shape), np.nan)
+        rests_on = support(metric, scored)
+        refused, remarks = rests_on.refused, rests_on.remarks
         if drawn is not None:
-            rests_on = support(metric, scored)
-            refused, remarks = rests_on.refused, rests_on.remarks
             if with_mean:
                 rests_on = rests_on._replace(patients=np.concatenate([rests_on.patients, rests_on.fewest[None]]))
             low, high = metric_intervals(metric, values, drawn, rests_on, confidence)
-            if with_mean and len(labels) > 1 and not metric.inflates:
+            if with_mean and len(labels) > 1:
                 every = values[:-1], drawn[:, :-1], support(metric, scored)
                 low[-1], high[-1] = total_intervals(metric, *every, confidence)
             defined = (~np.isnan(drawn)).sum(axis=0)
@@ -165,8 +168,10 @@ def metric_rows(
         for s, label in enumerate(series):
             for c, name in enumerate(names):
                 notes = [texts[s][c]]
-                if drawn is None:
+                if draws is None:
                     notes.append(CHOOSING)
+                elif drawn is None:
+                    notes.append("" if np.isnan(values[s, c]) else refused[c] or INFLATED)
                 elif not np.isnan(values[s, c]):
                     notes.append(refused[c] or remarks[c])
                     if not refused[c]:

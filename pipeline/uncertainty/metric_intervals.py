@@ -3,7 +3,7 @@
 A value has the interval of its standard error over draws of patients, on the scale on which it is unbounded, by the t
 distribution with as many degrees of freedom as there are patients that carry it. A value at the end of its range, which
 no draw can move, has the one-sided bound of its number of patients. The calibration error, which noise inflates, has
-its draws turned round its value. What too few patients carry has no interval.
+no interval: none of those in use holds its level. What too few patients carry has none either.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from pipeline.uncertainty.intervals import (
     mean_freedom,
     nested_error,
     one_sided,
-    percentiles,
-    reflected,
     spread,
     t_interval,
 )
@@ -44,17 +42,15 @@ def metric_intervals(
     Returns
     -------
     low, high : float64 [S, C]
-        Around the value and inside the metric's range; NaN where there is no interval: refused, undefined, or defined
-        in fewer than half of the draws.
+        Around the value and inside the metric's range; NaN where there is no interval: refused, undefined, defined in
+        fewer than half of the draws, or of a metric that noise inflates.
     """
     if metric.inflates:
-        low, high = reflected(*percentiles(draws, confidence), values)
-        known = ~np.isnan(values)
-    else:
-        error, freedom = spread(draws), support.freedom
-        low, high = _bounds(metric, values, error, freedom, support.patients, confidence)
-        known = ~np.isnan(error)
-    usable = known & ~np.array([bool(text) for text in support.refused])
+        nothing = np.full(values.shape, np.nan)
+        return nothing, nothing
+    error = spread(draws)
+    low, high = _bounds(metric, values, error, support.freedom, support.patients, confidence)
+    usable = ~np.isnan(error) & ~np.array([bool(text) for text in support.refused])
     return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
 
 
@@ -130,7 +126,10 @@ def _bounds(
         freedom[..., -1] = (
             macro_freedom if macro_freedom is not None else mean_freedom(error[..., :-1], freedom[..., :-1])
         )
-    low, high = t_interval(values, error, freedom, confidence, metric.scale)
+    widened = _near_one(values, error, patients) if metric.needs == "scores" and metric.scale == "share" else error
+    if metric.aggregate == "macro":  # many classes hold a mean away from the end
+        widened = np.concatenate([widened[..., :-1], error[..., -1:]], axis=-1)
+    low, high = t_interval(values, widened, freedom, confidence, metric.scale)
     if metric.aggregate == "macro":
         below, above = _unmoved(values, error, low_end, high_end)
         low[..., -1] = values[..., -1] - np.hypot(values[..., -1] - low[..., -1], below)
@@ -139,6 +138,17 @@ def _bounds(
     if metric.aggregate == "macro":
         fixed[..., -1] = ~np.isnan(low_end[..., -1])
     return np.where(fixed, low_end, low), np.where(fixed, high_end, high)
+
+
+def _near_one(values: np.ndarray, error: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Enlarge the error of an AUROC that few pairs hold away from an end of its range.
+
+    At 1 no draw moves it, and its bound is that of the number of patients; a hair below, the draws move it by one or
+    two patients, and their error is far too small. On the scale of the log-odds 4 (2 AUROC - 1)^16 / n is added to its
+    square: nothing up to an AUROC of 0.85, and at 0.99 what brings the coverage from 0.92 to 0.95 (docs/statistics.md).
+    """
+    near = 4 * (2 * values - 1) ** 16 / np.maximum(patients, 1)
+    return np.where(error > 1e-12, np.sqrt(error**2 + near * (values * (1 - values)) ** 2), error)
 
 
 def _unmoved(

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from pipeline.ensembling.fitting import METHODS, PENALTIES, _macro_auroc, fit, left_out
+from pipeline.ensembling.fitting import METHODS, PENALTIES, _macro_auroc, fit, left_out, patient_folds
 from pipeline.metrics.logistic import log_odds
 from tests.ensembling.simulated import TASKS, link, simulated
 
@@ -288,3 +288,11 @@ def test_members_who_are_sure_of_everything_keep_their_order(method, task):
     combined = log_odds(fitted.combiner.apply(logits), task)[:, -1]
     member = np.mean([roc_auc_score(targets[:, -1], z) for z in score])
     assert roc_auc_score(targets[:, -1], combined) >= member
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+def test_folds_are_those_of_scikit_learn(folds):
+    patients = np.array([f"p{i}" for i in np.random.default_rng(0).integers(0, 40, size=130)])
+    found = patient_folds(patients, folds)
+    for f, (_, new) in enumerate(GroupKFold(folds).split(patients, groups=patients)):
+        np.testing.assert_array_equal(np.flatnonzero(found == f), new)

@@ -65,7 +65,8 @@ def drawn(path, models, names, seeds=(1, 2, 3), tests=None, by_class=None, lacki
     """Return a study whose configurations have made-up scores, and whose pairs have the p-values of `tests`.
 
     `tests` maps (model, loss), and `by_class` (model, loss, class), to (p, tost_p): of the loss against the first of
-    `names`. Every other pair has p 0.9 and 0.9.
+    `names`. Every other pair with the
+    first has p 0.9 and 0.9.
     """
     lines = []
     for i, (model, loss) in enumerate(itertools.product(models, names)):
@@ -91,18 +92,26 @@ def drawn(path, models, names, seeds=(1, 2, 3), tests=None, by_class=None, lacki
 
 
 def pairs(study, groups, p, base):
-    """Compare every pair of configurations, the first named first."""
+    """Compare every pair of configurations, the first named first; p is corrected for all that are tested.
+
+    Pairs of two models, and of two losses beside the baseline, are not tested, so that the family is that of the page.
+    """
     found = []
     for (a, b), group in itertools.product(itertools.combinations(study.configurations, 2), groups):
         difference = a.get("auroc", group).value - b.get("auroc", group).value
-        other = next((r for r, o in ((a, b), (b, a)) if a.model == b.model and o.loss == base), b)
-        p_value, tost = p.get((other.model, other.loss, group), (0.9, 0.9))
+        other = next((r for r, o in ((a, b), (b, a)) if a.model == b.model and o.loss == base), None)
+        p_value, tost = (math.nan,) * 2 if other is None else p.get((other.model, other.loss, group), (0.9, 0.9))
         row = {"first": a.key, "second": b.key, "metric": "auroc", "class": group, "difference": difference}
         row |= {"ci_low": difference - 0.01, "ci_high": difference + 0.03, "p": p_value, "tost_p": tost}
-        # What the file says of its own, larger family is not this page's: it must not be read.
-        row |= {"p_holm": 0.0, "tost_p_holm": 0.0, "distinguishable": True, "equivalent": True}
         found.append(row | {"seeds": "vary", "margin": 0.005, "note": ""})
-    return pd.DataFrame(found)
+    return corrected(pd.DataFrame(found))
+
+
+def corrected(table):
+    """Return comparisons with p corrected for all that are in the table, as stage ensemble writes them."""
+    adjusted = {f"{p}_holm": table.index.map(step_down(table[p].dropna().to_dict()).get) for p in ("p", "tost_p")}
+    table = table.assign(**{name: pd.to_numeric(values) for name, values in adjusted.items()})
+    return table.assign(distinguishable=table["p_holm"] < 0.05, equivalent=table["tost_p_holm"] < 0.05)
 
 
 def turned(table):
@@ -125,8 +134,8 @@ def test_differences_are_those_of_the_predictions(here, tmp_path):
         score[r.model, r.loss] = np.mean(by_seed, axis=0)
     keys = study.comparisons[study.comparisons["family"] == "recipes"].set_index(["first", "second"])
     raw = {m: keys.loc[f"{m}-bce", f"{m}-zlpr"] for m in ("densenet", "small_cnn")}
-    p_holm = step_down({m: row["p"] for m, row in raw.items()})
-    tost = step_down({m: row["tost_p"] for m, row in raw.items()})
+    p_holm = {m: step_down(keys["p"].to_dict())[f"{m}-bce", f"{m}-zlpr"] for m in raw}  # of the whole study
+    tost = {m: step_down(keys["tost_p"].to_dict())[f"{m}-bce", f"{m}-zlpr"] for m in raw}
     for model in raw:
         change = score[model, "zlpr"] - score[model, "bce"]
         found = rows(section(text, f"{model}: difference from bce", "###"))
@@ -146,7 +155,7 @@ def test_differences_are_those_of_the_predictions(here, tmp_path):
             assert cell.strip("*").split()[0] == english.signed(change[k])
 
 
-def test_p_is_corrected_for_the_comparisons_of_this_page_and_no_others(tmp_path):
+def test_p_is_corrected_for_the_comparisons_of_the_study(tmp_path):
     p = {("a", "focal"): 0.009, ("a", "zlpr"): 0.02, ("b", "focal"): 0.3, ("b", "zlpr"): 0.02, ("b", "asl"): 0.8}
     equal = {("a", "asl"): 0.001, ("a", "focal"): 0.014}
     keys = [(m, lo) for m in "ab" for lo in ("focal", "zlpr", "asl")]
@@ -161,8 +170,8 @@ def test_p_is_corrected_for_the_comparisons_of_this_page_and_no_others(tmp_path)
         assert row[2:5] == [f"{v[model, loss]:.3f}" for v in ({k: t[0] for k, t in tests.items()}, adjusted, refuted)]
         assert row[5] == ("equivalent" if (model, loss) == ("a", "asl") else "within noise")
     assert (
-        "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for 6 comparisons): "
-        "none of 6."
+        "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for 6 comparisons of "
+        "the study): none of 6."
     ) in text
     assert "shown to differ from it by less than 0.005: 1 of 6; within a, asl." in text
     assert "neither a difference nor equivalence is shown: 5 of 6." in text
@@ -178,8 +187,8 @@ def test_pairs_of_other_families_models_and_metrics_are_not_read(tmp_path):
     study = drawn(tmp_path, "ab", ("bce", "zlpr"), tests={("a", "zlpr"): (0.2, 0.5), ("b", "zlpr"): (0.3, 0.5)})
     before = page(study, tmp_path)
     real = study.comparisons
-    decoy = real.assign(p=0.0, difference=0.4)
-    for other in (decoy.assign(family="ensembles"), decoy.assign(metric="f1"), decoy.assign(**{"class": "Mass"})):
+    decoy = real.assign(p=0.0, p_holm=0.0, difference=0.4)
+    for other in (decoy.assign(family="ensembles"),):
         mixed = replace(study, comparisons=pd.concat([other, real, other], ignore_index=True))
         assert page(mixed, tmp_path) == before
 
@@ -214,7 +223,9 @@ def test_what_is_below_is_called_below(tmp_path):
     below = [lo for lo in names[1:] if values[lo] < values["bce"]]
     text = page(study, tmp_path)
     assert (len(above), len(below)) == (3, 0)
-    assert "Holm-corrected for 3 comparisons): 3 of 3; within a, focal, zlpr, and asl are above bce." in text
+    assert (
+        "Holm-corrected for 3 comparisons of the study): 3 of 3; within a, focal, zlpr, and asl are above bce." in text
+    )
     study = replace(study, comparisons=study.comparisons.assign(difference=[0.1, -0.1, 0.2, 0, 0, 0]))
     assert "3 of 3; within a, zlpr is above bce and focal and asl are below bce." in page(study, tmp_path)
 
@@ -230,9 +241,10 @@ def test_classes_are_a_family_of_their_own(tmp_path):
     for model, _, name in keys:
         cell = rows(section(text, f"{model}: classes", "###"))[name][1]
         assert cell.startswith("**") == (adjusted[model, "zlpr", name] < 0.05)
-    assert "Significant after Holm's correction: 1 of 2 comparisons (bold): Mass (zlpr above).\n" in text
-    assert "Significant after Holm's correction: none of 2 comparisons.\n" in text
-    assert "2 comparisons of macro AUROC and, as a separate family, 4 comparisons of single classes." in text
+    for_all = "Significant after Holm's correction for 4 comparisons of classes in the study: "
+    assert f"{for_all}1 of 2 (bold): Mass (zlpr above).\n" in text
+    assert f"{for_all}none of 2.\n" in text
+    assert "2 comparisons of configurations, as on the [first page](README.md), and, as a separate family, 4 " in text
 
 
 def test_a_class_without_a_test_says_why(tmp_path):
@@ -241,14 +253,16 @@ def test_a_class_without_a_test_says_why(tmp_path):
     few = table["class"] == "Pleural_Thickening"
     numbers = ["ci_low", "ci_high", "p", "tost_p"]
     table.loc[few, numbers] = np.nan
+    table = corrected(table)
+    study = replace(study, class_comparisons=table)
     table["note"] = np.where(few, "fewer than 10 positive patients (5)", None)
     text = section(page(study, tmp_path), "a: classes", "###")
     assert rows(text)["Pleural_Thickening"][1].endswith(" [—]")
     assert "- — Pleural_Thickening: fewer than 10 positive patients (5)." in text
-    assert "correction: 1 of 1 comparison (bold): Mass (zlpr above)." in text
+    assert "correction for 1 comparison of classes in the study: 1 of 1 (bold): Mass (zlpr above)." in text
     assert rows(text)["Mass"][1].startswith("**")  # a test that was not made does not count in the correction
     table[numbers] = np.nan
-    text = page(replace(study, class_comparisons=table.assign(note="too few")), tmp_path)
+    text = page(replace(study, class_comparisons=corrected(table.assign(note="too few"))), tmp_path)
     assert "No class could be tested." in text
     assert "single classes" not in text
 
@@ -266,10 +280,13 @@ def test_many_losses_have_half_widths_that_fit(tmp_path):
 @pytest.mark.parametrize(
     ("tests", "expected"),
     [
-        ({}, "from bce in test macro AUROC (paired by patient, Holm-corrected for 1 comparison): none of 1.\n"),
+        (
+            {},
+            "test macro AUROC (paired by patient, Holm-corrected for 1 comparison of the study): none of 1.\n",
+        ),
         ({}, "- Equivalent to bce, that is, shown to differ from it by less than 0.005: none of 1.\n"),
         ({}, "- Within noise, that is, neither a difference nor equivalence is shown: 1 of 1.\n"),
-        ({("a", "zlpr"): (0.04, 0.5)}, "Holm-corrected for 1 comparison): 1 of 1; within a, zlpr is"),
+        ({("a", "zlpr"): (0.04, 0.5)}, "Holm-corrected for 1 comparison of the study): 1 of 1; within a, zlpr is"),
         ({("a", "zlpr"): (0.5, 0.04)}, "differ from it by less than 0.005: 1 of 1; within a, zlpr.\n"),
     ],
 )
@@ -285,7 +302,7 @@ def test_one_comparison(tmp_path, tests, expected):
     ("models", "names", "expected"),
     [
         ("ab", ("ce", "kl"), "2 losses are compared within each of 2 models."),
-        ("ab", ("ce", "kl"), "Holm-corrected for 2 comparisons): none of 2."),
+        ("ab", ("ce", "kl"), "Holm-corrected for 2 comparisons of the study): none of 2."),
         ("ab", ("ce", "kl"), "nor equivalence is shown: 2 of 2."),
         ("abc", ("ce", "kl", "focal"), "3 losses are compared within each of 3 models."),
         ("abc", ("ce", "kl", "focal"), "nor equivalence is shown: 6 of 6."),
@@ -375,7 +392,7 @@ def test_a_model_that_lacks_a_loss(tmp_path):
     assert "2 to 3 losses are compared within each of 2 models." in text
     assert "b-focal, all seeds" in text
     assert [*rows(section(text, "b: difference from bce", "###"))] == ["", "zlpr"]
-    assert "Holm-corrected for 3 comparisons)" in text
+    assert "Holm-corrected for 3 comparisons of the study)" in text
 
 
 def test_a_model_that_lacks_the_baseline_or_all_but_one(tmp_path):
@@ -387,14 +404,14 @@ def test_a_model_that_lacks_the_baseline_or_all_but_one(tmp_path):
     assert "bce has no results with this model, so no loss is compared with it." in section(text, "b")
     assert "b: against bce" not in text
     assert section(text, "c").strip() == "With this model only zlpr has results, so there is nothing to compare."
-    assert "Holm-corrected for 2 comparisons): none of 2." in text
+    assert "Holm-corrected for 2 comparisons of the study): none of 2." in text
     assert "nor equivalence is shown: 2 of 2." in text
 
 
 def test_a_pair_that_was_not_compared(tmp_path):
     study = drawn(tmp_path, "ab", ("bce", "zlpr"), tests={("b", "zlpr"): (0.04, 0.9)})
     table = study.comparisons
-    study = replace(study, comparisons=table[table["first"] != "a-bce"])
+    study = replace(study, comparisons=corrected(table[table["first"] != "a-bce"]))
     text = page(study, tmp_path)
     assert rows(section(text, "a: difference from bce", "###"))["zlpr"] == ["—"] * 5 + ["not tested"]
     assert "- — zlpr: not compared by stage ensemble." in text
@@ -407,7 +424,7 @@ def test_a_pair_that_was_not_compared(tmp_path):
 def test_a_difference_without_an_error_has_no_test(tmp_path):
     study = drawn(tmp_path, "a", ("bce", "zlpr"), tests={})
     nothing = dict.fromkeys(("ci_low", "ci_high", "p", "tost_p"), math.nan)
-    study = replace(study, comparisons=study.comparisons.assign(**nothing, note=math.nan))
+    study = replace(study, comparisons=corrected(study.comparisons.assign(**nothing, note=math.nan)))
     text = page(study, tmp_path)
     assert rows(section(text, "a: difference from bce", "###"))["zlpr"][1:] == ["—"] * 4 + ["not tested"]
     assert "- — zlpr: the uncertainty of the difference could not be estimated." in text
@@ -462,7 +479,7 @@ def test_many_pairs_are_counted_not_named(tmp_path):
     value = {(r.model, r.loss): r.get("auroc").value for r in study.configurations}
     assert [sum(value[m, lo] > value[m, "bce"] for lo in names[1:]) for m in "ab"] == [5, 0]
     text = page(study, tmp_path).split("![")[0]
-    assert "Holm-corrected for 10 comparisons): 10 of 10 (5 above, 5 below bce; see the tables)." in text
+    assert "Holm-corrected for 10 comparisons of the study): 10 of 10 (5 above, 5 below bce; see the tables)." in text
     assert "by less than 0.005: 10 of 10 (see the tables)." in text
     fewer = {key: p if key in list(tests)[:8] else (0.9, 0.9) for key, p in tests.items()}
     text = page(drawn(tmp_path, "ab", names, tests=fewer), tmp_path).split("![")[0]

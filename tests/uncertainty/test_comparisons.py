@@ -189,7 +189,7 @@ def test_too_few_patients_have_no_test_of_the_mean_over_classes_either():
     assert row[["p", "tost_p", "ci_low", "equivalence_low"]].isna().all()
 
 
-def test_the_error_by_obuchowski_and_rockette_written_out():
+def test_the_error_of_patients_and_seeds_written_out():
     logits, targets, patients = study(seeds=3)
     counts, index = patient_draws(patients, 200, 0)
     draws = {
@@ -202,9 +202,25 @@ def test_the_error_by_obuchowski_and_rockette_written_out():
     within = [np.mean([np.cov(x[:, i], x[:, j])[0, 1] for i, j in pairs]) for x in (a, b)]
     between = np.mean([np.cov(a[:, i], b[:, j])[0, 1] for i in range(3) for j in range(3)])
     error, freedom = difference_error(Side(values[0], a), Side(values[1], b), 99)
-    parts = [(max(sum(within) - 2 * between, 0), 99), *((v.var(ddof=1) / 3, 2) for v in values)]
-    assert error**2 == pytest.approx(sum(v for v, _ in parts))
-    assert freedom == pytest.approx(sum(v for v, _ in parts) ** 2 / sum(v**2 / n for v, n in parts))
+    interaction = sum((np.mean(x.var(axis=0, ddof=1)) - shared) / 3 for x, shared in zip((a, b), within))
+    patients_do = sum(within) - 2 * between + interaction
+    assert patients_do == pytest.approx((a.mean(axis=1) - b.mean(axis=1)).var(ddof=1))
+    of_seeds = sum(v.var(ddof=1) / 3 for v in values)
+    assert of_seeds < interaction  # seeds of this study differ by what they make of patients alone
+    assert (error**2, freedom) == pytest.approx((patients_do, 99))
+    wide = [v + np.array([-0.03, 0.0, 0.03]) for v in values]
+    error, freedom = difference_error(Side(wide[0], a), Side(wide[1], b), 99)
+    of_seeds = sum(v.var(ddof=1) / 3 for v in wide)
+    total = patients_do + of_seeds - interaction
+    assert error**2 == pytest.approx(total)
+    assert freedom == pytest.approx(total**2 / (patients_do**2 / 99 + of_seeds**2 / 4))
+    one = difference_error(Side(wide[0], a), Side(wide[1][:2], b[:, :2]), 99)[1]
+    two = wide[0].var(ddof=1) / 3, wide[1][:2].var(ddof=1) / 2
+    drawn = (a.mean(axis=1) - b[:, :2].mean(axis=1)).var(ddof=1)
+    own = (np.mean(b[:, :2].var(axis=0, ddof=1)) - np.cov(b[:, 0], b[:, 1])[0, 1]) / 2
+    known = (np.mean(a.var(axis=0, ddof=1)) - within[0]) / 3 + own
+    below = drawn**2 / 99 + two[0] ** 2 / 2 + two[1] ** 2 / 1
+    assert one == pytest.approx((drawn + sum(two) - known) ** 2 / below)
 
 
 def test_an_assumed_spread_widens_what_was_trained_once_and_nothing_else():

@@ -1,7 +1,5 @@
 """Intervals against numpy, scipy and simulations."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import sklearn.metrics as sk
@@ -15,7 +13,6 @@ from pipeline.uncertainty.intervals import (
     nested_error,
     one_sided,
     percentiles,
-    reflected,
     t_interval,
     wilson,
 )
@@ -84,39 +81,6 @@ def test_wilson_is_scipys(confidence):
         want = stats.binomtest(int(k[i]), int(n[i])).proportion_ci(confidence, method="wilson")
         np.testing.assert_allclose([low[i], high[i]], want, rtol=1e-12, atol=1e-15)
     assert np.isnan(wilson(0, 0, 0.95)).all()
-
-
-def test_the_reflected_interval_of_the_calibration_error_covers_where_percentiles_do_not():
-    rng = np.random.default_rng(3)
-    held = {"percentile": 0, "reflected": 0}
-    n, repeats = 500, 80
-    for _ in range(repeats):
-        logits = np.sort(rng.normal(size=n) * 1.5 - 2.5)
-        truth = 1 / (1 + np.exp(-logits - 0.3))  # odds are higher than forecast by exp(0.3)
-        scored = Scored("multilabel", (rng.random(n) < truth)[:, None], logits[None, :, None])
-        true_error = sum(abs((truth - scored.probabilities[0, :, 0])[b].sum()) for b in bins_of(n)) / n
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=200)
-        metric = METRICS["ece"]
-        value = measure(metric, Weighted(scored))[0, 0, 0]
-        low, high = percentiles(measure(metric, Weighted(scored, counts))[:, 0, 0], 0.95)
-        held["percentile"] += low <= true_error <= high
-        low, high = reflected(low, high, value)
-        assert 0 <= low <= value <= high
-        held["reflected"] += low <= true_error <= high
-    assert held["percentile"] / repeats < 0.2
-    assert 0.8 < held["reflected"] / repeats <= 1
-
-
-def bins_of(n):
-    """Ranks of the 15 bins of n different scores."""
-    edges = [i * n // 15 for i in range(16)]
-    return [slice(a, b) for a, b in pairwise(edges)]
-
-
-def test_reflected_by_hand():
-    low, high = reflected(np.array([3.0, 5, 1, np.nan]), np.array([5.0, 6, 2, np.nan]), np.array([4.0, 4, 0.5, 1]))
-    np.testing.assert_array_equal(low, [3, 2, 0, np.nan])
-    np.testing.assert_array_equal(high, [5, 4, 0.5, np.nan])
 
 
 def test_the_interval_of_a_correlation_is_scipys():
