@@ -97,6 +97,26 @@ def ratio_draws(above: np.ndarray, below: np.ndarray, counts: np.ndarray) -> Dra
     return Drawn(divided(np.ones((1, len(above))))[0], np.concatenate(draws))
 
 
+def carriers(influence: np.ndarray) -> np.ndarray:
+    """Count the patients that the standard error of a mean rests on, where a few make most of it.
+
+    Parameters
+    ----------
+    influence : float [G, ...]
+        What each patient moves the mean by; they sum to 0.
+
+    Returns
+    -------
+    float64 [...]
+        1 plus the degrees of freedom 2 G / (kurtosis - 1) of a variance of G such patients (its own variance is that
+        of their squares); at most G, at least 2. Of 100 patients of whom 4 are missed at a cost of 9, it is near 9.
+    """
+    n, squares = len(influence), influence**2
+    total = squares.sum(axis=0)
+    kurtosis = np.divide(n * (squares**2).sum(axis=0), total**2, out=np.full(total.shape, 3.0), where=total > 0)
+    return np.clip(1 + 2 * n / np.maximum(kurtosis - 1, 1e-9), 2, n)
+
+
 def linear_draws(values: np.ndarray, influence: np.ndarray, counts: np.ndarray) -> Drawn:
     """Put the first-order approximation of a statistic in the place of its values under draws.
 

@@ -8,7 +8,9 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from pipeline.metrics.decision_curve import THRESHOLDS
+from pipeline.metrics.scored import Scored
 from pipeline.metrics.thresholds import specificity_thresholds
+from pipeline.scoring.decision_curves import decision_table
 from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.gaps import GAP_METRICS, correct_gaps
 from pipeline.scoring.operating import INFINITE
@@ -168,6 +170,22 @@ def test_the_decision_curve_is_that_of_the_counts(study):
             assert np.isclose(row.net_benefit, true - false * at / (1 - at))
             assert np.isclose(row.treat_all, truth[:, k].mean() - (~truth[:, k]).mean() * at / (1 - at))
             assert np.isclose(row.over_all, row.net_benefit - row.treat_all)
+
+
+def test_costs_that_no_image_showed_are_allowed_for():
+    """30 positives that are never missed at 5 %, and nobody called falsely at 95 %: the limits say what may be."""
+    rng = np.random.default_rng(2)
+    truth = (np.arange(120) < 30)[:, None]
+    logits = np.where(truth, 4.0, -2.5)[None] + np.clip(rng.normal(size=(1, 120, 1)), -1, 1)
+    counts, index = patient_draws(np.arange(120).astype(str), 200, 0)
+    scored = Scored("multilabel", truth, logits, None, index, 120)
+    table = decision_table(scored, ["a"], counts, 0.95, np.array([0.1, 0.9]))
+    bound = norm.ppf(0.975) ** 2 / (30 + norm.ppf(0.975) ** 2)
+    low, high = table.iloc[0], table.iloc[1]
+    assert low.over_all - low.over_all_low > 0.25 * bound
+    assert low.over_all_high - low.over_all < low.over_all - low.over_all_low
+    bound = norm.ppf(0.975) ** 2 / (90 + norm.ppf(0.975) ** 2)
+    assert high.net_benefit - high.ci_low > 9 * 0.75 * bound
 
 
 def test_what_is_kept_is_more_certain_than_the_cut_of_validation(study):

@@ -7,7 +7,7 @@ from scipy.stats import t as student
 
 from pipeline.uncertainty.bootstrap import patient_draws
 from pipeline.uncertainty.intervals import nested_error, wilson
-from pipeline.uncertainty.ratios import Drawn, expected_interval, linear_draws, ratio_draws
+from pipeline.uncertainty.ratios import Drawn, carriers, expected_interval, linear_draws, ratio_draws
 
 
 def test_every_draw_is_the_ratio_of_what_was_drawn():
@@ -74,3 +74,14 @@ def test_a_difference_is_symmetric():
     mean, low, high = expected_interval(of, 21, 0.95, None)
     assert np.allclose(mean, (low + high) / 2)
     assert np.isclose((high - low)[0] / 2, student.ppf(0.975, 20) * of.draws.std(ddof=1))
+
+
+def test_carriers_are_all_patients_or_the_few_that_make_the_error():
+    rng = np.random.default_rng(0)
+    even = rng.choice([-1.0, 1.0], 400)
+    assert carriers(even - even.mean()) > 390
+    normal = rng.normal(size=4000)
+    assert np.isclose(carriers(normal - normal.mean()), 4000, rtol=0.1)  # n - 1 degrees of freedom
+    rare = (np.arange(400) < 4) * 1.0
+    assert 8 < carriers(rare - rare.mean()) < 10
+    assert carriers(np.zeros(50)) >= 2
