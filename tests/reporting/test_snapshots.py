@@ -15,6 +15,7 @@ from pipeline.reporting.loading import load_study
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 PAGES = (
     "README.md",
+    "claims.md",
     "data.md",
     "ensembles.md",
     "errors.md",
@@ -25,6 +26,7 @@ PAGES = (
     "models.md",
     "seeds/README.md",
     "seeds/small_cnn-zlpr.md",
+    "stability.md",
 )
 
 
