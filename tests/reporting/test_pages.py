@@ -154,6 +154,7 @@ def test_pages_of_a_whole_study(here, reports):
         "models.md",
         "seeds/README.md",
         *(f"seeds/{r.key}.md" for r in sorted(study.configurations, key=lambda r: r.key)),
+        "stability.md",
     ]
     for path, text in found.items():
         check_page(path, text)
@@ -347,7 +348,11 @@ def compared(study, *apart):
             [],
             "1 comparison: the two configurations do not differ significantly; the difference is within noise, and",
         ),
-        (2, [("m0-l", "m1-l")], "for 1 comparison: the two configurations differ (m0-l above m1-l)."),
+        (
+            2,
+            [("m0-l", "m1-l")],
+            "for 1 comparison: the two configurations differ (m0-l above m1-l; probability of a false claim 3.9 %).",
+        ),
         (
             3,
             [],
@@ -356,7 +361,7 @@ def compared(study, *apart):
         (
             3,
             [("m0-l", "m2-l")],
-            "of 3 pairs of configurations, 1 differs (m0-l above m2-l) and 2 are within noise",
+            "1 differs (m0-l above m2-l; probability of a false claim 3.9 %) and 2 are within noise",
         ),
     ],
 )

@@ -16,6 +16,7 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 PAGES = (
     "README.md",
     "checklist.md",
+    "claims.md",
     "clinical.md",
     "data.md",
     "ensembles.md",
@@ -27,6 +28,7 @@ PAGES = (
     "models.md",
     "seeds/README.md",
     "seeds/small_cnn-zlpr.md",
+    "stability.md",
 )
 
 

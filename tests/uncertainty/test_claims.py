@@ -5,6 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from benchmarks.claims import compared
 from pipeline.uncertainty.claims import false_claim, prospect
 
 
@@ -61,3 +62,13 @@ def test_prospect_is_that_of_gelman_and_carlin():
 def test_a_prospect_needs_a_difference_and_an_error(wrong):
     with pytest.raises(ValueError, match="must be"):
         prospect(*wrong)
+
+
+def test_what_is_said_of_compared_configurations_brackets_what_is_so():
+    """98 patients, 3 seeds: true differences spread about as the error does; `benchmarks.claims` has every size."""
+    p, truth, seen = compared(np.random.default_rng(0), 98, 3, 0.05, 400)
+    said, false = false_claim(p), (np.sign(truth) != np.sign(seen)).mean()
+    noise = 2 * np.sqrt(0.2 / 400)
+    assert said.flat.mean() - noise < false < said.sceptical.mean() + noise
+    surest = said.sceptical < 0.15
+    assert (np.sign(truth) != np.sign(seen))[surest].mean() < 0.15
