@@ -22,7 +22,7 @@ from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import WEIGHTS, replaced
 from pipeline.study.inputs import located
-from pipeline.study.params import load
+from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.records import record_file, remove_other_weights, write_records
 from pipeline.study.runs import configurations
 
@@ -59,6 +59,20 @@ def link_weights(params: RecordedSections) -> None:
     remove_other_weights(params.study.models)
 
 
+def main() -> None:
+    """Write the records, unless DVC would miss a section later.
+
+    Raises
+    ------
+    ParamsError
+        If params.yaml has no section ``about``, as it had not before there was one: every value of it has a default,
+        but DVC, at the end of a study, refuses a stage whose parameters are not in the file.
+    """
+    if "about" not in read():
+        raise ParamsError(f"{PARAMS_FILE}: about: missing; DVC asks for it, though it may be empty: about: {{}}")
+    configure(load(RecordedSections))
+
+
 if __name__ == "__main__":
     with stage_errors():
-        configure(load(RecordedSections))
+        main()

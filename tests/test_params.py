@@ -318,6 +318,16 @@ def test_open_dataset_refuses_an_unknown_data_set_and_unknown_settings(tiny):
         open_dataset(tiny["dataset"], tiny["datasets"][tiny["dataset"]])
 
 
+def test_a_file_without_the_section_that_dvc_would_miss_last_is_refused_first(tiny, tmp_path, monkeypatch):
+    from pipeline import configure
+
+    monkeypatch.chdir(tmp_path)
+    del tiny["about"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny))
+    with pytest.raises(ParamsError, match=r"about: missing; .* may be empty: about: \{\}"):
+        configure.main()
+
+
 def test_every_section_has_its_place():
     assert sorted(SECTIONS) == sorted(Params.model_fields)
     assert list(yaml.safe_load((ROOT / "params.yaml").read_text())) == list(SECTIONS)

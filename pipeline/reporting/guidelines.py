@@ -182,7 +182,7 @@ TRIPOD = Guideline(
             Item("18d", "Registration", (), ("registration",)),
             Item("18e", "Sharing of the data", ("licence",), ("data_access",)),
             Item("18f", "Sharing of the code", ("commit",), ("code_access",)),
-            Item("19", "Patient and public involvement", (), ("public_involvement",)),
+            Item("19", "Involvement of the public", (), ("public_involvement",)),
         ),
         "Results": (
             Item("20a", "Flow of participants", ("flow",)),

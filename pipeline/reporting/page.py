@@ -201,6 +201,8 @@ def _table(*heads: str, caller: Callable[[], str]) -> str:
 def _cell(text: str) -> str:
     """Return the text of a cell, whose bars have been escaped already or not."""
     text = text.replace(_BREAK, " ").replace("\\" + _BAR, _BAR).replace(_BAR, "\\|")
+    if _WORDS.get().patients_known:
+        text = text.replace(_KEPT, "")  # it would count for the width of the column
     return " ".join(_in_words(text).replace("<", "&lt;").split())  # its width is that of the words that stay
 
 

@@ -59,7 +59,7 @@ def _set(run: Run) -> str:
 
 def latex(table: Table) -> str:
     """Return a table environment with caption, label and notes; of many rows a longtable."""
-    heads = [in_latex(head) for head in table.heads]
+    heads: dict[object, str] = dict(enumerate(map(in_latex, table.heads)))
     # By number: two columns may have one title, which pandas does not style.
     cells = pd.DataFrame([[in_latex(cell) for cell in row] for row in table.rows], columns=range(len(heads)))
     styler = cells.style.hide(axis="index").format_index(lambda column: heads[column], axis=1)

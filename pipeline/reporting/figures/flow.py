@@ -20,6 +20,8 @@ _LINE = 0.2
 _LETTER = 0.083
 """Width of a letter on average, in."""
 _PAD = 0.1
+_EDGE = 0.05
+"""Round the whole, in: half the width of a line lies outside its box."""
 _GAP = 0.38
 """Between boxes one below another, in: room for an arrow."""
 _WIDE = 3.6
@@ -49,10 +51,10 @@ def flow_chart(flow: Flow, path: Path) -> Path:
     between = max(_GAP, side + 0.24)
     height = _height(1) + between + _height(len(kept)) + _GAP + lowest
     with styled():
-        drawn = figure(width, height)
+        drawn = figure(width + 2 * _EDGE, height + 2 * _EDGE)
         drawn.set_layout_engine("none")  # laid out here
         axes = drawn.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, width), ylim=(0, height))
+        axes.set(xlim=(-_EDGE, width + _EDGE), ylim=(-_EDGE, height + _EDGE))
         axes.axis("off")
         left = (width - 2 * _WIDE - 0.9) / 2 if flow.excluded else (width - _WIDE) / 2
         middle = left + _WIDE / 2
