@@ -42,9 +42,9 @@ from benchmarks.shared.tiny import IDENTITY, ROOT, TINY, copy_tracked
 from pipeline.launching import workers
 from pipeline.launching.warm import Warm
 
-GOALS = {"launch": 60, "repro": 80, "stage": 70, "dvc.lock": 25, "rwlock": 15, "cut": 54, "full": 36}
+GOALS = {"stage": 110, "cut": 54, "full": 39, "dvc.lock": 25, "rwlock": 15, "repro": 60, "launch": 50}
 """How many kills, cuts and full disks."""
-KILLS = 20
+KILLS = 40
 """In one study, before it is left in peace."""
 SERVER = "MEDMATRIX_CHAOS"
 STAGES = {
@@ -305,12 +305,12 @@ class Chaos:
         claim(status == 0, f"{kind} ends with {status}: {self.study.said()[-1500:]}")
         self.seconds[kind] = max(time.monotonic() - started, self.seconds.get(kind, 0.0))
 
-    def kills(self, kind: str) -> str:
-        """Kill the launcher or `dvc repro` until `KILLS` are reached; then leave it in peace."""
+    def kills(self, kind: str, kills: int) -> str:
+        """Kill the launcher or `dvc repro` several times; then leave it in peace."""
         study, longest = self.study, max(self.seconds.get(kind, 30.0), 10.0) / 12
         study.wipe()
         killed = 0
-        while killed < KILLS:
+        while killed < kills:
             process = study.start(*self.command(kind), plain=self.random.random() < 0.1)
             moment = time.monotonic() + self.random.uniform(0, longest)
             while process.poll() is None and time.monotonic() < moment:
@@ -461,13 +461,14 @@ class Chaos:
                 if self.count(kind) >= goal:
                     continue
                 done = self.count(kind)
+                n = min(KILLS, goal - done)
                 if kind in ("launch", "repro"):
-                    self.note(kind, KILLS, lambda kind=kind: self.kills(kind))
+                    self.note(kind, n, lambda kind=kind, n=n: self.kills(kind, n))
                 elif kind == "stage":
                     for name in [*STAGES][(done // 7) % len(STAGES) :][:3]:
                         self.note(kind, 7, lambda name=name: self.stage(name, 7))
                 elif kind in ("dvc.lock", "rwlock"):
-                    self.note(kind, 5, lambda kind=kind: self.lock(kind, 5))
+                    self.note(kind, n, lambda kind=kind, n=n: self.lock(kind, n))
                 elif kind == "cut":
                     chosen = self.kept()
                     self.note(kind, 1, self.checkpoint)
@@ -537,14 +538,23 @@ def main() -> None:
         claim(warm._ready(), f"the libraries cannot be forked, see {folder / 'warm.log'}")
         study = Study(folder / "study", warm)
         chaos = Chaos(folder, study, arguments.seed)
-        study.make()
-        study.wipe()
-        chaos.finish("repro")
-        study.reference = study.contents()
-        study.wipe()
-        chaos.finish("launch")
-        again = study.contents()
-        study.clock = {name for name, digest in again.items() if digest != study.reference.get(name)}
+        kept = folder / "reference.json"
+        if not kept.exists():
+            study.make()
+            study.wipe()
+            chaos.finish("repro")
+            study.reference = study.contents()
+            study.wipe()
+            chaos.finish("launch")
+            again = study.contents()
+            study.clock = {name for name, digest in again.items() if digest != study.reference.get(name)}
+            kept.write_text(json.dumps({"reference": study.reference, "clock": sorted(study.clock)}))
+        else:
+            content = json.loads(kept.read_text())
+            study.reference, study.clock = content["reference"], set(content["clock"])
+            study.wait_until_gone()
+            study.wipe()
+            chaos.finish("repro")
         print(f"what the clock says stands in {len(study.clock)} files: {sorted(study.clock)}", file=sys.stderr)
         study.check()
         chaos.everything(goals)

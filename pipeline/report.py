@@ -20,6 +20,8 @@ from pipeline.study.errors import stage_errors
 from pipeline.study.files import REPORTS, exchanged
 from pipeline.study.parallel import beside
 
+HEAD = "# Results: "
+"""With which the front page begins."""
 BESIDE = frozenset({"seeds"})
 """Pages with the most figures; where there are two processors, a process of their own writes them."""
 
@@ -45,6 +47,15 @@ def _write_beside(folder: Path) -> list[Path]:
     return write_reports(load_study(load()), folder, PAGES.keys() - BESIDE)
 
 
+def others(folder: Path) -> list[str]:
+    """Return what lies in a folder that no earlier report has written, by its front page; nothing is written over."""
+    if not folder.is_dir():
+        return []
+    front = folder / "README.md"
+    ours = front.is_file() and front.read_text(encoding="utf-8", errors="replace").startswith(HEAD)
+    return [] if ours else sorted(path.name for path in folder.iterdir())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the results, write the pages."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.report", description="Write the reports.")
@@ -57,6 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--metrics needs --out: {REPORTS}/ belongs to the study")
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out {options.out}: must be a folder")
+    if options.metrics and options.metrics.resolve().is_relative_to(options.out.resolve()):
+        parser.error(
+            f"--out {options.out}: holds {options.metrics}, over which a page could be written; use another one"
+        )
+    if options.out.resolve() != REPORTS.resolve() and (found := others(options.out)):
+        parser.error(
+            f"--out {options.out}: holds {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}; must be empty, or "
+            "hold the pages of an earlier report"
+        )
     with stage_errors():
         if options.metrics is not None:
             written = write_reports(from_metrics(options.metrics), options.out)

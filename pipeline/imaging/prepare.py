@@ -26,6 +26,7 @@ from pipeline.imaging.hashes import THUMBNAIL, for_thumbnail, perceptual_hashes,
 from pipeline.imaging.kinds import Kind, Kinds, Pair, kind_of, pair
 from pipeline.imaging.reading import Reader, Scale, anew
 from pipeline.imaging.settings import Preprocess
+from pipeline.study.disk import amount
 from pipeline.study.files import replaced
 from pipeline.study.prepared import SAMPLE_COLUMNS
 
@@ -304,7 +305,7 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DatasetError(
-            f"{folder}: the next images need {needed / 2**30:.3f} GiB, {free / 2**30:.3f} GiB are free; "
+            f"{folder}: the next images need {amount(needed)}, {amount(free)} are free; "
             "lower preprocess.size or free some space"
         )
 

@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,24 @@ def node_folder() -> Path:
     return Path(given).absolute() if given else Path(tempfile.gettempdir()) / f"medmatrix-{os.getuid()}"
 
 
+def check_own(folder: Path) -> None:
+    """Refuse a folder in which another user of this node could lay code for this one to run.
+
+    Raises
+    ------
+    RuntimeError
+        If it is a link, is another user's, or may be written to by others.
+    """
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode):
+        raise RuntimeError(f"{folder} on {platform.node()}: must be a folder and no link; set {FOLDER} to another one")
+    if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise RuntimeError(
+            f"{folder} on {platform.node()} is of user {about.st_uid} with mode {stat.S_IMODE(about.st_mode):o}; must "
+            f"be of user {os.getuid()} and writable for nobody else: chmod 700 it, or set {FOLDER} to another one"
+        )
+
+
 def environment() -> dict[str, str]:
     """Return the environment of the commands in a clone: ``python`` in dvc.yaml is the Python that runs here."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -150,6 +169,7 @@ def prepare(work: Work) -> Path:
     """
     folder = node_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    check_own(folder)
     clone = folder / work["key"]
     with _locked(folder / f"{work['key']}.lock"):
         if (clone / READY).exists():

@@ -73,10 +73,10 @@ def salt(path: Path = PSEUDONYM_SALT) -> bytes:
     Two processes that ask at once get the same: a file that is there is never replaced.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         drawn = path.with_name(f"salt-{os.getpid()}")
+        drawn.touch(0o600)
         drawn.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
-        drawn.chmod(0o600)
         try:
             os.link(drawn, path)
         except FileExistsError:

@@ -27,6 +27,7 @@ from pipeline.imaging.enhance import prepare
 from pipeline.imaging.outcome import boxes_in_pixels
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Clahe, Duplicates, Preprocess
+from pipeline.study.disk import DiskFull
 from pipeline.study.files import BOXES, DUPLICATES, EXCLUDED, IMAGES, PREPARED, SAMPLES, SOURCE
 from pipeline.study.params import load
 from pipeline.study.prepared import open_images, read_dataset, read_samples
@@ -377,7 +378,7 @@ def test_a_disk_that_fills_up_is_named_and_leaves_no_file(tmp_path, monkeypatch)
 
     monkeypatch.setattr(Path, "open", lambda self, mode: Full(self, "w+"))
     samples = [sample(f"s{i}", png(picture(i))) for i in range(20)]
-    with pytest.raises(DatasetError, match=r"No space left on device; lower preprocess\.size"):
+    with pytest.raises(DiskFull, match=r"images\.npy: the disk is full: it needs .*; free some space"):
         prepare_all(samples, CLASSES, "multilabel", SETTINGS, tmp_path / "images.npy")
     assert list(tmp_path.iterdir()) == []
 

@@ -209,6 +209,27 @@ def test_a_run_without_any_node_keeps_what_was_told(tmp_path):
     assert task.log.read_text().endswith("last words\nNodeDiedError: gone\n")
 
 
+def test_a_work_folder_that_another_user_could_write_to_is_refused(tmp_path):
+    for mode in (0o777, 0o770, 0o707):
+        folder = tmp_path / f"{mode:o}"
+        folder.mkdir()
+        folder.chmod(mode)
+        with pytest.raises(RuntimeError, match=r"must be of user .* and writable for nobody else"):
+            cluster_task.check_own(folder)
+        folder.chmod(0o755)
+        cluster_task.check_own(folder)
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(RuntimeError, match="must be a folder and no link"):
+        cluster_task.check_own(tmp_path / "link")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_work_folder_of_another_user_is_refused(tmp_path):
+    os.chown(tmp_path, 12345, -1)
+    with pytest.raises(RuntimeError, match="is of user 12345"):
+        cluster_task.check_own(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp_path, monkeypatch):
     head = Head(tmp_path / "head")

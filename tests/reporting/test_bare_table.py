@@ -1,6 +1,7 @@
 """Reports of tables typed in from two published seed studies, and errors of tables that are not what they should be."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -238,3 +239,18 @@ def test_what_few_seeds_say_of_all_seeds():
     assert "0.8473 ± 0.0010 (mean ± SD of 4 seeds)" in text
     assert "mean over all seeds in [0.8458, 0.8488]" in text
     assert "their SD in [0.0005, 0.0036]" in text
+
+
+def test_nothing_of_the_users_is_written_over(tmp_path, capsys, blank_figures):
+    table, out = tmp_path / "metrics.csv", tmp_path / "pages"
+    shutil.copy(DATA / f"{ZLPR}.csv", table)
+    out.mkdir()
+    (out / "README.md").write_text("mine")
+    for folder, told in ((tmp_path, "holds "), (out, "pages: holds README.md; must be empty, or hold the pages of")):
+        with pytest.raises(SystemExit, match="2"):
+            main(["--metrics", str(table), "--out", str(folder)])
+        assert told in capsys.readouterr().err
+    assert (out / "README.md").read_text() == "mine"
+    (out / "README.md").unlink()
+    for _ in range(2):  # an earlier report is replaced
+        main(["--metrics", str(table), "--out", str(out)])

@@ -113,9 +113,14 @@ def test_a_folder_is_exchanged_whole_or_not_at_all(tmp_path):
             write_text(new / content, "")
         assert sorted(os.listdir(folder)) == sorted([content, "page"])
         assert (folder / "page").read_text() == content
-    with pytest.raises(RuntimeError), exchanged(folder) as new:
-        write_bytes(new / "page", b"half")
-        raise RuntimeError
+
+    def fail():
+        with exchanged(folder) as new:
+            write_bytes(new / "page", b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert (folder / "page").read_text() == "second"
     assert os.listdir(tmp_path) == ["reports"]
 

@@ -74,7 +74,9 @@ def test_a_cut_lock_is_found_wherever_dvc_finds_it():
     assert locks.broken_lock(LOCK.encode()) is None
 
 
-@pytest.mark.parametrize("broken", [b"", bytes(300), LOCK[:200].encode(), LOCK.encode()[:301], b"\xff\xfe\n", b"a: 1\n"])
+@pytest.mark.parametrize(
+    "broken", [b"", bytes(300), LOCK[:200].encode(), LOCK.encode()[:301], b"\xff\xfe\n", b"a: 1\n"]
+)
 def test_a_broken_lock_is_restored_from_git_and_kept(project, broken):
     Path("dvc.lock").write_bytes(broken)
     (told,) = locks.mend()
@@ -122,7 +124,7 @@ def test_nothing_is_mended_under_the_hands_of_dvc(project, monkeypatch):
 def test_both_sides_of_a_merge_are_for_the_user_to_choose_from(project):
     text = f"<<<<<<< ours\n{LOCK}=======\n{LOCK}>>>>>>> theirs\n"
     Path("dvc.lock").write_text(text)
-    with pytest.raises(UserError, match="git checkout --ours dvc.lock"):
+    with pytest.raises(UserError, match=r"git checkout --ours dvc\.lock"):
         locks.mend()
     assert Path("dvc.lock").read_text() == text
 
