@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.reporting import summary
 from pipeline.reporting.results import StudyResults
-from pipeline.reporting.views import data, ensembles, errors, losses, methods, model_card, models, readme, seeds
+from pipeline.reporting.views import data, ensembles, errors, losses, methods, model_card, models, readme, seeds, timing
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "data": data.render,
@@ -19,6 +19,7 @@ PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "model_cards": model_card.render,
     "summary": summary.render,
     "methods": methods.render,
+    "timing": timing.render,
     "readme": readme.render,
 }
 """Name of a page to the function that writes it, in an order in which a page links those before it.

@@ -14,7 +14,10 @@ from pipeline.study.runs import runs
 
 MOST = 16
 """Rows of the main table and of the forest plot; of more, the first page shows the best and `methods` shows all."""
-_PAGES = ("methods.md", "data.md", "models.md", "losses.md", "ensembles.md", "errors.md", "seeds/README.md")
+_PAGES = (
+    *("methods.md", "data.md", "models.md", "losses.md", "ensembles.md", "errors.md", "seeds/README.md"),
+    "timing.md",
+)
 
 
 @dataclass(frozen=True)
