@@ -18,6 +18,8 @@ from pipeline.imaging.settings import Preprocess
 
 _AHEAD = 4
 """Files in flight per thread while the scale of the data set is looked for."""
+_FLOAT = 8
+"""Bytes of a value in files of floating point, at most."""
 _FULL = 16
 """Bits of which no file can have more without saying so."""
 
@@ -63,7 +65,7 @@ class Reader:
     Parameters
     ----------
     settings : Preprocess
-        Its `bits`, `frame`, `max_pixels`, `channels`, `store`, and `threads`.
+        Its `bits`, `frame`, `max_pixels`, `max_bytes`, `channels`, `store`, and `threads`.
     again : callable
         Returns the samples anew, from the first: called at most once, at the first file that does not say its scale, so
         that a data set of 8 bits is read once.
@@ -87,8 +89,10 @@ class Reader:
         """Let a search for the scale end soon: nobody waits for its result."""
         self._closed.set()
 
-    def frames(self, read: Callable[[], bytes | np.ndarray]) -> list[Frame]:
-        """Return the images of a sample, or the reasons why there are none; one at least.
+    def frames(self, read: Callable[[], bytes | np.ndarray]) -> Iterator[Frame]:
+        """Yield the images of a sample, or the reasons why there are none; one at least.
+
+        A frame is decoded when it is asked for: of a file of a thousand no two need be in memory.
 
         Raises
         ------
@@ -98,23 +102,29 @@ class Reader:
         try:
             content = self._opened(read())
         except UnreadableImage as error:
-            return [Frame(None, str(error))]
+            yield Frame(None, str(error))
         except FileNotFoundError:
-            return [Frame(None, "file missing")]
+            yield Frame(None, "file missing")
         except OSError as error:
-            return [Frame(None, f"file not readable: {error.strerror or type(error).__name__}")]
-        numbers = self._numbers(content)
-        return [Frame(None if k is None else k + 1, self._image(content, k)) for k in numbers]
+            yield Frame(None, f"file not readable: {error.strerror or type(error).__name__}")
+        else:
+            for k in self._numbers(content):
+                yield Frame(None if k is None else k + 1, self._image(content, k))
 
     def _opened(self, content: bytes | np.ndarray) -> Opened | np.ndarray:
         """Read the header of a file and refuse an image that is too large before it takes the memory."""
         opened = content if isinstance(content, np.ndarray) else open_file(content)
         if isinstance(opened, Opened):
-            width, height = opened.facts.width, opened.facts.height
+            width, height, colours = opened.facts.width, opened.facts.height, opened.facts.colours
+            value = _bytes_of(opened.facts.bits)
         else:
-            height, width = (*opened.shape, 1, 1)[:2]
+            height, width, colours = (*opened.shape, 1, 1, 1)[:3]
+            value = opened.itemsize
         if width * height > self._settings.max_pixels:
             raise UnreadableImage("larger than preprocess.max_pixels", f"{width} x {height} pixels")
+        each = max(colours, self._settings.channels) * max(value, 2 if self._settings.store == "uint16" else 1)
+        if width * height * each > self._settings.max_bytes:
+            raise UnreadableImage("larger than preprocess.max_bytes", f"{width} x {height} pixels of {each} bytes")
         return opened
 
     def _numbers(self, content: Opened | np.ndarray) -> Iterable[int | None]:
@@ -181,6 +191,11 @@ class Reader:
             return max(self._decode(content, k, _FULL, "uint16").facts.brightest for k in self._numbers(content))
         except (UnreadableImage, OSError):
             return -1  # reported where the image is prepared
+
+
+def _bytes_of(bits: int) -> int:
+    """Return the bytes that a decoded value of so many bits takes; 0 bits stand for floating point."""
+    return 1 << max(0, (bits - 1).bit_length() - 3) if bits else _FLOAT
 
 
 def anew(samples: Iterable[Sample]) -> Callable[[], Iterable[Sample]]:

@@ -44,6 +44,7 @@ class Preprocess(Section):
     store: Literal["uint8", "uint16"] = "uint8"
     frame: Literal["first", "middle", "all", "error"] = Field("error", description="of files with several")
     max_pixels: int = Field(100_000_000, ge=256, description="of one image: width times height")
+    max_bytes: int = Field(400_000_000, ge=256, description="of one frame decoded: pixels x colours x bytes a value")
     duplicates: Duplicates = Duplicates()
     threads: int = Field(2, ge=1, le=256)
 

@@ -21,6 +21,7 @@ from pipeline.reporting.views import (
     readme,
     seeds,
     stability,
+    timing,
 )
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
@@ -37,6 +38,7 @@ PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "claims": claims.render,
     "methods": methods.render,
     "checklist": checklist.render,
+    "timing": timing.render,
     "readme": readme.render,
 }
 """Name of a page to the function that writes it, in an order in which a page links those before it.

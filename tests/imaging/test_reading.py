@@ -116,7 +116,7 @@ def test_the_search_ends_at_the_first_value_that_needs_16_bits():
             yield Sample(f"s{i}", "p", ("a",), lambda i=i: read.append(i) or png(deep(0, 40000)))
 
     reader = Reader(PLAIN, again)
-    assert not isinstance(reader.frames(partial(bytes, png(deep(0, 100))))[0].image, str)
+    assert not isinstance(next(reader.frames(partial(bytes, png(deep(0, 100))))).image, str)
     assert reader.scale.bits == 16
     assert len(read) <= 4 * PLAIN.threads + 1
 
@@ -201,11 +201,42 @@ def huge(width, height):
 def test_a_size_beyond_the_bound_is_refused_by_the_header(tmp_path, monkeypatch):
     decoded = []
     monkeypatch.setattr("pipeline.imaging.reading.decode", lambda *_, **__: decoded.append(1))
-    frames = Reader(PLAIN, list).frames(partial(bytes, huge(20000, 20000)))
+    frames = list(Reader(PLAIN, list).frames(partial(bytes, huge(20000, 20000))))
     assert [f.image for f in frames] == ["larger than preprocess.max_pixels: 20000 x 20000 pixels"]
-    pixels = Reader(settings(max_pixels=300), list).frames(lambda: shallow(0))
+    pixels = list(Reader(settings(max_pixels=300), list).frames(lambda: shallow(0)))
     assert [f.image for f in pixels] == ["larger than preprocess.max_pixels: 18 x 20 pixels"]
     assert not decoded
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "each"),
+    [
+        (lambda: png(shallow(0)), {}, 1),
+        (lambda: png(deep(0, 100)), {}, 2),
+        (lambda: png(np.dstack([shallow(0)] * 3)), {}, 3),
+        (lambda: png(np.dstack([deep(0, 100)] * 3)), {}, 6),
+        (lambda: png(shallow(0)), {"channels": 3}, 3),
+        (lambda: png(shallow(0)), {"store": "uint16"}, 2),
+        (lambda: png(np.dstack([shallow(0)] * 4)), {}, 4),
+        (lambda: np.dstack([shallow(0)] * 3), {}, 3),
+    ],
+)
+def test_the_bound_in_bytes_counts_colours_and_depth(content, options, each):
+    """360 pixels are within 360 times their bytes, and one byte less is too few."""
+    for bound, fits in ((360 * each, True), (360 * each - 1, False)):
+        [frame] = Reader(settings(max_bytes=bound, bits=12, **options), list).frames(content)
+        said = f"larger than preprocess.max_bytes: 18 x 20 pixels of {each} bytes"
+        assert (frame.image == said) is not fits
+
+
+def test_frames_are_decoded_one_at_a_time(monkeypatch):
+    pages = tiff(*map(shallow, range(5)))
+    decoded = []
+    monkeypatch.setattr("pipeline.imaging.reading.decode", lambda *_, frame, **__: decoded.append(frame))
+    frames = Reader(settings(frame="all", store="uint16"), list).frames(lambda: pages)
+    for number in range(3):
+        assert decoded == list(range(number))
+        next(frames)
 
 
 def test_the_bound_itself_is_allowed(tmp_path):

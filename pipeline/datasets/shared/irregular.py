@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pipeline.datasets import DatasetError
 
+MOST_BYTES = 2**32
+"""Of an image file: it is read whole."""
 _KINDS: dict[Callable[[int], bool], str] = {
     stat.S_ISDIR: "a folder, not a file",
     stat.S_ISFIFO: "a pipe, not a file",
@@ -27,14 +29,16 @@ _KINDS: dict[Callable[[int], bool], str] = {
 def why_unreadable(path: Path) -> str | None:
     """Say why `path` is no file that can be read, without opening it; None if it is one."""
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except FileNotFoundError:
         return "a link to nothing" if path.is_symlink() else "file missing"
     except OSError as error:
         return "a link that leads in a circle" if error.errno == errno.ELOOP else error.strerror or "cannot be read"
     for is_kind, what in _KINDS.items():
-        if is_kind(mode):
+        if is_kind(status.st_mode):
             return what
+    if status.st_size > MOST_BYTES:
+        return f"larger than {MOST_BYTES / 2**30:.0f} GiB"
     return None if os.access(path, os.R_OK) else "Permission denied"
 
 

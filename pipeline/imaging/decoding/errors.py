@@ -18,6 +18,7 @@ REASONS: Final = {
     "damaged": "the data contradict their own format; copy the file again",
     "no pixels": "the file holds a document, a plan, a link or measurements",
     "larger than preprocess.max_pixels": "set it higher if the size is right",
+    "larger than preprocess.max_bytes": "set it higher if the size is right and the memory is there",
     "empty image": "no rows or no columns",
     "too many pixels": "more than decoders can hold",
     "no decoder": "the format or compression is named, and what would help",

@@ -69,6 +69,14 @@ class Facts:
     full_scale: int = 0
     brightest: int = -1
 
+    @property
+    def colours(self) -> int:
+        """Values a pixel as decoded: 1 of grey, 4 of CMYK, 3 of all else; an alpha channel is one more."""
+        return (1 if self.photometric in _GREY else 4 if self.photometric == "CMYK" else 3) + self.alpha
+
+
+_GREY = ("grey", "white is zero", "MONOCHROME1", "MONOCHROME2")
+
 
 @dataclass(frozen=True)
 class Decoded:

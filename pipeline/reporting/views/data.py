@@ -307,7 +307,7 @@ def picks(study: StudyResults) -> dict[str, list[int]]:
     samples, classes = images(study), list(study.classes)
     if len(classes) > _MOST_PICTURED:
         counts = samples[classes].sum()
-        classes = sorted(sorted(classes, key=lambda c: -counts[c])[:_MOST_PICTURED], key=study.classes.index)
+        classes = sorted(sorted(classes, key=lambda c: -int(counts[c]))[:_MOST_PICTURED], key=study.classes.index)
     each = 3 if len(classes) > 8 else 4 if len(classes) > 4 else 6
     labels = samples[list(study.classes)].sum(axis=1)
     order = samples["part"].map({part: i for i, part in enumerate(PARTS)})

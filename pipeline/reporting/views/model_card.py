@@ -35,8 +35,6 @@ class TrainingRun(NamedTuple):
     seed: int
     best_epoch: float
     epochs: float
-    images_per_second: float
-    seconds: float
     val_auroc: float
     test_auroc: float
     collapsed: str
@@ -140,8 +138,6 @@ def _training_run(results: Results, seed: int) -> TrainingRun:
         seed,
         entry("best_epoch"),
         entry("epochs"),
-        entry("images_per_second"),
-        entry("seconds"),
         results.get("auroc", None, seed, "val").value,
         results.get("auroc", None, seed).value,
         str(run.get("collapsed") or ""),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, NamedTuple
 
 from pipeline.learning.settings import Model, Train, train_settings
@@ -56,16 +55,14 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Trained:
-    """What the training runs of a configuration took.
+    """What the training runs of a configuration took, but for time.
 
-    Epochs and kept epochs are spans over seeds; images per second and minutes are medians, NaN where not recorded.
+    Epochs and kept epochs are spans over seeds, NaN where not recorded.
     """
 
     results: Results
     epochs: Span
     kept: Span
-    speed: float
-    minutes: float
     devices: list[str]
     precisions: list[str]
 
@@ -107,8 +104,6 @@ def trained(results: Results) -> Trained:
         results,
         _span(run.get("epochs") for run in runs),
         _span(run.get("best_epoch") for run in runs),
-        _median(run.get("images_per_second") for run in runs),
-        _median(run.get("seconds") for run in runs) / 60,
         _named(run.get("device") for run in runs),
         _named(run.get("precision") for run in runs),
     )
@@ -128,11 +123,6 @@ def _settings(study: StudyResults, name: str) -> ModelSettings:
         {key: value for key, value in own(model).items() if key not in _COLUMNS},
         *(sorted({run[key] for run in runs if run.get(key)}) for key in ("parameters", "trainable_parameters", "macs")),
     )
-
-
-def _median(values: Iterable[float | None]) -> float:
-    recorded = [v for v in values if v]
-    return median(recorded) if recorded else math.nan
 
 
 def _span(values: Iterable[int | None]) -> Span:

@@ -1,4 +1,4 @@
-"""Facts of where the numbers come from: code, versions, device and time of the training runs."""
+"""Facts of where the numbers come from: code, versions and device of the training runs."""
 
 from __future__ import annotations
 
@@ -54,10 +54,6 @@ class Provenance(NamedTuple):
         Training runs with a record; 0 for a bare table.
     code, versions, device, precision, threads : Recorded
         See `commit` and `versions`.
-    seconds : float
-        Of all training runs together.
-    speeds : list of float
-        Images per second in training, ascending.
     parameters : str
         YAML of the settings that shaped these results; empty for a bare table.
     """
@@ -68,8 +64,6 @@ class Provenance(NamedTuple):
     device: Recorded
     precision: Recorded
     threads: Recorded
-    seconds: float
-    speeds: list[float]
     parameters: str
 
 
@@ -84,8 +78,6 @@ def provenance(study: StudyResults) -> Provenance:
         recorded(runs, entry("device")),
         recorded(runs, entry("precision")),
         recorded(runs, entry("threads")),
-        sum(run.get("seconds") or 0.0 for run in runs),
-        sorted(run["images_per_second"] for run in runs if run.get("images_per_second")),
         text,
     )
 

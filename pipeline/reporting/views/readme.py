@@ -26,6 +26,7 @@ _PAGES = (
     "stability.md",
     "seeds/README.md",
     "checklist.md",
+    "timing.md",
 )
 
 
