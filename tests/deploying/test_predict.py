@@ -217,7 +217,7 @@ def test_distances_are_those_of_scipy():
     np.testing.assert_allclose(reference.distances(some), expected)
     np.testing.assert_allclose(reference.whitening @ reference.whitening.T, np.cov(features[:300].T), atol=0.5)
     assert (reference.distances(features[300:]) > reference.limit).sum() <= 1
-    assert reference.distances(features[:1] + [0, 0, 0, 0, 0, 2])[0] > reference.limit
+    assert reference.distances(features[:1] + np.array([0, 0, 0, 0, 0, 2]))[0] > reference.limit
     assert "farther" in reference.flags(images[0], reference.limit + 1)[-1]
     assert not any("farther" in flag for flag in reference.flags(images[0], reference.limit))
 
