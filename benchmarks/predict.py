@@ -1,9 +1,10 @@
 """Compare ``medmatrix predict`` with the loop that most repositories have, and ask whether its memory grows.
 
-Draws radiograph-like grey PNGs of 1024 x 1024, and has tf_efficientnet_lite0 (224 px, CLAHE, weights at random: the time
-does not depend on them) look at them: once as a plain loop (Pillow, OpenCV's CLAHE, torchvision's resize, batches of 16,
-torch), once as `medmatrix predict` does, neighbouring runs in turn. Then the largest memory of 1,000 and of 10,000 files,
-and the time until the first result of a new process. Run with ``python -m benchmarks.predict`` (about five minutes).
+Draws radiograph-like grey PNGs of 1024 x 1024, and has tf_efficientnet_lite0 (224 px, CLAHE, weights at random: the
+time does not depend on them) look at them: once as a plain loop (Pillow, OpenCV's CLAHE, torchvision's resize, batches
+of 16, torch), once as `medmatrix predict` does, neighbouring runs in turn. Then the largest memory of 1,000 and of
+10,000 files, and the time until the first result of a new process. Run with ``python -m benchmarks.predict`` (about
+five minutes).
 """
 
 from __future__ import annotations

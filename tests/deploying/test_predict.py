@@ -65,6 +65,17 @@ def test_files_get_the_probabilities_that_the_study_has_for_them(deployed, capsy
     assert "answers/index.html" in capsys.readouterr().out
 
 
+def test_one_seed_is_enough(deployed):
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(re.sub(r"replicates:\n *- 7", "replicates: []", text))
+    choice = chosen(configuration="small-bce")
+    assert [run.seed for run in choice.members] == [42]
+    kept = Predictions.load(Path("evaluations/small-bce/predictions.npz"))
+    single = probabilities(kept.test_logits[0], kept.task)
+    found = probabilities(choice.combiner.apply(kept.test_logits[:1]), kept.task)
+    np.testing.assert_allclose(found, single, atol=1e-6)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_ensembles_too(deployed, method):
     name = f"{method}_all"
