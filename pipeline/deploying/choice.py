@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.ensembling.combiners import Combiner
+from pipeline.ensembling.combiners import Combiner, MeanProbability
 from pipeline.ensembling.fitting import METHODS, fit
 from pipeline.ensembling.predictions import Gathered, gather
 from pipeline.ensembling.sets import ranked
@@ -114,7 +114,12 @@ def _ensemble(study: Gathered, name: str) -> Choice:
 def _fitted(study: Gathered, name: str, how: str, method: str, members: list[Run]) -> Choice:
     labels = study.labels
     val = np.stack([study.val[run] for run in members])
-    combiner, logits = fit(method, val, labels.val_targets, labels.task, labels.val_patients)
+    combiner: Combiner
+    if len(members) == 1:  # nothing to combine, and nothing to fit
+        combiner = MeanProbability(labels.task)
+        logits = combiner.apply(val)
+    else:
+        combiner, logits = fit(method, val, labels.val_targets, labels.task, labels.val_patients)
     calibrated = calibration.fit(labels.task, logits, labels.val_targets)
     thresholds = np.full(len(labels.classes), np.nan)
     if labels.task == "multilabel":

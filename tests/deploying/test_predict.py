@@ -65,6 +65,17 @@ def test_files_get_the_probabilities_that_the_study_has_for_them(deployed, capsy
     assert "answers/index.html" in capsys.readouterr().out
 
 
+def test_one_seed_is_enough(deployed):
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(re.sub(r"replicates:\n *- 7", "replicates: []", text))
+    choice = chosen(configuration="small-bce")
+    assert [run.seed for run in choice.members] == [42]
+    kept = Predictions.load(Path("evaluations/small-bce/predictions.npz"))
+    single = probabilities(kept.test_logits[0], kept.task)
+    found = probabilities(choice.combiner.apply(kept.test_logits[:1]), kept.task)
+    np.testing.assert_allclose(found, single, atol=1e-6)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_ensembles_too(deployed, method):
     name = f"{method}_all"
@@ -217,7 +228,7 @@ def test_distances_are_those_of_scipy():
     np.testing.assert_allclose(reference.distances(some), expected)
     np.testing.assert_allclose(reference.whitening @ reference.whitening.T, np.cov(features[:300].T), atol=0.5)
     assert (reference.distances(features[300:]) > reference.limit).sum() <= 1
-    assert reference.distances(features[:1] + [0, 0, 0, 0, 0, 2])[0] > reference.limit
+    assert reference.distances(features[:1] + np.array([0, 0, 0, 0, 0, 2]))[0] > reference.limit
     assert "farther" in reference.flags(images[0], reference.limit + 1)[-1]
     assert not any("farther" in flag for flag in reference.flags(images[0], reference.limit))
 
