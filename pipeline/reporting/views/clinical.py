@@ -28,6 +28,8 @@ _SETS = {"lac": "one quantile", "aps": "adaptive (APS)", "class_wise": "class-wi
 
 Cell = Mapping[Hashable, Any]
 """A row of a table of `pipeline.scoring.clinical`."""
+Points = dict[str, dict[tuple[str, str], Cell]]
+"""Rows of operating.csv by operating point, then by class and metric."""
 
 
 class Row(NamedTuple):
@@ -241,8 +243,8 @@ def view(study: StudyResults, results: Results) -> Clinical:
     """Return what the page says of `results`."""
     tables = results.clinical
     operating, conformal = tables["operating"], tables["conformal"]
-    of_point = {
-        point: {(row["class"], row["metric"]): row for row in rows.to_dict("records")}
+    of_point: Points = {
+        str(point): {(row["class"], row["metric"]): row for row in rows.to_dict("records")}
         for point, rows in operating.groupby("point", sort=False)
     }
     own = next(point for point in of_point if point not in SPECIFICITIES)
@@ -250,7 +252,7 @@ def view(study: StudyResults, results: Results) -> Clinical:
     names = [name for name in study.classes if (name, "sensitivity") in decided]
     multilabel = study.task == "multilabel"
     whole = {
-        method: {row["metric"]: _estimate(row) for row in rows.to_dict("records")}
+        str(method): {row["metric"]: _estimate(row) for row in rows.to_dict("records")}
         for method, rows in conformal[conformal["class"].isin(ALL)].groupby("method", sort=False)
     }
     shown = ("coverage", "coverage_present", "coverage_absent") if multilabel else ("coverage",)
@@ -313,9 +315,8 @@ _HEADS = {
 
 def _estimate(row: Cell) -> Estimate:
     """Read a row of a table of `pipeline.scoring.clinical`."""
-    keys = ("value", "ci_low", "ci_high", "n", "n_positive")
-    numbers = [float(row[key]) for key in keys]
-    return Estimate(*numbers, note=row["note"] if isinstance(row["note"], str) else "")
+    value, low, high, n, positives = (float(row[key]) for key in ("value", "ci_low", "ci_high", "n", "n_positive"))
+    return Estimate(value, low, high, n, positives, row["note"] if isinstance(row["note"], str) else "")
 
 
 def _of(decided: dict[tuple[str, str], Cell], name: str, metric: str) -> Estimate:
@@ -337,7 +338,7 @@ def _table(table: pd.DataFrame, metrics: dict[str, str], names: Sequence[str] | 
     return Table(tuple(metrics.values()), ordered)
 
 
-def _specificity(of_point: dict[str, dict[tuple[str, str], Cell]], names: Sequence[str]) -> Table | None:
+def _specificity(of_point: Points, names: Sequence[str]) -> Table | None:
     points = [point for point in SPECIFICITIES if point in of_point]
     if not points:
         return None

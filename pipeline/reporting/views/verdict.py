@@ -190,7 +190,11 @@ def _pairs(rows: Iterable[Any]) -> list[Pair]:
             bool(row.equivalent),
             float(row.margin),
             row.seeds == "fixed",
-            Estimate(*(getattr(row, f"improvement{end}", math.nan) for end in ("", "_low", "_high"))),
+            Estimate(
+                getattr(row, "improvement", math.nan),
+                getattr(row, "improvement_low", math.nan),
+                getattr(row, "improvement_high", math.nan),
+            ),
         )
         for row in rows
     ]
