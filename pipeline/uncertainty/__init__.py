@@ -16,6 +16,12 @@ comparisons
     Configurations and ensembles against each other.
 power
     Training seeds needed to see a difference.
+ratios
+    Shares and means under the draws, and the interval of a mean over seeds.
+conformal
+    Prediction sets that hold the truth as often as promised.
+improvement
+    How likely one is to beat the other.
 delong
     AUROC and its error without resampling.
 
