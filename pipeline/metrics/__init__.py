@@ -14,6 +14,10 @@ calibration
     Recalibration fitted on validation, and reliability curves.
 logistic
     Log-odds, log-loss and logistic regression.
+decision_curve
+    Net benefit of acting at a threshold probability.
+selective
+    The error of the most certain images, and the cut that keeps a share of them.
 collapse
     Signs that a training run learned nothing.
 

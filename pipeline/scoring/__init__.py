@@ -10,6 +10,8 @@ evaluation
     All numbers of a configuration.
 rows
     The rows of metrics.csv.
-subgroups
-    The metrics by sex, view and age.
+subgroups, gaps
+    The metrics by sex, view and age, and tests of their differences.
+clinical, operating, decision_curves, selection, prediction_sets, quantities
+    What a clinic asks: predictive values, net benefit, abstention and prediction sets.
 """

@@ -160,11 +160,11 @@ def operating_table(
     positive, negative = (scored.class_counts > 0).sum(axis=0).astype(float)
     rows: list[dict[str, Any]] = []
     for point, (sensitivity, specificity) in points.items():
-        share = [
+        one, other = (
             Share(*expected_interval(of, patients, confidence, "share", proportion=True), of)
             for of, patients in ((sensitivity, positive), (specificity, negative))
-        ]
-        found = _measured(*share, prevalence, np.minimum(positive, negative), confidence)
+        )
+        found = _measured(one, other, prevalence, np.minimum(positive, negative), confidence)
         about = {"point": point, "n": len(scored.truth), "n_seeds": scored.shape[0]}
         for k, name in enumerate(classes):
             for metric, (value, low, high) in found.items():
@@ -224,14 +224,17 @@ def _measured(
     settings = np.maximum(patients - 1, 1), confidence
     positive = sensitivity, specificity.rest
     negative = specificity, sensitivity.rest
-    found = {"sensitivity": sensitivity[:3], "specificity": specificity[:3]}
     with np.errstate(over="ignore"):
-        low_negative = [-x for x in _log_ratio(*negative, nothing, *settings)]
-        found["ppv"] = tuple(map(expit, _log_ratio(*positive, odds, *settings)))
-        found["npv"] = tuple(map(expit, _log_ratio(*negative, against, *settings)))
-        found["lr_positive"] = tuple(map(np.exp, _log_ratio(*positive, nothing, *settings)))
-        found["lr_negative"] = tuple(map(np.exp, (low_negative[0], low_negative[2], low_negative[1])))
-    return found
+        ppv, npv = _log_ratio(*positive, odds, *settings), _log_ratio(*negative, against, *settings)
+        ratio, rest = _log_ratio(*positive, nothing, *settings), _log_ratio(*negative, nothing, *settings)
+        return {
+            "sensitivity": sensitivity[:3],
+            "specificity": specificity[:3],
+            "ppv": (expit(ppv[0]), expit(ppv[1]), expit(ppv[2])),
+            "npv": (expit(npv[0]), expit(npv[1]), expit(npv[2])),
+            "lr_positive": (np.exp(ratio[0]), np.exp(ratio[1]), np.exp(ratio[2])),
+            "lr_negative": (np.exp(-rest[0]), np.exp(-rest[2]), np.exp(-rest[1])),  # that of specificity, turned round
+        }
 
 
 def _log_ratio(

@@ -20,6 +20,12 @@ stability
     What another seed makes of the same image.
 power, sample_size
     Training seeds needed to see a difference; patients needed for a precise test part.
+ratios
+    Shares and means under the draws, and the interval of a mean over seeds.
+conformal
+    Prediction sets that hold the truth as often as promised.
+improvement
+    How likely one is to beat the other.
 delong
     AUROC and its error without resampling.
 

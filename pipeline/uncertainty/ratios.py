@@ -175,12 +175,12 @@ def expected_interval(
     The rule of `metric_intervals`: a standard error over draws, on the scale on which the value is unbounded, with the
     t distribution.
     """
-    mean = of.values.mean(axis=0)
-    error, freedom = of.error(np.maximum(np.asarray(patients, dtype=np.float64) - 1, 1), curve=curve)
+    mean, n = of.values.mean(axis=0), np.asarray(patients, dtype=np.float64)
+    error, freedom = of.error(np.maximum(n - 1, 1), curve=curve)
     if scale is None:
         reach = np.where(error > 1e-12, student.ppf((1 + confidence) / 2, freedom) * error, np.nan)
         return mean, mean - reach, mean + reach
     low, high = t_interval(mean, error, freedom, confidence, scale)
-    low_end, high_end = one_sided(mean, patients, confidence, scale, proportion=proportion)
+    low_end, high_end = one_sided(mean, n, confidence, scale, proportion=proportion)
     fixed = ~np.isnan(low_end) & ~(error > 1e-12)
     return mean, np.where(fixed, low_end, low), np.where(fixed, high_end, high)

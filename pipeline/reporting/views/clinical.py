@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -24,6 +24,12 @@ SHOWN_THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
 SPECIFICITIES = {"90_specificity": 0.9, "95_specificity": 0.95}
 _LISTED_GAPS = 15
 _SETS = {"lac": "one quantile", "aps": "adaptive (APS)", "class_wise": "class-wise"}
+
+
+Cell = Mapping[Hashable, Any]
+"""A row of a table of `pipeline.scoring.clinical`."""
+Points = dict[str, dict[tuple[str, str], Cell]]
+"""Rows of operating.csv by operating point, then by class and metric."""
 
 
 class Row(NamedTuple):
@@ -237,8 +243,8 @@ def view(study: StudyResults, results: Results) -> Clinical:
     """Return what the page says of `results`."""
     tables = results.clinical
     operating, conformal = tables["operating"], tables["conformal"]
-    of_point = {
-        point: {(row["class"], row["metric"]): row for row in rows.to_dict("records")}
+    of_point: Points = {
+        str(point): {(row["class"], row["metric"]): row for row in rows.to_dict("records")}
         for point, rows in operating.groupby("point", sort=False)
     }
     own = next(point for point in of_point if point not in SPECIFICITIES)
@@ -246,7 +252,7 @@ def view(study: StudyResults, results: Results) -> Clinical:
     names = [name for name in study.classes if (name, "sensitivity") in decided]
     multilabel = study.task == "multilabel"
     whole = {
-        method: {row["metric"]: _estimate(row) for row in rows.to_dict("records")}
+        str(method): {row["metric"]: _estimate(row) for row in rows.to_dict("records")}
         for method, rows in conformal[conformal["class"].isin(ALL)].groupby("method", sort=False)
     }
     shown = ("coverage", "coverage_present", "coverage_absent") if multilabel else ("coverage",)
@@ -307,14 +313,13 @@ _HEADS = {
 }
 
 
-def _estimate(row: dict[str, object]) -> Estimate:
+def _estimate(row: Cell) -> Estimate:
     """Read a row of a table of `pipeline.scoring.clinical`."""
-    keys = ("value", "ci_low", "ci_high", "n", "n_positive")
-    numbers = [float(str(row[key])) for key in keys]
-    return Estimate(*numbers, note=row["note"] if isinstance(row["note"], str) else "")
+    value, low, high, n, positives = (float(row[key]) for key in ("value", "ci_low", "ci_high", "n", "n_positive"))
+    return Estimate(value, low, high, n, positives, row["note"] if isinstance(row["note"], str) else "")
 
 
-def _of(decided: dict[tuple[str, str], dict[str, object]], name: str, metric: str) -> Estimate:
+def _of(decided: dict[tuple[str, str], Cell], name: str, metric: str) -> Estimate:
     row = decided.get((name, metric))
     return Estimate() if row is None else _estimate(row)
 
@@ -333,7 +338,7 @@ def _table(table: pd.DataFrame, metrics: dict[str, str], names: Sequence[str] | 
     return Table(tuple(metrics.values()), ordered)
 
 
-def _specificity(of_point: dict[str, dict[tuple[str, str], dict[str, object]]], names: Sequence[str]) -> Table | None:
+def _specificity(of_point: Points, names: Sequence[str]) -> Table | None:
     points = [point for point in SPECIFICITIES if point in of_point]
     if not points:
         return None
@@ -367,14 +372,14 @@ def _benefits(table: pd.DataFrame, names: Sequence[str]) -> list[Benefit]:
 
 def _useful(curve: pd.DataFrame) -> list[tuple[float, float]]:
     """Return the ranges of thresholds in which the model is above acting on none and on all, interval and all."""
+    above = (curve["ci_low"] > 0) & (curve["over_all_low"] > 0)
     ranges: list[tuple[float, float]] = []
     before = False
-    for row in curve.itertuples():
-        now = row.ci_low > 0 and row.over_all_low > 0
+    for threshold, now in zip(curve["threshold"].tolist(), above.tolist()):
         if now and before:
-            ranges[-1] = (ranges[-1][0], row.threshold)
+            ranges[-1] = (ranges[-1][0], threshold)
         elif now:
-            ranges.append((row.threshold, row.threshold))
+            ranges.append((threshold, threshold))
         before = now
     return ranges
 
