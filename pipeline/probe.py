@@ -61,8 +61,9 @@ def probe(params: ProbeSections) -> None:
     """Write the probes' metrics, or the head of the table alone where they are off."""
     metrics = score(params) if params.evaluate.probes else pd.DataFrame(columns=METRIC_COLUMNS)
     write_csv(PROBES / "metrics.csv", metrics)
-    for row in metrics.query("part == 'test' and `class` == 'macro' and metric == 'auroc'").itertuples():
-        print(f"probe {row.loss}: test macro AUROC {stated(row.value, row.ci_low, row.ci_high, row.note)}")
+    for row in metrics.query("part == 'test' and `class` == 'macro' and metric == 'auroc'").to_dict("records"):
+        said = stated(row["value"], row["ci_low"], row["ci_high"], row["note"])
+        print(f"probe {row['loss']}: test macro AUROC {said}")
 
 
 if __name__ == "__main__":

@@ -162,11 +162,15 @@ def test_what_cannot_be_a_study_is_said_and_nothing_is_written(folders, argument
 
 
 def test_weights_of_a_file_are_frozen_and_fine_tuned(folders):
-    Path("resnet18.a1_in1k.safetensors").write_bytes(b"")
-    new.main([folders, "--weights", "resnet18.a1_in1k.safetensors"])
+    import timm
+    from safetensors.torch import save_file
+
+    arch = "mobilenetv3_small_050"
+    save_file({k: v.half() for k, v in timm.create_model(arch).state_dict().items()}, f"{arch}.lamb_in1k.safetensors")
+    new.main([folders, "--weights", f"{arch}.lamb_in1k.safetensors"])
     params = load()
     assert params.study.models == ["frozen", "tuned"]
-    assert {params.models[name].arch for name in params.study.models} == {"resnet18"}
+    assert {params.models[name].arch for name in params.study.models} == {arch}
 
 
 @pytest.mark.parametrize(

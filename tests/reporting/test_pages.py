@@ -402,6 +402,22 @@ def test_signs_of_failure_are_listed_or_denied(here):
     assert "Signs of failure were not looked for." in front(unknown)
 
 
+def test_too_few_to_tell_is_no_sign_of_failure(here):
+    study = load_study(here)
+    said = "45 images, AUROC 0.560: noise reaches 0.606, and so few images allow for 0.666 as well: too few to tell"
+    rows = [("densenet-bce seed 42", "too_few_to_tell", said), ("densenet-bce seed 12", "too_few_to_tell", said)]
+    few = replace(study, signs=pd.DataFrame(rows, columns=["cell", "gate", "sentence"]))
+    remark = f"Whether 2 training runs learned cannot be told: {said.removesuffix(': too few to tell')}."
+    assert f"- {remark}" in front(few)
+    assert "Signs of failure**" not in front(few)
+    assert "No run shows" not in front(few)
+    found = part(details(few), "Signs of failure")
+    assert remark in found
+    assert "No other training run shows any of these" in found
+    other = few.signs.assign(sentence=[said, "12 images"])
+    assert "densenet-bce seed 12, 12 images; densenet-bce seed 42, 45 images" in front(replace(few, signs=other))
+
+
 def test_probes_stand_beside_the_chosen_configuration_and_the_close_one_is_named(here, reports):
     study = load_study(here)
     written = pd.read_csv(PROBES / "metrics.csv").query("part == 'test' and metric == 'auroc'")

@@ -176,9 +176,9 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        samples, unreadable, dated (numbers), labels and parts (numbers of samples by class and by published part), patients
-        (of a single-label data set how many have how many images of each class: ``[[2, 0, 1], 31]``), sha256 (of
-        content.csv) and other (SHA-256 of what else preprocessing reads: classes, boxes, what was left out), for
+        samples, unreadable, dated (numbers), labels and parts (numbers of samples by class and by published part),
+        patients (of a single-label data set how many have how many images of each class: ``[[2, 0, 1], 31]``), sha256
+        (of content.csv) and other (SHA-256 of what else preprocessing reads: classes, boxes, what was left out), for
         SOURCE.json. None, and an empty content.csv, where `fetch` has held the archives to published checksums: what
         is in them cannot be anything else.
     """
