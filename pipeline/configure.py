@@ -9,7 +9,10 @@ changed output of this stage, which then runs again and records another hash, an
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 from pipeline.ensembling.records import ensemble_record, fuse_record
@@ -20,11 +23,15 @@ from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import WEIGHTS, replaced
+from pipeline.study.files import EVALUATIONS, MODELS, WEIGHTS, replaced
 from pipeline.study.inputs import located
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.records import record_file, remove_other_weights, write_records
-from pipeline.study.runs import configurations
+from pipeline.study.runs import configurations, runs
+from pipeline.study.trainings import evaluation_folder, run_folder
+
+LEFT = Path("tmp/left")
+"""Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
 
 
 class RecordedSections(EvaluationSections, ProbeSections, EnsembleSections, FeatureSections):
@@ -43,6 +50,7 @@ def configure(params: RecordedSections) -> None:
         records[record_file(configuration, "train")] = training_record(configuration, params)
         records[record_file(configuration, "evaluate")] = evaluation_record(configuration, params)
     link_weights(params)
+    set_aside(params)
     write_records(records)
 
 
@@ -57,6 +65,22 @@ def link_weights(params: RecordedSections) -> None:
             else:
                 os.symlink(weights_file(f"models.{model}.weights", located(given)).absolute(), link)
     remove_other_weights(params.study.models)
+
+
+def set_aside(params: RecordedSections) -> None:
+    """Move the results of training runs that have left the study to `LEFT`, in the place of an earlier one.
+
+    Stages evaluate, fuse and ensemble depend on whole folders, of which DVC leaves nothing out. With what earlier
+    studies left in them, a clone of this one would not be up to date, and going back to it would evaluate it again.
+    """
+    kept = {run_folder(run) for run in runs(params)} | {evaluation_folder(each) for each in configurations(params)}
+    for folder in [*MODELS.glob("*-*/seed*"), *EVALUATIONS.glob("*-*")]:
+        if folder not in kept and folder.is_dir():
+            shutil.rmtree(LEFT / folder, ignore_errors=True)
+            (LEFT / folder).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(folder, LEFT / folder)
+            with contextlib.suppress(OSError):  # other seeds are left, or it is evaluations/
+                folder.parent.rmdir()
 
 
 def main() -> None:

@@ -286,6 +286,7 @@ def test_an_exchanged_weights_file_is_noticed_and_concerns_the_runs_of_its_model
 
 
 def test_exp_run_with_another_seed_trains_exactly_that_seeds_cells(project):
+    original = project.content
     output = project.dvc("exp", "run", "-S", "seed=32")
     assert cells(ran(output)) == {"small-bce-32", "small-zlpr-32", "wide-bce-32", "wide-zlpr-32"}
     assert not {"download", "preprocess", "split"} & set(ran(output))
@@ -300,8 +301,12 @@ def test_exp_run_with_another_seed_trains_exactly_that_seeds_cells(project):
     gathered["study"] = {"models": ["small"], "losses": ["bce", "zlpr"], "replicates": []}
     project.write(gathered)
     assert cells(project.repro()) == set()
-    assert (project.folder / "models/wide-bce").exists()
+    assert not (project.folder / "models/wide-bce").exists()
+    assert (project.folder / "tmp/left/models/wide-bce/seed42/model.safetensors").exists()
     assert not [key for key in project.metrics() if key.startswith("wide")]
+    # What was in the study for a while is nowhere in the inputs of what it was before.
+    project.write(original)
+    assert not [stage for stage in project.repro() if stage.startswith(("train", "replicate", "evaluate", "ensemble"))]
 
 
 def test_the_committed_params_survive_exp_run_byte_for_byte(tmp_path):

@@ -213,3 +213,19 @@ def test_the_order_of_settings_is_no_part_of_a_record(prepared, tiny):
 
 def test_the_code_of_a_record_is_the_one_that_runs():
     assert code.ROOT == ROOT
+
+
+def test_results_of_runs_that_left_the_study_are_set_aside_and_nothing_else_is_moved(prepared, tiny):
+    tiny["study"] = {"models": ["small"], "losses": ["bce"], "replicates": [7]}
+    stays = ["models/small-bce/seed42/run.json", "models/small-bce/seed7/run.json", "evaluations/small-bce/metrics.csv"]
+    leaves = ["models/small-bce/seed99/run.json", "models/wide-bce/seed42/run.json", "evaluations/wide-bce/metrics.csv"]
+    others = ["models/notes.txt", "models/my-copies/old/run.json", "evaluations/a-list.txt"]
+    for text in ("first", "second"):
+        for name in (*stays, *leaves, *others):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(text)
+        configure.configure(parse(tiny))
+    assert all(Path(name).read_text() == "second" for name in (*stays, *others))
+    assert all((configure.LEFT / name).read_text() == "second" for name in leaves)
+    assert not any(Path(name).exists() for name in leaves)
+    assert not Path("models/wide-bce").exists()
