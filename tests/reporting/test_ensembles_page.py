@@ -21,6 +21,7 @@ from pipeline.reporting.views.ensemble_members import fitted
 from pipeline.reporting.views.ensembles import render
 from pipeline.study.files import ENSEMBLES, EVALUATIONS
 from pipeline.study.predictions import Predictions
+from pipeline.uncertainty.claims import false_claim
 from tests.reporting.test_pages import check_page
 
 CLAIM = re.compile(r"\bbetter\b|\bbest\b|outperform|superior|significant|\bwins?\b")
@@ -29,7 +30,8 @@ CLAIM = re.compile(r"\bbetter\b|\bbest\b|outperform|superior|significant|\bwins?
 def front(folder):
     """Write the front page, which the page links."""
     folder.mkdir()
-    (folder / "README.md").touch()
+    for name in ("README.md", "claims.md"):
+        (folder / name).touch()
 
 
 def checked(study, folder):
@@ -121,7 +123,8 @@ def test_every_difference_is_ensemble_minus_single_and_corrected_after_holm(here
         assert cells[2] == f"[{english.signed(-row.ci_high)}, {english.signed(-row.ci_low)}]"
         assert cells[3:5] == [formats.escape(formats.probability(p)) for p in (row.p, p_holm)]
         expected = "within noise" if p_holm >= 0.05 else "above" if gain > 0 else "below"
-        assert cells[5].split(",")[0] == ("equivalent" if row.equivalent and p_holm >= 0.05 else expected)
+        assert cells[5] == formats.escape(formats.chance(float(false_claim(row.p).sceptical)))
+        assert cells[6].split(",")[0] == ("equivalent" if row.equivalent and p_holm >= 0.05 else expected)
         differs.append(p_holm < 0.05)
     assert any(differs)
     if study.task == "multiclass":  # Holm decides: without it one more pair of this fixture would differ

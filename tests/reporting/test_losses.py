@@ -19,6 +19,7 @@ from pipeline.reporting.values import NO_TABLE, Estimate
 from pipeline.reporting.views import losses
 from pipeline.study.files import EVALUATIONS
 from pipeline.study.prepared import DatasetInfo
+from pipeline.uncertainty.claims import false_claim
 from tests.reporting.conftest import settings
 from tests.reporting.test_pages import check_page
 
@@ -31,7 +32,7 @@ def page(study, folder):
     assert written[0] == folder / "losses.md"
     assert written[1:] in ([], [folder / "figures" / "losses.png"])
     assert all(path.stat().st_size for path in written)
-    for name in ("README.md", "methods.md", *(f"seeds/{r.key}.md" for r in study.configurations)):
+    for name in ("README.md", "claims.md", "methods.md", *(f"seeds/{r.key}.md" for r in study.configurations)):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     text = written[0].read_text()
@@ -140,13 +141,14 @@ def test_differences_are_those_of_the_predictions(here, tmp_path):
         change = score[model, "zlpr"] - score[model, "bce"]
         found = rows(section(text, f"{model}: difference from bce", "###"))
         assert found[""][:2] == ["Loss", "Loss − bce"]
-        difference, interval, p, adjusted, equal, verdict = found["zlpr"]
+        difference, interval, p, adjusted, equal, false, verdict = found["zlpr"]
         assert difference == english.signed(change.mean())
         low, high = (float(v.replace("−", "-")) for v in interval[1:-1].split(","))
         assert low == pytest.approx(-raw[model]["ci_high"], abs=6e-4)
         assert high == pytest.approx(-raw[model]["ci_low"], abs=6e-4)
         assert low < change.mean() < high
         assert [p, adjusted, equal] == [formats.probability(v) for v in (raw[model]["p"], p_holm[model], tost[model])]
+        assert false == formats.chance(float(false_claim(raw[model]["p"]).sceptical))
         assert verdict == ("differ" if p_holm[model] < 0.05 else "within noise")
         classes = rows(section(text, f"{model}: classes", "###"))
         for k, name in enumerate(study.classes):
@@ -168,7 +170,7 @@ def test_p_is_corrected_for_the_comparisons_of_the_study(tmp_path):
     for model, loss in keys:
         row = rows(section(text, f"{model}: difference from bce", "###"))[loss]
         assert row[2:5] == [f"{v[model, loss]:.3f}" for v in ({k: t[0] for k, t in tests.items()}, adjusted, refuted)]
-        assert row[5] == ("equivalent" if (model, loss) == ("a", "asl") else "within noise")
+        assert row[6] == ("equivalent" if (model, loss) == ("a", "asl") else "within noise")
     assert (
         "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for 6 comparisons of "
         "the study): none of 6."
@@ -180,7 +182,7 @@ def test_p_is_corrected_for_the_comparisons_of_the_study(tmp_path):
     # One comparison less, and the smallest survives: 5 x 0.009.
     study = drawn(tmp_path, "ab", ("bce", "focal", "zlpr", "asl"), tests=tests, lacking={("b", "asl")})
     row = rows(section(page(study, tmp_path), "a: difference from bce", "###"))["focal"]
-    assert row[3:] == ["0.045", "0.056", "differ"]
+    assert [*row[3:5], row[6]] == ["0.045", "0.056", "differ"]
 
 
 def test_pairs_of_other_families_models_and_metrics_are_not_read(tmp_path):
@@ -413,7 +415,7 @@ def test_a_pair_that_was_not_compared(tmp_path):
     table = study.comparisons
     study = replace(study, comparisons=corrected(table[table["first"] != "a-bce"]))
     text = page(study, tmp_path)
-    assert rows(section(text, "a: difference from bce", "###"))["zlpr"] == ["—"] * 5 + ["not tested"]
+    assert rows(section(text, "a: difference from bce", "###"))["zlpr"] == ["—"] * 6 + ["not tested"]
     assert "- — zlpr: not compared by stage ensemble." in text
     assert rows(section(text, "b: difference from bce", "###"))["zlpr"][-1] == "differ"
     assert "- Not tested: 1 comparison." in text
@@ -426,7 +428,7 @@ def test_a_difference_without_an_error_has_no_test(tmp_path):
     nothing = dict.fromkeys(("ci_low", "ci_high", "p", "tost_p"), math.nan)
     study = replace(study, comparisons=corrected(study.comparisons.assign(**nothing, note=math.nan)))
     text = page(study, tmp_path)
-    assert rows(section(text, "a: difference from bce", "###"))["zlpr"][1:] == ["—"] * 4 + ["not tested"]
+    assert rows(section(text, "a: difference from bce", "###"))["zlpr"][1:] == ["—"] * 5 + ["not tested"]
     assert "- — zlpr: the uncertainty of the difference could not be estimated." in text
 
 

@@ -66,7 +66,7 @@ def test_a_prospect_needs_a_difference_and_an_error(wrong):
 
 def test_what_is_said_of_compared_configurations_brackets_what_is_so():
     """98 patients, 3 seeds: true differences spread about as the error does; `benchmarks.claims` has every size."""
-    p, truth, seen = compared(np.random.default_rng(0), 98, 3, 0.05, 400)
+    p, truth, seen = compared(np.random.default_rng(0), 98, 3, 0.02, 400)
     said, false = false_claim(p), (np.sign(truth) != np.sign(seen)).mean()
     noise = 2 * np.sqrt(0.2 / 400)
     assert said.flat.mean() - noise < false < said.sceptical.mean() + noise
