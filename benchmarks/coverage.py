@@ -227,6 +227,8 @@ def table(name: str, results: pd.DataFrame) -> list[str]:
     columns = ["held", "given", "repetitions"]
     summed = results[results["part"] == name].groupby(["row", "name"])[columns].sum()
     lines = [f"### {part.title}", "", part.text, ""]
+    if not len(summed):
+        return [*lines, "Not simulated yet.", ""]
     head = [*part.head, *part.names.values(), *([part.missing] if part.missing else []), "studies"]
     lines += ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for cells in part.rows:
@@ -252,7 +254,7 @@ def main() -> None:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: must be of {', '.join(PARTS)}")
     options.results.parent.mkdir(parents=True, exist_ok=True)
-    for name in options.parts or PARTS:
+    for name in options.parts or (PARTS if options.repetitions else ()):
         simulate(name, options.repetitions, options.results)
         print("\n".join(table(name, read(options.results))), flush=True)
     if options.write:

@@ -15,7 +15,7 @@ from pipeline.reporting import english, formats, page
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.values import NO_TABLE
-from pipeline.reporting.views import ensembles
+from pipeline.reporting.views import ensembles, losses, verdict
 from pipeline.reporting.views.ensemble_differences import differences
 from pipeline.reporting.views.ensemble_members import fitted
 from pipeline.reporting.views.ensembles import render
@@ -250,6 +250,31 @@ def test_a_collapsed_member_is_marked(make):
     text = section(text_of(study), "Members and weights")
     assert "densenet-bce seed 12 (collapsed)" in text
     assert "densenet-bce seed 42 (collapsed)" not in text
+
+
+def test_a_difference_by_a_failed_training_is_nobodys_gain_on_any_page(make, tmp_path):
+    """Seed 12 learned nothing: every significant difference that it is part of is its failure, in the same words."""
+    study = load_study(make(losses=("bce", "zlpr"), collapsed=12))
+    study = replace(study, class_comparisons=study.class_comparisons.assign(p=0.0, p_holm=0.0, distinguishable=True))
+    table = study.comparisons.assign(difference=0.173, p=0.0, p_holm=0.0, distinguishable=True, equivalent=False)
+    study = replace(study, comparisons=table)
+    assert study.failing >= {study.chosen.key, f"{study.chosen.key} seed 12", study.chosen_ensemble.key}
+    assert f"{study.chosen.key} seed 42" not in study.failing
+    found = verdict.verdict(study)
+    assert found.gain.outcome == "failed training"
+    assert not found.comparison.apart
+    assert len(found.comparison.failed) == len(found.comparison.pairs)
+    assert {d.verdict for d in differences(study) if not d.reference.endswith("seed 42")} == {"failed training"}
+    models = losses.by_model(study)
+    of_losses = losses.differences(study, study.comparisons, models, "bce", ("macro",))
+    assert {d.outcome for d in of_losses} == {"failed training"}
+    assert not any(d.apart for d in of_losses)
+    for written in (losses.render(study, tmp_path), render(study, tmp_path)):
+        text = written[0].read_text()
+        assert "failure" in text
+        assert " above " not in text.split("## ")[0]
+    alone = replace(study, configurations=tuple(replace(r, runs=()) for r in study.configurations))
+    assert verdict.verdict(alone).gain.outcome == "differ"  # the same tests without a failed training
 
 
 @pytest.mark.parametrize(
