@@ -147,7 +147,7 @@ def exchanged(folder: Path) -> Iterator[Path]:
 
     Where the body raises, or is killed, `folder` is as it was before. It may be a link to a folder.
     """
-    folder = folder.resolve()
+    folder = folder.resolve() if folder.is_symlink() else folder
     partial, old = folder.with_name(f"partial-{folder.name}"), folder.with_name(f"partial-old-{folder.name}")
     if old.exists() and not folder.exists():
         os.rename(old, folder)  # killed between the two steps of `_exchange`

@@ -74,6 +74,10 @@ def test_a_tail_gives_whole_lines_once(tmp_path):
         ("first\nlast\n\n", "last"),
         ("error: the first attempt\nmore\nerror: the second attempt\n", "error: the second attempt"),
         ("", "an empty log"),
+        (
+            "ERROR: unexpected error - [Errno 28] No space left on device\n\nHaving any troubles? Hit us up\n",
+            "ERROR: unexpected error - [Errno 28] No space left on device",
+        ),
     ],
 )
 def test_the_reason_of_a_failure(text, why, tmp_path):
