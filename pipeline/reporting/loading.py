@@ -37,6 +37,7 @@ from pipeline.study.files import (
     KINDS,
     PROBES,
     READING,
+    intact,
     made_by,
     read_json,
     read_table,
@@ -125,14 +126,14 @@ def _load_duplicates() -> pd.DataFrame:
 def _load_examples() -> Examples:
     if not EXAMPLES.exists():
         return NO_EXAMPLES
-    with np.load(EXAMPLES, allow_pickle=False) as file:
+    with intact(EXAMPLES), np.load(EXAMPLES, allow_pickle=False) as file:
         return Examples(**{name: file[name] for name in Examples._fields})
 
 
 def _load_kinds() -> KindPictures:
     if not KINDS.exists():
         return NO_KINDS
-    with np.load(KINDS, allow_pickle=False) as file:
+    with intact(KINDS), np.load(KINDS, allow_pickle=False) as file:
         return KindPictures(file["kinds"], file["before"], file["after"])
 
 
@@ -167,7 +168,7 @@ def _table(path: Path, *text: str) -> pd.DataFrame:
 def _load_augmented(path: Path) -> Augmented:
     if not path.exists():
         return NO_AUGMENTED
-    with np.load(path, allow_pickle=False) as file:
+    with intact(path), np.load(path, allow_pickle=False) as file:
         return Augmented(**{name: file[name] for name in Augmented._fields})
 
 

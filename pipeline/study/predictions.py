@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.study.files import ArtifactError, made_by, read_table, replaced
+from pipeline.study.files import ArtifactError, intact, made_by, read_table, replaced
 
 METRIC_COLUMNS = [
     "model",
@@ -85,9 +85,11 @@ class Predictions:
     @classmethod
     def load(cls, path: Path, stage: str = "evaluate") -> Predictions:
         """Read the file that `stage` made."""
-        with np.load(made_by(path, stage), allow_pickle=False) as file:
-            content = {key: file[key] for key in file.files}
-        return cls(**{**content, "task": str(content["task"])})
+        made_by(path, stage)
+        with intact(path):
+            with np.load(path, allow_pickle=False) as file:
+                content = {key: file[key] for key in file.files}
+            return cls(**{**content, "task": str(content["task"])})
 
 
 def read_metrics(path: Path, stage: str = "evaluate") -> pd.DataFrame:
