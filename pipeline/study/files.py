@@ -17,6 +17,7 @@ from pipeline.study.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.lib.npyio import NpzFile
 
 RAW = Path("data/raw")
 ABOUT = "ABOUT.txt"
@@ -121,6 +122,15 @@ def intact(path: Path) -> Iterator[None]:
         maker = next((stage for folder, stage in _MAKERS.items() if path.is_relative_to(folder)), None)
         again = f"; stage '{maker}' makes it again: dvc repro {maker}" if maker else ""
         raise ArtifactError(f"{path} is damaged ({reason[:120] or type(error).__name__}){again}") from error
+
+
+@contextmanager
+def opened_arrays(path: Path) -> Iterator[NpzFile]:
+    """Open an .npz file between stages, see `intact`; NumPy leaves one open that it finds to be damaged."""
+    import numpy as np
+
+    with intact(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        yield arrays
 
 
 def write_json(path: Path, content: Any, sort_keys: bool = False) -> None:

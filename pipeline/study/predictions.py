@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.study.files import ArtifactError, intact, made_by, read_table, replaced
+from pipeline.study.files import ArtifactError, made_by, opened_arrays, read_table, replaced
 
 METRIC_COLUMNS = [
     "model",
@@ -86,9 +86,8 @@ class Predictions:
     def load(cls, path: Path, stage: str = "evaluate") -> Predictions:
         """Read the file that `stage` made."""
         made_by(path, stage)
-        with intact(path):
-            with np.load(path, allow_pickle=False) as file:
-                content = {key: file[key] for key in file.files}
+        with opened_arrays(path) as file:
+            content = {key: file[key] for key in file.files}
             return cls(**{**content, "task": str(content["task"])})
 
 
