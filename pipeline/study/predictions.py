@@ -87,7 +87,7 @@ class Predictions:
         """Read the file that `stage` made."""
         made_by(path, stage)
         with opened_arrays(path) as file:
-            content = {key: file[key] for key in file.files}
+            content: dict[str, Any] = {key: file[key] for key in file.files}
             return cls(**{**content, "task": str(content["task"])})
 
 
