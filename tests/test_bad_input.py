@@ -219,6 +219,53 @@ CASES: dict[str, Case] = {
     ),
     "class without images": own(["class folder 'c' holds no images; fill it"], ("images/c/notes.txt=",)),
     "class called macro": own(["class 'macro'", "label_map"], ("images/macro/0.png",)),
+    "class called overall": own(["class 'overall'", "label_map: {overall: another name}"], ("images/overall/0.png",)),
+    "class called micro": own(["class 'Micro'", "label_map: {Micro: another name}"], ("images/Micro/0.png",)),
+    "class called as a column": own(["class 'copies'", "label_map: {copies: another name}"], ("images/copies/0.png",)),
+    "class column called macro": Case(
+        {
+            **TABLE,
+            "datasets.image_table": {
+                **{key: TABLE["datasets.image_table"][key] for key in ("root", "table")},
+                "class_columns": ["macro", "x"],
+            },
+            "study.losses": ["bce"],
+        },
+        ["class 'macro'", "datasets.image_table.label_map: {macro: another name}"],
+        ("labels.csv=image,macro,x\na/0.png,1,0\nb/0.png,0,1\n",),
+    ),
+    "name of an image of other bytes": own(
+        [r"the name 'a/\xe9.png' is not UTF-8", "rename it"], ("images/a/\udce9.png",)
+    ),
+    "class folder of other bytes": own([r"the name '\xff' is not UTF-8", "rename it"], ("images/\udcff/0.png",)),
+    "file for the folder": own(
+        ["datasets.image_folder.root: '../labels.csv' is not a folder"], ("labels.csv=",), root="../labels.csv"
+    ),
+    "folder for the table": table(["datasets.image_table.table: '../images' is not a file"], table="../images"),
+    "table of other bytes": table(["labels.csv: not UTF-8 text", "save it as CSV in UTF-8"], "image,label\na,\udcff\n"),
+    "folder without weights": Case(
+        {"models.small": {**SMALL, "weights": "../images"}}, ["models.small.weights", "holds", "exactly one of"]
+    ),
+    "path in the name of a model": Case(
+        {"study.models": ["../../precious"]}, ["study.models.0", "^[A-Za-z0-9_]+$", "../../precious"]
+    ),
+    "path in the name of a loss": Case({"study.losses": ["a/../b"]}, ["study.losses.0", "^[A-Za-z0-9_]+$"]),
+    "path for the data set": Case({"dataset": "../../x"}, ["dataset", "^[A-Za-z0-9_]+$", "../../x"]),
+    "command for a size": Case({"preprocess.size": "24; touch x"}, ["preprocess.size: must be a valid integer"]),
+    "command for a seed": Case({"seed": "$(touch x)"}, ["seed: must be a valid integer", "$(touch x)"]),
+    "command for a further seed": Case({"study.replicates": ["7; touch x"]}, ["study.replicates.0: must be"]),
+    "flag for a number": Case({"train.epochs": True}, ["train.epochs: must be a valid integer, not True"]),
+    "number for a flag": Case({"train.tf32": 1}, ["train.tf32: must be a valid boolean, not 1"]),
+    "text for a flag of a data set": Case(
+        {"datasets.phantom.bad_files": "no"}, ["datasets.phantom.bad_files: must be a valid boolean, not 'no'"]
+    ),
+    "number for a text": own(["datasets.image_folder.title: must be a valid string, not 12"], title=12),
+    "name that DVC forgets": Case(
+        {"models.size": SMALL}, ["models.size: a name that DVC's run-cache does not look at"]
+    ),
+    "infinite setting of a loss": Case(
+        {"study.losses": ["focal"], "losses.focal": {"gamma": float("inf")}}, ["losses.focal.gamma", "finite"]
+    ),
     "two spellings of a class": own(["'A'", "'a'", "label_map"], ("images/A/0.png",)),
     "pattern": own(["datasets.image_folder.patient_pattern: '(P'", "Python pattern"], patient_pattern="(P"),
     "pattern without a group": own(
@@ -292,7 +339,7 @@ def message(case: Case, folder: Path) -> str:
         path, is_text, text = name.partition("=")
         if is_text:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text)
+            (folder / path).write_text(text, errors="surrogateescape")
         else:
             write_picture(folder / path, 99)
     try:
@@ -318,7 +365,7 @@ def project(tmp_path, monkeypatch):
 
 
 def test_there_are_enough_kinds():
-    assert len(CASES) >= 45
+    assert len(CASES) >= 80
 
 
 @pytest.mark.parametrize("kind", CASES)

@@ -100,7 +100,7 @@ def run(commands, folder):
 @pytest.mark.parametrize("word", HOSTILE)
 def test_nothing_that_stands_in_params_runs_as_a_command(word, commands, tmp_path):
     found = commands(planted(word))
-    assert {"train", "replicate", "evaluate", "weights"} <= {name.split("@")[0] for name in found}
+    assert {"train", "replicate", "evaluate"} <= {name.split("@")[0] for name in found}
     given = run(found.values(), tmp_path)
     assert len(given) >= len(found) - (4 if len(word.splitlines()) > 1 else 0)  # a cut word is an error of the shell's
     assert not (tmp_path / CANARY).exists()
@@ -156,7 +156,7 @@ def test_every_stage_refuses_such_names(word, tiny):
 def test_outputs_whose_path_holds_a_name_outlive_a_name_that_leads_elsewhere(tmp_path, monkeypatch):
     """DVC removes the outputs of a stage before it runs it; a name like ``../x`` must have been refused before.
 
-    Stage weights is the first to have names in its paths: its outputs are kept. The later ones depend on a record of
+    The outputs of a stage that comes before stage configure are kept. The later ones depend on a record of
     that name, which stage configure does not write of such a one, and DVC begins no stage without its dependencies.
     """
     stages = read_yaml(ROOT / "dvc.yaml")["stages"]
@@ -171,9 +171,10 @@ def test_outputs_whose_path_holds_a_name_outlive_a_name_that_leads_elsewhere(tmp
     with Repo.init(no_scm=True):
         pass
     precious = [clone / "precious.json", tmp_path / "precious-x" / "seed1"]
-    few = {name: stages[name] for name in ("weights", "configure", "train")}
-    few["weights"] |= {"cmd": "false", "deps": ["params.yaml"], "params": ["seed"]}
-    few["configure"] |= {"cmd": "false", "deps": ["data/weights/hashes"], "params": ["seed", "study"]}
+    few = {name: stages[name] for name in ("weights", "configure", "train") if name in stages}
+    for stage in ("weights", "configure"):
+        if stage in few:
+            few[stage] |= {"cmd": "false", "deps": ["params.yaml"], "params": ["seed", "study"]}
     few["train"] |= {"deps": [d for d in few["train"]["deps"] if d != "data/study"]}
     content = {"seed": 1, "study": {"models": ["../../../precious"], "losses": ["x"], "replicates": []}}
     for path, text in ((Path("dvc.yaml"), {"stages": few}), (Path("params.yaml"), content)):
@@ -183,7 +184,9 @@ def test_outputs_whose_path_holds_a_name_outlive_a_name_that_leads_elsewhere(tmp
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
     with Repo() as repo:
-        assert {str(path) for path in precious} <= {out.fs_path for stage in repo.index.stages for out in stage.outs}
+        outs = {out.fs_path for stage in repo.index.stages for out in stage.outs}
+        assert str(precious[1]) in outs
+        assert str(precious[0]) in outs or "weights" not in stages
         with pytest.raises(ReproductionError):
             repo.reproduce(on_error="keep-going")
     assert [path.read_text() for path in precious] == ["mine", "mine"]

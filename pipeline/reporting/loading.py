@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
@@ -39,6 +38,7 @@ from pipeline.study.files import (
     PROBES,
     READING,
     made_by,
+    opened_arrays,
     read_json,
     read_table,
 )
@@ -130,14 +130,14 @@ def _load_duplicates() -> pd.DataFrame:
 def _load_examples() -> Examples:
     if not EXAMPLES.exists():
         return NO_EXAMPLES
-    with np.load(EXAMPLES, allow_pickle=False) as file:
+    with opened_arrays(EXAMPLES) as file:
         return Examples(**{name: file[name] for name in Examples._fields})
 
 
 def _load_kinds() -> KindPictures:
     if not KINDS.exists():
         return NO_KINDS
-    with np.load(KINDS, allow_pickle=False) as file:
+    with opened_arrays(KINDS) as file:
         return KindPictures(file["kinds"], file["before"], file["after"])
 
 
@@ -175,7 +175,7 @@ def _table(path: Path, *text: str) -> pd.DataFrame:
 def _load_augmented(path: Path) -> Augmented:
     if not path.exists():
         return NO_AUGMENTED
-    with np.load(path, allow_pickle=False) as file:
+    with opened_arrays(path) as file:
         return Augmented(**{name: file[name] for name in Augmented._fields})
 
 

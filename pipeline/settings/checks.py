@@ -62,7 +62,7 @@ def check(params: Params) -> None:
     if dataset is not None:
         problems += [*_of_losses(params, dataset), *_of_training(params, dataset), *_of_split(params, dataset)]
         if getattr(dataset, "class_columns", None):
-            _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.class_columns")
+            _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.label_map")
     problems += [*_of_models(params)]
     if problems:
         raise ParamsError(_PREFIX + "\n".join(dict.fromkeys(problems)))

@@ -20,6 +20,7 @@ from pipeline.study.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.lib.npyio import NpzFile
 
 RAW = Path("data/raw")
 ABOUT = "ABOUT.txt"
@@ -88,6 +89,54 @@ def made_by(path: Path, stage: str) -> Path:
     if not path.exists():
         raise ArtifactError(f"{path} is missing; stage '{stage}' makes it: dvc repro {stage}")
     return path
+
+
+_MAKERS = {
+    SOURCE_FOLDER: "download",
+    PREPARED: "preprocess",
+    SPLIT_FOLDER: "split",
+    WEIGHTS: "configure",
+    CONFIGURATIONS: "configure",
+    MODELS: "train",
+    EVALUATIONS: "evaluate",
+    PROBES: "probe",
+    FUSED: "fuse",
+    ENSEMBLES: "ensemble",
+    REPORTS: "report",
+}
+"""The stage that writes each folder."""
+
+
+@contextmanager
+def intact(path: Path) -> Iterator[None]:
+    """Read a file between stages in the body; one that is cut, zeroed or otherwise damaged is told by its name.
+
+    DVC notices such a file by its hash, and puts it right; a stage that is run by hand, or beside what damages it,
+    does not ask DVC.
+
+    Raises
+    ------
+    ArtifactError
+        Naming the file, what is wrong with it, and the stage that makes it again.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # every library has its own for what contradicts its format
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        maker = next((stage for folder, stage in _MAKERS.items() if path.is_relative_to(folder)), None)
+        again = f"; stage '{maker}' makes it again: dvc repro {maker}" if maker else ""
+        raise ArtifactError(f"{path} is damaged ({reason[:120] or type(error).__name__}){again}") from error
+
+
+@contextmanager
+def opened_arrays(path: Path) -> Iterator[NpzFile]:
+    """Open an .npz file between stages, see `intact`; NumPy leaves one open that it finds to be damaged."""
+    import numpy as np
+
+    with intact(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        yield arrays
 
 
 def write_json(path: Path, content: Any, sort_keys: bool = False) -> None:
@@ -201,6 +250,11 @@ def read_table(path: Path, text: Iterable[str] = (), **options: Any) -> pd.DataF
     **options
         Of `pandas.read_csv`.
 
+    Raises
+    ------
+    ArtifactError
+        If it is damaged, see `intact`.
+
     Notes
     -----
     By default pandas takes ``NA``, ``None``, ``nan``, ``null`` and a dozen more for missing: names that classes,
@@ -209,9 +263,22 @@ def read_table(path: Path, text: Iterable[str] = (), **options: Any) -> pd.DataF
     import pandas as pd
 
     dtypes = {**dict.fromkeys(text, "str"), **options.pop("dtype", {})}
-    return pd.read_csv(path, dtype=dtypes, **{"keep_default_na": False, "na_values": [""], **options})
+    with intact(path):
+        _check_end(path)
+        return pd.read_csv(path, dtype=dtypes, **{"keep_default_na": False, "na_values": [""], **options})
+
+
+def _check_end(path: Path) -> None:
+    """Refuse a table that was cut: its last line would be lost, or half of it taken for the whole."""
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            raise ValueError("its end is missing")
 
 
 def read_json(path: Path, stage: str) -> Any:
     """Read a JSON file that `stage` makes."""
-    return json.loads(made_by(path, stage).read_text(encoding="utf-8"))
+    made_by(path, stage)
+    with intact(path):
+        return json.loads(path.read_text(encoding="utf-8"))

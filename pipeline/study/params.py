@@ -145,7 +145,7 @@ def dump_yaml(content: Any) -> str:
     """Write `content` so that `parse_yaml`, and DVC, read the same."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style, yaml.width = False, 4096
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel declares it as None
     text = io.StringIO()
     yaml.dump(content, text)
     return text.getvalue()

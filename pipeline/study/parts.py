@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.study.files import SPLIT, made_by, read_table
+from pipeline.study.files import SPLIT, intact, made_by, read_table
 from pipeline.study.prepared import read_dataset, read_samples
 
 PARTS = ("train", "val", "test", "unused")
@@ -62,7 +62,11 @@ class Part:
 def read_parts(parts: Sequence[str]) -> dict[str, Part]:
     """Read the named parts of the split. Labels of parts that are not named are dropped before anything is returned."""
     classes = list(read_dataset().classes)
-    table = read_samples().merge(read_split(), on="row", validate="one_to_many")
+    samples, split = read_samples(), read_split()
+    with intact(SPLIT):
+        table = samples.merge(split, on="row", validate="one_to_many")
+        if table["row"].nunique() != len(samples) or not split["part"].isin(PARTS).all():
+            raise ValueError(f"{table['row'].nunique()} of {len(samples)} images have a part")
     table = table[table["part"].isin(parts)].sort_values(["row", "augmented"])
     return {
         part: Part(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.study.files import ArtifactError, made_by, read_table, replaced
+from pipeline.study.files import ArtifactError, made_by, opened_arrays, read_table, replaced
 
 METRIC_COLUMNS = [
     "model",
@@ -85,9 +85,10 @@ class Predictions:
     @classmethod
     def load(cls, path: Path, stage: str = "evaluate") -> Predictions:
         """Read the file that `stage` made."""
-        with np.load(made_by(path, stage), allow_pickle=False) as file:
-            content = {key: file[key] for key in file.files}
-        return cls(**{**content, "task": str(content["task"])})
+        made_by(path, stage)
+        with opened_arrays(path) as file:
+            content: dict[str, Any] = {key: file[key] for key in file.files}
+            return cls(**{**content, "task": str(content["task"])})
 
 
 def read_metrics(path: Path, stage: str = "evaluate") -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.study.files import DATASET, IMAGES, SAMPLES, ArtifactError, made_by, read_json
+from pipeline.study.files import DATASET, IMAGES, SAMPLES, ArtifactError, intact, made_by, read_json, read_table
 
 SAMPLE_COLUMNS = [
     "row",
@@ -63,25 +63,31 @@ class DatasetInfo:
 def read_dataset() -> DatasetInfo:
     """Read dataset.json."""
     content = read_json(DATASET, "preprocess")
-    lists = {name: tuple(content.get(name, ())) for name in ("classes", "notes", "remarks")}
-    return DatasetInfo(**{**content, **lists})
+    with intact(DATASET):
+        lists = {name: tuple(content.get(name, ())) for name in ("classes", "notes", "remarks")}
+        return DatasetInfo(**{**content, **lists})
 
 
 def read_samples() -> pd.DataFrame:
     """Read samples.csv; ids are text ("" where nothing stands), class columns uint8, the rest as found, gaps NaN."""
     info = read_dataset()
-    columns = pd.read_csv(made_by(SAMPLES, "preprocess"), nrows=0).columns.tolist()
+    columns = read_table(made_by(SAMPLES, "preprocess"), nrows=0).columns.tolist()
     if columns[: len(SAMPLE_COLUMNS)] != SAMPLE_COLUMNS or not set(info.classes) <= set(columns):
         raise ArtifactError(f"{SAMPLES}: columns {columns}; expected {SAMPLE_COLUMNS}, then {list(info.classes)}")
     text = ("sample_id", "patient_id", "group_id", "duplicate_of", "official_split")
     dtypes: dict[str, Any] = {**dict.fromkeys(text, "str"), **dict.fromkeys(info.classes, np.uint8)}
     gaps = {column: [""] for column in columns if column not in dtypes}  # "NA" may be the name of a patient
-    return pd.read_csv(SAMPLES, dtype=dtypes, keep_default_na=False, na_values=gaps)
+    return read_table(SAMPLES, dtype=dtypes, na_values=gaps)
 
 
 def open_images() -> np.ndarray:
     """Open images.npy, uint8 or uint16 [N, H, W] or [N, H, W, 3], memory-mapped and read-only."""
-    return np.load(made_by(IMAGES, "preprocess"), mmap_mode="r")
+    made_by(IMAGES, "preprocess")
+    with intact(IMAGES):
+        opened: np.ndarray = np.load(IMAGES, mmap_mode="r")
+        if opened.dtype not in (np.uint8, np.uint16) or opened.ndim not in (3, 4):
+            raise ValueError(f"{opened.dtype} {list(opened.shape)}")
+    return opened
 
 
 def in_8_bits(pixels: np.ndarray) -> np.ndarray:

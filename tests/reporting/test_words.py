@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from markdown_it import MarkdownIt  # rich needs it, and DVC rich
 
@@ -60,6 +61,27 @@ def test_names_of_classes_mean_nothing_to_markdown(tmp_path, monkeypatch):
         assert "<b>bold" not in shown, path
         # A dollar sign that is no text would begin a formula on GitHub.
         assert not re.search(r"(?<!\\)\$a(?<!\\)\$", text), path
+
+
+PLAIN = [f"K{number}" for number in range(10)]
+TAKEN = ["mean", "train", "1.0", "012", "nan", "None", "seed", "all", "ensemble", "mean_all"]
+"""Names that tables of the study have for columns, sets, seeds and ensembles, or that look like numbers."""
+
+
+def test_results_do_not_depend_on_what_classes_are_called(tmp_path, monkeypatch):
+    results = []
+    for names in (PLAIN, TAKEN):
+        (tmp_path / names[0]).mkdir()
+        monkeypatch.chdir(tmp_path / names[0])
+        study = settings("multiclass", losses=("ce",), models=("densenet",))
+        write_study("multiclass", study, prevalence=dict.fromkeys(names, 0.1))
+        write_reports(load_study(study), Path("out"))
+        table = pd.read_csv("out/metrics.csv", dtype="str", keep_default_na=False)
+        table["class"] = table["class"].replace(dict(zip(names, PLAIN)))
+        numbers = {path.name: text.count("\n") for path, text in pages(Path("out")).items()}
+        results.append((table, Path("out/metrics.json").read_bytes(), numbers))
+    pd.testing.assert_frame_equal(results[0][0], results[1][0])
+    assert results[0][1:] == results[1][1:]
 
 
 @pytest.mark.pictures

@@ -25,7 +25,7 @@ import numpy as np
 
 from pipeline.datasets import Dataset, DatasetError, Sample
 from pipeline.datasets.shared.irregular import check_name, why_unreadable
-from pipeline.study.files import CONTENT, INPUTS, ArtifactError, write_text
+from pipeline.study.files import CONTENT, INPUTS, ArtifactError, intact, write_text
 from pipeline.study.inputs import located, main_checkout
 
 KEYS = ("root", "table")
@@ -231,7 +231,7 @@ def read_content() -> list[SampleDigest] | None:
     """
     if not CONTENT.exists():
         raise ArtifactError(f"{CONTENT} is missing; stage 'download' makes it: dvc repro download")
-    with CONTENT.open(encoding="utf-8", newline="") as file:
+    with intact(CONTENT), CONTENT.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         return [SampleDigest(*row) for row in rows] if next(rows, None) else None
 

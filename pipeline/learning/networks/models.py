@@ -25,7 +25,7 @@ from pipeline.learning.networks.transfer import (
 )
 from pipeline.learning.settings import Last, Model
 from pipeline.learning.weights import ModelError, sha256_of, weights_file
-from pipeline.study.files import replaced
+from pipeline.study.files import intact, replaced
 from pipeline.study.inputs import located
 
 
@@ -450,5 +450,7 @@ def load_weights(model: Classifier, path: Path) -> Classifier:
     """Load what `save` wrote into a model of the same build, every key; returns it."""
     from safetensors.torch import load_file
 
-    model.load_state_dict(load_file(path), strict=True)
+    with intact(path):
+        state = load_file(path)
+        model.load_state_dict(state, strict=True)
     return model
