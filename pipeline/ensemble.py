@@ -73,11 +73,11 @@ def ensemble(params: EnsembleSections) -> None:
     )
     sides = [*alone], [str(configuration), single], [*ensembles]
     every = {pair for family in asked(*sides).values() for pair in family}
-    test = partial(compare_measured, confidence=settings.confidence, margin=settings.margin, seed=settings.seed)
-    pairs = test(measured, seed_sd=assumed, pairs=every)
+    pairwise = partial(compare_measured, confidence=settings.confidence, margin=settings.margin, seed=settings.seed)
+    pairs = pairwise(measured, seed_sd=assumed, pairs=every)
     compared = questions(pairs, *sides, 1 - settings.confidence)
     # What is assumed of the spread over seeds is that of the mean over the classes.
-    by_class = test({name: measured[name] for name in alone}, classes=list(labels.classes))
+    by_class = pairwise({name: measured[name] for name in alone}, classes=list(labels.classes))
 
     content = {
         "ensembles": {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made},

@@ -32,7 +32,7 @@ from typing import Any
 
 from pipeline.commands import command_parser
 from pipeline.launching import workers
-from pipeline.launching.status import read_status, run_stages, shared_stages
+from pipeline.launching.status import SHARED, read_status, run_stages
 from pipeline.launching.work import LOGS
 from pipeline.study import disk, locks
 from pipeline.study.errors import UserError
@@ -240,7 +240,7 @@ def check_state() -> Iterator[Line]:
     from pipeline.settings import load
 
     params = load()
-    status = read_status([*shared_stages(params), *run_stages(params)])
+    status = read_status([*SHARED, *run_stages(params)])
     to_run = [name for name, each in status.items() if each.state in ("to run", "unknown")]
     cached = sum(each.state == "cached" for each in status.values())
     if to_run or cached:

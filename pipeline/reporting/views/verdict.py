@@ -186,7 +186,11 @@ def pairs_of(rows: Iterable[Any], failing: frozenset[str] = frozenset()) -> list
             float(row.margin),
             row.seeds == "fixed",
             bool({row.first, row.second} & failing),
-            Estimate(*(getattr(row, f"improvement{end}", math.nan) for end in ("", "_low", "_high"))),
+            Estimate(
+                getattr(row, "improvement", math.nan),
+                getattr(row, "improvement_low", math.nan),
+                getattr(row, "improvement_high", math.nan),
+            ),
             float(false_claim(row.p).sceptical),
             float(row.p),
             float(getattr(row, "error", math.nan)),  # tables that are older than these columns have none
