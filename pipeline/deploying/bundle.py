@@ -21,7 +21,7 @@ from pipeline.ensembling.settings import EnsembleSections
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import TrainingSections
 from pipeline.study.errors import UserError
-from pipeline.study.files import DATASET, READING, SPLIT, made_by, read_json, write_json
+from pipeline.study.files import DATASET, READING, SPLIT, made_by, null, read_json, write_json
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import DatasetInfo, open_images, read_dataset
@@ -255,6 +255,7 @@ def recipe_of(choice: Choice, checked: int, apart: float) -> Recipe:
         intercept=tuple(choice.calibration.intercept.tolist()),
         thresholds=thresholds_of(choice.thresholds),
         n_validation=choice.n_validation,
+        conformal=None if choice.conformal is None else null(choice.conformal),
         checked=checked,
         largest_difference=apart,
         about=_about(data),
@@ -284,7 +285,7 @@ def _key(choice: Choice) -> str:
     for run in choice.members:
         digest.update(_sha256(made_by(_weights(run), "train")).encode())
     fitted = (choice.method, choice.calibration.slope.tolist(), choice.calibration.intercept.tolist())
-    digest.update(json.dumps([FORMAT, *fitted, thresholds_of(choice.thresholds)]).encode())
+    digest.update(json.dumps([FORMAT, *fitted, thresholds_of(choice.thresholds), choice.conformal]).encode())
     return digest.hexdigest()
 
 

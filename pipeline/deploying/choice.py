@@ -17,6 +17,10 @@ from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.study.errors import UserError
 from pipeline.study.files import ENSEMBLES, read_json
 from pipeline.study.runs import Run
+from pipeline.uncertainty.conformal import conformal_quantile, lac_scores
+
+COVERAGE = 0.9
+"""Share of images whose prediction set is to hold the truth."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ class Choice:
         decides for the most probable class and has NaN alone.
     n_validation : int
         Images that all of this was fitted on.
+    conformal : float or None
+        Of multiclass data: a class whose calibrated probability is at least 1 minus this is in an image's prediction
+        set, which holds the truth of `COVERAGE` of images drawn as the validation part was. Infinity: every class is.
     """
 
     name: str
@@ -52,6 +59,7 @@ class Choice:
     calibration: calibration.Calibration
     thresholds: np.ndarray
     n_validation: int
+    conformal: float | None = None
 
 
 def choose(params: EnsembleSections, configuration: str | None = None, ensemble: str | None = None) -> Choice:
@@ -124,7 +132,11 @@ def _fitted(study: Gathered, name: str, how: str, method: str, members: list[Run
     thresholds = np.full(len(labels.classes), np.nan)
     if labels.task == "multilabel":
         thresholds = best_f1_thresholds(labels.val_targets, probabilities(calibrated.apply(logits), labels.task))
-    return Choice(name, how, method, tuple(members), combiner, calibrated, thresholds, len(logits))
+    conformal = None
+    if labels.task == "multiclass":
+        strange = lac_scores(probabilities(calibrated.apply(logits), labels.task))
+        conformal = conformal_quantile(strange[labels.val_targets.astype(bool)], COVERAGE)
+    return Choice(name, how, method, tuple(members), combiner, calibrated, thresholds, len(logits), conformal)
 
 
 def _one_of(name: str, known: list[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline.deploying.choice import COVERAGE
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import Row
 from pipeline.study.files import replaced
@@ -58,7 +59,8 @@ def _line(row: Row, places: dict[str, int]) -> list[Any]:
     numbers = [[round(v, _DIGITS) for v in values] for values in (row.probability, row.low, row.high)]
     decided = [places[name] for name in row.decision]
     far = None if row.distance is None else round(row.distance, _DIGITS)
-    return [row.file, row.frame, row.reason, decided, *numbers, far, row.flags, row.extra, row.picture]
+    among = [places[name] for name in row.prediction_set]
+    return [row.file, row.frame, row.reason, decided, *numbers, far, row.flags, row.extra, row.picture, among]
 
 
 def _about(recipe: Recipe, counts: Counter[str]) -> dict[str, Any]:
@@ -72,7 +74,8 @@ def _about(recipe: Recipe, counts: Counter[str]) -> dict[str, Any]:
     how += (
         "The mark on a bar is the threshold of highest F1 on validation; a class without one is never decided for."
         if recipe.task == "multilabel"
-        else "The decision is the most probable class."
+        else "The decision is the most probable class; the set holds the truth of "
+        f"{COVERAGE:.0%} of images that are drawn as the validation images were."
     )
     return {
         "what": f"Model {recipe.name} ({recipe.method} of {single}), trained on: {recipe.about['title']}.",

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, torch_engine
-from pipeline.deploying.choice import Choice
+from pipeline.deploying.choice import COVERAGE, Choice
 from pipeline.deploying.page import write_page
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, Journal, Predictor, Row, in_batches
@@ -24,7 +24,7 @@ Progress = Callable[[Iterator[int], int], None]
 """Runs through work that yields the number of files done, given the number that there is to do."""
 JOURNAL = ".unfinished.jsonl"
 """In the folder of the results until they are whole."""
-LEADING = ("file", "frame", "status", "reason", "decision", "flags", "distance")
+LEADING = ("file", "frame", "status", "reason", "decision", "prediction set", "flags", "distance")
 """First columns of predictions.csv; then for each class probability, low and high; then those of a table."""
 
 
@@ -159,6 +159,7 @@ def _write_table(path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequenc
                 row.status,
                 row.reason,
                 "|".join(row.decision),
+                "|".join(row.prediction_set),
                 "; ".join(row.flags),
                 "" if row.distance is None else f"{row.distance:.6g}",
             ]
@@ -186,6 +187,7 @@ def _about(made: Bundle, named: Sequence[Source], counts: Counter[str]) -> dict[
             "decision": "classes at or above their validation thresholds"
             if recipe.task == "multilabel"
             else "the most probable class",
+            "prediction set": f"single-label: holds the truth of {COVERAGE:.0%} of images like the validation set's",
             "distance": "Mahalanobis, of the first training run's features from those of the training images",
         },
     }

@@ -43,6 +43,8 @@ class Recipe:
         validation has no positive.
     n_validation : int
         Images that calibration and thresholds were chosen on.
+    conformal : float or None
+        As in `Choice`; None also where every class is in every set.
     checked : int
         Validation images on which the network as ONNX was compared with the one of the study.
     largest_difference : float
@@ -65,6 +67,7 @@ class Recipe:
     intercept: tuple[float, ...]
     thresholds: tuple[float | None, ...]
     n_validation: int
+    conformal: float | None
     checked: int
     largest_difference: float
     about: dict[str, Any]

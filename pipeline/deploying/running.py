@@ -28,7 +28,7 @@ from pipeline.study.prepared import in_8_bits
 PREDICTED, FAILED = "predicted", "not predicted"
 BATCH = 16
 """Files whose images are computed together."""
-_TUPLES = ("decision", "probability", "low", "high", "flags")
+_TUPLES = ("decision", "prediction_set", "probability", "low", "high", "flags")
 _COLOUR = ("RGB", "YCbCr", "CMYK")
 _AHEAD = 2
 """Batches per thread that are in flight."""
@@ -52,6 +52,8 @@ class Row(NamedTuple):
     decision : tuple of str
         Classes decided for: of multi-label data those at or above their thresholds, of multiclass data the most
         probable.
+    prediction_set : tuple of str
+        Of multiclass data: the classes among which the truth is, as often as `pipeline.deploying.choice.COVERAGE` says.
     probability, low, high : tuple of float [K]
         Calibrated; smallest and largest of the single members. Empty where there is no prediction.
     distance : float or None
@@ -69,6 +71,7 @@ class Row(NamedTuple):
     status: str
     reason: str
     decision: tuple[str, ...]
+    prediction_set: tuple[str, ...]
     probability: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -147,7 +150,7 @@ class Predictor:
 
     def _failed(self, image: _Image) -> Row:
         extra = image.source.extra
-        return Row(image.source.name, image.frame, FAILED, image.reason, (), (), (), (), None, (), extra, "")
+        return Row(image.source.name, image.frame, FAILED, image.reason, (), (), (), (), (), None, (), extra, "")
 
     def _answers(
         self, images: Sequence[_Image], pixels: np.ndarray, logits: np.ndarray, features: np.ndarray
@@ -164,6 +167,7 @@ class Predictor:
                 PREDICTED,
                 "",
                 self._decision(combined[i]),
+                self._set(combined[i]),
                 tuple(combined[i].tolist()),
                 tuple(single[:, i].min(axis=0).tolist()),
                 tuple(single[:, i].max(axis=0).tolist()),
@@ -178,6 +182,11 @@ class Predictor:
         if self.recipe.task == "multiclass":
             return (classes[int(np.argmax(probability))],)
         return tuple(name for name, p, cut in zip(classes, probability, self.recipe.cuts()) if p >= cut)
+
+    def _set(self, probability: np.ndarray) -> tuple[str, ...]:
+        if self.choice.conformal is None:
+            return ()
+        return tuple(name for name, p in zip(self.recipe.classes, probability) if 1 - p <= self.choice.conformal)
 
     def _kind(self, facts: Facts | None) -> Iterator[str]:
         """Say where an image is of another kind than those of the study."""

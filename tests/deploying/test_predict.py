@@ -275,7 +275,7 @@ def test_an_interrupted_call_goes_on(deployed, monkeypatch):
 
 def test_another_model_does_not_take_over_rows(deployed):
     journal = running.Journal(Path("out", JOURNAL), "one")
-    journal.add("a", [running.Row("a", None, "predicted", "", (), (0.5,), (0.4,), (0.6,), 1.0, (), {}, "")])
+    journal.add("a", [running.Row("a", None, "predicted", "", (), (), (0.5,), (0.4,), (0.6,), 1.0, (), {}, "")])
     journal.close()
     for key, there in (("one", True), ("two", False)):
         journal = running.Journal(Path("out", JOURNAL), key)
@@ -368,3 +368,32 @@ def test_the_page_holds_every_row_and_names_become_no_markup(deployed):
     assert f"{len(rows):,} images" in about["counts"]
     assert "default-src 'none'" in page
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
+
+
+# --- one class per image ------------------------------------------------------------------------------------------
+
+
+def test_prediction_sets_hold_the_truth_as_often_as_promised(tmp_path, monkeypatch):
+    """Of exchangeable images the sets of a multiclass study hold the truth in at least 90 %, and not in all."""
+    generator = np.random.default_rng(5)
+    truth = generator.integers(0, 3, 1200)
+    logits = generator.normal(size=(2, 1200, 3)) + 1.5 * np.eye(3)[truth]
+    labels = np.eye(3, dtype=np.uint8)[truth]
+    parts = {}
+    for part, some in (("val", slice(0, 600)), ("test", slice(600, 1200))):
+        parts |= {f"{part}_rows": np.arange(1200)[some], f"{part}_targets": labels[some]}
+        parts |= {f"{part}_logits": logits[:, some].astype(np.float32)}
+        parts |= {f"{part}_patients": np.arange(1200)[some].astype(str)}
+    monkeypatch.chdir(tmp_path)
+    kept = Predictions(task="multiclass", seeds=np.array([1, 2]), classes=np.array(["a", "b", "c"]), **parts)
+    kept.save(Path("evaluations/net-ce/predictions.npz"))
+    params = EnsembleSections.model_validate(
+        {"seed": 1, "study": {"models": ["net"], "losses": ["ce"], "replicates": [2]}, "ensemble": {"top_k": 2}}
+    )
+    choice = choose(params)
+    p = probabilities(choice.calibration.apply(choice.combiner.apply(kept.test_logits)), "multiclass")
+    among = 1 - p <= choice.conformal
+    covered = among[np.arange(600), truth[600:]].mean()
+    assert 0.87 <= covered <= 0.93
+    assert 1 < among.sum(axis=1).mean() < 3
+    assert np.isnan(choice.thresholds).all()
