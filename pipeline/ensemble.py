@@ -5,6 +5,8 @@ Members, weights and thresholds are those of the validation part; of the test pa
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -71,11 +73,11 @@ def ensemble(params: EnsembleSections) -> None:
     )
     sides = [*alone], [str(configuration), single], [*ensembles]
     every = {pair for family in asked(*sides).values() for pair in family}
-    tests = {"confidence": settings.confidence, "margin": settings.margin}
-    pairs = compare_measured(measured, seed_sd=assumed, pairs=every, **tests)
+    tested = partial(compare_measured, confidence=settings.confidence, margin=settings.margin)
+    pairs = tested(measured, seed_sd=assumed, pairs=every)
     compared = questions(pairs, *sides, 1 - settings.confidence)
     # What is assumed of the spread over seeds is that of the mean over the classes.
-    by_class = compare_measured({name: measured[name] for name in alone}, classes=list(labels.classes), **tests)
+    by_class = tested({name: measured[name] for name in alone}, classes=list(labels.classes))
 
     content = {
         "ensembles": {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made},
