@@ -48,7 +48,7 @@ def truths(auroc: float, prevalence: float) -> Mapping[str, float]:
         hits = prevalence * norm.sf((x - signal) / scale)
         return hits / (hits + (1 - prevalence) * norm.sf(x / scale))
 
-    def expected(of_positive, of_negative) -> float:  # type: ignore[no-untyped-def]  # two functions of the score
+    def expected(of_positive, of_negative) -> float:
         def at(x: float) -> float:
             positive = prevalence * norm.pdf((x - signal) / scale) * of_positive(x - signal / 2)
             return (positive + (1 - prevalence) * norm.pdf(x / scale) * of_negative(x - signal / 2)) / scale
@@ -242,7 +242,7 @@ def _p(
     """Return the p values [pairs, R] of every repetition by `comparisons.compare`, each without a correction."""
     names = [str(r) for r in range(targets.shape[1])]
     logits = {str(i): side for i, side in enumerate(sides)}
-    table = compare("multilabel", logits, targets, of.astype(str), draws=draws, classes=names, **options)  # type: ignore[arg-type]  # margin, seed_sd
+    table = compare("multilabel", logits, targets, of.astype(str), draws=draws, classes=names, **options)
     return table.loc[table["class"] != "macro", column].to_numpy(float).reshape(len(names), -1).T
 
 
