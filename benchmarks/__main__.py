@@ -29,6 +29,7 @@ BENCHMARKS = {
     "coverage": "how often intervals and tests are right, simulated",
     "claims": "how often claims are false that are said to be, simulated",
     "statistics": "bootstrap, DeLong and exchange of seeds against loops",
+    "predict": "a model on new images against a plain loop",
     "report": "the report stage for 12 and 48 training runs",
     "idle": "DVC's own time with nothing to do",
     "launch": "training runs side by side, DVC's own time, kills",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import norm
 
-from benchmarks.coverage import OWN, study
+from benchmarks.shared.simulated import OWN, study
 from pipeline.uncertainty.claims import false_claim
 from pipeline.uncertainty.comparisons import compare
 

@@ -17,8 +17,8 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 
-from benchmarks import simulated
-from benchmarks.simulated import KEYS, SINGLE_LABEL, Shares
+from benchmarks.shared import simulated
+from benchmarks.shared.simulated import KEYS, SINGLE_LABEL, Shares
 
 POSITIVES, IMAGES, AUROCS = (5, 10, 30, 100), (1, 4), (0.7, 0.9, 0.99)
 SEEDS = (1, 2, 3, 5)

@@ -5,11 +5,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from benchmarks.shared.standin import COPIED
 from pipeline.launching import workers
+from pipeline.settings import parse
 from tests.forked import ALONE, Forks
 from tests.tiny import BLANK, IDENTITY, ROOT, TINY, copy_tracked
 
@@ -258,9 +260,23 @@ def test_a_new_key_of_the_reports_settings_concerns_the_report_alone(project):
     restore(project, project.content)
 
 
+def write_start(content, file, seed):
+    """Write weights that model `small` can start from."""
+    import torch
+    from safetensors.torch import save_file
+
+    from pipeline.learning.networks import models
+
+    torch.manual_seed(seed)
+    size = content["preprocess"]["size"]
+    pixels = np.zeros((4, size, size), np.uint8)
+    network = models.build("small", parse(content).models["small"], 1, 14, size, pixels)
+    save_file(network.backbone.state_dict(), file)
+
+
 def test_an_exchanged_weights_file_is_noticed_and_concerns_the_runs_of_its_model(project, tmp_path):
-    original, file = project.content, tmp_path / "start of small.pth"
-    file.write_bytes(b"one")
+    original, file = project.content, tmp_path / "start of small.safetensors"
+    write_start(original, file, 1)
     changed = yaml.safe_load(yaml.safe_dump(original))
     changed["models"]["small"]["weights"] = str(file)
     project.write(changed)
@@ -268,7 +284,7 @@ def test_an_exchanged_weights_file_is_noticed_and_concerns_the_runs_of_its_model
     records = {path.name: path.read_bytes() for path in (project.folder / "data/configurations").iterdir()}
     before = marked(project)
     assert "configure" not in before[0]
-    file.write_bytes(b"two")
+    write_start(original, file, 2)
     assert marked(project) == (before[0] | {"configure"}, before[1])
     assert ran(project.dvc("repro", "configure")) == ["configure"]
     after = {path.name: path.read_bytes() for path in (project.folder / "data/configurations").iterdir()}

@@ -1,4 +1,4 @@
-"""Look a checkout over: what keeps it from running, and what to type.
+"""Look a checkout over: what keeps it from running, what to type.
 
 One line for each thing looked at: ok, note, or PROBLEM with what to type. The exit status is 1 if there is a problem.
 Nothing is changed but by --fix, which mends what can be mended without losing anything: a dvc.lock or rwlock that a

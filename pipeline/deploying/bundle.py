@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from ruamel.yaml import YAML
 
 from pipeline.deploying.choice import Choice
 from pipeline.deploying.flags import Reference, measure
@@ -22,7 +21,7 @@ from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import TrainingSections
 from pipeline.study.errors import UserError
 from pipeline.study.files import DATASET, READING, SPLIT, made_by, null, read_json, write_json
-from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
+from pipeline.study.params import PARAMS_FILE, ParamsError, load, parse_yaml, read
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import DatasetInfo, open_images, read_dataset
 from pipeline.study.runs import Run
@@ -173,7 +172,7 @@ def check_prepared() -> None:
     """
     if not LOCK.exists():
         return
-    stages = (YAML(typ="safe").load(LOCK.read_text(encoding="utf-8")) or {}).get("stages") or {}
+    stages = (parse_yaml(LOCK.read_text(encoding="utf-8"), str(LOCK)) or {}).get("stages") or {}
     locked = ((stages.get("preprocess") or {}).get("params") or {}).get(str(PARAMS_FILE), {}).get("preprocess")
     if locked is None:
         return

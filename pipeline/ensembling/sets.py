@@ -115,7 +115,7 @@ def questions(
     compared = list(zip(pairs["first"], pairs["second"]))
     tables = []
     for name, members in asked(configurations, references, ensembles).items():
-        table = pairs[[pair in members for pair in compared]].assign(family=name)
+        table = pairs[np.array([pair in members for pair in compared], dtype=bool)].assign(family=name)
         for p in ("p", "tost_p"):
             table[f"{p}_holm"] = holm(table[p].to_numpy(float))
         tables.append(table)

@@ -25,7 +25,7 @@ from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.study.errors import UserError
-from pipeline.study.files import DATASET, ENSEMBLES, EVALUATIONS, REPORTS, SAMPLES
+from pipeline.study.files import DATASET, ENSEMBLES, EVALUATIONS, REPORTS, SAMPLES, ArtifactError
 from pipeline.study.params import PARAMS_FILE, parse_yaml
 from pipeline.study.predictions import Predictions
 from pipeline.uncertainty.comparisons import compare
@@ -315,7 +315,7 @@ def _lacking(message: str) -> Iterator[None]:
         yield
     except OSError:
         raise _NotPaired(message) from None
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, ArtifactError) as error:
         raise _NotPaired(f"{message} in a form that this version reads ({type(error).__name__})") from None
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ConfigDict
 
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.training.guards import LossWatch, TrainingError, enough_memory, last_good
@@ -11,6 +12,7 @@ from tests.learning.tiny_training import CPU, LR, SETTINGS, STEPS, Network, Shar
 class Breaking(Sharpening):
     """A loss that is `value` at one call, counted over training and validation."""
 
+    model_config = ConfigDict(allow_inf_nan=True)  # which the settings of a loss are not
     at: int
     value: float
 

@@ -15,7 +15,9 @@ MAKERS |= {"ensembles": "ensemble", "probes": "probe", "fused": "fuse"}
 
 def cut(path):
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) * 2 // 3])
+    path.write_bytes(
+        content[: len(content) * 2 // 3].rstrip(b"\n")
+    )  # a table that ends with a line is told by DVC alone
 
 
 def zeroed(path):

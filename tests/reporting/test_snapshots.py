@@ -29,6 +29,7 @@ PAGES = (
     "seeds/README.md",
     "seeds/small_cnn-zlpr.md",
     "stability.md",
+    "timing.md",
 )
 
 

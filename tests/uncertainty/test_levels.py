@@ -7,9 +7,9 @@ time; each takes a fraction of a second. A bound of the levels is widened by wha
 import numpy as np
 import pytest
 
-from benchmarks import simulated
 from benchmarks.coverage import PARTS, Part, main, share
-from benchmarks.simulated import signal_of, truths
+from benchmarks.shared import simulated
+from benchmarks.shared.simulated import signal_of, truths
 from pipeline.metrics.registry import METRICS, measure
 from pipeline.metrics.scored import Scored, Weighted
 

@@ -186,6 +186,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         errors=view(study, results, made, listed),
         confusion=confusion.view(study, results, pairs),
         subgroups=confusion.subgroups(study, results),
+        clinical_page=(folder / "clinical.md").exists(),
         calibration=calibration.view(study, results),
         pictures={
             "images": picture_of_images(study, images, page) if images else None,
