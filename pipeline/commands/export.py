@@ -1,4 +1,4 @@
-"""Write a configuration of the study in a form that runs without this project.
+"""Write a configuration as files that run without this project.
 
 The folder holds the network, how images are prepared, classes, thresholds and calibration, a model card, the licence of
 the training images and hashes. What is written is compared with the study's own network on validation images first,

@@ -297,7 +297,7 @@ def test_one_recipe_one_seed(make):
     for path, text in pages(Path("reports")).items():
         check_page(path, text)
         assert "Synthetic images" not in text
-        assert "±" not in text
+        assert path.name == "claims.md" or "±" not in text  # there it stands before half-widths
     text = Path("reports/README.md").read_text()
     assert "The only configuration, **densenet-bce**" in text
     assert "How well does densenet, trained with bce, distinguish" in text
@@ -378,10 +378,8 @@ def test_many_pairs_are_cut_to_those_with_the_chosen_configuration(tmp_path):
     study = compared(configurations_table(tmp_path, *[(0.7, 0.8)] * 7))
     table = part(details(study), "Differences between configurations")
     assert table.count("within noise") == 6
-    assert (
-        "corrected for all 21 comparisons of configurations, and is the same on every page. The table shows those with m0-l."
-        in table
-    )
+    assert "corrected for all 21 comparisons of configurations, and is the same on every page." in table
+    assert "The table shows those with m0-l." in table
 
 
 def test_configurations_that_differ_by_less_than_the_margin_are_called_equivalent(tmp_path):
