@@ -1,9 +1,9 @@
-"""Apply a model of the study to new images: one row per image, and a page to look through.
+"""Apply a model of the study to new images.
 
-Images are prepared exactly as the study's were. Probabilities are calibrated, and decisions made at thresholds, as
-chosen on the study's validation set. Every file has a row: an image that cannot be read says why, and one that is
-unlike the study's images is flagged. Interrupted, the same command goes on where it was. For research, not for clinical
-use.
+The results are a table of one row per image, and a page to look through. Images are prepared exactly as the study's
+were. Probabilities are calibrated, and decisions made at thresholds, as chosen on the study's validation set. Every
+file has a row: an image that cannot be read says why, and one that is unlike the study's images is flagged.
+Interrupted, the same command goes on where it was. For research, not for clinical use.
 
 Examples
 --------

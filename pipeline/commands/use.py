@@ -1,4 +1,4 @@
-"""Make a ready study the params.yaml; the one that was there is kept.
+"""Make a ready study the params.yaml; the old one is kept.
 
 What was edited is copied to params.yaml.1, or the next number that is free; a copy is never written over. Nothing is
 copied that lies elsewhere already: in git's last commit, in studies/ or as an earlier copy.
