@@ -34,7 +34,7 @@ THREADS = 2
 FEW, MANY = 1_000, 10_000
 MODEL = "lite0"
 CHILD = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from pipeline.deploying.choice import choose
 from pipeline.deploying.predicting import predict
@@ -42,7 +42,8 @@ from pipeline.deploying.sources import sources
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.study.params import load
 predict(choose(load(EnsembleSections)), sources([sys.argv[1]]), Path(sys.argv[2]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Not ru_maxrss: a process begins with that of the one that started it.
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 
 
@@ -183,7 +184,8 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         folder = Path(name)
-        study()
+        with contextlib.redirect_stdout(sys.stderr):  # what is printed goes into RESULTS.md
+            study()
         speed(folder)
         memory(folder)
         start(folder)
