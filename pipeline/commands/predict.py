@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         named = sources(options.images, options.root)
         choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
-        print(f"{choice.name} ({choice.how}), {len(choice.members)} training runs", file=sys.stderr)
+        runs = len(choice.members)
+        print(f"{choice.name} ({choice.how}), {runs} training run{'' if runs == 1 else 's'}", file=sys.stderr)
         print(predict(choice, named, options.out, options.device, options.threads, not options.no_pictures, _shown))
 
 

@@ -148,7 +148,12 @@ def bundle(choice: Choice, quiet: bool = False) -> Bundle:
     except (OSError, ValueError, TypeError):
         pass  # none yet, or one that was cut: it is made anew
     if not quiet:
-        print(f"{choice.name}: writing its {len(choice.members)} networks as ONNX, once", file=sys.stderr, flush=True)
+        runs = len(choice.members)
+        print(
+            f"{choice.name}: writing {runs} network{'' if runs == 1 else 's'} as ONNX, once",
+            file=sys.stderr,
+            flush=True,
+        )
     partial = folder.with_name(f"partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -82,7 +82,8 @@ def predict(
         write_page(out / "index.html", made.recipe, journal.read(names), counts)
     (out / JOURNAL).unlink()
     flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
-    told = f"{counts['images']} images of {len(named)} files: {counts['predicted']} predicted{flagged}"
+    images, files = _number(counts["images"], "image"), _number(len(named), "file")
+    told = f"{images} of {files}: {counts['predicted']} predicted{flagged}"
     reasons = "".join(f"\n  {count} x {reason}" for reason, count in _reasons(counts))
     failed = f"{counts['failed']} not predicted:{reasons}\n" if counts["failed"] else ""
     return f"{told}\n{failed}{out / 'predictions.csv'}, {out / 'index.html'}"
@@ -166,6 +167,10 @@ def _write_table(path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequenc
             values = [row.extra.get(name, "") for name in extra]
             table.writerow([*leading, *(numbers or [""] * len(columns)), *values])
     return counts
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _reasons(counts: Counter[str]) -> list[tuple[str, int]]:

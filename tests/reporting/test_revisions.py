@@ -198,3 +198,10 @@ def test_changed_settings():
         ("train.augment", "—", '"none"'),
         ("new", "—", "{}"),
     ]
+
+
+@pytest.mark.parametrize("name", ["--output=taken", "-O", "--upload-pack=touch taken"])
+def test_a_revision_that_looks_like_an_option_is_none(two, name):
+    with pytest.raises(UserError):
+        revisions.read_revision(name)
+    assert not (two / "taken").exists()
