@@ -21,7 +21,7 @@ from pipeline.ensembling.predictions import (
     score_ensembles,
 )
 from pipeline.ensembling.records import ensemble_record
-from pipeline.ensembling.sets import asked, member_sets, questions, ranked
+from pipeline.ensembling.sets import asked, means_of, member_sets, questions, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
@@ -59,8 +59,7 @@ def ensemble(params: EnsembleSections) -> None:
     tables = [table for _, table in results] + [score_ensembles(predictions_of(of_features, labels), bootstrap)]
 
     run = ranked(auroc)[0]
-    means = {c: float(np.mean([auroc[run] for run in auroc if run.configuration == c])) for c in study.configurations}
-    configuration = ranked(means)[0]
+    configuration = ranked(means_of(auroc))[0]
     single = str(run)
     alone = {str(c): p.test_logits for c, p in study.configurations.items()}
     competitors = {**alone, single: study.test[run][None]}

@@ -44,12 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from pipeline.deploying.predicting import predict
         from pipeline.deploying.sources import sources
         from pipeline.ensembling.settings import EnsembleSections
+        from pipeline.reporting.english import count
         from pipeline.study.params import load
 
         named = sources(options.images, options.root)
         choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
-        runs = len(choice.members)
-        print(f"{choice.name} ({choice.how}), {runs} training run{'' if runs == 1 else 's'}", file=sys.stderr)
+        print(f"{choice.name} ({choice.how}), {count('training run', len(choice.members))}", file=sys.stderr)
         print(predict(choice, named, options.out, options.device, options.threads, not options.no_pictures, _shown))
 
 

@@ -19,8 +19,11 @@ from pipeline.deploying.recipe import FORMAT, Recipe, thresholds_of
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import TrainingSections
+from pipeline.learning.weights import sha256_of
+from pipeline.reporting.english import count
 from pipeline.study.errors import UserError
 from pipeline.study.files import DATASET, READING, SPLIT, made_by, null, read_json, write_json
+from pipeline.study.locks import LOCK
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, parse_yaml, read
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import DatasetInfo, open_images, read_dataset
@@ -30,7 +33,6 @@ from pipeline.study.trainings import run_folder
 KEPT = Path("tmp/deployed")
 """Bundles that commands keep from one call to the next."""
 MODEL, RECIPE, REFERENCE = "model.onnx", "recipe.json", "reference.npz"
-LOCK = Path("dvc.lock")
 _PIXELS = ("size", "channels", "keep_aspect", "clahe", "bits", "store", "frame")
 """Settings of preprocessing that change what a network gets to see."""
 CHECKED = 64
@@ -128,7 +130,7 @@ def torch_engine(choice: Choice, device: str) -> Engine:
     return run
 
 
-def bundle(choice: Choice, quiet: bool = False) -> Bundle:
+def bundle(choice: Choice) -> Bundle:
     """Return the bundle of `choice`: the one of an earlier call if nothing has changed since, or a new one.
 
     Raises
@@ -147,13 +149,7 @@ def bundle(choice: Choice, quiet: bool = False) -> Bundle:
             return Bundle(folder, Recipe.read(record))
     except (OSError, ValueError, TypeError):
         pass  # none yet, or one that was cut: it is made anew
-    if not quiet:
-        runs = len(choice.members)
-        print(
-            f"{choice.name}: writing {runs} network{'' if runs == 1 else 's'} as ONNX, once",
-            file=sys.stderr,
-            flush=True,
-        )
+    print(f"{choice.name}: writing {count('network', len(choice.members))} as ONNX, once", file=sys.stderr, flush=True)
     partial = folder.with_name(f"partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -213,22 +209,37 @@ def _make(choice: Choice, folder: Path) -> Recipe:
     write_onnx(network, channels, images.shape[1], folder / MODEL)
     run = onnx_engine(folder / MODEL, 2)
     parts = read_parts(["train", "val"])
-    rows = np.unique(parts["val"].rows)[:CHECKED]
-    some = as_input(images[rows])
+    some = validation_images()
     with torch.inference_mode():
         ours = network(torch.from_numpy(some))[0].numpy()
-    theirs = run(some)[0]
+    apart = difference(choice.name, "ONNX", ours, run(some)[0])
+    reference = measure(images, parts["train"].rows, parts["val"].rows, lambda pictures: run(as_input(pictures))[2])
+    reference.write(folder / REFERENCE)
+    recipe = recipe_of(choice, len(some), apart)
+    write_json(folder / RECIPE, recipe.record())
+    return recipe
+
+
+def validation_images() -> np.ndarray:
+    """Return the validation images on which what is written is compared, as the network takes them."""
+    return as_input(open_images()[np.unique(read_parts(["val"])["val"].rows)[:CHECKED]])
+
+
+def difference(name: str, form: str, ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the largest absolute difference of logits [..., N, K] from the study's.
+
+    Raises
+    ------
+    UserError
+        If it is above `TOLERANCE`: what was written computes something else.
+    """
     apart = float(np.abs(ours - theirs).max())
     if not apart <= TOLERANCE:
         raise UserError(
-            f"{choice.name}: the network as ONNX is off by {apart:.2g} in a logit of {len(rows)} validation images; "
+            f"{name}: the network as {form} is off by {apart:.2g} in a logit of {ours.shape[-2]} validation images; "
             f"allowed is {TOLERANCE:g}. It is not written"
         )
-    reference = measure(images, parts["train"].rows, parts["val"].rows, lambda pictures: run(as_input(pictures))[2])
-    reference.write(folder / REFERENCE)
-    recipe = recipe_of(choice, len(rows), apart)
-    write_json(folder / RECIPE, recipe.record())
-    return recipe
+    return apart
 
 
 def recipe_of(choice: Choice, checked: int, apart: float) -> Recipe:
@@ -251,7 +262,7 @@ def recipe_of(choice: Choice, checked: int, apart: float) -> Recipe:
         task=data.task,
         classes=data.classes,
         members=tuple(run.name for run in choice.members),
-        sha256=tuple(_sha256(_weights(run)) for run in choice.members),
+        sha256=tuple(sha256_of(_weights(run)) for run in choice.members),
         preprocess=load(PreprocessSections).preprocess.model_dump(mode="json"),
         bits=read_json(READING, "preprocess")["scale"]["bits"],
         channels=1 if images.ndim == 3 else images.shape[3],
@@ -287,12 +298,7 @@ def _key(choice: Choice) -> str:
     for path in (made_by(DATASET, "preprocess"), made_by(SPLIT, "split")):
         digest.update(path.read_bytes())
     for run in choice.members:
-        digest.update(_sha256(made_by(_weights(run), "train")).encode())
+        digest.update(sha256_of(made_by(_weights(run), "train")).encode())
     fitted = (choice.method, choice.calibration.slope.tolist(), choice.calibration.intercept.tolist())
     digest.update(json.dumps([FORMAT, *fitted, thresholds_of(choice.thresholds), choice.conformal]).encode())
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.ensembling.combiners import Combiner, MeanProbability
 from pipeline.ensembling.fitting import METHODS, fit
 from pipeline.ensembling.predictions import Gathered, gather
-from pipeline.ensembling.sets import ranked
+from pipeline.ensembling.sets import means_of, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.metrics import calibration
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
@@ -90,10 +90,10 @@ def choose(params: EnsembleSections, configuration: str | None = None, ensemble:
         if np.isfinite(logits).all():
             by_name.setdefault(str(run.configuration), []).append(run)
     if configuration is None:
-        means = {name: float(np.mean([study.val_auroc(study.val[r]) for r in runs])) for name, runs in by_name.items()}
-        if not means:
-            raise UserError("no training run of this study has finite logits: nothing can be applied to new images")
+        means = {str(c): v for c, v in means_of({r: study.val_auroc(z) for r, z in study.val.items()}).items()}
         configuration = ranked(means)[0]
+        if configuration not in by_name:
+            raise UserError("no training run of this study has finite logits: nothing can be applied to new images")
         how = (
             f"highest validation macro AUROC of {len(means)} configurations, mean over seeds {means[configuration]:.4f}"
         )

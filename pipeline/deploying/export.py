@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from pipeline.deploying.bundle import CHECKED, MODEL, TOLERANCE, as_input, bundle, check_prepared, network_of, recipe_of
+from pipeline.deploying.bundle import (
+    MODEL,
+    bundle,
+    check_prepared,
+    difference,
+    network_of,
+    recipe_of,
+    validation_images,
+)
 from pipeline.deploying.choice import Choice
 from pipeline.deploying.recipe import Recipe
 from pipeline.ensembling.predictions import gather
 from pipeline.ensembling.sets import ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.learning.settings import TrainingSections
+from pipeline.learning.weights import sha256_of
 from pipeline.study.errors import UserError
 from pipeline.study.files import REPORTS, write_json, write_text
 from pipeline.study.params import load
-from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder
 
 Format = Literal["onnx", "timm", "torchscript"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 SUMS = "SHA256SUMS"
 _TEMPLATE = Path(__file__).with_name("export.md")
 _SCRIPT = Path(__file__).with_name("predict_onnx.py")
@@ -60,7 +65,7 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
     ------
     UserError
         If `out` is not empty, timm cannot express the network, or the written network computes other logits than the
-        study's on `CHECKED` validation images.
+        study's on validation images.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out: {out} is not an empty folder: name one that is, or a new one")
@@ -98,14 +103,14 @@ def _torchscript(choice: Choice, folder: Path, seed: int | None) -> _Written:
     import torch
 
     _only_timm(seed)
-    network, images = network_of(choice), _some_images()
+    network, images = network_of(choice), validation_images()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch's own deprecation
         # Traced on two images and checked on others: what depends on their number would show.
         torch.jit.trace(network, torch.from_numpy(images[:2]), check_trace=False).save(folder / "model.pt")
         again = torch.jit.load(folder / "model.pt")
         ours, theirs = (each(torch.from_numpy(images))[0].numpy() for each in (network, again))
-    return [run.name for run in choice.members], len(images), _checked(choice.name, "TorchScript", ours, theirs)
+    return [run.name for run in choice.members], len(images), difference(choice.name, "TorchScript", ours, theirs)
 
 
 def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
@@ -138,14 +143,14 @@ def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
     network.num_classes = len(classes)
     config = {"label_names": list(classes)}
     save_for_hf(network, str(folder), model_config=config, model_args=options, safe_serialization=True)
-    images = torch.from_numpy(_some_images())
+    images = torch.from_numpy(validation_images())
     with torch.inference_mode():
         again = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
         ours = classifier(images).numpy()
         if images.shape[1] == 1 and len(mean) == 3:
             images = images.expand(-1, 3, -1, -1)
         theirs = again((images - torch.tensor(mean).reshape(1, -1, 1, 1)) / torch.tensor(std).reshape(1, -1, 1, 1))
-    return [run.name], len(images), _checked(choice.name, "timm", ours, theirs.numpy())
+    return [run.name], len(images), difference(choice.name, "timm", ours, theirs.numpy())
 
 
 _WRITERS: dict[Format, Callable[[Choice, Path, int | None], _Written]] = {
@@ -171,18 +176,6 @@ def _one(choice: Choice, seed: int | None) -> Run:
     return by_seed[seed]
 
 
-def _some_images() -> np.ndarray:
-    return as_input(open_images()[np.unique(read_parts(["val"])["val"].rows)[:CHECKED]])
-
-
-def _checked(name: str, form: str, ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Return the largest difference, or refuse what computes something else."""
-    apart = float(np.abs(ours - theirs).max())
-    if not apart <= TOLERANCE:
-        raise UserError(f"{name}: as {form} it is off by {apart:.2g} in a logit; allowed is {TOLERANCE:g}: not written")
-    return apart
-
-
 def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -> None:
     """Write what stands beside the network: preparation, labels, card, licence, sums."""
     single = form == "timm"
@@ -202,7 +195,7 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    card = REPORTS / "models" / f"{recipe.name}.md"
+    card = REPORTS / "model_cards" / f"{recipe.name}.md"
     facts = {
         "recipe": recipe,
         "form": form,
@@ -218,7 +211,7 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
         f"The network was trained on: {recipe.about['title']}\nLicence of these images: {recipe.about['licence']}\n"
         f"To be cited: {recipe.about['citation']}\n",
     )
-    sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    sums = [f"{sha256_of(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
     write_text(folder / SUMS, "".join(sums))
 
 
@@ -226,8 +219,3 @@ def _without_links(page: str) -> str:
     """Keep the words of links to files that do not come along, and leave pictures out."""
     page = re.sub(r"!\[[^\]]*\]\([^)]*\)\n?", "", page)
     return re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", page)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from pipeline.datasets.shared.irregular import printable
 from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, torch_engine
 from pipeline.deploying.choice import COVERAGE, Choice
 from pipeline.deploying.page import write_page
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, Journal, Predictor, Row, in_batches
 from pipeline.deploying.sources import Source
+from pipeline.reporting.english import count
 from pipeline.study.errors import UserError
 from pipeline.study.files import READING, read_json, replaced, write_json
 
@@ -82,9 +84,10 @@ def predict(
         write_page(out / "index.html", made.recipe, journal.read(names), counts)
     (out / JOURNAL).unlink()
     flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
-    images, files = _number(counts["images"], "image"), _number(len(named), "file")
-    told = f"{images} of {files}: {counts['predicted']} predicted{flagged}"
-    reasons = "".join(f"\n  {count} x {reason}" for reason, count in _reasons(counts))
+    told = (
+        f"{count('image', counts['images'])} of {count('file', len(named))}: {counts['predicted']} predicted{flagged}"
+    )
+    reasons = "".join(f"\n  {n} x {reason}" for reason, n in _reasons(counts))
     failed = f"{counts['failed']} not predicted:{reasons}\n" if counts["failed"] else ""
     return f"{told}\n{failed}{out / 'predictions.csv'}, {out / 'index.html'}"
 
@@ -128,7 +131,7 @@ def _state(source: Source) -> str:
         state = f"{found.st_size} {found.st_mtime_ns}"
     except OSError:
         state = "gone"
-    return f"{os.path.abspath(source.path)} {state} {source.name} {json.dumps(source.extra, sort_keys=True)}"
+    return f"{printable(os.path.abspath(source.path))} {state} {source.name} {json.dumps(source.extra, sort_keys=True)}"
 
 
 def _key(made: Bundle, pictures: bool) -> str:
@@ -167,10 +170,6 @@ def _write_table(path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequenc
             values = [row.extra.get(name, "") for name in extra]
             table.writerow([*leading, *(numbers or [""] * len(columns)), *values])
     return counts
-
-
-def _number(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _reasons(counts: Counter[str]) -> list[tuple[str, int]]:

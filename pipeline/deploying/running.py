@@ -145,7 +145,7 @@ class Predictor:
                 yield _Image(source, frame.number, pixels, "", frame.image.facts)
 
     def _no_other(self) -> Sequence[Any]:
-        """Give no images: one that does not say its scale is read by the study's, or by its own highest value."""
+        """Give no images: what does not say its scale is read on the study's; of 8 bits where the study had none."""
         return []
 
     def _failed(self, image: _Image) -> Row:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
+from pipeline.datasets.shared.irregular import printable, read_file
 from pipeline.datasets.shared.local import is_junk_folder
+from pipeline.datasets.shared.tables import read_table
 from pipeline.study.errors import UserError
 
 TABLES = (".csv", ".tsv")
@@ -46,12 +45,7 @@ class Source:
         OSError
             If it cannot be read; also for what is no file, such as a folder or a pipe, which would be waited for.
         """
-        # Asked of the open file, and opened without waiting: what a name stands for may change in between.
-        descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(0, "no regular file")
-            return file.read()
+        return read_file(self.path)
 
 
 def sources(named: Sequence[str], root: Path | None = None) -> list[Source]:
@@ -78,22 +72,21 @@ def sources(named: Sequence[str], root: Path | None = None) -> list[Source]:
     found: dict[str, Source] = {}
     for name in named:
         path = Path(name)
-        before = len(found)
         if path.is_dir():
-            listed: Iterator[Source] | list[Source] = _below(path)
+            listed = list(_below(path))
         elif path.suffix.lower() in TABLES and path.exists():
-            listed = _rows(path, root)
+            listed = list(_rows(path, root))
         elif os.path.lexists(path):
-            listed = [Source(path, name)]
+            listed = [Source(path, printable(name))]
         elif glob.has_magic(name):
             matches = sorted(match for match in glob.glob(name, recursive=True) if not os.path.isdir(match))
-            listed = [Source(Path(match), match) for match in matches]
+            listed = [Source(Path(match), printable(match)) for match in matches]
         else:
             raise UserError(f"{name}: no such file or folder")
+        if not listed:
+            raise UserError(f"{name}: no file is there; name an image, a folder of images, a pattern or a table")
         for source in listed:
             found.setdefault(os.path.abspath(source.path), source)
-        if len(found) == before and not any(True for _ in found):
-            raise UserError(f"{name}: no file is there; name an image, a folder of images, a pattern or a table")
     return list(found.values())
 
 
@@ -104,7 +97,7 @@ def _below(folder: Path) -> Iterator[Source]:
         for name in sorted(names):
             if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini", "dicomdir"):
                 path = Path(parent) / name
-                yield Source(path, path.relative_to(folder).as_posix())
+                yield Source(path, printable(path.relative_to(folder).as_posix()))
 
 
 def _refuse(error: OSError) -> None:
@@ -114,19 +107,18 @@ def _refuse(error: OSError) -> None:
 def _rows(table: Path, root: Path | None) -> Iterator[Source]:
     """Yield the files that a table names; its other columns go along."""
     try:
-        content = pd.read_csv(
-            table, sep=None, engine="python", dtype="str", keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise UserError(f"{table}: not readable as a table: {error}") from None
-    by_name = {column.strip().lower().replace(" ", "_"): column for column in content.columns}
+        header, rows = read_table(table)
+    except OSError as error:
+        raise UserError(f"{table}: cannot be read: {error.strerror}") from None
+    by_name = {column.strip().lower().replace(" ", "_"): column for column in header}
     column = next((by_name[name] for name in FILE_COLUMNS if name in by_name), None)
     if column is None:
         raise UserError(
-            f"{table}: none of its columns ({', '.join(content.columns)}) is called {', '.join(FILE_COLUMNS)}: which "
+            f"{table}: none of its columns ({', '.join(header)}) is called {', '.join(FILE_COLUMNS)}: which "
             "one names the images?"
         )
     base = table.parent if root is None else root
-    others = [name for name in content.columns if name != column]
-    for row in content.to_dict("records"):
-        yield Source(base / row[column], row[column], {name: row[name] for name in others})
+    place = header.index(column)
+    for _, fields in rows:
+        others = {name: text for i, (name, text) in enumerate(zip(header, fields)) if i != place}
+        yield Source(base / fields[place], fields[place], others)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.study.runs import Configuration, Run
 from pipeline.uncertainty.multiplicity import holm
 
 TOP_CONFIGURATIONS = (3, 5)
@@ -86,6 +87,14 @@ def asked(
         "recipes": list(combinations(configurations, 2)),
         "ensembles": [(reference, ensemble) for reference in references for ensemble in ensembles],
     }
+
+
+def means_of(auroc: Mapping[Run, float]) -> dict[Configuration, float]:
+    """Average a number of training runs over the seeds of each configuration; undefined where one of them is."""
+    by_name: dict[Configuration, list[float]] = {}
+    for run, value in auroc.items():
+        by_name.setdefault(run.configuration, []).append(value)
+    return {name: float(np.mean(values)) for name, values in by_name.items()}
 
 
 def questions(

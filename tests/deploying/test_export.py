@@ -87,6 +87,19 @@ def test_what_lies_in_the_folder(deployed):
     assert "Not for clinical use" in (out / "README.md").read_text()
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:FutureWarning")
+def test_the_card_goes_along_without_links_to_what_does_not(deployed):
+    card = Path("reports/model_cards/small-bce.md")
+    card.parent.mkdir(parents=True)
+    card.write_text(
+        "# Card\n\n![curves](../figures/x.png)\n[methods](../methods.md) and [paper](https://example.org)\n"
+    )
+    main(["small-bce", "--format", "torchscript", "--out", "out"])
+    assert Path("out/MODEL_CARD.md").read_text() == "# Card\n\nmethods and [paper](https://example.org)\n"
+    assert "`MODEL_CARD.md`" in Path("out/README.md").read_text()
+    assert "MODEL_CARD.md" in Path("out/SHA256SUMS").read_text()
+
+
 def test_a_folder_with_something_in_it_is_left_alone(deployed, capsys):
     Path("out").mkdir()
     Path("out/mine.txt").write_text("mine")

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
 
+from pipeline import ensemble
 from pipeline.commands.predict import main
 from pipeline.deploying import flags, running
 from pipeline.deploying.bundle import KEPT, bundle, onnx_engine, torch_engine
@@ -22,6 +24,7 @@ from pipeline.ensembling.fitting import METHODS
 from pipeline.ensembling.predictions import gather
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.metrics.thresholds import probabilities
+from pipeline.settings import load as load_study
 from pipeline.study.errors import UserError
 from pipeline.study.files import ENSEMBLES, read_json
 from pipeline.study.params import ParamsError, load
@@ -144,11 +147,11 @@ def test_sixty_mixed_files(deployed):
     put("page.html", b"<html></html>", "not an image")
     put("noise.dcm", bytes(range(256)) * 4, "not an image")
     (folder / "gone.png").symlink_to("nowhere.png")
-    expected["gone.png"] = "file missing"
+    expected["gone.png"] = "file not readable: a link to nothing"
     (folder / "round.png").symlink_to("round.png")
-    expected["round.png"] = "file not readable"
+    expected["round.png"] = "file not readable: a link that leads in a circle"
     os.mkfifo(folder / "pipe.png")
-    expected["pipe.png"] = "file not readable: no regular file"
+    expected["pipe.png"] = "file not readable: a pipe, not a file"
     (folder / "secret.png").write_bytes(sample)
     expected["secret.png"] = ""
     os.mkdir(folder / "folder.png")
@@ -332,6 +335,35 @@ def test_files_folders_patterns_and_tables(tmp_path, monkeypatch):
         ("lost.png", {"age": "NA"}),
     ]
     assert len(sources(["c.png", "./c.png", str(tmp_path / "c.png")])) == 1
+
+
+def test_a_name_that_is_not_utf8_has_its_row(deployed):
+    folder = Path("odd")
+    folder.mkdir()
+    shutil.copyfile(sorted(RAW.iterdir())[0], os.fsencode(folder) + b"/caf\xe9.png")
+    for _ in range(2):
+        predict(chosen(), sources(["odd"]), Path("answers"))
+        assert [(row["file"], row["status"]) for row in read_rows(Path("answers"))] == [("caf\\xe9.png", "predicted")]
+
+
+def test_a_pattern_of_nothing_is_an_error_beside_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(b"-")
+    with pytest.raises(UserError, match=re.escape("*.dcm: no file is there")):
+        sources(["a.png", "*.dcm"])
+
+
+def test_the_configuration_is_the_one_that_the_ensembles_are_compared_with(deployed):
+    """Also where a seed of the best one has diverged: its mean is undefined, and validation does not choose it."""
+    best = chosen().name
+    file = Path(f"evaluations/{best}/predictions.npz")
+    kept = Predictions.load(file)
+    broken = kept.val_logits.copy()
+    broken[0] = np.nan
+    replace(kept, val_logits=broken).save(file)
+    ensemble.ensemble(load_study())
+    compared = read_json(ENSEMBLES / "members.json", "ensemble")["compared_with"][0]
+    assert chosen().name == f"{compared['model']}-{compared['loss']}" != best
 
 
 @pytest.mark.parametrize("name", ["nowhere", "*.png", "empty"])

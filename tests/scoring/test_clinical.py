@@ -1,5 +1,7 @@
 """Predictive values, net benefit, abstention, prediction sets and subgroup gaps of a configuration."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -188,13 +190,16 @@ def test_costs_that_no_image_showed_are_allowed_for():
     assert high.net_benefit - high.ci_low > 9 * 0.75 * bound
 
 
+def calibrated(task, evaluation, *parts):
+    """Return the calibrated probabilities [S, N, K] of the logits of each part."""
+    squash = expit if task == "multilabel" else partial(softmax, axis=-1)
+    return [squash(np.stack([c.apply(z) for c, z in zip(evaluation.calibrations, part)])) for part in parts]
+
+
 def test_what_is_kept_is_more_certain_than_the_cut_of_validation(study):
     task, val, test, evaluation = study
     table = evaluation.clinical.selective
-    likely = []
-    for logits in (val[0], test[0]):
-        calibrated = np.stack([c.apply(z) for c, z in zip(evaluation.calibrations, logits)])
-        likely.append(expit(calibrated) if task == "multilabel" else softmax(calibrated, axis=-1))
+    likely = calibrated(task, evaluation, val[0], test[0])
     if task == "multilabel":
         called = [expit(z.astype(float)) >= evaluation.thresholds[:, None] for z in (val[0], test[0])]
         sure = [np.where(c, p, 1 - p)[:, :, 0] for c, p in zip(called, likely)]
@@ -217,10 +222,7 @@ def test_what_is_kept_is_more_certain_than_the_cut_of_validation(study):
 def test_sets_hold_the_truth_as_often_as_is_said(study):
     task, val, test, evaluation = study
     table = evaluation.clinical.conformal
-    likely = []
-    for logits in (val[0], test[0]):
-        calibrated = np.stack([c.apply(z) for c, z in zip(evaluation.calibrations, logits)])
-        likely.append(expit(calibrated) if task == "multilabel" else softmax(calibrated, axis=-1))
+    likely = calibrated(task, evaluation, val[0], test[0])
     if task == "multilabel":  # class-wise sets of the first class: a quantile of the images with it
         of_val, of_test = (p[:, :, 0] for p in likely)
         present, truth = val[1][:, 0].astype(bool), test[1][:, 0].astype(bool)
