@@ -8,11 +8,10 @@ with both packages.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-Cam = Callable[[Tensor, Tensor], Tensor]
-"""From a layer's output and gradients, float [N, C, h, w], to maps [N, h, w], at least 0."""
+if TYPE_CHECKING:  # commands offer the names below, and start without torch
+    from torch import Tensor
 
 
 def grad_cam(output: Tensor, gradient: Tensor) -> Tensor:
@@ -84,5 +83,11 @@ def layer_cam(output: Tensor, gradient: Tensor) -> Tensor:
     return (gradient.relu() * output).sum(1).relu()
 
 
-METHODS: dict[str, Cam] = {"grad-cam": grad_cam, "grad-cam++": grad_cam_plus_plus, "layercam": layer_cam}
+METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "grad-cam": grad_cam,
+    "grad-cam++": grad_cam_plus_plus,
+    "layercam": layer_cam,
+}
 """By the names that people type."""
+DEFAULT = "grad-cam"
+"""The one that sanity checks have been published for."""

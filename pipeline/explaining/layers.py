@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.study.errors import UserError
 
 LEAST = 4
-"""Cells per side of a map. With fewer it would say which quarter of the image at best; an earlier layer is taken then."""
+"""Cells per side of a map. With fewer it says which quarter of the image at best: an earlier layer is taken."""
 
 
 @dataclass(frozen=True)
