@@ -13,6 +13,8 @@ import pandas as pd
 from pipeline.checking.signs import signs
 from pipeline.ensembling.predictions import (
     MemberSet,
+    chosen_of,
+    clinical_of,
     combine,
     describe,
     gather,
@@ -21,7 +23,7 @@ from pipeline.ensembling.predictions import (
     score_ensembles,
 )
 from pipeline.ensembling.records import ensemble_record
-from pipeline.ensembling.sets import asked, means_of, member_sets, questions, ranked
+from pipeline.ensembling.sets import asked, means_of, member_sets, one_family, questions, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
@@ -71,23 +73,32 @@ def ensemble(params: EnsembleSections) -> None:
         labels.task, competitors | ensembles, *truth, draws=settings.bootstrap, seed=settings.seed
     )
     sides = [*alone], [str(configuration), single], [*ensembles]
-    every = {pair for family in asked(*sides).values() for pair in family}
+    every = {pair for pairs in asked(*sides).values() for pair in pairs}
     pairwise = partial(compare_measured, confidence=settings.confidence, margin=settings.margin, seed=settings.seed)
-    pairs = pairwise(measured, seed_sd=assumed, pairs=every)
-    compared = questions(pairs, *sides, 1 - settings.confidence)
     # What is assumed of the spread over seeds is that of the mean over the classes.
     by_class = pairwise({name: measured[name] for name in alone}, classes=list(labels.classes))
+    metrics = pd.concat([t for t in tables if len(t)] or tables)
+    chosen = chosen_of(metrics)
+    compared, by_class = one_family(
+        questions(pairwise(measured, seed_sd=assumed, pairs=every), *sides),
+        by_class[by_class["class"] != "macro"],
+        chosen and f"ensemble-{chosen}",
+        1 - settings.confidence,
+    )
 
     content = {
         "ensembles": {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made},
         "skipped": skipped | not_trained,
         "compared_with": [configuration._asdict(), run._asdict()],
+        "chosen": chosen,
     }
     predictions.save(ENSEMBLES / "predictions.npz")
-    write_csv(ENSEMBLES / "metrics.csv", pd.concat([t for t in tables if len(t)] or tables))
+    write_csv(ENSEMBLES / "metrics.csv", metrics)
     write_csv(ENSEMBLES / "comparisons.csv", compared)
-    write_csv(ENSEMBLES / "class_comparisons.csv", by_class[by_class["class"] != "macro"])
+    write_csv(ENSEMBLES / "class_comparisons.csv", by_class)
     write_csv(ENSEMBLES / "signs.csv", signs(study))
+    for name, table in clinical_of(predictions, chosen, settings).items():
+        write_csv(ENSEMBLES / f"{name}.csv", table)
     write_json(ENSEMBLES / "members.json", content)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
 import pandas as pd
 
 from pipeline.scoring.evaluation import evaluate as score
@@ -14,24 +13,15 @@ from pipeline.scoring.predict import predict_parts
 from pipeline.scoring.records import evaluation_record
 from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import EvaluationSections
-from pipeline.scoring.subgroups import age_bands, evaluate_subgroups
+from pipeline.scoring.subgroups import evaluate_subgroups, subgroups_of
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import made_by, nulls, read_json, read_table, write_csv, write_json
 from pipeline.study.params import ParamsError, load
 from pipeline.study.predictions import METRIC_COLUMNS
-from pipeline.study.prepared import read_dataset, read_samples
+from pipeline.study.prepared import read_dataset
 from pipeline.study.records import check_record
 from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder
-
-
-def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the labels by which the images `rows` are grouped: those of sex, view and age that the data set has."""
-    about = read_samples().set_index("row").loc[rows]
-    labels = {name: about[name].to_numpy() for name in ("sex", "view") if name in about}
-    if "age" in about:
-        labels["age"] = age_bands(pd.to_numeric(about["age"], errors="coerce").to_numpy(float))
-    return {name: values for name, values in labels.items() if not pd.isna(values).all()}
 
 
 def evaluate(configuration: Configuration, params: EvaluationSections) -> None:

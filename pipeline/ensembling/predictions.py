@@ -11,9 +11,13 @@ import pandas as pd
 from pipeline.ensembling.fitting import METHODS, fit
 from pipeline.ensembling.sets import ranked
 from pipeline.metrics.functions import class_auroc, macro
-from pipeline.metrics.thresholds import probabilities
+from pipeline.metrics.thresholds import operating_points, probabilities
+from pipeline.scoring.clinical import clinical_alone
 from pipeline.scoring.evaluation import evaluate
+from pipeline.scoring.gaps import correct_gaps
 from pipeline.scoring.part import PartLogits
+from pipeline.scoring.settings import Evaluate
+from pipeline.scoring.subgroups import evaluate_subgroups, subgroups_of
 from pipeline.study.files import EVALUATIONS, FUSED, ArtifactError, null, read_json
 from pipeline.study.predictions import METRIC_COLUMNS, Predictions
 from pipeline.study.runs import Configuration, Run, StudySections, configurations, runs
@@ -246,3 +250,49 @@ def describe(ensemble: CombinedRuns, auroc: dict[Run, float], value: float) -> d
         "members": members,
         "parameters": fitted,
     }
+
+
+def chosen_of(metrics: pd.DataFrame) -> str | None:
+    """Return the ensemble with the highest validation macro AUROC in `metrics`, the first of those that tie."""
+    of_val = metrics[(metrics["part"] == "val") & (metrics["class"] == "macro") & (metrics["metric"] == "auroc")]
+    values = dict(zip(of_val["loss"], of_val["value"].astype(float)))
+    known = [name for name in ranked(values) if np.isfinite(values[name])]
+    return known[0] if known else None
+
+
+def clinical_of(predictions: Predictions, chosen: str | None, settings: Evaluate) -> dict[str, pd.DataFrame]:
+    """Measure what a clinic asks of the chosen ensemble, as of a configuration.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        From `predictions_of`.
+    chosen : str or None
+        Name of the ensemble; None for none.
+    settings : Evaluate
+        Draws, confidence and prevalence.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        `scoring.clinical.Clinical` and, where the images have subgroups, "subgroup_gaps", by name of the file; empty
+        without an ensemble.
+    """
+    if chosen is None:
+        return {}
+    place = predictions.methods.tolist().index(chosen)
+    task, classes = predictions.task, list(predictions.classes)
+    val, test = (
+        part._replace(logits=part.logits[place : place + 1])
+        for part in (PartLogits.of(predictions, "val"), PartLogits.of(predictions, "test"))
+    )
+    bootstrap = settings.draws()
+    tables = clinical_alone(task, classes, val, test, prevalence=settings.prevalence, **bootstrap)._asdict()
+    points = operating_points(task, val.targets, val.logits)
+    gaps = [
+        evaluate_subgroups(task, classes, [chosen], test, labels, name, points, **bootstrap).gaps
+        for name, labels in subgroups_of(predictions.test_rows).items()
+    ]
+    if gaps:
+        tables["subgroup_gaps"] = correct_gaps(pd.concat(gaps, ignore_index=True), settings.confidence)
+    return tables

@@ -13,7 +13,7 @@ from pipeline.study.code import ROOT, digests
 def ensemble_record(params: EnsembleSections) -> dict[str, Any]:
     """Return the record of stage ensemble: seed, study, ensemble, evaluate and code."""
     sections = {name: getattr(params, name).model_dump(mode="json") for name in ("study", "ensemble")}
-    scoring = params.evaluate.model_dump(mode="json", exclude={"prevalence"})
+    scoring = params.evaluate.model_dump(mode="json")
     return {"seed": params.seed, **sections, "evaluate": scoring, "code": digests([ROOT / "pipeline/ensemble.py"])}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.study.runs import Configuration, Run
-from pipeline.uncertainty.multiplicity import holm
+from pipeline.uncertainty.multiplicity import holm_in_two_tiers
 
 TOP_CONFIGURATIONS = (3, 5)
 """Sizes of the ensembles of the best configurations, as in Rajaraman et al. 2021, arXiv 2109.14433."""
@@ -73,14 +73,14 @@ def ranked(values: Mapping[Any, float]) -> list[Any]:
 def asked(
     configurations: Sequence[str], references: Sequence[str], ensembles: Sequence[str]
 ) -> dict[str, list[tuple[str, str]]]:
-    """Name the comparisons that answer a question, family by family; each stands in one of them.
+    """Name the comparisons that answer a question, kind by kind; each stands in one of them.
 
     Parameters
     ----------
     configurations : sequence of str
-        Family "recipes": each against each.
+        Kind "recipes": each against each.
     references, ensembles : sequence of str
-        Family "ensembles": each ensemble against each reference. What ensembles differ by among themselves is not
+        Kind "ensembles": each ensemble against each reference. What ensembles differ by among themselves is not
         asked: the many pairs of near twins would only cost the others their power.
     """
     return {
@@ -97,14 +97,81 @@ def means_of(auroc: Mapping[Run, float]) -> dict[Configuration, float]:
     return {name: float(np.mean(values)) for name, values in by_name.items()}
 
 
+def one_family(
+    pairs: pd.DataFrame, by_class: pd.DataFrame, chosen: str | None, alpha: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Correct p for all comparisons of the study as one family (`multiplicity.holm_in_two_tiers`).
+
+    In the first tier are the pairs of configurations and what the chosen ensemble is compared with. In the second,
+    below a pair of configurations, are its classes; below a single model that the chosen ensemble is compared with, the
+    other ensembles compared with the same.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        As `comparisons.compare` returns them, with the column "family" of `asked`; ensembles are the second of a pair.
+    by_class : DataFrame
+        The pairs of configurations, class by class.
+    chosen : str or None
+        The ensemble that validation chooses; None, or one that was not compared, puts all ensembles into the first
+        tier.
+    alpha : float
+        Level below which an adjusted p counts.
+
+    Returns
+    -------
+    pairs, by_class : DataFrame
+        With p_holm, tost_p_holm, distinguishable and equivalent computed anew and the column "tier" added. Differences
+        are one family, equivalences another: of one pair not both answers can be wrong.
+    """
+    ensembles = (pairs["family"] == "ensembles").to_numpy()
+    with_chosen = (pairs["second"] == chosen).to_numpy() & ensembles
+    leading = ~ensembles | with_chosen if with_chosen.any() else np.ones(len(pairs), dtype=bool)
+    places: dict[tuple[str, str], list[int]] = {}
+    for i, pair in enumerate(zip(by_class["first"], by_class["second"])):
+        places.setdefault(pair, []).append(i)
+    others: dict[str, list[int]] = {}
+    for i in np.flatnonzero(~leading):
+        others.setdefault(pairs["first"].iloc[i], []).append(int(i))
+    first = np.flatnonzero(leading)
+    of_classes = [
+        [] if ensembles[i] else places.get((pairs["first"].iloc[i], pairs["second"].iloc[i]), []) for i in first
+    ]
+    of_ensembles = [others.get(pairs["first"].iloc[i], []) if with_chosen[i] else [] for i in first]
+    found = []
+    for p in ("p", "tost_p"):
+        of_pairs, of_class = pairs[p].to_numpy(float), by_class[p].to_numpy(float)
+        below = [
+            of_class[classes] if classes else of_pairs[rest]
+            for classes, rest in zip(of_classes, of_ensembles, strict=True)
+        ]
+        adjusted, adjusted_below = holm_in_two_tiers(of_pairs[first], below)
+        whole, single = np.full(len(pairs), np.nan), np.full(len(by_class), np.nan)
+        whole[first] = adjusted
+        for classes, rest, values in zip(of_classes, of_ensembles, adjusted_below, strict=True):
+            if classes:
+                single[classes] = values
+            else:
+                whole[rest] = values
+        found.append((whole, single))
+    tiers = np.where(leading, 1, 2), np.full(len(by_class), 2)
+    made = [
+        table.assign(
+            p_holm=found[0][i],
+            tost_p_holm=found[1][i],
+            distinguishable=found[0][i] < alpha,
+            equivalent=found[1][i] < alpha,
+            tier=tiers[i],
+        )
+        for i, table in enumerate((pairs, by_class))
+    ]
+    return made[0], made[1]
+
+
 def questions(
-    pairs: pd.DataFrame,
-    configurations: Sequence[str],
-    references: Sequence[str],
-    ensembles: Sequence[str],
-    alpha: float,
+    pairs: pd.DataFrame, configurations: Sequence[str], references: Sequence[str], ensembles: Sequence[str]
 ) -> pd.DataFrame:
-    """Keep the pairs that answer a question, and correct p for the number of pairs that answer the same one.
+    """Keep the pairs that answer a question.
 
     Parameters
     ----------
@@ -112,21 +179,15 @@ def questions(
         Pairs of competitors, as `comparisons.compare` returns them.
     configurations, references, ensembles : sequence of str
         As for `asked`.
-    alpha : float
-        Level below which an adjusted p counts.
 
     Returns
     -------
     DataFrame
-        Rows of `pairs`, configurations first, with p_holm, tost_p_holm, distinguishable and equivalent computed anew
-        and the column "family" added.
+        Rows of `pairs`, configurations first, with the column "family" added.
     """
     compared = list(zip(pairs["first"], pairs["second"]))
-    tables = []
-    for name, members in asked(configurations, references, ensembles).items():
-        table = pairs[np.array([pair in members for pair in compared], dtype=bool)].assign(family=name)
-        for p in ("p", "tost_p"):
-            table[f"{p}_holm"] = holm(table[p].to_numpy(float))
-        tables.append(table)
-    kept = pd.concat(tables, ignore_index=True)
-    return kept.assign(distinguishable=kept["p_holm"] < alpha, equivalent=kept["tost_p_holm"] < alpha)
+    tables = [
+        pairs[np.array([pair in members for pair in compared], dtype=bool)].assign(family=name)
+        for name, members in asked(configurations, references, ensembles).items()
+    ]
+    return pd.concat(tables, ignore_index=True)

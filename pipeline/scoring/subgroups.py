@@ -14,6 +14,7 @@ from pipeline.metrics.scored import Scored
 from pipeline.scoring.gaps import GAP_METRICS, Subgroup, gap_table
 from pipeline.scoring.part import PartLogits, View, check_part
 from pipeline.scoring.rows import COLUMNS, metric_rows, row
+from pipeline.study.prepared import read_samples
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.ratios import Drawn
 from pipeline.uncertainty.support import MIN_PATIENTS
@@ -46,6 +47,15 @@ def age_bands(ages: Sequence[float] | np.ndarray) -> np.ndarray:
     names = np.array([*AGE_BANDS, UNKNOWN])
     plausible = (years >= 0) & (years < max(AGE_BANDS.values()))
     return names[np.where(plausible, np.searchsorted(list(AGE_BANDS.values()), years, side="right"), len(AGE_BANDS))]
+
+
+def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the labels by which the images `rows` are grouped: those of sex, view and age that the data set has."""
+    about = read_samples().set_index("row").loc[rows]
+    labels = {name: about[name].to_numpy() for name in ("sex", "view") if name in about}
+    if "age" in about:
+        labels["age"] = age_bands(pd.to_numeric(about["age"], errors="coerce").to_numpy(float))
+    return {name: values for name, values in labels.items() if not pd.isna(values).all()}
 
 
 class Subgroups(NamedTuple):

@@ -124,8 +124,9 @@ def compare(
     covariances of Obuchowski & Rockette, Commun Stat Simul Comput 24(2), 1995, doi:10.1080/03610919508813243, with the
     part that the bootstrap knows well taken from there. Where seeds are fixed, the bootstrap is all. Interval and p
     follow from the t distribution with the degrees of freedom of Satterthwaite (Biometrics Bulletin 2(6), 1946,
-    doi:10.2307/3002019): those of the patients, for a class of its rarer side, for the bootstrap; and, where the seeds
-    add to it, those of the variance over seeds, of both sides together where they have as many. docs/statistics.md has
+    doi:10.2307/3002019): those of the patients, for a class of its rarer side, for the bootstrap; and those of the
+    variance over seeds, of both sides together where they have as many, for what seeds add to it, as far as it is
+    uncertain (`_doubt`): t of the seeds' means where patients do nothing. docs/statistics.md has
     how often such tests err; with one seed, the difference between two trained networks says nothing of another seed.
 
     Equivalence: two one-sided tests, against -margin and against +margin, of which the larger p counts (Schuirmann,
@@ -303,17 +304,32 @@ def difference_error(first: Side, second: Side, freedom: float) -> tuple[float, 
     beyond, uncertain = 0.0, 0.0
     if kind_of_seeds(first, second) != "fixed":
         known = [side for side in spread if side is not None]
-        of_seeds = sum(variance for variance, _ in known)
-        beyond = max(of_seeds - sum(map(_interaction, drawn)), 0.0)
-        if beyond > 0:
-            if n == len(second.values) > 1:
-                uncertain = of_seeds**2 / sum(df for _, df in known)
-            else:
-                uncertain = sum(variance**2 / df for variance, df in known)
+        of_seeds, interaction = sum(variance for variance, _ in known), sum(map(_interaction, drawn))
+        beyond = max(of_seeds - interaction, 0.0)
+        if n == len(second.values) > 1:
+            of_freedom = sum(df for _, df in known)
+        else:
+            below = sum(variance**2 / df for variance, df in known)
+            of_freedom = of_seeds**2 / below if below > 0 else np.inf
+        uncertain = _doubt(of_seeds, interaction, of_freedom) ** 2 / of_freedom
     total = of_patients + beyond
     if total <= 1e-24:  # rounding only
         return 0.0, 1.0
     return float(np.sqrt(total)), float(total**2 / (of_patients**2 / freedom + uncertain))
+
+
+def _doubt(of_seeds: float, interaction: float, freedom: float) -> float:
+    """Return how much of a variance over seeds counts as uncertain where a part of it is known from the patients.
+
+    With `freedom` ν, what exceeds the interaction counts ν / (ν - 2) times, the mean of ν / χ²: a variance that was
+    estimated may be larger by that on average. More than was seen over the seeds it never is, and far above the
+    interaction it is just that, so that the test becomes the t-test of the seeds' means. With ν = 2 that mean is
+    infinite: what was seen counts, and below the interaction, where nothing exceeds it, in proportion.
+    """
+    if freedom <= 2:
+        return of_seeds * min(1.0, of_seeds / interaction) if interaction > 0 else of_seeds
+    excess = max(of_seeds - interaction, 0.0)
+    return min(excess * freedom / (freedom - 2) if np.isfinite(freedom) else excess, of_seeds)
 
 
 def _interaction(draws: np.ndarray) -> float:

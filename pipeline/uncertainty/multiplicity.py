@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy.stats import t as student
 from pipeline.uncertainty.intervals import spread
 
 AGGREGATES = ("macro", "overall")
+RESERVED = 0.5
+"""Share of the level of a rejected leading hypothesis that is kept for those below it."""
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -39,6 +42,74 @@ def holm(p: np.ndarray) -> np.ndarray:
     back[order] = stepped
     adjusted[compared] = back
     return adjusted
+
+
+def holm_in_two_tiers(leading: np.ndarray, below: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Adjust p-values of one family in which some hypotheses are asked only below another one that was rejected.
+
+    Parameters
+    ----------
+    leading : float [M]
+        p-values of what is asked in any case; NaN where there is no test.
+    below : sequence of float [K_i] [M]
+        p-values of what is asked only if its leading hypothesis is rejected, or has no test; may be empty.
+
+    Returns
+    -------
+    leading, below : float64 [M], list of float64 [K_i]
+        Adjusted p-values, at most 1, of the whole family: all of them that are below a level are wrong together in at
+        most that share of studies, however the tests depend on each other and whichever hypotheses are true. None below
+        is smaller than that of its leading hypothesis. NaN where there is no test. Without anything below, those of
+        `holm`.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many groups as leading hypotheses.
+
+    Notes
+    -----
+    A weighted Holm procedure. Each of the m leading hypotheses has 1 / m of the level. One that is rejected hands
+    `RESERVED` of it to its group, which tests within itself by Holm's method, and the rest to the leading ones that are
+    left; without a group, or with a group that is rejected as a whole, it hands them all of it. When no leading one is
+    left, the groups share the whole level. No weight ever falls when a hypothesis is rejected, and those of what is
+    left add up to 1 at most, which is what strong control needs: Goeman & Solari, "The sequential rejection principle
+    of familywise error control", Ann Stat 38(6), 2010, doi:10.1214/10-AOS829; Bretz et al., "A graphical
+    approach to sequentially rejective multiple test procedures", Stat Med 28(4), 2009, doi:10.1002/sim.3495. What has
+    no test neither counts nor closes the way to what is below it.
+    """
+    first = np.asarray(leading, dtype=np.float64)
+    groups = [np.asarray(group, dtype=np.float64) for group in below]
+    if first.ndim != 1 or len(groups) != len(first):
+        raise ValueError(f"{len(groups)} groups below {first.shape} leading hypotheses; expected one for each")
+    tested = ~np.isnan(first)
+    orders = [np.argsort(group, kind="stable")[: int((~np.isnan(group)).sum())] for group in groups]
+    left = np.array([len(order) for order in orders])
+    size = int((tested | (left > 0)).sum())
+    adjusted, adjusted_below = np.full(first.shape, np.nan), [np.full(group.shape, np.nan) for group in groups]
+    open_, so_far = tested.copy(), 0.0
+    lowest = np.array([group[order[0]] if len(order) else np.inf for group, order in zip(groups, orders)])
+    while open_.any() or left.any():
+        reached = ~open_ & (left > 0)
+        if open_.any():
+            each, of_group = (1 - RESERVED * reached.sum() / size) / open_.sum(), RESERVED / size
+        else:
+            each, of_group = 0.0, 1 / reached.sum()
+        smallest = int(np.where(open_, first, np.inf).argmin())
+        within = np.where(reached, lowest * left, np.inf)
+        next_group = int(within.argmin())
+        of_leading = first[smallest] / each if open_.any() else np.inf
+        if of_leading <= within[next_group] / of_group:
+            so_far = max(so_far, min(of_leading, 1.0))
+            adjusted[smallest], open_[smallest] = so_far, False
+        else:
+            so_far = max(so_far, min(within[next_group] / of_group, 1.0))
+            order = orders[next_group]
+            adjusted_below[next_group][order[len(order) - left[next_group]]] = so_far
+            left[next_group] -= 1
+            rest = left[next_group]
+            lowest[next_group] = groups[next_group][order[len(order) - rest]] if rest else np.inf
+    return adjusted, adjusted_below
 
 
 def paired_p(
