@@ -38,29 +38,52 @@ class Erase(Section):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
-    "seeds002": {"horizontal_flip": 0.5, "rotation": 15.0, "shift": 0.1, "zoom": 0.1},
+    "seeds002": {
+        "horizontal_flip": 0.5,
+        "rotation": 15.0,
+        "shift": 0.1,
+        "zoom": 0.1,
+        "zoom_axes": "separate",
+        "fill": "edge",
+    },
     "seeds003": {
         "horizontal_flip": 0.5,
         "vertical_flip": 0.5,
         "rotation": 20.0,
+        "shift": 0.2,
+        "fill": "edge",
         "brightness": 0.1,
         "contrast": 0.1,
         "jpeg": {"quality": [50, 100]},
     },
 }
-"""Whole augmentations by name: of a published COVID-19 radiography notebook and of a published leukaemia grid."""
+"""Whole augmentations by name, as the code of two publications has them.
+
+seeds002 : a COVID-19 radiography notebook: Keras' ImageDataGenerator, whose `zoom_range` draws each axis by itself and
+    whose default repeats the edge of the image.
+seeds003 : a leukaemia grid: Pillow's ImageEnhance and rotation, OpenCV's JPEG, then shifts by up to 0.2 of the side,
+    which its published table does not name. There rotation leaves black corners and shifts repeat the edge, compression
+    comes between the two; here one resampling does both and repeats the edge, and compression follows.
+"""
 
 
 class Augment(Section):
-    """Random changes of training images, drawn per sample; or the name of one of `PRESETS` in place of the map."""
+    """Random changes of training images, drawn per sample; or the name of one of `PRESETS` in place of the map.
+
+    Names mean what torchvision means by them: `brightness` and `contrast` as ``ColorJitter``; `rotation`, `shift` and
+    `zoom` as ``RandomAffine`` (degrees; translate; scale from 1 - zoom to 1 + zoom).
+    """
 
     horizontal_flip: Probability = 0.5
     vertical_flip: Probability = 0.0
     rotation: float = Field(0.0, ge=0, le=180, description="degrees, either way")
     shift: float = Field(0.0, ge=0, le=0.5, description="fraction of the side, either way")
     zoom: float = Field(0.0, ge=0, le=0.5, description="fraction, in or out")
-    brightness: float = Field(0.0, ge=0, le=1, description="fraction of the grey range, up or down")
-    contrast: float = Field(0.0, ge=0, le=1, description="fraction, up or down")
+    zoom_axes: Literal["joint", "separate"] = Field("joint", description="separate = a draw per axis, as in Keras")
+    fill: Literal["black", "edge"] = Field("black", description="what comes in from outside; edge = the nearest pixel")
+    brightness: float = Field(0.0, ge=0, le=1, description="grey levels times 1 - brightness to 1 + brightness")
+    contrast: float = Field(0.0, ge=0, le=1, description="likewise, distances from the image's mean grey level")
+    brightness_offset: float = Field(0.0, ge=0, le=1, description="added: fraction of the grey range, up or down")
     jpeg: Jpeg | None = None
     noise: float = Field(0.0, ge=0, le=1, description="highest SD of Gaussian noise, fraction of the grey range")
     erase: Erase | None = None
@@ -74,6 +97,20 @@ class Augment(Section):
             raise ValueError(f"{value!r} is not a preset; use one of: {', '.join(PRESETS)}, or a map of ranges")
         nothing = {name: field.default for name, field in cls.model_fields.items()} | {"horizontal_flip": 0.0}
         return nothing | PRESETS[value]
+
+    @property
+    def geometric(self) -> bool:
+        """Whether images are resampled."""
+        return bool(self.rotation or self.shift or self.zoom)
+
+    def operations(self) -> dict[str, Any]:
+        """Return what is on, by key: a range or probability, or a map; how it is done is not among it."""
+        how = {"zoom_axes", "fill"}
+        return {
+            name: value
+            for name, value in self.model_dump(exclude=how).items()
+            if (value["probability"] if isinstance(value, dict) else value)
+        }
 
 
 class Plateau(Section):

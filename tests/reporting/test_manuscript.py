@@ -157,6 +157,10 @@ TRAINING = [
     ({"augment": "none"}, "Training images were not augmented."),
     ({"augment": {"jpeg": {"quality": [50, 90]}}}, "JPEG compression (quality 50 to 90, probability 1)"),
     ({"augment": {"erase": {"probability": 0.2}}}, "random erasing ["),
+    ({"augment": {"brightness": 0.2}}, "brightness by a factor of 1 ± 0.2."),
+    ({"augment": {"contrast": 0.2}}, "contrast about the mean grey level by a factor of 1 ± 0.2."),
+    ({"augment": {"brightness_offset": 0.2}}, "grey levels by up to 0.2 of their range, all of an image alike."),
+    ({"augment": "seeds002"}, "zoom by up to 0.1 along each axis. What came in from outside of an image"),
 ]
 
 

@@ -10,6 +10,8 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import shift
+from torchvision.transforms import functional as transforms
 
 from pipeline import evaluate, split, train
 from pipeline.learning.images.loader import ResidentImages, augmented_copy
@@ -215,6 +217,23 @@ def test_a_nearest_neighbour_recognises_labels_that_mean_nothing_under_the_leak_
     # Honest: the share of the rare class among the different training images, 1 in 11, whatever is drawn how often.
     assert recall["split_first"] < 0.25
     assert recall[LEAK] > 0.75
+
+
+@pytest.mark.parametrize("shape", [(24, 36), (30, 30, 3)])
+def test_a_copy_is_what_the_published_code_makes(shape):
+    """Brightness, contrast, a rotation with black corners, a shift that repeats the edge, flips."""
+    image = np.resize(smooth_noise(6, 36), shape)
+    height, width = shape[:2]
+    for number in range(1, 9):
+        rng = np.random.default_rng([20, 3, number])
+        mirrored, upside_down = rng.random(2) < 0.5
+        angle, contrast, brightness, right, down = rng.uniform(-1, 1, 5) * (20, 0.1, 0.1, 0.2 * width, 0.2 * height)
+        made = transforms.to_tensor(image)
+        made = transforms.adjust_contrast(transforms.adjust_brightness(made, 1 + brightness), 1 + contrast)
+        made = transforms.rotate(made, angle, transforms.InterpolationMode.BILINEAR)
+        made = shift(made.numpy(), (0, down, right), order=1, mode="nearest")
+        made = made[:, :: -1 if upside_down else 1, :: -1 if mirrored else 1].transpose(1, 2, 0).reshape(shape)
+        assert np.abs(255 * made - augmented_copy(image, 3, number)).max() < 0.6
 
 
 PARAMS = {

@@ -30,6 +30,8 @@ _DRAWN = (
     "ratio",
     "left",
     "top",
+    "brightness_offset",
+    "zoom_y",
 )
 """What is drawn for every image, uniform in [0, 1): all of it whatever is on, so that no operation moves another's."""
 _ERASED_RATIO = math.log(1 / 0.3)
@@ -41,8 +43,11 @@ Draw = dict[str, Tensor]
 def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
     """Change each image by its own draw: place, exposure, noise, JPEG compression, an erased rectangle, in this order.
 
-    Flips, rotation, zoom and shift are one resampling (flips alone need none). Noise comes before compression, as in a
-    file that a detector's image was saved to. An operation that is off costs no pass over the batch.
+    Flips, rotation, zoom and shift are one resampling, bilinear and about the centre (flips alone need none): that of
+    torchvision's ``affine`` after its flips. Brightness and contrast are its ``adjust_brightness`` and then
+    ``adjust_contrast``; ``ColorJitter`` draws the order of the two, which matters only where grey levels are clipped.
+    Noise comes before compression, as in a file that a detector's image was saved to. An operation that is off costs no
+    pass over the batch.
 
     Parameters
     ----------
@@ -57,7 +62,8 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
     Returns
     -------
     Tensor, float32 [N, C, H, W]
-        Values in [0, 1]. What comes in from outside the image is black. `images` itself where nothing is on.
+        Values in [0, 1]. What comes in from outside the image is black, or the nearest pixel (`settings.fill`).
+        `images` itself where nothing is on.
 
     References
     ----------
@@ -66,7 +72,7 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
     draw = dict(zip(_DRAWN, torch.rand(len(_DRAWN), len(images), generator=generator), strict=True))
     noise_seed = int(torch.randint(2**62, (1,), generator=generator))
     changed = _moved(images, settings, draw)
-    if settings.brightness or settings.contrast:
+    if settings.brightness or settings.contrast or settings.brightness_offset:
         changed = _exposed(changed, settings, draw, in_place=changed is not images)
     if settings.noise:
         changed = _noisy(changed, settings.noise * draw["noise"], noise_seed)
@@ -133,10 +139,11 @@ def _moved(images: Tensor, settings: Augment, draw: Draw) -> Tensor:
     """Flip, rotate, zoom and shift."""
     mirrored = draw["horizontal_flip"] < settings.horizontal_flip
     upside_down = draw["vertical_flip"] < settings.vertical_flip
-    if settings.rotation or settings.shift or settings.zoom:
+    if settings.geometric:
         theta = _theta(settings, draw, mirrored, upside_down, images.shape[2] / images.shape[3])
         grid = _grid(theta.to(images.device, non_blocking=True), *images.shape[2:])
-        return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        outside = "zeros" if settings.fill == "black" else "border"
+        return functional.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
     if settings.horizontal_flip:
         images = torch.where(_a_sample(mirrored, images), images.flip(3), images)
     if settings.vertical_flip:
@@ -147,16 +154,20 @@ def _moved(images: Tensor, settings: Augment, draw: Draw) -> Tensor:
 def _theta(settings: Augment, draw: Draw, mirrored: Tensor, upside_down: Tensor, side: float) -> Tensor:
     """Return where each pixel of the result comes from, [N, 2, 3], in coordinates that span 2 along either axis.
 
-    `side` is height over width: without it a rotation would shear images that are not square.
+    A pixel is shifted back, turned back, shrunk back and mirrored: an image is mirrored first and shifted last, by a
+    fraction of the side that zoom does not change. `side` is height over width: without it a rotation would shear
+    images that are not square.
     """
     angle = _either_way(draw["rotation"]) * math.radians(settings.rotation)
-    zoom = 1 + _either_way(draw["zoom"]) * settings.zoom
+    zoom_x = 1 + _either_way(draw["zoom"]) * settings.zoom
+    zoom_y = zoom_x if settings.zoom_axes == "joint" else 1 + _either_way(draw["zoom_y"]) * settings.zoom
     shift_x, shift_y = (_either_way(draw[name]) * 2 * settings.shift for name in ("shift_x", "shift_y"))
-    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    cos, sin = torch.cos(angle), torch.sin(angle)
     across, down = torch.where(mirrored, -1.0, 1.0), torch.where(upside_down, -1.0, 1.0)
-    x = torch.stack([across * cos, -across * sin * side, shift_x], 1)
-    y = torch.stack([down * sin / side, down * cos, shift_y], 1)
-    return torch.stack([x, y], 1)
+    of_x = torch.stack([across * cos / zoom_x, -across * sin * side / zoom_y], 1)
+    of_y = torch.stack([down * sin / side / zoom_x, down * cos / zoom_y], 1)
+    linear = torch.stack([of_x, of_y], 1)
+    return torch.cat([linear, -linear @ torch.stack([shift_x, shift_y], 1)[:, :, None]], 2)
 
 
 def _grid(theta: Tensor, height: int, width: int) -> Tensor:
@@ -169,15 +180,33 @@ def _grid(theta: Tensor, height: int, width: int) -> Tensor:
     return (row[:, :, None, :] + column[:, :, :, None]).permute(0, 2, 3, 1)
 
 
+_LUMA = (0.2989, 0.587, 0.114)
+"""Weights of R, G and B in a grey level, as torchvision and Pillow have them (ITU-R BT.601)."""
+
+
 def _exposed(images: Tensor, settings: Augment, draw: Draw, in_place: bool) -> Tensor:
-    """Stretch grey levels about the image's mean, then make all of them brighter or darker."""
-    offset = _a_sample(_either_way(draw["brightness"]) * settings.brightness, images)
-    out = images if in_place else None
+    """Multiply grey levels, then their distances from the image's mean grey level, then add to all of them alike."""
+    if settings.brightness:
+        factor = _a_sample(1 + _either_way(draw["brightness"]) * settings.brightness, images)
+        images = torch.mul(images, factor, out=images if in_place else None).clamp_(0, 1)
+        in_place = True
     if settings.contrast:
         factor = _a_sample(1 + _either_way(draw["contrast"]) * settings.contrast, images)
-        offset = offset + images.mean((1, 2, 3), keepdim=True) * (1 - factor)
-        return torch.mul(images, factor, out=out).add_(offset).clamp_(0, 1)
-    return torch.add(images, offset, out=out).clamp_(0, 1)
+        offset = _mean_grey(images) * (1 - factor)
+        images = torch.mul(images, factor, out=images if in_place else None).add_(offset).clamp_(0, 1)
+        in_place = True
+    if settings.brightness_offset:
+        offset = _a_sample(_either_way(draw["brightness_offset"]) * settings.brightness_offset, images)
+        images = torch.add(images, offset, out=images if in_place else None).clamp_(0, 1)
+    return images
+
+
+def _mean_grey(images: Tensor) -> Tensor:
+    """Return the mean grey level of each image, [N, 1, 1, 1]."""
+    means = images.mean((2, 3), keepdim=True)
+    if images.shape[1] == 3:
+        means = means * means.new_tensor(_LUMA).reshape(1, 3, 1, 1)
+    return means.sum(1, keepdim=True)
 
 
 def _noisy(images: Tensor, sd: Tensor, seed: int) -> Tensor:

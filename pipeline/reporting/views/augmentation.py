@@ -22,14 +22,7 @@ class Augmentation(NamedTuple):
     @property
     def changes(self) -> bool:
         """Whether any operation is on."""
-        return changes(self.settings)
-
-
-def changes(settings: Augment) -> bool:
-    """Say whether any operation of `settings` is on."""
-    fields = ("horizontal_flip", "vertical_flip", "rotation", "shift", "zoom", "contrast", "brightness", "noise")
-    seldom = (part.probability for part in (settings.jpeg, settings.erase) if part is not None)
-    return any(getattr(settings, name) for name in fields) or any(seldom)
+        return bool(self.settings.operations())
 
 
 def augmentations(study: StudyResults, folder: Path, page: Path) -> tuple[list[Augmentation], list[Path]]:
@@ -50,7 +43,7 @@ def augmentations(study: StudyResults, folder: Path, page: Path) -> tuple[list[A
         examples = next(
             (r.augmented for r in study.configurations if r.model in models and len(r.augmented.rows)), NO_AUGMENTED
         )
-        pictured = len(examples.rows) > 0 and changes(settings)
+        pictured = len(examples.rows) > 0 and bool(settings.operations())
         if pictured:
             drawn.append(figures.augmented_images(study, examples, path))
         shown.append(Augmentation(models, settings, picture_of_images(study, path, page) if pictured else None))

@@ -119,7 +119,7 @@ def manuscript(study: StudyResults) -> Manuscript | None:
         params.train,
         [_model(name, params.models[name]) for name in params.study.models],
         [_loss(name, params.losses[name]) for name in params.study.losses],
-        {key: value for key, value in params.train.augment.model_dump().items() if value},
+        params.train.augment.operations(),
         bool((study.samples["official_split"] == "val").any()) if "official_split" in study.samples else False,
         test_time(study),
         sorted({of["method"] for of in study.described.values()}),

@@ -288,7 +288,7 @@ def subgroups(study: StudyResults, results: Results) -> Subgroups:
 def facts(study: StudyResults, results: Results) -> dict[str, object]:
     """Return what ``pages/model_card.md`` names."""
     balance = (study.audit.get("balance") or {}).get("method", "none")
-    augment = train_settings(study.params, results.model).augment.model_dump()
+    augment = train_settings(study.params, results.model).augment.operations()
     return {
         "study": study,
         "results": results,
@@ -299,7 +299,7 @@ def facts(study: StudyResults, results: Results) -> dict[str, object]:
         "thresholds": thresholds(study, results),
         "leaks": doubts.shared_between_parts(study),
         "balance": balance,
-        "augmentation": [f"{name.replace('_', ' ')} {value}" for name, value in augment.items() if value],
+        "augmentation": [f"{name.replace('_', ' ')} {value}" for name, value in augment.items()],
         "overall": overall(study, results),
         "overall_noted": [(row.label, study.interval_name, row.estimate) for row in overall(study, results)],
         "classes": shared.classes(study, results),
