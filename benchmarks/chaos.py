@@ -47,7 +47,6 @@ STAGES = {
     "download": ("pipeline.download",),
     "preprocess": ("pipeline.preprocess", "--size", "16"),
     "split": ("pipeline.split",),
-    "weights": ("pipeline.weights", "--model", "small"),
     "configure": ("pipeline.configure",),
     "train": ("pipeline.train", "--model", "small", "--loss", "bce", "--seed", "42"),
     "evaluate": ("pipeline.evaluate", "--model", "small", "--loss", "bce"),
@@ -60,8 +59,7 @@ OUTPUTS = {
     "download": ("data/raw/phantom", "data/inputs", "data/source"),
     "preprocess": ("data/study/prepared",),
     "split": ("data/study/split",),
-    "weights": ("data/weights",),
-    "configure": ("data/configurations",),
+    "configure": ("data/configurations", "data/weights"),
     "train": ("models/small-bce/seed42",),
     "evaluate": ("evaluations/small-bce",),
     "probe": ("probes",),
@@ -284,6 +282,9 @@ class Chaos:
                 for _ in range(shutil.disk_usage(small).free // PAGE - int(share * pages)):
                     file.write(bytes(PAGE))
             status, said = moved.run(*command), moved.said()
+            if status == 0 and name == "launch":  # it trains what failed once more, when others have left some room
+                moved.check()
+                return f"{name}: found room when it tried again, bytes equal"
             claim(status != 0, f"{name} ends well on a full disk")
             claim("Traceback" not in said, f"{name}: {said[-2500:]}")
             if name in STAGES:

@@ -11,6 +11,7 @@ from pipeline.datasets.settings import DataSections
 from pipeline.datasets.shared.inputs import borrow, check_inputs, link_inputs, record
 from pipeline.datasets.shared.names import check_classes
 from pipeline.datasets.shared.remarks import remarks
+from pipeline.study import classes
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ABOUT, SOURCE, raw_folder, write_json, write_text
 from pipeline.study.locks import alone_in
@@ -47,7 +48,7 @@ def _download(dataset: Dataset, folder: Path, about: dict[str, Any]) -> Path:
     link_inputs(dataset)
     found = {"source": source, "settings": dataset.model_dump(mode="json"), "content": record(dataset, folder)}
     write_json(SOURCE, about | found)
-    for remark in remarks(source, names=True):
+    for remark in [*classes.remarks(dataset.classes), *remarks(source, names=True)]:
         print(f"note: {remark}", file=sys.stderr, flush=True)
     if not dataset.patients_known:
         print(

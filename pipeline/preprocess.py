@@ -16,6 +16,7 @@ from pipeline.imaging.examples import write_examples
 from pipeline.imaging.outcome import boxes_in_pixels, flat_remark, summary
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import PreprocessSections
+from pipeline.study import classes
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import (
     BOXES,
@@ -62,7 +63,7 @@ def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()
         notes=dataset.notes,
         source=source,
         patients_known=dataset.patients_known,
-        remarks=(*remarks(source, names=False), *found),
+        remarks=(*classes.remarks(dataset.classes), *remarks(source, names=False), *found),
     )
 
 

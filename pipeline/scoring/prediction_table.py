@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logit
 
+from pipeline.study.classes import told_apart
 from pipeline.study.errors import UserError
 
 TRUTH, PATIENT, SEED = "truth", "patient", "seed"
@@ -145,7 +146,7 @@ def read_pair(first: Path, second: Path) -> Predicted:
     patients, known = _patients(tables, order)
     return Predicted(
         task,
-        classes,
+        tuple(map(told_apart, classes)),
         binary,
         (arrays[0].seeds, arrays[1].seeds),
         (arrays[0].probabilities, arrays[1].probabilities),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from pipeline.learning.settings import RunSections, Tta
+from pipeline.study.classes import told_apart
 from pipeline.study.params import Section, Sections, Seed
 
 
@@ -46,8 +47,13 @@ class Evaluate(Section):
         return [
             f"evaluate.prevalence: '{name}' is no class of the data set; must be one of {', '.join(classes)}"
             for name in (self.prevalence if isinstance(self.prevalence, dict) else ())
-            if name not in classes
+            if told_apart(name) not in classes
         ]
+
+    def stated_prevalence(self) -> float | dict[str, float] | None:
+        """Return `prevalence`, by what tables call the classes."""
+        stated = self.prevalence
+        return {told_apart(name): share for name, share in stated.items()} if isinstance(stated, dict) else stated
 
     def draws(self) -> dict[str, Any]:
         """Return the draws of patients, as arguments of the functions of `pipeline.uncertainty` that draw."""

@@ -19,6 +19,7 @@ from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, is_junk_folder, list_files, root_folder, subfolders, summary
 from pipeline.datasets.shared.names import check_patient, joined
+from pipeline.study.classes import told_apart
 
 _PARTS: dict[str, OfficialSplit] = {
     "train": "train",
@@ -122,7 +123,7 @@ class Data(Dataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the class folders, or what `label_map` makes of them, sorted."""
+        """Names of the class folders, or what `label_map` makes of them, sorted; told apart from other names."""
         return self._find().classes
 
     def fetch(self, folder: Path) -> dict[str, Any]:
@@ -257,7 +258,7 @@ class Data(Dataset):
             )
         names = joined(folders, self.label_map, f"{self.root}: class folders", f"datasets.{self.name}.label_map")
         apart = masks([f.path for f in listed_files if not f.hidden])
-        files = [f._replace(label=names[f.label]) for f in listed_files if f.path not in apart]
+        files = [f._replace(label=told_apart(names[f.label])) for f in listed_files if f.path not in apart]
         classes = tuple(sorted({f.label for f in files}))
         if len(classes) < 2:
             raise DatasetError(

@@ -23,6 +23,7 @@ from pipeline.datasets.shared.local import fingerprint, list_files, root_folder,
 from pipeline.datasets.shared.names import check_patient
 from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, people_columns, sex_of, view_of
 from pipeline.datasets.shared.tables import Table, read_table
+from pipeline.study.classes import told_apart
 from pipeline.study.inputs import located
 
 _PARTS: dict[str, OfficialSplit] = {
@@ -193,11 +194,14 @@ class Data(Dataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """`class_columns` (renamed by `label_map`) or `class_names` where given, otherwise the labels, sorted."""
+        """`class_columns` (renamed by `label_map`) or `class_names` where given, otherwise the labels, sorted.
+
+        What tables and pages call them, see `pipeline.study.classes.told_apart`.
+        """
         if self.class_columns:
-            return tuple(dict.fromkeys(self.label_map.get(c, c) for c in self.class_columns))
+            return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in self.class_columns))
         if self.class_names is not None:
-            return tuple(self.class_names)
+            return tuple(map(told_apart, self.class_names))
         return tuple(sorted({label for row in self._find().rows for label in row.labels}))
 
     def fetch(self, folder: Path) -> dict[str, Any]:
@@ -293,7 +297,7 @@ class Data(Dataset):
         places = self._columns(path, table)
         if not table.rows:
             raise DatasetError(f"{path}: no rows below the header; expected one per image")
-        labels = self._labels(path, table, places)
+        labels = [tuple(map(told_apart, given)) for given in self._labels(path, table, places)]
         images = self._images(path, table, places)
         every = [image for several in images for image in several]
         taken = set(chosen(every, self.include, self.exclude)[0])

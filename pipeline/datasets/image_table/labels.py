@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.datasets import DatasetError
-from pipeline.datasets.shared.names import fold, joined
+from pipeline.datasets.shared.names import joined
+from pipeline.study.classes import fold
 
 SEPARATORS = ("|", ";", ",")
 """What may divide the labels of one cell."""

@@ -25,13 +25,13 @@ import numpy as np
 
 from pipeline.datasets import Dataset, DatasetError, Sample
 from pipeline.datasets.shared.irregular import check_name, why_unreadable
+from pipeline.study.classes import SPLIT_COLUMNS
 from pipeline.study.files import CONTENT, INPUTS, ArtifactError, intact, write_text
 from pipeline.study.inputs import located, main_checkout
+from pipeline.study.prepared import SAMPLE_COLUMNS
 
 KEYS = ("root", "table")
 """Settings of data sets that name a path outside of the project."""
-_TAKEN = ("part", "copies", "augmented")
-"""Columns of split.csv, which is joined to samples.csv."""
 _MISSING = ""
 """Digest of an image that could not be read."""
 _HALVES = (".part", ".part.json", ".bad", ".partial", ".new")
@@ -342,12 +342,13 @@ def _changed(dataset: Dataset, what: str) -> DatasetError:
 
 
 def _check_columns(dataset: Dataset, sample: Sample) -> None:
-    """Refuse own columns that bear a name of `_TAKEN`."""
+    """Refuse own columns that bear a name of other columns of samples.csv, or of split.csv, which is joined to it."""
+    taken = [*SPLIT_COLUMNS, *SAMPLE_COLUMNS, *dataset.classes]
     for name in sample.extra:
-        if name in _TAKEN:
+        if name in taken:
             raise DatasetError(
                 f"data set {dataset.name}: column '{name}' has a name that the tables of the study need for something "
-                f"else; rename it, to none of: {', '.join(_TAKEN)}"
+                f"else; rename it, to none of: {', '.join(taken)}"
             )
 
 

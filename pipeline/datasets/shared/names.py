@@ -7,24 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.datasets import DatasetError
-from pipeline.study.prepared import SAMPLE_COLUMNS
+from pipeline.study.classes import RESERVED, fold
 
-RESERVED = frozenset(
-    {
-        *("macro", "micro", "overall", "none of these"),  # rows of tables beside the classes
-        *SAMPLE_COLUMNS,
-        *("part", "copies", "augmented"),  # columns of split.csv, which is joined to samples.csv
-        *("age", "sex", "view"),  # columns of samples.csv that subgroups are made of
-    }
-)
-"""Names, in lower case, that tables of the study give to something other than a class."""
 _MISSING = frozenset({"nan", "none", "null", "<na>", "nat"})
 """What programs write for a missing value; not ``NA``, which is a name as good as another for a patient."""
-
-
-def fold(name: str) -> str:
-    """Return `name` without what spelling may change: case, white space, and the form of its Unicode characters."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def joined(given: Iterable[str], label_map: Mapping[str, str], where: str, key: str) -> dict[str, str]:
