@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.ensembling.sets import shown
+from pipeline.external.results import read_external
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
 from pipeline.reporting.pseudonyms import hide
 from pipeline.reporting.results import Results, StudyResults
@@ -83,6 +84,8 @@ def load_study(params: Params) -> StudyResults:
         every = tuple(replace(results, patient_of=patient_of) for results in every)
     if not every:
         missing.append("the ensembles")
+    external = {name: read_external(name) for name in params.external}
+    missing += [f"the external set {name}" for name, of in external.items() if of is None]
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
     study = StudyResults(
         title=info.title,
@@ -109,6 +112,7 @@ def load_study(params: Params) -> StudyResults:
         examples=_load_examples(),
         reading=read_json(READING, "preprocess") if READING.exists() else {},
         kinds=_load_kinds(),
+        external=tuple(of for of in external.values() if of is not None),
     )
     return hide(study)
 
