@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.ensembling.records import ensemble_record, fuse_record
-from pipeline.ensembling.settings import EnsembleSections, FeatureSections
+from pipeline.ensembling.settings import FeatureSections
+from pipeline.external.records import external_record, preparation_record
+from pipeline.external.sets import results_folder
+from pipeline.external.settings import ExternalRecordSections
 from pipeline.learning.records import training_record
 from pipeline.learning.weights import weights_file
 from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
-from pipeline.scoring.settings import EvaluationSections, ProbeSections
+from pipeline.scoring.settings import ProbeSections
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import EVALUATIONS, MODELS, WEIGHTS, replaced
+from pipeline.study.files import EVALUATIONS, EXTERNAL, MODELS, WEIGHTS, replaced
 from pipeline.study.inputs import located
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.records import record_file, remove_other_weights, write_records
@@ -34,7 +37,7 @@ LEFT = Path("tmp/left")
 """Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
 
 
-class RecordedSections(EvaluationSections, ProbeSections, EnsembleSections, FeatureSections):
+class RecordedSections(ExternalRecordSections, ProbeSections, FeatureSections):
     """The sections that stand in records."""
 
 
@@ -49,6 +52,9 @@ def configure(params: RecordedSections) -> None:
     for configuration in configurations(params):
         records[record_file(configuration, "train")] = training_record(configuration, params)
         records[record_file(configuration, "evaluate")] = evaluation_record(configuration, params)
+    for name in params.external:
+        records[record_file(name, "prepare_external")] = preparation_record(name, params)
+        records[record_file(name, "evaluate_external")] = external_record(name, params)
     link_weights(params)
     set_aside(params)
     write_records(records)
@@ -68,18 +74,19 @@ def link_weights(params: RecordedSections) -> None:
 
 
 def set_aside(params: RecordedSections) -> None:
-    """Move the results of training runs that have left the study to `LEFT`, in the place of an earlier one.
+    """Move results of runs and external sets that have left the study to `LEFT`, in the place of an earlier one.
 
-    Stages evaluate, fuse and ensemble depend on whole folders, of which DVC leaves nothing out. With what earlier
-    studies left in them, a clone of this one would not be up to date, and going back to it would evaluate it again.
+    Stages from evaluate to report depend on whole folders, of which DVC leaves nothing out. With what earlier studies
+    left in them, a clone of this one would not be up to date, and going back to it would evaluate it again.
     """
     kept = {run_folder(run) for run in runs(params)} | {evaluation_folder(each) for each in configurations(params)}
-    for folder in [*MODELS.glob("*-*/seed*"), *EVALUATIONS.glob("*-*")]:
+    kept |= {results_folder(name) for name in params.external}
+    for folder in [*MODELS.glob("*-*/seed*"), *EVALUATIONS.glob("*-*"), *EXTERNAL.glob("*")]:
         if folder not in kept and folder.is_dir():
             shutil.rmtree(LEFT / folder, ignore_errors=True)
             (LEFT / folder).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(folder, LEFT / folder)
-            with contextlib.suppress(OSError):  # other seeds are left, or it is evaluations/
+            with contextlib.suppress(OSError):  # other seeds are left, or it is evaluations/ or external/
                 folder.parent.rmdir()
 
 

@@ -191,3 +191,19 @@ def questions(
         for name, members in asked(configurations, references, ensembles).items()
     ]
     return pd.concat(tables, ignore_index=True)
+
+
+def shown(described: dict[str, dict[str, Any]]) -> list[str]:
+    """Choose the ensembles that lead the pages: of each method the best on validation, and the mean of all.
+
+    Parameters
+    ----------
+    described : dict of str to dict
+        As in members.json.
+    """
+    best: dict[str, str] = {}
+    for name, of in described.items():
+        other = best.get(of["method"])
+        if other is None or (of["val_auroc"] or -1.0) > (described[other]["val_auroc"] or -1.0):
+            best[of["method"]] = name
+    return [name for name in described if name in best.values() or name == "mean_all"]

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.ensembling.sets import shown
+from pipeline.external.results import read_external
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
 from pipeline.reporting.pseudonyms import hide
 from pipeline.reporting.results import Results, StudyResults
@@ -82,6 +84,8 @@ def load_study(params: Params) -> StudyResults:
         every = tuple(replace(results, patient_of=patient_of) for results in every)
     if not every:
         missing.append("the ensembles")
+    external = {name: read_external(name) for name in params.external}
+    missing += [f"the external set {name}" for name, of in external.items() if of is None]
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
     study = StudyResults(
         title=info.title,
@@ -108,6 +112,7 @@ def load_study(params: Params) -> StudyResults:
         examples=_load_examples(),
         reading=read_json(READING, "preprocess") if READING.exists() else {},
         kinds=_load_kinds(),
+        external=tuple(of for of in external.values() if of is not None),
     )
     return hide(study)
 
@@ -199,16 +204,6 @@ def _load_probes() -> tuple[Results, ...]:
         return ()
     metrics = read_metrics(path, "probe").assign(seed=MEAN)  # as of an ensemble: one prediction, no seeds
     return tuple(Results(PROBE, str(name), (), rows) for name, rows in metrics.groupby("loss", sort=False))
-
-
-def shown(described: dict[str, dict[str, Any]]) -> list[str]:
-    """Choose the ensembles that lead the pages: of each method the best on validation, and the mean of all."""
-    best: dict[str, str] = {}
-    for name, of in described.items():
-        other = best.get(of["method"])
-        if other is None or (of["val_auroc"] or -1.0) > (described[other]["val_auroc"] or -1.0):
-            best[of["method"]] = name
-    return [name for name in described if name in best.values() or name == "mean_all"]
 
 
 def _one(predictions: Predictions, index: int) -> Predictions:

@@ -192,4 +192,8 @@ def _without_paths(params: Params, synthetic: bool) -> Params:
         else about
         for name, about in params.datasets.items()
     }
-    return params.model_copy(update={"models": models, "datasets": datasets})
+    external = {
+        name: of.model_copy(update={key: NOT_SHOWN for key in _PATHS if of.of_dataset.get(key)})
+        for name, of in params.external.items()
+    }
+    return params.model_copy(update={"models": models, "datasets": datasets, "external": external})

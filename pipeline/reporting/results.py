@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from pipeline.external.results import External
 from pipeline.reporting import roc, terms
 from pipeline.reporting.values import (
     ENSEMBLE,
@@ -210,7 +211,7 @@ class StudyResults:
     configurations, ensembles : tuple of Results
         In the study's order.
     every_ensemble : tuple of Results
-        Each set by each method; `ensembles` are those of them that lead the pages, see `loading.shown`.
+        Each set by each method; `ensembles` are those of them that lead the pages, see `sets.shown`.
     described : dict of str to dict
         Of every ensemble: method, set, fitted_on, val_auroc, members (each with model, loss, seed, val_auroc and
         weight, null where the method has none) and parameters, as in members.json.
@@ -251,6 +252,8 @@ class StudyResults:
         reading.json: ``scale`` and ``kinds``; empty in a folder that is older than this file.
     kinds : KindPictures
         One image of each kind of file.
+    external : tuple of External
+        Results on external test sets; empty where the study has none.
     """
 
     title: str
@@ -277,6 +280,7 @@ class StudyResults:
     examples: Examples = NO_EXAMPLES
     reading: dict[str, Any] = field(default_factory=dict)
     kinds: KindPictures = NO_KINDS
+    external: tuple[External, ...] = ()
 
     # --- what is there -----------------------------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ DIGITS = 6
 """Decimals of every number."""
 CHOSEN_ENSEMBLE = "ensemble"
 """Stands in metrics.json for whichever ensemble validation chooses."""
+EXTERNAL = "external"
+"""Leads the keys of external test sets in metrics.json."""
 HEADLINES: dict[str, Literal["val", "test"]] = {"metrics.json": "test", "validation.json": "val"}
 """Name of a file to the set whose numbers it holds."""
 
@@ -66,7 +68,23 @@ def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, fl
     if study.chosen_ensemble is not None:
         named.append((CHOSEN_ENSEMBLE, study.chosen_ensemble))
     values = {key: results.get(study.leading, part=part).value for key, results in named}
+    if part == "test":
+        values |= external_headlines(study)
     return {key: round(float(value), DIGITS) for key, value in values.items() if math.isfinite(value)}
+
+
+def external_headlines(study: StudyResults) -> dict[str, float]:
+    """Return the AUROC of the chosen configuration on each external set, its drop, and that of the chosen ensemble."""
+    values = {}
+    for of in study.external:
+        key = f"{EXTERNAL}-{of.name}"
+        if study.subject is not None:
+            chosen = study.subject.model, study.subject.loss
+            values |= {key: of.value(*chosen, "there"), f"{key}-drop": of.value(*chosen, "drop")}
+        if study.chosen_ensemble is not None:
+            best = study.chosen_ensemble.model, study.chosen_ensemble.loss
+            values[f"{key}-{CHOSEN_ENSEMBLE}"] = of.value(*best, "there")
+    return values
 
 
 def table(study: StudyResults) -> pd.DataFrame:

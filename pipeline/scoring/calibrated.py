@@ -47,7 +47,7 @@ def calibration_on_test(
     series = [*labels, "mean"] if with_mean else list(labels)
     rows = _floors(scored, suffix, classes, series, with_mean)
     if scored.task == "multilabel":
-        rows += _lines(scored, suffix, classes, series, with_mean, confidence)
+        rows += calibration_lines(scored, suffix, classes, series, with_mean, confidence)
     return rows
 
 
@@ -73,9 +73,13 @@ def _floors(
     ]
 
 
-def _lines(
+def calibration_lines(
     scored: Scored, suffix: str, classes: Sequence[str], series: list[str], with_mean: bool, confidence: float
 ) -> list[dict[str, Any]]:
+    """Return slope and intercept of each class, of multiclass data each against all others; see `calibration_on_test`.
+
+    `series` are the names of the models, and last "mean" if `with_mean`.
+    """
     refused, n = class_refusals(scored), len(scored.truth)
     carriers = (scored.class_counts > 0).sum(axis=0).min(axis=0)
     rows = []

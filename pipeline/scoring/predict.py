@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -74,20 +75,16 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
     parts = read_parts(["train", "val", "test"])
     training = parts["train"]
     parts["train"] = training.drawn()
-    settings, described = train_settings(params, configuration.model), params.models[configuration.model]
+    settings = train_settings(params, configuration.model)
     weighting = training.targets, training.draws, settings.class_weights
     loss = losses.for_training(configuration.loss, params.losses[configuration.loss], data.task, *weighting)
-    runs = [Run(*configuration, seed) for seed in trained_seeds(configuration, params)]
-    files = [made_by(run_folder(run) / "model.safetensors", "train") for run in runs]
-    model = models.rebuild(configuration.model, described, len(data.classes), images.shape[1], files[0])
-    model = model.to(device).to(memory_format=torch.channels_last)
     loaded = {
         name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
     }
     logits: dict[str, list[np.ndarray]] = {name: [] for name in parts}
-    fits = []
-    for run, file in zip(runs, files):
-        models.load_weights(model, file)
+    fits, runs = [], []
+    for run, model in trained_models(configuration, params, len(data.classes), images.shape[1], device):
+        runs.append(run)
         about = read_json(run_folder(run) / "run.json", "train")
         minimised = loss.at_epoch(about["best_epoch"], settings.epochs)
         for name, part in loaded.items():
@@ -111,6 +108,67 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
     trained = np.array([run.seed for run in runs])
     predictions = Predictions(task=data.task, seeds=trained, classes=np.array(data.classes), **content)
     return Trained(predictions, _with_means(pd.DataFrame(fits)).assign(ci_low=np.nan, ci_high=np.nan))
+
+
+def trained_models(
+    configuration: Configuration, params: EvaluationSections, classes: int, size: int, device: torch.device
+) -> Iterator[tuple[Run, torch.nn.Module]]:
+    """Yield every trained run of `configuration` and its network, which is the same object each time.
+
+    Parameters
+    ----------
+    configuration : Configuration
+        Model and loss.
+    params : EvaluationSections
+        Of the study.
+    classes, size : int
+        K, and pixels per side of the prepared images.
+    device : torch.device
+        Where the network is to compute.
+
+    Raises
+    ------
+    ArtifactError
+        If no seed is trained.
+    """
+    runs = [Run(*configuration, seed) for seed in trained_seeds(configuration, params)]
+    files = [made_by(run_folder(run) / "model.safetensors", "train") for run in runs]
+    model = models.rebuild(configuration.model, params.models[configuration.model], classes, size, files[0])
+    model = model.to(device).to(memory_format=torch.channels_last)
+    for run, file in zip(runs, files):
+        models.load_weights(model, file)
+        yield run, model
+
+
+def predict_images(
+    configuration: Configuration, params: EvaluationSections, images: np.ndarray, rows: np.ndarray, classes: int
+) -> tuple[list[Run], np.ndarray]:
+    """Compute the logits of any prepared images under every trained seed of `configuration`, as of the test part.
+
+    Parameters
+    ----------
+    configuration, params
+        As for `predict_parts`.
+    images : uint8 or uint16 [M, H, W] or [M, H, W, 3]
+        Prepared as those of the study.
+    rows : int64 [N]
+        Which of them.
+    classes : int
+        K of the study.
+
+    Returns
+    -------
+    runs : list of Run [S]
+    logits : float32 [S, N, K]
+    """
+    device = session.begin(params.evaluate.threads, tf32=False)
+    loaded = ResidentImages(images, rows, np.zeros((len(rows), classes), np.uint8), device)
+    runs, logits = [], []
+    for run, model in trained_models(configuration, params, classes, images.shape[1], device):
+        predicted = predict(model, loaded, params.evaluate.batch_size, "float32", params.evaluate.tta)
+        runs.append(run)
+        logits.append(predicted.cpu().numpy())
+    return runs, np.stack(logits)
 
 
 def _with_means(fits: pd.DataFrame) -> pd.DataFrame:

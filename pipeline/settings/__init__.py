@@ -10,6 +10,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 
 from pipeline.datasets.settings import DownloadSections
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
+from pipeline.external.settings import ExternalSections
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting.settings import About, Report
@@ -30,13 +31,14 @@ SECTIONS = (
     "losses",
     "evaluate",
     "ensemble",
+    "external",
     "report",
     "about",
 )
 """Keys of params.yaml, in the order of the committed file."""
 
 
-RESERVED = ("ensemble", "probe")
+RESERVED = ("ensemble", "external", "probe")
 """Names of models that stand in the results for something else."""
 _RESERVED = ", ".join(RESERVED)
 UNSEEN = ("size", "nfiles")
@@ -51,6 +53,7 @@ class Params(
     ProbeSections,
     EnsembleSections,
     FeatureSections,
+    ExternalSections,
 ):
     """The whole of params.yaml: every stage's sections, and nothing else."""
 

@@ -64,6 +64,8 @@ def check(params: Params) -> None:
         if getattr(dataset, "class_columns", None):
             _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.label_map")
     problems += [*_of_models(params)]
+    if dataset is not None:
+        problems += [*_of_external(params, dataset)]
     if problems:
         raise ParamsError(_PREFIX + "\n".join(dict.fromkeys(problems)))
 
@@ -187,6 +189,24 @@ def _of_dealing(split: Split, classes: list[str], patients: list[tuple[list[int]
                 )
                 return
     _set(mark)
+
+
+def _of_external(params: Params, dataset: Dataset) -> Iterator[str]:
+    """Yield external test sets whose settings, or whose classes as far as they are known, do not fit."""
+    if not params.external:
+        return
+    from pipeline.external.classes import mapping_problems
+    from pipeline.external.sets import open_external, static_classes
+
+    counted = _counted(dataset)
+    ours = tuple(counted["labels"]) if counted is not None else static_classes(dataset)
+    for name, given in params.external.items():
+        problems: list[str] = []
+        other = _tried(problems, open_external, name, given)
+        yield from problems
+        if other is not None:
+            sides = dataset.task, ours, other.task, static_classes(other)
+            yield from mapping_problems(f"external.{name}", *sides, given.classes, given.unmapped)
 
 
 _INSTEAD = {

@@ -55,6 +55,10 @@ FUSED = Path("fused")
 """Feature ensembles: fused.json lists them with their members, predictions.npz holds their logits."""
 ENSEMBLES = Path("ensembles")
 PROBES = Path("probes")
+EXTERNAL_DATA = Path("data/external")
+"""Of each external test set a folder: raw, links to its inputs, what was found, and the prepared images."""
+EXTERNAL = Path("external")
+"""Results on external test sets, a folder each."""
 REPORTS = Path("reports")
 PRIVATE_FIGURES = Path("data/figures")
 """Figures that show images which may not be passed on: git ignores data/."""
@@ -100,6 +104,8 @@ _MAKERS = {
     MODELS: "train",
     EVALUATIONS: "evaluate",
     PROBES: "probe",
+    EXTERNAL_DATA: "prepare_external",
+    EXTERNAL: "evaluate_external",
     FUSED: "fuse",
     ENSEMBLES: "ensemble",
     REPORTS: "report",

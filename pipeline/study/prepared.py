@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pipeline.study.files import DATASET, IMAGES, SAMPLES, ArtifactError, intact, made_by, read_json, read_table
+from pipeline.study.files import (
+    DATASET,
+    IMAGES,
+    PREPARED,
+    SAMPLES,
+    ArtifactError,
+    intact,
+    made_by,
+    read_json,
+    read_table,
+)
 
 SAMPLE_COLUMNS = [
     "row",
@@ -60,31 +71,32 @@ class DatasetInfo:
     remarks: tuple[str, ...] = ()
 
 
-def read_dataset() -> DatasetInfo:
-    """Read dataset.json."""
-    content = read_json(DATASET, "preprocess")
-    with intact(DATASET):
+def read_dataset(folder: Path = PREPARED, stage: str = "preprocess") -> DatasetInfo:
+    """Read dataset.json of a prepared data set, which `stage` makes."""
+    path = folder / DATASET.name
+    content = read_json(path, stage)
+    with intact(path):
         lists = {name: tuple(content.get(name, ())) for name in ("classes", "notes", "remarks")}
         return DatasetInfo(**{**content, **lists})
 
 
-def read_samples() -> pd.DataFrame:
+def read_samples(folder: Path = PREPARED, stage: str = "preprocess") -> pd.DataFrame:
     """Read samples.csv; ids are text ("" where nothing stands), class columns uint8, the rest as found, gaps NaN."""
-    info = read_dataset()
-    columns = read_table(made_by(SAMPLES, "preprocess"), nrows=0).columns.tolist()
+    info, path = read_dataset(folder, stage), folder / SAMPLES.name
+    columns = read_table(made_by(path, stage), nrows=0).columns.tolist()
     if columns[: len(SAMPLE_COLUMNS)] != SAMPLE_COLUMNS or not set(info.classes) <= set(columns):
-        raise ArtifactError(f"{SAMPLES}: columns {columns}; expected {SAMPLE_COLUMNS}, then {list(info.classes)}")
+        raise ArtifactError(f"{path}: columns {columns}; expected {SAMPLE_COLUMNS}, then {list(info.classes)}")
     text = ("sample_id", "patient_id", "group_id", "duplicate_of", "official_split")
     dtypes: dict[str, Any] = {**dict.fromkeys(text, "str"), **dict.fromkeys(info.classes, np.uint8)}
     gaps = {column: [""] for column in columns if column not in dtypes}  # "NA" may be the name of a patient
-    return read_table(SAMPLES, dtype=dtypes, na_values=gaps)
+    return read_table(path, dtype=dtypes, na_values=gaps)
 
 
-def open_images() -> np.ndarray:
+def open_images(folder: Path = PREPARED, stage: str = "preprocess") -> np.ndarray:
     """Open images.npy, uint8 or uint16 [N, H, W] or [N, H, W, 3], memory-mapped and read-only."""
-    made_by(IMAGES, "preprocess")
-    with intact(IMAGES):
-        opened: np.ndarray = np.load(IMAGES, mmap_mode="r")
+    path = made_by(folder / IMAGES.name, stage)
+    with intact(path):
+        opened: np.ndarray = np.load(path, mmap_mode="r")
         if opened.dtype not in (np.uint8, np.uint16) or opened.ndim not in (3, 4):
             raise ValueError(f"{opened.dtype} {list(opened.shape)}")
     return opened

@@ -14,11 +14,15 @@ from typing import Any, Literal
 from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError, read_json, write_json
 from pipeline.study.runs import Configuration
 
-RecordedStage = Literal["train", "evaluate", "probe", "fuse", "ensemble", "report"]
+RecordedStage = Literal[
+    "train", "evaluate", "probe", "fuse", "ensemble", "prepare_external", "evaluate_external", "report"
+]
 
 
-def record_file(configuration: Configuration | None, stage: RecordedStage) -> Path:
-    """File of what `stage` runs, with `configuration` or, for None, for the whole study."""
+def record_file(configuration: Configuration | str | None, stage: RecordedStage) -> Path:
+    """File of what `stage` runs, with `configuration`; None is the whole study, a name an external set."""
+    if isinstance(configuration, str):
+        return CONFIGURATIONS / f"external.{configuration}.{stage}.json"
     return CONFIGURATIONS / (f"{stage}.json" if configuration is None else f"{configuration}.{stage}.json")
 
 
@@ -41,15 +45,15 @@ def remove_other_weights(models: Collection[str]) -> None:
             path.unlink()
 
 
-def check_record(configuration: Configuration | None, stage: RecordedStage, record: dict[str, Any]) -> None:
+def check_record(configuration: Configuration | str | None, stage: RecordedStage, record: dict[str, Any]) -> None:
     """Refuse to go on unless what is recorded is what is there now.
 
     A result of anything else would count as up to date under settings or code that it does not come from.
 
     Parameters
     ----------
-    configuration : Configuration or None
-        Whose result is about to be computed; None = of the whole study.
+    configuration : Configuration, str or None
+        Whose result is about to be computed; None = of the whole study, a name = of an external set.
     stage : str
         What computes it.
     record : dict

@@ -61,18 +61,18 @@ def outside(dataset: Dataset) -> dict[str, str]:
     return {key: value for key in KEYS if (value := getattr(dataset, key, None))}
 
 
-def link_inputs(dataset: Dataset) -> None:
-    """Make ``data/inputs/<key>`` a link to what each of `KEYS` names, or a line of text where it names nothing.
+def link_inputs(dataset: Dataset, folder: Path = INPUTS) -> None:
+    """Make ``<folder>/<key>`` a link to what each of `KEYS` names, or a line of text where it names nothing.
 
     Beside the links lies a file for DVC of what it must pass over behind them: at a link to nothing it would stop, at a
     pipe it would wait for ever.
     """
     given = outside(dataset)
-    INPUTS.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     passed_over = [f"/{key}/{_escaped(name)}\n" for key, value in given.items() for name in unreadable(located(value))]
-    write_text(INPUTS / ".dvcignore", "".join(passed_over) or "# nothing\n")
+    write_text(folder / ".dvcignore", "".join(passed_over) or "# nothing\n")
     for key in KEYS:
-        place, new = INPUTS / key, INPUTS / f".{key}.new"
+        place, new = folder / key, folder / f".{key}.new"
         new.unlink(missing_ok=True)
         if key in given:
             new.symlink_to(Path.cwd() / located(given[key]))
@@ -170,8 +170,8 @@ def check_visible(what: str, path: Path) -> None:
             raise DatasetError(f"{what}: {str(here)!r} is no file that can be read; remove it")
 
 
-def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
-    """Digest all samples of `dataset` into content.csv.
+def record(dataset: Dataset, folder: Path, path: Path = CONTENT) -> dict[str, Any] | None:
+    """Digest all samples of `dataset` into content.csv, at `path`.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
         is in them cannot be anything else.
     """
     if dataset.checked_by_fetch and not outside(dataset):
-        write_text(CONTENT, "")
+        write_text(path, "")
         return None
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
@@ -202,7 +202,7 @@ def record(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
         image = _image_digest(sample.read)
         samples, unreadable = samples + 1, unreadable + (image == _MISSING)
         writer.writerow(SampleDigest(sample.sample_id, _about(sample), image))
-    write_text(CONTENT, sink.getvalue())
+    write_text(path, sink.getvalue())
     return {
         "samples": samples,
         "unreadable": unreadable,
@@ -221,7 +221,7 @@ def _by_class(patients: dict[str, Counter[str]], classes: list[str]) -> list[tup
     return [(list(images), count) for images, count in sorted(alike.items())]
 
 
-def read_content() -> list[SampleDigest] | None:
+def read_content(path: Path = CONTENT, stage: str = "download") -> list[SampleDigest] | None:
     """Read content.csv; None where the samples need no digests, see `record`.
 
     Raises
@@ -229,9 +229,9 @@ def read_content() -> list[SampleDigest] | None:
     ArtifactError
         If stage download has not written it.
     """
-    if not CONTENT.exists():
-        raise ArtifactError(f"{CONTENT} is missing; stage 'download' makes it: dvc repro download")
-    with intact(CONTENT), CONTENT.open(encoding="utf-8", newline="") as file:
+    if not path.exists():
+        raise ArtifactError(f"{path} is missing; stage '{stage}' makes it: dvc repro {stage}")
+    with intact(path), path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         return [SampleDigest(*row) for row in rows] if next(rows, None) else None
 

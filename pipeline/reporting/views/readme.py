@@ -23,6 +23,7 @@ _PAGES = (
     "ensembles.md",
     "errors.md",
     "clinical.md",
+    "external.md",
     "stability.md",
     "seeds/README.md",
     "checklist.md",

@@ -1,0 +1,207 @@
+"""What an external set's own labels, or its images alone, could gain: no longer a test of what was carried over.
+
+Part of the set's patients is set aside. On these the calibration (and for multi-label data the thresholds) is fitted
+anew, or the prevalence counted; everything is scored on the others. Beside it stands what needs no label at all: the
+prevalence estimated from the probabilities of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+from threadpoolctl import threadpool_limits
+
+from pipeline.external.scoring import Carried
+from pipeline.metrics.calibration import fit
+from pipeline.metrics.prior_shift import at_prevalence, estimated_prevalence
+from pipeline.metrics.registry import columns, measure, metrics_of
+from pipeline.metrics.scored import Scored
+from pipeline.metrics.thresholds import MAX_F1, operating_points
+from pipeline.scoring.calibrated import calibration_lines, calibration_on_test
+from pipeline.scoring.part import PartLogits, View
+from pipeline.scoring.rows import COLUMNS, metric_rows, row
+from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
+from pipeline.uncertainty.intervals import nested_error, spread
+from pipeline.uncertainty.support import support
+
+CARRIED, RECALIBRATED, COUNTED, ESTIMATED = "carried over", "recalibrated", "prevalence counted", "prevalence estimated"
+VARIANTS = (CARRIED, RECALIBRATED, COUNTED, ESTIMATED)
+"""Calibration of the validation part; fitted on the part set aside; the first at the prevalence of that part; the first
+at the prevalence that the other images' probabilities speak for."""
+_METRICS = {
+    "multilabel": ("log_loss", "brier", "ece", "sensitivity", "specificity"),
+    "multiclass": ("overall_log_loss", "overall_brier", "overall_ece", "overall_accuracy", "overall_balanced_accuracy"),
+}
+_MEASURED_ALIKE = ("log_loss", "brier", "overall_log_loss", "overall_brier")
+"""Metrics of which the change against `CARRIED` has an interval."""
+
+
+class Adapted(NamedTuple):
+    """What `adapt` returns.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        "variant", then `pipeline.scoring.rows.COLUMNS`; ``part`` is "there", or "change" for the difference of a
+        variant from `CARRIED` on the same images.
+    prevalence : DataFrame
+        "variant", "seed", "class", "prevalence": what each variant takes it to be; `CARRIED` that of validation, "true"
+        that of the images scored.
+    groups : int
+        Groups of images set aside.
+    images : int
+        Images of these.
+    """
+
+    metrics: pd.DataFrame
+    prevalence: pd.DataFrame
+    groups: int
+    images: int
+
+
+def set_aside(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Choose whole groups at random, ``share`` of them; bool [N], True for the images set aside."""
+    names = np.unique(groups)
+    order = np.random.default_rng([seed, 2]).permutation(len(names))
+    return np.isin(groups, names[order[: round(share * len(names))]])
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def adapt(
+    task: str,
+    classes: Sequence[str],
+    labels: Sequence[str],
+    val: PartLogits,
+    there: PartLogits,
+    share: float,
+    bootstrap: Mapping[str, Any],
+    with_mean: bool = True,
+) -> Adapted:
+    """Score the variants.
+
+    Parameters
+    ----------
+    task, classes, labels, val, there, bootstrap, with_mean
+        As for `pipeline.external.scoring.score_pair`.
+    share : float
+        Of the groups that is set aside.
+
+    Raises
+    ------
+    ValueError
+        If nothing is set aside, or everything.
+    """
+    aside = set_aside(there.patients, share, bootstrap["seed"])
+    if aside.all() or not aside.any():
+        raise ValueError(f"{aside.sum()} of {len(aside)} images set aside: some must be, and some must be left")
+    fitted_on, rest = (_take(there, chosen) for chosen in (aside, ~aside))
+    carried = Carried.of(task, val)
+    before = np.asarray(val.targets, dtype=float).mean(axis=0)
+    counted = fitted_on.targets.mean(axis=0)
+    old = np.stack([c.apply(z) for c, z in zip(carried.calibrations, rest.logits)])
+    new = np.stack([fit(task, z, fitted_on.targets).apply(r) for z, r in zip(fitted_on.logits, rest.logits)])
+    estimated = np.stack([estimated_prevalence(z, task, before) for z in old])
+    logits = {
+        CARRIED: old,
+        RECALIBRATED: new,
+        COUNTED: at_prevalence(old, task, before, counted),
+        ESTIMATED: np.stack([at_prevalence(z, task, before, p) for z, p in zip(old, estimated)]),
+    }
+    thresholds = _thresholds(task, carried, fitted_on, rest)
+    counts, index = patient_draws(rest.patients, bootstrap["draws"], bootstrap["seed"])
+    confidence = bootstrap["confidence"]
+    series = [*labels, "mean"] if with_mean else list(labels)
+    tables, of_carried = [], {}
+    for variant, values in logits.items():
+        chosen = None
+        if variant in thresholds:
+            chosen = {MAX_F1: _moved(task, thresholds[variant], carried, variant, fitted_on)}
+        scored = Scored(task, rest.targets, values, chosen, index, counts.shape[1])
+        metrics = {
+            key: metric
+            for key, metric in metrics_of(task).items()
+            if key in _METRICS[task] and (task == "multiclass" or metric.needs != "decisions" or chosen is not None)
+        }
+        view = View(scored, metrics)
+        rows = calibration_on_test(view, "", classes, labels, with_mean, confidence)
+        if task == "multiclass":
+            rows += calibration_lines(scored, "", classes, series, with_mean, confidence)
+        drawn = metric_draws(scored, metrics, counts)
+        rows += metric_rows(view, "there", classes, labels, with_mean, drawn, confidence)
+        table = pd.DataFrame(rows, columns=COLUMNS).assign(part="there", variant=variant)
+        tables.append(table)
+        here = {key: (measure(metrics[key], view.once)[0], drawn[key]) for key in metrics if key in _MEASURED_ALIKE}
+        if variant == CARRIED:
+            of_carried = here
+        else:
+            changes = _changes(here, of_carried, metrics, classes, labels, with_mean, scored, confidence)
+            tables.append(pd.DataFrame(changes, columns=COLUMNS).assign(variant=variant))
+    prevalence = [
+        *((CARRIED, "mean", name, p) for name, p in zip(classes, before)),
+        *((COUNTED, "mean", name, p) for name, p in zip(classes, counted)),
+        *((ESTIMATED, s, name, p) for s, of in zip(labels, estimated) for name, p in zip(classes, of)),
+        *((ESTIMATED, "mean", name, p) for name, p in zip(classes, estimated.mean(axis=0)) if with_mean),
+        *(("true", "mean", name, p) for name, p in zip(classes, rest.targets.mean(axis=0))),
+    ]
+    shares = pd.DataFrame(prevalence, columns=["variant", "seed", "class", "prevalence"])
+    whole = pd.concat(tables, ignore_index=True)[["variant", *COLUMNS]]
+    return Adapted(whole, shares, len(np.unique(fitted_on.patients)), int(aside.sum()))
+
+
+def _take(part: PartLogits, chosen: np.ndarray) -> PartLogits:
+    return PartLogits(part.logits[:, chosen], part.targets[chosen], part.patients[chosen])
+
+
+def _thresholds(task: str, carried: Carried, fitted_on: PartLogits, rest: PartLogits) -> dict[str, np.ndarray]:
+    """Return thresholds of highest F1 on the raw logits' probability, by variant that has some."""
+    if task == "multiclass":
+        return {}
+    return {
+        CARRIED: carried.points[MAX_F1],
+        RECALIBRATED: operating_points(task, fitted_on.targets, fitted_on.logits)[MAX_F1],
+    }
+
+
+def _moved(task: str, thresholds: np.ndarray, carried: Carried, variant: str, fitted_on: PartLogits) -> np.ndarray:
+    """Carry thresholds of the raw probability over to the calibrated one, which has the same order."""
+    if variant == CARRIED:
+        calibrations = carried.calibrations
+    else:
+        calibrations = tuple(fit(task, z, fitted_on.targets) for z in fitted_on.logits)
+    with np.errstate(divide="ignore"):
+        raw = np.log(thresholds) - np.log1p(-thresholds)
+    moved = np.stack([c.apply(z) for c, z in zip(calibrations, raw)])
+    # A hair below: what stood at the threshold must not fall under it by rounding.
+    return 1 / (1 + np.exp(-moved)) * (1 - 1e-9)
+
+
+def _changes(
+    there: dict[str, tuple[np.ndarray, np.ndarray]],
+    carried: dict[str, tuple[np.ndarray, np.ndarray]],
+    metrics: Mapping[str, Any],
+    classes: Sequence[str],
+    labels: Sequence[str],
+    with_mean: bool,
+    scored: Scored,
+    confidence: float,
+) -> list[dict[str, Any]]:
+    """Return how far a variant lies from `CARRIED`, on the same images under the same draws."""
+    rows = []
+    for key, (values, drawn) in there.items():
+        metric, on = metrics[key], support(metrics[key], scored)
+        change, draws = values - carried[key][0], drawn - carried[key][1]
+        groups = [("mean", slice(None))] if with_mean else [(name, slice(s, s + 1)) for s, name in enumerate(labels)]
+        for label, models in groups:
+            value, freedom = change[models].mean(axis=0), np.maximum(on.patients[models].min(axis=0) - 1, 1)
+            error = spread(draws[:, models].mean(axis=1))
+            if len(change[models]) > 1:
+                error, freedom = nested_error(change[models], draws[:, models], freedom)
+            reach = student.ppf((1 + confidence) / 2, freedom) * error
+            for c, name in enumerate(columns(metric, classes)):
+                between = (np.nan, np.nan) if on.refused[c] else (value[c] - reach[c], value[c] + reach[c])
+                rows.append(row(label, "change", name, metric.name, value[c], 0, 0, on.refused[c], between))
+    return rows

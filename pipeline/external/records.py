@@ -1,0 +1,49 @@
+"""What the stages of external test sets depend on beside their inputs: settings, and the code that they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.ensembling.records import ensemble_record
+from pipeline.external.settings import ExternalRecordSections, ExternalSections
+from pipeline.learning.records import settings_record
+from pipeline.study.code import ROOT, digests
+from pipeline.study.runs import configurations
+
+
+def preparation_record(name: str, params: ExternalSections) -> dict[str, Any]:
+    """Return the record of external set `name` for stage ``prepare_external``.
+
+    Returns
+    -------
+    dict
+        dataset, settings (of its data set) and code, with the module of the data set. Classes are no part of it: they
+        are read after the images have been prepared.
+    """
+    settings = params.external[name]
+    files = [ROOT / "pipeline/prepare_external.py", *_module(settings.dataset)]
+    return {"dataset": settings.dataset, "settings": settings.of_dataset, "code": digests(files)}
+
+
+def external_record(name: str, params: ExternalRecordSections) -> dict[str, Any]:
+    """Return the record of external set `name` for stage ``evaluate_external``.
+
+    Returns
+    -------
+    dict
+        external (its settings), what stage ensemble has, models (of every configuration) and code.
+    """
+    return {
+        **ensemble_record(params),
+        "external": params.external[name].model_dump(mode="json", include={"classes", "unmapped", "recalibrate"}),
+        "evaluate": params.evaluate.model_dump(mode="json", exclude={"margin", "probes", "prevalence"}),
+        "models": {str(each): settings_record(each, params) for each in configurations(params)},
+        "code": digests([ROOT / "pipeline/evaluate_external.py"]),
+    }
+
+
+def _module(dataset: str) -> list[Path]:
+    """Return the file of a data set, which is imported by a computed name; none where there is no such data set."""
+    path = ROOT / "pipeline/datasets" / dataset / "dataset.py"
+    return [path] if path.exists() else []
