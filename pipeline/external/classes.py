@@ -41,8 +41,8 @@ class ClassMap:
     image, of a multi-label set, are left aside.
 
     A multi-label study knows, of each image, the classes to which any of theirs is mapped, and nothing of the others.
-    An image of a multi-label set is negative for each mapped class whose labels it does not have, whatever else it has. Of
-    a single-label set images of a class that is not mapped are excluded, as nobody has said whether they show a mapped
+    An image of a multi-label set is negative for each mapped class whose labels it lacks, whatever else it has. Of a
+    single-label set images of a class that is not mapped are excluded, as nobody has said whether they show a mapped
     class, too; ``unmapped: negative`` says that they do not.
 
     Parameters
