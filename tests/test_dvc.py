@@ -142,7 +142,7 @@ def test_stages_about_the_whole_study_depend_on_a_record_which_has_all_their_cod
     ],
 )
 def test_stages_of_external_sets_depend_on_a_record_which_has_all_their_code(stage, record, read, tiny):
-    assert f"data/configurations/external.${{item.name}}.{stage}.json" in STAGES[stage]["deps"]
+    assert f"data/configurations/${{item.name}}.{stage}.json" in STAGES[stage]["deps"]
     assert not listed(stage)
     assert set(STAGES[stage]["params"]) == read
     code = set(record("other", parse({**tiny, "external": {"other": {"dataset": "phantom"}}}))["code"])
