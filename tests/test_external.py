@@ -147,6 +147,7 @@ def test_the_page_says_what_was_compared_and_the_headlines_follow(inside, blank_
     assert headlines["external-copy-drop"] == 0
     assert "external-copy" not in summary.headlines(study, "val")
     assert study.missing == ("the external set seen",)
+    assert study.params.external["copy"].of_dataset["root"] == "(not shown)"
     assert set(pd.read_csv(tmp_path / "external.csv")["part"]) == {"here", "there", "drop"}
 
 
