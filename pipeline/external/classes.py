@@ -119,8 +119,8 @@ class ClassMap:
             if ours is not None:
                 targets[has, self.ours.index(ours)] = 1
         if self.task == "multiclass":
-            number = targets.sum(axis=1)
-            return Mapped(targets, [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number.tolist()])
+            number = [int(n) for n in targets.sum(axis=1)]
+            return Mapped(targets, [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number])
         if self.unmapped == "negative":
             return Mapped(targets, [""] * len(labels))
         other = labels[:, [place[name] for name in self.only_there]].any(axis=1)
