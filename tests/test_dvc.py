@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pipeline.ensembling.records import ensemble_record, fuse_record
+from pipeline.external.records import external_record, preparation_record
 from pipeline.learning.records import training_record
 from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
@@ -18,7 +19,8 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SCRIPTS = {name: "train" if name == "replicate" else name for name in STAGES}
 ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.yaml lists these as whole folders
 OF_CONFIGURATIONS = ("train", "replicate", "evaluate")
-RECORDED = (*OF_CONFIGURATIONS, "probe", "fuse", "ensemble", "report")
+OF_SETS = ("prepare_external", "evaluate_external")
+RECORDED = (*OF_CONFIGURATIONS, *OF_SETS, "probe", "fuse", "ensemble", "report")
 """Stages that depend on a record of their code and, but for the report, their settings: stage configure writes it."""
 
 
@@ -64,7 +66,7 @@ def closure(*paths):
 def code_of(stage):
     """Files that `stage` runs: what its script imports, and what it looks up by name."""
     scripts = [ROOT / f"pipeline/{SCRIPTS[stage]}.py"]
-    if stage in ("download", "preprocess"):
+    if stage in ("download", "preprocess", "prepare_external"):
         scripts.append(ROOT / "pipeline/datasets/phantom/dataset.py")
     if stage in ("configure", "fuse"):
         scripts += (ROOT / "pipeline/learning/losses").glob("*.py")
@@ -129,6 +131,22 @@ def test_stages_about_the_whole_study_depend_on_a_record_which_has_all_their_cod
     losses = {f"pipeline/learning/losses/{p.name}" for p in (ROOT / "pipeline/learning/losses").glob("*.py")}
     used = {f"pipeline/learning/losses/{name}.py" for name in ("__init__", "bce", "zlpr")}  # by the study
     assert code == code_of(stage) - (losses - used)
+    assert code <= set().union(*listed("configure").values())
+
+
+@pytest.mark.parametrize(
+    ("stage", "record", "read"),
+    [
+        ("prepare_external", preparation_record, {"preprocess", "preprocess.size"}),
+        ("evaluate_external", external_record, {"preprocess.duplicates"}),
+    ],
+)
+def test_stages_of_external_sets_depend_on_a_record_which_has_all_their_code(stage, record, read, tiny):
+    assert f"data/configurations/${{item.name}}.{stage}.json" in STAGES[stage]["deps"]
+    assert not listed(stage)
+    assert set(STAGES[stage]["params"]) == read
+    code = set(record("other", parse({**tiny, "external": {"other": {"dataset": "phantom"}}}))["code"])
+    assert code == code_of(stage)
     assert code <= set().union(*listed("configure").values())
 
 
@@ -240,7 +258,7 @@ READS = {
     "preprocess": {"dataset", "datasets.phantom", "preprocess"},
     "split": {"split"},
     "configure": {
-        *("seed", "train", "evaluate", "ensemble", "study.models", "study.losses", "study.replicates"),
+        *("seed", "train", "evaluate", "ensemble", "external", "study.models", "study.losses", "study.replicates"),
         *("models.small", "models.wide", "losses.bce", "losses.zlpr"),
     },
     "train": {"train", "models.small", "losses.bce"},
@@ -328,5 +346,5 @@ def test_matrix_stages_have_the_cells_of_params(forks):
     study = load(ROOT / "params.yaml")
     names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
     names |= {f"evaluate@{r}" for r in configurations(study)}
-    names |= set(STAGES) - {*OF_CONFIGURATIONS}
+    names |= set(STAGES) - {*OF_CONFIGURATIONS, *OF_SETS}  # of which the study has none
     assert set(stages.stdout.split()) == names

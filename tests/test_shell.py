@@ -49,6 +49,7 @@ def everywhere(content, word):
 def planted(word):
     content = everywhere(read_yaml(ROOT / "params.yaml"), word)
     content["study"] = {"models": [word], "losses": [word], "replicates": [f"{word} "]}
+    content["external"] = {word: {"dataset": word, "root": word}}
     return content | {key: {word: {word: word}, **content[key]} for key in ("models", "losses", "datasets")}
 
 
@@ -100,9 +101,11 @@ def run(commands, folder):
 @pytest.mark.parametrize("word", HOSTILE)
 def test_nothing_that_stands_in_params_runs_as_a_command(word, commands, tmp_path):
     found = commands(planted(word))
-    assert {"train", "replicate", "evaluate"} <= {name.split("@")[0] for name in found}
+    assert {"train", "replicate", "evaluate", "prepare_external", "evaluate_external"} <= {
+        name.split("@")[0] for name in found
+    }
     given = run(found.values(), tmp_path)
-    assert len(given) >= len(found) - (4 if len(word.splitlines()) > 1 else 0)  # a cut word is an error of the shell's
+    assert len(given) >= len(found) - (5 if len(word.splitlines()) > 1 else 0)  # a cut word is an error of the shell's
     assert not (tmp_path / CANARY).exists()
 
 
@@ -148,6 +151,8 @@ def test_every_stage_refuses_such_names(word, tiny):
     for key in ("models", "losses"):
         with pytest.raises(ParamsError, match=key):
             settings.parse({**tiny, key: {**tiny[key], word: next(iter(tiny[key].values()))}})
+    with pytest.raises(ParamsError, match="external"):
+        settings.parse({**tiny, "external": {word: {"dataset": "phantom"}}})
     for key in ("dataset", "seed"):
         with pytest.raises(ParamsError, match=key):
             settings.parse({**tiny, key: word})

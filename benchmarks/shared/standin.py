@@ -21,7 +21,7 @@ import yaml
 from benchmarks.shared.tiny import IDENTITY, TINY, copy_tracked
 from pipeline.launching.workers import leftovers, mark_of
 
-COPIED = ["dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots"]
+COPIED = ["dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots", "external"]
 EPOCHS = 4
 STAGES = {
     "download": """

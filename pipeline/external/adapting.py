@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 from scipy.stats import t as student
 from threadpoolctl import threadpool_limits
 
 from pipeline.external.scoring import Carried
-from pipeline.metrics.calibration import fit
 from pipeline.metrics.prior_shift import at_prevalence, estimated_prevalence
 from pipeline.metrics.registry import columns, measure, metrics_of
 from pipeline.metrics.scored import Scored
-from pipeline.metrics.thresholds import MAX_F1, operating_points
+from pipeline.metrics.thresholds import MAX_F1
 from pipeline.scoring.calibrated import calibration_lines, calibration_on_test
 from pipeline.scoring.part import PartLogits, View
 from pipeline.scoring.rows import COLUMNS, metric_rows, row
@@ -99,11 +99,10 @@ def adapt(
     if aside.all() or not aside.any():
         raise ValueError(f"{aside.sum()} of {len(aside)} images set aside: some must be, and some must be left")
     fitted_on, rest = (_take(there, chosen) for chosen in (aside, ~aside))
-    carried = Carried.of(task, val)
+    carried, anew = Carried.of(task, val), Carried.of(task, fitted_on)
     before = np.asarray(val.targets, dtype=float).mean(axis=0)
     counted = fitted_on.targets.mean(axis=0)
-    old = np.stack([c.apply(z) for c, z in zip(carried.calibrations, rest.logits)])
-    new = np.stack([fit(task, z, fitted_on.targets).apply(r) for z, r in zip(fitted_on.logits, rest.logits)])
+    old, new = (np.stack([c.apply(z) for c, z in zip(of.calibrations, rest.logits)]) for of in (carried, anew))
     estimated = np.stack([estimated_prevalence(z, task, before) for z in old])
     logits = {
         CARRIED: old,
@@ -111,15 +110,13 @@ def adapt(
         COUNTED: at_prevalence(old, task, before, counted),
         ESTIMATED: np.stack([at_prevalence(z, task, before, p) for z, p in zip(old, estimated)]),
     }
-    thresholds = _thresholds(task, carried, fitted_on, rest)
+    thresholds = {CARRIED: _moved(carried), RECALIBRATED: _moved(anew)} if task == "multilabel" else {}
     counts, index = patient_draws(rest.patients, bootstrap["draws"], bootstrap["seed"])
     confidence = bootstrap["confidence"]
     series = [*labels, "mean"] if with_mean else list(labels)
     tables, of_carried = [], {}
     for variant, values in logits.items():
-        chosen = None
-        if variant in thresholds:
-            chosen = {MAX_F1: _moved(task, thresholds[variant], carried, variant, fitted_on)}
+        chosen = {MAX_F1: thresholds[variant]} if variant in thresholds else None
         scored = Scored(task, rest.targets, values, chosen, index, counts.shape[1])
         metrics = {
             key: metric
@@ -156,27 +153,12 @@ def _take(part: PartLogits, chosen: np.ndarray) -> PartLogits:
     return PartLogits(part.logits[:, chosen], part.targets[chosen], part.patients[chosen])
 
 
-def _thresholds(task: str, carried: Carried, fitted_on: PartLogits, rest: PartLogits) -> dict[str, np.ndarray]:
-    """Return thresholds of highest F1 on the raw logits' probability, by variant that has some."""
-    if task == "multiclass":
-        return {}
-    return {
-        CARRIED: carried.points[MAX_F1],
-        RECALIBRATED: operating_points(task, fitted_on.targets, fitted_on.logits)[MAX_F1],
-    }
-
-
-def _moved(task: str, thresholds: np.ndarray, carried: Carried, variant: str, fitted_on: PartLogits) -> np.ndarray:
-    """Carry thresholds of the raw probability over to the calibrated one, which has the same order."""
-    if variant == CARRIED:
-        calibrations = carried.calibrations
-    else:
-        calibrations = tuple(fit(task, z, fitted_on.targets) for z in fitted_on.logits)
+def _moved(chosen: Carried) -> np.ndarray:
+    """Return thresholds of highest F1 on the calibrated probability, which has the order of the raw one."""
     with np.errstate(divide="ignore"):
-        raw = np.log(thresholds) - np.log1p(-thresholds)
-    moved = np.stack([c.apply(z) for c, z in zip(calibrations, raw)])
-    # A hair below: what stood at the threshold must not fall under it by rounding.
-    return 1 / (1 + np.exp(-moved)) * (1 - 1e-9)
+        raw = logit(chosen.points[MAX_F1])
+    moved = np.stack([c.apply(z) for c, z in zip(chosen.calibrations, raw)])
+    return expit(moved) * (1 - 1e-9)  # what stood at the threshold must not fall under it by rounding
 
 
 def _changes(

@@ -41,8 +41,8 @@ class ClassMap:
     image, of a multi-label set, are left aside.
 
     A multi-label study knows, of each image, the classes to which any of theirs is mapped, and nothing of the others.
-    An image of a multi-label set is negative for each mapped class whose labels it does not have, whatever else it has. Of
-    a single-label set images of a class that is not mapped are excluded, as nobody has said whether they show a mapped
+    An image of a multi-label set is negative for each mapped class whose labels it lacks, whatever else it has. Of a
+    single-label set images of a class that is not mapped are excluded, as nobody has said whether they show a mapped
     class, too; ``unmapped: negative`` says that they do not.
 
     Parameters
@@ -119,8 +119,8 @@ class ClassMap:
             if ours is not None:
                 targets[has, self.ours.index(ours)] = 1
         if self.task == "multiclass":
-            number = targets.sum(axis=1)
-            return Mapped(targets, [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number.tolist()])
+            number = [int(n) for n in targets.sum(axis=1)]
+            return Mapped(targets, [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number])
         if self.unmapped == "negative":
             return Mapped(targets, [""] * len(labels))
         other = labels[:, [place[name] for name in self.only_there]].any(axis=1)

@@ -50,6 +50,7 @@ def overlap(
     studied = studied.assign(rank=studied["part"].map(order)).sort_values(["rank", "row"], ignore_index=True)
     if samples.empty or studied.empty:
         return pd.DataFrame(columns=COLUMNS)
+    rank = studied["rank"].to_numpy(np.int64)
     first: dict[str, int] = {}
     for place, row in enumerate(studied["row"].tolist()):
         first.setdefault(pixel_hash(np.asarray(study_images[row])), place)
@@ -58,7 +59,7 @@ def overlap(
     if settings.near:
         for i, (j, correlation) in _near(images, samples, study_images, studied, settings.correlation).items():
             # A near-duplicate of a part that was learned from matters more than a copy of a test image.
-            if i not in found or studied["rank"].iat[j] < studied["rank"].iat[found[i][0]]:
+            if i not in found or rank[j] < rank[found[i][0]]:
                 found[i] = j, "near", correlation
     rows = [
         (

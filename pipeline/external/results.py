@@ -42,12 +42,12 @@ class External:
     @cached_property
     def _rows(self) -> dict[tuple[str, ...], dict[str, Any]]:
         keys = ["model", "loss", "seed", "part", "class", "metric"]
-        return {tuple(row[key] for key in keys): row for row in self.metrics.to_dict("records")}
+        return _by(self.metrics, keys)
 
     @cached_property
     def _adapted_rows(self) -> dict[tuple[str, ...], dict[str, Any]]:
         keys = ["model", "loss", "variant", "seed", "part", "class", "metric"]
-        return {tuple(row[key] for key in keys): row for row in self.adapted.to_dict("records")}
+        return _by(self.adapted, keys)
 
     def row(self, model: str, loss: str, side: str, group: str, metric: str, seed: str = "mean") -> dict[str, Any]:
         """Return a row of the metrics; without one, an empty dict. Of an ensemble `seed` is passed over."""
@@ -72,6 +72,12 @@ class External:
         """Return the mean over classes, or the value of all classes; NaN without."""
         rows = (self.row(model, loss, side, group, metric) for group in ("macro", "overall"))
         return next((float(row["value"]) for row in rows if row), math.nan)
+
+
+def _by(table: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Return the rows of a table by the text in some of its columns."""
+    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    return {tuple(row[key] for key in keys): row for row in rows}
 
 
 def read_external(name: str) -> External | None:

@@ -38,7 +38,7 @@ SECTIONS = (
 """Keys of params.yaml, in the order of the committed file."""
 
 
-RESERVED = ("ensemble", "external", "probe")
+RESERVED = ("ensemble", "probe", "external")
 """Names of models that stand in the results for something else."""
 _RESERVED = ", ".join(RESERVED)
 UNSEEN = ("size", "nfiles")

@@ -21,8 +21,6 @@ RecordedStage = Literal[
 
 def record_file(configuration: Configuration | str | None, stage: RecordedStage) -> Path:
     """File of what `stage` runs, with `configuration`; None is the whole study, a name an external set."""
-    if isinstance(configuration, str):
-        return CONFIGURATIONS / f"external.{configuration}.{stage}.json"
     return CONFIGURATIONS / (f"{stage}.json" if configuration is None else f"{configuration}.{stage}.json")
 
 

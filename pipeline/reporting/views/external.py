@@ -62,7 +62,7 @@ class Row(NamedTuple):
 
 
 class ClassRow(NamedTuple):
-    """A class of the study: which of theirs it is, its images on both sides, and why it is not compared ("" if it is)."""
+    """A class of the study: which of theirs it is, images on both sides, and why it is not compared ("" if it is)."""
 
     name: str
     theirs: list[str]
@@ -80,7 +80,7 @@ class CalibrationRow(NamedTuple):
 
 
 class AdaptedRow(NamedTuple):
-    """A variant on the images that were not set aside; `change` is that of the log-loss against what was carried over."""
+    """A variant on the images not set aside; `change` is that of the log-loss against what was carried over."""
 
     variant: str
     log_loss: Estimate
