@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.ensembling.combiners import mean_probability_logits
-from pipeline.ensembling.sets import questions
+from pipeline.ensembling.predictions import chosen_of, clinical_of
+from pipeline.ensembling.sets import one_family, questions
 from pipeline.imaging.kinds import Kind
 from pipeline.imaging.reading import Scale
 from pipeline.scoring.evaluation import Evaluation, evaluate
@@ -340,11 +341,15 @@ def _write_ensembles(study: Params, loaded: Sequence[Predictions], info: Dataset
     competitors |= {f"ensemble-{m}": predictions.test_logits[[i]] for i, m in enumerate(methods)}
     pairs = compare(info.task, competitors, first.test_targets, first.test_patients, draws=100)
     keys = [str(r) for r in configurations(study)]
-    compared = questions(pairs, keys, keys, [f"ensemble-{m}" for m in methods], 0.05)
-    write_csv(ENSEMBLES / "comparisons.csv", compared)
     alone = {key: competitors[key] for key in keys}
     by_class = compare(info.task, alone, first.test_targets, first.test_patients, draws=100, classes=list(info.classes))
-    write_csv(ENSEMBLES / "class_comparisons.csv", by_class[by_class["class"] != "macro"])
+    best = chosen_of(pd.read_csv(ENSEMBLES / "metrics.csv"))
+    compared = questions(pairs, keys, keys, [f"ensemble-{m}" for m in methods])
+    compared, of_classes = one_family(compared, by_class[by_class["class"] != "macro"], f"ensemble-{best}", 0.05)
+    write_csv(ENSEMBLES / "comparisons.csv", compared)
+    write_csv(ENSEMBLES / "class_comparisons.csv", of_classes)
+    for name, table in clinical_of(predictions, best, study.evaluate.model_copy(update={"bootstrap": 100})).items():
+        write_csv(ENSEMBLES / f"{name}.csv", table)
     signs = [(f"{keys[0]} seed {study.seed}", "constant_metric", "the validation metric is 0.5 in all 3 epochs")]
     write_csv(ENSEMBLES / "signs.csv", pd.DataFrame(signs, columns=["cell", "gate", "sentence"]))
     members = [{**run._asdict(), "val_auroc": 0.8, "weight": None} for run in runs_module.runs(study)]
@@ -362,7 +367,7 @@ def _write_ensembles(study: Params, loaded: Sequence[Predictions], info: Dataset
         for name, chosen in named.items()
     }
     skipped = {"slsqp_top1": "one member alone needs no weights"}
-    write_json(ENSEMBLES / "members.json", {"ensembles": described, "skipped": skipped})
+    write_json(ENSEMBLES / "members.json", {"ensembles": described, "skipped": skipped, "chosen": best})
 
 
 def _write_probes(study: Params, first: Predictions) -> None:

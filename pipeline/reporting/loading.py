@@ -166,10 +166,12 @@ def _load_configuration(configuration: Configuration) -> Results:
         confusion=_table(folder / "confusion.csv", "truth", "predicted"),
         subgroups=_table(folder / "subgroups.csv", "subgroup", "seed"),
         disagreement=_table(folder / "disagreement.csv"),
-        clinical={
-            name: _table(folder / f"{name}.csv", *_LABELS) for name in _CLINICAL if (folder / f"{name}.csv").exists()
-        },
+        clinical=_load_clinical(folder),
     )
+
+
+def _load_clinical(folder: Path) -> dict[str, pd.DataFrame]:
+    return {name: _table(folder / f"{name}.csv", *_LABELS) for name in _CLINICAL if (folder / f"{name}.csv").exists()}
 
 
 def _table(path: Path, *text: str) -> pd.DataFrame:
@@ -192,7 +194,14 @@ def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], d
     predictions = Predictions.load(ENSEMBLES / "predictions.npz", "ensemble")
     about = read_json(ENSEMBLES / "members.json", "ensemble")
     every = tuple(
-        Results(ENSEMBLE, str(name), (), metrics[metrics["loss"] == name], predictions=_one(predictions, i))
+        Results(
+            ENSEMBLE,
+            str(name),
+            (),
+            metrics[metrics["loss"] == name],
+            predictions=_one(predictions, i),
+            clinical=_load_clinical(ENSEMBLES) if name == about.get("chosen") else {},
+        )
         for i, name in enumerate(predictions.methods)
     )
     return every, about["ensembles"], about["skipped"]

@@ -295,6 +295,18 @@ class StudyResults:
         return exists(self.comparisons)
 
     @property
+    def leading_comparisons(self) -> int:
+        """Tests in the first tier of the family that p is corrected for; see docs/statistics.md.
+
+        They are the pairs of configurations and what the chosen ensemble is compared with; of a table that is older
+        than the column "tier", all.
+        """
+        if not self.has_comparisons:
+            return 0
+        tested = self.comparisons["p"].notna()
+        return int((tested & (self.comparisons["tier"] == 1)).sum() if "tier" in self.comparisons else tested.sum())
+
+    @property
     def has_class_comparisons(self) -> bool:
         """Whether they were tested class by class."""
         return exists(self.class_comparisons)

@@ -88,7 +88,7 @@ def holm_in_two_tiers(leading: np.ndarray, below: Sequence[np.ndarray]) -> tuple
     size = int((tested | (left > 0)).sum())
     adjusted, adjusted_below = np.full(first.shape, np.nan), [np.full(group.shape, np.nan) for group in groups]
     open_, so_far = tested.copy(), 0.0
-    lowest = np.array([group[order[0]] if len(order) else np.inf for group, order in zip(groups, orders)])
+    lowest = np.array([group[order[0]] if len(order) else 1.0 for group, order in zip(groups, orders)])
     while open_.any() or left.any():
         reached = ~open_ & (left > 0)
         if open_.any():
@@ -108,7 +108,7 @@ def holm_in_two_tiers(leading: np.ndarray, below: Sequence[np.ndarray]) -> tuple
             adjusted_below[next_group][order[len(order) - left[next_group]]] = so_far
             left[next_group] -= 1
             rest = left[next_group]
-            lowest[next_group] = groups[next_group][order[len(order) - rest]] if rest else np.inf
+            lowest[next_group] = groups[next_group][order[len(order) - rest]] if rest else 1.0
     return adjusted, adjusted_below
 
 

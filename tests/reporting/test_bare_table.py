@@ -166,6 +166,26 @@ def test_tied_seeds(tmp_path):
     )
 
 
+def test_three_networks_at_one_value_are_a_tie_and_not_a_choice(tmp_path, monkeypatch):
+    """Row 12 of what was measured: "Validation chooses cnn-ce" of three at 0.8977."""
+    lines = [f"{m},ce,1,{part},macro,auroc,0.8977" for m in ("cnn", "densenet", "resnet") for part in ("val", "test")]
+    path = bare(tmp_path, *lines, "vgg,ce,1,val,macro,auroc,0.89", "vgg,ce,1,test,macro,auroc,0.95")
+    study = from_metrics(path)
+    assert [r.key for r in study.tied] == ["cnn-ce", "densenet-ce", "resnet-ce"]
+    monkeypatch.setattr("sys.argv", ["", "--metrics", str(path), "--out", str(tmp_path / "out")])
+    main()
+    text = (tmp_path / "out" / "README.md").read_text()
+    tie = (
+        "**cnn-ce**, **densenet-ce**, and **resnet-ce** tie for the highest validation macro AUROC of 4 configurations"
+    )
+    assert tie in text
+    assert "validation cannot choose between them" in text
+    assert "has the highest validation" not in text
+    lines[0] = lines[0].replace("0.8977", "0.8978")
+    untied = from_metrics(bare(tmp_path, *lines))
+    assert (untied.tied, untied.chosen.key) == ((), "cnn-ce")
+
+
 ROW = "m,l,1,test,A,auroc,0.8"
 
 

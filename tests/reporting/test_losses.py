@@ -135,8 +135,7 @@ def test_differences_are_those_of_the_predictions(here, tmp_path):
         score[r.model, r.loss] = np.mean(by_seed, axis=0)
     keys = study.comparisons[study.comparisons["family"] == "recipes"].set_index(["first", "second"])
     raw = {m: keys.loc[f"{m}-bce", f"{m}-zlpr"] for m in ("densenet", "small_cnn")}
-    p_holm = {m: step_down(keys["p"].to_dict())[f"{m}-bce", f"{m}-zlpr"] for m in raw}  # of the whole study
-    tost = {m: step_down(keys["tost_p"].to_dict())[f"{m}-bce", f"{m}-zlpr"] for m in raw}
+    p_holm, tost = ({m: pair[f"{p}_holm"] for m, pair in raw.items()} for p in ("p", "tost_p"))  # of the whole study
     for model in raw:
         change = score[model, "zlpr"] - score[model, "bce"]
         found = rows(section(text, f"{model}: difference from bce", "###"))
@@ -172,8 +171,8 @@ def test_p_is_corrected_for_the_comparisons_of_the_study(tmp_path):
         assert row[2:5] == [f"{v[model, loss]:.3f}" for v in ({k: t[0] for k, t in tests.items()}, adjusted, refuted)]
         assert row[6] == ("equivalent" if (model, loss) == ("a", "asl") else "within noise")
     assert (
-        "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for 6 comparisons of "
-        "the study): none of 6."
+        "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for the 6 "
+        "comparisons that lead the study): none of 6."
     ) in text
     assert "shown to differ from it by less than 0.005: 1 of 6; within a, asl." in text
     assert "neither a difference nor equivalence is shown: 5 of 6." in text
@@ -226,13 +225,14 @@ def test_what_is_below_is_called_below(tmp_path):
     text = page(study, tmp_path)
     assert (len(above), len(below)) == (3, 0)
     assert (
-        "Holm-corrected for 3 comparisons of the study): 3 of 3; within a, focal, zlpr, and asl are above bce." in text
+        "Holm-corrected for the 3 comparisons that lead the study): 3 of 3; within a, focal, zlpr, and asl are above "
+        "bce." in text
     )
     study = replace(study, comparisons=study.comparisons.assign(difference=[0.1, -0.1, 0.2, 0, 0, 0]))
     assert "3 of 3; within a, zlpr is above bce and focal and asl are below bce." in page(study, tmp_path)
 
 
-def test_classes_are_a_family_of_their_own(tmp_path):
+def test_classes_are_asked_below_their_pair(tmp_path):
     keys = [(m, "zlpr", c) for m in "ab" for c in CLASSES]
     p = dict(zip(keys, (0.012, 0.03, 0.5, 0.6)))
     tests = {("a", "zlpr"): (1e-9, 0.9), ("b", "zlpr"): (1e-9, 0.9)}
@@ -243,10 +243,11 @@ def test_classes_are_a_family_of_their_own(tmp_path):
     for model, _, name in keys:
         cell = rows(section(text, f"{model}: classes", "###"))[name][1]
         assert cell.startswith("**") == (adjusted[model, "zlpr", name] < 0.05)
-    for_all = "Significant after Holm's correction for 4 comparisons of classes in the study: "
+    for_all = "where the two configurations differ in the mean over classes: "
     assert f"{for_all}1 of 2 (bold): Mass (zlpr above).\n" in text
     assert f"{for_all}none of 2.\n" in text
-    assert "2 comparisons of configurations, as on the [first page](README.md), and, as a separate family, 4 " in text
+    assert "2 comparisons of configurations, as on the [first page](README.md), and " in text
+    assert "in the same family, each below its pair of configurations, 4 comparisons of single classes: " in text
 
 
 def test_a_class_without_a_test_says_why(tmp_path):

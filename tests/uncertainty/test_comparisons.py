@@ -2,12 +2,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t as student
+from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
 from pipeline.metrics.registry import METRICS
 from pipeline.metrics.scored import Scored
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
-from pipeline.uncertainty.comparisons import COLUMNS, IMPROVEMENT, Side, compare, difference_error
+from pipeline.uncertainty.comparisons import (
+    COLUMNS,
+    IMPROVEMENT,
+    Side,
+    _doubt,
+    compare,
+    difference_error,
+    tests_of,
+)
 from pipeline.uncertainty.multiplicity import holm
 
 
@@ -232,3 +241,33 @@ def test_an_assumed_spread_widens_what_was_trained_once_and_nothing_else():
     width = [table["ci_high"] - table["ci_low"] for table in (alone, assumed)]
     assert width[1][0] > width[0][0]
     np.testing.assert_array_equal(width[0][1:], width[1][1:])
+
+
+@pytest.mark.parametrize("seeds", [(2, 2), (3, 3), (5, 5), (2, 3), (5, 3)])
+def test_where_patients_do_nothing_it_is_the_t_test_of_the_seeds(seeds):
+    """Student's for equal numbers of seeds, Welch's for others, by scipy; and the power that is planned for is its own."""
+    rng = np.random.default_rng(seeds)
+    values = [rng.normal(0.8, 0.01, n) for n in seeds]
+    sides = [Side(v, np.tile(v, (50, 1))) for v in values]
+    error, freedom = difference_error(*sides, 99)
+    found = tests_of(values[0].mean() - values[1].mean(), error, freedom, 0.95, 0.005)
+    assert found["p"] == pytest.approx(ttest_ind(*values, equal_var=seeds[0] == seeds[1]).pvalue, rel=1e-9)
+    if seeds[0] == seeds[1]:
+        assert freedom == pytest.approx(2 * seeds[0] - 2)  # those of power.power_of
+
+
+@pytest.mark.parametrize(
+    ("of_seeds", "interaction", "freedom", "doubt"),
+    [
+        (1.0, 2.0, 4, 0.0),  # nothing exceeds what the patients do
+        (1.5, 1.0, 4, 1.0),  # .5 x 4 / 2
+        (3.0, 1.0, 4, 3.0),  # 2 x 2, and no more than what was seen
+        (1.5, 1.0, 8, 0.5 * 8 / 6),
+        (1.5, 1.0, 2, 1.5),
+        (0.5, 1.0, 2, 0.25),  # in proportion
+        (1.5, 1.0, np.inf, 0.5),  # stated, so that nothing is uncertain
+        (0.0, 0.0, 2, 0.0),
+    ],
+)
+def test_seeds_are_as_uncertain_as_what_exceeds_the_patients(of_seeds, interaction, freedom, doubt):
+    assert _doubt(of_seeds, interaction, freedom) == pytest.approx(doubt)

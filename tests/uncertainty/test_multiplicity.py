@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from pipeline.metrics.functions import class_auroc
 from pipeline.uncertainty.bootstrap import patient_draws
-from pipeline.uncertainty.multiplicity import holm, paired_p
+from pipeline.uncertainty.multiplicity import holm, holm_in_two_tiers, paired_p
 from pipeline.uncertainty.seeds import seed_table
 
 
@@ -89,3 +89,64 @@ def test_many_patients_make_it_the_normal_test():
         paired_p(values, draws)[2], paired_p(values, draws, np.array([10**7, 10**7]))[2], rtol=1e-5
     )
     assert (paired_p(values, draws, np.array([11, 11]))[2] > paired_p(values, draws)[2]).all()
+
+
+def rejected_step_by_step(leading, groups, alpha):
+    """Reject one hypothesis after the other at a level, by the weights that the docstring states."""
+    tested = [[k for k, p in enumerate(group) if not np.isnan(p)] for group in groups]
+    m = sum(not np.isnan(p) or bool(own) for p, own in zip(leading, tested))
+    done = set()
+    while True:
+        open_ = [i for i, p in enumerate(leading) if not np.isnan(p) and i not in done]
+        reached = {
+            i: left
+            for i, own in enumerate(tested)
+            if i not in open_ and (left := [k for k in own if (i, k) not in done])
+        }
+        weight = {i: (1 - 0.5 * len(reached) / m) / len(open_) for i in open_}
+        for i, left in reached.items():
+            share = 0.5 / m if open_ else 1 / len(reached)
+            weight |= {(i, k): share / len(left) for k in left}
+        assert sum(weight.values()) < 1 + 1e-12
+        p = {h: leading[h] if isinstance(h, int) else groups[h[0]][h[1]] for h in weight}
+        found = next((h for h in weight if p[h] <= alpha * weight[h] * (1 + 1e-12)), None)
+        if found is None:
+            return done
+        done.add(found)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_two_tiers_reject_what_the_weights_reject_at_every_level(seed):
+    rng = np.random.default_rng(seed)
+    leading = rng.random(rng.integers(1, 6)) ** 4
+    groups = [rng.random(rng.integers(0, 4)) ** 5 for _ in leading]
+    for p in (leading, *groups):
+        p[rng.random(len(p)) < 0.15] = np.nan
+    adjusted, below = holm_in_two_tiers(leading, groups)
+    for alpha in (0.01, 0.05, 0.3):
+        found = {i for i, p in enumerate(adjusted) if p <= alpha}
+        found |= {(i, k) for i, group in enumerate(below) for k, p in enumerate(group) if p <= alpha}
+        assert found == rejected_step_by_step(leading, groups, alpha)
+
+
+def test_two_tiers_by_hand():
+    adjusted, below = holm_in_two_tiers(np.array([0.01, 0.04]), [np.array([0.004, 0.02]), np.array([0.001])])
+    # .01 at 1/2; then .04 at 3/4 (a quarter is kept for its two classes), the classes at 1/8 each, then 1/4.
+    assert adjusted.tolist() == pytest.approx([0.02, 0.04 / 0.75])
+    assert below[0].tolist() == pytest.approx(
+        [0.004 * 8, 0.04 / 0.75]
+    )  # with both pairs gone, its half: .02 / .5 = .04
+    assert below[1].tolist() == pytest.approx([0.04 / 0.75])  # never below its own pair
+    nothing_below = np.array([0.03, 0.001, np.nan, 0.02])
+    np.testing.assert_array_equal(holm_in_two_tiers(nothing_below, [np.array([])] * 4)[0], holm(nothing_below))
+    with pytest.raises(ValueError, match="1 groups below"):
+        holm_in_two_tiers(nothing_below, [np.array([])])
+
+
+def test_two_tiers_err_in_one_study_of_twenty_where_every_way_to_the_classes_is_open():
+    """Half of the pairs differ for certain; their classes, and the other pairs, do not."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(2000):
+        adjusted, below = holm_in_two_tiers(np.array([0, 0, *rng.random(2)]), list(rng.random((4, 5))))
+        wrong += (adjusted[2:] < 0.05).any() or any((group < 0.05).any() for group in below)
+    assert wrong / 2000 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)

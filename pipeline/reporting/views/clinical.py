@@ -14,7 +14,7 @@ from pipeline.reporting import page
 from pipeline.reporting.figures import clinical as figures
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.terms import LABELS
-from pipeline.reporting.values import Estimate
+from pipeline.reporting.values import ENSEMBLE, Estimate
 from pipeline.reporting.views.shared import Noted, banner
 
 ALL = ("macro", "overall")
@@ -212,21 +212,31 @@ class Clinical:
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
-    """Write clinical.md and its figures about the chosen configuration; nothing where they were not measured."""
-    results = study.subject
-    if not study.recorded or results is None or "operating" not in results.clinical:
-        return []
+    """Write clinical.md about the chosen configuration and clinical-ensemble.md about the chosen ensemble.
+
+    Each with its figures; nothing where they were not measured.
+    """
+    about = {"clinical": study.subject, "clinical-ensemble": study.chosen_ensemble}
+    measured = {
+        name: results
+        for name, results in about.items()
+        if study.recorded and results is not None and "operating" in results.clinical
+    }
+    return [path for name, results in measured.items() for path in _render(study, results, folder, name, [*measured])]
+
+
+def _render(study: StudyResults, results: Results, folder: Path, name: str, pages: Sequence[str]) -> list[Path]:
     facts = view(study, results)
     curves = figures.net_benefit(
         [_curve(study, results, name) for name in facts.drawn],
         study.interval_name,
-        folder / "figures" / "clinical-net-benefit.png",
+        folder / "figures" / f"{name}-net-benefit.png",
     )
     abstention = figures.risk_coverage(
-        results.clinical["risk_coverage"], study.interval_name, folder / "figures" / "clinical-risk-coverage.png"
+        results.clinical["risk_coverage"], study.interval_name, folder / "figures" / f"{name}-risk-coverage.png"
     )
     written = page.write(
-        folder / "clinical.md",
+        folder / f"{name}.md",
         "clinical.md",
         study=study,
         results=results,
@@ -235,6 +245,9 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         pictures={"curves": curves, "abstention": abstention},
         thresholds=SHOWN_THRESHOLDS,
         methods=_SETS,
+        name=name,
+        of_ensemble=results.model == ENSEMBLE,
+        other=next((other for other in pages if other != name), ""),
     )
     return [written, *(path for path in (curves, abstention) if path is not None)]
 

@@ -222,13 +222,12 @@ class Page:
 
     @property
     def family(self) -> int:
-        """Comparisons of configurations that p values are corrected for, in the whole study."""
-        table = self.study.comparisons
-        return int(table.loc[table["family"] == "recipes", "p"].notna().sum()) if exists(table) else 0
+        """Comparisons that lead the family of the whole study, for which p values are corrected."""
+        return self.study.leading_comparisons
 
     @property
     def class_family(self) -> int:
-        """Comparisons of single classes that theirs are corrected for."""
+        """Comparisons of single classes in the same family, below those of the means."""
         table = self.study.class_comparisons
         return int(table["p"].notna().sum()) if exists(table) else 0
 

@@ -81,11 +81,14 @@ class Comparison:
         How many there are.
     pairs : list of Pair
         All of them.
+    family : int
+        Tests that lead the family which p values are adjusted for.
     """
 
     tested: bool
     configurations: int
     pairs: list[Pair]
+    family: int = 0
 
     @property
     def apart(self) -> list[Pair]:
@@ -164,7 +167,7 @@ def comparison(study: StudyResults) -> Comparison:
     """Return every tested pair of configurations."""
     n = len(study.configurations)
     pairs = pairs_of(among(study).itertuples(), study.failing) if study.has_comparisons else []
-    return Comparison(study.has_comparisons, n, pairs)
+    return Comparison(study.has_comparisons, n, pairs, study.leading_comparisons)
 
 
 def among(study: StudyResults) -> pd.DataFrame:
@@ -219,7 +222,9 @@ class PairTable:
     pairs : list of Pair
         All of them where they are few, else those with the chosen configuration.
     tested : int
-        Pairs of the family that p values are adjusted for.
+        Tests that lead the family which p values are adjusted for.
+    chosen_ensemble : bool
+        Whether comparisons of the chosen ensemble are among them.
     with_ensembles : int
         Comparisons with ensembles, which the page about ensembles shows.
     only_with : str
@@ -232,6 +237,7 @@ class PairTable:
 
     pairs: list[Pair]
     tested: int
+    chosen_ensemble: bool
     with_ensembles: int
     only_with: str
     vary: bool
@@ -258,7 +264,8 @@ def pair_table(study: StudyResults) -> PairTable | None:
     kinds = set(family["seeds"])
     return PairTable(
         pairs_of(shown.itertuples(), study.failing),
-        len(family),
+        study.leading_comparisons,
+        study.leading_comparisons > int(family["p"].notna().sum()),
         len(every) - len(family) if study.every_ensemble else 0,
         only_with,
         "vary" in kinds,
