@@ -12,6 +12,7 @@ Examples
   medmatrix predict list.csv --root ../films              the files of a table; its other columns go along
   medmatrix predict ../new_images --configuration cnn-bce
   medmatrix predict ../new_images --ensemble mean_all
+  medmatrix predict 'scans/**/*.dcm' --dicom              also structured reports that an archive files
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu, by ONNX Runtime")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="write the results of DICOM files as DICOM, too: with the patient's name",
+    )
     parser.add_argument("--no-pictures", action="store_true", help="leave the pictures off the page")
     options = parser.parse_args(arguments)
     if options.threads < 1:
@@ -50,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         named = sources(options.images, options.root)
         choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
         print(f"{choice.name} ({choice.how}), {count('training run', len(choice.members))}", file=sys.stderr)
-        print(predict(choice, named, options.out, options.device, options.threads, not options.no_pictures, _shown))
+        pictures, dicom = not options.no_pictures, options.dicom
+        print(predict(choice, named, options.out, options.device, options.threads, pictures, _shown, dicom))
 
 
 def _shown(work: Iterator[int], total: int) -> None:

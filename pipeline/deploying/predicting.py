@@ -14,6 +14,9 @@ from pathlib import Path
 from pipeline.datasets.shared.irregular import printable
 from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, torch_engine
 from pipeline.deploying.choice import COVERAGE, Choice
+from pipeline.deploying.dicom import COLUMNS as DICOM_COLUMNS
+from pipeline.deploying.dicom import FOLDER as DICOM_FOLDER
+from pipeline.deploying.dicom import Filing
 from pipeline.deploying.page import write_page
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, Journal, Predictor, Row, in_batches
@@ -38,6 +41,7 @@ def predict(
     threads: int = 2,
     pictures: bool = True,
     progress: Progress | None = None,
+    dicom: bool = False,
 ) -> str:
     """Apply a model to files.
 
@@ -57,6 +61,8 @@ def predict(
         Whether the page is to show the images.
     progress : callable, optional
         See `Progress`.
+    dicom : bool
+        Whether the results of DICOM files are to be written as DICOM, too.
 
     Returns
     -------
@@ -75,11 +81,14 @@ def predict(
     predictor = _predictor(choice, made, engine, pictures)
     names = [_state(source) for source in named]
     try:
-        journal = Journal(out / JOURNAL, _key(made, pictures))
+        journal = Journal(out / JOURNAL, _key(made, pictures, dicom))
     except OSError as error:
         raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
     with closing(journal):
-        counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress)
+        filing = Filing(made.recipe, out) if dicom else None
+        counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress, filing)
+        if filing is not None:
+            filing.clean(row for row in journal.read(names))
         write_json(out / "predictions.json", _about(made, named, counts))
         write_page(out / "index.html", made.recipe, journal.read(names), counts)
     (out / JOURNAL).unlink()
@@ -89,7 +98,8 @@ def predict(
     )
     reasons = "".join(f"\n  {n} x {reason}" for reason, n in _reasons(counts))
     failed = f"{counts['failed']} not predicted:{reasons}\n" if counts["failed"] else ""
-    return f"{told}\n{failed}{out / 'predictions.csv'}, {out / 'index.html'}"
+    filed = f"{counts['filed']} of them also as DICOM in {out / DICOM_FOLDER}\n" if dicom else ""
+    return f"{told}\n{failed}{filed}{out / 'predictions.csv'}, {out / 'index.html'}"
 
 
 def _run(
@@ -100,17 +110,19 @@ def _run(
     out: Path,
     threads: int,
     progress: Progress | None,
+    filing: Filing | None,
 ) -> Counter[str]:
     """Compute what is not in the journal yet, and write the table."""
     todo = [i for i, name in enumerate(names) if name not in journal]
     work = in_batches(predictor, [named[i] for i in todo], threads)
-    done = _journalled(work, [names[i] for i in todo], journal)
+    done = _journalled(work, [names[i] for i in todo], journal, filing)
     if progress is None:
         deque(done, maxlen=0)
     else:
         progress(done, len(todo))
     extra = list(dict.fromkeys(column for source in named for column in source.extra))
-    return _write_table(out / "predictions.csv", predictor.recipe, journal.read(names), extra)
+    outputs = [] if filing is None else list(DICOM_COLUMNS)
+    return _write_table(out / "predictions.csv", predictor.recipe, journal.read(names), extra, outputs)
 
 
 def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool) -> Predictor:
@@ -118,9 +130,11 @@ def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool) -> 
     return Predictor(choice, made.recipe, engine, made.reference(), kinds, pictures)
 
 
-def _journalled(work: Iterable[tuple[Source, list[Row]]], names: Sequence[str], journal: Journal) -> Iterator[int]:
-    for name, (_, rows) in zip(names, work):
-        journal.add(name, rows)
+def _journalled(
+    work: Iterable[tuple[Source, list[Row]]], names: Sequence[str], journal: Journal, filing: Filing | None
+) -> Iterator[int]:
+    for name, (source, rows) in zip(names, work):
+        journal.add(name, rows if filing is None else filing.file(source, rows))
         yield 1
 
 
@@ -134,22 +148,25 @@ def _state(source: Source) -> str:
     return f"{printable(os.path.abspath(source.path))} {state} {source.name} {json.dumps(source.extra, sort_keys=True)}"
 
 
-def _key(made: Bundle, pictures: bool) -> str:
-    return hashlib.sha256((made.folder / RECIPE).read_bytes() + bytes([pictures])).hexdigest()
+def _key(made: Bundle, pictures: bool, dicom: bool) -> str:
+    return hashlib.sha256((made.folder / RECIPE).read_bytes() + bytes([pictures, dicom])).hexdigest()
 
 
-def _write_table(path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequence[str]) -> Counter[str]:
+def _write_table(
+    path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequence[str], outputs: Sequence[str]
+) -> Counter[str]:
     """Write predictions.csv row by row; return counts of images, also by "reason: …"."""
-    counts: Counter[str] = Counter(images=0, predicted=0, failed=0, flagged=0)
+    counts: Counter[str] = Counter(images=0, predicted=0, failed=0, flagged=0, filed=0)
     columns = [f"{what} {name}" for name in recipe.classes for what in ("probability", "low", "high")]
-    taken = {*LEADING, *columns}
+    taken = {*LEADING, *columns, *outputs}
     theirs = [name if name not in taken else f"table {name}" for name in extra]
     with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow([*LEADING, *columns, *theirs])
+        table.writerow([*LEADING, *columns, *outputs, *theirs])
         for row in rows:
             counts["images"] += 1
             counts["flagged"] += bool(row.flags)
+            counts["filed"] += bool(row.outputs.get("dicom report"))
             if row.status == FAILED:
                 counts["failed"] += 1
                 counts[f"reason: {row.reason.partition(':')[0]}"] += 1
@@ -167,7 +184,7 @@ def _write_table(path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequenc
                 "; ".join(row.flags),
                 "" if row.distance is None else f"{row.distance:.6g}",
             ]
-            values = [row.extra.get(name, "") for name in extra]
+            values = [*(row.outputs.get(name, "") for name in outputs), *(row.extra.get(name, "") for name in extra)]
             table.writerow([*leading, *(numbers or [""] * len(columns)), *values])
     return counts
 

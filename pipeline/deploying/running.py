@@ -64,6 +64,8 @@ class Row(NamedTuple):
         Of the table that named the file.
     picture : str
         As prepared, a PNG of at most 96 pixels, base64; "" where none is wanted.
+    outputs : dict of str to str
+        Further columns of predictions.csv: what was written for this image.
     """
 
     file: str
@@ -79,6 +81,7 @@ class Row(NamedTuple):
     flags: tuple[str, ...]
     extra: dict[str, str]
     picture: str
+    outputs: dict[str, str] = {}
 
 
 class _Image(NamedTuple):
