@@ -1,5 +1,6 @@
 """Results as DICOM: the right patient, the right numbers, read by others; a true reason where there is none."""
 
+import csv
 import io
 import shutil
 import subprocess
@@ -23,7 +24,6 @@ from pipeline.deploying.running import FAILED, PREDICTED, Row
 from pipeline.deploying.sources import Source, sources
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.study.params import load
-from tests.deploying.test_predict import read_rows
 from tests.imaging import hospital
 from tests.imaging.made.dicom_file import EXPLICIT, header, written
 
@@ -59,6 +59,11 @@ def made(**elements):
 def outputs(data, folder=Path("out"), row=ROW, pictures=None, **changed):
     Path("in.dcm").write_bytes(data)
     return Filing(recipe(**changed), folder).file(Source(Path("in.dcm"), "in.dcm"), [row], pictures)[0].outputs
+
+
+def read_rows(folder):
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def read_back(found, column=COLUMNS[0]):
