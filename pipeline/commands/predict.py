@@ -13,6 +13,7 @@ Examples
   medmatrix predict ../new_images --configuration cnn-bce
   medmatrix predict ../new_images --ensemble mean_all
   medmatrix predict 'scans/**/*.dcm' --dicom              also structured reports that an archive files
+  medmatrix predict ../new_images --heatmaps              where the network looks, for the classes decided for
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.commands import command_parser
+from pipeline.explaining.cams import DEFAULT, METHODS
 from pipeline.study.errors import stage_errors
 
 
@@ -37,14 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu, by ONNX Runtime")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
     parser.add_argument(
-        "--dicom",
-        action="store_true",
-        help="write the results of DICOM files as DICOM, too: with the patient's name",
+        "--dicom", action="store_true", help="results of DICOM files as DICOM, too: with the patient's name"
     )
+    parser.add_argument("--heatmaps", action="store_true", help="of the classes decided for, else the most probable")
+    parser.add_argument("--cam", choices=list(METHODS), help=f"how heat maps are made; default: {DEFAULT}")
     parser.add_argument("--no-pictures", action="store_true", help="leave the pictures off the page")
     options = parser.parse_args(arguments)
     if options.threads < 1:
         parser.error(f"--threads: {options.threads}; must be at least 1")
+    if options.cam and not options.heatmaps:
+        parser.error("--cam says how heat maps are made; must be used with --heatmaps")
     with stage_errors():
         from pipeline.deploying.choice import choose  # NumPy and SciPy take a moment
         from pipeline.deploying.predicting import predict
@@ -56,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         named = sources(options.images, options.root)
         choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
         print(f"{choice.name} ({choice.how}), {count('training run', len(choice.members))}", file=sys.stderr)
-        pictures, dicom = not options.no_pictures, options.dicom
-        print(predict(choice, named, options.out, options.device, options.threads, pictures, _shown, dicom))
+        pictures, heat = not options.no_pictures, (options.cam or DEFAULT) if options.heatmaps else None
+        print(
+            predict(choice, named, options.out, options.device, options.threads, pictures, _shown, heat, options.dicom)
+        )
 
 
 def _shown(work: Iterator[int], total: int) -> None:

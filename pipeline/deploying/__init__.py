@@ -5,10 +5,11 @@ module     holds
 ========== =========================================================================================================
 choice     which configuration or ensemble is meant, and what validation fits for it
 recipe     everything beside the weights that turns an image into an answer, as one JSON-compatible record
-network    the members as one network with its normalisation inside; the only module that imports torch
+network    the members as one network with its normalisation inside; this and heat import torch, no other module
 bundle     a folder with the network as ONNX, verified, and its recipe; made once per model and kept in tmp/
 sources    from files, folders, patterns and tables to images
 flags      what makes an image unlike those that the model was made for
+heat       heat maps of the images, as files and for the page
 running    images to rows, in constant memory, resumed where it was interrupted
 page       the rows as one self-contained HTML page
 ========== =========================================================================================================

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from pipeline.deploying.dicom_codes import (
@@ -25,6 +24,7 @@ from pipeline.deploying.dicom_codes import (
     DECISION,
     MOST,
     OTHER,
+    RESEARCH,
     SCHEME,
     SCHEME_NAME,
     UNDECIDED,
@@ -34,6 +34,7 @@ from pipeline.deploying.dicom_codes import (
     unique,
 )
 from pipeline.deploying.dicom_origin import Origin, Unfit, origin
+from pipeline.deploying.dicom_pictures import overlays
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, Row
 from pipeline.deploying.sources import Source
@@ -46,7 +47,6 @@ FOLDER = "dicom"
 """In the folder of the results."""
 COLUMNS = ("dicom report", "dicom heat maps", "dicom reason")
 """Of predictions.csv: files below `FOLDER`, and why there are none."""
-RESEARCH = "For research, not for clinical use"
 _MAKER = "MedMatrix"
 _UTF8 = "ISO_IR 192"
 _LONGEST = {"LO": 64, "ST": 1024}
@@ -65,10 +65,13 @@ class Filing:
         Of the model.
     folder : Path
         Of the results; the files go into its folder `FOLDER`.
+    method : str
+        Of the rows' heat maps, where they have any.
     """
 
     recipe: Recipe
     folder: Path
+    method: str = ""
     _version: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,9 +80,7 @@ class Filing:
         told["about"] = {}
         self._version = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
-    def file(
-        self, source: Source, rows: Sequence[Row], pictures: Sequence[Mapping[str, np.ndarray]] | None = None
-    ) -> list[Row]:
+    def file(self, source: Source, rows: Sequence[Row]) -> list[Row]:
         """Write what there is for the images of a file; nothing about the file raises.
 
         A file that is there already is not written again: its name is its identifier, which follows from its content.
@@ -89,9 +90,7 @@ class Filing:
         source : Source
             The file that was predicted.
         rows : sequence of Row
-            Of its images.
-        pictures : sequence of mapping of str to uint8 [H, W, 3], optional
-            For each row the overlays by class, as `overlaid` makes them.
+            Of its images; those with heat maps get a Secondary Capture for each.
 
         Returns
         -------
@@ -104,12 +103,16 @@ class Filing:
             If nothing can be written.
         """
         try:
-            known = origin(source.read())
+            data = source.read()
+            known = origin(data)
         except Unfit as unfit:
             return [_with(row, reason=str(unfit)) for row in rows]
         except OSError:
             return [_with(row, reason="file not readable") for row in rows]
-        return [self._one(known, row, pictures[i] if pictures is not None else {}) for i, row in enumerate(rows)]
+        pictures: Iterable[Mapping[str, np.ndarray]] = ({} for _ in rows)
+        if any(row.heat for row in rows):
+            pictures = overlays(data, rows, self.recipe)
+        return [self._one(known, *each) for each in zip(rows, pictures)]
 
     def clean(self, rows: Iterable[Row]) -> None:
         """Remove results of earlier calls, as predictions.csv replaces theirs: nobody is to send them by mistake.
@@ -282,8 +285,8 @@ class Filing:
         image.ImageComments = text(f"{RESEARCH}. Heat map: {of}", 10240)
         image.DerivationDescription = text(
             f"{RESEARCH}. Colours show where the network looked for '{of}' in the source image, scaled to the largest "
-            f"value of this image, over a copy of reduced size; they are no measurement and no outline of a finding. "
-            f"Model {self.recipe.name}, SHA-256 {self._version[:16]}; probability {row.probability[k]:.3f}",
+            f"value of this image ({self.method}), over a copy of the image; they are no measurement and no outline of a "
+            f"finding. Model {self.recipe.name}, SHA-256 {self._version[:16]}; probability {row.probability[k]:.3f}",
             _LONGEST["ST"],
         )
         source = Dataset()
@@ -310,38 +313,6 @@ class Filing:
             "device_serial_number": self._version[:64],
             "specific_character_set": _UTF8,
         }
-
-
-def overlaid(shown: np.ndarray, of: str, probability: float, model: str) -> np.ndarray:
-    """Put a legend under an overlay, so that the picture says what it is wherever it is seen.
-
-    Parameters
-    ----------
-    shown : uint8 [H, W, 3]
-        The overlay.
-    of : str
-        The class.
-    probability : float
-        Of the class.
-    model : str
-        Its name.
-
-    Returns
-    -------
-    uint8 [H + legend, W, 3]
-        The picture above is untouched.
-    """
-    width = shown.shape[1]
-    lines = (f"{RESEARCH.upper()}", f"Heat map: {of}, probability {probability:.3f}", f"Model: {model}")
-    plain = [text(line, 120).encode("ascii", "replace").decode() for line in lines]
-    font, thick = cv2.FONT_HERSHEY_SIMPLEX, 1
-    widest = max(cv2.getTextSize(line, font, 1.0, thick)[0][0] for line in plain)
-    scale = min(0.6, max(0.3, 0.95 * width / widest))
-    step = int(34 * scale) + 2
-    legend = np.zeros((step * len(plain) + 8, width, 3), np.uint8)
-    for i, line in enumerate(plain):
-        cv2.putText(legend, line, (4, step * (i + 1)), font, scale, (255, 255, 255), thick, cv2.LINE_AA)
-    return np.concatenate([shown, legend])
 
 
 def _coded(concept: Concept) -> Any:

@@ -11,6 +11,8 @@ import re
 import uuid
 from typing import NamedTuple
 
+RESEARCH = "For research, not for clinical use"
+"""Stands in everything that is written."""
 SCHEME = "99MEDMATRIX"
 """Designator of the private coding scheme; 99 begins private ones (PS3.16, 8.2)."""
 SCHEME_NAME = "MedMatrix: classes of a study, and concepts about its decisions"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.deploying.choice import COVERAGE
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import Row
+from pipeline.explaining.overlay import STRENGTH, colours
 from pipeline.study.files import replaced
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -19,7 +21,9 @@ _SHOWN = 4
 """Classes that the line of counts names."""
 
 
-def write_page(path: Path, recipe: Recipe, rows: Iterable[Row], counts: Counter[str]) -> None:
+def write_page(
+    path: Path, recipe: Recipe, rows: Iterable[Row], counts: Counter[str], heat: Mapping[str, Any] | None = None
+) -> None:
     """Write the page, row by row; it is complete or as it was before.
 
     Parameters
@@ -32,11 +36,13 @@ def write_page(path: Path, recipe: Recipe, rows: Iterable[Row], counts: Counter[
         Of all images, read once.
     counts : Counter
         As `pipeline.deploying.predicting` counts them.
+    heat : mapping, optional
+        What `pipeline.deploying.heat.Heat` says of the rows' heat maps.
     """
     before, between, after = _pieces()
     places = {name: k for k, name in enumerate(recipe.classes)}
     with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(before + _json(_about(recipe, counts)) + between)
+        file.write(before + _json(_about(recipe, counts) | {"heat": heat and _heat(heat)}) + between)
         for i, row in enumerate(rows):
             file.write((",\n" if i else "") + _json(_line(row, places)))
         file.write(after)
@@ -60,7 +66,13 @@ def _line(row: Row, places: dict[str, int]) -> list[Any]:
     decided = [places[name] for name in row.decision]
     far = None if row.distance is None else round(row.distance, _DIGITS)
     among = [places[name] for name in row.prediction_set]
-    return [row.file, row.frame, row.reason, decided, *numbers, far, row.flags, row.extra, row.picture, among]
+    maps = [[each[key] for key in ("class", "height", "width", "cells", "agreement")] for each in row.heat]
+    return [row.file, row.frame, row.reason, decided, *numbers, far, row.flags, row.extra, row.picture, among, maps]
+
+
+def _heat(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page's script needs to colour maps as `overlay` does, and what a reader needs."""
+    return {**about, "colours": base64.b64encode(colours().tobytes()).decode("ascii"), "strength": STRENGTH}
 
 
 def _about(recipe: Recipe, counts: Counter[str]) -> dict[str, Any]:

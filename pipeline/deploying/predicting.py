@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.datasets.shared.irregular import printable
 from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, torch_engine
@@ -19,11 +20,14 @@ from pipeline.deploying.dicom import FOLDER as DICOM_FOLDER
 from pipeline.deploying.dicom import Filing
 from pipeline.deploying.page import write_page
 from pipeline.deploying.recipe import Recipe
-from pipeline.deploying.running import FAILED, Journal, Predictor, Row, in_batches
+from pipeline.deploying.running import FAILED, HeatMaps, Journal, Predictor, Row, in_batches
 from pipeline.deploying.sources import Source
 from pipeline.reporting.english import count
 from pipeline.study.errors import UserError
 from pipeline.study.files import READING, read_json, replaced, write_json
+
+if TYPE_CHECKING:
+    from pipeline.deploying.heat import Heat
 
 Progress = Callable[[Iterator[int], int], None]
 """Runs through work that yields the number of files done, given the number that there is to do."""
@@ -31,6 +35,10 @@ JOURNAL = ".unfinished.jsonl"
 """In the folder of the results until they are whole."""
 LEADING = ("file", "frame", "status", "reason", "decision", "prediction set", "flags", "distance")
 """First columns of predictions.csv; then for each class probability, low and high; then those of a table."""
+HEAT = "heat maps"
+"""Follows `LEADING` where there are any."""
+EMPTY = "0 all over"
+"""Stands for the picture of a map that has nothing to show."""
 
 
 def predict(
@@ -41,6 +49,7 @@ def predict(
     threads: int = 2,
     pictures: bool = True,
     progress: Progress | None = None,
+    heat: str | None = None,
     dicom: bool = False,
 ) -> str:
     """Apply a model to files.
@@ -61,6 +70,8 @@ def predict(
         Whether the page is to show the images.
     progress : callable, optional
         See `Progress`.
+    heat : {"grad-cam", "grad-cam++", "layercam"}, optional
+        How heat maps are made; none without it.
     dicom : bool
         Whether the results of DICOM files are to be written as DICOM, too.
 
@@ -72,25 +83,30 @@ def predict(
     Raises
     ------
     UserError
-        If `out` cannot be written to, or the model cannot be made ready.
+        If `out` cannot be written to, or the model cannot be made ready or has no heat maps.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file; must be a folder")
     made = bundle(choice)
     engine = onnx_engine(made.folder / MODEL, 1) if device == "cpu" else torch_engine(choice, device)
-    predictor = _predictor(choice, made, engine, pictures)
+    maps = None
+    if heat is not None:
+        from pipeline.deploying.heat import Heat  # imports torch
+
+        maps = Heat(choice, out, heat, device)
+    predictor = _predictor(choice, made, engine, pictures, maps)
     names = [_state(source) for source in named]
     try:
-        journal = Journal(out / JOURNAL, _key(made, pictures, dicom))
+        journal = Journal(out / JOURNAL, _key(made, pictures, heat, dicom))
     except OSError as error:
         raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
     with closing(journal):
-        filing = Filing(made.recipe, out) if dicom else None
+        filing = Filing(made.recipe, out, heat or "") if dicom else None
         counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress, filing)
         if filing is not None:
-            filing.clean(row for row in journal.read(names))
-        write_json(out / "predictions.json", _about(made, named, counts))
-        write_page(out / "index.html", made.recipe, journal.read(names), counts)
+            filing.clean(journal.read(names))
+        write_json(out / "predictions.json", _about(made, named, counts, maps))
+        write_page(out / "index.html", made.recipe, journal.read(names), counts, maps and maps.about)
     (out / JOURNAL).unlink()
     flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
     told = (
@@ -121,13 +137,14 @@ def _run(
     else:
         progress(done, len(todo))
     extra = list(dict.fromkeys(column for source in named for column in source.extra))
-    outputs = [] if filing is None else list(DICOM_COLUMNS)
-    return _write_table(out / "predictions.csv", predictor.recipe, journal.read(names), extra, outputs)
+    leading = LEADING if predictor.heat is None else (*LEADING, HEAT)
+    outputs = () if filing is None else DICOM_COLUMNS
+    return _write_table(out / "predictions.csv", predictor.recipe, journal.read(names), extra, leading, outputs)
 
 
-def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool) -> Predictor:
+def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool, heat: HeatMaps | None) -> Predictor:
     kinds = read_json(READING, "preprocess")["kinds"]
-    return Predictor(choice, made.recipe, engine, made.reference(), kinds, pictures)
+    return Predictor(choice, made.recipe, engine, made.reference(), kinds, pictures, heat)
 
 
 def _journalled(
@@ -148,25 +165,31 @@ def _state(source: Source) -> str:
     return f"{printable(os.path.abspath(source.path))} {state} {source.name} {json.dumps(source.extra, sort_keys=True)}"
 
 
-def _key(made: Bundle, pictures: bool, dicom: bool) -> str:
-    return hashlib.sha256((made.folder / RECIPE).read_bytes() + bytes([pictures, dicom])).hexdigest()
+def _key(made: Bundle, pictures: bool, heat: str | None, dicom: bool) -> str:
+    settings = bytes([pictures, dicom]) + (heat or "").encode()
+    return hashlib.sha256((made.folder / RECIPE).read_bytes() + settings).hexdigest()
 
 
 def _write_table(
-    path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequence[str], outputs: Sequence[str]
+    path: Path,
+    recipe: Recipe,
+    rows: Iterable[Row],
+    extra: Sequence[str],
+    first: Sequence[str],
+    outputs: Sequence[str],
 ) -> Counter[str]:
     """Write predictions.csv row by row; return counts of images, also by "reason: …"."""
     counts: Counter[str] = Counter(images=0, predicted=0, failed=0, flagged=0, filed=0)
     columns = [f"{what} {name}" for name in recipe.classes for what in ("probability", "low", "high")]
-    taken = {*LEADING, *columns, *outputs}
+    taken = {*first, *columns, *outputs}
     theirs = [name if name not in taken else f"table {name}" for name in extra]
     with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow([*LEADING, *columns, *outputs, *theirs])
+        table.writerow([*first, *columns, *outputs, *theirs])
         for row in rows:
             counts["images"] += 1
             counts["flagged"] += bool(row.flags)
-            counts["filed"] += bool(row.outputs.get("dicom report"))
+            counts["filed"] += bool(row.outputs.get(DICOM_COLUMNS[0]))
             if row.status == FAILED:
                 counts["failed"] += 1
                 counts[f"reason: {row.reason.partition(':')[0]}"] += 1
@@ -183,7 +206,8 @@ def _write_table(
                 "|".join(row.prediction_set),
                 "; ".join(row.flags),
                 "" if row.distance is None else f"{row.distance:.6g}",
-            ]
+                "|".join(each["file"] or EMPTY for each in row.heat),
+            ][: len(first)]
             values = [*(row.outputs.get(name, "") for name in outputs), *(row.extra.get(name, "") for name in extra)]
             table.writerow([*leading, *(numbers or [""] * len(columns)), *values])
     return counts
@@ -193,8 +217,9 @@ def _reasons(counts: Counter[str]) -> list[tuple[str, int]]:
     return [(key.removeprefix("reason: "), n) for key, n in counts.most_common() if key.startswith("reason: ")]
 
 
-def _about(made: Bundle, named: Sequence[Source], counts: Counter[str]) -> dict[str, object]:
+def _about(made: Bundle, named: Sequence[Source], counts: Counter[str], heat: Heat | None) -> dict[str, object]:
     recipe = made.recipe
+    about: dict[str, object] = {} if heat is None else {"heat_maps": heat.about}
     return {
         "for": "research only, not for clinical use",
         "model": recipe.record(),
@@ -211,4 +236,5 @@ def _about(made: Bundle, named: Sequence[Source], counts: Counter[str]) -> dict[
             "prediction set": f"single-label: holds the truth of {COVERAGE:.0%} of images like the validation set's",
             "distance": "Mahalanobis, of the first training run's features from those of the training images",
         },
+        **about,
     }

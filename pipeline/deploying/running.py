@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ from pipeline.study.prepared import in_8_bits
 PREDICTED, FAILED = "predicted", "not predicted"
 BATCH = 16
 """Files whose images are computed together."""
-_TUPLES = ("decision", "prediction_set", "probability", "low", "high", "flags")
+_TUPLES = ("decision", "prediction_set", "probability", "low", "high", "flags", "heat")
 _COLOUR = ("RGB", "YCbCr", "CMYK")
 _AHEAD = 2
 """Batches per thread that are in flight."""
@@ -64,6 +64,8 @@ class Row(NamedTuple):
         Of the table that named the file.
     picture : str
         As prepared, a PNG of at most 96 pixels, base64; "" where none is wanted.
+    heat : tuple of dict
+        Its heat maps, see `pipeline.deploying.heat.Heat`; empty where none are wanted.
     outputs : dict of str to str
         Further columns of predictions.csv: what was written for this image.
     """
@@ -81,7 +83,17 @@ class Row(NamedTuple):
     flags: tuple[str, ...]
     extra: dict[str, str]
     picture: str
+    heat: tuple[dict[str, Any], ...] = ()
     outputs: dict[str, str] = {}
+
+
+class HeatMaps(Protocol):
+    """Makes heat maps; may be called by several threads at once."""
+
+    def __call__(
+        self, images: Sequence[tuple[Source, int | None]], pixels: np.ndarray, classes: Sequence[Sequence[int]]
+    ) -> list[tuple[dict[str, Any], ...]]:
+        """Return what rows hold of the maps, for files and frames, prepared images [N, ...] and classes of each."""
 
 
 class _Image(NamedTuple):
@@ -112,6 +124,8 @@ class Predictor:
         Kinds of the study's images, as in reading.json.
     pictures : bool
         Whether rows are to have a picture.
+    heat : HeatMaps, optional
+        Makes heat maps.
     """
 
     choice: Choice
@@ -120,6 +134,7 @@ class Predictor:
     reference: Reference
     kinds: Sequence[Mapping[str, Any]] = ()
     pictures: bool = True
+    heat: HeatMaps | None = None
 
     def __post_init__(self) -> None:
         """Read the settings of preprocessing once."""
@@ -162,6 +177,10 @@ class Predictor:
         combined = probabilities(calibration.apply(self.choice.combiner.apply(logits)), task)
         single = probabilities(calibration.apply(logits), task)
         distances = self.reference.distances(features)
+        maps: Sequence[tuple[dict[str, Any], ...]] = [()] * len(images)
+        if self.heat is not None:
+            wanted = [self._looked_at(each) for each in combined]
+            maps = self.heat([(image.source, image.frame) for image in images], pixels, wanted)
         for i, image in enumerate(images):
             flags = [*self._kind(image.facts), *self.reference.flags(pixels[i], float(distances[i]))]
             yield Row(
@@ -178,7 +197,14 @@ class Predictor:
                 tuple(flags),
                 image.source.extra,
                 _picture(pixels[i]) if self.pictures else "",
+                maps[i],
             )
+
+    def _looked_at(self, probability: np.ndarray) -> list[int]:
+        """Return the classes of heat maps, most probable first: those decided for, or the most probable."""
+        decided = self._decision(probability)
+        order = np.argsort(-probability, kind="stable").tolist()
+        return [k for k in order if self.recipe.classes[k] in decided] or order[:1]
 
     def _decision(self, probability: np.ndarray) -> tuple[str, ...]:
         classes = self.recipe.classes

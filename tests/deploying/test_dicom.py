@@ -1,5 +1,6 @@
 """Results as DICOM: the right patient, the right numbers, read by others; a true reason where there is none."""
 
+import base64
 import csv
 import io
 import shutil
@@ -16,8 +17,9 @@ from pydicom.sr._concepts_dict import concepts
 
 from pipeline.deploying import running
 from pipeline.deploying.choice import choose
-from pipeline.deploying.dicom import COLUMNS, FOLDER, RESEARCH, Filing, overlaid
-from pipeline.deploying.dicom_codes import FINDINGS, SCHEME, finding, unique
+from pipeline.deploying.dicom import COLUMNS, FOLDER, Filing
+from pipeline.deploying.dicom_codes import FINDINGS, RESEARCH, SCHEME, finding, unique
+from pipeline.deploying.dicom_pictures import labelled
 from pipeline.deploying.predicting import predict
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, PREDICTED, Row
@@ -44,7 +46,7 @@ PATIENT = {
 def recipe(**changed):
     content = {
         "name": "net-bce", "how": "named", "method": "mean", "task": "multilabel", "classes": CLASSES,
-        "members": ("net-bce-1", "net-bce-2"), "sha256": ("a" * 64, "b" * 64), "preprocess": {"frame": "first"},
+        "members": ("net-bce-1", "net-bce-2"), "sha256": ("a" * 64, "b" * 64), "preprocess": {"frame": "first", "size": 32},
         "bits": None, "channels": 1, "slope": (1.0,) * 3, "intercept": (0.0,) * 3, "thresholds": (0.3, None, 0.5),
         "n_validation": 100, "conformal": None, "checked": 64, "largest_difference": 0.0, "about": {"title": "Drawn"},
     }  # fmt: skip
@@ -56,9 +58,16 @@ def made(**elements):
     return written(header(pixels, **(PATIENT | elements)), pixels.tobytes(), EXPLICIT)
 
 
-def outputs(data, folder=Path("out"), row=ROW, pictures=None, **changed):
+def heat(*classes):
+    """Return a row with maps that are 1 in the lower right quarter."""
+    cells = base64.b64encode(bytes([0, 0, 0, 255])).decode()
+    each = {"height": 2, "width": 2, "cells": cells, "agreement": None, "file": "a.png"}
+    return ROW._replace(heat=tuple({"class": CLASSES.index(name), **each} for name in classes))
+
+
+def outputs(data, folder=Path("out"), row=ROW, **changed):
     Path("in.dcm").write_bytes(data)
-    return Filing(recipe(**changed), folder).file(Source(Path("in.dcm"), "in.dcm"), [row], pictures)[0].outputs
+    return Filing(recipe(**changed), folder, "grad-cam").file(Source(Path("in.dcm"), "in.dcm"), [row])[0].outputs
 
 
 def read_rows(folder):
@@ -120,7 +129,7 @@ def test_a_report_says_what_the_row_says():
 def test_dcmtk_and_highdicom_read_it():
     from highdicom.sr import srread
 
-    found = outputs(made(), pictures=[{"Pneumonia": np.full((20, 30, 3), 77, np.uint8)}])
+    found = outputs(made(), row=heat("Pneumonia"))
     report, capture = (Path("out", found[name]) for name in COLUMNS[:2])
     groups = srread(report).content.get_image_measurement_groups()
     assert [group.get_measurements()[0].value for group in groups] == pytest.approx(ROW.probability, abs=5e-7)
@@ -132,14 +141,14 @@ def test_dcmtk_and_highdicom_read_it():
     for path in (report, capture):
         assert told("dcmftest", path).startswith("yes:")
     told("dcm2pnm", "--write-png", capture, "capture.png")
-    np.testing.assert_array_equal(cv2.imread("capture.png"), np.full((20, 30, 3), 77))
+    np.testing.assert_array_equal(cv2.imread("capture.png")[..., ::-1], pydicom.dcmread(capture).pixel_array)
 
 
 def test_dciodvfy_finds_no_error():
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy of dicom3tools is not installed")
     elements = {"SOPInstanceUID": "1.2.5", "StudyDate": "20200101", "StudyTime": "1200", "StudyID": "1"}
-    found = outputs(made(**elements), pictures=[{"Pneumonia": np.zeros((20, 30, 3), np.uint8)}])
+    found = outputs(made(**elements), row=heat("Pneumonia"))
     for name in COLUMNS[:2]:
         ran = subprocess.run(["dciodvfy", Path("out", found[name])], capture_output=True, text=True, errors="replace")
         assert "Error" not in ran.stderr + ran.stdout, ran.stderr
@@ -155,7 +164,7 @@ def test_the_patient_is_the_same_in_every_alphabet(name):
             setattr(data, element, value)
     out = io.BytesIO()
     data.save_as(out)
-    found = outputs(out.getvalue(), pictures=[{"Größe": np.zeros((8, 8, 3), np.uint8)}])
+    found = outputs(out.getvalue(), row=heat("Größe"))
     assert found[COLUMNS[2]] == ""
     for column in COLUMNS[:2]:
         ours = read_back(found, column)
@@ -166,11 +175,15 @@ def test_the_patient_is_the_same_in_every_alphabet(name):
 
 
 def test_a_heat_map_is_a_secondary_capture_of_the_image():
-    picture = np.random.default_rng(0).integers(0, 256, (31, 47, 3), np.uint8)
-    found = outputs(made(SOPInstanceUID="1.2.5"), pictures=[{"Pneumonia": picture, "Größe": picture // 2}])
+    found = outputs(made(SOPInstanceUID="1.2.5"), row=heat("Pneumonia", "Größe"))
     names = found[COLUMNS[1]].split("|")
     first, second = (pydicom.dcmread(Path("out", name)) for name in names)
-    np.testing.assert_array_equal(first.pixel_array, picture)
+    image, side = hospital.values(1, 8), hospital.SIDE
+    np.testing.assert_array_equal(
+        first.pixel_array[: side // 4, : side // 4], np.dstack([image] * 3)[: side // 4, : side // 4]
+    )
+    changed = (first.pixel_array[:side, :side].astype(int) != image[..., None]).any(axis=2)
+    assert changed[3 * side // 4 :, 3 * side // 4 :].mean() > 0.9
     assert first.ImageType[:2] == ["DERIVED", "SECONDARY"]
     assert first.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.5"
     assert RESEARCH in first.DerivationDescription
@@ -191,14 +204,14 @@ def test_a_heat_map_is_a_secondary_capture_of_the_image():
     ],
 )
 def test_what_holds_of_the_image_holds_of_its_heat_map(elements, column, expected):
-    found = outputs(made(**elements), pictures=[{"Pneumonia": np.zeros((8, 8, 3), np.uint8)}])
+    found = outputs(made(**elements), row=heat("Pneumonia"))
     assert read_back(found, COLUMNS[1])[column].value == expected
 
 
 def test_a_legend_leaves_the_picture_untouched():
     picture = np.random.default_rng(0).integers(0, 256, (90, 200, 3), np.uint8)
-    shown = overlaid(picture, "Größe", 0.5, "net-bce")
-    np.testing.assert_array_equal(shown[:90], picture)
+    shown = labelled(picture, "Größe", 0.5, "net-bce")
+    np.testing.assert_array_equal(shown[:90, :200], picture)
     assert shown.shape[0] > 100
     assert shown[90:].max() == 255
 

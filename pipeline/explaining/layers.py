@@ -1,0 +1,171 @@
+"""The layer that heat maps are computed at: the last one whose output is still a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.study.errors import UserError
+
+LEAST = 4
+"""Cells per side of a map. With fewer it says which quarter of the image at best: an earlier layer is taken."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module of a backbone, and how its output is laid out.
+
+    Parameters
+    ----------
+    name : str
+        As in ``named_modules``.
+    layout : {"channels first", "channels last", "tokens"}
+        [N, C, h, w], [N, h, w, C] or [N, prefix + h * w, C].
+    height, width : int
+        Cells of the output, for the image it was found with.
+    prefix : int
+        Tokens before those of the image: class token, registers.
+    """
+
+    name: str
+    layout: str
+    height: int
+    width: int
+    prefix: int = 0
+
+    def picture(self, output: Tensor) -> Tensor:
+        """Lay an output, or its gradient, out as [N, C, h, w]."""
+        if self.layout == "channels last":
+            return output.permute(0, 3, 1, 2)
+        if self.layout == "tokens":
+            places = output[:, self.prefix :].transpose(1, 2)
+            return places.reshape(*places.shape[:2], self.height, self.width)
+        return output
+
+
+@contextmanager
+def leaves(module: nn.Module, keep: Any) -> Iterator[None]:
+    """Cut the graph at the output of `module`: gradients start there.
+
+    Parameters
+    ----------
+    module : Module
+        Of a network.
+    keep : callable
+        Is called with the output, a leaf that requires a gradient, in each forward pass.
+    """
+
+    def cut(_: nn.Module, inputs: Any, output: Any) -> Tensor:
+        leaf = output.detach().requires_grad_()
+        keep(leaf)
+        return leaf.clone()  # what follows may work in place, which a leaf forbids
+
+    handle = module.register_forward_hook(cut)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def find_layer(backbone: nn.Module, channels: int, height: int, width: int, least: int = LEAST) -> Layer:
+    """Find the last layer whose output is spatial, has enough cells, and on whose places the logits depend.
+
+    Of timm's networks these are, last first: what ``forward_features`` returns, and the modules that ``feature_info``
+    names. Of a transformer that classifies by its class token the other tokens of the last block no longer matter;
+    there it is the norm before the attention of that block. Any other network: its last module with a spatial output.
+
+    Parameters
+    ----------
+    backbone : Module
+        In evaluation mode; its parameters need no gradients.
+    channels, height, width : int
+        Of the images.
+    least : int
+        Cells per side. Where no layer has as many, it is the one with the most.
+
+    Raises
+    ------
+    UserError
+        If no layer's output is spatial.
+    """
+    device = next(backbone.parameters()).device
+    example = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0)).to(device)
+    found = [layer for layer in _candidates(backbone, example) if layer.height * layer.width > 1]
+    # Gradients may be 0 all over for a network that has collapsed: then the layer is chosen by its shape alone.
+    alive = [layer for layer in found if _matters(backbone, layer, example)] or found
+    if not alive:
+        raise UserError(f"{type(backbone).__name__}: no layer's output is a picture, so there is no heat map of it")
+    enough = [layer for layer in alive if min(layer.height, layer.width) >= least]
+    return enough[0] if enough else max(alive, key=lambda layer: layer.height * layer.width)
+
+
+def _candidates(backbone: nn.Module, example: Tensor) -> Iterator[Layer]:
+    outputs, last = _outputs(backbone, example)
+    if last is None:  # not one of timm's
+        named = [(name, output.shape[1]) for name, output in outputs.items() if output.ndim == 4][::-1]
+    else:
+        # Some modules only hand it on; of those that make it, the last without children has its final value.
+        same = [name for name, output in outputs.items() if output is last]
+        makers = [name for name in same if not isinstance(backbone.get_submodule(name), nn.Identity | nn.Dropout)]
+        smallest = [name for name in makers if not any(True for _ in backbone.get_submodule(name).children())]
+        named = [(name, cast(int, backbone.num_features)) for name in (smallest[-1:] or makers[:1] or same[:1])]
+        for about in reversed(list(getattr(backbone, "feature_info", None) or [])):
+            named += [(f"{about['module']}{before}", about["num_chs"]) for before in ("", ".norm1")]
+    for name, count in named:
+        if name in outputs and (layer := _layer(backbone, name, outputs[name], count)):
+            yield layer
+
+
+def _outputs(backbone: nn.Module, example: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Return the outputs of all modules, in the order in which they are done, and that of ``forward_features``."""
+    outputs: dict[str, Tensor] = {}
+
+    def listen(name: str) -> Any:
+        def note(_: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                outputs.pop(name, None)  # a module that is called twice stands where it is called last
+                outputs[name] = output
+
+        return note
+
+    handles = [module.register_forward_hook(listen(name)) for name, module in backbone.named_modules() if name]
+    try:
+        with torch.no_grad():
+            features = getattr(backbone, "forward_features", None)
+            last = backbone(example) if features is None else cast(Any, features)(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return outputs, last if features is not None and isinstance(last, Tensor) else None
+
+
+def _layer(backbone: nn.Module, name: str, output: Tensor, channels: int) -> Layer | None:
+    """Recognise how an output with so many channels is laid out; None if it is no picture."""
+    shape = tuple(output.shape)
+    if output.ndim == 4:
+        last = shape[3] == channels and (shape[1] != channels or getattr(backbone, "output_fmt", "") == "NHWC")
+        return Layer(name, "channels last", *shape[1:3]) if last else Layer(name, "channels first", *shape[2:])
+    if output.ndim != 3 or shape[2] != channels:
+        return None
+    prefix = int(getattr(backbone, "num_prefix_tokens", 0))
+    grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
+    side = math.isqrt(shape[1] - prefix)
+    for height, width in ([grid] if grid else []) + [(side, side)]:
+        if prefix + height * width == shape[1]:
+            return Layer(name, "tokens", height, width, prefix)
+    return None
+
+
+def _matters(backbone: nn.Module, layer: Layer, example: Tensor) -> bool:
+    """Whether the logits depend on the places of a layer's output."""
+    kept: list[Tensor] = []
+    with torch.enable_grad(), leaves(backbone.get_submodule(layer.name), kept.append):
+        logits = backbone(example)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), kept[-1:], allow_unused=True)
+    return gradient is not None and bool(layer.picture(gradient).any())
