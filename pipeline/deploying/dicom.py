@@ -285,7 +285,7 @@ class Filing:
         image.ImageComments = text(f"{RESEARCH}. Heat map: {of}", 10240)
         image.DerivationDescription = text(
             f"{RESEARCH}. Colours show where the network looked for '{of}' in the source image, scaled to the largest "
-            f"value of this image ({self.method}), over a copy of the image; they are no measurement and no outline of a "
+            f"value of this image ({self.method}), over a copy of it; they are no measurement and no outline of a "
             f"finding. Model {self.recipe.name}, SHA-256 {self._version[:16]}; probability {row.probability[k]:.3f}",
             _LONGEST["ST"],
         )
