@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.deploying.choice import FUSION
 from pipeline.deploying.dicom_codes import (
     ABOVE,
     BELOW,
@@ -77,7 +78,7 @@ class Filing:
     def __post_init__(self) -> None:
         """Digest what the model is, whoever chose it."""
         told = {k: v for k, v in self.recipe.record().items() if k not in ("how", "checked", "largest_difference")}
-        told["about"] = {}
+        told["about"] = {"head_sha256": self.recipe.about.get("head_sha256")}
         self._version = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def file(self, source: Source, rows: Sequence[Row]) -> list[Row]:
@@ -245,7 +246,7 @@ class Filing:
             f"Probabilities of model {recipe.name} ({runs}, trained on: {recipe.about['title']}), calibrated on "
             f"{recipe.n_validation} validation images; at another prevalence they do not hold.",
         ]
-        if len(recipe.members) > 1:
+        if len(recipe.members) > 1 and recipe.method != FUSION:
             spans = (f"{of} {low:.3f} to {high:.3f}" for of, low, high in zip(recipe.classes, row.low, row.high))
             said.append(f"Smallest and largest probability of the single training runs: {', '.join(spans)}.")
         if row.prediction_set:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.datasets.shared.irregular import printable
 from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, torch_engine
-from pipeline.deploying.choice import COVERAGE, Choice
+from pipeline.deploying.choice import COVERAGE, FUSION, Choice
 from pipeline.deploying.dicom import COLUMNS as DICOM_COLUMNS
 from pipeline.deploying.dicom import FOLDER as DICOM_FOLDER
 from pipeline.deploying.dicom import Filing
@@ -87,6 +87,10 @@ def predict(
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file; must be a folder")
+    if heat is not None and choice.method == FUSION:
+        raise UserError(
+            f"--heatmaps: {choice.name} decides by features that its members share; it has no maps of its own"
+        )
     made = bundle(choice)
     engine = onnx_engine(made.folder / MODEL, 1) if device == "cpu" else torch_engine(choice, device)
     maps = None
