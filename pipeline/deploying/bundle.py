@@ -272,6 +272,7 @@ def recipe_of(choice: Choice, checked: int, apart: float) -> Recipe:
         thresholds=thresholds_of(choice.thresholds),
         n_validation=choice.n_validation,
         conformal=None if choice.conformal is None else null(choice.conformal),
+        class_wise=() if choice.class_wise is None else tuple(thresholds_of(pair) for pair in choice.class_wise),
         checked=checked,
         largest_difference=apart,
         about=_about(data) | ({"head_sha256": sha256_of(head)} if (head := _head(choice)) is not None else {}),
@@ -311,4 +312,5 @@ def _key(choice: Choice) -> str:
         digest.update(sha256_of(head).encode())
     fitted = (choice.method, choice.calibration.slope.tolist(), choice.calibration.intercept.tolist())
     digest.update(json.dumps([FORMAT, *fitted, thresholds_of(choice.thresholds), choice.conformal]).encode())
+    digest.update(b"" if choice.class_wise is None else choice.class_wise.tobytes())
     return digest.hexdigest()

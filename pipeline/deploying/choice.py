@@ -51,6 +51,11 @@ class Choice:
     conformal : float or None
         Of multiclass data: a class whose calibrated probability is at least 1 minus this is in an image's prediction
         set, which holds the truth of `COVERAGE` of images drawn as the validation part was. Infinity: every class is.
+    class_wise : float64 [K, 2] or None
+        Of multi-label data, for each class: "absent" is in an image's set where the calibrated probability is at most
+        the first number, "present" where 1 minus it is at most the second. So the set of a class holds the truth of
+        `COVERAGE` of the images with it, and of those without. Infinity, as of a class with fewer than 9 validation
+        images of that kind: in every set.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Choice:
     thresholds: np.ndarray
     n_validation: int
     conformal: float | None = None
+    class_wise: np.ndarray | None = None
 
 
 def choose(params: EnsembleSections, configuration: str | None = None, ensemble: str | None = None) -> Choice:
@@ -133,14 +139,22 @@ def _fitted(
     else:
         combiner, logits = fit(method, val, labels.val_targets, labels.task, labels.val_patients)
     calibrated = calibration.fit(labels.task, logits, labels.val_targets)
-    thresholds = np.full(len(labels.classes), np.nan)
+    likely, truth = probabilities(calibrated.apply(logits), labels.task), labels.val_targets.astype(bool)
+    thresholds, conformal, class_wise = np.full(len(labels.classes), np.nan), None, None
     if labels.task == "multilabel":
-        thresholds = best_f1_thresholds(labels.val_targets, probabilities(calibrated.apply(logits), labels.task))
-    conformal = None
-    if labels.task == "multiclass":
-        strange = lac_scores(probabilities(calibrated.apply(logits), labels.task))
-        conformal = conformal_quantile(strange[labels.val_targets.astype(bool)], COVERAGE)
-    return Choice(name, how, method, tuple(members), combiner, calibrated, thresholds, len(logits), conformal)
+        thresholds = best_f1_thresholds(labels.val_targets, likely)
+        class_wise = np.array([_limits(p, held) for p, held in zip(likely.T, truth.T)])
+    else:
+        conformal = conformal_quantile(lac_scores(likely)[truth], COVERAGE)
+    return Choice(
+        name, how, method, tuple(members), combiner, calibrated, thresholds, len(logits), conformal, class_wise
+    )
+
+
+def _limits(likely: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Return what the probability of absence and of presence may lack to be in the set of a class."""
+    scores = lac_scores(np.stack([1 - likely, likely], axis=-1))
+    return conformal_quantile(scores[~truth, 0], COVERAGE), conformal_quantile(scores[truth, 1], COVERAGE)
 
 
 def _one_of(name: str, known: list[str]) -> str:

@@ -185,6 +185,7 @@ def _write_table(
     """Write predictions.csv row by row; return counts of images, also by "reason: …"."""
     counts: Counter[str] = Counter(images=0, predicted=0, failed=0, flagged=0, filed=0)
     columns = [f"{what} {name}" for name in recipe.classes for what in ("probability", "low", "high")]
+    columns += [f"set {name}" for name in recipe.classes] if recipe.task == "multilabel" else []
     taken = {*first, *columns, *outputs}
     theirs = [name if name not in taken else f"table {name}" for name in extra]
     with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
@@ -201,6 +202,7 @@ def _write_table(
                 counts["predicted"] += 1
                 counts.update(f"class: {name}" for name in row.decision)
             numbers = [f"{v:.6g}" for triple in zip(row.probability, row.low, row.high) for v in triple]
+            numbers += row.sets
             leading = [
                 row.file,
                 row.frame or "",
@@ -237,6 +239,8 @@ def _about(made: Bundle, named: Sequence[Source], counts: Counter[str], heat: He
             "decision": "classes at or above their validation thresholds"
             if recipe.task == "multilabel"
             else "the most probable class",
+            "set": f"multi-label: whether a class is present, by sets that hold the truth of {COVERAGE:.0%} of images with it, "
+            "and of those without, if like the validation set's: present, absent, open (both), or neither",
             "prediction set": f"single-label: holds the truth of {COVERAGE:.0%} of images like the validation set's",
             "distance": "Mahalanobis, of the first training run's features from those of the training images",
         },
