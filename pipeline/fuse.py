@@ -21,7 +21,8 @@ from pipeline.study.records import check_record
 
 def fuse(params: FeatureSections) -> None:
     """Write the feature ensemble's predictions and what it is made of, or that there is none."""
-    (FUSED / "predictions.npz").unlink(missing_ok=True)
+    for old in [FUSED / "predictions.npz", *FUSED.glob("*.safetensors")]:
+        old.unlink(missing_ok=True)
     content: dict[str, Any] = {"models": []}
     if params.ensemble.features:
         study, name = gather(params), f"features_top{params.top_k}"

@@ -10,6 +10,7 @@ Examples
   medmatrix export densenet-bce --out densenet         a named one
   medmatrix export densenet-bce --format timm          for timm.create_model("local-dir:exported/densenet-bce-timm")
   medmatrix export densenet-bce --format torchscript   for torch.jit.load
+  medmatrix export --ensemble mean_all                 an ensemble as one network
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from pipeline.study.errors import stage_errors
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the folder."""
     parser = command_parser("export", __doc__)
-    parser.add_argument("configuration", nargs="?", metavar="MODEL-LOSS", help="default: the one that validation chose")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("configuration", nargs="?", metavar="MODEL-LOSS", help="default: the one that validation chose")
+    which.add_argument(
+        "--ensemble", metavar="NAME", help="an ensemble of the study by mean or features, such as mean_all"
+    )
     parser.add_argument("--format", choices=["onnx", "timm", "torchscript"], default="onnx", help="default: onnx")
     parser.add_argument("--seed", type=int, help="of timm, which knows single networks; default: best on validation")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: exported/MODEL-LOSS-FORMAT")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: exported/NAME-FORMAT")
     options = parser.parse_args(arguments)
     with stage_errors():
         from pipeline.deploying.choice import choose  # NumPy and SciPy take a moment
@@ -35,6 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from pipeline.ensembling.settings import EnsembleSections
         from pipeline.study.params import load
 
-        choice = choose(load(EnsembleSections), options.configuration)
+        choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
         out = options.out or Path("exported") / f"{choice.name}-{options.format}"
         print(export(choice, options.format, out, options.seed))

@@ -12,6 +12,7 @@ Examples
   medmatrix predict list.csv --root ../films              the files of a table; its other columns go along
   medmatrix predict ../new_images --configuration cnn-bce
   medmatrix predict ../new_images --ensemble mean_all
+  medmatrix predict 'scans/**/*.dcm' --dicom              also structured reports that an archive files
   medmatrix predict ../new_images --heatmaps              where the network looks, for the classes decided for
 """
 
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu, by ONNX Runtime")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: 2")
+    parser.add_argument(
+        "--dicom", action="store_true", help="results of DICOM files as DICOM, too: with the patient's name"
+    )
     parser.add_argument("--heatmaps", action="store_true", help="of the classes decided for, else the most probable")
     parser.add_argument("--cam", choices=list(METHODS), help=f"how heat maps are made; default: {DEFAULT}")
     parser.add_argument("--no-pictures", action="store_true", help="leave the pictures off the page")
@@ -57,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
         print(f"{choice.name} ({choice.how}), {count('training run', len(choice.members))}", file=sys.stderr)
         pictures, heat = not options.no_pictures, (options.cam or DEFAULT) if options.heatmaps else None
-        print(predict(choice, named, options.out, options.device, options.threads, pictures, _shown, heat))
+        print(
+            predict(choice, named, options.out, options.device, options.threads, pictures, _shown, heat, options.dicom)
+        )
 
 
 def _shown(work: Iterator[int], total: int) -> None:

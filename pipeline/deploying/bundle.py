@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.deploying.choice import Choice
+from pipeline.deploying.choice import FUSION, Choice
 from pipeline.deploying.flags import Reference, measure
 from pipeline.deploying.recipe import FORMAT, Recipe, thresholds_of
 from pipeline.ensembling.settings import EnsembleSections
@@ -22,7 +22,7 @@ from pipeline.learning.settings import TrainingSections
 from pipeline.learning.weights import sha256_of
 from pipeline.reporting.english import count
 from pipeline.study.errors import UserError
-from pipeline.study.files import DATASET, READING, SPLIT, made_by, null, read_json, write_json
+from pipeline.study.files import DATASET, FUSED, READING, SPLIT, made_by, null, read_json, write_json
 from pipeline.study.locks import LOCK
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, parse_yaml, read
 from pipeline.study.parts import read_parts
@@ -194,7 +194,8 @@ def network_of(choice: Choice) -> Any:
     slope, intercept = choice.calibration.slope.tolist(), choice.calibration.intercept.tolist()
     shape = open_images().shape
     tta = load(EnsembleSections).evaluate.tta
-    return assemble(choice.members, params, len(data.classes), shape[1], data.task, slope, intercept, tta)
+    fused = choice.name if choice.method == FUSION else None
+    return assemble(choice.members, params, len(data.classes), shape[1], data.task, slope, intercept, tta, fused)
 
 
 def _make(choice: Choice, folder: Path) -> Recipe:
@@ -271,9 +272,10 @@ def recipe_of(choice: Choice, checked: int, apart: float) -> Recipe:
         thresholds=thresholds_of(choice.thresholds),
         n_validation=choice.n_validation,
         conformal=None if choice.conformal is None else null(choice.conformal),
+        class_wise=() if choice.class_wise is None else tuple(thresholds_of(pair) for pair in choice.class_wise),
         checked=checked,
         largest_difference=apart,
-        about=_about(data),
+        about=_about(data) | ({"head_sha256": sha256_of(head)} if (head := _head(choice)) is not None else {}),
     )
 
 
@@ -288,6 +290,13 @@ def _about(data: DatasetInfo) -> dict[str, Any]:
     }
 
 
+def _head(choice: Choice) -> Path | None:
+    """Return the weights of a feature ensemble's head; None for what has none."""
+    if choice.method != FUSION:
+        return None
+    return made_by(FUSED / f"{choice.name}.safetensors", "fuse")
+
+
 def _weights(run: Run) -> Path:
     return run_folder(run) / "model.safetensors"
 
@@ -299,6 +308,9 @@ def _key(choice: Choice) -> str:
         digest.update(path.read_bytes())
     for run in choice.members:
         digest.update(sha256_of(made_by(_weights(run), "train")).encode())
+    if (head := _head(choice)) is not None:
+        digest.update(sha256_of(head).encode())
     fitted = (choice.method, choice.calibration.slope.tolist(), choice.calibration.intercept.tolist())
     digest.update(json.dumps([FORMAT, *fitted, thresholds_of(choice.thresholds), choice.conformal]).encode())
+    digest.update(b"" if choice.class_wise is None else choice.class_wise.tobytes())
     return digest.hexdigest()

@@ -9,16 +9,18 @@ import numpy as np
 
 from pipeline.ensembling.combiners import Combiner, MeanProbability
 from pipeline.ensembling.fitting import METHODS, fit
-from pipeline.ensembling.predictions import Gathered, gather
+from pipeline.ensembling.predictions import Gathered, gather, gather_feature_ensembles
 from pipeline.ensembling.sets import means_of, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.metrics import calibration
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.study.errors import UserError
-from pipeline.study.files import ENSEMBLES, read_json
+from pipeline.study.files import ENSEMBLES, FUSED, ArtifactError, read_json
 from pipeline.study.runs import Run
 from pipeline.uncertainty.conformal import conformal_quantile, lac_scores
 
+FUSION = "features"
+"""Method of feature ensembles: a head on the joined features of their members."""
 COVERAGE = 0.9
 """Share of images whose prediction set is to hold the truth."""
 
@@ -34,7 +36,7 @@ class Choice:
     how : str
         Who chose it: "named", or what validation said.
     method : str
-        How the members are combined, a key of `pipeline.ensembling.fitting.METHODS`.
+        How the members are combined, a key of `pipeline.ensembling.fitting.METHODS`, or `FUSION`.
     members : tuple of Run
         Of a configuration all its seeds.
     combiner : Combiner
@@ -49,6 +51,11 @@ class Choice:
     conformal : float or None
         Of multiclass data: a class whose calibrated probability is at least 1 minus this is in an image's prediction
         set, which holds the truth of `COVERAGE` of images drawn as the validation part was. Infinity: every class is.
+    class_wise : float64 [K, 2] or None
+        Of multi-label data, for each class: "absent" is in an image's set where the calibrated probability is at most
+        the first number, "present" where 1 minus it is at most the second. So the set of a class holds the truth of
+        `COVERAGE` of the images with it, and of those without. Infinity, as of a class with fewer than 9 validation
+        images of that kind: in every set.
     """
 
     name: str
@@ -60,6 +67,7 @@ class Choice:
     thresholds: np.ndarray
     n_validation: int
     conformal: float | None = None
+    class_wise: np.ndarray | None = None
 
 
 def choose(params: EnsembleSections, configuration: str | None = None, ensemble: str | None = None) -> Choice:
@@ -106,37 +114,47 @@ def choose(params: EnsembleSections, configuration: str | None = None, ensemble:
 
 def _ensemble(study: Gathered, name: str) -> Choice:
     content = read_json(ENSEMBLES / "members.json", "ensemble")["ensembles"]
-    simple = [known for known, about in content.items() if about["method"] in METHODS]
     if name not in content:
-        raise UserError(f"--ensemble: '{name}'; {_one_of(name, simple)}")
+        raise UserError(f"--ensemble: '{name}'; {_one_of(name, list(content))}")
     about = content[name]
-    if about["method"] not in METHODS:
-        raise UserError(
-            f"--ensemble: '{name}' joins the features of its members under a head of its own, which is not applied to "
-            f"new images; {_one_of(name, simple)}"
-        )
     members = [Run(member["model"], member["loss"], member["seed"]) for member in about["members"]]
+    if about["method"] not in METHODS:
+        fused = next((each for each in gather_feature_ensembles(study)[0] if each.name == name), None)
+        if fused is None:
+            raise ArtifactError(f"{ENSEMBLES} holds '{name}', and {FUSED} does not: dvc repro ensemble")
+        return _fitted(study, name, "named", FUSION, members, fused.val_logits)
     return _fitted(study, name, "named", about["method"], members)
 
 
-def _fitted(study: Gathered, name: str, how: str, method: str, members: list[Run]) -> Choice:
+def _fitted(
+    study: Gathered, name: str, how: str, method: str, members: list[Run], joined: np.ndarray | None = None
+) -> Choice:
+    """Fit on the validation part what is to be fitted; `joined` [N, K] are the logits of a feature ensemble."""
     labels = study.labels
-    val = np.stack([study.val[run] for run in members])
+    val = np.stack([study.val[run] for run in members]) if joined is None else joined[None]
     combiner: Combiner
-    if len(members) == 1:  # nothing to combine, and nothing to fit
+    if len(val) == 1:  # nothing to combine, and nothing to fit
         combiner = MeanProbability(labels.task)
         logits = combiner.apply(val)
     else:
         combiner, logits = fit(method, val, labels.val_targets, labels.task, labels.val_patients)
     calibrated = calibration.fit(labels.task, logits, labels.val_targets)
-    thresholds = np.full(len(labels.classes), np.nan)
+    likely, truth = probabilities(calibrated.apply(logits), labels.task), labels.val_targets.astype(bool)
+    thresholds, conformal, class_wise = np.full(len(labels.classes), np.nan), None, None
     if labels.task == "multilabel":
-        thresholds = best_f1_thresholds(labels.val_targets, probabilities(calibrated.apply(logits), labels.task))
-    conformal = None
-    if labels.task == "multiclass":
-        strange = lac_scores(probabilities(calibrated.apply(logits), labels.task))
-        conformal = conformal_quantile(strange[labels.val_targets.astype(bool)], COVERAGE)
-    return Choice(name, how, method, tuple(members), combiner, calibrated, thresholds, len(logits), conformal)
+        thresholds = best_f1_thresholds(labels.val_targets, likely)
+        class_wise = np.array([_limits(p, held) for p, held in zip(likely.T, truth.T)])
+    else:
+        conformal = conformal_quantile(lac_scores(likely)[truth], COVERAGE)
+    return Choice(
+        name, how, method, tuple(members), combiner, calibrated, thresholds, len(logits), conformal, class_wise
+    )
+
+
+def _limits(likely: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Return what the probability of absence and of presence may lack to be in the set of a class."""
+    scores = lac_scores(np.stack([1 - likely, likely], axis=-1))
+    return conformal_quantile(scores[~truth, 0], COVERAGE), conformal_quantile(scores[truth, 1], COVERAGE)
 
 
 def _one_of(name: str, known: list[str]) -> str:

@@ -19,7 +19,7 @@ from pipeline.deploying.bundle import (
     recipe_of,
     validation_images,
 )
-from pipeline.deploying.choice import Choice
+from pipeline.deploying.choice import FUSION, Choice
 from pipeline.deploying.recipe import Recipe
 from pipeline.ensembling.predictions import gather
 from pipeline.ensembling.sets import ranked
@@ -39,6 +39,7 @@ _TEMPLATE = Path(__file__).with_name("export.md")
 _SCRIPT = Path(__file__).with_name("predict_onnx.py")
 _Written = tuple[list[str], int, float]
 """Training runs, images on which they were compared, largest difference of a logit."""
+_COMBINED = {"mean": "mean of their probabilities", FUSION: "a head on their features"}
 _DIFFERENCE = "largest absolute difference of a logit"
 
 
@@ -48,7 +49,8 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
     Parameters
     ----------
     choice : Choice
-        A configuration: its members are combined by the mean of their probabilities.
+        A configuration, or an ensemble whose members are combined by the mean of their probabilities or by a head on
+        their features.
     form : {"onnx", "timm", "torchscript"}
         ONNX and TorchScript hold all seeds and give calibrated probabilities; timm knows single networks, and gets one.
     out : Path
@@ -69,9 +71,14 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out: {out} is not an empty folder: name one that is, or a new one")
-    if choice.method != "mean":
+    if choice.method not in ("mean", FUSION):
         raise UserError(
-            f"{choice.name}: must be a configuration, MODEL-LOSS; its members are combined by {choice.method}"
+            f"{choice.name}: its members are combined by {choice.method}, which is no part of a network; must be a "
+            "configuration, or an ensemble by mean or features"
+        )
+    if form == "timm" and (choice.method == FUSION or len({run.configuration for run in choice.members}) > 1):
+        raise UserError(
+            f"--format timm: {choice.name} is an ensemble; must be a configuration, of which one seed is written"
         )
     check_prepared()
     partial = out.with_name(f"partial-{out.name}")
@@ -185,7 +192,7 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
         "task": recipe.task,
         "classes": list(recipe.classes),
         "training_runs": runs,
-        "combined_by": "mean of their probabilities" if len(runs) > 1 else "one run alone",
+        "combined_by": _COMBINED[recipe.method] if len(runs) > 1 else "one run alone",
         "calibration": None if single else {"slope": list(recipe.slope), "intercept": list(recipe.intercept)},
         "thresholds_of_calibrated_probabilities": None if single else list(recipe.thresholds),
         "chosen_on_validation_images": recipe.n_validation,
@@ -200,6 +207,7 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
         "recipe": recipe,
         "form": form,
         "runs": runs,
+        "outputs": 1 if recipe.method == FUSION else len(runs),
         "apart": f"{recipe.largest_difference:.2g}",
         "card": card.exists(),
     }

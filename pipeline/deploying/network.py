@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.ensembling.features import FeatureHead, last_layer, load_head, pooled
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import views
 from pipeline.learning.networks.models import Classifier
@@ -84,12 +85,58 @@ class Network(nn.Module):
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         """Average probabilities in logarithms, where those that are sure keep their order, and calibrate."""
-        members = math.log(len(self.members))
         if self.task == "multiclass":
-            likely = torch.logsumexp(functional.log_softmax(logits, -1), 0) - members
+            likely = torch.logsumexp(functional.log_softmax(logits, -1), 0) - math.log(len(logits))
             return functional.softmax(likely * self.slope + self.intercept, -1)
         odds = torch.logsumexp(functional.logsigmoid(logits), 0) - torch.logsumexp(functional.logsigmoid(-logits), 0)
         return torch.sigmoid(odds * self.slope + self.intercept)
+
+
+class FusedNetwork(Network):
+    """A feature ensemble: the members' features side by side, and a head on them, as stage ``fuse`` trains it.
+
+    Parameters
+    ----------
+    members : sequence of Classifier [M]
+        In evaluation mode, in the order in which the head knows their features.
+    head : FeatureHead
+        In evaluation mode.
+    task, slope, intercept
+        As for `Network`.
+    """
+
+    def __init__(
+        self, members: Sequence[Classifier], head: FeatureHead, task: str, slope: Tensor, intercept: Tensor
+    ) -> None:
+        super().__init__(members, task, slope, intercept)
+        self.head = head
+        self._joined: list[Tensor] = []
+        for member in members:
+            last_layer(member).register_forward_pre_hook(lambda _, inputs: self._joined.append(pooled(inputs[0])))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute what the head says.
+
+        Parameters
+        ----------
+        images : Tensor, float32 [N, C, H, W]
+            As for `Network`.
+
+        Returns
+        -------
+        logits : Tensor, float32 [1, N, K]
+            Of the head.
+        probabilities : Tensor, float32 [N, K]
+            Calibrated.
+        features : Tensor, float32 [N, D]
+            What the first member's head gets.
+        """
+        self._joined.clear()
+        super().forward(images)
+        logits = self.head(torch.cat(self._joined, 1)[:, :, None, None])[None]
+        features = self._joined[0]
+        self._joined.clear()
+        return logits, self._probabilities(logits), features
 
 
 def assemble(
@@ -101,6 +148,7 @@ def assemble(
     slope: Sequence[float],
     intercept: Sequence[float],
     tta: Tta | None,
+    fused: str | None = None,
 ) -> Network:
     """Load the members' weights into one network, on the CPU.
 
@@ -114,6 +162,8 @@ def assemble(
         K, and pixels per side of the prepared images.
     task, slope, intercept, tta
         As for `Network`.
+    fused : str, optional
+        Name of a feature ensemble, whose members they are; without test-time augmentation, as stage ``fuse``.
 
     Raises
     ------
@@ -126,7 +176,10 @@ def assemble(
         )
         for run in members
     ]
-    return Network(loaded, task, torch.tensor(slope).float(), torch.tensor(intercept).float(), tta)
+    calibration = torch.tensor(slope).float(), torch.tensor(intercept).float()
+    if fused is not None:
+        return FusedNetwork(loaded, load_head(fused), task, *calibration)
+    return Network(loaded, task, *calibration, tta)
 
 
 def write_onnx(network: Network, channels: int, size: int, path: Path) -> None:

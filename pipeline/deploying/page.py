@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.deploying.choice import COVERAGE
+from pipeline.deploying.choice import COVERAGE, FUSION
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import Row
 from pipeline.explaining.overlay import STRENGTH, colours
@@ -78,6 +78,8 @@ def _heat(about: Mapping[str, Any]) -> dict[str, Any]:
 def _about(recipe: Recipe, counts: Counter[str]) -> dict[str, Any]:
     runs = len(recipe.members)
     single = f"{runs} training runs, whose range is the thin bar" if runs > 1 else "one training run"
+    if recipe.method == FUSION:
+        single = f"{runs} training runs, under one head"
     decided = [(name, counts[f"class: {name}"]) for name in recipe.classes]
     decided.sort(key=lambda pair: -pair[1])
     listed = ", ".join(f"{name} {n:,}" for name, n in decided[:_SHOWN])

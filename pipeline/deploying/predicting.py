@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.datasets.shared.irregular import printable
 from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, torch_engine
-from pipeline.deploying.choice import COVERAGE, Choice
+from pipeline.deploying.choice import COVERAGE, FUSION, Choice
+from pipeline.deploying.dicom import COLUMNS as DICOM_COLUMNS
+from pipeline.deploying.dicom import FOLDER as DICOM_FOLDER
+from pipeline.deploying.dicom import Filing
 from pipeline.deploying.page import write_page
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, HeatMaps, Journal, Predictor, Row, in_batches
@@ -47,6 +50,7 @@ def predict(
     pictures: bool = True,
     progress: Progress | None = None,
     heat: str | None = None,
+    dicom: bool = False,
 ) -> str:
     """Apply a model to files.
 
@@ -68,6 +72,8 @@ def predict(
         See `Progress`.
     heat : {"grad-cam", "grad-cam++", "layercam"}, optional
         How heat maps are made; none without it.
+    dicom : bool
+        Whether the results of DICOM files are to be written as DICOM, too.
 
     Returns
     -------
@@ -81,6 +87,10 @@ def predict(
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file; must be a folder")
+    if heat is not None and choice.method == FUSION:
+        raise UserError(
+            f"--heatmaps: {choice.name} decides by features that its members share; it has no maps of its own"
+        )
     made = bundle(choice)
     engine = onnx_engine(made.folder / MODEL, 1) if device == "cpu" else torch_engine(choice, device)
     maps = None
@@ -91,11 +101,14 @@ def predict(
     predictor = _predictor(choice, made, engine, pictures, maps)
     names = [_state(source) for source in named]
     try:
-        journal = Journal(out / JOURNAL, _key(made, pictures, heat))
+        journal = Journal(out / JOURNAL, _key(made, pictures, heat, dicom))
     except OSError as error:
         raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
     with closing(journal):
-        counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress)
+        filing = Filing(made.recipe, out, heat or "") if dicom else None
+        counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress, filing)
+        if filing is not None:
+            filing.clean(journal.read(names))
         write_json(out / "predictions.json", _about(made, named, counts, maps))
         write_page(out / "index.html", made.recipe, journal.read(names), counts, maps and maps.about)
     (out / JOURNAL).unlink()
@@ -105,7 +118,8 @@ def predict(
     )
     reasons = "".join(f"\n  {n} x {reason}" for reason, n in _reasons(counts))
     failed = f"{counts['failed']} not predicted:{reasons}\n" if counts["failed"] else ""
-    return f"{told}\n{failed}{out / 'predictions.csv'}, {out / 'index.html'}"
+    filed = f"{counts['filed']} of them also as DICOM in {out / DICOM_FOLDER}\n" if dicom else ""
+    return f"{told}\n{failed}{filed}{out / 'predictions.csv'}, {out / 'index.html'}"
 
 
 def _run(
@@ -116,18 +130,20 @@ def _run(
     out: Path,
     threads: int,
     progress: Progress | None,
+    filing: Filing | None,
 ) -> Counter[str]:
     """Compute what is not in the journal yet, and write the table."""
     todo = [i for i, name in enumerate(names) if name not in journal]
     work = in_batches(predictor, [named[i] for i in todo], threads)
-    done = _journalled(work, [names[i] for i in todo], journal)
+    done = _journalled(work, [names[i] for i in todo], journal, filing)
     if progress is None:
         deque(done, maxlen=0)
     else:
         progress(done, len(todo))
     extra = list(dict.fromkeys(column for source in named for column in source.extra))
     leading = LEADING if predictor.heat is None else (*LEADING, HEAT)
-    return _write_table(out / "predictions.csv", predictor.recipe, journal.read(names), extra, leading)
+    outputs = () if filing is None else DICOM_COLUMNS
+    return _write_table(out / "predictions.csv", predictor.recipe, journal.read(names), extra, leading, outputs)
 
 
 def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool, heat: HeatMaps | None) -> Predictor:
@@ -135,9 +151,11 @@ def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool, hea
     return Predictor(choice, made.recipe, engine, made.reference(), kinds, pictures, heat)
 
 
-def _journalled(work: Iterable[tuple[Source, list[Row]]], names: Sequence[str], journal: Journal) -> Iterator[int]:
-    for name, (_, rows) in zip(names, work):
-        journal.add(name, rows)
+def _journalled(
+    work: Iterable[tuple[Source, list[Row]]], names: Sequence[str], journal: Journal, filing: Filing | None
+) -> Iterator[int]:
+    for name, (source, rows) in zip(names, work):
+        journal.add(name, rows if filing is None else filing.file(source, rows))
         yield 1
 
 
@@ -151,25 +169,32 @@ def _state(source: Source) -> str:
     return f"{printable(os.path.abspath(source.path))} {state} {source.name} {json.dumps(source.extra, sort_keys=True)}"
 
 
-def _key(made: Bundle, pictures: bool, heat: str | None) -> str:
-    settings = bytes([pictures]) + (heat or "").encode()
+def _key(made: Bundle, pictures: bool, heat: str | None, dicom: bool) -> str:
+    settings = bytes([pictures, dicom]) + (heat or "").encode()
     return hashlib.sha256((made.folder / RECIPE).read_bytes() + settings).hexdigest()
 
 
 def _write_table(
-    path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequence[str], first: Sequence[str]
+    path: Path,
+    recipe: Recipe,
+    rows: Iterable[Row],
+    extra: Sequence[str],
+    first: Sequence[str],
+    outputs: Sequence[str],
 ) -> Counter[str]:
     """Write predictions.csv row by row; return counts of images, also by "reason: …"."""
-    counts: Counter[str] = Counter(images=0, predicted=0, failed=0, flagged=0)
+    counts: Counter[str] = Counter(images=0, predicted=0, failed=0, flagged=0, filed=0)
     columns = [f"{what} {name}" for name in recipe.classes for what in ("probability", "low", "high")]
-    taken = {*first, *columns}
+    columns += [f"set {name}" for name in recipe.classes] if recipe.task == "multilabel" else []
+    taken = {*first, *columns, *outputs}
     theirs = [name if name not in taken else f"table {name}" for name in extra]
     with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow([*first, *columns, *theirs])
+        table.writerow([*first, *columns, *outputs, *theirs])
         for row in rows:
             counts["images"] += 1
             counts["flagged"] += bool(row.flags)
+            counts["filed"] += bool(row.outputs.get(DICOM_COLUMNS[0]))
             if row.status == FAILED:
                 counts["failed"] += 1
                 counts[f"reason: {row.reason.partition(':')[0]}"] += 1
@@ -177,6 +202,7 @@ def _write_table(
                 counts["predicted"] += 1
                 counts.update(f"class: {name}" for name in row.decision)
             numbers = [f"{v:.6g}" for triple in zip(row.probability, row.low, row.high) for v in triple]
+            numbers += row.sets
             leading = [
                 row.file,
                 row.frame or "",
@@ -188,7 +214,7 @@ def _write_table(
                 "" if row.distance is None else f"{row.distance:.6g}",
                 "|".join(each["file"] or EMPTY for each in row.heat),
             ][: len(first)]
-            values = [row.extra.get(name, "") for name in extra]
+            values = [*(row.outputs.get(name, "") for name in outputs), *(row.extra.get(name, "") for name in extra)]
             table.writerow([*leading, *(numbers or [""] * len(columns)), *values])
     return counts
 
@@ -213,6 +239,8 @@ def _about(made: Bundle, named: Sequence[Source], counts: Counter[str], heat: He
             "decision": "classes at or above their validation thresholds"
             if recipe.task == "multilabel"
             else "the most probable class",
+            "set": f"multi-label: whether a class is present, by sets that hold the truth of {COVERAGE:.0%} of images with it, "
+            "and of those without, if like the validation set's: present, absent, open (both), or neither",
             "prediction set": f"single-label: holds the truth of {COVERAGE:.0%} of images like the validation set's",
             "distance": "Mahalanobis, of the first training run's features from those of the training images",
         },

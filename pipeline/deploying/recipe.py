@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.files import null
 
-FORMAT = 1
+FORMAT = 2
 """Of the record; another number is made anew."""
 
 
@@ -45,6 +45,8 @@ class Recipe:
         Images that calibration and thresholds were chosen on.
     conformal : float or None
         As in `Choice`; None also where every class is in every set.
+    class_wise : tuple of (float or None, float or None) [K]
+        As in `Choice`, None for infinity; empty for multiclass.
     checked : int
         Validation images on which the network as ONNX was compared with the one of the study.
     largest_difference : float
@@ -68,6 +70,7 @@ class Recipe:
     thresholds: tuple[float | None, ...]
     n_validation: int
     conformal: float | None
+    class_wise: tuple[tuple[float | None, ...], ...]
     checked: int
     largest_difference: float
     about: dict[str, Any]
@@ -90,7 +93,8 @@ class Recipe:
     def read(cls, record: dict[str, Any]) -> Recipe:
         """Return the recipe of a `record`."""
         lists = ("classes", "members", "sha256", "slope", "intercept", "thresholds")
-        return cls(**{**record, **{name: tuple(record[name]) for name in lists}})
+        pairs = tuple(tuple(pair) for pair in record["class_wise"])
+        return cls(**{**record, **{name: tuple(record[name]) for name in lists}, "class_wise": pairs})
 
 
 def thresholds_of(cuts: np.ndarray) -> tuple[float | None, ...]:

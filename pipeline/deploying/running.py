@@ -26,9 +26,11 @@ from pipeline.metrics.thresholds import probabilities
 from pipeline.study.prepared import in_8_bits
 
 PREDICTED, FAILED = "predicted", "not predicted"
+SETS = ("neither", "absent", "present", "open")
+"""What the set of a class may hold: nothing, one side, or both."""
 BATCH = 16
 """Files whose images are computed together."""
-_TUPLES = ("decision", "prediction_set", "probability", "low", "high", "flags", "heat")
+_TUPLES = ("decision", "prediction_set", "probability", "low", "high", "flags", "heat", "sets")
 _COLOUR = ("RGB", "YCbCr", "CMYK")
 _AHEAD = 2
 """Batches per thread that are in flight."""
@@ -66,6 +68,10 @@ class Row(NamedTuple):
         As prepared, a PNG of at most 96 pixels, base64; "" where none is wanted.
     heat : tuple of dict
         Its heat maps, see `pipeline.deploying.heat.Heat`; empty where none are wanted.
+    outputs : dict of str to str
+        Further columns of predictions.csv: what was written for this image.
+    sets : tuple of str [K]
+        Of multi-label data, what the set of each class holds: one of `SETS`.
     """
 
     file: str
@@ -82,6 +88,8 @@ class Row(NamedTuple):
     extra: dict[str, str]
     picture: str
     heat: tuple[dict[str, Any], ...] = ()
+    outputs: dict[str, str] = {}
+    sets: tuple[str, ...] = ()
 
 
 class HeatMaps(Protocol):
@@ -195,6 +203,7 @@ class Predictor:
                 image.source.extra,
                 _picture(pixels[i]) if self.pictures else "",
                 maps[i],
+                sets=self._sets(combined[i]),
             )
 
     def _looked_at(self, probability: np.ndarray) -> list[int]:
@@ -213,6 +222,14 @@ class Predictor:
         if self.choice.conformal is None:
             return ()
         return tuple(name for name, p in zip(self.recipe.classes, probability) if 1 - p <= self.choice.conformal)
+
+    def _sets(self, probability: np.ndarray) -> tuple[str, ...]:
+        if self.choice.class_wise is None:
+            return ()
+        # As `pipeline.uncertainty.conformal.prediction_sets` allows for rounding.
+        absent = probability <= self.choice.class_wise[:, 0] + 1e-12
+        present = 1 - probability <= self.choice.class_wise[:, 1] + 1e-12
+        return tuple(SETS[held] for held in (absent + 2 * present).tolist())
 
     def _kind(self, facts: Facts | None) -> Iterator[str]:
         """Say where an image is of another kind than those of the study."""

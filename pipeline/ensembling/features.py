@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.ensembling.predictions import Gathered
@@ -33,7 +35,17 @@ from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import FittedModel, derive, fit
 from pipeline.learning.training.progress import EpochLines
 from pipeline.learning.training.provenance import device_name, versions
-from pipeline.study.files import CHECKPOINTS, IMAGES, SAMPLES, SPLIT, ArtifactError, made_by, nulls
+from pipeline.study.files import (
+    CHECKPOINTS,
+    FUSED,
+    IMAGES,
+    SAMPLES,
+    SPLIT,
+    ArtifactError,
+    made_by,
+    nulls,
+    replaced,
+)
 from pipeline.study.parts import read_parts, read_split
 from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Run
@@ -120,6 +132,20 @@ class FeatureHead(nn.Module):
         return list(self.linear.parameters())
 
 
+def last_layer(model: Classifier) -> nn.Module:
+    """Return the layer that makes the logits of `model`: what goes into it is the model's features."""
+    layer = model.backbone.get_submodule(model.head)
+    while isinstance(layer, nn.Sequential):
+        layer = layer[-1]
+    return layer
+
+
+def pooled(value: Tensor) -> Tensor:
+    """Return the input of `last_layer` as features, float32 [N, F]; a map [N, F, H, W] is averaged over its places."""
+    value = value.float()
+    return value.mean((2, 3)) if value.ndim == 4 else value.flatten(1)
+
+
 @torch.inference_mode()
 def features(model: Classifier, data: ResidentImages, batch_size: int, precision: str = "float32") -> Tensor:
     """Compute what goes into the head of `model` for every image, in order.
@@ -138,20 +164,11 @@ def features(model: Classifier, data: ResidentImages, batch_size: int, precision
     Returns
     -------
     Tensor, float32 [N, F]
-        The input of the layer that makes the logits: the module that `Classifier.head` names, or the last one of it
-        where it is a sequence. A map [N, F, H, W] is averaged over its places.
+        The input of `last_layer`, as `pooled` gives it.
     """
-    layer = model.backbone.get_submodule(model.head)
-    while isinstance(layer, nn.Sequential):
-        layer = layer[-1]
     batches: list[Tensor] = []
-
-    def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        value = inputs[0].float()
-        batches.append(value.mean((2, 3)) if value.ndim == 4 else value.flatten(1))
-
     device = next(model.parameters()).device
-    hook = layer.register_forward_pre_hook(catch)
+    hook = last_layer(model).register_forward_pre_hook(lambda module, inputs: batches.append(pooled(inputs[0])))
     model.eval()
     try:
         with session.autocast(device, precision):
@@ -232,6 +249,33 @@ def fit_head(
     )
     head.load_state_dict(fitted.state)
     return head.eval(), fitted
+
+
+def head_file(name: str) -> Path:
+    """Return where the head of the feature ensemble `name` lies."""
+    return FUSED / f"{name}.safetensors"
+
+
+def save_head(head: FeatureHead, path: Path) -> None:
+    """Write the weights of a head, complete or not at all."""
+    state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
+    with replaced(path) as partial:
+        save_file(state, partial)
+
+
+def load_head(name: str) -> FeatureHead:
+    """Read the head of the feature ensemble `name`, on the CPU and in evaluation mode.
+
+    Raises
+    ------
+    ArtifactError
+        If stage `fuse` has not written it.
+    """
+    state = load_file(made_by(head_file(name), "fuse"))
+    classes, size = state["linear.weight"].shape
+    head = FeatureHead(torch.zeros(size), torch.ones(size), classes)
+    head.load_state_dict(state)
+    return head.eval()
 
 
 def head_logits(head: FeatureHead, data: ResidentFeatures, batch_size: int) -> np.ndarray:
@@ -323,6 +367,7 @@ def train_head(
             checkpoint=checkpoint,
             report=progress,
         )
+    save_head(head, head_file(name))
     val_logits, test_logits = (head_logits(head, parts[part], 4 * settings.batch_size) for part in ("val", "test"))
     checkpoint.delete()
     about = {"features": parts["train"].shape[1], "loss": best.loss, "lr": lr, "best_epoch": fitted.best_epoch}

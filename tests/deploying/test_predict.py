@@ -17,7 +17,7 @@ from pipeline import ensemble
 from pipeline.commands.predict import main
 from pipeline.deploying import flags, running
 from pipeline.deploying.bundle import KEPT, bundle, onnx_engine, torch_engine
-from pipeline.deploying.choice import choose
+from pipeline.deploying.choice import COVERAGE, choose
 from pipeline.deploying.predicting import JOURNAL, LEADING, predict
 from pipeline.deploying.sources import Source, sources
 from pipeline.ensembling.fitting import METHODS
@@ -30,6 +30,7 @@ from pipeline.study.files import ENSEMBLES, read_json
 from pipeline.study.params import ParamsError, load
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import read_samples
+from pipeline.uncertainty.conformal import lac_scores, prediction_sets
 from tests.imaging import hospital
 from tests.imaging.referees import table
 
@@ -66,6 +67,24 @@ def test_files_get_the_probabilities_that_the_study_has_for_them(deployed, capsy
     decided = [{name for name, p, cut in zip(kept.classes, row, choice.thresholds) if p >= cut} for row in expected]
     assert [set(filter(None, row["decision"].split("|"))) for row in rows] == decided
     assert "answers/index.html" in capsys.readouterr().out
+
+
+def test_class_wise_sets_are_those_that_the_study_measures(deployed):
+    choice = chosen()
+    kept = Predictions.load(Path(f"evaluations/{choice.name}/predictions.npz"))
+    val, test = (
+        probabilities(choice.calibration.apply(choice.combiner.apply(logits)), kept.task)
+        for logits in (kept.val_logits, kept.test_logits)
+    )
+    ids = read_samples().set_index("row").loc[kept.test_rows[:60], "sample_id"]
+    main([*(str(RAW / name) for name in ids), "--out", "answers"])
+    rows = read_rows(Path("answers"))
+    both = [lac_scores(np.stack([1 - p[:, k], p[:, k]], -1)) for p in (val, test[:60]) for k in range(p.shape[1])]
+    for k, name in enumerate(kept.classes):
+        fitted, new = both[k], both[k + len(kept.classes)]
+        sets = prediction_sets(fitted, kept.val_targets[:, k].astype(int), new, COVERAGE, by_class=True)
+        expected = [running.SETS[absent + 2 * present] for absent, present in sets.tolist()]
+        assert [row[f"set {name}"] for row in rows] == expected
 
 
 def test_one_seed_is_enough(deployed):
