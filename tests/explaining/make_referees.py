@@ -1,7 +1,7 @@
 """Ask grad-cam for its maps of given outputs and gradients, and keep them in referees.npz.
 
-Needs ``pip install --no-deps --target DIR grad-cam==1.5.7 ttach==0.0.3`` with DIR on PYTHONPATH: one of its requirements
-is opencv-python, whose files overwrite those of opencv-python-headless. Run it with
+Needs ``pip install --no-deps --target DIR grad-cam==1.5.7 ttach==0.0.3`` with DIR on PYTHONPATH: one of its
+requirements is opencv-python, whose files overwrite those of opencv-python-headless. Run it with
 ``python -m tests.explaining.make_referees``.
 """
 

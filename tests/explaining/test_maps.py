@@ -45,8 +45,8 @@ def cnn(seed):
 @pytest.mark.parametrize(
     ("arch", "options", "size", "name", "layout", "cells"),
     [
-        ("densenet121", {"growth_rate": 4, "block_config": (1, 1, 1, 1)}, 128, "features.norm5.act", "first", 4),
-        ("densenet121", {"growth_rate": 4, "block_config": (1, 1, 1, 1)}, 64, "features.denseblock3", "first", 4),
+        ("densenet121", {"growth_rate": 8, "block_config": (1, 1, 1, 1)}, 128, "features.norm5.act", "first", 4),
+        ("densenet121", {"growth_rate": 8, "block_config": (1, 1, 1, 1)}, 64, "features.denseblock3", "first", 4),
         ("resnet10t", {}, 128, "layer4.0.act2", "first", 4),
         ("tf_efficientnet_lite0", {}, 128, "bn2.act", "first", 4),
         ("vit_tiny_patch16_224", SMALL, 64, "blocks.1.norm1", "tokens", 4),
@@ -56,6 +56,7 @@ def cnn(seed):
     ],
 )  # fmt: skip
 def test_the_layer(arch, options, size, name, layout, cells):
+    torch.manual_seed(0)
     backbone = timm.create_model(arch, num_classes=2, in_chans=1, **options).eval()
     layer = find_layer(backbone, 1, size, size)
     assert (layer.name, layer.layout.removeprefix("channels ")) == (name, layout)
