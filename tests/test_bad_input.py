@@ -218,21 +218,15 @@ CASES: dict[str, Case] = {
         ["datasets.image_folder.root: '../images'", "a/.dvcignore, of a repository of DVC's"], ("images/a/.dvcignore=",)
     ),
     "class without images": own(["class folder 'c' holds no images; fill it"], ("images/c/notes.txt=",)),
-    "class called macro": own(["class 'macro'", "label_map"], ("images/macro/0.png",)),
-    "class called overall": own(["class 'overall'", "label_map: {overall: another name}"], ("images/overall/0.png",)),
-    "class called micro": own(["class 'Micro'", "label_map: {Micro: another name}"], ("images/Micro/0.png",)),
-    "class called as a column": own(["class 'copies'", "label_map: {copies: another name}"], ("images/copies/0.png",)),
-    "class column called macro": Case(
-        {
-            **TABLE,
-            "datasets.image_table": {
-                **{key: TABLE["datasets.image_table"][key] for key in ("root", "table")},
-                "class_columns": ["macro", "x"],
-            },
-            "study.losses": ["bce"],
-        },
-        ["class 'macro'", "datasets.image_table.label_map: {macro: another name}"],
-        ("labels.csv=image,macro,x\na/0.png,1,0\nb/0.png,0,1\n",),
+    "class of two lines": own(["class 'x\\ny'", "one line of text"], ("images/x\ny/0.png",)),
+    "column called as a class": table(
+        ["column 'x' has a name that the tables of the study need for something else", "rename it"],
+        "image,label,x\na/0.png,x,1\nb/0.png,y,2\n",
+        extra_columns=["x"],
+    ),
+    "prevalence of no class": Case(
+        {"evaluate.prevalence": {"macro": 0.2}},
+        ["evaluate.prevalence: 'macro' is no class of the data set; must be one of"],
     ),
     "name of an image of other bytes": own(
         [r"the name 'a/\xe9.png' is not UTF-8", "rename it"], ("images/a/\udce9.png",)

@@ -21,9 +21,9 @@ def study(tiny, tmp_path, monkeypatch):
     """Return a function that runs the stages on a data set in the working directory."""
     monkeypatch.chdir(tmp_path)
 
-    def run(name, **settings):
+    def run(name, losses=("ce",), **settings):
         tiny["dataset"], tiny["datasets"] = name, {name: settings}
-        tiny["losses"], tiny["study"]["losses"] = {"ce": {}}, ["ce"]
+        tiny["losses"], tiny["study"]["losses"] = {loss: {} for loss in losses}, list(losses)
         tiny["split"] = {"method": "grouped", "validation": 0.25, "test": 0.25, "allow_missing_classes": True}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny))
         download.download(load())
@@ -92,11 +92,43 @@ def test_what_is_resampled_is_the_group(study, tmp_path):
         assert part.patients.tolist() == groups.loc[part.rows].tolist()
 
 
-def test_a_class_called_macro_is_refused_before_work(study, tmp_path):
-    for i in range(4):
-        write(tmp_path / "img" / ["macro", "micro"][i % 2] / f"{i}.png", i)
-    with pytest.raises(
-        DatasetError, match=r"class 'macro'.*datasets\.image_folder\.label_map: \{macro: another name\}"
-    ):
+@pytest.mark.parametrize("kind", ["folders", "column", "columns"])
+def test_classes_called_as_something_else(study, tmp_path, kind, capsys):
+    """Macro- and micro-adenoma, a tumour grade None, columns of our own tables: each class keeps its images."""
+    names = ["macro", "None", "part", "age"]
+    for i in range(16):
+        label = names[i % 4]
+        write(tmp_path / "img" / label / f"{i}.png", i)
+    rows = [(f"{names[i % 4]}/{i}.png", i % 4) for i in range(16)]
+    if kind == "folders":
         study("image_folder", root="img")
-    assert not (tmp_path / "data" / "prepared").exists()
+    elif kind == "column":
+        text = ["image,label", *(f"{path},{names[k]}" for path, k in rows)]
+        (tmp_path / "t.csv").write_text("\n".join([*text, ""]))
+        study("image_table", root="img", table="t.csv", label_column="label", class_names=names)
+    else:
+        text = [
+            ",".join(["image", *names]),
+            *(f"{path},{','.join(str(int(j == k)) for j in range(4))}" for path, k in rows),
+        ]
+        (tmp_path / "t.csv").write_text("\n".join([*text, ""]))
+        study("image_table", losses=["bce"], root="img", table="t.csv", class_columns=names)
+    called = ["macro (class)", "None", "part (class)", "age (class)"]
+    samples, info = read_samples(), read_dataset()
+    assert sorted(info.classes) == sorted(called)
+    assert kind == "folders" or list(info.classes) == called
+    for name, name_in_data in zip(called, names):
+        assert samples["sample_id"][samples[name] == 1].str.startswith(f"{name_in_data}/").sum() == 4
+    told = [remark for remark in info.remarks if "of the data is called" in remark]
+    assert len(told) == 3
+    assert "note: class 'macro' of the data is called 'macro (class)'" in capsys.readouterr().err
+    assert json.loads(AUDIT.read_text())["classes"].keys() == set(called)
+
+
+def test_a_column_of_ones_own_that_is_called_as_a_class_is_refused(study, tmp_path):
+    """Two columns of samples.csv would have one name."""
+    for i in range(4):
+        write(tmp_path / "img" / f"{i}.png", i)
+    (tmp_path / "t.csv").write_text("image,label,b\n" + "".join(f"{i}.png,{'ab'[i % 2]},1\n" for i in range(4)))
+    with pytest.raises(DatasetError, match=r"column 'b' has a name that the tables of the study need.*rename it"):
+        study("image_table", root="img", table="t.csv", label_column="label", extra_columns=["b"])

@@ -43,6 +43,10 @@ LEAST_FREE = 1 << 30
 """Bytes; less is a problem whatever the study."""
 HASHED = 1 << 28
 """Bytes of DVC's cache that are hashed unasked."""
+_LINES = 2
+"""How many lines of an error a line has: of DVC's "is busy" the second says by whom."""
+_SHOWN = 80
+"""How many letters of a command a line has."""
 NAMED = 4
 """How many names a line has."""
 
@@ -157,7 +161,11 @@ def check_rwlock(fix: bool) -> Iterator[Line]:
     """Look whether rwlock is whole, and whether the processes that it names are DVC."""
     broken, entries = locks.broken_rwlock(), locks.reused()
     if broken is None and not entries:
-        yield ok("rwlock", "whole" if locks.RWLOCK.exists() else "none")
+        if living := locks.at_work():
+            told = named([f"process {each.pid} (`{each.command}`), now `{each.why[:_SHOWN]}`" for each in living])
+            yield note("rwlock", f"{told} is at work here; if that is no DVC: rm {locks.RWLOCK}")
+        else:
+            yield ok("rwlock", "whole" if locks.RWLOCK.exists() else "none")
     elif fix and (told := locks.mend_rwlock()):
         yield note("rwlock", told)
     else:
@@ -413,7 +421,7 @@ def examine(fix: bool = False, deep: bool = False) -> Iterator[Line]:
         try:
             yield from look()
         except Exception as error:  # DVC's own among them: the others are looked at all the same
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            said = " ".join((str(error).strip() or type(error).__name__).splitlines()[:_LINES])
             yield problem(what, f"could not be looked at: {said}", "mend what is above first")
 
 

@@ -19,9 +19,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.study.errors import UserError
+
+if TYPE_CHECKING:
+    import psutil
 
 LOCK = Path("dvc.lock")
 COPY = Path("tmp/launch/dvc.lock")
@@ -44,7 +47,7 @@ class Entry:
     pid: int
     command: str
     why: str
-    """Why it cannot be the one that is meant."""
+    """Why it cannot be the one that is meant; of one that can be, what it is."""
 
 
 def mend() -> list[str]:
@@ -260,15 +263,44 @@ def _another(pid: int, moment: float) -> str | None:
         process = psutil.Process(pid)
         if process.create_time() > moment + CLOCK_SECONDS:
             return "it began later"
-        program = Path(process.exe()).name
+        arguments = process.cmdline()
+        program = _program(process, arguments)
         if program and "python" not in program.lower() and "dvc" not in program.lower():
             return f"it is {program}"
-        folder, command = Path(process.cwd()), " ".join(process.cmdline())
+        folder, command = Path(process.cwd()), " ".join(arguments)
     except (psutil.Error, OSError):
         return None
     if "dvc" in command or not folder.is_absolute() or folder.is_relative_to(Path.cwd()):
         return None
     return f"it works in {folder}"
+
+
+def _program(process: psutil.Process, arguments: list[str]) -> str:
+    """Return the name of the file that a process runs; of another user's, which may not be asked, what it calls itself.
+
+    In a container number 1 is such a process as a rule.
+    """
+    import psutil
+
+    try:
+        return Path(process.exe()).name
+    except (psutil.AccessDenied, OSError):
+        return Path(arguments[0]).name if arguments else process.name()
+
+
+def at_work() -> list[Entry]:
+    """Return the processes of rwlock that live and may be the DVC that is meant, with what they are."""
+    import psutil
+
+    if not RWLOCK.is_file() or broken_rwlock() is not None:
+        return []
+    others = {entry.pid for entry in reused()} | _gone()
+    found = []
+    for pid, cmd in sorted({(info["pid"], info["cmd"]) for info in _infos(_rwlock()) if info["pid"] not in others}):
+        with contextlib.suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            found.append(Entry(pid, cmd, " ".join(process.cmdline()) or process.name()))
+    return found
 
 
 def keep(path: Path) -> Path:

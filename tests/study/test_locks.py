@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.study import locks
@@ -169,6 +170,21 @@ def test_a_process_that_is_another_by_now_does_not_block(project):
         sleeping.wait()
 
 
+@pytest.mark.parametrize("denied", [psutil.AccessDenied(1), PermissionError()])
+def test_a_process_that_may_not_be_asked_is_told_by_its_name(project, monkeypatch, denied):
+    """Another user's, and number 1 of a container."""
+
+    def exe(self):
+        raise denied
+
+    monkeypatch.setattr(psutil.Process, "exe", exe)
+    with subprocess.Popen(["sleep", "60"], cwd=project) as sleeping:
+        rwlock(sleeping.pid)
+        assert "it is sleep" in locks.mend()[0]
+        sleeping.kill()
+    assert locks.at_work() == []
+
+
 def test_a_dvc_that_may_be_at_work_is_let_alone_and_one_that_is_gone_goes_unsaid(project):
     """A Python of this folder, older than the lock, may be a DVC."""
     code = "import time; print(flush=True); time.sleep(60)"
@@ -178,6 +194,8 @@ def test_a_dvc_that_may_be_at_work_is_let_alone_and_one_that_is_gone_goes_unsaid
         time.sleep(0.05)
         rwlock(working.pid, [{"pid": 2**22 + 1, "cmd": "dvc repro"}])  # above all numbers of Linux
         assert locks.mend() == []
+        assert [(entry.pid, entry.command) for entry in locks.at_work()] == [(working.pid, "dvc repro")]
+        assert code in locks.at_work()[0].why
         content = json.loads(locks.RWLOCK.read_text())
         assert content["write"]["/out"]["pid"] == working.pid
         assert [info["pid"] for info in content["read"]["/dep"]] == [working.pid]

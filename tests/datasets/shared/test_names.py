@@ -2,18 +2,42 @@ import pytest
 
 from pipeline.datasets import DatasetError, available, dataset_class
 from pipeline.datasets.shared.choosing import block, chosen, masks
-from pipeline.datasets.shared.names import RESERVED, check_classes, joined
-from pipeline.datasets.shared.remarks import remarks
+from pipeline.datasets.shared.names import check_classes, joined
+from pipeline.datasets.shared.remarks import remarks as found_remarks
+from pipeline.study.classes import RESERVED, fold, remarks, told_apart
 from pipeline.study.prepared import SAMPLE_COLUMNS
 
 
-@pytest.mark.parametrize("name", [*sorted(RESERVED), "Macro", "OVERALL", "Part", " part "])
-def test_reserved_names_are_refused_with_the_way_out(name):
-    with pytest.raises(DatasetError, match=r"class '|class \" part"):
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "Macro", "OVERALL", "Part", "none  of these", "ｍacro"])
+def test_names_of_other_things_are_told_apart(name):
+    called = told_apart(name)
+    assert called == f"{name} (class)"
+    assert fold(called) not in RESERVED
+    check_classes([called, "b", told_apart(called)], "key")
+    assert remarks([called, "b"]) == [
+        f"class '{name}' of the data is called '{called}', as tables and pages mean something else by its name"
+    ]
+    with pytest.raises(DatasetError, match=r"label_map"):  # a data set that forgets to
         check_classes([name, "b"], "datasets.x.label_map")
-    if name == name.strip():
-        with pytest.raises(DatasetError, match=r"with datasets\.x\.label_map: \{.*: another name\}.*macro, micro"):
-            check_classes([name, "b"], "datasets.x.label_map")
+
+
+def test_two_names_never_become_one():
+    names = [
+        *RESERVED,
+        *map(told_apart, RESERVED),
+        "Macro",
+        "Macro (class)",
+        "macro (CLASS)",
+        "x",
+        "x (class)",
+        "(class)",
+    ]
+    assert len({told_apart(name) for name in names}) == len(names)
+    assert [told_apart(name) for name in ("x", "x (class)", "(class)", "NA")] == ["x", "x (class)", "(class)", "NA"]
+    assert remarks(["x (class)", "macro (class) (class)"]) == [
+        "class 'macro (class)' of the data is called 'macro (class) (class)', as tables and pages mean something else "
+        "by its name"
+    ]
 
 
 def test_columns_of_the_studys_own_tables_are_reserved():
@@ -68,9 +92,9 @@ def test_remarks_name_files_only_where_asked():
         "dicom": {"files": 4, "with_patient": 4, "patients": 1},
         "patients_from": None,
     }
-    assert remarks(source, names=True)[0] == "12 rows of the table have no file: secret_1.png, and 11 more"
-    quiet = remarks(source, names=False)
+    assert found_remarks(source, names=True)[0] == "12 rows of the table have no file: secret_1.png, and 11 more"
+    quiet = found_remarks(source, names=False)
     assert "secret" not in " ".join(quiet)
     assert "oops" not in " ".join(quiet)
     assert len(quiet) == 5
-    assert remarks({}, names=True) == []
+    assert found_remarks({}, names=True) == []
