@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.learning.weights import SUFFIXES, ModelError
 from pipeline.planning.rules import LARGER, Weights
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, parse_yaml
+
+if TYPE_CHECKING:
+    from pipeline.planning.pretrained import Known
+
+
+HUB = "mobilenetv2_100.ra_in1k"
+"""Weights of timm's hub where no others are named."""
 
 
 def is_about(path: Path, images: str, table: str | None = None) -> bool:
@@ -54,7 +61,7 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
     file : str or None
         A file or a folder with one.
     arch : str or None
-        Its architecture; None takes the part of the file's name that is a name of timm's.
+        Its architecture, with or without a tag; None = what config.json, the name or the folders tell.
     hub : bool
         Whether timm's hub can be reached.
 
@@ -64,45 +71,66 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
         If the file is not there, its name tells no architecture, or it does not fit the architecture.
     """
     if file is None:
-        return Weights(None, hub, arch or ("mobilenetv2_100.ra_in1k" if hub else "mobilenetv2_100"))
+        return _of_the_hub(arch) if hub else Weights()
     path = Path(file).expanduser()
     if not path.is_file() and not (path.is_dir() and any(p.suffix in SUFFIXES for p in path.iterdir())):
         raise UserError(
             f"--weights {file}: no .safetensors or .pth file; the weights must be a file or a folder with one"
         )
-    arch = arch or _arch_of(file, path)
-    _check_fit(file, arch)
-    return Weights(file, False, arch)
-
-
-def _arch_of(file: str, path: Path) -> str:
-    """Return timm's architecture that the name of a file begins with; dashes may stand for underscores."""
-    import timm  # takes seconds
-
-    from pipeline.learning.networks.naming import pads_as_tensorflow
     from pipeline.learning.networks.transfer import read_weights
     from pipeline.learning.weights import weights_file
+    from pipeline.planning import pretrained
 
-    name = weights_file("--weights", path).name
-    written = name.replace("-", "_")
-    known = [a for a in timm.list_models() if re.match(rf"{re.escape(a)}(?![a-z0-9])", written)]
-    if not known:
+    path = weights_file("--weights", path)
+    state = read_weights("--weights", path).state
+    known = pretrained.Known(arch, "--arch") if arch else pretrained.identify(path, state)
+    if known is None:
         raise UserError(
-            f"--weights {file}: the name '{name}' begins with no architecture of timm; name it: --arch NAME"
+            f"--weights {file}: the name '{path.name}' begins with no architecture of timm; name it: --arch NAME"
         )
-    longest = max(known, key=len)
-    if pads_as_tensorflow(read_weights("--weights", path).state) and timm.is_model(f"tf_{longest}"):
-        return f"tf_{longest}"
-    return longest
+    side = pretrained.only_size(known.arch)
+    _check_fit(file, known.arch, side or LARGER)
+    pretrained.ask_if_unclear(file, known)
+    doubt = None
+    if pretrained.is_converted(state):
+        doubt = (
+            "batch norms are folded: converted from another program, which may normalise and pad otherwise. If that is "
+            "TensorFlow or Keras, write under each model `input: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}` and, "
+            "where the architecture has it, `options: {pad_type: same}`"
+        )
+    return Weights(
+        file, False, known.arch, {} if known.input is None else {"input": known.input}, side, known.told_by,
+        _input_in_words(known), doubt,
+    )  # fmt: skip
 
 
-def _check_fit(file: str, arch: str) -> None:
+def _of_the_hub(arch: str | None) -> Weights:
+    from pipeline.learning.networks import models  # torch with it
+    from pipeline.learning.settings import Model
+    from pipeline.planning import pretrained
+
+    arch = arch or HUB
+    try:
+        side = pretrained.only_size(arch)
+        models.check("", Model(arch=arch, pretrained=True, lr=0.001), channels=3, size=side or LARGER)
+    except (ModelError, RuntimeError) as error:  # RuntimeError: timm, of a name that it does not know
+        raise UserError(f"--arch {arch} with --pretrained: {str(error).removeprefix('models..')}") from None
+    return Weights(None, True, arch, {}, side, "timm's hub", pretrained.input_of(arch))
+
+
+def _input_in_words(known: Known) -> str:
+    from pipeline.planning import pretrained
+
+    return pretrained.input_of(known.arch) if known.input is None else "mean and SD of that file"
+
+
+def _check_fit(file: str, arch: str, size: int) -> None:
     """Refuse weights that are not of `arch`, saying which are."""
     from pipeline.learning.networks import models  # torch with it
     from pipeline.learning.settings import Model
 
     try:
-        models.check("weights", Model(arch=arch, weights=file, lr=0.001), channels=3, size=LARGER)
+        models.check("weights", Model(arch=arch, weights=file, lr=0.001), channels=3, size=size)
     except ModelError as error:
         reason = str(error).removeprefix("models.weights.")
         raise UserError(f"--weights {file} with architecture {arch}: {reason}; name another: --arch NAME") from None

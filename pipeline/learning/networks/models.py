@@ -183,6 +183,7 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
 
     def build_bare() -> None:
         backbone, head = _architecture(key, bare, _channels(settings, None, channels), 2, size)
+        _check_size(key, settings, backbone, _channels(settings, None, channels), size)
         _change_head(key, bare, backbone, head, 2)
         if bare.trainable not in ("all", "head"):
             freeze(f"{key}.trainable", backbone, head, cast(Last, bare.trainable).last)
@@ -201,6 +202,25 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
             f"{key}.pretrained: timm has no weights of {settings.arch}; must be false, or name an arch with a tag "
             "(timm.list_pretrained())"
         )
+
+
+def _check_size(key: str, settings: Model, backbone: nn.Module, channels: int, size: int) -> None:
+    """Refuse images of a size that a network which takes one size alone does not take."""
+    if settings.arch == "baseline_cnn":
+        return
+    described = _described(backbone)
+    only = described["input_size"][-1]
+    if not described.get("fixed_input_size") or only == size:
+        return
+    try:  # with some options it takes others: timm says so by what it does
+        device = next(backbone.parameters()).device
+        with torch.inference_mode():
+            backbone.eval()(torch.zeros(1, channels, size, size, device=device))
+    except (AssertionError, RuntimeError):
+        raise ModelError(
+            f"{key}.arch: {settings.arch} takes images of {only} px alone, not of {size} (preprocess.size); set "
+            f"preprocess.size: {only}, or without weights options: {{img_size: {size}}} where it has that"
+        ) from None
 
 
 def macs(model: nn.Module, channels: int, size: int) -> int:
