@@ -1,9 +1,9 @@
 """The product's training against a plain script: same images, batches, epochs, peak learning rate and clipping.
 
 ``python -m benchmarks.parity run NAME=FOLDER …`` trains; each FOLDER is a project whose stages up to `split` are done.
-Every result is entered into tmp/parity.csv as it is there, so that a stopped run goes on. ``python -m benchmarks.parity``
-prints the table of what is there; ``python -m benchmarks parity`` enters it into RESULTS.md. An arm is the product as
-params.yaml has it, with one difference, or the plain script (benchmarks/plain.py).
+Every result is entered into tmp/parity.csv as it is there, so that a stopped run goes on. Without ``run``, the table of
+what is there is printed; ``python -m benchmarks parity`` enters it into RESULTS.md. An arm is the product as it stands
+in params.yaml, the same with one difference, or the plain script (benchmarks/plain.py).
 """
 
 from __future__ import annotations

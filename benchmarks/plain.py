@@ -20,7 +20,7 @@ CHANGES = transforms.Compose(
 
 
 class Pictures(Dataset[tuple[Tensor, Tensor]]):
-    """Images uint8 [N, C, H, W] and their targets float [N, K], normalised, changed at random if they are trained on."""
+    """Images uint8 [N, C, H, W] and targets float [N, K]: normalised, and changed at random if they are trained on."""
 
     def __init__(self, images: Tensor, targets: Tensor, mean: list[float], std: list[float], train: bool) -> None:
         self.images, self.targets = images, targets
