@@ -257,6 +257,7 @@ def main() -> None:
         raise SystemExit(f"error: torch {torch.__version__} finds no CUDA card; this benchmark measures one")
     device = torch.device("cuda", 0)
     torch.use_deterministic_algorithms(True, warn_only=True)  # as the training stage
+    torch.utils.deterministic.fill_uninitialized_memory = False
     work = Work(
         device,
         size=arguments.size,

@@ -21,13 +21,12 @@ from pipeline.external.records import external_record, preparation_record
 from pipeline.external.sets import results_folder
 from pipeline.external.settings import ExternalRecordSections
 from pipeline.learning.records import training_record
-from pipeline.learning.weights import weights_file
+from pipeline.learning.weights import source, weights_file
 from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import ProbeSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import EVALUATIONS, EXTERNAL, MODELS, WEIGHTS, replaced
-from pipeline.study.inputs import located
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.records import record_file, remove_other_weights, write_records
 from pipeline.study.runs import configurations, runs
@@ -69,7 +68,8 @@ def link_weights(params: RecordedSections) -> None:
             if given is None:
                 link.write_text("no file\n", encoding="utf-8")  # DVC warns of empty ones
             else:
-                os.symlink(weights_file(f"models.{model}.weights", located(given)).absolute(), link)
+                key = f"models.{model}.weights"
+                os.symlink(weights_file(key, source(key, given)).absolute(), link)
     remove_other_weights(params.study.models)
 
 

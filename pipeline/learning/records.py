@@ -7,9 +7,8 @@ from typing import Any
 
 from pipeline.learning.losses import kind_of, loss_module
 from pipeline.learning.settings import TrainingSections, train_settings
-from pipeline.learning.weights import checked_sha256
+from pipeline.learning.weights import checked_sha256, source
 from pipeline.study.code import ROOT, digests
-from pipeline.study.inputs import located
 from pipeline.study.runs import Configuration
 
 
@@ -55,7 +54,8 @@ def weights_of(model: str, params: TrainingSections) -> str | None:
     described = params.models[model]
     if described.weights is None:
         return None
-    return checked_sha256(f"models.{model}.weights", located(described.weights), described.sha256)
+    key = f"models.{model}.weights"
+    return checked_sha256(key, source(key, described.weights), described.sha256)
 
 
 def code_of(configuration: Configuration, params: TrainingSections, script: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
 
+from pipeline.learning.weights import HUB
 from pipeline.study.params import Fraction, Name, Probability, Section, Sections
 from pipeline.study.runs import StudySections
 
@@ -194,7 +195,7 @@ class Model(_Overrides):
     lr: float = Field(gt=0, le=10)
     head_lr: float | None = Field(None, gt=0, le=10, description="of the head; null = lr")
     pretrained: bool = Field(False, description="weights that timm fetches from its hub")
-    weights: str | None = Field(None, min_length=1, description="a .safetensors or .pth file, or a folder with one")
+    weights: str | None = Field(None, min_length=1, description="a file, a folder with one, package:NAME or timm/NAME")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="that the weights file must have")
     input: Input | None = Field(None, description="as the weights were trained; null = as timm's table says")
     trainable: Literal["all", "head"] | Last = "all"
@@ -203,6 +204,17 @@ class Model(_Overrides):
     dropout: float | None = Field(None, ge=0, lt=1, description="before the logits; null = the architecture's own")
     drop_path: float | None = Field(None, ge=0, lt=1, description="stochastic depth (arXiv 1603.09382)")
     options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_hub(cls, value: Any) -> Any:
+        """Turn ``weights: timm/NAME`` into what it says: pretrained weights of the hub, of that name."""
+        if not isinstance(value, dict) or not str(value.get("weights") or "").startswith(HUB):
+            return value
+        arch, name = str(value.get("arch")), str(value["weights"]).removeprefix(HUB)
+        if arch not in (name, name.partition(".")[0]):
+            raise ValueError(f"weights = timm/{name} with arch = {arch}; arch must be {name.partition('.')[0]}")
+        return value | {"arch": name, "pretrained": True, "weights": None}
 
     @model_validator(mode="after")
     def _weights_make_sense(self) -> Model:

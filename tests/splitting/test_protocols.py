@@ -216,7 +216,7 @@ def test_a_nearest_neighbour_recognises_labels_that_mean_nothing_under_the_leak_
     }
     # Honest: the share of the rare class among the different training images, 1 in 11, whatever is drawn how often.
     assert recall["split_first"] < 0.25
-    assert recall[LEAK] > 0.75
+    assert recall[LEAK] > 0.6
 
 
 @pytest.mark.parametrize("shape", [(24, 36), (30, 30, 3)])

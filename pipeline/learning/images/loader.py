@@ -360,7 +360,7 @@ def augmented_copy(image: np.ndarray, row: int, number: int) -> np.ndarray:
 
 def _resampled(pixels: Tensor, theta: list[list[float]], outside: str) -> Tensor:
     """Sample float32 [1, C, H, W] where `theta` says; it is 0 beyond the image, or the edge repeats ("border")."""
-    grid = functional.affine_grid(torch.tensor([theta]), list(pixels.shape), align_corners=False)
+    grid = functional.affine_grid(torch.tensor([theta], dtype=torch.float32), list(pixels.shape), align_corners=False)
     return functional.grid_sample(pixels, grid, mode="bilinear", padding_mode=outside, align_corners=False)
 
 

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import json
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -24,9 +25,8 @@ from pipeline.learning.networks.transfer import (
     unfold_batch_norms,
 )
 from pipeline.learning.settings import Last, Model
-from pipeline.learning.weights import ModelError, sha256_of, weights_file
+from pipeline.learning.weights import PACKAGE, ModelError, known_package, sha256_of, source, weights_file
 from pipeline.study.files import intact, replaced
-from pipeline.study.inputs import located
 
 
 class Classifier(nn.Module):
@@ -119,7 +119,7 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     key = f"models.{name}"
     weights = None
     if settings.weights:
-        weights = read_weights(f"{key}.weights", located(settings.weights), settings.sha256)
+        weights = _read(key, settings)
     backbone, head = _architecture(key, settings, _channels(settings, weights, channels), classes, size)
     if weights is not None:
         load_key_by_key(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
@@ -178,7 +178,7 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
     """
     key = f"models.{name}"
     if settings.weights:
-        weights_file(f"{key}.weights", located(settings.weights))
+        weights_file(f"{key}.weights", source(f"{key}.weights", settings.weights))
     bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
 
     def build_bare() -> None:
@@ -194,7 +194,7 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
     except Exception:  # some architectures compute with numbers as they are built: is it this, or the settings?
         build_bare()
     if settings.weights:
-        weights = read_weights(f"{key}.weights", located(settings.weights))
+        weights = _read(key, settings)
         backbone, head = _architecture(key, bare, _channels(settings, weights, channels), 2, size)
         check_fit(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
     if settings.pretrained and not _hub_address(settings.arch):
@@ -249,11 +249,34 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
 def origin(settings: Model) -> dict[str, str | None] | None:
     """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch."""
     if settings.weights:
-        file = weights_file("weights", located(settings.weights))
-        return {"file": file.name, "sha256": sha256_of(file)}
+        file = weights_file("weights", source("weights", settings.weights))
+        about: dict[str, str | None] = {"file": file.name, "sha256": sha256_of(file)}
+        if settings.weights.startswith(PACKAGE):
+            name = settings.weights.removeprefix(PACKAGE)
+            about = {"package": f"{name} {metadata.version(name)}", **about}
+        if package := known_package(settings.weights):
+            about |= {"licence": package.licence, "trained at": f"{package.size} px"}
+        return about
     if settings.pretrained:
         return {"hub": _hub_address(settings.arch)}
     return None
+
+
+def _read(key: str, settings: Model) -> Weights:
+    """Read the weights that a model starts from; those of a known package with its normalisation, for its network."""
+    given = cast(str, settings.weights)
+    package = known_package(given)
+    if package is not None and timm_name(settings.arch) != package.arch:
+        raise ModelError(f"{key}.arch: '{settings.arch}' with weights: {given}; must be {package.arch}")
+    weights = read_weights(f"{key}.weights", source(f"{key}.weights", given), settings.sha256)
+    if package is None:
+        return weights
+    return weights._replace(mean=[package.mean] * 3, std=[package.std] * 3)
+
+
+def timm_name(arch: str) -> str:
+    """Return the name of an architecture without the tag of its weights."""
+    return arch.partition(".")[0]
 
 
 def _hub_address(arch: str) -> str | None:

@@ -16,7 +16,7 @@ def create(model: nn.Module, lr: float, head_lr: float | None, settings: Train) 
     """Build the optimizer that ``train.optimizer`` names.
 
     ===== ==========================================================================================================
-    adamw Loshchilov & Hutter, ICLR 2019, arXiv 1711.05101; torch's betas and eps; fused on CUDA.
+    adamw Loshchilov & Hutter, ICLR 2019, arXiv 1711.05101; torch's betas and eps; fused: one pass per tensor.
     sgd   With Nesterov's momentum (Sutskever et al., ICML 2013), without any where ``train.momentum`` is 0; weight
           decay is added to the gradient.
     ===== ==========================================================================================================
@@ -46,8 +46,8 @@ def create(model: nn.Module, lr: float, head_lr: float | None, settings: Train) 
         groups = _with_head_apart(groups, {id(p) for p in head_parameters()}, head_lr / lr)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
-    on_cuda = all(p.device.type == "cuda" for p in model.parameters())
-    return torch.optim.AdamW(groups, lr=lr, fused=True if on_cuda else None)
+    devices = {p.device.type for p in model.parameters()}
+    return torch.optim.AdamW(groups, lr=lr, fused=True if devices in ({"cpu"}, {"cuda"}) else None)
 
 
 def _with_head_apart(groups: list[dict[str, Any]], head: set[int], scale: float) -> list[dict[str, Any]]:

