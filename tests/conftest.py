@@ -1,6 +1,7 @@
 """What several tests share: a tiny study on drawn images, prepared once."""
 
 import compileall
+import gc
 import os
 import shutil
 import sys
@@ -20,6 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Some hundred processes run the code and copies of it; without its bytecode each would compile it anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Libraries and tests are a million objects, which every full collection would visit in vain: none while they are
+# imported, and after that they are left out (`pytest_collection_finish`).
+gc.disable()
 
 # A busy machine must not fail a test; the same examples each time on a machine that decides whether a change lands.
 hypothesis.settings.register_profile("medmatrix", deadline=None, derandomize="CI" in os.environ)
@@ -45,6 +50,12 @@ def pytest_configure(config):
     config.add_cleanup(end)
     for server in servers:
         server.stdout.readline()
+
+
+def pytest_collection_finish():
+    """Have collections look at what the tests make, and at nothing older."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

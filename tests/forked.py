@@ -44,6 +44,36 @@ HEAVY = ("torch", "torchvision", "timm", "sklearn", "cv2", "matplotlib.pyplot", 
 KINDS = {"plain": PLAIN, "everything": (*warm.LIBRARIES, *PLAIN)}
 
 
+LAUNCHER = """
+from pathlib import Path
+from pipeline.launching import warm, workers
+from tests import forked
+
+own = forked.Forks("everything")
+start = workers.Worker.__init__
+
+
+def open_log(self, environment, log):
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
+    self._address = own.address
+
+
+def begin(self, command, environment, log=None, finished=None, warm=None):
+    start(self, command, own.environment(environment), log, finished, warm or own.warm())
+
+
+warm.Warm.__init__, warm.Warm.close, workers.Worker.__init__ = open_log, lambda self: None, begin
+from pipeline.commands import launch
+
+launch.main()
+"""
+"""A launcher whose workers, and the stages below them, begin in forks of the tests' server and not of one of its own.
+
+For launches that end by themselves: who ends the launcher does not end what it has started so.
+"""
+
+
 class Process:
     """A command that runs in a fork, with what tests use of `subprocess.Popen`."""
 
@@ -98,7 +128,7 @@ class Forks:
 
     def __init__(self, kind: str) -> None:
         self._folder = Path(os.environ[FOLDER]) / kind
-        self._address = str(self._folder / "server")
+        self.address = str(self._folder / "server")
 
     def start(
         self,
@@ -120,7 +150,7 @@ class Forks:
             files = (nothing.fileno(), stdout.fileno() if stdout else 1, stderr.fileno() if stderr else 2)
             try:
                 request = warm.Request(words, environment, folder, leader=start_new_session)
-                return Process(*warm.ask(self._address, request, files))
+                return Process(*warm.ask(self.address, request, files))
             except OSError:
                 return subprocess.Popen(
                     [sys.executable, *words],
@@ -153,12 +183,12 @@ class Forks:
     def warm(self) -> warm.Warm:
         """Return what starts a `pipeline.launching.workers.Worker`."""
         made = object.__new__(warm.Warm)
-        made._address = self._address
+        made._address = self.address
         return made
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
         """Return `env` with a ``python`` in PATH that has the modules of the project run in forks, too."""
-        return {**env, "PATH": f"{self._folder / 'bin'}{os.pathsep}{env['PATH']}", SERVER: self._address}
+        return {**env, "PATH": f"{self._folder / 'bin'}{os.pathsep}{env['PATH']}", SERVER: self.address}
 
 
 def begin(kind: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -182,8 +212,10 @@ def serve(kind: str, folder: Path) -> None:
     os.dup2(2, 1)
     if 0 in select.select([0, server._listener], [], [])[0]:
         return
+    gc.disable()
     for name in KINDS[kind]:
         importlib.import_module(name)
+    gc.enable()
     assert kind != "plain" or not {*HEAVY} & set(sys.modules)
     if not warm.safe_to_fork():
         (folder / "server").unlink()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -24,14 +25,16 @@ from pipeline.launching.schedule import State, Task
 from pipeline.settings import load
 from pipeline.study.errors import UserError
 from pipeline.study.runs import runs
-from tests.tiny import TINY, copy_tracked
+from tests.forked import LAUNCHER
+from tests.tiny import ROOT, TINY, copy_tracked
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _dvc_is_forked(forks):
-    """Where tests call it themselves; launchers and nodes are processes as ever."""
+    """Where tests and launchers that are run to their end call it; launchers and nodes are processes as ever."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Standin, "forks", forks)
+        patch.setattr(Standin, "whole", ("-c", LAUNCHER))
         yield
 
 
@@ -314,12 +317,12 @@ class Head(Standin):
             "PATH": super().environment["PATH"],
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments: str, program: Sequence[str] = ("-m", "pipeline.commands.launch")) -> subprocess.Popen:
         with (self.folder / "tmp/printed").open("w") as printed:
             launcher = subprocess.Popen(
-                [*self.nodes.namespace, sys.executable, "-m", "pipeline.commands.launch", "--ray", ADDRESS, *arguments],
+                [*self.nodes.namespace, sys.executable, *program, "--ray", ADDRESS, *arguments],
                 cwd=self.folder,
-                env=self.environment,
+                env={**self.environment, "PYTHONPATH": str(ROOT)},  # for a program that imports tests
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
