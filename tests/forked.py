@@ -15,6 +15,7 @@ import json
 import os
 import random
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -129,6 +130,8 @@ class Forks:
     def __init__(self, kind: str) -> None:
         self._folder = Path(os.environ[FOLDER]) / kind
         self.address = str(self._folder / "server")
+        self.program = str(self._folder / "program")
+        """Takes ``-m MODULE ARGUMENT ...`` in the place of this Python."""
 
     def start(
         self,
@@ -195,12 +198,25 @@ def begin(kind: str, folder: Path) -> subprocess.Popen[bytes]:
     """Start the server of a kind, which imports nothing yet; it ends when its standard input is closed."""
     (folder / kind).mkdir()
     warm.write_shim(folder / kind)
+    _write_program(folder / kind)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "tests.forked", kind, str(folder / kind)]
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
+
+
+def _write_program(folder: Path) -> None:
+    """Write `Forks.program`."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'pipeline/launching')!r}); import shim; "
+        f"status = shim.ask({str(folder / 'server')!r}, sys.argv[2:]); "
+        "sys.exit(1 if status is None else status if status >= 0 else 128 - status)"
+    )
+    program = folder / "program"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", "-c", code])} "$@"\n')
+    program.chmod(0o700)
 
 
 def serve(kind: str, folder: Path) -> None:

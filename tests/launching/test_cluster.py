@@ -243,6 +243,7 @@ def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp
         head.run(*command)
     work = carrier.work(carrier.check_committed(), carrier.remote_of(), inputs)
     monkeypatch.setenv(cluster_task.FOLDER, str(tmp_path / "node"))
+    monkeypatch.setattr(sys, "executable", head.forks.program)
     run = {"name": "small-bce-42", "stage": "train@small-bce-42", "finished": "models/small-bce/seed42/run.json"}
     outcome = cluster_task.train(work, run)
     assert outcome["status"] == 0, outcome["log"]
@@ -304,6 +305,8 @@ class Head(Standin):
         text = train.read_text().replace('Path(f"tmp/fail-', f'Path(f"{folder}/tmp/fail-')
         held = f'while Path("{folder}/tmp/hold").exists():\n    time.sleep(0.05)\n'
         train.write_text(text.replace("for epoch in", held + "for epoch in"))
+        task = folder / "pipeline/launching/cluster_task.py"  # what nodes start, as forks; they are ended as ever
+        task.write_text(task.read_text().replace("[sys.executable, ", f"[{self.forks.program!r}, "))
         (folder / "tmp").mkdir()
         commit(self)
         self.run("dvc", "remote", "add", "-q", "-d", "store", "../store")
