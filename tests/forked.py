@@ -231,13 +231,12 @@ def serve(kind: str, folder: Path) -> None:
     gc.disable()
     for name in KINDS[kind]:
         importlib.import_module(name)
-    gc.enable()
     assert kind != "plain" or not {*HEAVY} & set(sys.modules)
     if not warm.safe_to_fork():
         (folder / "server").unlink()
         warm.decline("the libraries have started threads or opened a GPU")
-    gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, every page
+    gc.enable()
     request = server.serve()
     if request is not None:
         if ALONE in request.environment:
