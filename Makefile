@@ -53,11 +53,11 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "error: $$($(PYTHON) --version); must be at least Python 3.11 (make PYTHON=python3.11 ...)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(VENV)/bin/python docs/offline_plots.py $(VENV)/vega.js
 	@touch $@
 
 $(CLUSTER): requirements-cluster.txt $(READY)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements-cluster.txt
 	@touch $@

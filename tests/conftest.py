@@ -1,6 +1,9 @@
 """What several tests share: a tiny study on drawn images, prepared once."""
 
 import compileall
+import contextlib
+import fcntl
+import gc
 import os
 import shutil
 import sys
@@ -20,6 +23,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Some hundred processes run the code and copies of it; without its bytecode each would compile it anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Libraries and tests are a million objects, which every full collection would visit in vain: none while they are
+# imported, and after that they are left out (`pytest_collection_finish`).
+gc.disable()
 
 # A busy machine must not fail a test; the same examples each time on a machine that decides whether a change lands.
 hypothesis.settings.register_profile("medmatrix", deadline=None, derandomize="CI" in os.environ)
@@ -45,6 +52,23 @@ def pytest_configure(config):
     config.add_cleanup(end)
     for server in servers:
         server.stdout.readline()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """Have one process of pytest-xdist at a time import a file: the next finds the bytecode of it and its libraries."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(collector, pytest.Module) and forked.FOLDER in os.environ:
+            name = collector.nodeid.replace("/", "-")
+            handle = stack.enter_context((Path(os.environ[forked.FOLDER]) / f"{name}.lock").open("w"))
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        return (yield)
+
+
+def pytest_collection_finish():
+    """Have collections look at what the tests make, and at nothing older."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

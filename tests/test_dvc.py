@@ -1,6 +1,7 @@
 """dvc.yaml against the code, and dvc.lock and reports/ against dvc.yaml."""
 
 import ast
+from functools import cache
 
 import pytest
 import yaml
@@ -33,12 +34,14 @@ def module_file(dotted):
     return None
 
 
+@cache
 def has_code(path):
     """Whether a file holds more than a docstring: what has none changes no result."""
     body = ast.parse(path.read_text()).body
     return not all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
 
 
+@cache
 def imported_by(path):
     """Project files that the code of `path` imports, at its top or inside a function, and their packages."""
     names = set()

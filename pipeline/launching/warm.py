@@ -403,14 +403,15 @@ def main() -> None:
     """Import the libraries, print the server's address, serve until standard input is closed."""
     if not hasattr(os, "pidfd_open"):
         decline("forks are watched as only Linux can")
+    gc.disable()  # what libraries make while they are imported stays
     for name in LIBRARIES:
         if select.select([0], [], [], 0)[0]:
             return  # nobody waits any more
         importlib.import_module(name)
     if not safe_to_fork():
         decline("the libraries have started threads or opened a GPU")
-    gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, every page
+    gc.enable()
     folder = Path(tempfile.mkdtemp(prefix="medmatrix-"))
     own = os.getpid()
     request: Request | None = None

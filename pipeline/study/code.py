@@ -7,6 +7,8 @@ change without a training run being done again.
 from __future__ import annotations
 
 import ast
+import contextlib
+import gc
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -53,24 +55,44 @@ def digest(source: str | bytes) -> str:
 @cache
 def _module(file: Path) -> tuple[str, tuple[Path, ...]]:
     """Digest a module and find what it imports, once for all configurations."""
-    tree = ast.parse(file.read_bytes())  # as Python reads it: a mark of the byte order, a declared encoding
-    return _digest(tree), tuple(_imported(tree, file))
+    with _no_collection():
+        tree = ast.parse(file.read_bytes())  # as Python reads it: a mark of the byte order, a declared encoding
+        return _digest(tree), tuple(_imported(tree, file))
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect no cycles: a syntax tree has none, and Python would look for them most of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _digest(tree: ast.Module) -> str:
-    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()
+    return hashlib.sha256(_plain(tree).encode()).hexdigest()
 
 
-def _plain(node: Any) -> Any:
-    """Turn a syntax tree into nested tuples; empty fields are left out, as Python's versions differ in them."""
+def _plain(node: Any) -> str:
+    """Write a syntax tree as nested tuples; empty fields are left out, as Python's versions differ in them."""
     if isinstance(node, ast.AST):
-        fields = (
-            (name, _plain(value)) for name, value in ast.iter_fields(node) if name not in ("kind", "type_comment")
-        )
-        return type(node).__name__, *((name, value) for name, value in fields if value not in (None, ()))
+        parts = [repr(type(node).__name__)]
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if name not in ("kind", "type_comment") and value is not None and (text := _plain(value)) != "()":
+                parts.append(f"({name!r}, {text})")
+        return _tuple(parts)
     if isinstance(node, list):
-        return tuple(_plain(item) for item in node if not _is_docstring(item))
-    return (type(node).__name__, node) if node is not None else None
+        return _tuple([_plain(item) for item in node if not _is_docstring(item)])
+    return repr((type(node).__name__, node)) if node is not None else "None"
+
+
+def _tuple(parts: list[str]) -> str:
+    """Write a tuple as Python does."""
+    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
 
 
 def _is_docstring(node: Any) -> bool:
