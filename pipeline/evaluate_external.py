@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.ensembling.predictions import gather
-from pipeline.external.classes import ClassMap
+from pipeline.external.classes import ClassMap, mapping_problems
 from pipeline.external.evaluation import predicted_models, score_models
 from pipeline.external.overlap import SEEN, overlap
 from pipeline.external.records import external_record
@@ -21,7 +21,7 @@ from pipeline.scoring.predict import predict_images
 from pipeline.scoring.rows import stated
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.files import EXCLUDED, read_table, replaced, write_csv, write_json
-from pipeline.study.params import load
+from pipeline.study.params import ParamsError, load
 from pipeline.study.parts import read_split
 from pipeline.study.prepared import open_images, read_dataset, read_samples
 from pipeline.study.records import check_record
@@ -33,7 +33,10 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
     """Write everything below ``external/<name>``."""
     settings, prepared = params.external[name], prepared_folder(name)
     study, info, samples = read_dataset(), read_dataset(prepared, PREPARE), read_samples(prepared, PREPARE)
-    mapping = ClassMap.of(study.task, study.classes, info.task, info.classes, settings.classes, settings.unmapped)
+    sides = study.task, study.classes, info.task, info.classes, settings.classes, settings.unmapped
+    if problems := mapping_problems(f"external.{name}", *sides):
+        raise ParamsError("\n".join(["params.yaml:", *problems]))
+    mapping = ClassMap.of(*sides)
     mapped = mapping.apply(samples[list(info.classes)].to_numpy())
     samples = samples.assign(reason=mapped.reasons)
     own = read_samples().merge(read_split()[["row", "part"]], on="row")
@@ -62,7 +65,7 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
     folder = results_folder(name)
     about: dict[str, Any] = {
         "dataset": {**asdict(info), "source": None},
-        "mapping": {**{key: list(getattr(mapping, key)) for key in ("shared", "only_here", "only_there")}},
+        "mapping": {key: list(getattr(mapping, key)) for key in ("shared", "only_here", "only_there")},
         "pairs": dict(mapping.pairs),
         "unmapped": mapping.unmapped,
         "compared": list(on_both.compared),

@@ -106,10 +106,15 @@ def test_a_copy_of_the_test_part_has_its_numbers_and_no_drop(inside):
 
 
 def test_copies_of_test_images_are_counted_and_those_of_training_images_left_out(inside):
+    given = yaml.safe_load(Path("params.yaml").read_text())["external"]
     about = json.loads(Path("external/copy/about.json").read_text())
     n = len(parts().query("part == 'test'"))
     assert about["overlap"] == {"test exact": n}
     assert about["images"]["used"] == n
+    params = use({"folder": {"dataset": "image_folder", "root": "folder", "classes": {"wiht": "Infiltration"}}})
+    with pytest.raises(ParamsError, match=r"external.folder.classes: 'wiht' is no class of the set"):
+        evaluate_external.evaluate("folder", params)  # edited since the images were prepared
+    use(given)
     with pytest.raises(UserError, match=r"external.seen: no image is left .*the study has trained or validated"):
         evaluate_external.evaluate("seen", load())
 

@@ -125,7 +125,7 @@ class ClassMap:
             return Mapped(targets, [""] * len(labels))
         other = labels[:, [place[name] for name in self.only_there]].any(axis=1)
         lacking = other if self.theirs_task == "multilabel" else ~listed
-        return Mapped(targets, [UNMAPPED if out else "" for out in lacking.tolist()])
+        return Mapped(targets, [UNMAPPED if out else "" for out in np.asarray(lacking, dtype=bool)])
 
 
 def mapping_problems(

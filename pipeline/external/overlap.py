@@ -46,8 +46,9 @@ def overlap(
         `COLUMNS`, in the order of `samples`.
     """
     order = {part: place for place, part in enumerate((*SEEN, "test"))}
-    studied = study_samples[study_samples["part"].isin(order)].drop_duplicates("row")
-    studied = studied.assign(rank=studied["part"].map(order)).sort_values(["rank", "row"], ignore_index=True)
+    studied = study_samples[study_samples["part"].isin(order)]
+    studied = studied.assign(rank=studied["part"].map(order)).sort_values(["rank", "row"])
+    studied = studied.drop_duplicates("row", ignore_index=True)  # augmented copies may be in another part
     if samples.empty or studied.empty:
         return pd.DataFrame(columns=COLUMNS)
     rank = studied["rank"].to_numpy(np.int64)

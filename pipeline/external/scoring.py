@@ -177,7 +177,7 @@ def drops(
         theirs = there.measured[key][1]
         groups = [("mean", slice(None))] if with_mean else [(name, slice(s, s + 1)) for s, name in enumerate(labels)]
         for label, models in groups:
-            pair = [_of(side, models) for side in (ours, theirs)]
+            pair = _of(ours, models), _of(theirs, models)
             value, low, high = difference(metric, *pair, confidence, seed)
             for c, name in enumerate(columns(metric, classes)):
                 notes = [
@@ -230,9 +230,9 @@ def score_pair(
         `pipeline.scoring.rows.COLUMNS`; ``part`` is "here", "there" or "drop".
     """
     carried = Carried.of(task, val)
-    sides = [
+    ours, theirs = (
         score_side(task, classes, labels, carried, part, name, with_mean=with_mean, **bootstrap)
         for name, part in ((HERE, here), (THERE, there))
-    ]
-    dropped = drops(classes, labels, *sides, bootstrap["confidence"], bootstrap["seed"], with_mean)
-    return pd.DataFrame([*sides[0].rows, *sides[1].rows, *dropped], columns=COLUMNS)
+    )
+    dropped = drops(classes, labels, ours, theirs, bootstrap["confidence"], bootstrap["seed"], with_mean)
+    return pd.DataFrame([*ours.rows, *theirs.rows, *dropped], columns=COLUMNS)

@@ -75,7 +75,7 @@ def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, fl
 
 def external_headlines(study: StudyResults) -> dict[str, float]:
     """Return the AUROC of the chosen configuration on each external set, its drop, and that of the chosen ensemble."""
-    values = {}
+    values: dict[str, float] = {}
     for of in study.external:
         key = f"{EXTERNAL}-{of.name}"
         if study.subject is not None:

@@ -109,6 +109,7 @@ def used(params: Params) -> dict[str, Any]:
     ):
         content[key] = {name: content[key][name] for name in names}
     content["about"] = params.about.given()
-    if not content["about"]:
-        del content["about"]
+    for section in ("about", "external"):
+        if not content[section]:
+            del content[section]
     return content
