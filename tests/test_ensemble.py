@@ -11,9 +11,11 @@ from sklearn.metrics import roc_auc_score
 from pipeline import ensemble
 from pipeline.ensembling.combiners import mean_probability_logits
 from pipeline.ensembling.fitting import METHODS
+from pipeline.scoring.evaluation import evaluate
+from pipeline.scoring.part import PartLogits
 from pipeline.settings import parse
 from pipeline.study import runs
-from pipeline.study.files import ENSEMBLES, write_csv, write_json
+from pipeline.study.files import DATASET, ENSEMBLES, PREPARED, SAMPLES, write_csv, write_json
 from pipeline.study.predictions import Predictions, read_metrics
 from pipeline.study.runs import Configuration, configurations
 from pipeline.study.trainings import evaluation_folder
@@ -56,11 +58,24 @@ def write_evaluations(study, task):
         write_json(folder / "runs.json", [{"seed": seed, "proper_loss": False} for seed in seeds])
 
 
+def write_samples(task):
+    """The images as stage `preprocess` lists them, half of them of either sex."""
+    PREPARED.mkdir(parents=True, exist_ok=True)
+    about = dict.fromkeys(("title", "licence", "citation", "url"), "")
+    write_json(DATASET, {"name": "drawn", "task": task, "classes": list("abc"), "synthetic": True, **about})
+    ids = {name: [f"{name}{i}" for i in range(TEST)] for name in ("sample_id", "patient_id", "group_id")}
+    size = {"duplicate_of": "", "width": 9, "height": 9, "official_split": ""}
+    truth = np.eye(CLASSES, dtype=int)[np.arange(TEST) % CLASSES]
+    sex = np.where(np.arange(TEST) % 4 < 2, "F", "M")  # both images of a patient
+    write_csv(SAMPLES, pd.DataFrame({"row": range(TEST), **ids, **size, **dict(zip("abc", truth.T)), "sex": sex}))
+
+
 def prepare(folder, content, task):
     """Write a study's evaluations into `folder`, run the stage there, and return its params."""
     study = parse(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        write_samples(task)
         write_evaluations(study, task)
         ensemble.ensemble(study)
     return study
@@ -163,8 +178,37 @@ def test_comparisons_ask_two_questions(study):
     assert len(pairs["recipes"]) == 6
     assert {name for pair in pairs["recipes"] for name in pair} == set(names)
     assert sorted(pairs["ensembles"]) == sorted((r, f"ensemble-{m}") for r in references for m in made.methods)
-    for table in families.values():
-        assert table["p_holm"].min() == pytest.approx(min(1, table["p"].min() * len(table)))
+    chosen = json.loads(members)["chosen"]
+    leading = compared[compared["tier"] == 1]
+    with_chosen = [(r, f"ensemble-{chosen}") for r in references]
+    assert list(zip(leading["first"], leading["second"])) == pairs["recipes"] + with_chosen
+    assert leading["p_holm"].min() == pytest.approx(min(1, leading["p"].min() * 8))  # 6 + 2, whatever is below
+    for reference, found in compared[compared["family"] == "ensembles"].groupby("first"):
+        above = found.loc[found["tier"] == 1, "p_holm"].item()
+        assert (found["p_holm"] >= above).all(), reference
+
+
+def test_the_chosen_ensemble_has_the_tables_of_a_configuration(study):
+    """The numbers are those of stage evaluate, as if the ensemble were a configuration trained once."""
+    made, members, metrics, _ = written()
+    val = metrics.query("part == 'val' and metric == 'auroc' and `class` == 'macro'").set_index("loss")["value"]
+    chosen = json.loads(members)["chosen"]
+    assert chosen == val.idxmax()
+    place = made.methods.tolist().index(chosen)
+    parts = [
+        PartLogits(*(getattr(made, f"{part}_{what}") for what in ("logits", "targets", "patients")))
+        for part in ("val", "test")
+    ]
+    parts = [part._replace(logits=part.logits[[place]]) for part in parts]
+    want = evaluate(made.task, made.classes, [chosen], *parts, **study.evaluate.draws()).clinical._asdict()
+    for name, table in want.items():
+        found = pd.read_csv(ENSEMBLES / f"{name}.csv")
+        assert len(found) == len(table) > 0
+        for column in table.select_dtypes("number"):
+            np.testing.assert_allclose(found[column], table[column].to_numpy(float), rtol=1e-6, atol=1e-9)
+    gaps = pd.read_csv(ENSEMBLES / "subgroup_gaps.csv")
+    assert set(zip(gaps["variable"], gaps["first"], gaps["second"])) == {("sex", "F", "M")}
+    assert gaps["p_holm"].notna().any()
 
 
 def test_no_choice_moves_with_the_labels_of_the_test_part(study):
@@ -242,4 +286,6 @@ def test_recipes_are_compared_class_by_class_in_one_family(study):
     assert len(table) == 3 * pairs
     known = table.dropna(subset=["p"])
     assert (known["p_holm"] >= known["p"]).all()
-    assert known["p_holm"].min() == pytest.approx(min(1, len(known) * known["p"].min()))
+    compared = pd.read_csv(ENSEMBLES / "comparisons.csv").set_index(["first", "second"])["p_holm"]
+    for (first, second), rows in known.groupby(["first", "second"]):
+        assert (rows["p_holm"] >= compared[first, second]).all()

@@ -245,7 +245,7 @@ def test_an_assumed_spread_widens_what_was_trained_once_and_nothing_else():
 
 @pytest.mark.parametrize("seeds", [(2, 2), (3, 3), (5, 5), (2, 3), (5, 3)])
 def test_where_patients_do_nothing_it_is_the_t_test_of_the_seeds(seeds):
-    """Student's for equal numbers of seeds, Welch's for others, by scipy; and the power that is planned for is its own."""
+    """Student's for equal numbers of seeds, Welch's for others, by scipy."""
     rng = np.random.default_rng(seeds)
     values = [rng.normal(0.8, 0.01, n) for n in seeds]
     sides = [Side(v, np.tile(v, (50, 1))) for v in values]
