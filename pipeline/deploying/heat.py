@@ -25,7 +25,7 @@ from pipeline.study.prepared import open_images, read_dataset
 
 FOLDER = "heatmaps"
 """In the folder of the results."""
-_VISIBLE = 256
+_VISIBLE = 128
 """Pixels per side that the pictures have at least, by a whole factor."""
 _CELLS = 28
 """Cells per side of the maps on the page, at most."""
@@ -35,9 +35,9 @@ SCALE = (
 )
 """What the values of a map are."""
 MEANING = (
-    "A heat map shows where in the image there is what raises the network's output for a class. It does not outline the "
-    "finding, does not say how strong the evidence is, and does not make a decision right. Maps can look sensible where "
-    "the network has learned nothing (Adebayo et al. 2018, arXiv 1810.03292)."
+    "A heat map shows where in the image there is what raises the network's output for a class. It does not outline "
+    "the finding, does not say how strong the evidence is, and does not make a decision right. Maps can look sensible "
+    "where the network has learned nothing (Adebayo et al. 2018, arXiv 1810.03292)."
 )
 """What a reader must know."""
 
