@@ -10,6 +10,7 @@ Examples
   medmatrix export densenet-bce --out densenet         a named one
   medmatrix export densenet-bce --format timm          for timm.create_model("local-dir:exported/densenet-bce-timm")
   medmatrix export densenet-bce --format torchscript   for torch.jit.load
+  medmatrix export --register chosen                   into registry/, which git and DVC keep as versions
   medmatrix export --ensemble mean_all                 an ensemble as one network
 """
 
@@ -33,13 +34,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--format", choices=["onnx", "timm", "torchscript"], default="onnx", help="default: onnx")
     parser.add_argument("--seed", type=int, help="of timm, which knows single networks; default: best on validation")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: exported/NAME-FORMAT")
+    parser.add_argument(
+        "--register", metavar="NAME", help="into registry/, where dvc artifacts get finds it by this name"
+    )
     options = parser.parse_args(arguments)
+    if options.register is not None and options.out is not None:
+        parser.error("--register: has its own folder; must be used without --out")
     with stage_errors():
         from pipeline.deploying.choice import choose  # NumPy and SciPy take a moment
-        from pipeline.deploying.export import export
+        from pipeline.deploying.export import export, registered
         from pipeline.ensembling.settings import EnsembleSections
         from pipeline.study.params import load
 
         choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
+        if options.register is not None:
+            print(registered(choice, options.format, options.register, options.seed))
+            return
         out = options.out or Path("exported") / f"{choice.name}-{options.format}"
         print(export(choice, options.format, out, options.seed))

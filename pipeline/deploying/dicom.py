@@ -110,10 +110,8 @@ class Filing:
             return [_with(row, reason=str(unfit)) for row in rows]
         except OSError:
             return [_with(row, reason="file not readable") for row in rows]
-        pictures: Iterable[Mapping[str, np.ndarray]] = ({} for _ in rows)
-        if any(row.heat for row in rows):
-            pictures = overlays(data, rows, self.recipe)
-        return [self._one(known, *each) for each in zip(rows, pictures)]
+        pictures = overlays(data, rows, self.recipe) if any(row.heat for row in rows) else iter(())
+        return [self._one(known, row, next(pictures, {})) for row in rows]
 
     def clean(self, rows: Iterable[Row]) -> None:
         """Remove results of earlier calls, as predictions.csv replaces theirs: nobody is to send them by mistake.

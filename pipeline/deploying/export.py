@@ -21,6 +21,7 @@ from pipeline.deploying.bundle import (
 )
 from pipeline.deploying.choice import FUSION, Choice
 from pipeline.deploying.recipe import Recipe
+from pipeline.deploying.registry import register
 from pipeline.ensembling.predictions import gather
 from pipeline.ensembling.sets import ranked
 from pipeline.ensembling.settings import EnsembleSections
@@ -94,6 +95,26 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
         shutil.rmtree(partial, ignore_errors=True)
     files = ", ".join(sorted(path.name for path in out.iterdir()))
     return f"{out}: {files}\n{_DIFFERENCE} from the study's, on {checked} validation images: {apart:.2g}"
+
+
+def registered(choice: Choice, form: Format, name: str, seed: int | None = None) -> str:
+    """Write a model into the registry of git and DVC.
+
+    Parameters
+    ----------
+    choice, form, seed
+        As for `export`.
+    name : str
+        Of the model in the registry.
+
+    Raises
+    ------
+    UserError
+        As `export` and `pipeline.deploying.registry.register`.
+    """
+    data = read_dataset()
+    about = {"task": data.task, "dataset": data.name, "licence": data.licence, "synthetic": data.synthetic}
+    return register(choice, name, form, lambda out: export(choice, form, out, seed), about)
 
 
 def _onnx(choice: Choice, folder: Path, seed: int | None) -> _Written:

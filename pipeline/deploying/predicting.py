@@ -239,8 +239,8 @@ def _about(made: Bundle, named: Sequence[Source], counts: Counter[str], heat: He
             "decision": "classes at or above their validation thresholds"
             if recipe.task == "multilabel"
             else "the most probable class",
-            "set": f"multi-label: whether a class is present, by sets that hold the truth of {COVERAGE:.0%} of images with it, "
-            "and of those without, if like the validation set's: present, absent, open (both), or neither",
+            "set": f"multi-label: present, absent, open (both) or neither; holds the truth of {COVERAGE:.0%} of images "
+            "with the class, and of those without, if they are like the validation set's",
             "prediction set": f"single-label: holds the truth of {COVERAGE:.0%} of images like the validation set's",
             "distance": "Mahalanobis, of the first training run's features from those of the training images",
         },

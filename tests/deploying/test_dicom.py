@@ -49,7 +49,8 @@ def recipe(**changed):
         "name": "net-bce", "how": "named", "method": "mean", "task": "multilabel", "classes": CLASSES,
         "members": ("net-bce-1", "net-bce-2"), "sha256": ("a" * 64, "b" * 64), "preprocess": PREPROCESS,
         "bits": None, "channels": 1, "slope": (1.0,) * 3, "intercept": (0.0,) * 3, "thresholds": (0.3, None, 0.5),
-        "n_validation": 100, "conformal": None, "class_wise": (), "checked": 64, "largest_difference": 0.0, "about": {"title": "Drawn"},
+        "n_validation": 100, "conformal": None, "class_wise": (), "checked": 64, "largest_difference": 0.0,
+        "about": {"title": "Drawn"},
     }  # fmt: skip
     return Recipe(**(content | changed))
 

@@ -1,16 +1,20 @@
 """A model of the study on files: the same numbers as the study's own, one row per image, and true reasons and flags."""
 
 import csv
+import gzip
+import io
 import json
 import os
 import re
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial.distance import mahalanobis
 
 from pipeline import ensemble
@@ -135,7 +139,40 @@ def test_an_answer_does_not_depend_on_its_neighbours(deployed):
 # --- one row per file, with its true reason -----------------------------------------------------------------------
 
 
-def test_sixty_mixed_files(deployed):
+def coded(picture, form, **options):
+    out = io.BytesIO()
+    picture.save(out, form, **options)
+    return out.getvalue()
+
+
+def more_kinds(grey):
+    """Return files of further kinds by name, each with what its reason begins with."""
+    image, archive = Image.fromarray(grey), io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.png", coded(image, "PNG"))
+    several = {"save_all": True, "append_images": [image.rotate(90)]}
+    return {
+        "alpha.png": (coded(image.convert("LA"), "PNG"), ""),
+        "palette.png": (coded(image.convert("P"), "PNG"), ""),
+        "onebit.png": (coded(image.convert("1"), "PNG"), ""),
+        "cmyk.jpg": (coded(image.convert("CMYK"), "JPEG"), ""),
+        "progressive.jpg": (coded(image, "JPEG", progressive=True), ""),
+        "film.jp2": (cv2.imencode(".jp2", grey)[1].tobytes(), ""),
+        "still.gif": (coded(image, "GIF"), ""),
+        "no suffix": (coded(image, "PNG"), ""),
+        "PNG.JPG": (coded(image, "PNG"), ""),
+        "moving.gif": (coded(image, "GIF", **several), "several frames: 2"),
+        "pages.tif": (coded(image, "TIFF", **several), "several frames: 2"),
+        "float.tif": (coded(Image.fromarray(grey.astype(np.float32)), "TIFF"), "unsupported pixel type"),
+        "deep.tif": (coded(Image.fromarray(grey.astype(np.uint16) * 257), "TIFF"), "brighter than preprocess.bits"),
+        "archive.zip": (archive.getvalue(), "no decoder: ZIP archive"),
+        "volume.nii.gz": (gzip.compress(bytes(400)), "no decoder: gzip"),
+        "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        "list.csv": (b"file\na.png\n", "not an image"),
+    }
+
+
+def test_mixed_files(deployed):
     """Kinds of hospital, depths, colours, damage, and what is no image: one row each, nothing raises."""
     folder = Path("mixed")
     folder.mkdir()
@@ -153,6 +190,8 @@ def test_sixty_mixed_files(deployed):
     for suffix in ("png", "jpg", "bmp", "tif", "webp"):
         put(f"grey.{suffix}", cv2.imencode(f".{suffix}", grey)[1].tobytes())
         put(f"colour.{suffix}", cv2.imencode(f".{suffix}", np.dstack([grey, grey // 2, grey // 3]))[1].tobytes())
+    for name, (data, reason) in more_kinds(grey).items():
+        put(name, data, reason)
     for bits in (10, 12, 16):
         deep = (grey.astype(np.uint32) * ((1 << bits) - 1) // 255).astype(np.uint16)
         put(f"deep{bits}.png", cv2.imencode(".png", deep)[1].tobytes())
@@ -174,7 +213,7 @@ def test_sixty_mixed_files(deployed):
     (folder / "secret.png").write_bytes(sample)
     expected["secret.png"] = ""
     os.mkdir(folder / "folder.png")
-    assert len(expected) >= 60
+    assert len(expected) >= 75
     told = predict(chosen(), sources([str(folder)]), Path("answers"))
     rows = read_rows(Path("answers"))
     assert sorted(row["file"] for row in rows) == sorted(expected)
