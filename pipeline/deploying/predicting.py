@@ -19,13 +19,16 @@ from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, Journal, Predictor, Row, in_batches
 from pipeline.deploying.sources import Source
 from pipeline.reporting.english import count
+from pipeline.study.cells import harmless
 from pipeline.study.errors import UserError
 from pipeline.study.files import READING, read_json, replaced, write_json
+from pipeline.study.outputs import keep_others, note_written
 
 Progress = Callable[[Iterator[int], int], None]
 """Runs through work that yields the number of files done, given the number that there is to do."""
 JOURNAL = ".unfinished.jsonl"
 """In the folder of the results until they are whole."""
+RESULTS = ("predictions.csv", "predictions.json", "index.html")
 LEADING = ("file", "frame", "status", "reason", "decision", "prediction set", "flags", "distance")
 """First columns of predictions.csv; then for each class probability, low and high; then those of a table."""
 
@@ -74,6 +77,7 @@ def predict(
     engine = onnx_engine(made.folder / MODEL, 1) if device == "cpu" else torch_engine(choice, device)
     predictor = _predictor(choice, made, engine, pictures)
     names = [_state(source) for source in named]
+    kept = [] if (out / JOURNAL).exists() else keep_others(out, RESULTS)  # an interrupted call has kept them
     try:
         journal = Journal(out / JOURNAL, _key(made, pictures))
     except OSError as error:
@@ -82,6 +86,7 @@ def predict(
         counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress)
         write_json(out / "predictions.json", _about(made, named, counts))
         write_page(out / "index.html", made.recipe, journal.read(names), counts)
+    note_written(out, RESULTS)
     (out / JOURNAL).unlink()
     flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
     told = (
@@ -89,7 +94,7 @@ def predict(
     )
     reasons = "".join(f"\n  {n} x {reason}" for reason, n in _reasons(counts))
     failed = f"{counts['failed']} not predicted:{reasons}\n" if counts["failed"] else ""
-    return f"{told}\n{failed}{out / 'predictions.csv'}, {out / 'index.html'}"
+    return "\n".join([told, *kept, f"{failed}{out / 'predictions.csv'}, {out / 'index.html'}"])
 
 
 def _run(
@@ -142,11 +147,10 @@ def _write_table(path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequenc
     """Write predictions.csv row by row; return counts of images, also by "reason: …"."""
     counts: Counter[str] = Counter(images=0, predicted=0, failed=0, flagged=0)
     columns = [f"{what} {name}" for name in recipe.classes for what in ("probability", "low", "high")]
-    taken = {*LEADING, *columns}
-    theirs = [name if name not in taken else f"table {name}" for name in extra]
+    theirs = _apart(extra, {*LEADING, *columns})
     with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow([*LEADING, *columns, *theirs])
+        table.writerow([*LEADING, *columns, *map(harmless, theirs)])
         for row in rows:
             counts["images"] += 1
             counts["flagged"] += bool(row.flags)
@@ -158,18 +162,29 @@ def _write_table(path: Path, recipe: Recipe, rows: Iterable[Row], extra: Sequenc
                 counts.update(f"class: {name}" for name in row.decision)
             numbers = [f"{v:.6g}" for triple in zip(row.probability, row.low, row.high) for v in triple]
             leading = [
-                row.file,
+                harmless(row.file),
                 row.frame or "",
                 row.status,
                 row.reason,
-                "|".join(row.decision),
-                "|".join(row.prediction_set),
+                harmless("|".join(row.decision)),
+                harmless("|".join(row.prediction_set)),
                 "; ".join(row.flags),
                 "" if row.distance is None else f"{row.distance:.6g}",
             ]
-            values = [row.extra.get(name, "") for name in extra]
+            values = [harmless(row.extra.get(name, "")) for name in extra]
             table.writerow([*leading, *(numbers or [""] * len(columns)), *values])
     return counts
+
+
+def _apart(names: Sequence[str], taken: set[str]) -> list[str]:
+    """Return what columns of a table are called beside others: no two alike."""
+    called: list[str] = []
+    for name in names:
+        new = name
+        while new in taken or new in called:
+            new = f"table {new}"
+        called.append(new)
+    return called
 
 
 def _reasons(counts: Counter[str]) -> list[tuple[str, int]]:
