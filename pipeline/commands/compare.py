@@ -95,6 +95,7 @@ def _compare_files(first: Path, second: Path, options: Namespace) -> None:
     from pipeline.scoring.prediction_table import read_pair
     from pipeline.scoring.side_by_side import side_by_side
     from pipeline.study.files import write_csv
+    from pipeline.study.outputs import keep_others, note_written
 
     compared = side_by_side(
         read_pair(first, second), draws=options.draws or 2000, confidence=0.95, seed=0, margin=options.margin or 0.005
@@ -102,10 +103,12 @@ def _compare_files(first: Path, second: Path, options: Namespace) -> None:
     about = files_compared.About(first, second, compared)
     print(files_compared.in_short(about))
     if options.out is not None:
-        folder = Path(options.out)
+        folder, names = Path(options.out), (files_compared.PAGE, "comparison.csv")
+        kept = keep_others(folder, names)
         page = files_compared.render(about, folder)
         write_csv(folder / "comparison.csv", compared.table())
-        print(f"\nThe page: {page}; its numbers: {folder / 'comparison.csv'}")
+        note_written(folder, names)
+        print("", *kept, f"The page: {page}; its numbers: {folder / 'comparison.csv'}", sep="\n")
 
 
 def _evaluate(revision: Revision) -> Evaluate:

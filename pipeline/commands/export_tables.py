@@ -46,15 +46,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if out.resolve().is_relative_to(Path("reports").resolve()):
             raise UserError(f"--out {out}: reports/ belongs to the stages; must be another folder")
         from pipeline.reporting.exporting.tables import read_tables  # imports pandas
+        from pipeline.study.outputs import keep_others, note_written
 
         tables = read_tables(options.reports, options.page)
+        kept = keep_others(out, _names(options.format, tables))
         written = _writer(options.format)(tables, out)
+        note_written(out, [path.name for path in written])
+        print(*kept, sep="\n", end="\n" if kept else "")
         print(f"{len(tables)} tables of {len({table.page for table in tables})} pages; begin with {written[0]}")
         if options.figures:
             from pipeline.reporting.exporting.figures import write_figures
 
             drawn = write_figures(out / "figures", f".{options.figures}")
             print(f"{len(drawn)} figures in {out / 'figures'}/")
+
+
+def _names(form: str, tables: list[Table]) -> list[str]:
+    """Return the names of the files that a format writes."""
+    if form == "docx":
+        return ["tables.docx"]
+    suffix, beside = (".csv", "captions.csv") if form == "csv" else (".tex", "tables.tex")
+    return [beside, *(f"{table.name}{suffix}" for table in tables)]
 
 
 def _writer(name: str) -> Callable[[list[Table], Path], list[Path]]:

@@ -37,16 +37,20 @@ def use(file: Path) -> str:
     Raises
     ------
     UserError
-        If `file` cannot be read.
+        If `file` cannot be read, or is no text.
     """
-    from pipeline.planning.write import keep
+    from pipeline.datasets.shared.irregular import read_file
     from pipeline.study.files import write_bytes
+    from pipeline.study.outputs import keep
 
     try:
-        content = file.read_bytes()
+        content = read_file(file)
+        content.decode("utf-8")
     except OSError as error:
         ready = ", ".join(sorted(str(path) for path in READY.glob("*.yaml")))
         raise UserError(f"{file}: cannot be read ({error.strerror}); ready studies: {ready or 'none here'}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not a text file in UTF-8; must have the content of a params.yaml") from None
     before = PARAMS.read_bytes() if PARAMS.exists() else None
     if before == content:
         return f"{PARAMS} is {file} already"

@@ -23,8 +23,10 @@ from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, HeatMaps, Journal, Predictor, Row, in_batches
 from pipeline.deploying.sources import Source
 from pipeline.reporting.english import count
+from pipeline.study.cells import harmless
 from pipeline.study.errors import UserError
 from pipeline.study.files import READING, read_json, replaced, write_json
+from pipeline.study.outputs import keep_others, note_written
 
 if TYPE_CHECKING:
     from pipeline.deploying.heat import Heat
@@ -33,6 +35,7 @@ Progress = Callable[[Iterator[int], int], None]
 """Runs through work that yields the number of files done, given the number that there is to do."""
 JOURNAL = ".unfinished.jsonl"
 """In the folder of the results until they are whole."""
+RESULTS = ("predictions.csv", "predictions.json", "index.html")
 LEADING = ("file", "frame", "status", "reason", "decision", "prediction set", "flags", "distance")
 """First columns of predictions.csv; then for each class probability, low and high; then those of a table."""
 HEAT = "heat maps"
@@ -100,6 +103,7 @@ def predict(
         maps = Heat(choice, out, heat, device)
     predictor = _predictor(choice, made, engine, pictures, maps)
     names = [_state(source) for source in named]
+    kept = [] if (out / JOURNAL).exists() else keep_others(out, RESULTS)  # an interrupted call has kept them
     try:
         journal = Journal(out / JOURNAL, _key(made, pictures, heat, dicom))
     except OSError as error:
@@ -111,6 +115,7 @@ def predict(
             filing.clean(journal.read(names))
         write_json(out / "predictions.json", _about(made, named, counts, maps))
         write_page(out / "index.html", made.recipe, journal.read(names), counts, maps and maps.about)
+    note_written(out, RESULTS)
     (out / JOURNAL).unlink()
     flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
     told = (
@@ -119,7 +124,7 @@ def predict(
     reasons = "".join(f"\n  {n} x {reason}" for reason, n in _reasons(counts))
     failed = f"{counts['failed']} not predicted:{reasons}\n" if counts["failed"] else ""
     filed = f"{counts['filed']} of them also as DICOM in {out / DICOM_FOLDER}\n" if dicom else ""
-    return f"{told}\n{failed}{filed}{out / 'predictions.csv'}, {out / 'index.html'}"
+    return "\n".join([told, *kept, f"{failed}{filed}{out / 'predictions.csv'}, {out / 'index.html'}"])
 
 
 def _run(
@@ -186,11 +191,10 @@ def _write_table(
     counts: Counter[str] = Counter(images=0, predicted=0, failed=0, flagged=0, filed=0)
     columns = [f"{what} {name}" for name in recipe.classes for what in ("probability", "low", "high")]
     columns += [f"set {name}" for name in recipe.classes] if recipe.task == "multilabel" else []
-    taken = {*first, *columns, *outputs}
-    theirs = [name if name not in taken else f"table {name}" for name in extra]
+    theirs = _apart(extra, {*first, *columns, *outputs})
     with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow([*first, *columns, *outputs, *theirs])
+        table.writerow([*first, *columns, *outputs, *map(harmless, theirs)])
         for row in rows:
             counts["images"] += 1
             counts["flagged"] += bool(row.flags)
@@ -204,19 +208,33 @@ def _write_table(
             numbers = [f"{v:.6g}" for triple in zip(row.probability, row.low, row.high) for v in triple]
             numbers += row.sets
             leading = [
-                row.file,
+                harmless(row.file),
                 row.frame or "",
                 row.status,
                 row.reason,
-                "|".join(row.decision),
-                "|".join(row.prediction_set),
+                harmless("|".join(row.decision)),
+                harmless("|".join(row.prediction_set)),
                 "; ".join(row.flags),
                 "" if row.distance is None else f"{row.distance:.6g}",
                 "|".join(each["file"] or EMPTY for each in row.heat),
             ][: len(first)]
-            values = [*(row.outputs.get(name, "") for name in outputs), *(row.extra.get(name, "") for name in extra)]
+            values = [
+                *(row.outputs.get(name, "") for name in outputs),
+                *(harmless(row.extra.get(name, "")) for name in extra),
+            ]
             table.writerow([*leading, *(numbers or [""] * len(columns)), *values])
     return counts
+
+
+def _apart(names: Sequence[str], taken: set[str]) -> list[str]:
+    """Return what columns of a table are called beside others: no two alike."""
+    called: list[str] = []
+    for name in names:
+        new = name
+        while new in taken or new in called:
+            new = f"table {new}"
+        called.append(new)
+    return called
 
 
 def _reasons(counts: Counter[str]) -> list[tuple[str, int]]:

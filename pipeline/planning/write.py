@@ -15,6 +15,7 @@ from ruamel.yaml.scalarstring import SingleQuotedScalarString
 from pipeline.planning.rules import Choice
 from pipeline.planning.survey import Survey
 from pipeline.study.files import write_text
+from pipeline.study.outputs import keep
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
 """params.yaml of the default study; docs/make_studies.py keeps the copy."""
@@ -50,18 +51,6 @@ def render(survey: Survey, choices: Sequence[Choice], command: str) -> str:
     # ruamel keeps a comment's column, and puts one space where a longer value has reached it.
     body = re.sub(r"^([^#'\"\n]*[^#'\"\s]) (# .*)$", r"\1  \2", out.getvalue(), flags=re.MULTILINE)
     return "\n".join(_header(survey, choices, command)) + "\n\n" + body
-
-
-def keep(path: Path) -> Path | None:
-    """Copy a file that is there to the first free name with a number, ``params.yaml.1``; return the name, or None."""
-    if not path.exists():
-        return None
-    number = 1
-    while (kept := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    with kept.open("xb") as copy:  # never over another copy
-        copy.write(path.read_bytes())
-    return kept
 
 
 def write(path: Path, text: str) -> Path | None:

@@ -50,6 +50,28 @@ def test_the_sentence_and_the_page(files, capsys, tmp_path, seeds):
     assert table.loc[0, "false_claim_flat"] == pytest.approx(table.loc[0, "p"] / 2)
 
 
+def test_a_page_of_the_users_is_kept_and_ours_is_written_anew(files, capsys, tmp_path):
+    """Asked for in the clone itself, the page has the name of the project's first page."""
+    files()
+    (tmp_path / "README.md").write_text("mine")
+    for told in (1, 0):
+        compare.main(["old.csv", "new.csv", "--out", ".", "--draws", "100"])
+        assert capsys.readouterr().out.count("README.md was there: kept as README.md.1") == told
+    assert (tmp_path / "README.md.1").read_text() == "mine"
+    assert not (tmp_path / "README.md.2").exists()
+
+
+def test_a_class_called_macro_has_its_own_numbers(files, capsys, tmp_path):
+    tables = []
+    for classes in (("A", "B"), ("macro", "overall")):
+        files(classes=classes)
+        compare.main(["old.csv", "new.csv", "--out", classes[0], "--draws", "100"])
+        tables.append(pd.read_csv(tmp_path / classes[0] / "comparison.csv"))
+    assert {"macro", "macro (class)", "overall (class)"} <= set(tables[1]["class"])
+    back = {"macro (class)": "A", "overall (class)": "B"}
+    pd.testing.assert_frame_equal(tables[0], tables[1].assign(**{"class": tables[1]["class"].replace(back)}))
+
+
 def test_a_margin_and_images_taken_for_patients(files, capsys):
     files(gains=(2.0, 2.0), patients=False, classes=("x",))
     compare.main(["old.csv", "new.csv", "--margin", "0.4", "--draws", "200"])

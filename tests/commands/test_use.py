@@ -43,3 +43,23 @@ def test_a_file_that_is_not_there_names_the_ready_ones():
     with pytest.raises(UserError, match=r"studies/c\.yaml: .* ready studies: studies/a\.yaml, studies/b\.yaml"):
         use(Path("studies/c.yaml"))
     assert Path("params.yaml").read_text() == "default"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pipe", "a pipe, not a file"),
+        ("round", "a link that leads in a circle"),
+        ("nowhere", "a link to nothing"),
+        ("studies", "a folder, not a file"),
+        ("picture", "not a text file in UTF-8; must have the content of a params.yaml"),
+    ],
+)
+def test_what_is_no_text_is_refused_and_not_waited_for(name, said):
+    os.mkfifo("pipe")
+    Path("round").symlink_to("round")
+    Path("nowhere").symlink_to("gone")
+    Path("picture").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(UserError, match=said):
+        use(Path(name))
+    assert Path("params.yaml").read_text() == "default"

@@ -460,6 +460,27 @@ def test_the_page_holds_every_row_and_names_become_no_markup(deployed):
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
 
 
+def test_no_cell_of_the_table_is_a_formula_and_no_two_columns_have_one_name(deployed):
+    names = ["=1+1.png", "@x.png", "-2+3+cmd|' C calc'!A0.png", "+1.png"]
+    for name in names:
+        shutil.copyfile(sorted(RAW.iterdir())[0], name)
+    lines = ["file,=note,status,table status", *(f"{name},=HYPERLINK(1),-0.5,a" for name in names)]
+    Path("list.csv").write_text("\n".join([*lines, ""]))
+    Path("answers").mkdir()
+    Path("answers/index.html").write_text("mine")
+    told = predict(chosen(), sources(["list.csv"]), Path("answers"))
+    assert "answers/index.html was there: kept as answers/index.html.1" in told
+    rows = read_rows(Path("answers"))
+    assert [row["file"] for row in rows] == [f"'{name}" for name in names]
+    assert [row["'=note"] for row in rows] == ["'=HYPERLINK(1)"] * 4
+    assert [(row["status"], row["table status"], row["table table status"]) for row in rows] == [
+        ("predicted", "-0.5", "a")
+    ] * 4
+    data = re.search(r'id="data">(.*?)</script>', Path("answers/index.html").read_text(encoding="utf-8"), re.S)[1]
+    assert [line[0] for line in json.loads(data)] == names
+    assert "kept as" not in predict(chosen(), sources(["list.csv"]), Path("answers"))
+
+
 # --- one class per image ------------------------------------------------------------------------------------------
 
 

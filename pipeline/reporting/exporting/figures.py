@@ -11,6 +11,7 @@ from pipeline.reporting.figures.style import vector
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
 from pipeline.settings import load
+from pipeline.study.outputs import keep_others, note_written
 
 
 def write_figures(folder: Path, suffix: str) -> list[Path]:
@@ -28,4 +29,8 @@ def write_figures(folder: Path, suffix: str) -> list[Path]:
         for render in PAGES.values():
             render(study, Path(scratch))
         folder.mkdir(parents=True, exist_ok=True)
-        return [Path(shutil.copy(path, folder / path.name)) for path in drawn]
+        for line in keep_others(folder, [path.name for path in drawn]):
+            print(line)
+        written = [Path(shutil.copy(path, folder / path.name)) for path in drawn]
+        note_written(folder, [path.name for path in written])
+        return written

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.reporting.exporting.tables import Table, Text, plain
+from pipeline.study.cells import harmless
 from pipeline.study.files import write_text
 
 CAPTIONS = "captions.csv"
@@ -15,8 +16,7 @@ CAPTIONS = "captions.csv"
 
 def cell(text: Text) -> str:
     """Return a cell as text: a minus is a hyphen, and what a spreadsheet would take for a formula begins with ``'``."""
-    words = re.sub(r"−(?=[\d.])", "-", plain(text)).strip()
-    return f"'{words}" if re.match(r"[=@]|[+-](?![\d.])", words) else words
+    return harmless(re.sub(r"−(?=[\d.])", "-", plain(text)).strip())
 
 
 def write_csv_files(tables: list[Table], folder: Path) -> list[Path]:
@@ -28,7 +28,11 @@ def write_csv_files(tables: list[Table], folder: Path) -> list[Path]:
         write_text(written[-1], frame.to_csv(index=False, lineterminator="\n"))
     captions = pd.DataFrame(
         [
-            [f"{table.name}.csv", table.page, table.heading, plain(table.lead), "\n".join(map(plain, table.notes))]
+            [
+                f"{table.name}.csv",
+                table.page,
+                *map(harmless, (table.heading, plain(table.lead), "\n".join(map(plain, table.notes)))),
+            ]
             for table in tables
         ],
         columns=["file", "page", "heading", "caption", "notes"],

@@ -137,7 +137,15 @@ def test_csv_holds_the_numbers_of_the_pages(tables, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "means"),
-    [("−0.5", "-0.5"), ("+0.01", "+0.01"), ("=1+1", "'=1+1"), ("@x", "'@x"), ("-x", "'-x"), ("a − b", "a − b")],
+    [
+        ("−0.5", "-0.5"),
+        ("+0.01", "+0.01"),
+        ("=1+1", "'=1+1"),
+        ("@x", "'@x"),
+        ("-x", "'-x"),
+        ("−2+cmd|'x'!A0", "'-2+cmd|'x'!A0"),
+        ("a − b", "a − b"),
+    ],
 )
 def test_no_cell_is_a_formula_and_a_minus_is_one_to_programs(text, means):
     assert cell((Run(text),)) == means
@@ -202,7 +210,12 @@ def test_the_command_names_what_it_wrote_and_what_is_wrong(tmp_path, capsys):
         export_tables.main([*common, "--format", name])
         assert "3 tables of 1 pages" in capsys.readouterr().out
         suffix = {"latex": "tex"}.get(name, name)
-        assert len(list((tmp_path / "out").glob(f"*.{suffix}"))) == count
+        files = sorted((tmp_path / "out").glob(f"*.{suffix}"))
+        assert len(files) == count
+        files[-1].write_bytes(b"edited by hand")
+        export_tables.main([*common, "--format", name])
+        assert capsys.readouterr().out.startswith(f"{files[-1]} was there: kept as {files[-1]}.1\n3 tables")
+        assert files[-1].with_name(f"{files[-1].name}.1").read_bytes() == b"edited by hand"
     for wrong, message in (
         ([*common, "--page", "x.md"], "no page x.md; must be among README.md"),
         (["--reports", str(tmp_path / "none")], "no pages"),
