@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.learning.weights import SUFFIXES, ModelError
+from pipeline.learning.weights import SUFFIXES, ModelError, source
 from pipeline.planning.rules import LARGER, Weights
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, parse_yaml
@@ -65,7 +65,7 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
     """
     if file is None:
         return Weights(None, hub, arch or ("mobilenetv2_100.ra_in1k" if hub else "mobilenetv2_100"))
-    path = Path(file).expanduser()
+    path = source("--weights", file)
     if not path.is_file() and not (path.is_dir() and any(p.suffix in SUFFIXES for p in path.iterdir())):
         raise UserError(
             f"--weights {file}: no .safetensors or .pth file; the weights must be a file or a folder with one"
