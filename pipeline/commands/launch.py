@@ -46,6 +46,7 @@ from pipeline.settings import Params
 from pipeline.settings.checks import ELSEWHERE, load
 from pipeline.study import locks
 from pipeline.study.errors import UserError, stage_errors
+from pipeline.study.memory import free_host_memory
 from pipeline.study.runs import configurations, runs
 
 Shard = tuple[int, int] | None
@@ -70,6 +71,7 @@ class Launch:
 
     def __init__(self, params: Params, jobs: int, gpus: Sequence[str] | None, shard: Shard, cold: bool = False) -> None:
         self.params, self.jobs, self.gpus, self.shard, self.cold = params, jobs, gpus, shard, cold
+        self.memory = free_host_memory()
         self.warm: Warm | None = None
         self.mark = workers.mark_of(Path.cwd(), shard)
         self.stop = workers.Stop()
@@ -171,7 +173,7 @@ class Launch:
         return workers.foreground(command, workers.base_environment(self.mark), self.stop, warm)
 
     def _environment(self, slot: int) -> dict[str, str]:
-        return workers.environment(self.mark, slot, self.jobs, self.gpus)
+        return workers.environment(self.mark, slot, self.jobs, self.gpus, self.memory)
 
     def _tell_failures(self, trainings: list[Task], evaluations: list[Task]) -> None:
         for task in [*trainings, *evaluations]:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", metavar="CSV", help="one row per image, with its labels")
     parser.add_argument("--label", metavar="COLUMN", help="column of the table that has the labels")
     parser.add_argument("--patient", metavar="COLUMN|PATTERN", help="whose image it is; default: guessed")
-    parser.add_argument("--weights", metavar="FILE", help="pretrained weights, .safetensors or .pth")
+    parser.add_argument("--weights", metavar="FILE", help="pretrained: .safetensors, .pth or package:NAME")
     parser.add_argument("--arch", metavar="NAME", help="timm architecture of the weights; default: from their name")
     parser.add_argument("--pretrained", action="store_true", help="timm's hub can be reached: use its weights")
     parser.add_argument("--out", type=Path, default=PARAMS, metavar="FILE", help="default: %(default)s")

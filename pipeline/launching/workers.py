@@ -19,6 +19,7 @@ import psutil
 
 from pipeline.launching.warm import Warm
 from pipeline.study.errors import UserError
+from pipeline.study.memory import SHARE
 
 MARK = "MEDMATRIX_LAUNCH"
 """Environment variable that every process below a launcher carries: the launcher's folder and shard."""
@@ -105,7 +106,7 @@ class Worker:
         return status
 
 
-def environment(mark: str, slot: int, jobs: int, gpus: Sequence[str] | None) -> dict[str, str]:
+def environment(mark: str, slot: int, jobs: int, gpus: Sequence[str] | None, memory: int) -> dict[str, str]:
     """Return the environment of the work in one of `jobs` slots.
 
     Parameters
@@ -118,6 +119,8 @@ def environment(mark: str, slot: int, jobs: int, gpus: Sequence[str] | None) -> 
         How many work side by side.
     gpus : sequence of str, optional
         Dealt out to the slots in turn; None = leave CUDA_VISIBLE_DEVICES as it is, empty = no GPU.
+    memory : int
+        Bytes of the host's memory that were free before any work began; each slot may count on its share.
 
     Notes
     -----
@@ -127,7 +130,9 @@ def environment(mark: str, slot: int, jobs: int, gpus: Sequence[str] | None) -> 
     hence OMP_WAIT_POLICY.
     """
     share = str(max(1, processors() // jobs))
-    divided = {**dict.fromkeys(THREADS, share), "OMP_WAIT_POLICY": "passive"} if jobs > 1 else {}
+    divided = {}
+    if jobs > 1:
+        divided = {**dict.fromkeys(THREADS, share), "OMP_WAIT_POLICY": "passive", SHARE: str(memory // jobs)}
     device = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)] if gpus else ""}
     return {**base_environment(mark), **divided, **device}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.learning.weights import SUFFIXES, ModelError
+from pipeline.learning.weights import SUFFIXES, ModelError, source
 from pipeline.planning.rules import LARGER, Weights
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, parse_yaml
@@ -72,7 +72,7 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
     """
     if file is None:
         return _of_the_hub(arch) if hub else Weights()
-    path = Path(file).expanduser()
+    path = source("--weights", file)
     if not path.is_file() and not (path.is_dir() and any(p.suffix in SUFFIXES for p in path.iterdir())):
         raise UserError(
             f"--weights {file}: no .safetensors or .pth file; the weights must be a file or a folder with one"

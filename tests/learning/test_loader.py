@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
+from pipeline.launching import workers
 from pipeline.learning.images import loader
 from pipeline.learning.images.loader import (
     ResidentImages,
@@ -17,6 +19,7 @@ from pipeline.learning.images.loader import (
     prefetched,
 )
 from pipeline.learning.networks.inference import predict
+from pipeline.study import memory
 
 CPU = torch.device("cpu")
 
@@ -58,31 +61,34 @@ def test_an_augmented_copy_is_another_picture_of_the_same_thing(shape):
 
 
 def test_augmented_copies_stay_within_their_ranges():
-    """A line from the centre to one side: where it points says how it was turned and flipped, its grey how exposed."""
+    """Two patches: where one lies beside the other says how they were turned and flipped, the rest how shifted."""
     size = 65
     image = np.full((size, size), 100, np.uint8)
-    image[31:34, 34:60] = 250  # to the right of the centre
-    image[10:16, 31:34] = 250  # and a shorter one above it
-    angles, mirrored, upside_down, greys = [], 0, 0, []
-    y, x = np.mgrid[:size, :size] - size // 2
+    image[30:35, 36:48] = 250  # a large one 9.5 px right of the centre
+    image[20:24, 31:34] = 250  # and a small one 10.5 px above it
+    angles, shifts, mirrored, upside_down, greys = [], [], 0, 0, []
     for number in range(1, 201):
         copy = augmented_copy(image, 0, number).astype(float)
-        inner = copy[np.hypot(x, y) < 31]
-        greys.append(np.median(inner))
-        bright = (copy > (np.median(inner) + copy.max()) / 2) & (np.hypot(x, y) < 31)
-        long = bright & (np.abs(y) < np.abs(x))
-        short = bright & (np.abs(y) > np.abs(x))
-        right, up = np.sign(x[long].mean()), -np.sign(y[short].mean())
-        mirrored += right < 0
-        upside_down += up < 0
-        angles.append(np.degrees(np.arctan2(y[long].mean(), abs(x[long].mean()))))
+        greys.append(np.median(copy))
+        patches, count = ndimage.label(copy > (np.median(copy) + copy.max()) / 2)
+        assert count == 2
+        places = np.array(ndimage.center_of_mass(copy, patches, [1, 2]))[:, ::-1] - size // 2
+        small, large = places[np.argsort(np.bincount(patches.ravel())[1:])]
+        across, down = np.sign(large - small)
+        mirrored += across < 0
+        upside_down += down < 0
+        angle = np.arctan2(*np.abs(large - small)[::-1]) - np.arctan2(10.5, 9.5)
+        angles.append(np.degrees(angle))
+        shifts.append(large - 9.5 * np.array([across * np.cos(angle), down * np.sin(angle)]))
     assert 70 <= mirrored <= 130
     assert 70 <= upside_down <= 130
     assert 18 < np.abs(angles).max() < 21
     assert abs(np.mean(angles)) < 3
-    # The background is near the mean, so contrast moves it little: brightness alone moves it by up to 25.5.
-    assert 74 - 3 < min(greys) < 80
-    assert 120 < max(greys) < 126 + 3
+    assert (np.abs(shifts).max(0) > 12).all()
+    assert (np.abs(shifts).max(0) < 13.3).all()
+    # The background is near the mean, so contrast moves it little.
+    assert 90 - 2 < min(greys) < 92
+    assert 108 < max(greys) < 110 + 2
 
 
 @pytest.mark.parametrize("residency", ["device", "memmap"])
@@ -284,8 +290,21 @@ def test_free_memory_is_what_the_system_says(monkeypatch):
     assert 0 < free_host_memory() <= total
     monkeypatch.setitem(sys.modules, "psutil", None)
     assert 0 < free_host_memory() <= total
-    monkeypatch.setattr(loader, "_left_in_cgroup", lambda *_: 12345)
+    monkeypatch.setenv(memory.SHARE, "23456")
+    assert free_host_memory() == 23456
+    monkeypatch.setattr(memory, "_left_in_cgroup", lambda *_: 12345)
     assert free_host_memory() == 12345
+
+
+def test_runs_that_start_together_count_on_their_share_alone(stored, monkeypatch):
+    """Each sees all of the memory free; together they take half of it at most, and the rest stays on disk."""
+    one = 25 * stored[0].nbytes
+    for free, residency in ((8 * one, "device"), (8 * one - 4, "memmap")):
+        given = workers.environment("launcher", 1, jobs=4, gpus=None, memory=free)
+        monkeypatch.setenv(memory.SHARE, given[memory.SHARE])
+        assert part(stored, "auto").residency == residency
+    monkeypatch.delenv(memory.SHARE)
+    assert memory.SHARE not in workers.environment("launcher", 0, jobs=1, gpus=None, memory=free)
 
 
 def test_the_tightest_limit_of_the_control_groups_counts(tmp_path):
@@ -298,14 +317,14 @@ def test_the_tightest_limit_of_the_control_groups_counts(tmp_path):
             (folder / "memory.max").write_text(f"{limit}\n")
             (folder / "memory.current").write_text(f"{current}\n")
             (folder / "memory.stat").write_text("anon 5\ninactive_file 250\n")
-    assert loader._left_in_cgroup(own, tmp_path / "root") == 1000 - (700 - 250)
+    assert memory._left_in_cgroup(own, tmp_path / "root") == 1000 - (700 - 250)
     (tmp_path / "root/job/step/memory.max").write_text("400\n")
-    assert loader._left_in_cgroup(own, tmp_path / "root") == 400 - (600 - 250)
+    assert memory._left_in_cgroup(own, tmp_path / "root") == 400 - (600 - 250)
     (tmp_path / "root/job/step/memory.max").write_text("300\n")
-    assert loader._left_in_cgroup(own, tmp_path / "root") == 0
+    assert memory._left_in_cgroup(own, tmp_path / "root") == 0
     own.write_text("4:memory:/elsewhere\n")
-    assert loader._left_in_cgroup(own, tmp_path / "root") == float("inf")
-    assert loader._left_in_cgroup(tmp_path / "none", tmp_path / "root") == float("inf")
+    assert memory._left_in_cgroup(own, tmp_path / "root") == float("inf")
+    assert memory._left_in_cgroup(tmp_path / "none", tmp_path / "root") == float("inf")
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from pipeline.study.memory import free_host_memory
 
 Residency = Literal["device", "host", "memmap"]
 Piece = TypeVar("Piece")
@@ -258,37 +258,6 @@ def choose_residency(size: int, device: torch.device, wish: str, free: int, free
 def free_memory(device: torch.device) -> int:
     """Measure the bytes that can still be had on `device`."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_host_memory()
-
-
-def free_host_memory() -> int:
-    """Measure the bytes that can still be had on the host without swapping, within the limit of a container or job."""
-    try:
-        import psutil
-
-        free = psutil.virtual_memory().available
-    except ImportError:  # it comes with DVC, which a machine that only trains may lack
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(min(free, _left_in_cgroup(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))))
-
-
-def _left_in_cgroup(own: Path, root: Path) -> float:
-    """Bytes left under the tightest memory limit of this process's control group (version 2) and those above it."""
-    try:
-        line = next(line for line in own.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return float("inf")
-    left = float("inf")
-    group = root / line.removeprefix("0::").strip("/")
-    for folder in (group, *group.parents):
-        try:
-            limit = (folder / "memory.max").read_text().strip()
-            counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            used = int((folder / "memory.current").read_text()) - int(counts["inactive_file"])  # that can be dropped
-        except (OSError, KeyError, ValueError):
-            continue
-        if limit != "max":
-            left = min(left, max(0, int(limit) - used))
-    return left
 
 
 def prefetched(

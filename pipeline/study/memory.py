@@ -1,0 +1,46 @@
+"""How much memory can be had."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SHARE = "MEDMATRIX_MEMORY"
+"""Environment variable: bytes of the host's memory that this process may count on beside others that were started."""
+
+
+def free_host_memory() -> int:
+    """Measure the bytes that can still be had on the host without swapping, within the limit of a container or job.
+
+    Where several training runs were started together, `SHARE` says how much each may count on: those that start in the
+    same second see the same free memory.
+    """
+    try:
+        import psutil
+
+        free = psutil.virtual_memory().available
+    except ImportError:  # it comes with DVC, which a machine that only trains may lack
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    given = os.environ.get(SHARE, "")
+    share = int(given) if given.isdecimal() else float("inf")
+    return int(min(free, share, _left_in_cgroup(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))))
+
+
+def _left_in_cgroup(own: Path, root: Path) -> float:
+    """Bytes left under the tightest memory limit of this process's control group (version 2) and those above it."""
+    try:
+        line = next(line for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return float("inf")
+    left = float("inf")
+    group = root / line.removeprefix("0::").strip("/")
+    for folder in (group, *group.parents):
+        try:
+            limit = (folder / "memory.max").read_text().strip()
+            counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            used = int((folder / "memory.current").read_text()) - int(counts["inactive_file"])  # that can be dropped
+        except (OSError, KeyError, ValueError):
+            continue
+        if limit != "max":
+            left = min(left, max(0, int(limit) - used))
+    return left
