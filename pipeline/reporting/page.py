@@ -23,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tabulate import tabulate
 
 from pipeline.reporting import english, formats, terms
+from pipeline.reporting.compiled import Compiled
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.study.files import write_text
@@ -142,6 +143,7 @@ def _environment() -> Environment:
         # Markdown, not HTML: `&` and quotes stay as they are. `table` and the filter `escape` replace `<` and `|`.
         autoescape=False,
         finalize=_shield,
+        bytecode_cache=Compiled(TEMPLATES, Path(__file__)),
     )
     environment.filters |= FILTERS
     environment.globals |= GLOBALS

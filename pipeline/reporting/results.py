@@ -125,7 +125,7 @@ class Results:
     @cached_property
     def _estimates(self) -> dict[tuple[str, str, str, str], Estimate]:
         columns = ["seed", "part", "class", "metric", *_NUMBERS, "note"]
-        rows = self.metrics[columns].itertuples(index=False, name=None)
+        rows = zip(*(self.metrics[column].tolist() for column in columns))
         return {(seed, part, group, metric): Estimate(*rest) for seed, part, group, metric, *rest in rows}
 
     def get(self, metric: str, group: str | None = None, seed: int | None = None, part: str = "test") -> Estimate:
