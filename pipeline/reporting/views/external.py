@@ -136,6 +136,20 @@ class SetFacts:
     pictured: dict[str, str] = field(default_factory=dict)
     noted: shared.Noted = field(default_factory=list)
 
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """Classes that are not compared, by the reason."""
+        by: dict[str, list[str]] = {}
+        for row in self.classes:
+            if row.reason:
+                by.setdefault(row.reason, []).append(row.name)
+        return by
+
+    @property
+    def n_compared(self) -> float:
+        """Images of the external set that the comparisons rest on."""
+        return self.ranking[0].there.n if self.ranking else float(self.of.about["images"]["used"])
+
 
 def estimate(row: dict[str, Any]) -> Estimate:
     """Return a row as a number with its interval; one that is not there is said to be missing."""
