@@ -146,6 +146,11 @@ class SetFacts:
         return by
 
     @property
+    def noted_adapted(self) -> shared.Noted:
+        """What is to be said of the log-loss of the adapted results, as that a calibration could not be fitted."""
+        return [(row.variant, "Log-loss", row.log_loss) for row in self.adapted if row.log_loss.note]
+
+    @property
     def n_compared(self) -> float:
         """Images of the external set that the comparisons rest on."""
         return self.ranking[0].there.n if self.ranking else float(self.of.about["images"]["used"])
