@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -78,7 +79,9 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
             "groups": len(np.unique(groups)),
         },
         "positives": {each: int(targets[:, k].sum()) for k, each in enumerate(study.classes)},
-        "overlap": {f"{part} {kind}": int(n) for (part, kind), n in copies.groupby(["part", "kind"]).size().items()},
+        "overlap": dict(
+            sorted(Counter(f"{part} {kind}" for part, kind in zip(copies["part"], copies["kind"])).items())
+        ),
         "set_aside": {"share": settings.recalibrate, "groups": tables.set_aside[0], "images": tables.set_aside[1]},
         "skipped": skipped,
     }
@@ -88,7 +91,7 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
     for table in ("metrics", "adapted", "prevalence", "reliability"):
         write_csv(folder / f"{table}.csv", getattr(tables, table))
     with replaced(folder / "predictions.npz") as partial:
-        logits = {f"{model.model}-{model.loss}": model.there for model in models}
+        logits: dict[str, Any] = {f"{model.model}-{model.loss}": model.there for model in models}
         np.savez(partial, rows=rows, targets=targets, groups=groups, classes=np.array(study.classes), **logits)
     _say(name, tables.metrics)
 
@@ -96,7 +99,10 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
 def _say(name: str, metrics: pd.DataFrame) -> None:
     kept = metrics[(metrics["metric"] == "auroc") & (metrics["class"] == "macro") & (metrics["part"] != "drop")]
     for (model, loss), of in kept[kept["seed"] == "mean"].groupby(["model", "loss"], sort=False):
-        said = {row.part: stated(row.value, row.ci_low, row.ci_high, row.note) for row in of.itertuples()}
+        said = {
+            str(row["part"]): stated(float(row["value"]), float(row["ci_low"]), float(row["ci_high"]), str(row["note"]))
+            for row in of.to_dict("records")
+        }
         print(f"{model}-{loss}: macro AUROC on {name} {said.get('there')}, on the test part {said.get('here')}")
 
 

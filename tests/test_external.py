@@ -122,7 +122,7 @@ def test_copies_of_test_images_are_counted_and_those_of_training_images_left_out
 def test_a_set_of_one_class_per_image_is_compared_on_what_is_mapped(inside):
     about = json.loads(Path("external/folder/about.json").read_text())
     assert about["compared"] == ["Infiltration"]
-    assert set(about["not_compared"].values()) == {"no class of the external set is mapped to it"}
+    assert set(about["not_compared"].values()) == {"not in the external set"}
     excluded = read_table(Path("external/folder/excluded.csv"))
     assert excluded["sample_id"].str.startswith("other/").all()
     assert len(excluded) + about["images"]["used"] == about["images"]["prepared"]

@@ -22,7 +22,7 @@ from pipeline.metrics.registry import columns, measure, metrics_of
 from pipeline.metrics.scored import Scored
 from pipeline.metrics.thresholds import MAX_F1
 from pipeline.scoring.calibrated import calibration_lines, calibration_on_test
-from pipeline.scoring.part import PartLogits, View
+from pipeline.scoring.part import PartLogits, View, calibration_remarks
 from pipeline.scoring.rows import COLUMNS, metric_rows, row
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.intervals import nested_error, spread
@@ -123,7 +123,8 @@ def adapt(
             for key, metric in metrics_of(task).items()
             if key in _METRICS[task] and (task == "multiclass" or metric.needs != "decisions" or chosen is not None)
         }
-        view = View(scored, metrics)
+        remarks = [calibration_remarks(c) for c in anew.calibrations] if variant == RECALIBRATED else None
+        view = View(scored, metrics, remarks)
         rows = calibration_on_test(view, "", classes, labels, with_mean, confidence)
         if task == "multiclass":
             rows += calibration_lines(scored, "", classes, series, with_mean, confidence)

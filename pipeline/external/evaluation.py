@@ -104,12 +104,13 @@ def predicted_models(
     ArtifactError
         If the models are not those that were evaluated.
     """
-    models, there = [], {}
+    models: list[Model] = []
+    there: dict[Run, np.ndarray] = {}
     for configuration, predictions in study.configurations.items():
         runs, logits = predict(configuration)
         if [run.seed for run in runs] != predictions.seeds.tolist():
             raise ArtifactError(f"{configuration} was evaluated with other seeds than are trained: dvc repro evaluate")
-        there |= dict(zip(runs, logits))
+        there.update(zip(runs, logits))
         labels = [str(run.seed) for run in runs]
         models.append(Model(*configuration, labels, predictions.val_logits, predictions.test_logits, logits))
     ensembles, skipped = _ensembles(study, there)

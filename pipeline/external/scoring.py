@@ -62,7 +62,7 @@ def comparable(
             if number == 0 and (task == "multilabel" or kind == "positive")
         ]
         if name not in shared:
-            left_out[name] = "no class of the external set is mapped to it"
+            left_out[name] = "not in the external set"
         elif lacking:
             left_out[name] = ", ".join(lacking)
     return Classes(tuple(name for name in classes if name not in left_out), left_out)

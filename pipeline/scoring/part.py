@@ -93,12 +93,12 @@ def views_of(
         View(
             Scored(task, part.targets, calibrated, None, groups, n_groups),
             CALIBRATED[task],
-            [_calibration_remarks(c) for c in calibrations],
+            [calibration_remarks(c) for c in calibrations],
         ),
     ]
 
 
-def _calibration_remarks(calibration: Calibration) -> list[str]:
+def calibration_remarks(calibration: Calibration) -> list[str]:
     """Say for each column of a calibrated metric what was left as it is."""
     texts = [f"not calibrated: {note}" if note else "" for note in calibration.notes]
     if calibration.task == "multiclass":

@@ -77,7 +77,7 @@ def test_a_class_that_one_side_does_not_have_is_left_out_of_both():
     assert found.compared == ("a",)
     assert found.left_out == {
         "b": "no positive image in the external set",
-        "c": "no class of the external set is mapped to it",
+        "c": "not in the external set",
     }
     assert on(here, "multilabel", classes, ("a",)).logits.shape == (2, 80, 1)
     single = part("multiclass", 80, 3)

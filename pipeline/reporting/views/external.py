@@ -136,6 +136,25 @@ class SetFacts:
     pictured: dict[str, str] = field(default_factory=dict)
     noted: shared.Noted = field(default_factory=list)
 
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """Classes that are not compared, by the reason."""
+        by: dict[str, list[str]] = {}
+        for row in self.classes:
+            if row.reason:
+                by.setdefault(row.reason, []).append(row.name)
+        return by
+
+    @property
+    def noted_adapted(self) -> shared.Noted:
+        """What is to be said of the log-loss of the adapted results, as that a calibration could not be fitted."""
+        return [(row.variant, "Log-loss", row.log_loss) for row in self.adapted if row.log_loss.note]
+
+    @property
+    def n_compared(self) -> float:
+        """Images of the external set that the comparisons rest on."""
+        return self.ranking[0].there.n if self.ranking else float(self.of.about["images"]["used"])
+
 
 def estimate(row: dict[str, Any]) -> Estimate:
     """Return a row as a number with its interval; one that is not there is said to be missing."""
@@ -176,18 +195,14 @@ def facts_of(study: StudyResults, of: External) -> SetFacts:
     calibration = [
         CalibrationRow(
             name,
-            *(
-                tuple(estimate(of.row(*chosen, side, name, metric)) for side in ("here", "there"))
-                for metric in ("calibration_slope_calibrated", "calibration_intercept_calibrated")
-            ),
+            _on_both(of, chosen, name, "calibration_slope_calibrated"),
+            _on_both(of, chosen, name, "calibration_intercept_calibrated"),
         )
         for name in compared
     ]
     group = "overall" if study.task == "multiclass" else "macro"
-    ece = [
-        tuple(estimate(of.row(*chosen, side, group, m)) for m in ("ece_calibrated", "ece_floor_calibrated"))
-        for side in ("here", "there")
-    ]
+    errors = [_on_both(of, chosen, group, metric) for metric in ("ece_calibrated", "ece_floor_calibrated")]
+    ece = [(errors[0][side], errors[1][side]) for side in (0, 1)]
     noted = [(row.name, row.label, row.drop) for row in by_class]
     return SetFacts(
         of,
@@ -202,6 +217,11 @@ def facts_of(study: StudyResults, of: External) -> SetFacts:
         ["Accuracy", "Balanced accuracy"] if study.task == "multiclass" else ["Sensitivity", "Specificity"],
         noted=noted,
     )
+
+
+def _on_both(of: External, name: tuple[str, str], group: str, metric: str) -> tuple[Estimate, Estimate]:
+    """Return a number here and there."""
+    return estimate(of.row(*name, "here", group, metric)), estimate(of.row(*name, "there", group, metric))
 
 
 def _starred(study: StudyResults, results: Results) -> str:
@@ -245,16 +265,16 @@ def _adapted(study: StudyResults, of: External, name: tuple[str, str], group: st
     ]
 
 
-def _prevalence(of: External, name: tuple[str, str], compared: Sequence[str]) -> list[tuple[str, dict[str, float]]]:
+def _prevalence(of: External, model: tuple[str, str], compared: Sequence[str]) -> list[tuple[str, dict[str, float]]]:
     if of.prevalence.empty:
         return []
-    seed = ("mean", name[1]) if name[0] == "ensemble" else ("mean",)
+    seed = ("mean", model[1]) if model[0] == "ensemble" else ("mean",)
     table = of.prevalence
-    table = table[(table["model"] == name[0]) & (table["loss"] == name[1]) & table["seed"].isin(seed)]
+    table = table[(table["model"] == model[0]) & (table["loss"] == model[1]) & table["seed"].isin(seed)]
     return [
-        (each, dict(zip(rows["variant"], rows["prevalence"].astype(float))))
-        for each, rows in table.groupby("class", sort=False)
-        if each in compared
+        (name, dict(zip(rows["variant"].astype(str), rows["prevalence"].astype(float))))
+        for name in compared
+        if len(rows := table[table["class"] == name])
     ]
 
 
