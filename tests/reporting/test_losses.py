@@ -171,8 +171,8 @@ def test_p_is_corrected_for_the_comparisons_of_the_study(tmp_path):
         assert row[2:5] == [f"{v[model, loss]:.3f}" for v in ({k: t[0] for k, t in tests.items()}, adjusted, refuted)]
         assert row[6] == ("equivalent" if (model, loss) == ("a", "asl") else "within noise")
     assert (
-        "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for the 6 "
-        "comparisons that lead the study): none of 6."
+        "- Significant difference from bce in test macro AUROC (paired by patient, Holm-corrected for 6 comparisons of "
+        "the study): none of 6."
     ) in text
     assert "shown to differ from it by less than 0.005: 1 of 6; within a, asl." in text
     assert "neither a difference nor equivalence is shown: 5 of 6." in text
@@ -225,8 +225,7 @@ def test_what_is_below_is_called_below(tmp_path):
     text = page(study, tmp_path)
     assert (len(above), len(below)) == (3, 0)
     assert (
-        "Holm-corrected for the 3 comparisons that lead the study): 3 of 3; within a, focal, zlpr, and asl are above "
-        "bce." in text
+        "Holm-corrected for 3 comparisons of the study): 3 of 3; within a, focal, zlpr, and asl are above bce." in text
     )
     study = replace(study, comparisons=study.comparisons.assign(difference=[0.1, -0.1, 0.2, 0, 0, 0]))
     assert "3 of 3; within a, zlpr is above bce and focal and asl are below bce." in page(study, tmp_path)
@@ -262,7 +261,7 @@ def test_a_class_without_a_test_says_why(tmp_path):
     text = section(page(study, tmp_path), "a: classes", "###")
     assert rows(text)["Pleural_Thickening"][1].endswith(" [—]")
     assert "- — Pleural_Thickening: fewer than 10 positive patients (5)." in text
-    assert "correction for 1 comparison of classes in the study: 1 of 1 (bold): Mass (zlpr above)." in text
+    assert "where the two configurations differ in the mean over classes: 1 of 1 (bold): Mass (zlpr above)." in text
     assert rows(text)["Mass"][1].startswith("**")  # a test that was not made does not count in the correction
     table[numbers] = np.nan
     text = page(replace(study, class_comparisons=corrected(table.assign(note="too few"))), tmp_path)

@@ -378,7 +378,10 @@ def test_many_pairs_are_cut_to_those_with_the_chosen_configuration(tmp_path):
     study = compared(configurations_table(tmp_path, *[(0.7, 0.8)] * 7))
     table = part(details(study), "Differences between configurations")
     assert table.count("within noise") == 6
-    assert "corrected for all 21 comparisons of configurations, and is the same on every page." in table
+    assert (
+        "for the 21 comparisons that lead the study, all pairs of configurations, and is the same on every page."
+        in table
+    )
     assert "The table shows those with m0-l." in table
 
 
