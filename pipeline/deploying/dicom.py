@@ -277,10 +277,11 @@ class Filing:
         )
         image.copy_patient_and_study_information(header)
         image.PatientOrientation = header.get("PatientOrientation") or None
-        side = "ImageLaterality" if header.get("ImageLaterality") else "Laterality"
-        setattr(image, side, header.get(side) or None)
-        if header.get("BodyPartExamined"):
-            image.BodyPartExamined = header.BodyPartExamined
+        for element in ("BodyPartExamined", "ImageLaterality", "Laterality"):
+            if header.get(element):
+                setattr(image, element, header[element].value)
+        if not any(element in image for element in ("BodyPartExamined", "ImageLaterality", "Laterality")):
+            image.Laterality = None  # not known whether the part is one of a pair
         image.ImageComments = text(f"{RESEARCH}. Heat map: {of}", 10240)
         image.DerivationDescription = text(
             f"{RESEARCH}. Colours show where the network looked for '{of}' in the source image, scaled to the largest "

@@ -146,11 +146,12 @@ def test_dcmtk_and_highdicom_read_it():
     np.testing.assert_array_equal(cv2.imread("capture.png")[..., ::-1], pydicom.dcmread(capture).pixel_array)
 
 
-def test_dciodvfy_finds_no_error():
+@pytest.mark.parametrize("more", [{}, {"BodyPartExamined": "CHEST"}, {"BodyPartExamined": "BREAST", "Laterality": "L"}])
+def test_dciodvfy_finds_no_error(more):
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy of dicom3tools is not installed")
     elements = {"SOPInstanceUID": "1.2.5", "StudyDate": "20200101", "StudyTime": "1200", "StudyID": "1"}
-    found = outputs(made(**elements), row=heat("Pneumonia"))
+    found = outputs(made(**elements, **more), row=heat("Pneumonia"))
     for name in COLUMNS[:2]:
         ran = subprocess.run(["dciodvfy", Path("out", found[name])], capture_output=True, text=True, errors="replace")
         assert "Error" not in ran.stderr + ran.stdout, ran.stderr
