@@ -145,7 +145,8 @@ def speed(folder: Path) -> None:
     plain(paths[:2])
     rounds = [(spent(lambda: plain(paths)), spent(lambda k=k: ours(paths, folder / f"out{k}"))) for k in range(ROUNDS)]
     print(
-        f"{len(paths)} PNGs of 1024 px, tf_efficientnet_lite0 at {SIZE} px, {THREADS} threads; medians of {ROUNDS} rounds\n"
+        f"{len(paths)} PNGs of 1024 px, tf_efficientnet_lite0 at {SIZE} px, {THREADS} threads; medians of {ROUNDS} "
+        "rounds\n"
     )
     print("| | images/s | processor time per image |\n| --- | --- | --- |")
     for name, place in (("plain loop", 0), ("`medmatrix predict`", 1)):
