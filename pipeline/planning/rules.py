@@ -191,8 +191,8 @@ def choosing(survey: Survey, weights: Weights) -> Choice:
     half = min(float(ndtri(0.975)) * error, 0.5)
     chosen = f"AUROC {USUAL_AUROC:g} of {name} is known to +- {half:.2f}"
     why = (
-        f"the better of two that are {APART:g} apart wins about {10 * right:.0f} times in 10; the test set, which "
-        "chooses nothing, says how good it is"
+        f"by it, the better of two networks {APART:g} apart wins {10 * right:.0f} times in 10; the test set, which "
+        "chooses nothing, says how good that is"
     )
     if few:
         chosen += f"; no interval there: {', '.join(few)}"
@@ -343,10 +343,10 @@ def pretrained(survey: Survey, weights: Weights) -> Choice:
     558 blood cells at 128 px: AUROC .962 as it was trained ([-1, 1], padded as TensorFlow does), .969 with ImageNet's
     mean, .960 with torch's padding, .974 with both: where a head is trained anew, little, and not to its harm.
     """
-    doubt = f"; {weights.doubt}" if weights.doubt else ""
+    why = f"as timm's table says, {weights.doubt}" if weights.doubt else "normalised as in their training"
     return Choice(
         "weights", f"{weights.arch.partition('.')[0]}, told by {weights.told_by}",
-        f"{weights.arch}: {weights.normalised}", "normalised as in their training, by timm's table" + doubt, {},
+        f"{weights.arch}: {weights.normalised}", why, {},
     )  # fmt: skip
 
 
