@@ -94,8 +94,8 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
     doubt = None
     if pretrained.is_converted(state):
         doubt = (
-            "if they are timm's. Their batch norms are folded, as of weights converted from another program: if that is "
-            "TensorFlow or Keras, set input: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]} and options: {pad_type: "
+            "if they are timm's. Their batch norms are folded, as of weights converted from another program: if that "
+            "is TensorFlow or Keras, set input: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]} and options: {pad_type: "
             "same} under models"
         )
     return Weights(
