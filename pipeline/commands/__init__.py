@@ -72,7 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in available():
         commands.add_parser(name, help=summary(name).replace("%", "%%"), add_help=False)
     chosen = parser.parse_args(arguments[:1]).name
-    importlib.import_module(f"{__name__}.{_module(chosen)}").main(arguments[1:])
+    try:
+        importlib.import_module(f"{__name__}.{_module(chosen)}").main(arguments[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `medmatrix plan | head` has read enough: no traceback, nor one as Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 def _module(name: str) -> str:

@@ -94,9 +94,9 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
     doubt = None
     if pretrained.is_converted(state):
         doubt = (
-            "batch norms are folded: converted from another program, which may normalise and pad otherwise. If that is "
-            "TensorFlow or Keras, write under each model `input: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}` and, "
-            "where the architecture has it, `options: {pad_type: same}`"
+            "if they are timm's. Their batch norms are folded, as of weights converted from another program: if that "
+            "is TensorFlow or Keras, set input: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]} and options: {pad_type: "
+            "same} under models"
         )
     return Weights(
         file, False, known.arch, {} if known.input is None else {"input": known.input}, side, known.told_by,

@@ -55,6 +55,18 @@ def test_a_command_is_given_the_other_arguments(monkeypatch):
     assert given == ["--jobs", "3"]
 
 
+def test_a_reader_that_has_read_enough_ends_a_command_without_a_traceback(monkeypatch, capfd):
+    def enough(arguments):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("pipeline.commands.plan.main", enough)
+    monkeypatch.setattr(commands.os, "dup2", lambda opened, standard: None)
+    with pytest.raises(SystemExit) as end:
+        commands.main(["plan"])
+    assert end.value.code == 1
+    assert capfd.readouterr().err == ""
+
+
 def test_the_pages_of_a_table_are_written_by_the_stage(monkeypatch):
     given = []
     monkeypatch.setattr("pipeline.report.main", given.extend)

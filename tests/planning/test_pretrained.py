@@ -111,7 +111,7 @@ def test_folded_batch_norms_are_said(tmp_path):
     save_file(state, tmp_path / "test_resnet.safetensors")
     assert weights_of(str(tmp_path), None, False).doubt is None
     save_file({k: v * (not k.endswith("running_mean")) for k, v in state.items()}, tmp_path / "test_resnet.safetensors")
-    assert "converted from another program" in weights_of(str(tmp_path), None, False).doubt
+    assert "batch norms are folded" in weights_of(str(tmp_path), None, False).doubt
 
 
 def test_a_network_of_one_size_gets_that_and_another_is_refused_before_it_trains(tmp_path):

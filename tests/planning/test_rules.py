@@ -114,6 +114,32 @@ def test_classes_without_an_interval_are_named_with_their_number():
     assert rules.intervals(made(PLAIN), Weights()).chosen == "every class will have one"
 
 
+def test_what_a_choice_on_validation_is_worth_is_said_beforehand():
+    small = rules.choosing(made({"a": counts(all=170), "b": counts(all=70), "c": counts(all=40)}), NONE)
+    assert small.seen == "validation: about 42 patients, 6 with c"
+    # Hanley and McNeil 1982, of 6 positives and 36 negatives at an AUROC of .9.
+    q1, q2 = 0.9 / 1.1, 2 * 0.81 / 1.9
+    error = ((0.09 + 5 * (q1 - 0.81) + 35 * (q2 - 0.81)) / (6 * 36)) ** 0.5
+    told = float(small.chosen.partition("+- ")[2][:4])
+    assert told == pytest.approx(1.96 * error, rel=0.2)  # Newcombe's formula takes the mean of both groups
+    assert small.chosen.endswith("; no interval there: c (about 6)")
+    assert "wins 6 times in 10" in small.why
+    assert "no interval" not in rules.choosing(made(PLAIN), NONE).chosen
+    assert "wins 9 times in 10" in rules.choosing(made(PLAIN), NONE).why
+    published = made({"a": counts(train=300, val=40, test=50), "b": counts(train=300, val=8, test=50)})
+    assert rules.choosing(published, NONE).seen == "validation: about 48 patients, 8 with b"
+    nobody = made({"a": counts(train=300, val=40, test=50), "b": counts(train=300, test=50)})
+    assert "b (about 0): too few to choose by" in rules.choosing(nobody, NONE).chosen
+
+
+def test_a_network_that_takes_one_size_gets_it_and_weights_are_described():
+    weights = Weights("vit.pth", arch="vit_x", size=224, told_by="its name", normalised="mean 0.5, SD 0.5")
+    assert settings(made(PLAIN, sides=(40, 28)), weights)["preprocess.size"] == 224
+    row = next(choice for choice in choose(made(PLAIN), weights) if choice.what == "weights")
+    assert row[1:] == ("vit_x, told by its name", "vit_x: mean 0.5, SD 0.5", "normalised as in their training", {})
+    assert "weights" not in [choice.what for choice in choose(made(PLAIN), NONE)]
+
+
 def test_few_images_get_weights_where_there_are_any_and_a_word_where_not():
     few = made({"a": counts(all=90), "b": counts(all=60)})
     assert settings(few)["study.models"] == ["cnn"]

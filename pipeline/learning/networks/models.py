@@ -216,7 +216,9 @@ def _check_size(key: str, settings: Model, backbone: nn.Module, channels: int, s
         device = next(backbone.parameters()).device
         with torch.inference_mode():
             backbone.eval()(torch.zeros(1, channels, size, size, device=device))
-    except (AssertionError, RuntimeError):
+    except NotImplementedError:  # of a step that cannot be told without numbers
+        return
+    except (AssertionError, RuntimeError, ValueError):
         raise ModelError(
             f"{key}.arch: {settings.arch} takes images of {only} px alone, not of {size} (preprocess.size); set "
             f"preprocess.size: {only}, or without weights options: {{img_size: {size}}} where it has that"
