@@ -35,7 +35,7 @@ def begin(threads: int, tf32: bool, device: str = "auto") -> torch.device:
     # Not `use_deterministic_algorithms`: it does the same and imports the compiler for it, seconds for every process.
     torch.set_deterministic_debug_mode("warn")
     # With it torch also writes into all memory that it takes, in case that somebody reads what nobody has written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
     keep_memory()
     return choose_device(device)
 

