@@ -15,7 +15,6 @@ import json
 import os
 import random
 import select
-import shlex
 import signal
 import socket
 import subprocess
@@ -43,36 +42,6 @@ PLAIN = (
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "cv2", "matplotlib.pyplot", "dvc")
 """What those stages do without, so that a fork tells whether they do."""
 KINDS = {"plain": PLAIN, "everything": (*warm.LIBRARIES, *PLAIN)}
-
-
-LAUNCHER = """
-from pathlib import Path
-from pipeline.launching import warm, workers
-from tests import forked
-
-own = forked.Forks("everything")
-start = workers.Worker.__init__
-
-
-def open_log(self, environment, log):
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.touch()
-    self._address = own.address
-
-
-def begin(self, command, environment, log=None, finished=None, warm=None):
-    start(self, command, own.environment(environment), log, finished, warm or own.warm())
-
-
-warm.Warm.__init__, warm.Warm.close, workers.Worker.__init__ = open_log, lambda self: None, begin
-from pipeline.commands import launch
-
-launch.main()
-"""
-"""A launcher whose workers, and the stages below them, begin in forks of the tests' server and not of one of its own.
-
-For launches that end by themselves: who ends the launcher does not end what it has started so.
-"""
 
 
 class Process:
@@ -129,9 +98,7 @@ class Forks:
 
     def __init__(self, kind: str) -> None:
         self._folder = Path(os.environ[FOLDER]) / kind
-        self.address = str(self._folder / "server")
-        self.program = str(self._folder / "program")
-        """Takes ``-m MODULE ARGUMENT ...`` in the place of this Python."""
+        self._address = str(self._folder / "server")
 
     def start(
         self,
@@ -153,7 +120,7 @@ class Forks:
             files = (nothing.fileno(), stdout.fileno() if stdout else 1, stderr.fileno() if stderr else 2)
             try:
                 request = warm.Request(words, environment, folder, leader=start_new_session)
-                return Process(*warm.ask(self.address, request, files))
+                return Process(*warm.ask(self._address, request, files))
             except OSError:
                 return subprocess.Popen(
                     [sys.executable, *words],
@@ -186,37 +153,24 @@ class Forks:
     def warm(self) -> warm.Warm:
         """Return what starts a `pipeline.launching.workers.Worker`."""
         made = object.__new__(warm.Warm)
-        made._address = self.address
+        made._address = self._address
         return made
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
         """Return `env` with a ``python`` in PATH that has the modules of the project run in forks, too."""
-        return {**env, "PATH": f"{self._folder / 'bin'}{os.pathsep}{env['PATH']}", SERVER: self.address}
+        return {**env, "PATH": f"{self._folder / 'bin'}{os.pathsep}{env['PATH']}", SERVER: self._address}
 
 
 def begin(kind: str, folder: Path) -> subprocess.Popen[bytes]:
     """Start the server of a kind, which imports nothing yet; it ends when its standard input is closed."""
     (folder / kind).mkdir()
     warm.write_shim(folder / kind)
-    _write_program(folder / kind)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "tests.forked", kind, str(folder / kind)]
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
-
-
-def _write_program(folder: Path) -> None:
-    """Write `Forks.program`."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'pipeline/launching')!r}); import shim; "
-        f"status = shim.ask({str(folder / 'server')!r}, sys.argv[2:]); "
-        "sys.exit(1 if status is None else status if status >= 0 else 128 - status)"
-    )
-    program = folder / "program"
-    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", "-c", code])} "$@"\n')
-    program.chmod(0o700)
 
 
 def serve(kind: str, folder: Path) -> None:
@@ -228,7 +182,7 @@ def serve(kind: str, folder: Path) -> None:
     os.dup2(2, 1)
     if 0 in select.select([0, server._listener], [], [])[0]:
         return
-    gc.disable()
+    gc.disable()  # what libraries make while they are imported stays
     for name in KINDS[kind]:
         importlib.import_module(name)
     assert kind != "plain" or not {*HEAVY} & set(sys.modules)

@@ -23,7 +23,6 @@ from pipeline.launching.workers import leftovers, mark_of
 
 COPIED = ["dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots", "external"]
 EPOCHS = 4
-LAUNCHER = ("-m", "pipeline.commands.launch")
 STAGES = {
     "download": """
         from pathlib import Path
@@ -115,8 +114,6 @@ class Standin:
 
     forks: Any = None
     """What starts this Python and DVC (``start``, ``run``), in place of new processes."""
-    whole: Sequence[str] = LAUNCHER
-    """The program of launches that are run to their end."""
 
     def __init__(
         self,
@@ -153,10 +150,10 @@ class Standin:
         binaries = str(Path(sys.executable).parent)
         return os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"} | IDENTITY
 
-    def start(self, *arguments: str, program: Sequence[str] = LAUNCHER) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the launcher; what it prints goes to tmp/printed."""
         (self.folder / "tmp").mkdir(exist_ok=True)
-        command = [*program, *arguments]
+        command = ["-m", "pipeline.commands.launch", *arguments]
         with (self.folder / "tmp/printed").open("w") as printed:
             options: dict[str, Any] = {
                 "cwd": self.folder,
@@ -175,7 +172,7 @@ class Standin:
 
     def launch(self, *arguments: str, status: int = 0) -> str:
         """Run the launcher to its end; return what it printed."""
-        assert self.start(*arguments, program=self.whole).wait(timeout=600) == status, self.printed()
+        assert self.start(*arguments).wait(timeout=600) == status, self.printed()
         return self.printed()
 
     def run(self, *command: str, status: int = 0) -> str:

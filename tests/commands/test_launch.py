@@ -15,7 +15,6 @@ from benchmarks.shared.waiting import until
 from pipeline.commands import launch
 from pipeline.launching import workers
 from pipeline.launching.workers import Worker
-from tests.forked import LAUNCHER
 from tests.tiny import ROOT, TINY, copy_tracked
 
 RUNS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}
@@ -23,10 +22,9 @@ RUNS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}
 
 @pytest.fixture(scope="module", autouse=True)
 def _launchers_are_forked(forks):
-    """What they start in turn are processes as ever, but for launches that are run to their end."""
+    """What they start in turn are processes as ever."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Standin, "forks", forks)
-        patch.setattr(Standin, "whole", ("-c", LAUNCHER))
         yield
 
 
@@ -35,8 +33,7 @@ def study(tmp_path_factory):
     """A study that has been launched once, two jobs."""
     study = Standin(tmp_path_factory.mktemp("study"))
     study.set_lr(0.01)
-    assert study.start("--jobs", "2").wait(timeout=600) == 0, study.printed()
-    study.first = study.printed()
+    study.first = study.launch("--jobs", "2")
     return study
 
 

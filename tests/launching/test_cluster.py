@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -25,16 +24,14 @@ from pipeline.launching.schedule import State, Task
 from pipeline.settings import load
 from pipeline.study.errors import UserError
 from pipeline.study.runs import runs
-from tests.forked import LAUNCHER
-from tests.tiny import ROOT, TINY, copy_tracked
+from tests.tiny import TINY, copy_tracked
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _dvc_is_forked(forks):
-    """Where tests and launchers that are run to their end call it; launchers and nodes are processes as ever."""
+    """Where tests call it themselves; launchers and nodes are processes as ever."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Standin, "forks", forks)
-        patch.setattr(Standin, "whole", ("-c", LAUNCHER))
         yield
 
 
@@ -243,7 +240,6 @@ def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp
         head.run(*command)
     work = carrier.work(carrier.check_committed(), carrier.remote_of(), inputs)
     monkeypatch.setenv(cluster_task.FOLDER, str(tmp_path / "node"))
-    monkeypatch.setattr(sys, "executable", head.forks.program)
     run = {"name": "small-bce-42", "stage": "train@small-bce-42", "finished": "models/small-bce/seed42/run.json"}
     outcome = cluster_task.train(work, run)
     assert outcome["status"] == 0, outcome["log"]
@@ -305,8 +301,6 @@ class Head(Standin):
         text = train.read_text().replace('Path(f"tmp/fail-', f'Path(f"{folder}/tmp/fail-')
         held = f'while Path("{folder}/tmp/hold").exists():\n    time.sleep(0.05)\n'
         train.write_text(text.replace("for epoch in", held + "for epoch in"))
-        task = folder / "pipeline/launching/cluster_task.py"  # what nodes start, as forks; they are ended as ever
-        task.write_text(task.read_text().replace("[sys.executable, ", f"[{self.forks.program!r}, "))
         (folder / "tmp").mkdir()
         commit(self)
         self.run("dvc", "remote", "add", "-q", "-d", "store", "../store")
@@ -320,12 +314,12 @@ class Head(Standin):
             "PATH": super().environment["PATH"],
         }
 
-    def start(self, *arguments: str, program: Sequence[str] = ("-m", "pipeline.commands.launch")) -> subprocess.Popen:
+    def start(self, *arguments: str) -> subprocess.Popen:
         with (self.folder / "tmp/printed").open("w") as printed:
             launcher = subprocess.Popen(
-                [*self.nodes.namespace, sys.executable, *program, "--ray", ADDRESS, *arguments],
+                [*self.nodes.namespace, sys.executable, "-m", "pipeline.commands.launch", "--ray", ADDRESS, *arguments],
                 cwd=self.folder,
-                env={**self.environment, "PYTHONPATH": str(ROOT)},  # for a program that imports tests
+                env=self.environment,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
