@@ -141,7 +141,7 @@ def test_stages_about_the_whole_study_depend_on_a_record_which_has_all_their_cod
     ("stage", "record", "read"),
     [
         ("prepare_external", preparation_record, {"preprocess", "preprocess.size"}),
-        ("evaluate_external", external_record, {"preprocess.duplicates"}),
+        ("evaluate_external", external_record, {"preprocess"}),
     ],
 )
 def test_stages_of_external_sets_depend_on_a_record_which_has_all_their_code(stage, record, read, tiny):

@@ -19,6 +19,7 @@ from pipeline.metrics.calibration import fit as fit_calibration
 from pipeline.metrics.calibration import reliability
 from pipeline.metrics.thresholds import probabilities
 from pipeline.scoring.part import PartLogits
+from pipeline.scoring.rows import COLUMNS
 from pipeline.study.files import ENSEMBLES, ArtifactError, read_json
 from pipeline.study.predictions import Predictions
 from pipeline.study.runs import Configuration, Run
@@ -200,7 +201,12 @@ def score_models(
             aside = adapted.groups, adapted.images
             tables["adapted"].append(adapted.metrics.assign(**about))
             tables["prevalence"].append(adapted.prevalence.assign(**about))
-    joined = {name: pd.concat(of, ignore_index=True) if of else pd.DataFrame() for name, of in tables.items()}
+    heads = {"adapted": ["variant", *COLUMNS], "prevalence": ["variant", "seed", "class", "prevalence"]}
+    joined = {
+        # A table without rows has its heads: a file without any could not be read again.
+        name: pd.concat(of, ignore_index=True) if of else pd.DataFrame(columns=["model", "loss", *heads[name]])
+        for name, of in tables.items()
+    }
     return Tables(**{name: _led(table) for name, table in joined.items()}, set_aside=aside)
 
 
