@@ -260,7 +260,7 @@ def table(name: str, results: pd.DataFrame) -> list[str]:
         if row not in summed.index.get_level_values(0):
             continue
         of_row = summed.loc[row]
-        shown = [share(of_row.loc[key, "held"], of_row.loc[key, "given"]) for key in part.names]
+        shown = [share(*of_row.loc[key, ["held", "given"]]) if key in of_row.index else "—" for key in part.names]
         first = of_row.loc[next(iter(part.names))]
         without = [f"{1 - first['given'] / first['repetitions']:.3f}"] if part.missing else []
         lines.append("| " + " | ".join([*cells, *shown, *without, f"{first['repetitions']:.0f}"]) + " |")
