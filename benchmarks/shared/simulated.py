@@ -15,12 +15,11 @@ from scipy.integrate import quad
 from scipy.special import expit
 from scipy.stats import norm
 
-from pipeline.ensembling.sets import asked, one_family, questions
-from pipeline.metrics.functions import rank_auroc
+from pipeline.ensembling.sets import one_family
 from pipeline.metrics.registry import METRICS, Metric, measure, metrics_of
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
-from pipeline.uncertainty.comparisons import Side, compare, compare_measured, measured_auroc
+from pipeline.uncertainty.comparisons import Side, compare
 from pipeline.uncertainty.intervals import spread
 from pipeline.uncertainty.metric_intervals import metric_intervals, total_intervals
 from pipeline.uncertainty.multiplicity import holm
@@ -176,6 +175,7 @@ def single_label_truths(shares: tuple[float, ...], signal: float) -> Mapping[str
 
 
 def _single_label_auroc(truth: np.ndarray, logits: np.ndarray) -> float:
+    from pipeline.metrics.functions import rank_auroc
     from pipeline.metrics.logistic import log_odds
 
     return float(rank_auroc(truth, log_odds(logits, "multiclass")).mean())
@@ -293,80 +293,76 @@ def of_family(rng: np.random.Generator, n: int, patients: int, configurations: i
     return {"any, after Holm": (adjusted < 0.05).any(axis=0), "any, without": (p < 0.05).any(axis=0)}
 
 
-CLASSES, SHARED = 3, 0.4
-"""Classes of a whole simulated study, and the standard deviation of what a network makes of a patient."""
+CLASSES = 3
+"""Classes of a whole simulated study."""
+_POWER = ("found, one family", "found, three families")
 
 
 def of_study(rng: np.random.Generator, n: int, configurations: int, gain: float) -> Shares:
     """Call anything different, in a whole study, that is not.
 
-    150 patients, 3 classes, configurations of 3 seeds. The first one is better by `gain` in the AUROC of the first
-    class, all else is alike. Ensembles are of all training runs, of the best 3, and of the seeds of each configuration;
-    what they are compared with, the best configuration and its best training run, is chosen on 150 other patients.
-
-    For the null hypothesis of the ensembles to hold exactly, what they are compared with has the expected signal, and
-    so have they: an ensemble makes of a patient the mean of what its members make of it and, to be no better than one
-    of them, something of its own.
+    Values of classes are normal with a known error, so that every p is exact and only the correction is tried, with all
+    that the tests have in common: configurations of 3 seeds, the first better by `gain` errors of a training run in one
+    class; ensembles of all training runs, of the best 3, and of the seeds of each configuration, compared with the best
+    configuration and its best training run, which other values choose. For the null hypothesis of the ensembles to hold
+    exactly, each has the mean of its members' errors and an error of its own that makes it no better than one of them.
     """
     found: dict[str, list[float]] = {key: [] for key in ("one family", "three families", *_POWER)}
     for _ in range(n):
         pairs, by_class = _study(rng, configurations, gain)
-        in_three = {
-            name: holm(table["p"].to_numpy(float))
-            for name, table in (*pairs.groupby("family", sort=False), ("classes", by_class))
+        in_three = [holm(t["p"].to_numpy(float)) < 0.05 for _, t in pairs.groupby("family", sort=False)]
+        first = (pairs["first"].eq("c0") & pairs["family"].eq("recipes")).to_numpy() & (gain > 0)
+        in_class = (by_class["first"].eq("c0") & by_class["class"].eq(0)).to_numpy() & (gain > 0)
+        ways = {
+            "one family": (pairs["distinguishable"].to_numpy(), by_class["distinguishable"].to_numpy()),
+            "three families": (np.concatenate(in_three), holm(by_class["p"].to_numpy(float)) < 0.05),
         }
-        first = pairs["first"].eq("c0") & pairs["family"].eq("recipes") & (gain > 0)
-        in_class = by_class["first"].eq("c0") & by_class["class"].eq("0") & (gain > 0)
-        apart = pairs["distinguishable"], by_class["distinguishable"]
-        before = (
-            np.concatenate([in_three[name] for name in pairs["family"].unique()]) < 0.05,
-            in_three["classes"] < 0.05,
-        )
-        for name, (of_pairs, of_class) in (("one family", apart), ("three families", before)):
+        for (name, (of_pairs, of_class)), power in zip(ways.items(), _POWER):
             found[name].append(float((of_pairs & ~first).any() or (of_class & ~in_class).any()))
-        for name, of_class in zip(_POWER, (apart[1], before[1])):
-            found[name].append(float(np.mean(of_class[in_class])) if gain else np.nan)
+            found[power].append(float(of_class[in_class].mean()) if gain else np.nan)
     return {key: np.array(values) for key, values in found.items()}
-
-
-_POWER = ("found, one family", "found, three families")
 
 
 def _study(rng: np.random.Generator, configurations: int, gain: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the comparisons of a study of `of_study`, corrected as stage ensemble corrects them."""
-    signal = np.full((configurations, 3, CLASSES), signal_of(0.82, SHARED))
-    signal[0, :, 0] = signal_of(0.82 + gain, SHARED)
-    seeds = signal + 0.05 * rng.normal(size=signal.shape)
-
-    def networks_on(ill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        own = SHARED * rng.normal(size=(configurations, 3, *ill.shape))
-        return np.sqrt(1 + OWN**2) * rng.normal(size=ill.shape) + own, own
-
-    ill = rng.random((150, CLASSES)) < 1 / 3
-    scores = networks_on(ill)[0] + seeds[:, :, None] * ill
-    reached = np.array([[rank_auroc(ill, z).mean() for z in of] for of in scores])
-    best = int(reached.mean(axis=1).argmax())
+    shape = (configurations, 3, CLASSES)
+    reached, own = rng.normal(size=shape), rng.normal(size=shape)  # on validation, on test
+    reached[0, :, 0] += gain
+    best = int(reached.mean(axis=(1, 2)).argmax())
+    run = (best, int(reached[best].mean(axis=1).argmax()))
     runs = list(np.ndindex(configurations, 3))
-    sets = [runs, sorted(runs, key=lambda run: -reached[run])[:3], *(runs[i : i + 3] for i in range(0, len(runs), 3))]
-    seeds[best] = signal[best]
+    top = sorted(runs, key=lambda of: -reached[of].mean())[:3]
+    sets = [runs, top, *(runs[i : i + 3] for i in range(0, len(runs), 3))]
 
-    ill = rng.random((150, CLASSES)) < 1 / 3
-    noise, own = networks_on(ill)
-    scores = noise + seeds[:, :, None] * ill
-    logits = {f"c{i}": scores[i] for i in range(configurations)} | {"run": scores[best, reached[best].argmax()][None]}
-    common = noise[0, 0] - own[0, 0]
-    for name, members in enumerate(sets):
-        of_members = np.mean([own[run] for run in members], axis=0)
-        alone = SHARED * np.sqrt(1 - 1 / len(members)) * rng.normal(size=ill.shape)
-        logits[f"e{name}"] = (signal[best, 0] * ill + common + of_members + alone)[None]
-    measured = measured_auroc("multilabel", logits, ill, np.arange(150).astype(str), draws=200)
-    names, ensembles = [f"c{i}" for i in range(configurations)], [f"e{i}" for i in range(len(sets))]
-    sides = names, [f"c{best}", "run"], ensembles
-    wanted = {pair for pairs in asked(*sides).values() for pair in pairs}
-    table = compare_measured({key: measured[key] for key in names}, classes=[str(c) for c in range(CLASSES)])
-    return one_family(
-        questions(compare_measured(measured, pairs=wanted), *sides), table[table["class"] != "macro"], "e0", 0.05
+    one, other = np.triu_indices(configurations, 1)
+    mean = own.mean(axis=1)
+    mean[0, 0] += gain
+    difference = mean[one] - mean[other]
+    names = [f"c{i}" for i in range(configurations)]
+    rows = [
+        (names[i], names[j], "recipes", d / np.sqrt(2 / 3 / CLASSES))
+        for i, j, d in zip(one, other, difference.mean(axis=1))
+    ]
+    of_references = {names[best]: (own[best].mean(), 1 / 3), "run": (own[run].mean(), 1.0)}
+    errors = [np.mean([own[m].mean() for m in members]) for members in sets]
+    errors += np.sqrt((1 - 1 / np.array([len(m) for m in sets])) / CLASSES) * rng.normal(size=len(sets))
+    for reference, (value, variance) in of_references.items():
+        for e, members in enumerate(sets):
+            common = sum(m[0] == best for m in members) / 3 if reference != "run" else float(run in members)
+            error = np.sqrt(max(1 + variance - 2 * common / len(members), 1e-12) / CLASSES)
+            rows.append((reference, f"e{e}", "ensembles", (value - errors[e]) / error))
+    pairs = pd.DataFrame(rows, columns=["first", "second", "family", "z"])
+    z = difference / np.sqrt(2 / 3)
+    by_class = pd.DataFrame(
+        {
+            "first": np.repeat([names[i] for i in one], CLASSES),
+            "second": np.repeat([names[j] for j in other], CLASSES),
+            "class": np.tile(np.arange(CLASSES), len(one)),
+            "z": z.ravel(),
+        }
     )
+    tables = [table.assign(p=2 * norm.sf(np.abs(table["z"])), tost_p=np.nan) for table in (pairs, by_class)]
+    return one_family(tables[0], tables[1], "e0", 0.05)
 
 
 def counted_twice(targets: np.ndarray, sides: Sequence[np.ndarray], of: np.ndarray) -> np.ndarray:

@@ -290,7 +290,7 @@ def clinical_of(predictions: Predictions, chosen: str | None, settings: Evaluate
     tables = clinical_alone(task, classes, val, test, prevalence=settings.prevalence, **bootstrap)._asdict()
     points = operating_points(task, val.targets, val.logits)
     gaps = [
-        evaluate_subgroups(task, classes, [chosen], test, labels, name, points, **bootstrap).gaps
+        evaluate_subgroups(task, classes, [chosen], test, labels, name, points, gaps_alone=True, **bootstrap).gaps
         for name, labels in subgroups_of(predictions.test_rows).items()
     ]
     if gaps:
