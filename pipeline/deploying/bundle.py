@@ -37,6 +37,9 @@ _PIXELS = ("size", "channels", "keep_aspect", "clahe", "bits", "store", "frame")
 """Settings of preprocessing that change what a network gets to see."""
 CHECKED = 64
 """Validation images on which ONNX Runtime and torch are compared."""
+AT_ONCE = 4
+"""Images in one call of ONNX Runtime. What lies between the layers of 16 leaves the cache: 16 ms an image instead of 13
+(tf_efficientnet_lite0 at 224 px)."""
 TOLERANCE = 1e-3
 """Largest absolute difference of a logit between them."""
 _VERSIONS = ("torch", "timm", "onnx", "onnxruntime", "opencv-python-headless", "numpy")
@@ -107,8 +110,9 @@ def onnx_engine(path: Path, threads: int) -> Engine:
     name = session.get_inputs()[0].name
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        logits, probabilities, features = session.run(None, {name: images})
-        return logits, probabilities, features
+        pieces = [session.run(None, {name: images[i : i + AT_ONCE]}) for i in range(0, len(images), AT_ONCE)]
+        logits, probabilities, features = zip(*pieces)
+        return np.concatenate(logits, axis=1), np.concatenate(probabilities), np.concatenate(features)
 
     return run
 

@@ -339,7 +339,7 @@ class Journal:
             for name in names:
                 file.seek(self._places[name])
                 for row in json.loads(file.readline())["rows"]:
-                    yield Row(**{**row, **{key: tuple(row[key]) for key in _TUPLES}})
+                    yield Row(**{**row, **{key: tuple(row.get(key, ())) for key in _TUPLES}})
 
     def close(self) -> None:
         """End writing."""
