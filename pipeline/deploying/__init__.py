@@ -12,5 +12,9 @@ flags      what makes an image unlike those that the model was made for
 heat       heat maps of the images, as files and for the page
 running    images to rows, in constant memory, resumed where it was interrupted
 page       the rows as one self-contained HTML page
+dicom      the rows of DICOM files as structured reports and Secondary Capture; with it dicom_origin (whose a file
+           is), dicom_codes (concepts and identifiers), dicom_pictures (what the captures show)
+export     the model as a folder that runs without this project
+registry   such a folder with a name, where git and DVC keep its versions
 ========== =========================================================================================================
 """
