@@ -20,6 +20,7 @@ from pipeline.deploying.running import FAILED, Journal, Predictor, Row, in_batch
 from pipeline.deploying.sources import Source
 from pipeline.reporting.english import count
 from pipeline.study.cells import harmless
+from pipeline.study.disk import disk_full, told_of, why_full
 from pipeline.study.errors import UserError
 from pipeline.study.files import READING, read_json, replaced, write_json
 from pipeline.study.outputs import keep_others, note_written
@@ -81,8 +82,10 @@ def predict(
     try:
         journal = Journal(out / JOURNAL, _key(made, pictures))
     except OSError as error:
+        if (why := why_full(error)) is not None:
+            raise disk_full(f"--out: {out}", out, why, "more than there is") from None
         raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
-    with closing(journal):
+    with told_of(f"--out: {out}", out), closing(journal):
         counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress)
         write_json(out / "predictions.json", _about(made, named, counts))
         write_page(out / "index.html", made.recipe, journal.read(names), counts)

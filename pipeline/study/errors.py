@@ -46,9 +46,15 @@ def stage_errors() -> Iterator[None]:
         why = disk.why_full(error)
         if why is None:
             raise
-        named = error.filename if isinstance(error, OSError) and isinstance(error.filename, str) else None
+        named = _written(error)
         where = Path(named).parent if named else Path()
         _tell(disk.disk_full(named or "what is being written", where, why, "more than there is"))
+
+
+def _written(error: Exception) -> str | None:
+    """Return the file that could not be written, where the error says: of a copy the second that it names."""
+    names = (error.filename2, error.filename) if isinstance(error, OSError) else ()
+    return next((os.fsdecode(name) for name in names if isinstance(name, str | bytes)), None)
 
 
 def _place(error: Exception) -> str | None:
