@@ -56,6 +56,11 @@ def others(folder: Path) -> list[str]:
     return [] if ours else sorted(path.name for path in folder.iterdir())
 
 
+def real(path: Path) -> Path:
+    """Return where a path leads; one that leads in a circle, which cannot be written to either, as it is."""
+    return Path(os.path.realpath(path))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the results, write the pages."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.report", description="Write the reports.")
@@ -64,15 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=REPORTS, metavar="DIR", help="default: %(default)s")
     options = parser.parse_args(arguments)
-    if options.metrics and options.out.resolve().is_relative_to(REPORTS.resolve()):
+    if options.metrics and real(options.out).is_relative_to(real(REPORTS)):
         parser.error(f"--metrics needs --out: {REPORTS}/ belongs to the study")
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out {options.out}: must be a folder")
-    if options.metrics and options.metrics.resolve().is_relative_to(options.out.resolve()):
+    if options.metrics and real(options.metrics).is_relative_to(real(options.out)):
         parser.error(
             f"--out {options.out}: holds {options.metrics}, over which a page could be written; use another one"
         )
-    if options.out.resolve() != REPORTS.resolve() and (found := others(options.out)):
+    if real(options.out) != real(REPORTS) and (found := others(options.out)):
         parser.error(
             f"--out {options.out}: holds {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}; must be empty, or "
             "hold the pages of an earlier report"
@@ -80,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with stage_errors():
         if options.metrics is not None:
             written = write_reports(from_metrics(options.metrics), options.out)
-        elif options.out.resolve() == REPORTS.resolve():  # none is better than half of them; the last are better still
+        elif real(options.out) == real(REPORTS):  # none is better than half of them; the last are better still
             with exchanged(REPORTS) as folder:
                 written = write_study(folder)
         else:

@@ -1,7 +1,14 @@
 """docs/security.md names a test for each of its claims."""
 
 import ast
+import os
+import pickle
 import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 from tests.tiny import ROOT
 
@@ -28,3 +35,96 @@ def test_tables_are_read_by_readers_that_take_no_name_for_a_missing_value():
                 given = ast.unparse(node)
                 assert "keep_default_na" in keywords or "'keep_default_na': False" in given, f"{path}: {given}"
                 assert "keep_default_na=True" not in given
+
+
+class Canary:
+    """Unpickled, it makes a file in the working directory."""
+
+    def __reduce__(self):
+        return os.mkdir, ("taken",)
+
+
+def pickled(path, name="archive"):
+    """Write what `torch.load` would unpickle: a ZIP, as torch writes it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}/data.pkl", pickle.dumps(Canary()))
+        archive.writestr(f"{name}/version", "3\n")
+
+
+def test_the_canary_would_sing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(Canary()))
+    assert Path("taken").is_dir()
+
+
+def test_no_weights_and_no_checkpoint_run_code(tmp_path, monkeypatch, capsys):
+    from pipeline.learning.networks import transfer
+    from pipeline.learning.networks.models import ModelError
+    from pipeline.learning.training.checkpoints import Checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    pickled("w.pth")
+    Path("bare.pth").write_bytes(pickle.dumps(Canary()))
+    for name in ("w.pth", "bare.pth"):
+        with pytest.raises(ModelError, match="cannot be read as weights"):
+            transfer.read_weights("models.x.weights", Path(name))
+    pickled("key.pt")
+    assert Checkpoint(Path(), "key").load() is None
+    assert "key.pt cannot be read as a checkpoint" in capsys.readouterr().err
+    with zipfile.ZipFile("key.pt", "w") as archive:
+        archive.writestr("a.txt", "whole, and of something else")
+    assert Checkpoint(Path(), "key").load() is None
+    assert not Path("taken").exists()
+
+
+def test_no_array_runs_code(tmp_path, monkeypatch):
+    from pipeline.study.files import IMAGES, ArtifactError, opened_arrays
+    from pipeline.study.prepared import open_images
+
+    monkeypatch.chdir(tmp_path)
+    hostile = np.array([Canary()], dtype=object)
+    IMAGES.parent.mkdir(parents=True)
+    np.save(IMAGES, hostile, allow_pickle=True)
+    with pytest.raises(ArtifactError, match="is damaged"):
+        open_images()
+    np.savez("a.npz", x=hostile)
+    with pytest.raises(ArtifactError, match="is damaged"), opened_arrays(Path("a.npz")) as arrays:
+        arrays["x"]
+    assert not Path("taken").exists()
+
+
+def test_a_file_of_more_than_4_gib_is_not_read(tmp_path):
+    from pipeline.datasets.shared.irregular import why_unreadable
+
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(2**32 + 1)  # a hole: it takes no room
+    assert why_unreadable(tmp_path / "large.png") == "larger than 4 GiB"
+
+
+FORBIDDEN = {
+    "pickle.load": None,
+    "pickle.loads": None,
+    "yaml.unsafe_load": None,
+    "os.system": None,
+    "eval": None,
+    "exec": None,
+    "np.load": ("allow_pickle", False),
+    "torch.load": ("weights_only", True),
+    "subprocess.run": ("shell", False),
+    "subprocess.Popen": ("shell", False),
+    "subprocess.check_output": ("shell", False),
+}
+"""Calls that run what they are given: none is allowed, or with one value of a keyword (the default, but torch's)."""
+
+
+def test_the_code_has_no_call_that_runs_what_it_reads():
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or (name := ast.unparse(node.func)) not in FORBIDDEN:
+                assert not (isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "extractall"), path
+                continue
+            allowed = FORBIDDEN[name]
+            assert allowed is not None, f"{path}:{node.lineno}: {name}"
+            keyword, value = allowed
+            given = {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg == keyword}
+            assert given.get(keyword, value if name != "torch.load" else None) is value, f"{path}:{node.lineno}: {name}"

@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"--margin {options.margin:g}: must be above 0 and below 0.5")
         if options.draws is not None and not 100 <= options.draws <= 1_000_000:
             parser.error(f"--draws {options.draws}: must be from 100 to 1,000,000")
+        if options.out == "":
+            parser.error("--out '': must be a folder")
         if options.out is not None and Path(options.out).exists() and not Path(options.out).is_dir():
             parser.error(f"--out {options.out}: must be a folder")
         with stage_errors():

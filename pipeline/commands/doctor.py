@@ -162,8 +162,8 @@ def check_rwlock(fix: bool) -> Iterator[Line]:
     broken, entries = locks.broken_rwlock(), locks.reused()
     if broken is None and not entries:
         if living := locks.at_work():
-            told = named([f"process {each.pid} (`{each.command}`), now `{each.why[:_SHOWN]}`" for each in living])
-            yield note("rwlock", f"{told} is at work here; if that is no DVC: rm {locks.RWLOCK}")
+            them = named([f"process {each.pid} (`{each.command}`), now `{each.why[:_SHOWN]}`" for each in living])
+            yield note("rwlock", f"{them} is at work here; if that is no DVC: rm {locks.RWLOCK}")
         else:
             yield ok("rwlock", "whole" if locks.RWLOCK.exists() else "none")
     elif fix and (told := locks.mend_rwlock()):

@@ -45,7 +45,8 @@ def use(file: Path) -> str:
 
     try:
         content = read_file(file)
-        content.decode("utf-8")
+        if "\0" in content.decode("utf-8"):
+            raise UserError(f"{file}: not a text file; must have the content of a params.yaml")
     except OSError as error:
         ready = ", ".join(sorted(str(path) for path in READY.glob("*.yaml")))
         raise UserError(f"{file}: cannot be read ({error.strerror}); ready studies: {ready or 'none here'}") from None

@@ -21,6 +21,7 @@ from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import TrainingSections
 from pipeline.learning.weights import sha256_of
 from pipeline.reporting.english import count
+from pipeline.study.disk import told_of
 from pipeline.study.errors import UserError
 from pipeline.study.files import DATASET, FUSED, READING, SPLIT, made_by, null, read_json, write_json
 from pipeline.study.locks import LOCK
@@ -158,7 +159,8 @@ def bundle(choice: Choice) -> Bundle:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        recipe = _make(choice, partial)
+        with told_of(str(folder), partial):
+            recipe = _make(choice, partial)
         for old in KEPT.glob(f"{choice.name}-*"):  # of the same model before it was trained again
             shutil.rmtree(old, ignore_errors=True)
         partial.rename(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from collections.abc import Callable
@@ -27,8 +28,9 @@ from pipeline.ensembling.sets import ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.learning.settings import TrainingSections
 from pipeline.learning.weights import sha256_of
+from pipeline.study.disk import told_of
 from pipeline.study.errors import UserError
-from pipeline.study.files import REPORTS, write_json, write_text
+from pipeline.study.files import REPORTS, write_bytes, write_json, write_text
 from pipeline.study.params import load
 from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Run
@@ -86,8 +88,9 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        which, checked, apart = _WRITERS[form](choice, partial, seed)
-        _write_recipe(recipe_of(choice, checked, apart), partial, form, which)
+        with told_of(f"--out: {out}", partial):
+            which, checked, apart = _WRITERS[form](choice, partial, seed)
+            _write_recipe(recipe_of(choice, checked, apart), partial, form, which)
         out.mkdir(parents=True, exist_ok=True)
         for path in sorted(partial.iterdir()):
             path.replace(out / path.name)
@@ -135,7 +138,10 @@ def _torchscript(choice: Choice, folder: Path, seed: int | None) -> _Written:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch's own deprecation
         # Traced on two images and checked on others: what depends on their number would show.
-        torch.jit.trace(network, torch.from_numpy(images[:2]), check_trace=False).save(folder / "model.pt")
+        traced = torch.jit.trace(network, torch.from_numpy(images[:2]), check_trace=False)
+        written = io.BytesIO()  # on a full disk torch's own writer ends the process
+        torch.jit.save(traced, written)
+        write_bytes(folder / "model.pt", written.getvalue())
         again = torch.jit.load(folder / "model.pt")
         ours, theirs = (each(torch.from_numpy(images))[0].numpy() for each in (network, again))
     return [run.name for run in choice.members], len(images), difference(choice.name, "TorchScript", ours, theirs)

@@ -24,6 +24,7 @@ from pipeline.deploying.running import FAILED, HeatMaps, Journal, Predictor, Row
 from pipeline.deploying.sources import Source
 from pipeline.reporting.english import count
 from pipeline.study.cells import harmless
+from pipeline.study.disk import disk_full, told_of, why_full
 from pipeline.study.errors import UserError
 from pipeline.study.files import READING, read_json, replaced, write_json
 from pipeline.study.outputs import keep_others, note_written
@@ -107,8 +108,10 @@ def predict(
     try:
         journal = Journal(out / JOURNAL, _key(made, pictures, heat, dicom))
     except OSError as error:
+        if (why := why_full(error)) is not None:
+            raise disk_full(f"--out: {out}", out, why, "more than there is") from None
         raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
-    with closing(journal):
+    with told_of(f"--out: {out}", out), closing(journal):
         filing = Filing(made.recipe, out, heat or "") if dicom else None
         counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress, filing)
         if filing is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.datasets.shared.irregular import printable, read_file
+from pipeline.datasets.shared.irregular import printable, read_file, why_unreadable
 from pipeline.datasets.shared.local import is_junk_folder
 from pipeline.datasets.shared.tables import read_table
 from pipeline.study.errors import UserError
@@ -69,8 +69,12 @@ def sources(named: Sequence[str], root: Path | None = None) -> list[Source]:
     UserError
         If a name stands for nothing, or a table does not name files.
     """
+    if root is not None and not root.is_dir():
+        raise UserError(f"--root: {root} is not a folder")
     found: dict[str, Source] = {}
     for name in named:
+        if not name:
+            raise UserError("'' names nothing; name an image, a folder of images, a pattern or a table")
         path = Path(name)
         if path.is_dir():
             listed = list(_below(path))
@@ -106,6 +110,8 @@ def _refuse(error: OSError) -> None:
 
 def _rows(table: Path, root: Path | None) -> Iterator[Source]:
     """Yield the files that a table names; its other columns go along."""
+    if (reason := why_unreadable(table)) is not None:
+        raise UserError(f"{table}: cannot be read: {reason}")
     try:
         header, rows = read_table(table)
     except OSError as error:
@@ -117,6 +123,8 @@ def _rows(table: Path, root: Path | None) -> Iterator[Source]:
             f"{table}: none of its columns ({', '.join(header)}) is called {', '.join(FILE_COLUMNS)}: which "
             "one names the images?"
         )
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise UserError(f"{table}: two columns are called '{twice[0]}'")
     base = table.parent if root is None else root
     place = header.index(column)
     for _, fields in rows:

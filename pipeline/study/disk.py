@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.study.errors import UserError
@@ -69,6 +70,25 @@ def disk_full(what: str, folder: Path, why: str, needed: str, spare: int = 0) ->
         f"{what}: {why}: it needs {needed}, and {room} on the disk of {folder.resolve()}; free some space and type the "
         "same again: what is done is kept"
     )
+
+
+@contextmanager
+def told_of(what: str, folder: Path) -> Iterator[None]:
+    """Say of a body that writes into `folder` if that does not fit; libraries do not say where they were writing.
+
+    Raises
+    ------
+    DiskFull
+        Naming `what`.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (why := why_full(error)) is None:
+            raise
+        raise disk_full(what, folder, why, "more than there is") from error
 
 
 def _no_more_files(folder: Path) -> bool:

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +193,8 @@ def replaced(path: Path, size: int | None = None) -> Iterator[Path]:
         needed = f"more than {amount(written)}" if size is None else amount(size)
         raise disk_full(str(path), path.parent, why, needed, spare=written) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing could be written: the error that says so is the one to be seen
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -92,6 +92,8 @@ def test_a_margin_and_images_taken_for_patients(files, capsys):
         (["old.csv", "new.csv", "--margin", "0"], "--margin 0: must be above 0"),
         (["old.csv", "new.csv", "--draws", "5"], "--draws 5: must be from 100"),
         (["old.csv", "new.csv", "--out", "old.csv"], "--out old.csv: must be a folder"),
+        (["old.csv", "new.csv", "--out", ""], "--out '': must be a folder"),
+        (["old.csv", "new.csv", "--draws", "100", "--out", "old.csv/x"], "error: old.csv/x: Not a directory"),
         (["main", "HEAD", "--out", "page"], "--out is for two files; main and HEAD are taken for revisions"),
     ],
 )

@@ -52,6 +52,7 @@ def test_a_file_that_is_not_there_names_the_ready_ones():
         ("round", "a link that leads in a circle"),
         ("nowhere", "a link to nothing"),
         ("studies", "a folder, not a file"),
+        ("zeros", "not a text file; must have the content of a params.yaml"),
         ("picture", "not a text file in UTF-8; must have the content of a params.yaml"),
     ],
 )
@@ -59,6 +60,7 @@ def test_what_is_no_text_is_refused_and_not_waited_for(name, said):
     os.mkfifo("pipe")
     Path("round").symlink_to("round")
     Path("nowhere").symlink_to("gone")
+    Path("zeros").write_bytes(bytes(64))
     Path("picture").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(UserError, match=said):
         use(Path(name))

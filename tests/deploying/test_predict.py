@@ -424,12 +424,23 @@ def test_the_configuration_is_the_one_that_the_ensembles_are_compared_with(deplo
     assert chosen().name == f"{compared['model']}-{compared['loss']}" != best
 
 
-@pytest.mark.parametrize("name", ["nowhere", "*.png", "empty"])
+@pytest.mark.parametrize("name", ["nowhere", "*.png", "empty", ""])
 def test_what_stands_for_nothing_is_an_error(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
-    with pytest.raises(UserError, match=re.escape(name)):
+    with pytest.raises(UserError, match=re.escape(name) or "names nothing"):
         sources([name])
+
+
+def test_a_table_that_is_a_pipe_is_not_waited_for_and_its_columns_have_one_meaning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.csv")
+    Path("twice.csv").write_text("file,a,a\nx.png,1,2\n")
+    for name, said in (("pipe.csv", "a pipe, not a file"), ("twice.csv", "two columns are called 'a'")):
+        with pytest.raises(UserError, match=said):
+            sources([name])
+    with pytest.raises(UserError, match="--root: nowhere is not a folder"):
+        sources(["twice.csv"], Path("nowhere"))
 
 
 def test_a_table_without_files_is_an_error(tmp_path):

@@ -138,3 +138,17 @@ def test_a_folder_is_exchanged_where_the_disk_cannot_in_one_step_and_behind_a_li
     with pytest.raises(RuntimeError), exchanged(folder):
         raise RuntimeError
     assert (folder / "page").read_text() == "new"
+
+
+def test_what_a_library_does_not_say_is_said(tmp_path):
+    said = rf"^--out: x: the disk is full: .* on the disk of {tmp_path}; free some"
+    with pytest.raises(disk.DiskFull, match=said), disk.told_of("--out: x", tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(KeyError), disk.told_of("x", tmp_path):
+        raise KeyError("x")
+
+
+def test_of_a_copy_the_new_file_is_named(capsys):
+    with pytest.raises(SystemExit), stage_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "old.onnx", None, "new.onnx")
+    assert capsys.readouterr().err.startswith("error: new.onnx: the disk is full")

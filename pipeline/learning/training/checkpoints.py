@@ -92,7 +92,10 @@ class Checkpoint:
         if not self.path.exists():
             return None
         if (what := damage(self.path)) is None:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            try:
+                return dict(torch.load(self.path, map_location="cpu", weights_only=True))
+            except Exception as error:  # whatever torch raises on a file that is none of its own, or that holds code
+                what = f"cannot be read as a checkpoint ({type(error).__name__})"
         print(f"note: {self.path} {what}: this training run begins anew", file=sys.stderr, flush=True)
         return None
 

@@ -96,11 +96,14 @@ def read_tables(folder: Path, pages: Sequence[str] = ()) -> list[Table]:
     if unknown:
         raise ReportError(f"{folder}: no page {', '.join(unknown)}; must be among {', '.join(found)}")
     taken: set[str] = set()
-    return [
-        table
-        for page in (pages or found)
-        for table in tables_of((folder / page).read_text(encoding="utf-8"), page, taken)
-    ]
+    return [table for page in (pages or found) for table in tables_of(_read(folder / page), page, taken)]
+
+
+def _read(page: Path) -> str:
+    try:
+        return page.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ReportError(f"{page}: not a text file in UTF-8") from None
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from docx.oxml.ns import qn
 from docx.shared import Cm, Pt
 
 from pipeline.reporting.exporting.tables import Run, Table, Text
-from pipeline.study.files import replaced
+from pipeline.study.files import write_bytes
 
 DOCUMENT = "tables.docx"
 _SIZE, _SMALL = Pt(9), Pt(8)
@@ -42,8 +43,9 @@ def write_word(tables: list[Table], folder: Path) -> list[Path]:
             paragraph.paragraph_format.space_after = Pt(0)
             _write(paragraph, note, _SMALL)
         document.add_paragraph()
-    with replaced(folder / DOCUMENT) as path:
-        document.save(str(path))
+    content = io.BytesIO()  # on a full disk the archive would complain once more as it is collected
+    document.save(content)
+    write_bytes(folder / DOCUMENT, content.getvalue())
     return [folder / DOCUMENT]
 
 

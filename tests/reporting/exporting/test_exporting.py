@@ -205,6 +205,9 @@ def test_latex_sets_every_sign():
 def test_the_command_names_what_it_wrote_and_what_is_wrong(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/README.md").write_text(PAGE)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/README.md").write_bytes(b"\xff")
     common = ["--reports", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
     for name, count in (("latex", 4), ("csv", 4), ("docx", 1)):
         export_tables.main([*common, "--format", name])
@@ -220,6 +223,9 @@ def test_the_command_names_what_it_wrote_and_what_is_wrong(tmp_path, capsys):
         ([*common, "--page", "x.md"], "no page x.md; must be among README.md"),
         (["--reports", str(tmp_path / "none")], "no pages"),
         (["--out", "reports/x"], "must be another folder"),
+        (["--reports", str(tmp_path / "other")], "README.md: not a text file in UTF-8"),
+        ([*common[:2], "--out", str(tmp_path / "loop")], "Too many levels of symbolic links"),
+        ([*common[:2], "--out", str(tmp_path / "in/README.md/x")], "Not a directory"),
     ):
         with pytest.raises(SystemExit):
             export_tables.main(wrong)
