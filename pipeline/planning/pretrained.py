@@ -79,7 +79,8 @@ def ask_if_unclear(file: str, known: Known) -> None:
     inputs: dict[tuple[Any, ...], list[str]] = {}
     for name in tags_of(arch):
         entry = timm.get_pretrained_cfg(name)
-        inputs.setdefault((tuple(entry.mean), tuple(entry.std)), []).append(name)
+        if entry is not None:  # never, of a name that timm lists
+            inputs.setdefault((tuple(entry.mean), tuple(entry.std)), []).append(name)
     if len(inputs) > 1:
         groups = "; ".join(f"mean {_short(mean)}: {', '.join(names)}" for (mean, _), names in inputs.items())
         raise UserError(
@@ -177,8 +178,10 @@ def _table() -> _Table:
     published = {}
     for name in timm.list_pretrained():
         tags.setdefault(timm.models.split_model_name_tag(name)[0], []).append(name)
-        if url := timm.get_pretrained_cfg(name).url:
+        url = getattr(timm.get_pretrained_cfg(name), "url", None)
+        if isinstance(url, str):
             published[url.rpartition("/")[2]] = name
+    published.pop("", None)
     return _Table(frozenset(timm.list_models()), tags, published)
 
 

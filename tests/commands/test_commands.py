@@ -60,7 +60,7 @@ def test_a_reader_that_has_read_enough_ends_a_command_without_a_traceback(monkey
         raise BrokenPipeError
 
     monkeypatch.setattr("pipeline.commands.plan.main", enough)
-    monkeypatch.setattr(commands.os, "dup2", lambda opened, standard: None)
+    monkeypatch.setattr("os.dup2", lambda opened, standard: None)
     with pytest.raises(SystemExit) as end:
         commands.main(["plan"])
     assert end.value.code == 1
