@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from tabulate import tabulate
 
 from pipeline.reporting import english, formats, terms
@@ -142,7 +143,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         # Markdown, not HTML: `&` and quotes stay as they are. `table` and the filter `escape` replace `<` and `|`.
         autoescape=False,
-        finalize=_shield,
+        finalize=_finalized,
         bytecode_cache=Compiled(TEMPLATES, Path(__file__)),
     )
     environment.filters |= FILTERS
@@ -151,7 +152,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _shield(value: object) -> object:
+# What depends on `about` asks for the context, which it does not need: Jinja2 would work it out for constants as it
+# compiles a template, in the words of whichever study that is done for.
+@pass_context
+def _finalized(_: Context, value: object) -> object:
     """Keep bars and line breaks of a fact apart from those of the template."""
     return _shielded(value) if isinstance(value, str) and not isinstance(value, _Markdown) else value
 
@@ -171,6 +175,16 @@ def _shielded(text: str) -> str:
 def cells(values: Iterable[object]) -> str:
     """Join cells into a row, or a part of one, where a template does not know how many there are."""
     return _Markdown(" | ".join(_shielded(str(value)) for value in values))
+
+
+@pass_context
+def _kept(_: Context, text: str) -> str:
+    return kept(text)
+
+
+@pass_context
+def _cells(_: Context, values: Iterable[object]) -> str:
+    return cells(values)
 
 
 def _table(*heads: str, caller: Callable[[], str]) -> str:
@@ -239,9 +253,9 @@ FILTERS: dict[str, Callable[..., object]] = {
     "listing": english.listing,
     "readable": english.readable,
     "capital": english.capital,
-    "kept": kept,
+    "kept": _kept,
     "mermaid": formats.mermaid,
-    "cells": cells,
+    "cells": _cells,
 }
 """Filters of the templates, besides Jinja's own."""
 GLOBALS: dict[str, object] = {

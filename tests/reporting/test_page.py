@@ -103,3 +103,13 @@ def test_what_is_known(rendered):
     assert rendered(text, x=0.0) == rendered(text, x=Estimate(0.1)) == "True\n"
     assert rendered(text, x=None) == rendered(text, x=float("nan")) == rendered(text, x=Estimate()) == "False\n"
     assert rendered("{{ x is bounded }}", x=Estimate(0.1, 0.0, 0.2)) == "True\n"
+
+
+def test_the_words_are_those_of_the_study_and_not_of_the_one_that_a_template_was_compiled_for():
+    template = page._environment().from_string('{{ "patient" | kept }}, {{ "a_b" }}, {{ ["a_b"] | cells }}')
+    token = page._WORDS.set(page._Words({"a_b": "A"}, (), patients_known=False))
+    try:
+        assert page._in_words(template.render()).replace(page._KEPT, "") == "patient, A, A"
+    finally:
+        page._WORDS.reset(token)
+    assert template.render() == "patient, a_b, a_b"
