@@ -191,9 +191,10 @@ def test_errors_of_a_data_set_speak_of_the_key_of_the_external_set(prepared):
     params = use({"x": {"dataset": "image_folder", "root": "nowhere", "classes": {"a": "Mass"}}})
     with pytest.raises(UserError, match=r"external\.x\.root: 'nowhere'"):
         prepare_external.prepare("x", params)
-    Path("some/b").mkdir(parents=True)
-    shutil.copy(next(Path(PICTURES).glob("*.png")), "some/b")
+    for kind, picture in zip("bc", Path(PICTURES).glob("*.png")):
+        Path("some", kind).mkdir(parents=True)
+        shutil.copy(picture, Path("some", kind))
     params = use({"x": {"dataset": "image_folder", "root": "some", "classes": {"a": "Mass"}}})
-    with pytest.raises(ParamsError, match=r"external\.x\.classes: 'a' is no class of the set; must be one of b"):
+    with pytest.raises(ParamsError, match=r"external\.x\.classes: 'a' is no class of the set; must be one of b, c"):
         prepare_external.prepare("x", params)
     assert not Path("data/external/x/prepared/images.npy").exists()
