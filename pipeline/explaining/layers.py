@@ -130,9 +130,10 @@ def _margin(backbone: nn.Module, layer: Layer, example: Tensor) -> tuple[int, in
     sides = tuple(example.shape[2:])
     larger = functional.pad(example, (0, _MORE, 0, _MORE))
     kept: list[Tensor] = []
-    with torch.no_grad(), leaves(backbone.get_submodule(layer.name), kept.append):
-        with suppress(RuntimeError, AssertionError, ValueError):  # what follows may be made for one size of images
-            backbone(larger)
+    # What follows the layer may be made for one size of images.
+    failing = suppress(RuntimeError, AssertionError, ValueError)
+    with torch.no_grad(), failing, leaves(backbone.get_submodule(layer.name), kept.append):
+        backbone(larger)
     if not kept:
         return 0, 0
     cells = layer.picture(kept[-1]).shape[2:]
