@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline.study.errors import UserError
 
 LEAST = 4
 """Cells per side of a map. With fewer it says which quarter of the image at best: an earlier layer is taken."""
+
+_MORE = 256
+"""Pixels by which an image is larger that shows how far apart cells are: a multiple of every stride."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class Layer:
         Cells of the output, for the image it was found with.
     prefix : int
         Tokens before those of the image: class token, registers.
+    margin : (int, int)
+        Cells that are missing above and below, and left and right, before the output covers the image: convolutions
+        without padding, as in ``baseline_cnn`` and in the stems of Inception networks, leave the border out.
     """
 
     name: str
@@ -38,6 +45,12 @@ class Layer:
     height: int
     width: int
     prefix: int = 0
+    margin: tuple[int, int] = (0, 0)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Cells with the margin: they cover the image."""
+        return self.height + 2 * self.margin[0], self.width + 2 * self.margin[1]
 
     def picture(self, output: Tensor) -> Tensor:
         """Lay an output, or its gradient, out as [N, C, h, w]."""
@@ -102,7 +115,33 @@ def find_layer(backbone: nn.Module, channels: int, height: int, width: int, leas
     if not alive:
         raise UserError(f"{type(backbone).__name__}: no layer's output is a picture, so there is no heat map of it")
     enough = [layer for layer in alive if min(layer.height, layer.width) >= least]
-    return enough[0] if enough else max(alive, key=lambda layer: layer.height * layer.width)
+    chosen = enough[0] if enough else max(alive, key=lambda layer: layer.height * layer.width)
+    return replace(chosen, margin=_margin(backbone, chosen, example))
+
+
+def _margin(backbone: nn.Module, layer: Layer, example: Tensor) -> tuple[int, int]:
+    """Find how many cells are missing on each side, from how many more there are of a larger image.
+
+    Stretched over the image, cells that see its middle alone would stand too far out. Where padding is complete the
+    output covers the image, and cells are where every package puts them.
+    """
+    if layer.layout == "tokens":
+        return 0, 0
+    sides = tuple(example.shape[2:])
+    larger = functional.pad(example, (0, _MORE, 0, _MORE))
+    kept: list[Tensor] = []
+    # What follows the layer may be made for one size of images.
+    failing = suppress(RuntimeError, AssertionError, ValueError)
+    with torch.no_grad(), failing, leaves(backbone.get_submodule(layer.name), kept.append):
+        backbone(larger)
+    if not kept:
+        return 0, 0
+    cells = layer.picture(kept[-1]).shape[2:]
+    margins = []
+    for side, few, many in zip(sides, (layer.height, layer.width), cells):
+        stride = _MORE / max(1, many - few)
+        margins.append(max(0, round((side / stride - few) / 2)) if many > few else 0)
+    return margins[0], margins[1]
 
 
 def _candidates(backbone: nn.Module, example: Tensor) -> Iterator[Layer]:

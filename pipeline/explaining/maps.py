@@ -95,7 +95,7 @@ class Mapper:
             raise
         for network, layer in zip(self._networks, self.layers):
             self._stack.enter_context(leaves(network.backbone.get_submodule(layer.name), self._keep))
-        self.shape = (max(layer.height for layer in self.layers), max(layer.width for layer in self.layers))
+        self.shape = (max(layer.grid[0] for layer in self.layers), max(layer.grid[1] for layer in self.layers))
 
     @staticmethod
     def _layer(network: Classifier, shape: tuple[int, int, int], least: int) -> Layer:
@@ -137,7 +137,8 @@ class Mapper:
             gradients = [torch.autograd.grad(logits[:, k].sum(), leaf, retain_graph=True)[0] for k in classes]
         output = layer.picture(leaf.detach()).float()
         maps = torch.stack([self._cam(output, layer.picture(each).float()) for each in gradients], 1)
-        return _scaled(_resized(_scaled(maps), self.shape))
+        (y, x) = layer.margin
+        return _scaled(_resized(functional.pad(_scaled(maps), (x, x, y, y)), self.shape))
 
 
 def heat_maps(

@@ -66,6 +66,33 @@ def test_the_layer(arch, options, size, name, layout, cells):
     assert maps.any((2, 3)).any()
 
 
+@pytest.mark.parametrize(("filters", "size"), [((4, 6), 32), ((4, 4, 4), 80), ((4, 4, 4, 4), 80)])
+def test_cells_stand_over_what_they_see(filters, size):
+    """Of convolutions without padding: within half a stride of the middle of a cell's receptive field."""
+    backbone = BaselineCNN(1, 2, filters=filters).build_for(1, size).eval()
+    for parameter in backbone.parameters():
+        nn.init.constant_(parameter, 0.1)
+    for place, module in enumerate(backbone.features):
+        if isinstance(module, nn.MaxPool2d):
+            backbone.features[place] = nn.AvgPool2d(2)  # of which every pixel has a gradient
+    layer = find_layer(backbone, 1, size, size)
+    kept = []
+    handle = backbone.get_submodule(layer.name).register_forward_hook(lambda *known: kept.append(known[2]))
+    image = torch.rand(1, 1, size, size, requires_grad=True)
+    backbone(image)
+    handle.remove()
+    for cell in range(layer.height):
+        (seen,) = torch.autograd.grad(kept[0][0, :, cell, cell].sum(), image, retain_graph=True)
+        rows = np.flatnonzero(seen[0, 0].abs().sum(1).numpy())
+        stands = (cell + layer.margin[0] + 0.5) * size / layer.grid[0]
+        assert abs(stands - (rows[0] + rows[-1] + 1) / 2) <= size / layer.grid[0] / 2
+
+
+def test_complete_padding_needs_no_margin():
+    backbone = timm.create_model("resnet10t", num_classes=2, in_chans=1).eval()
+    assert find_layer(backbone, 1, 128, 128).margin == (0, 0)
+
+
 def test_a_network_without_pictures_is_refused():
     network = classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
     with pytest.raises(UserError, match="Sequential: no layer's output is a picture"):
