@@ -160,7 +160,7 @@ def test_twice_gives_the_same_bytes_and_another_seed_does_not(study):
         found.append(files())
         shutil.rmtree(FUSED)
     assert found[0] == found[1]
-    assert set(found[0]) == {"fused.json", "predictions.npz"}
+    assert set(found[0]) == {"fused.json", "predictions.npz", f"{NAME}.safetensors"}
     assert list(CHECKPOINTS.iterdir()) == []
     seeds = {"study": STUDY["study"] | {"replicates": [42]}, "seed": 7}  # the same cells
     fuse.fuse(write(**seeds))

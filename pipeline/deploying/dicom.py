@@ -260,7 +260,7 @@ class Filing:
         header = known.header
         k = self.recipe.classes.index(of)
         place = (known.number("InstanceNumber") + (frame or 1) - 2) * len(self.recipe.classes) + k + 1
-        image = SCImage.from_ref_dataset(
+        image: Any = SCImage.from_ref_dataset(
             ref_dataset=header,
             pixel_array=np.ascontiguousarray(picture),
             photometric_interpretation="RGB",

@@ -117,7 +117,7 @@ def predict(
         if filing is not None:
             filing.clean(journal.read(names))
         write_json(out / "predictions.json", _about(made, named, counts, maps))
-        write_page(out / "index.html", made.recipe, journal.read(names), counts, maps and maps.about)
+        write_page(out / "index.html", made.recipe, journal.read(names), counts, None if maps is None else maps.about)
     note_written(out, RESULTS)
     (out / JOURNAL).unlink()
     flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
