@@ -17,6 +17,7 @@ from pipeline import configure, download, ensemble, evaluate, report, train
 from pipeline.datasets import DatasetError
 from pipeline.datasets.settings import DataSections
 from pipeline.settings import load
+from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.files import (
     CHECKPOINTS,
     ENSEMBLES,
@@ -34,7 +35,7 @@ from pipeline.study.params import ParamsError
 from pipeline.study.params import load as checked
 from pipeline.study.parts import read_parts, read_split
 from pipeline.study.predictions import METRIC_COLUMNS, Predictions, read_metrics
-from pipeline.study.prepared import SAMPLE_COLUMNS, open_images, read_dataset, read_samples
+from pipeline.study.prepared import open_images, read_dataset, read_samples
 from pipeline.study.runs import Configuration, Run, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder, run_folder
 

@@ -26,9 +26,9 @@ from pipeline.imaging.hashes import THUMBNAIL, for_thumbnail, perceptual_hashes,
 from pipeline.imaging.kinds import Kind, Kinds, Pair, kind_of, pair
 from pipeline.imaging.reading import Reader, Scale, anew
 from pipeline.imaging.settings import Preprocess
+from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.disk import amount
 from pipeline.study.files import replaced
-from pipeline.study.prepared import SAMPLE_COLUMNS
 
 EXCLUDED_COLUMNS = ["file", "reason"]
 

@@ -9,10 +9,19 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from pipeline.study.prepared import SAMPLE_COLUMNS
-
 MARK = " (class)"
 """What a class bears that is called as something else."""
+SAMPLE_COLUMNS = [
+    "row",
+    "sample_id",
+    "patient_id",
+    "group_id",
+    "duplicate_of",
+    "width",
+    "height",
+    "official_split",
+]
+"""Leading columns of samples.csv; then one 0/1 column per class, then the data set's own columns."""
 SPLIT_COLUMNS = ("part", "copies", "augmented")
 """Columns of split.csv, which is joined to samples.csv."""
 RESERVED = frozenset(

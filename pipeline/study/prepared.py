@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.files import (
     DATASET,
     IMAGES,
@@ -20,18 +21,6 @@ from pipeline.study.files import (
     read_json,
     read_table,
 )
-
-SAMPLE_COLUMNS = [
-    "row",
-    "sample_id",
-    "patient_id",
-    "group_id",
-    "duplicate_of",
-    "width",
-    "height",
-    "official_split",
-]
-"""Leading columns of samples.csv; then one 0/1 column per class, then the data set's own columns."""
 
 
 @dataclass(frozen=True)

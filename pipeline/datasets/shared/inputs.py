@@ -25,10 +25,9 @@ import numpy as np
 
 from pipeline.datasets import Dataset, DatasetError, Sample
 from pipeline.datasets.shared.irregular import check_name, why_unreadable
-from pipeline.study.classes import SPLIT_COLUMNS
+from pipeline.study.classes import SAMPLE_COLUMNS, SPLIT_COLUMNS
 from pipeline.study.files import CONTENT, INPUTS, ArtifactError, intact, write_text
 from pipeline.study.inputs import located, main_checkout
-from pipeline.study.prepared import SAMPLE_COLUMNS
 
 KEYS = ("root", "table")
 """Settings of data sets that name a path outside of the project."""

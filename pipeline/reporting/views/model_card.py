@@ -17,7 +17,7 @@ from pipeline.reporting.terms import DECISIONS, LABELS, RANKING
 from pipeline.reporting.values import MEAN, Estimate
 from pipeline.reporting.views import doubts, provenance, shared
 from pipeline.reporting.views.provenance import Recorded, Run, entry, recorded
-from pipeline.study.prepared import SAMPLE_COLUMNS
+from pipeline.study.classes import SAMPLE_COLUMNS
 
 CALIBRATION = {"ece": "Calibration error (ECE)", "brier": "Brier score", "log_loss": "Log-loss"}
 """Metrics that are stated before and after calibration; each has a twin `<name>_calibrated`."""

@@ -4,8 +4,7 @@ from pipeline.datasets import DatasetError, available, dataset_class
 from pipeline.datasets.shared.choosing import block, chosen, masks
 from pipeline.datasets.shared.names import check_classes, joined
 from pipeline.datasets.shared.remarks import remarks as found_remarks
-from pipeline.study.classes import RESERVED, fold, remarks, told_apart
-from pipeline.study.prepared import SAMPLE_COLUMNS
+from pipeline.study.classes import RESERVED, SAMPLE_COLUMNS, fold, remarks, told_apart
 
 
 @pytest.mark.parametrize("name", [*sorted(RESERVED), "Macro", "OVERALL", "Part", "none  of these", "ｍacro"])
