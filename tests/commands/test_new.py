@@ -170,7 +170,7 @@ def test_weights_of_a_file_are_frozen_and_fine_tuned(folders):
     new.main([folders, "--weights", f"{arch}.lamb_in1k.safetensors"])
     params = load()
     assert params.study.models == ["frozen", "tuned"]
-    assert {params.models[name].arch for name in params.study.models} == {arch}
+    assert {params.models[name].arch for name in params.study.models} == {f"{arch}.lamb_in1k"}
 
 
 @pytest.mark.parametrize(
