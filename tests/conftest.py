@@ -71,11 +71,6 @@ def pytest_collection_finish():
     gc.enable()
 
 
-def pytest_unconfigure():
-    """Have all of it taken down as ever at the end."""
-    gc.unfreeze()
-
-
 @pytest.fixture(scope="session")
 def forks() -> forked.Forks:
     """Python commands in forks of a process that has imported every library."""
