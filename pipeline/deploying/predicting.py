@@ -97,7 +97,7 @@ def predict(
     with closing(journal):
         counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress)
         write_json(out / "predictions.json", _about(made, named, counts, maps))
-        write_page(out / "index.html", made.recipe, journal.read(names), counts, maps and maps.about)
+        write_page(out / "index.html", made.recipe, journal.read(names), counts, None if maps is None else maps.about)
     (out / JOURNAL).unlink()
     flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
     told = (
