@@ -189,7 +189,9 @@ def _layer(backbone: nn.Module, name: str, output: Tensor, channels: int) -> Lay
     shape = tuple(output.shape)
     if output.ndim == 4:
         last = shape[3] == channels and (shape[1] != channels or getattr(backbone, "output_fmt", "") == "NHWC")
-        return Layer(name, "channels last", *shape[1:3]) if last else Layer(name, "channels first", *shape[2:])
+        if last:
+            return Layer(name, "channels last", shape[1], shape[2])
+        return Layer(name, "channels first", shape[2], shape[3])
     if output.ndim != 3 or shape[2] != channels:
         return None
     prefix = int(getattr(backbone, "num_prefix_tokens", 0))

@@ -156,14 +156,14 @@ def mean_with_interval(
     draws, seed, confidence
         See `pipeline.uncertainty.bootstrap.patient_draws` and `pipeline.uncertainty.intervals.percentiles`.
     """
-    values, patients = np.asarray(values, np.float64), np.asarray(patients)
-    defined = np.isfinite(values)
-    values, patients = values[defined], patients[defined]
-    known = len(np.unique(patients))
+    scores, owners = np.asarray(values, np.float64), np.asarray(patients)
+    defined = np.isfinite(scores)
+    scores, owners = scores[defined], owners[defined]
+    known = len(np.unique(owners))
     if known < 2:
-        value = float(values.mean()) if len(values) else np.nan
-        return Mean(value, np.nan, np.nan, len(values), known)
-    counts, index = patient_draws(patients, draws, seed)
-    sums, images = (np.bincount(index, weights, minlength=known) for weights in (values, None))
+        value = float(scores.mean()) if len(scores) else np.nan
+        return Mean(value, np.nan, np.nan, len(scores), known)
+    counts, index = patient_draws(owners, draws, seed)
+    sums, images = (np.bincount(index, weights, minlength=known) for weights in (scores, None))
     low, high = percentiles((counts @ sums) / (counts @ images), confidence)
-    return Mean(float(values.mean()), float(low), float(high), len(values), known)
+    return Mean(float(scores.mean()), float(low), float(high), len(scores), known)
