@@ -280,7 +280,7 @@ def clinical_of(predictions: Predictions, chosen: str | None, settings: Evaluate
     """
     if chosen is None:
         return {}
-    place = predictions.methods.tolist().index(chosen)
+    place = list(predictions.methods).index(chosen)
     task, classes = predictions.task, list(predictions.classes)
     val, test = (
         part._replace(logits=part.logits[place : place + 1])

@@ -131,8 +131,8 @@ def one_family(
     for i, pair in enumerate(zip(by_class["first"], by_class["second"])):
         places.setdefault(pair, []).append(i)
     others: dict[str, list[int]] = {}
-    for i in np.flatnonzero(~leading):
-        others.setdefault(pairs["first"].iloc[i], []).append(int(i))
+    for i in np.flatnonzero(~leading).tolist():
+        others.setdefault(pairs["first"].iloc[i], []).append(i)
     first = np.flatnonzero(leading)
     of_classes = [
         [] if ensembles[i] else places.get((pairs["first"].iloc[i], pairs["second"].iloc[i]), []) for i in first
