@@ -18,6 +18,7 @@ PAGES = (
     "checklist.md",
     "claims.md",
     "clinical.md",
+    "clinical-ensemble.md",
     "data.md",
     "ensembles.md",
     "errors.md",
