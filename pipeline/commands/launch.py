@@ -133,16 +133,25 @@ class Launch:
         stages = [
             *run_stages(self.params),
             *(evaluation_of(configuration) for configuration in configurations(self.params)),
-            "probe",
         ]
-        status = read_status([*SHARED, *stages])
+        status = self._known([*SHARED, "probe"], stages)
         if all(status[name].state == "up to date" for name in SHARED if name in status):
             return status
         self._warm_up(status)
         if self._shared_stages({name: str(status[name].folder) for name in SHARED if name in status}):
             return None
         locks.remember()
-        return read_status(stages)
+        return self._known(["probe"], stages)
+
+    @staticmethod
+    def _known(others: Sequence[str], stages: Sequence[str]) -> dict[str, StageStatus]:
+        """Read the status of `others` and `stages`; the latter are gone where params.yaml was edited meanwhile."""
+        status = read_status([*others, *stages])
+        if gone := [name for name in stages if name not in status]:
+            raise UserError(
+                f"params.yaml has changed since this launch began: {gone[0]} is no longer a stage; start it again"
+            )
+        return status
 
     def _warm_up(self, status: dict[str, StageStatus]) -> None:
         """Have the libraries imported, beside whatever comes first, if that is worth it: for several stages."""

@@ -139,7 +139,7 @@ def intervals(survey: Survey, weights: Weights) -> Choice:
 
     Evidence: see `split`; the reports refuse an interval below `MIN_PATIENTS` positive patients.
     """
-    refused = [f"{name} (about {n:.0f})" for name, n in expected_positives(survey).items() if n < MIN_PATIENTS]
+    refused = [f"{name} (about {_short_of(n)})" for name, n in expected_positives(survey).items() if n < MIN_PATIENTS]
     chosen = f"none for {', '.join(refused)}" if refused else "every class will have one"
     least = min(expected_positives(survey).values(), default=0)
     seen = f"positive patients in the test set: {least:.0f} or more"
@@ -148,6 +148,11 @@ def intervals(survey: Survey, weights: Weights) -> Choice:
     join = ", or join classes (label_map)" if len(survey.classes) > 2 else ""
     why = f"fewer than {MIN_PATIENTS} cannot carry an interval: find more images{join}"
     return Choice("intervals", seen, chosen, why if refused else f"each has {MIN_PATIENTS} or more", {})
+
+
+def _short_of(expected: float) -> str:
+    """Print a number below `MIN_PATIENTS` such that it does not read as one that is enough: 9.9, not 10."""
+    return f"{expected:.0f}" if round(expected) < MIN_PATIENTS else f"{min(expected, MIN_PATIENTS - 0.1):.1f}"
 
 
 def expected_positives(survey: Survey, part: str = "test") -> dict[str, float]:
@@ -181,7 +186,7 @@ def choosing(survey: Survey, weights: Weights) -> Choice:
     name, positive = min(expected.items(), key=lambda item: item[1], default=("none", 0.0))
     who = "patients" if survey.patients_known else "images"
     seen = f"validation: about {people:.0f} {who}, {positive:.0f} with {name}"
-    few = [f"{each} (about {n:.0f})" for each, n in expected.items() if n < MIN_PATIENTS]
+    few = [f"{each} (about {_short_of(n)})" for each, n in expected.items() if n < MIN_PATIENTS]
     if positive < 1 or positive >= people:
         return Choice(
             "choosing", seen, f"{', '.join(few)}: too few to choose by", "such a class counts for nothing there", {}

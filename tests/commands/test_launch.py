@@ -15,6 +15,7 @@ from benchmarks.shared.waiting import until
 from pipeline.commands import launch
 from pipeline.launching import workers
 from pipeline.launching.workers import Worker
+from pipeline.study.errors import UserError
 from tests.tiny import ROOT, TINY, copy_tracked
 
 RUNS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}
@@ -241,3 +242,10 @@ def test_too_many_threads_are_remarked_upon(tiny, monkeypatch):
     assert launch.advice(parse(tiny), 1) is None
     tiny["train"]["threads"] = 1
     assert launch.advice(parse(tiny), 2) is None
+
+
+def test_an_edit_of_params_yaml_while_the_data_is_prepared_is_said(monkeypatch):
+    monkeypatch.setattr(launch, "read_status", lambda names: dict.fromkeys([*names][:-1]))
+    assert list(launch.Launch._known(["probe"], ["train@a-ce-1"][:0])) == []
+    with pytest.raises(UserError, match=r"params\.yaml has changed since this launch began: replicate@a-ce-2 is no"):
+        launch.Launch._known(["probe"], ["train@a-ce-1", "replicate@a-ce-2"])

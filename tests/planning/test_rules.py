@@ -111,6 +111,8 @@ def test_classes_without_an_interval_are_named_with_their_number():
     assert said.chosen == "none for rare (about 4)"
     said = rules.intervals(made({"a": counts(train=90, test=50), "rare": counts(train=90, test=9)}), Weights())
     assert said.chosen == "none for rare (about 9)"
+    said = rules.choosing(made({"a": counts(all=500), "rare": counts(all=66)}), NONE)
+    assert said.chosen.endswith("no interval there: rare (about 9.9)")  # 10 would be enough
     assert rules.intervals(made(PLAIN), Weights()).chosen == "every class will have one"
 
 
