@@ -41,6 +41,7 @@ def use(file: Path) -> str:
     """
     from pipeline.datasets.shared.irregular import read_file
     from pipeline.study.files import write_bytes
+    from pipeline.study.locks import alone_in
     from pipeline.study.outputs import keep
 
     try:
@@ -52,11 +53,12 @@ def use(file: Path) -> str:
         raise UserError(f"{file}: cannot be read ({error.strerror}); ready studies: {ready or 'none here'}") from None
     except UnicodeDecodeError:
         raise UserError(f"{file}: not a text file in UTF-8; must have the content of a params.yaml") from None
-    before = PARAMS.read_bytes() if PARAMS.exists() else None
-    if before == content:
-        return f"{PARAMS} is {file} already"
-    kept = None if before is None or is_elsewhere(before) else keep(PARAMS)
-    write_bytes(PARAMS, content)
+    with alone_in(Path(), f"another process is writing {PARAMS}: waiting for it"):
+        before = PARAMS.read_bytes() if PARAMS.exists() else None
+        if before == content:
+            return f"{PARAMS} is {file} already"
+        kept = None if before is None or is_elsewhere(before) else keep(PARAMS)
+        write_bytes(PARAMS, content)
     told = f"; your edited {PARAMS} is kept as {kept}: medmatrix use {kept} brings it back" if kept else ""
     return f"{PARAMS} is {file} now{told}"
 

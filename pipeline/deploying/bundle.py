@@ -24,7 +24,7 @@ from pipeline.reporting.english import count
 from pipeline.study.disk import told_of
 from pipeline.study.errors import UserError
 from pipeline.study.files import DATASET, FUSED, READING, SPLIT, made_by, null, read_json, write_json
-from pipeline.study.locks import LOCK
+from pipeline.study.locks import LOCK, alone_in
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, parse_yaml, read
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import DatasetInfo, open_images, read_dataset
@@ -146,27 +146,38 @@ def bundle(choice: Choice) -> Bundle:
         If a file of the study is missing.
     """
     check_prepared()
-    key = _key(choice)
-    folder = KEPT / f"{choice.name}-{key[:16]}"
+    folder = KEPT / f"{choice.name}-{_key(choice)[:16]}"
+    if (found := _made(folder)) is not None:
+        return found
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with alone_in(KEPT, f"another process is writing into {KEPT}: waiting for it"):
+        if (found := _made(folder)) is not None:  # meanwhile
+            return found
+        networks = count("network", len(choice.members))
+        print(f"{choice.name}: writing {networks} as ONNX, once", file=sys.stderr, flush=True)
+        partial = folder.with_name(f"partial-{folder.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            with told_of(str(folder), partial):
+                recipe = _make(choice, partial)
+            for old in KEPT.glob(f"{choice.name}-*"):  # of the same model before it was trained again
+                shutil.rmtree(old, ignore_errors=True)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return Bundle(folder, recipe)
+
+
+def _made(folder: Path) -> Bundle | None:
+    """Return the bundle in `folder`; None where there is none yet, or one that was cut, which is made anew."""
     try:
         record = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
         if record.get("format") == FORMAT and (folder / MODEL).exists() and (folder / REFERENCE).exists():
             return Bundle(folder, Recipe.read(record))
     except (OSError, ValueError, TypeError):
-        pass  # none yet, or one that was cut: it is made anew
-    print(f"{choice.name}: writing {count('network', len(choice.members))} as ONNX, once", file=sys.stderr, flush=True)
-    partial = folder.with_name(f"partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with told_of(str(folder), partial):
-            recipe = _make(choice, partial)
-        for old in KEPT.glob(f"{choice.name}-*"):  # of the same model before it was trained again
-            shutil.rmtree(old, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return Bundle(folder, recipe)
+        pass
+    return None
 
 
 def check_prepared() -> None:

@@ -23,21 +23,21 @@ from pipeline.deploying.bundle import (
 from pipeline.deploying.choice import FUSION, Choice
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.registry import register
+from pipeline.deploying.sums import SUMS, lacking, write_sums
 from pipeline.ensembling.predictions import gather
 from pipeline.ensembling.sets import ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.learning.settings import TrainingSections
-from pipeline.learning.weights import sha256_of
 from pipeline.study.disk import told_of
 from pipeline.study.errors import UserError
 from pipeline.study.files import REPORTS, write_bytes, write_json, write_text
+from pipeline.study.locks import alone_in
 from pipeline.study.params import load
 from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder
 
 Format = Literal["onnx", "timm", "torchscript"]
-SUMS = "SHA256SUMS"
 _TEMPLATE = Path(__file__).with_name("export.md")
 _SCRIPT = Path(__file__).with_name("predict_onnx.py")
 _Written = tuple[list[str], int, float]
@@ -57,7 +57,7 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
     form : {"onnx", "timm", "torchscript"}
         ONNX and TorchScript hold all seeds and give calibrated probabilities; timm knows single networks, and gets one.
     out : Path
-        Is made; must not hold anything yet.
+        Is made; must not hold anything yet, but for a part of an export that was killed.
     seed : int, optional
         Of timm; the seed with the highest validation macro AUROC if not given.
 
@@ -72,8 +72,15 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
         If `out` is not empty, timm cannot express the network, or the written network computes other logits than the
         study's on validation images.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out: {out} is not an empty folder: name one that is, or a new one")
+    _check_form(choice, form)
+    check_prepared()
+    parent = out.resolve().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with alone_in(parent, f"--out: another process is writing into {parent}: waiting for it"):
+        return _export(choice, form, out, seed)
+
+
+def _check_form(choice: Choice, form: Format) -> None:
     if choice.method not in ("mean", FUSION):
         raise UserError(
             f"{choice.name}: its members are combined by {choice.method}, which is no part of a network; must be a "
@@ -83,17 +90,25 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
         raise UserError(
             f"--format timm: {choice.name} is an ensemble; must be a configuration, of which one seed is written"
         )
-    check_prepared()
-    partial = out.with_name(f"partial-{out.name}")
+
+
+def _export(choice: Choice, form: Format, out: Path, seed: int | None) -> str:
+    """Write into a folder aside, which takes the place of `out` at the end."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not lacking(out))):  # a part of a killed export
+        raise UserError(f"--out: {out} is not an empty folder: name one that is, or a new one")
+    folder = out.resolve()
+    partial = folder.with_name(f".medmatrix-partial-{folder.name}")  # nobody else's: what a kill left is removed
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         with told_of(f"--out: {out}", partial):
             which, checked, apart = _WRITERS[form](choice, partial, seed)
             _write_recipe(recipe_of(choice, checked, apart), partial, form, which)
-        out.mkdir(parents=True, exist_ok=True)
-        for path in sorted(partial.iterdir()):
-            path.replace(out / path.name)
+        if folder.exists():  # the user's, which keeps its owner and mode
+            for name in (SUMS, *sorted(path.name for path in partial.iterdir() if path.name != SUMS)):
+                (partial / name).replace(folder / name)
+        else:
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     files = ", ".join(sorted(path.name for path in out.iterdir()))
@@ -117,7 +132,9 @@ def registered(choice: Choice, form: Format, name: str, seed: int | None = None)
     """
     data = read_dataset()
     about = {"task": data.task, "dataset": data.name, "licence": data.licence, "synthetic": data.synthetic}
-    return register(choice, name, form, lambda out: export(choice, form, out, seed), about)
+    _check_form(choice, form)
+    check_prepared()
+    return register(choice, name, form, lambda out: _export(choice, form, out, seed), about)
 
 
 def _onnx(choice: Choice, folder: Path, seed: int | None) -> _Written:
@@ -246,8 +263,7 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
         f"The network was trained on: {recipe.about['title']}\nLicence of these images: {recipe.about['licence']}\n"
         f"To be cited: {recipe.about['citation']}\n",
     )
-    sums = [f"{sha256_of(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
-    write_text(folder / SUMS, "".join(sums))
+    write_sums(folder)
 
 
 def _without_links(page: str) -> str:

@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from pipeline.study.cells import harmless
 from pipeline.study.disk import disk_full, told_of, why_full
 from pipeline.study.errors import UserError
 from pipeline.study.files import READING, read_json, replaced, write_json
+from pipeline.study.locks import alone_in
 from pipeline.study.outputs import keep_others, note_written
 
 if TYPE_CHECKING:
@@ -95,6 +96,10 @@ def predict(
         raise UserError(
             f"--heatmaps: {choice.name} decides by features that its members share; it has no maps of its own"
         )
+    if device == "cuda":
+        from pipeline.learning.session import choose_device  # imports torch
+
+        choose_device(device, "--device")
     made = bundle(choice)
     engine = onnx_engine(made.folder / MODEL, 1) if device == "cpu" else torch_engine(choice, device)
     maps = None
@@ -104,22 +109,26 @@ def predict(
         maps = Heat(choice, out, heat, device)
     predictor = _predictor(choice, made, engine, pictures, maps)
     names = [_state(source) for source in named]
-    kept = [] if (out / JOURNAL).exists() else keep_others(out, RESULTS)  # an interrupted call has kept them
-    try:
-        journal = Journal(out / JOURNAL, _key(made, pictures, heat, dicom))
-    except OSError as error:
-        if (why := why_full(error)) is not None:
-            raise disk_full(f"--out: {out}", out, why, "more than there is") from None
-        raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
-    with told_of(f"--out: {out}", out), closing(journal):
-        filing = Filing(made.recipe, out, heat or "") if dicom else None
-        counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress, filing)
-        if filing is not None:
-            filing.clean(journal.read(names))
-        write_json(out / "predictions.json", _about(made, named, counts, maps))
-        write_page(out / "index.html", made.recipe, journal.read(names), counts, None if maps is None else maps.about)
-    note_written(out, RESULTS)
-    (out / JOURNAL).unlink()
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone_in(out, f"--out: another process is writing into {out}: waiting for it"))
+            kept = [] if (out / JOURNAL).exists() else keep_others(out, RESULTS)  # an interrupted call has kept them
+            journal = stack.enter_context(closing(Journal(out / JOURNAL, _key(made, pictures, heat, dicom))))
+        except OSError as error:
+            if (why := why_full(error)) is not None:
+                raise disk_full(f"--out: {out}", out, why, "more than there is") from None
+            raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
+        with told_of(f"--out: {out}", out):
+            filing = Filing(made.recipe, out, heat or "") if dicom else None
+            counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress, filing)
+            if filing is not None:
+                filing.clean(journal.read(names))
+            write_json(out / "predictions.json", _about(made, named, counts, maps))
+            about_maps = None if maps is None else maps.about
+            write_page(out / "index.html", made.recipe, journal.read(names), counts, about_maps)
+        note_written(out, RESULTS)
+        (out / JOURNAL).unlink()
     flagged = f", {counts['flagged']} of them flagged" if counts["flagged"] else ""
     told = (
         f"{count('image', counts['images'])} of {count('file', len(named))}: {counts['predicted']} predicted{flagged}"

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.deploying.choice import Choice
+from pipeline.deploying.sums import lacking
 from pipeline.study.errors import UserError
+from pipeline.study.locks import alone_in
 
 FOLDER = Path("registry")
 """In the repository, and in git but for the models themselves."""
@@ -54,13 +56,15 @@ def register(choice: Choice, name: str, form: str, write: Callable[[Path], str],
     from dvc.repo import Repo
 
     folder = FOLDER / name
-    if folder.exists() and not folder.with_name(f"{name}.dvc").exists():
+    # One that was killed before DVC knew of it has the sums of an export, and nothing that they do not name.
+    if folder.exists() and not folder.with_name(f"{name}.dvc").exists() and lacking(folder) is None:
         raise UserError(f"--register: {folder} is there, and not from here (not in DVC); move it, or take another name")
     try:
         repo = Repo(".")
     except NotDvcRepoError:
         raise UserError("--register: must be called in a repository of DVC: git init, dvc init") from None
-    with repo:
+    FOLDER.mkdir(exist_ok=True)
+    with repo, alone_in(FOLDER, f"--register: another process is writing into {FOLDER}: waiting for it"):
         new = FOLDER / f"partial-{name}"
         shutil.rmtree(new, ignore_errors=True)
         try:

@@ -90,8 +90,15 @@ def set_arithmetic(threads: int, tf32: bool) -> None:
             torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]  # torch sets it up unseen
 
 
-def choose_device(wish: str) -> torch.device:
+def choose_device(wish: str, asked_by: str | None = None) -> torch.device:
     """Turn "auto", "cpu" or "cuda" into a device; "auto" is CUDA where there is one.
+
+    Parameters
+    ----------
+    wish : {"auto", "cpu", "cuda"}
+        What is asked for.
+    asked_by : str, optional
+        The option of a command that asks, for the message; the key of params.yaml if not given.
 
     Raises
     ------
@@ -99,6 +106,8 @@ def choose_device(wish: str) -> torch.device:
         If there is no CUDA device and one is asked for.
     """
     if wish == "cuda" and not torch.cuda.is_available():
+        if asked_by is not None:
+            raise UserError(f"{asked_by}: '{wish}', and torch sees no CUDA device here; must be cpu")
         raise UserError(
             "params.yaml:\ntrain.device: 'cuda', and torch sees no CUDA device here; must be cpu, or auto, which takes "
             "one where there is one"

@@ -15,6 +15,7 @@ from ruamel.yaml.scalarstring import SingleQuotedScalarString
 from pipeline.planning.rules import Choice
 from pipeline.planning.survey import Survey
 from pipeline.study.files import write_text
+from pipeline.study.locks import alone_in
 from pipeline.study.outputs import keep
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
@@ -55,8 +56,9 @@ def render(survey: Survey, choices: Sequence[Choice], command: str) -> str:
 
 def write(path: Path, text: str) -> Path | None:
     """Write `text`; what `path` held before is kept, and its new name returned."""
-    kept = keep(path)
-    write_text(path, text)
+    with alone_in(path.resolve().parent, f"another process is writing {path}: waiting for it"):
+        kept = keep(path)
+        write_text(path, text)
     return kept
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 
 from pipeline.study.files import write_json
@@ -26,6 +27,10 @@ def keep(path: Path) -> Path | None:
     if not path.exists():
         return None
     partial = path.with_name(f"partial-{path.name}.{os.getpid()}")
+    for left in path.parent.glob(f"partial-{escape(path.name)}.*"):  # of one that was killed
+        pid = left.suffix.removeprefix(".")
+        if pid.isdecimal() and not _lives(int(pid)):
+            left.unlink(missing_ok=True)
     try:
         with partial.open("wb") as copy:
             copy.write(path.read_bytes())
@@ -54,6 +59,16 @@ def _place(partial: Path, kept: Path) -> None:
     except OSError:  # a disk without hard links
         with kept.open("xb") as copy:
             copy.write(partial.read_bytes())
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
 
 
 def keep_others(folder: Path, names: Iterable[str]) -> list[str]:
