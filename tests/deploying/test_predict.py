@@ -334,6 +334,29 @@ def test_an_interrupted_call_goes_on(deployed, monkeypatch):
     assert not journal.exists()
 
 
+def test_two_calls_into_one_folder_wait_for_each_other(deployed, capsys):
+    choice, some = chosen(), sources([str(RAW)])[:3]
+    predict(choice, some, Path("alone"))
+    Path("out").mkdir()
+    other = os.open("out", os.O_RDONLY)  # what a second process holds
+    fcntl.flock(other, fcntl.LOCK_EX)
+    waiting = threading.Thread(target=predict, args=(choice, some, Path("out")))
+    waiting.start()
+    waiting.join(2)
+    assert waiting.is_alive() and not any(Path("out").iterdir())
+    os.close(other)
+    waiting.join(60)
+    assert Path("out/predictions.csv").read_bytes() == Path("alone/predictions.csv").read_bytes()
+    assert "another process is writing into out" in capsys.readouterr().out
+
+
+def test_no_gpu_is_said_of_the_option(deployed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"^--device: 'cuda', and torch sees no CUDA device here; must be cpu$"):
+        predict(chosen(), sources([str(RAW)])[:1], Path("out"), device="cuda")
+    assert not Path("out").exists()
+
+
 def test_another_model_does_not_take_over_rows(deployed):
     journal = running.Journal(Path("out", JOURNAL), "one")
     journal.add("a", [running.Row("a", None, "predicted", "", (), (), (0.5,), (0.4,), (0.6,), 1.0, (), {}, "")])
