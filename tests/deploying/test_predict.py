@@ -1,12 +1,14 @@
 """A model of the study on files: the same numbers as the study's own, one row per image, and true reasons and flags."""
 
 import csv
+import fcntl
 import gzip
 import io
 import json
 import os
 import re
 import shutil
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.spatial.distance import mahalanobis
 
@@ -343,7 +346,8 @@ def test_two_calls_into_one_folder_wait_for_each_other(deployed, capsys):
     waiting = threading.Thread(target=predict, args=(choice, some, Path("out")))
     waiting.start()
     waiting.join(2)
-    assert waiting.is_alive() and not any(Path("out").iterdir())
+    assert waiting.is_alive()
+    assert not any(Path("out").iterdir())
     os.close(other)
     waiting.join(60)
     assert Path("out/predictions.csv").read_bytes() == Path("alone/predictions.csv").read_bytes()

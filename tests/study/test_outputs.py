@@ -70,4 +70,6 @@ def test_what_a_killed_command_left_of_a_copy_is_removed(tmp_path):
     for left in (gone, living, others):
         left.write_text("half")
     assert keep(path) == tmp_path / "params.yaml.1"
-    assert not gone.exists() and living.exists() and others.exists()
+    assert not gone.exists()
+    assert living.exists()
+    assert others.exists()
