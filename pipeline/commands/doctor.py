@@ -13,6 +13,7 @@ Examples
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import fcntl
 import hashlib
@@ -115,6 +116,10 @@ def check_git() -> Iterator[Line]:
     """Look at the repository: whether there is one, a merge that is not finished, what differs from the commit."""
     done = git("rev-parse", "--short", "HEAD")
     if done is None:
+        if git("rev-parse", "--git-dir") is None and not _without_scm():
+            fix = "git init && git add -A && git commit -m Start, or dvc config --local core.no_scm true"
+            yield problem("git", "no repository, and DVC is not told that there is none: it begins nothing", fix)
+            return
         yield note("git", "no repository with a commit: pages cannot name their code, dvc.lock has no second copy")
         return
     if unmerged := (git("ls-files", "--unmerged", "--", str(locks.LOCK)) or "").strip():
@@ -125,6 +130,13 @@ def check_git() -> Iterator[Line]:
         for line in (git("status", "--porcelain", "--", "pipeline", "params.yaml", "dvc.yaml") or "").splitlines()
     ]
     yield ok("git", f"commit {done.strip()}, " + (f"changed since: {named(changed)}" if changed else "nothing changed"))
+
+
+def _without_scm() -> bool:
+    """Whether DVC is told that there is no git."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read([".dvc/config", ".dvc/config.local"], encoding="utf-8")
+    return settings.get("core", "no_scm", fallback="false").strip().lower() in ("true", "1", "yes", "on")
 
 
 def check_params() -> Iterator[Line]:

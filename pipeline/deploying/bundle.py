@@ -43,6 +43,8 @@ AT_ONCE = 4
 (tf_efficientnet_lite0 at 224 px)."""
 TOLERANCE = 1e-3
 """Largest absolute difference of a logit between them."""
+_WITHOUT_TRACES = 1
+"""Counts in the key of a bundle: one of before has paths of the machine in its network."""
 _VERSIONS = ("torch", "timm", "onnx", "onnxruntime", "opencv-python-headless", "numpy")
 
 
@@ -328,6 +330,8 @@ def _key(choice: Choice) -> str:
     if (head := _head(choice)) is not None:
         digest.update(sha256_of(head).encode())
     fitted = (choice.method, choice.calibration.slope.tolist(), choice.calibration.intercept.tolist())
-    digest.update(json.dumps([FORMAT, *fitted, thresholds_of(choice.thresholds), choice.conformal]).encode())
+    digest.update(
+        json.dumps([FORMAT, _WITHOUT_TRACES, *fitted, thresholds_of(choice.thresholds), choice.conformal]).encode()
+    )
     digest.update(b"" if choice.class_wise is None else choice.class_wise.tobytes())
     return digest.hexdigest()

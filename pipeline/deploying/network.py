@@ -223,3 +223,18 @@ def write_onnx(network: Network, channels: int, size: int, path: Path) -> None:
         raise UserError(f"the network cannot be written as ONNX by torch {torch.__version__}: {reason}") from None
     finally:
         log.setLevel(level)
+    _without_traces(path)
+
+
+def _without_traces(path: Path) -> None:
+    """Take out where torch's code and ours lay on this machine, which its exporter writes beside every node.
+
+    The file is passed on: it must not tell a user's name, and is the same from every folder.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for each in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        each.ClearField("metadata_props")
+    onnx.save(model, path)

@@ -164,3 +164,14 @@ def test_damaged_files_of_the_cache(tmp_path, monkeypatch, forks):
     assert states(doctor.check_cache(False, False))[0] == ["note"]  # one is not there
     forks.run(["-m", "dvc", "repro", "-q"], env=around, check=True)
     assert states(doctor.check_cache(False, True))[0] == ["ok"]
+
+
+def test_without_git_dvc_must_be_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    Path(".dvc").mkdir()
+    found, text = states(doctor.check_git())
+    assert found == ["PROBLEM"]
+    assert "dvc config --local core.no_scm true" in text
+    Path(".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    assert states(doctor.check_git())[0] == ["note"]

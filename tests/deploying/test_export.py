@@ -18,6 +18,7 @@ from pipeline.deploying import bundle as bundles
 from pipeline.deploying import predict_onnx
 from pipeline.deploying.bundle import as_input, network_of
 from pipeline.deploying.choice import choose
+from pipeline.deploying.sums import lacking
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.settings import Clahe, Preprocess
@@ -85,6 +86,33 @@ def test_what_lies_in_the_folder(deployed):
     given = [np.nan if cut is None else cut for cut in labels["thresholds_of_calibrated_probabilities"]]
     np.testing.assert_allclose(given, choice.thresholds)
     assert "Not for clinical use" in (out / "README.md").read_text()
+    network = (out / "model.onnx").read_bytes()
+    assert b"site-packages" not in network
+    assert b".py" not in network
+
+
+def test_an_export_that_was_killed_is_completed_and_nothing_of_the_users_is_taken_for_one(deployed, capsys):
+    out, beside = Path("out"), Path("partial-out/mine.txt")
+    out.mkdir(mode=0o700)
+    beside.parent.mkdir()
+    beside.write_text("mine")
+    main(["small-bce", "--out", "out"])
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert lacking(out) == 0
+    assert out.stat().st_mode & 0o777 == 0o700
+    (out / "model.onnx").unlink()
+    (out / "labels.json").unlink()
+    assert lacking(out) == 2
+    main(["small-bce", "--out", "out"])
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+    assert beside.read_text() == "mine"
+    (out / "model.onnx").unlink()
+    (out / "README.md").write_text("mine")
+    assert lacking(out) is None
+    with pytest.raises(SystemExit):
+        main(["small-bce", "--out", "out"])
+    assert "not an empty folder" in capsys.readouterr().err
+    assert (out / "README.md").read_text() == "mine"
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:FutureWarning")

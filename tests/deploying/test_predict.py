@@ -1,12 +1,14 @@
 """A model of the study on files: the same numbers as the study's own, one row per image, and true reasons and flags."""
 
 import csv
+import fcntl
 import gzip
 import io
 import json
 import os
 import re
 import shutil
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.spatial.distance import mahalanobis
 
@@ -332,6 +335,30 @@ def test_an_interrupted_call_goes_on(deployed, monkeypatch):
     for name in ("predictions.csv", "predictions.json", "index.html"):
         assert Path("halves", name).read_bytes() == Path("whole", name).read_bytes()
     assert not journal.exists()
+
+
+def test_two_calls_into_one_folder_wait_for_each_other(deployed, capsys):
+    choice, some = chosen(), sources([str(RAW)])[:3]
+    predict(choice, some, Path("alone"))
+    Path("out").mkdir()
+    other = os.open("out", os.O_RDONLY)  # what a second process holds
+    fcntl.flock(other, fcntl.LOCK_EX)
+    waiting = threading.Thread(target=predict, args=(choice, some, Path("out")))
+    waiting.start()
+    waiting.join(2)
+    assert waiting.is_alive()
+    assert not any(Path("out").iterdir())
+    os.close(other)
+    waiting.join(60)
+    assert Path("out/predictions.csv").read_bytes() == Path("alone/predictions.csv").read_bytes()
+    assert "another process is writing into out" in capsys.readouterr().out
+
+
+def test_no_gpu_is_said_of_the_option(deployed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"^--device: 'cuda', and torch sees no CUDA device here; must be cpu$"):
+        predict(chosen(), sources([str(RAW)])[:1], Path("out"), device="cuda")
+    assert not Path("out").exists()
 
 
 def test_another_model_does_not_take_over_rows(deployed):

@@ -60,3 +60,16 @@ def test_no_copy_is_written_over_and_none_is_half(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         keep(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["params.yaml", *(f"params.yaml.{n}" for n in range(1, 6))]
+
+
+def test_what_a_killed_command_left_of_a_copy_is_removed(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("mine")
+    gone = tmp_path / f"partial-params.yaml.{2**22 + 1}"  # Linux gives no higher number than 2^22
+    living, others = tmp_path / f"partial-params.yaml.{os.getppid()}", tmp_path / "partial-params.yaml.old"
+    for left in (gone, living, others):
+        left.write_text("half")
+    assert keep(path) == tmp_path / "params.yaml.1"
+    assert not gone.exists()
+    assert living.exists()
+    assert others.exists()
