@@ -242,7 +242,7 @@ def test_from_evaluation_to_reports(evaluated, blank_figures, capsys):
     pages = {str(p.relative_to(REPORTS)) for p in REPORTS.rglob("*.md")}
     named = {f"{kind}/{r}.md" for kind in ("seeds", "model_cards") for r in configurations(study)}
     one = {"README", "methods", "data", "losses", "models", "ensembles", "errors", "seeds/README"}
-    one |= {"claims", "clinical", "stability", "checklist", "timing"}
+    one |= {"claims", "clinical", "clinical-ensemble", "stability", "checklist", "timing"}
     assert pages == {f"{n}.md" for n in one} | named
     text = "".join(p.read_text() for p in REPORTS.rglob("*.md"))
     assert "gone-bce" not in text

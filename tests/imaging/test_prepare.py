@@ -338,6 +338,7 @@ def test_near_duplicates_share_a_group(tmp_path, near):
 INTERRUPTED = """
 import os, signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have it ignored
 import numpy as np
 from pipeline.datasets import Sample
 from pipeline.imaging.prepare import prepare_all
@@ -467,7 +468,7 @@ def test_stage_maps_boxes_into_padded_and_cropped_images(project, mode):
 
 def test_stage_interrupted_leaves_no_table_of_the_earlier_run(project, monkeypatch):
     preprocess.main()
-    monkeypatch.setattr(preprocess, "prepare_all", lambda *_, **__: raising(KeyboardInterrupt())())
+    monkeypatch.setattr("pipeline.imaging.dataset.prepare_all", lambda *_, **__: raising(KeyboardInterrupt())())
     with pytest.raises(KeyboardInterrupt):
         preprocess.main()
     assert not [p for p in PREPARED.iterdir() if p != IMAGES]

@@ -11,6 +11,7 @@ from benchmarks.shared.waiting import gone, until
 from pipeline.launching import guard, workers
 from pipeline.launching.workers import Worker
 from pipeline.study.errors import UserError
+from pipeline.study.memory import SHARE
 from tests.tiny import ROOT
 
 until = partial(until, seconds=120.0)
@@ -130,20 +131,21 @@ def test_leftovers_are_found_by_the_folder_and_the_shard_and_ended(here):
 
 def test_the_environment_divides_processors_and_gpus(monkeypatch):
     monkeypatch.setattr(workers, "processors", lambda: 8)
-    slots = [workers.environment("m", slot, 3, ["0", "5"]) for slot in range(3)]
+    slots = [workers.environment("m", slot, 3, ["0", "5"], 900) for slot in range(3)]
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0", "5", "0"]
     assert {slot[name] for slot in slots for name in workers.THREADS} == {"2"}
-    assert workers.environment("m", 0, 20, [])["OMP_NUM_THREADS"] == "1"
-    assert workers.environment("m", 0, 20, [])["CUDA_VISIBLE_DEVICES"] == ""
+    assert {slot[SHARE] for slot in slots} == {"300"}
+    assert workers.environment("m", 0, 20, [], 900)["OMP_NUM_THREADS"] == "1"
+    assert workers.environment("m", 0, 20, [], 900)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_one_job_has_the_environment_of_dvc_repro(monkeypatch):
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    changed = workers.environment("m", 0, 1, None).items() - os.environ.items()
+    changed = workers.environment("m", 0, 1, None, 900).items() - os.environ.items()
     assert {name for name, _ in changed} == {workers.MARK, "PATH", "PYTHONUNBUFFERED"}
-    assert workers.environment("m", 0, 1, None)["PATH"].startswith(str(Path(sys.executable).parent))
+    assert workers.environment("m", 0, 1, None, 900)["PATH"].startswith(str(Path(sys.executable).parent))
 
 
 def test_gpus_that_are_visible(monkeypatch, tmp_path):

@@ -187,9 +187,9 @@ def test_p_is_corrected_for_the_comparisons_of_the_study(tmp_path):
 def test_pairs_of_other_families_models_and_metrics_are_not_read(tmp_path):
     study = drawn(tmp_path, "ab", ("bce", "zlpr"), tests={("a", "zlpr"): (0.2, 0.5), ("b", "zlpr"): (0.3, 0.5)})
     before = page(study, tmp_path)
-    real = study.comparisons
+    real = study.comparisons.assign(tier=1)
     decoy = real.assign(p=0.0, p_holm=0.0, difference=0.4)
-    for other in (decoy.assign(family="ensembles"),):
+    for other in (decoy.assign(family="ensembles", tier=2),):
         mixed = replace(study, comparisons=pd.concat([other, real, other], ignore_index=True))
         assert page(mixed, tmp_path) == before
 

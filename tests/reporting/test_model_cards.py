@@ -155,7 +155,7 @@ def test_what_was_not_recorded_is_said_to_be_so(here):
     for name in ("Parameters", "Multiply-accumulates per image", "Initial weights", "Device", "Versions", "Code"):
         assert found[name] == [UNKNOWN], name
     assert found["Trained parameters"] == ["123,000"]
-    assert found["Developers, contact, date, licence of the weights"] == [UNKNOWN]
+    assert found["Developers, contact, date, licence of the trained weights"] == [UNKNOWN]
     nothing = replace(study.configurations[0], runs=())
     found = table(card(study, nothing), "## Model details")
     assert found["Parameters"] == [UNKNOWN]

@@ -15,7 +15,9 @@ from pipeline.uncertainty.comparisons import (
     _doubt,
     compare,
     difference_error,
-    tests_of,
+)
+from pipeline.uncertainty.comparisons import (
+    tests_of as both_tests,
 )
 from pipeline.uncertainty.multiplicity import holm
 
@@ -250,7 +252,7 @@ def test_where_patients_do_nothing_it_is_the_t_test_of_the_seeds(seeds):
     values = [rng.normal(0.8, 0.01, n) for n in seeds]
     sides = [Side(v, np.tile(v, (50, 1))) for v in values]
     error, freedom = difference_error(*sides, 99)
-    found = tests_of(values[0].mean() - values[1].mean(), error, freedom, 0.95, 0.005)
+    found = both_tests(values[0].mean() - values[1].mean(), error, freedom, 0.95, 0.005)
     assert found["p"] == pytest.approx(ttest_ind(*values, equal_var=seeds[0] == seeds[1]).pvalue, rel=1e-9)
     if seeds[0] == seeds[1]:
         assert freedom == pytest.approx(2 * seeds[0] - 2)  # those of power.power_of
