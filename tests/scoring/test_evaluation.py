@@ -141,7 +141,7 @@ def test_intervals_come_from_shared_draws_of_patients(study):
                 if key == "auroc":
                     error = np.sqrt(error**2 + 4 * (2 * value - 1) ** 16 / n * (value * (1 - value)) ** 2)
                 low, high = t_interval(np.asarray(value), error, n - 1, 0.95, metric.scale)
-                if key == "average_precision":  # chance raises it: twice by what draws are above their sample
+                if metric.needs == "curve":  # chance raises it: twice by what draws are above their sample
                     raised = 2 * max(of(drawn).mean() - value, 0)
                     low = expit(logit(low) - raised / (value * (1 - value)))
             np.testing.assert_allclose(rows.loc[label, ["ci_low", "ci_high"]].astype(float), [low, high], rtol=1e-9)
