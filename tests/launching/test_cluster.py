@@ -385,7 +385,7 @@ def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_sa
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(timeout=300) == 128 + signal.SIGINT
     assert "stopped; " in head.printed()
-    until(lambda: trainings() == [])  # what was killed on a busy machine is there for a moment
+    until(lambda: trainings() == [], 30)  # what was killed on a busy machine is there for a moment
 
     before = {name: len(nodes.journal(name)) for name in "ab"}
     launcher = head.start()
