@@ -7,11 +7,9 @@ from pathlib import Path
 
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.datasets.settings import DataSections
-from pipeline.datasets.shared.inputs import borrow
 from pipeline.datasets.shared.obtaining import obtain
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import CONTENT, INPUTS, SOURCE, raw_folder
-from pipeline.study.locks import alone_in
 from pipeline.study.params import load
 
 
@@ -25,10 +23,7 @@ def download(params: DataSections) -> Path:
     """
     dataset = open_dataset(params.dataset, params.datasets[params.dataset])
     folder = raw_folder(params.dataset)
-    borrow(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone_in(folder, f"another process is fetching into {folder}: waiting for it"):
-        obtain(dataset, folder, INPUTS, SOURCE, CONTENT)
+    obtain(dataset, folder, INPUTS, SOURCE, CONTENT)
     if not dataset.patients_known:
         print(
             "note: which images show the same person is not known: only near-duplicates are kept together, and the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline.datasets.shared.inputs import borrow, read_content
+from pipeline.datasets.shared.inputs import read_content
 from pipeline.datasets.shared.obtaining import obtain
 from pipeline.external.classes import unknown_classes
 from pipeline.external.records import preparation_record
@@ -13,7 +13,6 @@ from pipeline.external.settings import ExternalPrepareSections
 from pipeline.imaging.dataset import prepare_dataset
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import CONTENT, SOURCE
-from pipeline.study.locks import alone_in
 from pipeline.study.params import ParamsError, load
 from pipeline.study.records import check_record
 
@@ -25,10 +24,7 @@ def prepare(name: str, params: ExternalPrepareSections) -> None:
     raw, links, prepared = data_folder(name) / "raw", data_folder(name) / "inputs", prepared_folder(name)
     source, content = prepared / SOURCE.name, prepared / CONTENT.name
     with as_external(name, settings.dataset):
-        borrow(raw)
-        raw.mkdir(parents=True, exist_ok=True)
-        with alone_in(raw, f"another process is fetching into {raw}: waiting for it"):
-            found = obtain(dataset, raw, links, source, content)
+        found = obtain(dataset, raw, links, source, content)
         if problems := unknown_classes(f"external.{name}", dataset.task, dataset.classes, settings.classes):
             raise ParamsError("\n".join(["params.yaml:", *problems]))
         digests = read_content(content, "prepare_external")

@@ -39,8 +39,7 @@ _PIXELS = ("size", "channels", "keep_aspect", "clahe", "bits", "store", "frame")
 CHECKED = 64
 """Validation images on which ONNX Runtime and torch are compared."""
 AT_ONCE = 4
-"""Images in one call of ONNX Runtime. What lies between the layers of 16 leaves the cache: 16 ms an image instead of 13
-(tf_efficientnet_lite0 at 224 px)."""
+"""Images in one call of ONNX Runtime. Sixteen are as fast (benchmarks/RESULTS.md), and hold more between the layers."""
 TOLERANCE = 1e-3
 """Largest absolute difference of a logit between them."""
 _WITHOUT_TRACES = 1

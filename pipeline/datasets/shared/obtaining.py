@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import Dataset
-from pipeline.datasets.shared.inputs import check_inputs, link_inputs, record
+from pipeline.datasets.shared.inputs import borrow, check_inputs, link_inputs, record
 from pipeline.datasets.shared.names import check_classes
 from pipeline.datasets.shared.remarks import remarks
 from pipeline.study import classes
 from pipeline.study.files import ABOUT, write_json, write_text
+from pipeline.study.locks import alone_in
 
 
 def obtain(dataset: Dataset, folder: Path, links: Path, source: Path, content: Path) -> dict[str, Any]:
-    """Make a data set readable, and write down what it is, by content.
+    """Make a data set readable, and write down what it is, by content; another process that does so is waited for.
 
     Parameters
     ----------
     dataset : Dataset
         The data set.
     folder : Path
-        Of the data set as published; exists.
+        Of the data set as published; is made if it is not there.
     links : Path
         Folder that receives links to what lies outside of the project.
     source, content : Path
@@ -38,6 +39,13 @@ def obtain(dataset: Dataset, folder: Path, links: Path, source: Path, content: P
     UserError
         If the data set is missing, or is not what it claims to be.
     """
+    borrow(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder, f"another process is fetching into {folder}: waiting for it"):
+        return _obtain(dataset, folder, links, source, content)
+
+
+def _obtain(dataset: Dataset, folder: Path, links: Path, source: Path, content: Path) -> dict[str, Any]:
     about = {"name": dataset.name, "title": dataset.title, "url": dataset.url, "licence": dataset.licence}
     about |= {"terms": dataset.terms, "citation": dataset.citation}
     if not (folder / ABOUT).exists():  # once, not at every change of the study
