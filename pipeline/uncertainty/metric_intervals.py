@@ -155,11 +155,12 @@ def _near_one(values: np.ndarray, error: np.ndarray, patients: np.ndarray) -> np
 
 
 def _lowered(low: np.ndarray, values: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Let the interval of an average precision reach down by what chance raises it.
+    """Let the interval of an average precision, or of the best F1 of a curve, reach down by what chance raises it.
 
-    Among few positives chance raises the precision at the first of them more than it lowers it. Draws of the sample
-    lie above its value by the same, though only by about half as much as the value lies above the truth (0.015 for
-    0.028 in a mean over 14 classes, 0.027 for 0.061 of one class with 10 positive patients; docs/statistics.md).
+    Among few positives chance raises the precision at the first of them more than it lowers it, and the best of many
+    thresholds is the best by chance as well. Draws of the sample lie above its value by the same, though only by about
+    half as much as the value lies above the truth (average precision: 0.015 for 0.028 in a mean over 14 classes, 0.027
+    for 0.061 of one class with 10 positive patients; docs/statistics.md).
     """
     defined = ~np.isnan(draws)
     centre = np.where(defined, draws, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
