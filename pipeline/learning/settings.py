@@ -126,6 +126,7 @@ class Train(Section):
 
     epochs: int = Field(ge=1, le=10_000)
     batch_size: int = Field(ge=2, le=65_536)
+    accumulate: int = Field(1, ge=1, le=1024, description="batches per step, whose gradients are averaged")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd (Nesterov's); adamw has its own")
     weight_decay: float = Field(0.05, ge=0, le=1)

@@ -147,6 +147,6 @@ def enough_memory(
         raise TrainingError(
             f"out of memory on {device} with train.batch_size = {batch_size}, images of {' x '.join(map(str, image))} "
             f"(preprocess.size) and {precision} arithmetic ({first_line}); {good()}; lower train.batch_size (or "
-            f"models.<name>.batch_size) or preprocess.size, or take a smaller network as models.<name>.arch"
+            f"models.<name>.batch_size; train.accumulate makes up for it) or preprocess.size, or take a smaller network as models.<name>.arch"
             + ("" if precision == "bfloat16" else "; train.precision: bfloat16 halves the activations")
         ) from error

@@ -111,7 +111,7 @@ def fit(
             f"{loss.task} data set; it must be 'auroc'"
         )
     set_arithmetic(settings.threads, settings.tf32)
-    state = _State(model, lr, head_lr, settings, _steps(int(draws.sum()), settings.batch_size))
+    state = _State(model, lr, head_lr, settings, _steps(int(draws.sum()), _per_step(settings)))
     precision = choose_precision(settings.precision, train.device)
 
     def good() -> str:
@@ -175,24 +175,27 @@ def _train(
     torch.manual_seed(derive(seed, epoch, 0))  # dropout; set each epoch, so that a checkpoint needs no generator
     generator = torch.Generator().manual_seed(derive(seed, epoch, 1))
     order = epoch_order(draws, torch.Generator().manual_seed(derive(seed, epoch, 2)))
-    if len(order) % settings.batch_size == 1:  # see _steps
+    if len(order) % _per_step(settings) == 1:  # see _steps
         order = order[:-1]
     state.model.train()
     watch = LossWatch(epoch, state.steps, data.device, good)
-    for step, (images, targets) in enumerate(data.batches(order, settings.batch_size)):
+    for step, (images, targets) in enumerate(data.batches(order, _per_step(settings))):
         state.schedule.set((epoch - 1) * state.steps + step)
         images = augment(images, settings.augment, generator)
-        with autocast(data.device, precision):
-            logits = state.forward(images)
-        value = loss(logits, targets)
+        value = state.gradients(loss, images, targets, precision)
         watch.enter(value, len(images), state.lr)
-        state.step(value)
+        state.step()
     return watch.mean(), len(order)
 
 
-def _steps(images: int, batch_size: int) -> int:
-    """Count an epoch's batches; a last one of a single image is left out: batch normalisation cannot train on it."""
-    return images // batch_size + (images % batch_size > 1)
+def _per_step(settings: Train) -> int:
+    """Return the images of a step; `train.batch_size` of them at a time go through the network."""
+    return settings.batch_size * settings.accumulate
+
+
+def _steps(images: int, per_step: int) -> int:
+    """Count an epoch's steps; a last one of a single image is left out: batch normalisation cannot train on it."""
+    return images // per_step + (images % per_step > 1)
 
 
 def _scores(logits: np.ndarray, targets: np.ndarray, task: str) -> dict[str, float]:
@@ -226,10 +229,27 @@ class _State:
         """The body's learning rate; the head's where nothing else is trained."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def step(self, value: Tensor) -> None:
-        """Move the weights down the gradient of the loss `value`, and the averaged ones after them."""
+    def gradients(self, loss: Loss, images: Tensor, targets: Tensor, precision: str) -> Tensor:
+        """Compute the gradients of a step's loss, the mean over its images, and return the loss.
+
+        Of several batches (`train.accumulate`) each has its share by its images, so that the gradients are those of one
+        large batch. They are as equal as can be, and none is a single image, which batch normalisation cannot train on.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        parts = max(1, min(math.ceil(len(images) / self.settings.batch_size), len(images) // 2))
+        values = []
+        for some, truth in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
+            with autocast(images.device, precision):
+                logits = self.forward(some)
+            value = loss(logits, truth)
+            if parts > 1:
+                value = value * (len(some) / len(images))
+            value.backward()
+            values.append(value.detach())
+        return values[0] if parts == 1 else torch.stack(values).sum()
+
+    def step(self) -> None:
+        """Move the weights down their gradients, and the averaged ones after them."""
         if self.settings.clip_grad is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
         self.optimizer.step()
