@@ -130,6 +130,9 @@ class Train(Section):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd (Nesterov's); adamw has its own")
     weight_decay: float = Field(0.05, ge=0, le=1)
+    layer_decay: float | None = Field(
+        None, gt=0, le=1, description="learning rate of a layer as a share of the next one's; null = the same for all"
+    )
     schedule: Literal["cosine", "one_cycle", "plateau", "constant"] = "cosine"
     warmup_epochs: float = Field(1.0, ge=0)
     plateau: Plateau = Plateau()

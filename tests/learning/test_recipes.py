@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.learning.tiny_training import changed, data, network, run
+from pipeline.learning.networks.baseline_cnn import BaselineCNN
+from pipeline.learning.training import optimizers
+from tests.learning.tiny_training import LR, changed, data, network, run
 
 SGD = {
     "epochs": 1,
@@ -35,3 +37,66 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(tmp_path, size, ba
     assert ends[0].history[0]["train_loss"] == pytest.approx(ends[1].history[0]["train_loss"], rel=1e-6)
     assert min(seen) > 1
     assert max(seen) == size * batches
+
+
+class Whole(nn.Module):
+    """As a `Classifier` holds its network."""
+
+    def __init__(self, backbone, head):
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def head_parameters(self):
+        return self.backbone.get_submodule(self.head).parameters()
+
+
+def shares(model, **keys):
+    """Learning rate of each parameter at its highest, as a share of that of the body."""
+    optimizer = optimizers.create(model, LR, keys.pop("head_lr", None), changed(**keys))
+    of = {id(p): group.get("lr_scale", 1.0) for group in optimizer.param_groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(of)
+    return {name: of.get(id(p)) for name, p in model.backbone.named_parameters()}, optimizer
+
+
+LAYERS = [  # counted by hand: part of a name, and how many layers lie above it
+    ("resnet18", "fc", {"conv1.": 9, "bn1.": 9, "layer1.0.": 8, "layer2.1.": 5, "layer4.1.": 1, "fc.": 0}),
+    ("vit_tiny_patch16_224", "head", {"cls_token": 13, "patch_embed.": 13, "blocks.0.": 12, "blocks.11.": 1, "head.": 0}),
+    ("densenet121", "classifier", {"features.conv0.": 5, "features.denseblock1.denselayer1.": 4, "classifier.": 0}),
+    (None, "classifier", {"features.0.": 4, "features.1.": 4, "features.8.": 2, "hidden.": 1, "classifier.": 0}),
+]
+
+
+@pytest.mark.parametrize(("arch", "head", "above"), LAYERS, ids=[str(layers[0]) for layers in LAYERS])
+@pytest.mark.parametrize("head_lr", [None, 3 * LR])
+def test_each_layer_has_the_rate_of_the_next_one_times_the_decay(arch, head, above, head_lr):
+    if arch is None:
+        backbone = BaselineCNN(1, 2, filters=[2, 2, 2], batch_norm=True).build_for(1, 32)
+    else:
+        import timm
+
+        options = {"growth_rate": 4, "block_config": (1, 1, 1, 1)} if arch == "densenet121" else {}
+        with torch.device("meta"):
+            backbone = timm.create_model(arch, num_classes=2, **options)
+    found, optimizer = shares(Whole(backbone, head), layer_decay=0.5, head_lr=head_lr)
+    for part, number in above.items():
+        of_part = {share for name, share in found.items() if name.startswith(part)}
+        assert of_part == {3.0 if head_lr and number == 0 else 0.5**number}, part
+    assert {group["lr_scale"] for group in optimizer.param_groups if group["lr_scale"] < 1}.isdisjoint({0.0})
+    assert optimizer.param_groups[0]["lr_scale"] == max(s for s in found.values() if s <= 1)
+    assert all((group["weight_decay"] > 0) == (group["params"][0].ndim > 1) for group in optimizer.param_groups)
+
+
+def test_frozen_layers_have_no_rate_and_the_rest_keep_theirs():
+    backbone = BaselineCNN(1, 2, filters=[2, 2, 2], batch_norm=True).build_for(1, 32)
+    backbone.features.requires_grad_(False)
+    found, _ = shares(Whole(backbone, "classifier"), layer_decay=0.5)
+    assert {name.split(".")[0]: share for name, share in found.items()} == {
+        "features": None,
+        "hidden": 0.5,
+        "classifier": 1.0,
+    }
+
+
+def test_a_decay_of_1_trains_as_without_it(tmp_path):
+    first, second = (run(tmp_path / str(d), changed(epochs=2, layer_decay=d)) for d in (None, 1.0))
+    torch.testing.assert_close(first.state, second.state, rtol=1e-6, atol=1e-7)
