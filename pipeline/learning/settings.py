@@ -37,6 +37,22 @@ class Erase(Section):
         return self
 
 
+class Mix(Section):
+    """Mixtures of images and labels: mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899)."""
+
+    mixup: float = Field(
+        0.2, ge=0, le=10, description="alpha of Beta(alpha, alpha), from which shares are drawn; 0 = none"
+    )
+    cutmix: float = Field(0.0, ge=0, le=10, description="likewise; with both, an image gets one of them")
+    probability: Probability = 1.0
+
+    @model_validator(mode="after")
+    def _some(self) -> Mix:
+        if not (self.mixup or self.cutmix):
+            raise ValueError("mixup = 0 and cutmix = 0; one must be greater than 0, or mix empty")
+        return self
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     "seeds002": {
@@ -142,10 +158,12 @@ class Train(Section):
     patience: int = Field(5, ge=1, description="epochs without a better validation metric before stopping")
     clip_grad: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights per step; null = none")
+    ema_warmup: bool = Field(False, description="ema's decay rises from 0 with the steps n, as 1 - (1 + n)^(-2/3)")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced = all classes have the same share in the loss; single-label only"
     )
     augment: Augment = Augment()
+    mix: Mix | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tf32: bool = Field(False, description="19-bit products in float32 arithmetic on CUDA")
     compile: bool = Field(False, description="torch.compile, on CUDA only")
@@ -155,9 +173,11 @@ class Train(Section):
     log_every: int = Field(1, ge=1, description="epochs between two lines")
 
     @model_validator(mode="after")
-    def _warm_up_ends(self) -> Train:
+    def _fit_together(self) -> Train:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs = {self.warmup_epochs:g}; must be less than epochs ({self.epochs})")
+        if self.ema_warmup and self.ema is None:
+            raise ValueError("ema_warmup = true without ema; set the decay that it rises to, for example ema: 0.999")
         return self
 
 

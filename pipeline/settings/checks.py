@@ -80,14 +80,16 @@ def _tried(problems: list[str], call: Callable[..., Any], *arguments: Any) -> An
 
 
 def _of_losses(params: Params, dataset: Dataset) -> Iterator[str]:
-    """Yield losses that cannot be built for the task, or beside the class weights of a model."""
-    from pipeline.learning.losses import create
+    """Yield losses that cannot be built for the task, or beside the class weights or the mixing of a model."""
+    from pipeline.learning.losses import create, no_mixing
 
     for name in params.study.losses:
         problems: list[str] = []
         loss = _tried(problems, create, name, params.losses[name], dataset.task)
         yield from problems
         for model in params.study.models:
+            if loss is not None and train_settings(params, model).mix and (reason := no_mixing(loss, f"losses.{name}")):
+                yield f"{_where(params, model, 'mix')}: {reason}; must be empty beside it"
             if loss is not None and loss.balances and train_settings(params, model).class_weights == "balanced":
                 yield (
                     f"{_where(params, model, 'class_weights')}: 'balanced' makes up for how rare a class is, and so "
@@ -97,6 +99,13 @@ def _of_losses(params: Params, dataset: Dataset) -> Iterator[str]:
 
 def _of_training(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield settings of training that the task has no meaning for."""
+    for model in params.study.models:
+        train = train_settings(params, model)
+        if train.mix and train.class_weights != "none":
+            yield (
+                f"{_where(params, model, 'mix')}: class_weights: '{train.class_weights}' weighs an image by its one "
+                "class, which a mixed one does not have; one of them must be empty or none"
+            )
     for model in params.study.models if dataset.task == "multilabel" else ():
         train = train_settings(params, model)
         if train.class_weights != "none":

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
 from pipeline.learning.training import optimizers
-from tests.learning.tiny_training import LR, changed, data, network, run
+from pipeline.learning.training.checkpoints import Checkpoint
+from tests.learning.tiny_training import LR, STEPS, changed, data, network, run
 
 SGD = {
     "epochs": 1,
@@ -60,7 +62,11 @@ def shares(model, **keys):
 
 LAYERS = [  # counted by hand: part of a name, and how many layers lie above it
     ("resnet18", "fc", {"conv1.": 9, "bn1.": 9, "layer1.0.": 8, "layer2.1.": 5, "layer4.1.": 1, "fc.": 0}),
-    ("vit_tiny_patch16_224", "head", {"cls_token": 13, "patch_embed.": 13, "blocks.0.": 12, "blocks.11.": 1, "head.": 0}),
+    (
+        "vit_tiny_patch16_224",
+        "head",
+        {"cls_token": 13, "patch_embed.": 13, "blocks.0.": 12, "blocks.11.": 1, "head.": 0},
+    ),
     ("densenet121", "classifier", {"features.conv0.": 5, "features.denseblock1.denselayer1.": 4, "classifier.": 0}),
     (None, "classifier", {"features.0.": 4, "features.1.": 4, "features.8.": 2, "hidden.": 1, "classifier.": 0}),
 ]
@@ -100,3 +106,35 @@ def test_frozen_layers_have_no_rate_and_the_rest_keep_theirs():
 def test_a_decay_of_1_trains_as_without_it(tmp_path):
     first, second = (run(tmp_path / str(d), changed(epochs=2, layer_decay=d)) for d in (None, 1.0))
     torch.testing.assert_close(first.state, second.state, rtol=1e-6, atol=1e-7)
+
+
+def test_the_decay_of_averages_rises_with_the_steps_of_all_epochs(tmp_path):
+    seen = []
+    settings = changed(ema=0.9, ema_warmup=True, epochs=3)
+    model = network()
+    step = torch.optim.AdamW.step
+
+    def stepped(optimizer, *arguments):
+        step(optimizer, *arguments)
+        seen.append({k: v.double().clone() for k, v in model.state_dict().items()})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", stepped)
+        run(tmp_path, settings, model=model)
+    average = seen[0]  # the first weights are forgotten
+    for n, state in enumerate(seen[1:], 1):
+        decay = min(0.9, 1 - (1 + n) ** (-2 / 3))
+        average = {k: decay * average[k] + (1 - decay) * state[k] for k in state}
+    saved = Checkpoint(tmp_path, "key").load()["averaged"]
+    assert len(seen) == 3 * STEPS
+    for key in average.keys() - {"body.1.num_batches_tracked"}:
+        torch.testing.assert_close(saved[key].double(), average[key], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [({"ema_warmup": True}, r"ema_warmup = true without ema; set .* ema: 0\.999")],
+)
+def test_what_does_not_fit_together_is_refused(keys, said):
+    with pytest.raises(ValidationError, match=said):
+        changed(**keys)

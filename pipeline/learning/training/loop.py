@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pipeline.learning.images.augmentation import augment
 from pipeline.learning.images.loader import PartData, epoch_order
-from pipeline.learning.losses import Loss
+from pipeline.learning.images.mixing import mix
+from pipeline.learning.losses import Loss, no_mixing
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.session import autocast, choose_precision, compiled, set_arithmetic
 from pipeline.learning.settings import Train
@@ -99,7 +100,7 @@ def fit(
     Raises
     ------
     ParamsError
-        If ``train.select`` is not defined for the task of the loss.
+        If ``train.select`` is not defined for the task of the loss, or ``train.mix`` not for the loss.
     TrainingError
         If there are fewer than two images to train on, a loss is not finite, or memory runs out.
     """
@@ -110,6 +111,8 @@ def fit(
             f"params.yaml:\ntrain.select: 'macro_f1' counts the largest logit of an image and is not defined for a "
             f"{loss.task} data set; it must be 'auroc'"
         )
+    if settings.mix is not None and (reason := no_mixing(loss, type(loss).__name__)):
+        raise ParamsError(f"params.yaml:\ntrain.mix: {reason}; must be empty beside it")
     set_arithmetic(settings.threads, settings.tf32)
     state = _State(model, lr, head_lr, settings, _steps(int(draws.sum()), _per_step(settings)))
     precision = choose_precision(settings.precision, train.device)
@@ -174,17 +177,21 @@ def _train(
     settings = state.settings
     torch.manual_seed(derive(seed, epoch, 0))  # dropout; set each epoch, so that a checkpoint needs no generator
     generator = torch.Generator().manual_seed(derive(seed, epoch, 1))
+    rng = np.random.default_rng(derive(seed, epoch, 3))
     order = epoch_order(draws, torch.Generator().manual_seed(derive(seed, epoch, 2)))
     if len(order) % _per_step(settings) == 1:  # see _steps
         order = order[:-1]
     state.model.train()
     watch = LossWatch(epoch, state.steps, data.device, good)
-    for step, (images, targets) in enumerate(data.batches(order, _per_step(settings))):
-        state.schedule.set((epoch - 1) * state.steps + step)
+    first = (epoch - 1) * state.steps
+    for step, (images, targets) in enumerate(data.batches(order, _per_step(settings)), first):
+        state.schedule.set(step)
         images = augment(images, settings.augment, generator)
+        if settings.mix is not None:
+            images, targets = mix(images, targets, settings.mix, rng)
         value = state.gradients(loss, images, targets, precision)
         watch.enter(value, len(images), state.lr)
-        state.step()
+        state.step(step)
     return watch.mean(), len(order)
 
 
@@ -219,7 +226,7 @@ class _State:
         if settings.ema is not None:
             from timm.utils import ModelEmaV3
 
-            self.averaged = ModelEmaV3(model, decay=settings.ema)
+            self.averaged = ModelEmaV3(model, decay=settings.ema, use_warmup=settings.ema_warmup)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
@@ -248,13 +255,13 @@ class _State:
             values.append(value.detach())
         return values[0] if parts == 1 else torch.stack(values).sum()
 
-    def step(self) -> None:
-        """Move the weights down their gradients, and the averaged ones after them."""
+    def step(self, number: int) -> None:
+        """Move the weights down their gradients, and the averaged ones after them, in step `number` from 0."""
         if self.settings.clip_grad is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
         self.optimizer.step()
         if self.averaged:
-            self.averaged.update(self.model)
+            self.averaged.update(self.model, number + 1 if self.settings.ema_warmup else None)
 
     def patience_is_over(self) -> bool:
         return len(self.history) - max(1, self.best_epoch) >= self.settings.patience
