@@ -159,6 +159,9 @@ class Train(Section):
     clip_grad: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights per step; null = none")
     ema_warmup: bool = Field(False, description="ema's decay rises from 0 with the steps n, as 1 - (1 + n)^(-2/3)")
+    swa: Fraction | None = Field(
+        None, description="share of the epochs after which weights are averaged at a constant rate; null = never"
+    )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced = all classes have the same share in the loss; single-label only"
     )
@@ -178,6 +181,13 @@ class Train(Section):
             raise ValueError(f"warmup_epochs = {self.warmup_epochs:g}; must be less than epochs ({self.epochs})")
         if self.ema_warmup and self.ema is None:
             raise ValueError("ema_warmup = true without ema; set the decay that it rises to, for example ema: 0.999")
+        if self.ema is not None and self.swa is not None:
+            raise ValueError(f"ema = {self.ema:g} and swa = {self.swa:g}: two averages; one of them must be empty")
+        if self.swa is not None and self.warmup_epochs > self.swa * self.epochs:
+            raise ValueError(
+                f"swa = {self.swa:g} with warmup_epochs = {self.warmup_epochs:g}: averaging would begin while the "
+                f"learning rate rises; swa must be at least {self.warmup_epochs / self.epochs:g}"
+            )
         return self
 
 

@@ -6,9 +6,10 @@ from pydantic import ValidationError
 from torch import nn
 
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
-from pipeline.learning.training import optimizers
+from pipeline.learning.training import averaging, optimizers
 from pipeline.learning.training.checkpoints import Checkpoint
-from tests.learning.tiny_training import LR, STEPS, changed, data, network, run
+from tests.learning.test_resume import end_alike
+from tests.learning.tiny_training import LR, STEPS, changed, data, network, run, same
 
 SGD = {
     "epochs": 1,
@@ -131,9 +132,114 @@ def test_the_decay_of_averages_rises_with_the_steps_of_all_epochs(tmp_path):
         torch.testing.assert_close(saved[key].double(), average[key], rtol=1e-5, atol=1e-6)
 
 
+def test_swa_averages_the_ends_of_epochs_at_a_constant_rate_and_measures_batch_norms(tmp_path, monkeypatch):
+    ends, batches = [], []
+    model = network()
+    keep = lambda row: ends.append({k: v.double().clone() for k, v in model.state_dict().items()})  # noqa: E731
+    measure = averaging.measure_batch_norms
+
+    def measured(averaged, images, precision):
+        batches.append([batch.clone() for batch in images()])
+        measure(averaged, lambda: batches[-1], precision)
+
+    monkeypatch.setattr(averaging, "measure_batch_norms", measured)
+    settings = changed(epochs=6, swa=0.5, warmup_epochs=1.0)
+    fitted = run(tmp_path / "swa", settings, model=model, report=keep)
+    plain = run(tmp_path / "plain", changed(epochs=6, warmup_epochs=1.0))
+    rates = [row["lr"] for row in fitted.history]
+    assert rates[:3] == [row["lr"] for row in plain.history[:3]]
+    assert rates[3:] == [rates[2]] * 3
+    assert [row["val_loss"] for row in fitted.history[:3]] == [row["val_loss"] for row in plain.history[:3]]
+    saved = Checkpoint(tmp_path / "swa", "key").load()["averaged"]
+    for key, _ in model.named_parameters():
+        mean = torch.stack([end[key] for end in ends[3:]]).mean(0)
+        torch.testing.assert_close(saved[key].double(), mean, rtol=1e-5, atol=1e-6)
+    averaged = network()
+    averaged.load_state_dict(saved)
+    with torch.no_grad():
+        torch.optim.swa_utils.update_bn(batches[-1], averaged.eval())
+    for key, value in averaged.state_dict().items():
+        torch.testing.assert_close(saved[key], value, rtol=1e-5, atol=1e-6)
+    assert [len(images) for images in batches] == [STEPS] * 3
+    if fitted.best_epoch == 6:
+        torch.testing.assert_close(fitted.state, saved)
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "plateau", "constant"])
+def test_every_schedule_stays_where_averaging_begins(tmp_path, schedule):
+    settings = changed(epochs=6, swa=0.5, schedule=schedule, warmup_epochs=1.0, plateau={"patience": 0})
+    val = data(30, 1, 1 - data(30, 1).targets.numpy())  # it gets worse
+    rates = [row["lr"] for row in run(tmp_path, settings, val=val).history]
+    assert rates[3:] == [rates[3]] * 3
+    assert rates[3] == (pytest.approx(rates[2] / 10) if schedule == "plateau" else rates[2]) or schedule == "plateau"
+
+
+def test_frozen_batch_norms_keep_their_statistics_and_are_used_as_they_are():
+    torch.manual_seed(0)
+    frozen, measured = nn.BatchNorm2d(2), nn.BatchNorm2d(2, momentum=0.3)
+    frozen.running_mean.copy_(torch.tensor([3.0, -2.0]))
+
+    class Partly(nn.Sequential):
+        def train(self, mode=True):
+            super().train(mode)
+            frozen.eval()
+            return self
+
+    batches = [torch.randn(9, 2, 4, 4) for _ in range(3)]
+    before = {k: v.clone() for k, v in frozen.state_dict().items()}
+    averaging.measure_batch_norms(Partly(frozen, measured), lambda: batches, "float32")
+    assert all(torch.equal(frozen.state_dict()[k], v) for k, v in before.items())
+    expected = torch.stack([(batch - before["running_mean"][:, None, None]).mean((0, 2, 3)) for batch in batches])
+    torch.testing.assert_close(measured.running_mean, expected.mean(0), rtol=1e-4, atol=1e-4)
+    assert measured.momentum == 0.3
+    assert not measured.training
+
+
+def layered(seed=3):
+    """The network with layers as timm's have them."""
+    model = network(seed)
+    model.group_matcher = lambda coarse=False: {"stem": r"^body\.0", "body": r"^body\.(\d+)"}
+    return model
+
+
+RECIPES = {
+    "accumulate": {"accumulate": 2},
+    "layer_decay": {"layer_decay": 0.5},
+    "ema_warmup": {"ema": 0.99, "ema_warmup": True},
+    "mix": {"mix": {"mixup": 0.4, "cutmix": 1.0}},
+    "swa": {"swa": 0.25},
+}
+
+
+@pytest.mark.parametrize("keys", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_training_that_is_killed_resumes_to_the_same_bytes(tmp_path, keys, after):
+    settings = changed(**{"ema": None, **keys}, warmup_epochs=0.4)
+
+    def die(row):
+        if row["epoch"] == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", settings, model=layered(), report=die)
+    torch.rand(5)  # the generator of the process must not matter, nor the weights it starts from
+    seen = []
+    resumed = run(tmp_path / "killed", settings, model=layered(99), report=lambda row: seen.append(row["epoch"]))
+    assert seen == list(range(after + 1, 5))
+    undisturbed = run(tmp_path / "whole", settings, model=layered())
+    assert same(resumed, undisturbed)
+    assert end_alike(tmp_path / "killed", tmp_path / "whole")
+    assert not same(undisturbed, run(tmp_path / "plain", changed(warmup_epochs=0.4)))
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
-    [({"ema_warmup": True}, r"ema_warmup = true without ema; set .* ema: 0\.999")],
+    [
+        ({"ema_warmup": True}, r"ema_warmup = true without ema; set .* ema: 0\.999"),
+        ({"ema": 0.9, "swa": 0.5}, r"ema = 0\.9 and swa = 0\.5: two averages"),
+        ({"swa": 0.2, "warmup_epochs": 1.0}, r"swa = 0\.2 with warmup_epochs = 1: .* at least 0\.25"),
+        ({"mix": {"mixup": 0.0}}, r"mixup = 0 and cutmix = 0; one must be greater than 0"),
+    ],
 )
 def test_what_does_not_fit_together_is_refused(keys, said):
     with pytest.raises(ValidationError, match=said):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +19,12 @@ from pipeline.learning.losses import Loss, no_mixing
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.session import autocast, choose_precision, compiled, set_arithmetic
 from pipeline.learning.settings import Train
-from pipeline.learning.training import optimizers, schedules
+from pipeline.learning.training import averaging, optimizers, schedules
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.training.guards import LossWatch, TrainingError, check_validation_loss, enough_memory, last_good
 from pipeline.metrics.functions import accuracy, auroc, f1, macro
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.study.params import ParamsError
-
-if TYPE_CHECKING:
-    from timm.utils import ModelEmaV3
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class FittedModel:
     Parameters
     ----------
     state : dict of Tensor
-        Weights of the best epoch (averaged ones if EMA is on), on the CPU.
+        Weights of the best epoch (averaged ones with EMA, and with SWA once it has begun), on the CPU.
     history : list of dict
         One row per epoch: epoch, lr (of the body, in the last step), train_loss, val_loss, val_auroc (macro), for
         single-label data also val_accuracy and val_macro_f1 (of the largest logits), images_per_second (of training
@@ -146,7 +143,7 @@ def _epoch(
     loss = loss.at_epoch(epoch, settings.epochs)
     train_loss, images = _train(state, loss, train, draws, precision, seed, epoch, good)
     trained = time.perf_counter()
-    scored = state.averaged.module if state.averaged else state.model
+    scored = state.average.of_epoch(epoch, lambda: _views(train, draws, settings, seed, epoch), precision)
     logits = predict(scored, val, 4 * settings.batch_size, precision)
     val_loss = loss(logits, val.targets.float()).item()
     check_validation_loss(val_loss, epoch, state.lr, good)
@@ -185,7 +182,8 @@ def _train(
     watch = LossWatch(epoch, state.steps, data.device, good)
     first = (epoch - 1) * state.steps
     for step, (images, targets) in enumerate(data.batches(order, _per_step(settings)), first):
-        state.schedule.set(step)
+        if epoch < state.first_averaged:
+            state.schedule.set(step)
         images = augment(images, settings.augment, generator)
         if settings.mix is not None:
             images, targets = mix(images, targets, settings.mix, rng)
@@ -193,6 +191,17 @@ def _train(
         watch.enter(value, len(images), state.lr)
         state.step(step)
     return watch.mean(), len(order)
+
+
+def _views(data: PartData, draws: np.ndarray, settings: Train, seed: int, epoch: int) -> Iterator[Tensor]:
+    """Yield the training images once more, changed anew: what batch normalisation is measured on."""
+    torch.manual_seed(derive(seed, epoch, 4))  # dropout
+    generator = torch.Generator().manual_seed(derive(seed, epoch, 5))
+    order = epoch_order(draws, torch.Generator().manual_seed(derive(seed, epoch, 6)))
+    if len(order) % settings.batch_size == 1:
+        order = order[:-1]
+    for images, _ in data.batches(order, settings.batch_size):
+        yield augment(images, settings.augment, generator)
 
 
 def _per_step(settings: Train) -> int:
@@ -222,11 +231,8 @@ class _State:
         self.forward: Callable[[Tensor], Tensor] = model
         self.optimizer = optimizers.create(model, lr, head_lr, settings)
         self.schedule = schedules.create(self.optimizer, settings, steps)
-        self.averaged: ModelEmaV3 | None = None
-        if settings.ema is not None:
-            from timm.utils import ModelEmaV3
-
-            self.averaged = ModelEmaV3(model, decay=settings.ema, use_warmup=settings.ema_warmup)
+        self.average = averaging.create(model, settings)
+        self.first_averaged = averaging.first_averaged(settings)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
@@ -260,8 +266,7 @@ class _State:
         if self.settings.clip_grad is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
         self.optimizer.step()
-        if self.averaged:
-            self.averaged.update(self.model, number + 1 if self.settings.ema_warmup else None)
+        self.average.stepped(number)
 
     def patience_is_over(self) -> bool:
         return len(self.history) - max(1, self.best_epoch) >= self.settings.patience
@@ -275,12 +280,13 @@ class _State:
         if better or not self.best:
             self.best_epoch = len(self.history)
             self.best = {k: v.detach().to("cpu", copy=True) for k, v in scored.state_dict().items()}
-        self.schedule.epoch_ended(len(self.history) * self.steps, row[metric])
+        if len(self.history) < self.first_averaged:
+            self.schedule.epoch_ended(len(self.history) * self.steps, row[metric])
 
     def content(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "averaged": self.averaged.module.state_dict() if self.averaged else None,
+            "averaged": self.average.averaged.state_dict() if self.average.averaged else None,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "history": self.history,
@@ -292,8 +298,9 @@ class _State:
         if content is None:
             return
         self.model.load_state_dict(content["model"])
-        if self.averaged:
-            self.averaged.module.load_state_dict(content["averaged"])
+        if self.average.averaged:
+            self.average.averaged.load_state_dict(content["averaged"])
+            self.average.resumed(len(content["history"]))
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
         self.history, self.best, self.best_epoch = content["history"], content["best"], content["best_epoch"]
