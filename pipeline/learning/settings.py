@@ -37,6 +37,13 @@ class Erase(Section):
         return self
 
 
+class RandAugment(Section):
+    """Operations that are drawn for each image (Cubuk et al. 2020, arXiv 1909.13719), see `randaugment`."""
+
+    operations: int = Field(2, ge=1, le=10, description="for each image, one after another")
+    magnitude: int = Field(9, ge=1, le=30, description="of 30, as torchvision counts")
+
+
 class Mix(Section):
     """Mixtures of images and labels: mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899)."""
 
@@ -102,6 +109,7 @@ class Augment(Section):
     contrast: float = Field(0.0, ge=0, le=1, description="likewise, distances from the image's mean grey level")
     brightness_offset: float = Field(0.0, ge=0, le=1, description="added: fraction of the grey range, up or down")
     jpeg: Jpeg | None = None
+    rand: RandAugment | None = None
     noise: float = Field(0.0, ge=0, le=1, description="highest SD of Gaussian noise, fraction of the grey range")
     erase: Erase | None = None
 
@@ -115,6 +123,12 @@ class Augment(Section):
         nothing = {name: field.default for name, field in cls.model_fields.items()} | {"horizontal_flip": 0.0}
         return nothing | PRESETS[value]
 
+    @model_validator(mode="after")
+    def _filled_alike(self) -> Augment:
+        if self.rand is not None and self.fill != "black":
+            raise ValueError(f"fill = {self.fill} with rand, which fills with black; must be black, or rand empty")
+        return self
+
     @property
     def geometric(self) -> bool:
         """Whether images are resampled."""
@@ -126,7 +140,7 @@ class Augment(Section):
         return {
             name: value
             for name, value in self.model_dump(exclude=how).items()
-            if (value["probability"] if isinstance(value, dict) else value)
+            if (value.get("probability", 1) if isinstance(value, dict) else value)
         }
 
 

@@ -208,6 +208,7 @@ RECIPES = {
     "ema_warmup": {"ema": 0.99, "ema_warmup": True},
     "mix": {"mix": {"mixup": 0.4, "cutmix": 1.0}},
     "swa": {"swa": 0.25},
+    "rand": {"augment": {"horizontal_flip": 0.0, "rand": {}}},
 }
 
 
@@ -238,6 +239,7 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(tmp_path, keys, aft
         ({"ema_warmup": True}, r"ema_warmup = true without ema; set .* ema: 0\.999"),
         ({"ema": 0.9, "swa": 0.5}, r"ema = 0\.9 and swa = 0\.5: two averages"),
         ({"swa": 0.2, "warmup_epochs": 1.0}, r"swa = 0\.2 with warmup_epochs = 1: .* at least 0\.25"),
+        ({"augment": {"fill": "edge", "rand": {}}}, r"fill = edge with rand, which fills with black"),
         ({"mix": {"mixup": 0.0}}, r"mixup = 0 and cutmix = 0; one must be greater than 0"),
     ],
 )
