@@ -60,6 +60,13 @@ class Mix(Section):
         return self
 
 
+class Progressive(Section):
+    """Training images that grow from epoch to epoch (arXiv 2104.00298); validation sees them in full size."""
+
+    start: Fraction = Field(0.5, description="side in the first epoch, as a share of the full one")
+    until: float = Field(0.75, gt=0, le=1, description="share of the epochs after which they have their full size")
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     "seeds002": {
@@ -181,6 +188,7 @@ class Train(Section):
     )
     augment: Augment = Augment()
     mix: Mix | None = None
+    progressive: Progressive | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tf32: bool = Field(False, description="19-bit products in float32 arithmetic on CUDA")
     compile: bool = Field(False, description="torch.compile, on CUDA only")

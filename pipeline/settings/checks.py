@@ -245,14 +245,19 @@ def _of_models(params: Params) -> Iterator[str]:
         yield from problems
     images = (params.preprocess.channels, params.preprocess.size)
     for name in params.study.models:
-        model = params.models[name]
+        model, growing = params.models[name], train_settings(params, name).progressive
         mark = _mark([model.model_dump(mode="json"), images, version("torch"), version("timm"), _file(model.weights)])
+        if growing is not None:
+            mark = _mark([mark.name, growing.model_dump()])
         if mark.exists():
             continue
         problems = []
         # Imports torch and timm, for seconds: once for the settings of a model.
         networks = importlib.import_module("pipeline.learning.networks.models")
         _tried(problems, networks.check, name, model, *images)
+        if growing is not None and not problems:
+            smallest = importlib.import_module("pipeline.learning.images.resizing").side(images[1], growing, 1, 1)
+            _tried(problems, networks.check_smaller, name, model, images[0], smallest, images[1])
         yield from problems
         if not problems:
             _set(mark)

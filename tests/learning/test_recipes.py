@@ -3,11 +3,16 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from timm.layers import DropPath
 from torch import nn
 
+from pipeline.learning.images.resizing import shrunk, side
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
+from pipeline.learning.networks.models import check_smaller
+from pipeline.learning.settings import Model, Progressive
 from pipeline.learning.training import averaging, optimizers
 from pipeline.learning.training.checkpoints import Checkpoint
+from pipeline.learning.weights import ModelError
 from tests.learning.test_resume import end_alike
 from tests.learning.tiny_training import LR, STEPS, changed, data, network, run, same
 
@@ -196,8 +201,9 @@ def test_frozen_batch_norms_keep_their_statistics_and_are_used_as_they_are():
 
 
 def layered(seed=3):
-    """The network with layers as timm's have them."""
+    """The network with layers as timm's have them, for images of any size, with stochastic depth."""
     model = network(seed)
+    model.body[3], model.body[5] = nn.AdaptiveMaxPool2d(3), nn.Sequential(DropPath(0.2), model.body[5])
     model.group_matcher = lambda coarse=False: {"stem": r"^body\.0", "body": r"^body\.(\d+)"}
     return model
 
@@ -208,6 +214,7 @@ RECIPES = {
     "ema_warmup": {"ema": 0.99, "ema_warmup": True},
     "mix": {"mix": {"mixup": 0.4, "cutmix": 1.0}},
     "swa": {"swa": 0.25},
+    "progressive": {"progressive": {}},
     "rand": {"augment": {"horizontal_flip": 0.0, "rand": {}}},
 }
 
@@ -230,7 +237,7 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(tmp_path, keys, aft
     undisturbed = run(tmp_path / "whole", settings, model=layered())
     assert same(resumed, undisturbed)
     assert end_alike(tmp_path / "killed", tmp_path / "whole")
-    assert not same(undisturbed, run(tmp_path / "plain", changed(warmup_epochs=0.4)))
+    assert not same(undisturbed, run(tmp_path / "plain", changed(warmup_epochs=0.4), model=layered()))
 
 
 @pytest.mark.parametrize(
@@ -246,3 +253,43 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(tmp_path, keys, aft
 def test_what_does_not_fit_together_is_refused(keys, said):
     with pytest.raises(ValidationError, match=said):
         changed(**keys)
+
+
+def test_training_images_grow_and_validation_sees_all_of_them(tmp_path):
+    sizes = {True: [], False: []}
+    model = layered()
+    model.register_forward_pre_hook(lambda module, inputs: sizes[module.training].append(inputs[0].shape[2:]))
+    run(tmp_path, changed(epochs=4, progressive={"start": 0.5, "until": 0.5}), model=model)
+    assert sizes[True] == [(8, 8)] * STEPS + [(16, 16)] * 3 * STEPS  # 12 px are between two multiples of 8
+    assert set(sizes[False]) == {(16, 16)}
+
+
+def test_sides_grow_in_a_straight_line_of_multiples():
+    growing = Progressive(start=0.5, until=0.75)
+    assert [side(224, growing, epoch, 8) for epoch in range(1, 9)] == [112, 128, 152, 168, 184, 208, 224, 224]
+    assert [side(80, growing, epoch, 6) for epoch in range(1, 7)] == [40, 48, 56, 64, 72, 80]
+    assert [side(100, Progressive(start=0.1, until=1.0), epoch, 2) for epoch in (1, 2)] == [8, 56]
+    assert side(100, growing, 7, 8) == 100
+
+
+def test_shrinking_is_that_of_torchvision_and_keeps_the_range():
+    from torchvision.transforms.v2 import functional
+
+    images = data(5).take(torch.arange(5))[0]
+    made = shrunk(images, Progressive(start=0.5), 1, 4)
+    torch.testing.assert_close(made, functional.resize(images, [8, 8], antialias=True), rtol=1e-5, atol=1e-6)
+    assert shrunk(images, Progressive(start=0.5), 4, 4) is images
+
+
+@pytest.mark.parametrize(
+    ("arch", "said"),
+    [("baseline_cnn", "takes images of 64 px and not of 32"), ("vit_tiny_patch16_224", "takes images of 64 px")],
+)
+def test_networks_of_one_size_are_refused(arch, said):
+    options = {"filters": [2]} if arch == "baseline_cnn" else {"img_size": 64, "depth": 1, "embed_dim": 6}
+    with pytest.raises(ModelError, match=rf"train\.progressive: models\.mine .{arch}. {said}"):
+        check_smaller("mine", Model(arch=arch, lr=0.1, options=options), 1, 32, 64)
+
+
+def test_other_networks_are_not():
+    check_smaller("mine", Model(arch="resnet10t", lr=0.1), 1, 32, 64)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pipeline.learning.images.augmentation import augment
 from pipeline.learning.images.loader import PartData, epoch_order
 from pipeline.learning.images.mixing import mix
+from pipeline.learning.images.resizing import shrunk
 from pipeline.learning.losses import Loss, no_mixing
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.session import autocast, choose_precision, compiled, set_arithmetic
@@ -184,6 +185,8 @@ def _train(
     for step, (images, targets) in enumerate(data.batches(order, _per_step(settings)), first):
         if epoch < state.first_averaged:
             state.schedule.set(step)
+        if settings.progressive is not None:
+            images = shrunk(images, settings.progressive, epoch, settings.epochs)
         images = augment(images, settings.augment, generator)
         if settings.mix is not None:
             images, targets = mix(images, targets, settings.mix, rng)
