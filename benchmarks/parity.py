@@ -61,7 +61,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "mixup 0.2": {"mix": {"mixup": 0.2}},
     "CutMix 1": {"mix": {"mixup": 0.0, "cutmix": 1.0}},
     "SWA 0.5": {"swa": 0.5},
-    "RandAugment 2, 9": {"augment": {"rand": {}}},
+    "RandAugment 2, 9": {"augment": {"rand": {"operations": 2, "magnitude": 9}}},
     "progressive": {"progressive": {}},
     "drop path 0.1": {"drop_path": 0.1},
 }
@@ -121,10 +121,8 @@ def trained(model: Model, train: Train, arm: str, seed: int, most: int | None) -
     rows, targets, draws = (
         values[places] for values in (parts["train"].rows, parts["train"].targets, parts["train"].draws)
     )
-    of_model = {key: value for key, value in ARMS[arm].items() if key not in Train.model_fields}
-    network = models.build(
-        "network", model.model_copy(update=of_model), channels, len(data.classes), size, images[rows]
-    )
+    model = model.model_copy(update={k: v for k, v in ARMS[arm].items() if k not in Train.model_fields})
+    network = models.build("network", model, channels, len(data.classes), size, images[rows])
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     loss = losses.for_training("loss", {"kind": "ce" if single else "bce"}, data.task, targets, draws, "none")
     with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,20 @@ SUBGROUPS = {"multilabel": ("auroc", "average_precision"), "multiclass": ("accur
 _OF_SPLIT = ("part", "copies", "augmented")
 _OTHER_FACTORS = ("sex", "age", "view", "hospital", "device", "exposure")
 """Factors of radiographs that a reader will ask for; those that the data set's table holds are named as such."""
-_SETTINGS = ("epochs", "patience", "batch_size", "optimizer", "schedule", "weight_decay", "clip_grad", "ema")
+_SETTINGS = (
+    *(
+        "epochs",
+        "patience",
+        "batch_size",
+        "optimizer",
+        "schedule",
+        "weight_decay",
+        "layer_decay",
+        "clip_grad",
+        "ema",
+        "swa",
+    ),
+)
 
 
 class TrainingRun(NamedTuple):
