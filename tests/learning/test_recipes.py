@@ -176,7 +176,7 @@ def test_every_schedule_stays_where_averaging_begins(tmp_path, schedule):
     val = data(30, 1, 1 - data(30, 1).targets.numpy())  # it gets worse
     rates = [row["lr"] for row in run(tmp_path, settings, val=val).history]
     assert rates[3:] == [rates[3]] * 3
-    assert rates[3] == (pytest.approx(rates[2] / 10) if schedule == "plateau" else rates[2]) or schedule == "plateau"
+    assert rates[3] == pytest.approx(rates[2] * (0.1 if schedule == "plateau" else 1), rel=1e-9)
 
 
 def test_frozen_batch_norms_keep_their_statistics_and_are_used_as_they_are():
@@ -214,6 +214,8 @@ RECIPES = {
     "ema_warmup": {"ema": 0.99, "ema_warmup": True},
     "mix": {"mix": {"mixup": 0.4, "cutmix": 1.0}},
     "swa": {"swa": 0.25},
+    "swa, one_cycle": {"swa": 0.25, "schedule": "one_cycle"},
+    "swa, plateau": {"swa": 0.5, "schedule": "plateau", "plateau": {"patience": 0}},
     "progressive": {"progressive": {}},
     "rand": {"augment": {"horizontal_flip": 0.0, "rand": {}}},
 }
