@@ -30,6 +30,7 @@ BENCHMARKS = {
     "claims": "how often claims are false that are said to be, simulated",
     "statistics": "bootstrap, DeLong and exchange of seeds against loops",
     "parity": "training against a plain script: the table of what `benchmarks.parity run` trained; only if it is named",
+    "soup": "the mean weights of a configuration's seeds, where they are trained; only if it is named",
     "predict": "a model on new images against a plain loop",
     "report": "the report stage for 12 and 48 training runs",
     "idle": "DVC's own time with nothing to do",
@@ -38,7 +39,7 @@ BENCHMARKS = {
     "chaos": "kills, cut files and full disks; an hour or more, only if it is named",
 }
 """Name of a module of this package: what it measures."""
-LONG = frozenset({"chaos", "parity"})
+LONG = frozenset({"chaos", "parity", "soup"})
 """Those that run only if they are named."""
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
 

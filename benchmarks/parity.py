@@ -54,14 +54,24 @@ ARMS: dict[str, dict[str, Any]] = {
     "no brightness, contrast": {"augment": {"brightness": 0.0, "contrast": 0.0}},
     "brightness added": {"augment": {"brightness": 0.0, "brightness_offset": 0.1}},
     "no augmentation": {"augment": "none"},
+    "accumulate 2 x 8": {"batch_size": 8, "accumulate": 2},
+    "layer decay 0.75": {"layer_decay": 0.75},
+    "EMA 0.999": {"ema": 0.999},
+    "EMA 0.999, warm-up": {"ema": 0.999, "ema_warmup": True},
+    "mixup 0.2": {"mix": {"mixup": 0.2}},
+    "CutMix 1": {"mix": {"mixup": 0.0, "cutmix": 1.0}},
+    "SWA 0.5": {"swa": 0.5},
+    "RandAugment 2, 9": {"augment": {"rand": {"operations": 2, "magnitude": 9}}},
+    "progressive": {"progressive": {}},
+    "drop path 0.1": {"drop_path": 0.1},
 }
-"""What differs from section `train` of params.yaml."""
+"""What differs from section `train` of params.yaml, or from the model's settings."""
 PLAIN = "plain"
 
 
 def settings_of(train: Train, arm: str) -> Train:
     """Return the settings of an arm."""
-    over = dict(ARMS[arm])
+    over = {key: value for key, value in ARMS[arm].items() if key in Train.model_fields}
     if isinstance(over.get("augment"), dict):
         over["augment"] = train.augment.model_dump() | over["augment"]
     return Train.model_validate(train.model_dump() | over)
@@ -111,6 +121,7 @@ def trained(model: Model, train: Train, arm: str, seed: int, most: int | None) -
     rows, targets, draws = (
         values[places] for values in (parts["train"].rows, parts["train"].targets, parts["train"].draws)
     )
+    model = model.model_copy(update={k: v for k, v in ARMS[arm].items() if k not in Train.model_fields})
     network = models.build("network", model, channels, len(data.classes), size, images[rows])
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     loss = losses.for_training("loss", {"kind": "ce" if single else "bce"}, data.task, targets, draws, "none")

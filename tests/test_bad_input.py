@@ -134,6 +134,10 @@ CASES: dict[str, Case] = {
         | {"train.class_weights": "balanced"},
         ["train.class_weights: 'balanced'", "losses.balanced_softmax", "must be none"],
     ),
+    "mixed images for a loss of labels of 0 and 1": Case(
+        {"study.losses": ["focal"], "losses.focal": {}, "train.mix": {}},
+        ["train.mix: losses.focal is defined for labels of 0 and 1 alone", "asl, bce, hill", "must be empty beside it"],
+    ),
     # training
     "device that is not there": Case({"train.device": "cuda"}, ["train.device: 'cuda'", "must be cpu, or auto"]),
     "device": Case({"train.device": "gpu"}, ["train.device", "'auto', 'cpu' or 'cuda'", "'gpu'"]),
@@ -142,6 +146,11 @@ CASES: dict[str, Case] = {
         {"models.wide.select": "macro_f1"}, ["models.wide.select: 'macro_f1'", "must be auroc"]
     ),
     "class weights": Case({"train.class_weights": "balanced"}, ["train.class_weights: 'balanced'", "must be none"]),
+    "growing images for a network of one size": Case(
+        {"models.wide.progressive": {}},
+        ["train.progressive: models.wide (baseline_cnn) takes images of", "must be empty for it"],
+    ),
+    "two averages": Case({"train.ema": 0.9, "train.swa": 0.5}, ["ema = 0.9 and swa = 0.5: two averages"]),
     "augmentation": Case({"train.augment": "strong"}, ["train.augment", "'strong' is not a preset", "seeds002"]),
     "warm-up": Case({"train.warmup_epochs": 2.0}, ["warmup_epochs = 2", "less than epochs (2)"]),
     "infinite number": Case({"train.clip_grad": float("inf")}, ["train.clip_grad: must be a finite number"]),

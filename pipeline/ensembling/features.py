@@ -228,7 +228,8 @@ def fit_head(
     loss : Loss
         What is minimised.
     lr, settings, seed, checkpoint, report
-        As for `loop.fit`; ``settings.augment`` and ``settings.compile`` are off whatever they say.
+        As for `loop.fit`; what is for networks alone is off whatever they say: augment, compile, mix, progressive,
+        layer_decay.
 
     Returns
     -------
@@ -243,7 +244,9 @@ def fit_head(
     torch.manual_seed(derive(seed, 0))
     head = FeatureHead(values.mean(0).float(), values.std(0, correction=0).float(), train.targets.shape[1])
     head = head.to(train.device)
-    settings = settings.model_copy(update={"augment": Augment(horizontal_flip=0.0), "compile": False})
+    none = dict.fromkeys(("mix", "progressive", "layer_decay"))
+    off = {"augment": Augment(horizontal_flip=0.0), "compile": False, **none}
+    settings = settings.model_copy(update=off)
     fitted = fit(
         head, loss, train, draws, val, lr=lr, settings=settings, seed=seed, checkpoint=checkpoint, report=report
     )

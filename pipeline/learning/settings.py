@@ -37,6 +37,36 @@ class Erase(Section):
         return self
 
 
+class RandAugment(Section):
+    """Operations that are drawn for each image (Cubuk et al. 2020, arXiv 1909.13719), see `randaugment`."""
+
+    operations: int = Field(2, ge=1, le=10, description="for each image, one after another")
+    magnitude: int = Field(9, ge=1, le=30, description="of 30, as torchvision counts")
+
+
+class Mix(Section):
+    """Mixtures of images and labels: mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899)."""
+
+    mixup: float = Field(
+        0.2, ge=0, le=10, description="alpha of Beta(alpha, alpha), from which shares are drawn; 0 = none"
+    )
+    cutmix: float = Field(0.0, ge=0, le=10, description="likewise; with both, an image gets one of them")
+    probability: Probability = 1.0
+
+    @model_validator(mode="after")
+    def _some(self) -> Mix:
+        if not (self.mixup or self.cutmix):
+            raise ValueError("mixup = 0 and cutmix = 0; one must be greater than 0, or mix empty")
+        return self
+
+
+class Progressive(Section):
+    """Training images that grow from epoch to epoch (arXiv 2104.00298); validation sees them in full size."""
+
+    start: Fraction = Field(0.5, description="side in the first epoch, as a share of the full one")
+    until: float = Field(0.75, gt=0, le=1, description="share of the epochs after which they have their full size")
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     "seeds002": {
@@ -86,6 +116,7 @@ class Augment(Section):
     contrast: float = Field(0.0, ge=0, le=1, description="likewise, distances from the image's mean grey level")
     brightness_offset: float = Field(0.0, ge=0, le=1, description="added: fraction of the grey range, up or down")
     jpeg: Jpeg | None = None
+    rand: RandAugment | None = None
     noise: float = Field(0.0, ge=0, le=1, description="highest SD of Gaussian noise, fraction of the grey range")
     erase: Erase | None = None
 
@@ -99,6 +130,12 @@ class Augment(Section):
         nothing = {name: field.default for name, field in cls.model_fields.items()} | {"horizontal_flip": 0.0}
         return nothing | PRESETS[value]
 
+    @model_validator(mode="after")
+    def _filled_alike(self) -> Augment:
+        if self.rand is not None and self.fill != "black":
+            raise ValueError(f"fill = {self.fill} with rand, which fills with black; must be black, or rand empty")
+        return self
+
     @property
     def geometric(self) -> bool:
         """Whether images are resampled."""
@@ -110,7 +147,7 @@ class Augment(Section):
         return {
             name: value
             for name, value in self.model_dump(exclude=how).items()
-            if (value["probability"] if isinstance(value, dict) else value)
+            if (value.get("probability", 1) if isinstance(value, dict) else value)
         }
 
 
@@ -126,9 +163,13 @@ class Train(Section):
 
     epochs: int = Field(ge=1, le=10_000)
     batch_size: int = Field(ge=2, le=65_536)
+    accumulate: int = Field(1, ge=1, le=1024, description="batches per step, whose gradients are averaged")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd (Nesterov's); adamw has its own")
     weight_decay: float = Field(0.05, ge=0, le=1)
+    layer_decay: float | None = Field(
+        None, gt=0, le=1, description="learning rate of a layer as a share of the next one's; null = the same for all"
+    )
     schedule: Literal["cosine", "one_cycle", "plateau", "constant"] = "cosine"
     warmup_epochs: float = Field(1.0, ge=0)
     plateau: Plateau = Plateau()
@@ -138,10 +179,16 @@ class Train(Section):
     patience: int = Field(5, ge=1, description="epochs without a better validation metric before stopping")
     clip_grad: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights per step; null = none")
+    ema_warmup: bool = Field(False, description="ema's decay rises from 0 with the steps n, as 1 - (1 + n)^(-2/3)")
+    swa: Fraction | None = Field(
+        None, description="share of the epochs after which weights are averaged at a constant rate; null = never"
+    )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced = all classes have the same share in the loss; single-label only"
     )
     augment: Augment = Augment()
+    mix: Mix | None = None
+    progressive: Progressive | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tf32: bool = Field(False, description="19-bit products in float32 arithmetic on CUDA")
     compile: bool = Field(False, description="torch.compile, on CUDA only")
@@ -151,9 +198,18 @@ class Train(Section):
     log_every: int = Field(1, ge=1, description="epochs between two lines")
 
     @model_validator(mode="after")
-    def _warm_up_ends(self) -> Train:
+    def _fit_together(self) -> Train:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs = {self.warmup_epochs:g}; must be less than epochs ({self.epochs})")
+        if self.ema_warmup and self.ema is None:
+            raise ValueError("ema_warmup = true without ema; set the decay that it rises to, for example ema: 0.999")
+        if self.ema is not None and self.swa is not None:
+            raise ValueError(f"ema = {self.ema:g} and swa = {self.swa:g}: two averages; one of them must be empty")
+        if self.swa is not None and self.warmup_epochs > self.swa * self.epochs:
+            raise ValueError(
+                f"swa = {self.swa:g} with warmup_epochs = {self.warmup_epochs:g}: averaging would begin while the "
+                f"learning rate rises; swa must be at least {self.warmup_epochs / self.epochs:g}"
+            )
         return self
 
 

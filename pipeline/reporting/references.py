@@ -35,6 +35,12 @@ WORKS: dict[str, Work] = {
         "Zuiderveld K. Contrast limited adaptive histogram equalization. Graphics Gems IV, 1994, 474-485",
         "10.1016/B978-0-12-336156-1.50061-6",
     ),
+    "rand": _arxiv("Cubuk ED, et al. RandAugment. NeurIPS 2020", "1909.13719"),
+    "mixup": _arxiv("Zhang H, et al. mixup: beyond empirical risk minimization. ICLR 2018", "1710.09412"),
+    "cutmix": _arxiv("Yun S, et al. CutMix. ICCV 2019", "1905.04899"),
+    "swa": _arxiv("Izmailov P, et al. Averaging weights leads to wider optima. UAI 2018", "1803.05407"),
+    "layer_decay": _arxiv("Bao H, et al. BEiT. ICLR 2022", "2106.08254"),
+    "progressive": _arxiv("Tan M, Le QV. EfficientNetV2. ICML 2021", "2104.00298"),
     "erase": _arxiv("Zhong Z, et al. Random erasing data augmentation. AAAI 2020", "1708.04896"),
     # split
     "stratify": _doi(

@@ -80,14 +80,16 @@ def _tried(problems: list[str], call: Callable[..., Any], *arguments: Any) -> An
 
 
 def _of_losses(params: Params, dataset: Dataset) -> Iterator[str]:
-    """Yield losses that cannot be built for the task, or beside the class weights of a model."""
-    from pipeline.learning.losses import create
+    """Yield losses that cannot be built for the task, or beside the class weights or the mixing of a model."""
+    from pipeline.learning.losses import create, no_mixing
 
     for name in params.study.losses:
         problems: list[str] = []
         loss = _tried(problems, create, name, params.losses[name], dataset.task)
         yield from problems
         for model in params.study.models:
+            if loss is not None and train_settings(params, model).mix and (reason := no_mixing(loss, f"losses.{name}")):
+                yield f"{_where(params, model, 'mix')}: {reason}; must be empty beside it"
             if loss is not None and loss.balances and train_settings(params, model).class_weights == "balanced":
                 yield (
                     f"{_where(params, model, 'class_weights')}: 'balanced' makes up for how rare a class is, and so "
@@ -97,6 +99,13 @@ def _of_losses(params: Params, dataset: Dataset) -> Iterator[str]:
 
 def _of_training(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield settings of training that the task has no meaning for."""
+    for model in params.study.models:
+        train = train_settings(params, model)
+        if train.mix and train.class_weights != "none":
+            yield (
+                f"{_where(params, model, 'mix')}: class_weights: '{train.class_weights}' weighs an image by its one "
+                "class, which a mixed one does not have; one of them must be empty or none"
+            )
     for model in params.study.models if dataset.task == "multilabel" else ():
         train = train_settings(params, model)
         if train.class_weights != "none":
@@ -236,14 +245,19 @@ def _of_models(params: Params) -> Iterator[str]:
         yield from problems
     images = (params.preprocess.channels, params.preprocess.size)
     for name in params.study.models:
-        model = params.models[name]
+        model, growing = params.models[name], train_settings(params, name).progressive
         mark = _mark([model.model_dump(mode="json"), images, version("torch"), version("timm"), _file(model.weights)])
+        if growing is not None:
+            mark = _mark([mark.name, growing.model_dump()])
         if mark.exists():
             continue
         problems = []
         # Imports torch and timm, for seconds: once for the settings of a model.
         networks = importlib.import_module("pipeline.learning.networks.models")
         _tried(problems, networks.check, name, model, *images)
+        if growing is not None and not problems:
+            smallest = importlib.import_module("pipeline.learning.images.resizing").side(images[1], growing, 1, 1)
+            _tried(problems, networks.check_smaller, name, model, images[0], smallest, images[1])
         yield from problems
         if not problems:
             _set(mark)

@@ -19,7 +19,7 @@ TRAIN = Train(
 def test_an_arm_differs_in_what_it_names_alone(arm):
     before, after = TRAIN.model_dump(), parity.settings_of(TRAIN, arm).model_dump()
     changed = {key for key in before if before[key] != after[key]}
-    assert changed == set(parity.ARMS[arm])
+    assert changed == set(parity.ARMS[arm]) - {"drop_path"}  # of the model
     if isinstance(parity.ARMS[arm].get("augment"), dict):
         assert after["augment"] == before["augment"] | parity.ARMS[arm]["augment"]
 

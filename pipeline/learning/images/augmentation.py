@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from pipeline.learning.images.jpeg import jpeg
 from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.images.randaugment import randaugment
 from pipeline.learning.settings import Augment, Erase
 
 _DRAWN = (
@@ -41,7 +42,7 @@ Draw = dict[str, Tensor]
 
 
 def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
-    """Change each image by its own draw: place, exposure, noise, JPEG compression, an erased rectangle, in this order.
+    """Change each image by its own draw: place, exposure, RandAugment, noise, JPEG, an erased rectangle, in this order.
 
     Flips, rotation, zoom and shift are one resampling, bilinear and about the centre (flips alone need none): that of
     torchvision's ``affine`` after its flips. Brightness and contrast are its ``adjust_brightness`` and then
@@ -74,6 +75,8 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
     changed = _moved(images, settings, draw)
     if settings.brightness or settings.contrast or settings.brightness_offset:
         changed = _exposed(changed, settings, draw, in_place=changed is not images)
+    if settings.rand is not None:  # draws of its own, so that it does not move those of the next batch
+        changed = randaugment(changed, settings.rand, torch.Generator().manual_seed(noise_seed ^ 1))
     if settings.noise:
         changed = _noisy(changed, settings.noise * draw["noise"], noise_seed)
     if settings.jpeg is not None:

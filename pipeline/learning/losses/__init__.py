@@ -31,6 +31,9 @@ class Loss(BaseModel, ABC):
     tasks: ClassVar[frozenset[str]]
     """Kinds of data set it is defined for: "multilabel", "multiclass"."""
 
+    soft_targets: ClassVar[bool] = False
+    """Whether it is defined for targets between 0 and 1, as ``train.mix`` makes them."""
+
     _task: str = PrivateAttr("multilabel")
     """Which of `tasks` it is used for; set by `create`, not by params.yaml: the data set decides."""
 
@@ -130,7 +133,7 @@ class Loss(BaseModel, ABC):
         logits : Tensor, any float [N, K]
             Before sigmoid or softmax.
         targets : Tensor [N, K]
-            0/1, for multiclass one 1 per row.
+            0/1, for multiclass one 1 per row; where `soft_targets`, anything between, for multiclass of sum 1.
 
         Returns
         -------
@@ -196,6 +199,16 @@ def kind_of(name: str, settings: Mapping[str, Any] | None) -> tuple[str, dict[st
             f"params.yaml:\nlosses.{name}.kind: '{kind}' is not a loss; use one of: {', '.join(available())}"
         )
     return kind, settings
+
+
+def no_mixing(loss: Loss, name: str) -> str | None:
+    """Say why ``train.mix`` cannot be used with `loss`, which the message calls `name`; None if it can."""
+    if loss.class_weights is not None:
+        return "train.class_weights: 'balanced' weighs an image by its one class, which a mixed one does not have"
+    if loss.soft_targets:
+        return None
+    fitting = [k for k in available() if loss.task in loss_class(k).tasks and loss_class(k).soft_targets]
+    return f"{name} is defined for labels of 0 and 1 alone; these kinds take others: {', '.join(fitting)}"
 
 
 def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:

@@ -46,10 +46,13 @@ class Calibrated(Loss):
     to the batch, not to a sample, and small batches make it noisy: a perfectly calibrated model of accuracy a still
     has about :math:`\sqrt{2a(1-a)/(\pi N)}` of it, 0.06 for a = 0.9 in a batch of 16.
 
+    A mixed image has no one right decision, so that soft targets are refused whatever the base takes.
+
     A subclass names this class first and its base loss second.
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    soft_targets: ClassVar[bool] = False
 
     beta: float = Field(1.0, ge=0, le=100)
 

@@ -26,6 +26,7 @@ class Asymmetric(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+    soft_targets: ClassVar[bool] = True
 
     gamma_negative: float = Field(4.0, ge=0, le=20)
     gamma_positive: float = Field(1.0, ge=0, le=20)

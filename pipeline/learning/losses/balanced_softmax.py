@@ -21,6 +21,7 @@ class BalancedSoftmax(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    soft_targets: ClassVar[bool] = True
 
     @property
     def needs_counts(self) -> bool:

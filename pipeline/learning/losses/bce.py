@@ -22,6 +22,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+    soft_targets: ClassVar[bool] = True
 
     pos_weight_cap: float | None = Field(
         None, gt=0, le=1e4, description="highest weight of positives; null = 1 for all"

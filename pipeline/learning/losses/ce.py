@@ -23,6 +23,7 @@ class CrossEntropy(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    soft_targets: ClassVar[bool] = True
 
     # `Loss.class_weights` are those that the training part decides; the user's own must not hide them.
     weights: list[Weight] | None = Field(None, alias="class_weights", min_length=2)

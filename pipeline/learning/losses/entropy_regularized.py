@@ -35,6 +35,7 @@ class EntropyRegularized(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    soft_targets: ClassVar[bool] = True
 
     beta: float = Field(0.1, ge=0, le=10)
 

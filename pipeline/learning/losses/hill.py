@@ -24,6 +24,7 @@ class Hill(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+    soft_targets: ClassVar[bool] = True
 
     lam: float = Field(1.5, ge=1, le=10, description="lambda; below 1 the loss of a negative could be negative")
 

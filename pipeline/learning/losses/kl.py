@@ -19,6 +19,7 @@ class KullbackLeibler(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    soft_targets: ClassVar[bool] = True
 
     @property
     def proper(self) -> bool:

@@ -40,6 +40,7 @@ class LabelSmoothing(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    soft_targets: ClassVar[bool] = True
 
     epsilon: float = Field(0.1, ge=0, lt=1)
 

@@ -25,6 +25,7 @@ class LogitAdjusted(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multilabel", "multiclass"})
+    soft_targets: ClassVar[bool] = True
 
     tau: float = Field(1.0, ge=0, le=10)
 

@@ -47,6 +47,7 @@ class LabelSmoothedFocal(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    soft_targets: ClassVar[bool] = True
 
     alpha: float = Field(1.0, gt=0, le=100)
     gamma: float = Field(2.0, ge=0, le=20)

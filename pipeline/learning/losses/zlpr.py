@@ -29,6 +29,7 @@ class ZLPR(Loss):
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+    soft_targets: ClassVar[bool] = True
 
     temperature: float = Field(1.0, ge=0.01, le=100, description="by which the logits are divided in training")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ class BaselineCNN(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
+        self.layers = len(filters)
         layers: list[nn.Module] = []
         for before, after in zip([in_chans, *filters], filters):
             norm = [nn.BatchNorm2d(after)] if batch_norm else []
@@ -50,6 +51,16 @@ class BaselineCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits [N, num_classes] of float images [N, in_chans, H, W]."""
         return self.classifier(self.hidden(self.features(images)))
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Return what numbers the layers, by the names of their parameters, as timm's networks do."""
+        per_layer = len(self.features) // self.layers
+
+        def layer(name: str) -> int:
+            part, _, rest = name.partition(".")
+            return int(rest.partition(".")[0]) // per_layer if part == "features" else self.layers + (part != "hidden")
+
+        return layer
 
     def build_for(self, channels: int, size: int) -> BaselineCNN:
         """Give the hidden layer its size, for images [channels, size, size]; returns self."""

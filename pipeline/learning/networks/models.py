@@ -204,6 +204,35 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
         )
 
 
+def check_smaller(name: str, settings: Model, channels: int, smallest: int, size: int) -> None:
+    """Refuse a model that does not take the smaller images of ``train.progressive``, by trying it.
+
+    Parameters
+    ----------
+    name, settings
+        As for `build`.
+    channels, smallest, size : int
+        Of the prepared images, in pixels per side: in the first epoch, and in full size.
+
+    Raises
+    ------
+    ModelError
+        If it takes one size alone, or images of `smallest` pixels are too small for it.
+    """
+    key, channels = f"models.{name}", _channels(settings, None, channels)
+    bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
+    backbone, _ = _architecture(key, bare, channels, 2, size)
+    try:
+        with torch.inference_mode():
+            backbone.eval()(torch.zeros(1, channels, smallest, smallest))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        first = str(error).split("\n")[0]
+        raise ModelError(
+            f"train.progressive: {key} ({settings.arch}) takes images of {size} px and not of {smallest}, the first "
+            f"ones ({first}); must be empty for it, or start higher"
+        ) from None
+
+
 def _check_size(key: str, settings: Model, backbone: nn.Module, channels: int, size: int) -> None:
     """Refuse images of a size that a network which takes one size alone does not take."""
     if settings.arch == "baseline_cnn":

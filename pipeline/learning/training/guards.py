@@ -146,7 +146,8 @@ def enough_memory(
         first_line = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
         raise TrainingError(
             f"out of memory on {device} with train.batch_size = {batch_size}, images of {' x '.join(map(str, image))} "
-            f"(preprocess.size) and {precision} arithmetic ({first_line}); {good()}; lower train.batch_size (or "
-            f"models.<name>.batch_size) or preprocess.size, or take a smaller network as models.<name>.arch"
+            f"(preprocess.size) and {precision} arithmetic ({first_line}); {good()}; lower train.batch_size "
+            f"(or models.<name>.batch_size; accumulate makes up for it) or preprocess.size, or take a smaller network "
+            "as models.<name>.arch"
             + ("" if precision == "bfloat16" else "; train.precision: bfloat16 halves the activations")
         ) from error

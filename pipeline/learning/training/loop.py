@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,19 +14,18 @@ from torch import Tensor, nn
 
 from pipeline.learning.images.augmentation import augment
 from pipeline.learning.images.loader import PartData, epoch_order
-from pipeline.learning.losses import Loss
+from pipeline.learning.images.mixing import mix
+from pipeline.learning.images.resizing import shrunk
+from pipeline.learning.losses import Loss, no_mixing
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.session import autocast, choose_precision, compiled, set_arithmetic
 from pipeline.learning.settings import Train
-from pipeline.learning.training import optimizers, schedules
+from pipeline.learning.training import averaging, optimizers, schedules
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.training.guards import LossWatch, TrainingError, check_validation_loss, enough_memory, last_good
 from pipeline.metrics.functions import accuracy, auroc, f1, macro
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.study.params import ParamsError
-
-if TYPE_CHECKING:
-    from timm.utils import ModelEmaV3
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class FittedModel:
     Parameters
     ----------
     state : dict of Tensor
-        Weights of the best epoch (averaged ones if EMA is on), on the CPU.
+        Weights of the best epoch (averaged ones with EMA, and with SWA once it has begun), on the CPU.
     history : list of dict
         One row per epoch: epoch, lr (of the body, in the last step), train_loss, val_loss, val_auroc (macro), for
         single-label data also val_accuracy and val_macro_f1 (of the largest logits), images_per_second (of training
@@ -99,7 +98,7 @@ def fit(
     Raises
     ------
     ParamsError
-        If ``train.select`` is not defined for the task of the loss.
+        If ``train.select`` is not defined for the task of the loss, or ``train.mix`` not for the loss.
     TrainingError
         If there are fewer than two images to train on, a loss is not finite, or memory runs out.
     """
@@ -110,8 +109,10 @@ def fit(
             f"params.yaml:\ntrain.select: 'macro_f1' counts the largest logit of an image and is not defined for a "
             f"{loss.task} data set; it must be 'auroc'"
         )
+    if settings.mix is not None and (reason := no_mixing(loss, type(loss).__name__)):
+        raise ParamsError(f"params.yaml:\ntrain.mix: {reason}; must be empty beside it")
     set_arithmetic(settings.threads, settings.tf32)
-    state = _State(model, lr, head_lr, settings, _steps(int(draws.sum()), settings.batch_size))
+    state = _State(model, lr, head_lr, settings, _steps(int(draws.sum()), _per_step(settings)))
     precision = choose_precision(settings.precision, train.device)
 
     def good() -> str:
@@ -143,7 +144,7 @@ def _epoch(
     loss = loss.at_epoch(epoch, settings.epochs)
     train_loss, images = _train(state, loss, train, draws, precision, seed, epoch, good)
     trained = time.perf_counter()
-    scored = state.averaged.module if state.averaged else state.model
+    scored = state.average.of_epoch(epoch, lambda: _views(train, draws, settings, seed, epoch), precision)
     logits = predict(scored, val, 4 * settings.batch_size, precision)
     val_loss = loss(logits, val.targets.float()).item()
     check_validation_loss(val_loss, epoch, state.lr, good)
@@ -174,25 +175,46 @@ def _train(
     settings = state.settings
     torch.manual_seed(derive(seed, epoch, 0))  # dropout; set each epoch, so that a checkpoint needs no generator
     generator = torch.Generator().manual_seed(derive(seed, epoch, 1))
+    rng = np.random.default_rng(derive(seed, epoch, 3))
     order = epoch_order(draws, torch.Generator().manual_seed(derive(seed, epoch, 2)))
-    if len(order) % settings.batch_size == 1:  # see _steps
+    if len(order) % _per_step(settings) == 1:  # see _steps
         order = order[:-1]
     state.model.train()
     watch = LossWatch(epoch, state.steps, data.device, good)
-    for step, (images, targets) in enumerate(data.batches(order, settings.batch_size)):
-        state.schedule.set((epoch - 1) * state.steps + step)
+    first = (epoch - 1) * state.steps
+    for step, (images, targets) in enumerate(data.batches(order, _per_step(settings)), first):
+        if epoch < state.first_averaged:
+            state.schedule.set(step)
+        if settings.progressive is not None:
+            images = shrunk(images, settings.progressive, epoch, settings.epochs)
         images = augment(images, settings.augment, generator)
-        with autocast(data.device, precision):
-            logits = state.forward(images)
-        value = loss(logits, targets)
+        if settings.mix is not None:
+            images, targets = mix(images, targets, settings.mix, rng)
+        value = state.gradients(loss, images, targets, precision)
         watch.enter(value, len(images), state.lr)
-        state.step(value)
+        state.step(step)
     return watch.mean(), len(order)
 
 
-def _steps(images: int, batch_size: int) -> int:
-    """Count an epoch's batches; a last one of a single image is left out: batch normalisation cannot train on it."""
-    return images // batch_size + (images % batch_size > 1)
+def _views(data: PartData, draws: np.ndarray, settings: Train, seed: int, epoch: int) -> Iterator[Tensor]:
+    """Yield the training images once more, changed anew: what batch normalisation is measured on."""
+    torch.manual_seed(derive(seed, epoch, 4))  # dropout
+    generator = torch.Generator().manual_seed(derive(seed, epoch, 5))
+    order = epoch_order(draws, torch.Generator().manual_seed(derive(seed, epoch, 6)))
+    if len(order) % settings.batch_size == 1:
+        order = order[:-1]
+    for images, _ in data.batches(order, settings.batch_size):
+        yield augment(images, settings.augment, generator)
+
+
+def _per_step(settings: Train) -> int:
+    """Return the images of a step; `train.batch_size` of them at a time go through the network."""
+    return settings.batch_size * settings.accumulate
+
+
+def _steps(images: int, per_step: int) -> int:
+    """Count an epoch's steps; a last one of a single image is left out: batch normalisation cannot train on it."""
+    return images // per_step + (images % per_step > 1)
 
 
 def _scores(logits: np.ndarray, targets: np.ndarray, task: str) -> dict[str, float]:
@@ -212,11 +234,8 @@ class _State:
         self.forward: Callable[[Tensor], Tensor] = model
         self.optimizer = optimizers.create(model, lr, head_lr, settings)
         self.schedule = schedules.create(self.optimizer, settings, steps)
-        self.averaged: ModelEmaV3 | None = None
-        if settings.ema is not None:
-            from timm.utils import ModelEmaV3
-
-            self.averaged = ModelEmaV3(model, decay=settings.ema)
+        self.average = averaging.create(model, settings)
+        self.first_averaged = averaging.first_averaged(settings)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
@@ -226,15 +245,31 @@ class _State:
         """The body's learning rate; the head's where nothing else is trained."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def step(self, value: Tensor) -> None:
-        """Move the weights down the gradient of the loss `value`, and the averaged ones after them."""
+    def gradients(self, loss: Loss, images: Tensor, targets: Tensor, precision: str) -> Tensor:
+        """Compute the gradients of a step's loss, the mean over its images, and return the loss.
+
+        Of several batches (`train.accumulate`) each has its share by its images, so that the gradients are those of one
+        large batch. They are as equal as can be, and none is a single image, which batch normalisation cannot train on.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        parts = max(1, min(math.ceil(len(images) / self.settings.batch_size), len(images) // 2))
+        values = []
+        for some, truth in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
+            with autocast(images.device, precision):
+                logits = self.forward(some)
+            value = loss(logits, truth)
+            if parts > 1:
+                value = value * (len(some) / len(images))
+            value.backward()
+            values.append(value.detach())
+        return values[0] if parts == 1 else torch.stack(values).sum()
+
+    def step(self, number: int) -> None:
+        """Move the weights down their gradients, and the averaged ones after them, in step `number` from 0."""
         if self.settings.clip_grad is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad)
         self.optimizer.step()
-        if self.averaged:
-            self.averaged.update(self.model)
+        self.average.stepped(number)
 
     def patience_is_over(self) -> bool:
         return len(self.history) - max(1, self.best_epoch) >= self.settings.patience
@@ -248,12 +283,13 @@ class _State:
         if better or not self.best:
             self.best_epoch = len(self.history)
             self.best = {k: v.detach().to("cpu", copy=True) for k, v in scored.state_dict().items()}
-        self.schedule.epoch_ended(len(self.history) * self.steps, row[metric])
+        if len(self.history) < self.first_averaged:
+            self.schedule.epoch_ended(len(self.history) * self.steps, row[metric])
 
     def content(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "averaged": self.averaged.module.state_dict() if self.averaged else None,
+            "averaged": self.average.averaged.state_dict() if self.average.averaged else None,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "history": self.history,
@@ -265,8 +301,9 @@ class _State:
         if content is None:
             return
         self.model.load_state_dict(content["model"])
-        if self.averaged:
-            self.averaged.module.load_state_dict(content["averaged"])
+        if self.average.averaged:
+            self.average.averaged.load_state_dict(content["averaged"])
+            self.average.resumed(len(content["history"]))
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
         self.history, self.best, self.best_epoch = content["history"], content["best"], content["best_epoch"]

@@ -26,21 +26,29 @@ def create(model: nn.Module, lr: float, head_lr: float | None, settings: Train) 
     model : Module
         Parameters that need no gradient are left out; biases, norms and other vectors are not decayed.
     lr : float
-        Highest rate of the body.
+        Highest rate of the body; with ``train.layer_decay`` d, of its layers lr, lr d, lr d^2, ... from the head down.
     head_lr : float or None
         Highest rate of `model.head_parameters()`; None = `lr`.
     settings : Train
-        optimizer, momentum, weight_decay.
+        optimizer, momentum, weight_decay, layer_decay.
 
     Returns
     -------
     Optimizer
         Every group has `lr`; those of a head with a rate of its own have `lr_scale` = head_lr / lr beside it, and stand
-        last.
+        last. Groups of layers have theirs, the highest first.
+
+    References
+    ----------
+    Layer-wise decay: Howard & Ruder, ACL 2018, arXiv 1801.06146 (discriminative fine-tuning); of images: Bao et al.,
+    BEiT, ICLR 2022, arXiv 2106.08254, whose layers timm has for every architecture.
     """
     from timm.optim import param_groups_weight_decay
 
-    groups = param_groups_weight_decay(model, settings.weight_decay)
+    if settings.layer_decay is None:
+        groups = param_groups_weight_decay(model, settings.weight_decay)
+    else:
+        groups = _by_layer(model, settings.weight_decay, settings.layer_decay)
     if head_lr is not None:
         head_parameters = cast("Callable[[], Iterable[nn.Parameter]]", model.head_parameters)
         groups = _with_head_apart(groups, {id(p) for p in head_parameters()}, head_lr / lr)
@@ -48,6 +56,15 @@ def create(model: nn.Module, lr: float, head_lr: float | None, settings: Train) 
         return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
     devices = {p.device.type for p in model.parameters()}
     return torch.optim.AdamW(groups, lr=lr, fused=True if devices in ({"cpu"}, {"cuda"}) else None)
+
+
+def _by_layer(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Group parameters by timm's layers of the network, each with its share of the rate, the highest first."""
+    from timm.optim import param_groups_layer_decay
+
+    network = getattr(model, "backbone", model)
+    groups: list[dict[str, Any]] = param_groups_layer_decay(network, weight_decay, layer_decay=layer_decay)
+    return sorted(groups, key=lambda group: -group["lr_scale"])
 
 
 def _with_head_apart(groups: list[dict[str, Any]], head: set[int], scale: float) -> list[dict[str, Any]]:

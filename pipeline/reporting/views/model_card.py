@@ -27,6 +27,7 @@ _OF_SPLIT = ("part", "copies", "augmented")
 _OTHER_FACTORS = ("sex", "age", "view", "hospital", "device", "exposure")
 """Factors of radiographs that a reader will ask for; those that the data set's table holds are named as such."""
 _SETTINGS = ("epochs", "patience", "batch_size", "optimizer", "schedule", "weight_decay", "clip_grad", "ema")
+_RECIPES = ("layer_decay", "swa")
 
 
 class TrainingRun(NamedTuple):
@@ -110,7 +111,7 @@ def details(study: StudyResults, results: Results) -> Details:
         ),
         {
             name: f"{value:g}" if isinstance(value, float) else str(value)
-            for name in _SETTINGS
+            for name in (*_SETTINGS, *_RECIPES)
             if (value := getattr(train, name)) is not None
         },
         [_training_run(results, seed) for seed in results.seeds],
