@@ -1,7 +1,9 @@
 """The rules, on surveys that are made up."""
 
 from collections import Counter
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -13,6 +15,8 @@ from pipeline.planning.rules import Weights, choose
 from pipeline.planning.survey import Counts, Pictures, Survey
 from pipeline.planning.write import TEMPLATE, render
 from pipeline.settings import parse
+from pipeline.splitting.grouped import grouped
+from pipeline.splitting.settings import Split
 from pipeline.study.runs import runs
 from tests.tiny import ROOT
 
@@ -114,6 +118,49 @@ def test_classes_without_an_interval_are_named_with_their_number():
     said = rules.choosing(made({"a": counts(all=500), "rare": counts(all=66)}), NONE)
     assert said.chosen.endswith("no interval there: rare (about 9.9)")  # 10 would be enough
     assert rules.intervals(made(PLAIN), Weights()).chosen == "every class will have one"
+
+
+@pytest.mark.parametrize(
+    ("classes", "task", "missing"),
+    [
+        ({"a": counts(all=90), "b": counts(all=60), "c": counts(all=2)}, "multilabel", ["c"]),
+        ({"a": counts(all=90), "b": counts(all=60), "c": counts(all=2)}, "multiclass", ["c"]),
+        ({"a": counts(all=90), "b": counts(all=3)}, "multiclass", []),
+        ({"a": counts(all=90), "b": counts(all=2)}, "multiclass", []),  # nothing would be left: the split says so
+        ({"a": counts(train=90, test=9), "b": counts(train=9, test=9), "c": counts(train=9)}, "multilabel", ["c"]),
+        (
+            {"a": counts(train=90, test=9), "b": counts(train=9, test=9), "c": counts(train=1, test=9)},
+            "multilabel",
+            ["c"],
+        ),
+        ({"a": counts(train=9, val=9, test=9), "b": counts(train=1, val=1, test=1)}, "multilabel", []),
+    ],
+)
+def test_a_class_that_a_set_must_lack_does_not_stop_the_others(classes, task, missing):
+    survey = made(classes, task=task)
+    assert rules.may_be_missing(survey) == missing
+    assert settings(survey).get("split.allow_missing_classes", False) == bool(missing)
+    assert all(name in rules.intervals(survey, NONE).chosen for name in missing)
+
+
+def test_a_class_that_nearly_all_images_have_is_missing_likewise():
+    survey = made({"a": counts(all=90), "b": counts(all=60)}, task="multilabel")
+    everyone = {"": survey.all.patients[""] - {"aall1"}}
+    usual = Counts(Counter({"": 149}), everyone)
+    assert rules.may_be_missing(replace(survey, classes={**survey.classes, "film": usual})) == ["film"]
+
+
+@pytest.mark.parametrize("people", [2, 3])
+def test_three_patients_are_what_a_split_needs(people):
+    """The split itself finds a place in each set for a class of three, and none for a class of two."""
+    rows = 40
+    samples = pd.DataFrame({"row": range(rows), "patient_id": [f"p{i}" for i in range(rows)]})
+    samples["group_id"] = samples["patient_id"]
+    samples["a"], samples["b"] = [int(i % 2) for i in range(rows)], [int(i < people) for i in range(rows)]
+    for seed in range(5):
+        how = Split(method="grouped", validation=rules.VALIDATION, test=rules.TEST, seed=seed)
+        parts = grouped(samples, ["a", "b"], how)
+        assert samples["b"].groupby(parts).sum().gt(0).all() == (people == 3)
 
 
 def test_what_a_choice_on_validation_is_worth_is_said_beforehand():
