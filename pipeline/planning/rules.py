@@ -131,7 +131,8 @@ def split(survey: Survey, weights: Weights) -> Choice:
         return Choice("split", seen, "official", why, {"split.method": "official", "split.validation": validation})
     rarest, test = rarest_class(survey), test_fraction(survey)
     who = "patients" if survey.patients_known else "images (patients are not known)"
-    seen = f"no published test set; rarest class: {rarest:,} {who.split(' ')[0]}"
+    one = who.split(" ")[0]
+    seen = f"no published test set; rarest class: {rarest:,} {one.removesuffix('s') if rarest == 1 else one}"
     if set(survey.parts):
         seen = f"published: {', '.join(survey.parts)}, no test set; rarest class: {rarest:,}"
     chosen = f"grouped: {1 - VALIDATION - test:.0%} / {VALIDATION:.0%} / {test:.0%} of {who}"
