@@ -11,13 +11,13 @@ studies/*.yaml, reports/ of the default study, benchmarks/RESULTS.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 from scipy.special import ndtr, ndtri
 
+from pipeline.planning.choices import Choice, Weights
 from pipeline.planning.expected import (
     VALIDATION,
     expected_positives,
@@ -31,68 +31,6 @@ from pipeline.planning.expected import (
 from pipeline.planning.survey import Survey
 from pipeline.uncertainty.sample_size import c_statistic_error
 from pipeline.uncertainty.support import MIN_PATIENTS
-
-
-class Choice(NamedTuple):
-    """What a rule chooses.
-
-    Parameters
-    ----------
-    what : str
-        The matter, for the printed table.
-    seen : str
-        What it rests on.
-    chosen : str
-        The choice in words.
-    why : str
-        The reason, one sentence.
-    settings : dict
-        Values of params.yaml by key path.
-    """
-
-    what: str
-    seen: str
-    chosen: str
-    why: str
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Pretrained weights that can be had: a file, or timm's hub.
-
-    Parameters
-    ----------
-    file : str or None
-        A .safetensors or .pth file, or a folder with one.
-    hub : bool
-        The user says that timm's hub can be reached.
-    arch : str
-        The architecture that they are of.
-    extra : dict
-        Further keys of the model that the weights need: input, options.
-    size : int or None
-        Side in pixels of the only images that the network takes.
-    told_by, normalised : str
-        What tells the architecture, and how the images of its training were normalised, in words.
-    doubt : str or None
-        What cannot be known of them.
-    """
-
-    file: str | None = None
-    hub: bool = False
-    arch: str = "mobilenetv2_100"
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    size: int | None = None
-    told_by: str = "--arch"
-    normalised: str = ""
-    doubt: str | None = None
-
-    @property
-    def known(self) -> bool:
-        """Whether there are any."""
-        return self.file is not None or self.hub
-
 
 FEW, SOME, MANY = 300, 1000, 10_000
 """Training images: below the first a network from scratch hardly learns; from the last on, seeds become costly."""
@@ -263,6 +201,8 @@ def size(survey: Survey, weights: Weights) -> Choice:
     pad = high / low > UNEVEN
     seen = f"median {pictures.sides[0]} x {pictures.sides[1]} px; width/height {low:.2f} to {high:.2f}"
     why = "pretrained features need some detail" if weights.known else "small networks learn at it without a GPU"
+    if slowly(survey, weights):
+        why = "of so few images finer ones cost little"
     if weights.size:
         why = f"{weights.arch.partition('.')[0]} takes no other"
     return Choice(

@@ -10,8 +10,9 @@ import yaml
 from pipeline.commands import new
 from pipeline.learning.settings import train_settings
 from pipeline.planning import expected, rules
+from pipeline.planning.choices import Weights
 from pipeline.planning.patients import Patients
-from pipeline.planning.rules import Weights, choose
+from pipeline.planning.rules import choose
 from pipeline.planning.survey import Counts, Pictures, Survey
 from pipeline.planning.write import TEMPLATE, render
 from pipeline.settings import parse
