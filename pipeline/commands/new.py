@@ -24,7 +24,7 @@ from pipeline.commands import command_parser
 from pipeline.study.errors import stage_errors
 
 if TYPE_CHECKING:
-    from pipeline.planning.rules import Choice
+    from pipeline.planning.choices import Choice
     from pipeline.planning.survey import Survey
 
 PARAMS = Path("params.yaml")

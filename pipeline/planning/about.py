@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.learning.weights import SUFFIXES, ModelError, source
-from pipeline.planning.rules import LARGER, Weights
+from pipeline.planning.choices import Weights
+from pipeline.planning.rules import LARGER
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, parse_yaml
 

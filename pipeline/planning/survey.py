@@ -59,6 +59,13 @@ class Counts:
         found = self.patients.values() if part is None else [self.patients.get(part, set())]
         return len(set().union(*found))
 
+    def without(self, other: Counts) -> Counts:
+        """Return what is left of these without `other`: images, and patients none of whose images are among those."""
+        return Counts(
+            self.images - other.images,
+            {part: people - other.patients.get(part, set()) for part, people in self.patients.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Pictures:

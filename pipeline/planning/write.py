@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
-from pipeline.planning.rules import Choice
+from pipeline.planning.choices import Choice
 from pipeline.planning.survey import Survey
 from pipeline.study.files import write_text
 from pipeline.study.locks import alone_in

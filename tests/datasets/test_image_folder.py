@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.image_folder.dataset import Data
+from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.hashes import pixel_hash
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
@@ -292,6 +293,12 @@ def test_blocks_of_neighbours(tmp_path):
     assert patients == ["a/a 1-100", "a/a 1-100", "a/a 101-200", "b/b 1-100", "b/b 1-100", "b/b 101-200"]
     assert not data.patients_known
     assert "blocks of 100" in data.notes[0]
+    record = data.fetch(tmp_path)
+    assert record["blocks"] == {"groups": "blocks of 100", "images": 6, "alone": 2}
+    assert remarks(record, names=False) == []
+    far = Data(root=str(root), groups="blocks of 10").fetch(tmp_path)
+    assert "6 of 6 images are alone in their block (blocks of 10)" in remarks(far, names=False)[0]
+    assert Data(root=str(root)).fetch(tmp_path)["blocks"] is None
     with pytest.raises(ValueError, match="groups: 'blocks of 100' beside patient_pattern"):
         Data(groups="blocks of 100", patient_pattern="(a)")
     with pytest.raises(ValueError, match="blocks of"):

@@ -118,3 +118,33 @@ def test_a_model_of_the_hub_by_its_address_is_that_of_pretrained():
     assert Model(arch="resnet50.a1_in1k", weights="timm/resnet50.a1_in1k", lr=0.1) == named
     with pytest.raises(ValidationError, match="with arch = resnet18; arch must be resnet50"):
         Model(arch="resnet18", weights="timm/resnet50.a1_in1k", lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("arch", "licence"), [("vgg16.tv_in1k", "bsd-3-clause"), ("vit_base_patch16_224.mae", "cc-by-nc-4.0")]
+)
+def test_weights_of_the_hub_come_with_the_licence_of_timms_table(arch, licence):
+    about = models.origin(Model(arch=arch, pretrained=True, lr=0.001))
+    assert about == {"hub": f"timm/{arch}", "licence": licence}
+
+
+@pytest.mark.parametrize(
+    ("stated", "licence"),
+    [
+        ("License-Expression: MIT", "MIT"),
+        ("License: BSD\n 3-Clause", "BSD 3-Clause"),
+        ("License: UNKNOWN", None),
+        ("License: " + "the whole text of a licence " * 9, None),
+        ("Keywords: none", None),
+    ],
+)
+def test_a_package_that_is_not_known_states_its_licence_itself(stated, licence, tmp_path, monkeypatch):
+    held = tmp_path / "own_net-1.0.dist-info"
+    held.mkdir()
+    (held / "METADATA").write_text(f"Metadata-Version: 2.4\nName: own-net\nVersion: 1.0\n{stated}\n")
+    (held / "RECORD").write_text("own_net.safetensors,,\n")
+    save_file({"a": torch.zeros(1)}, tmp_path / "own_net.safetensors")
+    monkeypatch.syspath_prepend(tmp_path)
+    about = models.origin(Model(arch="resnet18", weights="package:own-net", lr=0.001))
+    assert about.get("licence") == licence
+    assert about["package"] == "own-net 1.0"

@@ -1,18 +1,23 @@
 """The rules, on surveys that are made up."""
 
 from collections import Counter
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import yaml
 
 from pipeline.commands import new
 from pipeline.learning.settings import train_settings
-from pipeline.planning import rules
+from pipeline.planning import expected, rules
+from pipeline.planning.choices import Weights
 from pipeline.planning.patients import Patients
-from pipeline.planning.rules import Weights, choose
+from pipeline.planning.rules import choose
 from pipeline.planning.survey import Counts, Pictures, Survey
 from pipeline.planning.write import TEMPLATE, render
 from pipeline.settings import parse
+from pipeline.splitting.grouped import grouped
+from pipeline.splitting.settings import Split
 from pipeline.study.runs import runs
 from tests.tiny import ROOT
 
@@ -116,6 +121,49 @@ def test_classes_without_an_interval_are_named_with_their_number():
     assert rules.intervals(made(PLAIN), Weights()).chosen == "every class will have one"
 
 
+@pytest.mark.parametrize(
+    ("classes", "task", "missing"),
+    [
+        ({"a": counts(all=90), "b": counts(all=60), "c": counts(all=2)}, "multilabel", ["c"]),
+        ({"a": counts(all=90), "b": counts(all=60), "c": counts(all=2)}, "multiclass", ["c"]),
+        ({"a": counts(all=90), "b": counts(all=3)}, "multiclass", []),
+        ({"a": counts(all=90), "b": counts(all=2)}, "multiclass", []),  # nothing would be left: the split says so
+        ({"a": counts(train=90, test=9), "b": counts(train=9, test=9), "c": counts(train=9)}, "multilabel", ["c"]),
+        (
+            {"a": counts(train=90, test=9), "b": counts(train=9, test=9), "c": counts(train=1, test=9)},
+            "multilabel",
+            ["c"],
+        ),
+        ({"a": counts(train=9, val=9, test=9), "b": counts(train=1, val=1, test=1)}, "multilabel", []),
+    ],
+)
+def test_a_class_that_a_set_must_lack_does_not_stop_the_others(classes, task, missing):
+    survey = made(classes, task=task)
+    assert expected.may_be_missing(survey) == missing
+    assert settings(survey).get("split.allow_missing_classes", False) == bool(missing)
+    assert all(name in rules.intervals(survey, NONE).chosen for name in missing)
+
+
+def test_a_class_that_nearly_all_images_have_is_missing_likewise():
+    survey = made({"a": counts(all=90), "b": counts(all=60)}, task="multilabel")
+    everyone = {"": survey.all.patients[""] - {"aall1"}}
+    usual = Counts(Counter({"": 149}), everyone)
+    assert expected.may_be_missing(replace(survey, classes={**survey.classes, "film": usual})) == ["film"]
+
+
+@pytest.mark.parametrize("people", [2, 3])
+def test_three_patients_are_what_a_split_needs(people):
+    """The split itself finds a place in each set for a class of three, and none for a class of two."""
+    rows = 40
+    samples = pd.DataFrame({"row": range(rows), "patient_id": [f"p{i}" for i in range(rows)]})
+    samples["group_id"] = samples["patient_id"]
+    samples["a"], samples["b"] = [int(i % 2) for i in range(rows)], [int(i < people) for i in range(rows)]
+    for seed in range(5):
+        how = Split(method="grouped", validation=expected.VALIDATION, test=expected.TEST, seed=seed)
+        parts = grouped(samples, ["a", "b"], how)
+        assert samples["b"].groupby(parts).sum().gt(0).all() == (people == 3)
+
+
 def test_what_a_choice_on_validation_is_worth_is_said_beforehand():
     small = rules.choosing(made({"a": counts(all=170), "b": counts(all=70), "c": counts(all=40)}), NONE)
     assert small.seen == "validation: about 42 patients, 6 with c"
@@ -169,6 +217,25 @@ def test_pixels_decide_on_channels_size_shape_and_flips():
     assert settings(made(PLAIN, sides=(64, 70)))["preprocess.size"] == 64
     assert settings(made(PLAIN), CASES["file"][1])["preprocess.size"] == 128
     assert settings(CASES["uneven"][0])["preprocess.keep_aspect"] == "pad"
+
+
+@pytest.mark.parametrize(
+    ("images", "coloured", "weights", "chosen"),
+    [
+        (556, 1.0, NONE, (96, 40, 24, 0.002)),  # the study of blood cells that was written by hand
+        (556, 0.0, NONE, (80, 30, 18, 0.004)),
+        (1530, 1.0, NONE, (96, 14, 8, 0.002)),
+        (1540, 1.0, NONE, (80, 11, 7, 0.004)),
+        (120, 1.0, NONE, (96, 40, 24, 0.002)),
+        (556, 1.0, CASES["file"][1], (128, 30, 18, 0.0006)),
+    ],
+)
+def test_some_hundreds_of_colour_images_are_learned_slowly(images, coloured, weights, chosen):
+    found = settings(made({c: counts(all=images // 2) for c in "ab"}, coloured=coloured), weights)
+    last = list(found["models"].values())[-1]
+    keys = ("preprocess.size", "train.epochs", "train.patience")
+    assert (*(found[key] for key in keys), last["lr"]) == chosen
+    assert rules._FROM_SCRATCH["cnn"]["lr"] == rules.RATE
 
 
 def test_class_weights_only_where_one_class_is_ten_times_another():

@@ -137,6 +137,40 @@ def test_every_way_to_begin_a_model_has_its_phrase(model, phrases, study):
     assert "w.pth" not in text  # a path of this machine
 
 
+STARTS = [
+    (
+        {"weights": "package:lite-model"},
+        {"package": "lite-model 0.1.0", "file": "w-57.pth", "sha256": "ab" * 32, "licence": "Apache-2.0"},
+        f"from the weights of the package lite-model 0.1.0 (file w-57.pth, SHA-256 {'ab' * 32}, licence Apache-2.0), "
+        "all of which were trained",
+    ),
+    (
+        {"pretrained": True, "trainable": "head"},
+        {"hub": "timm/resnet50.a1_in1k", "licence": "apache-2.0"},
+        "from the pretrained weights timm/resnet50.a1_in1k (licence apache-2.0), of which only the head was trained",
+    ),
+    (
+        {"weights": "ours/w.pth"},
+        {"file": "w.pth", "sha256": "cd" * 32},
+        f"from the weights of a file (SHA-256 {'cd' * 32}, licence not recorded), all of which were trained",
+    ),
+    ({"weights": "package:lite-model"}, None, "from weights from the package lite-model, all of which were trained"),
+]
+
+
+@pytest.mark.parametrize(("model", "record", "phrase"), STARTS)
+def test_recorded_weights_are_named_with_checksum_and_licence(model, record, phrase, study):
+    name = study.params.study.models[0]
+    changed = with_params(study, models={name: {"arch": "resnet50", "lr": 0.001, **model}})
+    configurations = [
+        replace(c, runs=tuple({**run, "weights": record} for run in c.runs)) if c.model == name else c
+        for c in changed.configurations
+    ]
+    text = text_of(replace(changed, configurations=tuple(configurations)))
+    assert f"{phrase}, learning rate 0.001" in text
+    assert "w.pth" not in text  # the user's own name
+
+
 def test_of_many_models_the_architectures_are_named(study):
     names = [f"m{i}" for i in range(MOST_MODELS + 1)]
     models = {n: {"arch": f"resnet{18 if i else 50}", "lr": 0.01 / (i + 1)} for i, n in enumerate(names)}

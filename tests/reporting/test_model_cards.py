@@ -174,8 +174,12 @@ def test_training_runs_that_differ_are_counted(here):
     ("weights", "expected"),
     [
         (None, "random, from the seed"),
-        ({"hub": "timm/resnet50.a1_in1k"}, "hub timm/resnet50.a1_in1k"),
-        ({"file": "r.safetensors", "sha256": "ab" * 32}, f"file r.safetensors, sha256 {'ab' * 32}"),
+        ({"hub": "timm/resnet50.a1_in1k"}, "hub timm/resnet50.a1_in1k, licence not recorded"),
+        ({"hub": "timm/vgg16.tv_in1k", "licence": "bsd-3-clause"}, "hub timm/vgg16.tv_in1k, licence bsd-3-clause"),
+        (
+            {"file": "r.safetensors", "sha256": "ab" * 32},
+            f"file r.safetensors, SHA-256 {'ab' * 32}, licence not recorded",
+        ),
     ],
 )
 def test_the_origin_of_the_weights(here, weights, expected):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import field_validator, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
-from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen, masks
+from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen, masks
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, is_junk_folder, list_files, root_folder, subfolders, summary
@@ -134,8 +134,8 @@ class Data(Dataset):
         dict
             root, patient_pattern, images, patients (None where they are not known), patients_from, bytes, counts (by
             part, "" where there is none, and class), hidden_files (which become samples and are excluded as they are
-            decoded), masks, unchosen_files (by `include` and `exclude`), other_files, dicom (see `Headers.record`) and
-            fingerprint.
+            decoded), masks, unchosen_files (by `include` and `exclude`), other_files, dicom (see `Headers.record`),
+            blocks (see `blocks_of`) and fingerprint.
 
         Raises
         ------
@@ -163,6 +163,7 @@ class Data(Dataset):
             "unchosen_files": summary(found.unchosen),
             "other_files": summary(found.others),
             "dicom": headers.record(),
+            "blocks": blocks_of((f.path for f in visible), None if known else self.groups),
             "fingerprint": digest,
         }
 

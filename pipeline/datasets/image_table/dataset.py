@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, flags, several, single
-from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, chosen
+from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
@@ -214,7 +214,7 @@ class Data(Dataset):
             are excluded as they are read), without_row (image files that no row names), unlabelled, unchosen_files,
             unread (cells of sex, age, view and date that say nothing that can be read), patients (None where they are
             not known), patients_from, bytes, counts of rows by class, parts (rows by published part), dicom (see
-            `Headers.record`) and fingerprint of the images.
+            `Headers.record`), blocks (see `blocks_of`) and fingerprint of the images.
 
         Raises
         ------
@@ -257,6 +257,7 @@ class Data(Dataset):
             "counts": {c: sum(c in row.labels for row in rows) for c in classes},
             "parts": {p: n for p in ("train", "val", "test", "") if (n := sum(row.part == p for row in rows))},
             "dicom": found.headers.record(),
+            "blocks": blocks_of(present, None if found.patients_known else self.groups),
             "fingerprint": digest,
         }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pipeline.datasets import Dataset, DatasetError, Sample, Task
-from pipeline.datasets.shared.choosing import Groups, block, block_notes
+from pipeline.datasets.shared.choosing import Groups, block, block_notes, blocks_of
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import (
     count_differences,
@@ -100,8 +100,8 @@ class Data(Dataset):
         -------
         dict
             root, kaggle (path of the fetched copy, which names its version), version ("original" or "segmented"),
-            images, bytes, counts by class, differs_from_published (counts of the classes that differ), other_files
-            and fingerprint.
+            images, bytes, counts by class, differs_from_published (counts of the classes that differ), other_files,
+            blocks (see `blocks_of`) and fingerprint.
 
         Raises
         ------
@@ -123,6 +123,7 @@ class Data(Dataset):
             "counts": counts,
             "differs_from_published": count_differences(counts, PUBLISHED),
             "other_files": summary(others),
+            "blocks": blocks_of((f.path.name for f in files), self.groups),
             "fingerprint": digest,
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -105,6 +106,27 @@ def block(path: str, groups: str) -> str:
         return path
     first = max(int(match[2]) - 1, 0) // size * size
     return f"{folder}/{match[1]}{first + 1}-{first + size}{match[3]}".removeprefix("/")
+
+
+def blocks_of(paths: Iterable[str], groups: str | None) -> dict[str, int | str] | None:
+    """Count what blocks do.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        All images, see `block`.
+    groups : str or None
+        ``blocks of N``.
+
+    Returns
+    -------
+    dict or None
+        groups, images, and alone: images that share their block with no other. None without `groups`.
+    """
+    if groups is None:
+        return None
+    sizes = Counter(block(path, groups) for path in paths)
+    return {"groups": groups, "images": sizes.total(), "alone": sum(size == 1 for size in sizes.values())}
 
 
 def block_notes(groups: str | None) -> tuple[str, ...]:

@@ -55,6 +55,12 @@ def remarks(source: Mapping[str, Any], names: bool) -> list[str]:
         said.append(f"{name}: {counts['found']:,} images, published are {counts['published']:,}")
     if source.get("as_published") is False:
         said.append("the file is not the published one: its checksum differs")
+    blocks = source.get("blocks") or {}
+    if blocks.get("alone", 0) > blocks.get("images", 0) / 2:
+        said.append(
+            f"{blocks['alone']:,} of {blocks['images']:,} images are alone in their block ({blocks['groups']}): the "
+            "numbers in their names lie far apart, and nothing keeps images of one person together"
+        )
     dicom = source.get("dicom") or {}
     if dicom.get("files") and source.get("patients_from") is None:
         said.append(

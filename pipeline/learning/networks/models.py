@@ -278,18 +278,23 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
 
 
 def origin(settings: Model) -> dict[str, str | None] | None:
-    """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch."""
+    """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch.
+
+    With the licence where timm's table or a package states one: of a file nothing does.
+    """
     if settings.weights:
         file = weights_file("weights", source("weights", settings.weights))
         about: dict[str, str | None] = {"file": file.name, "sha256": sha256_of(file)}
         if settings.weights.startswith(PACKAGE):
             name = settings.weights.removeprefix(PACKAGE)
             about = {"package": f"{name} {metadata.version(name)}", **about}
+            if licence := _licence_of_package(name):
+                about["licence"] = licence
         if package := known_package(settings.weights):
             about |= {"licence": package.licence, "trained at": f"{package.size} px"}
         return about
     if settings.pretrained:
-        return {"hub": _hub_address(settings.arch)}
+        return {"hub": _hub_address(settings.arch), **_licence_of_hub(settings.arch)}
     return None
 
 
@@ -317,6 +322,28 @@ def _hub_address(arch: str) -> str | None:
     hub = timm.get_pretrained_cfg(arch)
     address = None if hub is None else hub.hf_hub_id or hub.url
     return None if address is None else str(address)
+
+
+def _licence_of_hub(arch: str) -> dict[str, str | None]:
+    """Return the licence of timm's weights of `arch`, nothing where its table has none."""
+    import timm
+
+    entry = timm.get_pretrained_cfg(arch)
+    licence = None if entry is None else entry.license
+    return {"licence": str(licence)} if licence not in (None, "", "unknown") else {}
+
+
+def _licence_of_package(name: str) -> str | None:
+    """Return the licence that an installed package states for itself, in one line; None where it states none."""
+    about = metadata.metadata(name)
+    stated = about.get("License-Expression") or about.get("License") or ""
+    line = " ".join(stated.split())
+    # Older packages have the whole text there.
+    return line if 0 < len(line) <= _LONGEST_LICENCE and line.upper() != "UNKNOWN" else None
+
+
+_LONGEST_LICENCE = 60
+"""Characters of the name of a licence."""
 
 
 def _described(network: nn.Module) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from pipeline.metrics.calibration import ECE_BINS
 from pipeline.reporting import references
 from pipeline.reporting.references import References
 from pipeline.reporting.results import StudyResults
-from pipeline.reporting.views import model_settings, provenance
+from pipeline.reporting.views import initial_weights, model_settings, provenance
 from pipeline.reporting.views.design import Design, test_time
 from pipeline.reporting.views.design import design as design_of
 from pipeline.reporting.views.flow import Flow, flow
+from pipeline.reporting.views.initial_weights import InitialWeights
 
 MOST_MODELS = 6
 """Models that are described one by one; of more, their architectures alone."""
@@ -29,12 +30,13 @@ class LossText(NamedTuple):
 
 
 class ModelText(NamedTuple):
-    """A model: its settings, those of training that are its own, and the works on its architecture."""
+    """A model: its settings, those of training that are its own, the works on its architecture, recorded weights."""
 
     name: str
     model: Model
     own: dict[str, Any]
     works: tuple[str, ...]
+    start: InitialWeights | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def manuscript(study: StudyResults) -> Manuscript | None:
         design,
         flow(study),
         params.train,
-        [_model(name, params.models[name]) for name in params.study.models],
+        [_model(study, name) for name in params.study.models],
         [_loss(name, params.losses[name]) for name in params.study.losses],
         params.train.augment.operations(),
         bool((study.samples["official_split"] == "val").any()) if "official_split" in study.samples else False,
@@ -130,9 +132,10 @@ def manuscript(study: StudyResults) -> Manuscript | None:
     )
 
 
-def _model(name: str, model: Model) -> ModelText:
+def _model(study: StudyResults, name: str) -> ModelText:
+    model = study.params.models[name]
     own = {key: value for key, value in model_settings.own(model).items() if key in Train.model_fields}
-    return ModelText(name, model, own, references.of_architecture(model.arch))
+    return ModelText(name, model, own, references.of_architecture(model.arch), initial_weights.of_model(study, name))
 
 
 def _loss(name: str, settings: dict[str, Any] | None) -> LossText:

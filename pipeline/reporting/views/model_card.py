@@ -15,7 +15,7 @@ from pipeline.reporting import page
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.terms import DECISIONS, LABELS, RANKING
 from pipeline.reporting.values import MEAN, Estimate
-from pipeline.reporting.views import doubts, provenance, shared
+from pipeline.reporting.views import doubts, initial_weights, provenance, shared
 from pipeline.reporting.views.provenance import Recorded, Run, entry, recorded
 from pipeline.study.classes import SAMPLE_COLUMNS
 
@@ -126,7 +126,7 @@ def _origin(run: Run) -> str | None:
     """Name where a training run began, "random" for no weights; None where the record does not hold it."""
     if "weights" not in run:
         return None
-    return ", ".join(f"{name} {value}" for name, value in (run["weights"] or {}).items()) or "random"
+    return initial_weights.of_run(run).in_words or "random"
 
 
 def _training_run(results: Results, seed: int) -> TrainingRun:
