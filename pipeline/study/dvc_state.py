@@ -176,8 +176,7 @@ def run_files(every: bool) -> list[Path]:
                 written = path.stat().st_mtime
                 # A whole one is renamed into its place. Others may be at work in another clone, if not in this one.
                 if (
-                    _DIGEST.fullmatch(path.name)
-                    and path != folder
+                    (_DIGEST.fullmatch(path.name) and path != folder)
                     or not shared
                     or time.time() - written > WRITING_SECONDS
                 ):
@@ -194,7 +193,7 @@ def run_damage(path: Path) -> str | None:
         return None
 
 
-@functools.lru_cache(maxsize=None)  # by date and size: a launcher looks many times
+@functools.cache  # by date and size: a launcher looks many times
 def _run_damage(path: Path, *_: int) -> str | None:
     """Hold a file to its name, a digest of its content, and to that of its folder: of inputs and names of outputs."""
     from ruamel.yaml import YAML
