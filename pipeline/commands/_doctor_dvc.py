@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.study import disk, dvc_state, locks
 from pipeline.study.digests import digest_of
+from pipeline.study.repository import opened
 
 FIX = "medmatrix doctor --fix"
 HASHED = 1 << 28
@@ -136,11 +137,9 @@ def check_cache(fix: bool, deep: bool) -> Iterator[Line]:
 
 def _cached() -> tuple[dict[Path, str], int]:
     """Return the files of the cache that dvc.lock names, with their MD5, and the number of folders without a list."""
-    from dvc.repo import Repo
-
     files: dict[Path, str] = {}
     missing = 0
-    with Repo() as repo:
+    with opened() as repo:
         for out in repo.index.outs:
             if not out.use_cache or not out.hash_info:
                 continue

@@ -48,6 +48,7 @@ from pipeline.launching.work import LOGS
 from pipeline.study import disk, locks
 from pipeline.study.errors import UserError
 from pipeline.study.files import CHECKPOINTS
+from pipeline.study.repository import WITHOUT_GIT, opened
 
 LEAST_FREE = 1 << 30
 """Bytes; less is a problem whatever the study."""
@@ -96,8 +97,8 @@ def check_git() -> Iterator[Line]:
     done = git("rev-parse", "--short", "HEAD")
     if done is None:
         if git("rev-parse", "--git-dir") is None and not _without_scm():
-            fix = "git init && git add -A && git commit -m Start, or dvc config --local core.no_scm true"
-            yield problem("git", "no repository, and DVC is not told that there is none: it begins nothing", fix)
+            said = "no repository, and DVC is not told that there is none: it begins nothing"
+            yield problem("git", said, WITHOUT_GIT)
             return
         yield note("git", "no repository with a commit: pages cannot name their code, dvc.lock has no second copy")
         return
@@ -236,9 +237,7 @@ def _cache_folder() -> Path:
 
 def check_owner(fix: bool) -> Iterator[Line]:
     """Look for folders into which others could put what this user then reads as code."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    with opened() as repo:
         site = Path(repo.site_cache_dir).parent
     places = [
         folder for folder in (Path(), Path(".dvc"), Path(".dvc/tmp"), Path("tmp"), Path("pipeline")) if folder.is_dir()
