@@ -38,6 +38,7 @@ from benchmarks.shared.reaper import end_with_me
 from benchmarks.shared.tiny import ROOT
 from pipeline.launching import workers
 from pipeline.launching.warm import Warm
+from pipeline.study.files import IGNORE
 
 GOALS = {"stage": 110, "cut": 54, "full": 39, "dvc.lock": 25, "rwlock": 15, "repro": 60, "launch": 50}
 """How many kills, cuts and full disks."""
@@ -225,13 +226,20 @@ class Chaos:
         return ", ".join(f"{what} {n}" for what, n in told.items())
 
     def kept(self) -> list[str]:
-        """Name the files that the study keeps, some of each place."""
-        study, chosen = self.study.folder, ["dvc.lock", ".dvc/tmp/rwlock", "tmp/launch/dvc.lock"]
+        """Name files that the study keeps, some of each place."""
+        study, chosen = self.study.folder, list[str]()
         places = [name for outputs in OUTPUTS.values() for name in outputs]
         for place in places:
             files = [path for path in sorted((study / place).rglob("*")) if path.is_file() and not path.is_symlink()]
             chosen += [path.relative_to(study).as_posix() for path in self.random.sample(files, min(5, len(files)))]
         return chosen
+
+    def notes(self) -> list[str]:
+        """Name what DVC and the launcher note: locks, databases, and a file of the run-cache."""
+        study = self.study.folder
+        runs = sorted((study / ".dvc/cache/runs").glob("*/*/*"))
+        files = [*sorted((study.parent / "site").rglob("cache.db")), *self.random.sample(runs, min(1, len(runs)))]
+        return ["dvc.lock", ".dvc/tmp/rwlock", "tmp/launch/dvc.lock", *(os.path.relpath(path, study) for path in files)]
 
     def cut(self, name: str) -> str:
         """Cut, empty or zero a file of the finished study, and type the same again."""
@@ -242,6 +250,8 @@ class Chaos:
         path.unlink(missing_ok=True)
         path.write_bytes(damaged(content, how))
         kind = self.random.choice(["launch", "repro"])
+        if path.name == IGNORE:  # no output of a stage: DVC alone takes it as it is
+            claim(study.run("pipeline.commands", "check") == 0, f"medmatrix check: {study.said()}")
         self.finish(kind)
         study.check()
         return f"{name} {how}, {kind}"
@@ -314,9 +324,9 @@ class Chaos:
                 elif kind in ("dvc.lock", "rwlock"):
                     self.note(kind, n, lambda kind=kind, n=n: self.lock(kind, n))
                 elif kind == "cut":
-                    chosen = self.kept()
+                    notes = self.notes()
                     self.note(kind, 1, self.checkpoint)
-                    for name in [*self.random.sample(chosen[3:], 6), chosen[done % 3]]:
+                    for name in [*self.random.sample(self.kept(), 6), notes[done // 8 % len(notes)]]:
                         self.note(kind, 1, lambda name=name: self.cut(name))
                 else:
                     names = [*STAGES, "repro", "launch"]

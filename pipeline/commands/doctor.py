@@ -2,7 +2,8 @@
 
 One line for each thing looked at: ok, note, or PROBLEM with what to type. The exit status is 1 if there is a problem.
 Nothing is changed but by --fix, which mends what can be mended without losing anything: a dvc.lock or rwlock that a
-kill has left cut, damaged files in DVC's cache and damaged checkpoints. What it replaces is kept in tmp/kept.
+kill has left cut, a database or run-cache of DVC's that a power cut has, damaged files in DVC's cache and damaged
+checkpoints. What it replaces is kept in tmp/kept, a database beside itself.
 
 Examples
 --------
@@ -16,9 +17,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import fcntl
-import hashlib
 import importlib.metadata
-import json
 import logging
 import os
 import re
@@ -27,53 +26,34 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.commands import command_parser
+from pipeline.commands._doctor_dvc import (
+    FIX,
+    Line,
+    check_cache,
+    check_databases,
+    check_lock,
+    check_runs,
+    check_rwlock,
+    named,
+    note,
+    ok,
+    problem,
+)
 from pipeline.launching import workers
 from pipeline.launching.status import SHARED, read_status, run_stages
 from pipeline.launching.work import LOGS
 from pipeline.study import disk, locks
 from pipeline.study.errors import UserError
 from pipeline.study.files import CHECKPOINTS
+from pipeline.study.repository import WITHOUT_GIT, opened
 
-FIX = "medmatrix doctor --fix"
 LEAST_FREE = 1 << 30
 """Bytes; less is a problem whatever the study."""
-HASHED = 1 << 28
-"""Bytes of DVC's cache that are hashed unasked."""
 _LINES = 2
 """How many lines of an error a line has: of DVC's "is busy" the second says by whom."""
-_SHOWN = 80
-"""How many letters of a command a line has."""
-NAMED = 4
-"""How many names a line has."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """What was found: `state` is ok, note or PROBLEM."""
-
-    state: str
-    what: str
-    text: str
-
-
-def ok(what: str, text: str) -> Line:
-    """Nothing is wrong."""
-    return Line("ok", what, text)
-
-
-def note(what: str, text: str) -> Line:
-    """Nothing is wrong, and there is something to know."""
-    return Line("note", what, text)
-
-
-def problem(what: str, text: str, typed: str) -> Line:
-    """Something is wrong, and this is to be typed or done."""
-    return Line("PROBLEM", what, f"{text}; {typed}")
 
 
 def check_python() -> Iterator[Line]:
@@ -117,8 +97,8 @@ def check_git() -> Iterator[Line]:
     done = git("rev-parse", "--short", "HEAD")
     if done is None:
         if git("rev-parse", "--git-dir") is None and not _without_scm():
-            fix = "git init && git add -A && git commit -m Start, or dvc config --local core.no_scm true"
-            yield problem("git", "no repository, and DVC is not told that there is none: it begins nothing", fix)
+            said = "no repository, and DVC is not told that there is none: it begins nothing"
+            yield problem("git", said, WITHOUT_GIT)
             return
         yield note("git", "no repository with a commit: pages cannot name their code, dvc.lock has no second copy")
         return
@@ -152,41 +132,6 @@ def check_params() -> Iterator[Line]:
         yield ok("params", f"{len(runs(params))} training runs of {params.dataset}")
 
 
-def check_lock(fix: bool) -> Iterator[Line]:
-    """Look whether DVC can read dvc.lock."""
-    if not locks.LOCK.exists():
-        yield note("dvc.lock", "none yet: dvc repro makes it")
-        return
-    content = locks.LOCK.read_bytes()
-    what = locks.broken_lock(content)
-    if what is None:
-        yield ok("dvc.lock", f"{disk.amount(len(content))}, whole")
-    elif locks.is_merge(content):
-        yield problem("dvc.lock", "holds both sides of a merge", "git checkout --ours dvc.lock, then dvc repro")
-    elif fix and (told := locks.mend_lock()):
-        yield note("dvc.lock", told)
-    else:
-        yield problem("dvc.lock", what, f"{FIX} (or by hand: git checkout -- dvc.lock, then dvc repro)")
-
-
-def check_rwlock(fix: bool) -> Iterator[Line]:
-    """Look whether rwlock is whole, and whether the processes that it names are DVC."""
-    broken, entries = locks.broken_rwlock(), locks.reused()
-    if broken is None and not entries:
-        if living := locks.at_work():
-            them = named([f"process {each.pid} (`{each.command}`), now `{each.why[:_SHOWN]}`" for each in living])
-            yield note("rwlock", f"{them} is at work here; if that is no DVC: rm {locks.RWLOCK}")
-        else:
-            yield ok("rwlock", "whole" if locks.RWLOCK.exists() else "none")
-    elif fix and (told := locks.mend_rwlock()):
-        yield note("rwlock", told)
-    else:
-        told = broken or "names " + named(
-            [f"process {each.pid} as `{each.command}`, but {each.why}" for each in entries]
-        )
-        yield problem("rwlock", f"{locks.RWLOCK} {told}", f"{FIX} (or by hand: rm {locks.RWLOCK})")
-
-
 def check_at_work() -> Iterator[Line]:
     """Look for a launcher or a DVC at work, and for what a killed launcher has left."""
     launcher, dvc = is_held(LOGS / "lock"), is_held(locks.OWN / "lock")
@@ -198,58 +143,6 @@ def check_at_work() -> Iterator[Line]:
         yield note("at work", f"{'a launcher' if launcher else 'a DVC'} is at work here: some of this will change")
     else:
         yield ok("at work", "nobody")
-
-
-def check_cache(fix: bool, deep: bool) -> Iterator[Line]:
-    """Hold the files of DVC's cache that dvc.lock names to their checksums."""
-    files, missing = _cached()
-    present = {path: digest for path, digest in files.items() if path.exists()}
-    size = sum(path.stat().st_size for path in present)
-    hashed = deep or size <= HASHED
-    damaged = [path for path, digest in present.items() if _is_damaged(path, digest, hashed)]
-    about = f"{len(present)} files, {disk.amount(size)}" + ("" if hashed else ", not hashed (--deep does)")
-    gone = missing + len(files) - len(present)
-    if damaged and fix:
-        for path in damaged:
-            kept = locks.keep(path)
-            path.unlink()
-            yield note("cache", f"{path} was damaged and is removed (kept as {kept}): dvc repro makes it again")
-    elif damaged:
-        yield problem("cache", f"{len(damaged)} files are damaged: {named(map(str, damaged))}", FIX)
-    elif gone:
-        yield note("cache", f"{about}; {gone} of dvc.lock are not there: dvc pull, or dvc repro makes them again")
-    else:
-        yield ok("cache", about)
-
-
-def _cached() -> tuple[dict[Path, str], int]:
-    """Return the files of the cache that dvc.lock names, with their MD5, and the number of folders without a list."""
-    from dvc.repo import Repo
-
-    files: dict[Path, str] = {}
-    missing = 0
-    with Repo() as repo:
-        for out in repo.index.outs:
-            if not out.use_cache or not out.hash_info:
-                continue
-            listing = Path(out.cache.oid_to_path(out.hash_info.value))
-            files[listing] = out.hash_info.value.removesuffix(".dir")
-            if out.hash_info.isdir:
-                try:
-                    entries = json.loads(listing.read_text(encoding="utf-8"))
-                    files |= {Path(out.cache.oid_to_path(entry["md5"])): entry["md5"] for entry in entries}
-                except OSError:
-                    missing += 1
-                except (ValueError, TypeError, KeyError):
-                    continue  # damaged: its checksum says so
-    return files, missing
-
-
-def _is_damaged(path: Path, md5: str, hashed: bool) -> bool:
-    if not hashed and path.stat().st_size:  # an empty file is told by its checksum in no time
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != md5
 
 
 def check_state() -> Iterator[Line]:
@@ -344,9 +237,7 @@ def _cache_folder() -> Path:
 
 def check_owner(fix: bool) -> Iterator[Line]:
     """Look for folders into which others could put what this user then reads as code."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    with opened() as repo:
         site = Path(repo.site_cache_dir).parent
     places = [
         folder for folder in (Path(), Path(".dvc"), Path(".dvc/tmp"), Path("tmp"), Path("pipeline")) if folder.is_dir()
@@ -397,13 +288,6 @@ def git(*arguments: str) -> str | None:
     return None
 
 
-def named(names: Any) -> str:
-    """Join some names, and count the others."""
-    listed = list(names)
-    more = len(listed) - NAMED
-    return ", ".join(listed[:NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 def examine(fix: bool = False, deep: bool = False) -> Iterator[Line]:
     """Yield what is found, from top to bottom. A look that fails is a problem of its own.
 
@@ -421,6 +305,8 @@ def examine(fix: bool = False, deep: bool = False) -> Iterator[Line]:
         "at work": check_at_work,
         "dvc.lock": lambda: check_lock(fix),
         "rwlock": lambda: check_rwlock(fix),
+        "databases": lambda: check_databases(fix),
+        "run-cache": lambda: check_runs(fix),
         "params": check_params,
         "cache": lambda: check_cache(fix, deep),
         "to do": check_state,

@@ -44,7 +44,7 @@ from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, evaluation_ta
 from pipeline.learning.settings import train_settings
 from pipeline.settings import Params
 from pipeline.settings.checks import ELSEWHERE, load
-from pipeline.study import locks
+from pipeline.study import locks, mending
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.memory import free_host_memory
 from pipeline.study.runs import configurations, runs
@@ -94,7 +94,7 @@ class Launch:
     @staticmethod
     def _mend() -> None:
         """Mend what a kill of DVC has left cut; one that was ended by force, for its memory say, leaves it any time."""
-        for line in locks.mend():
+        for line in mending.mend():
             print(f"note: {line}", flush=True)
 
     def _alone(self) -> contextlib.AbstractContextManager[object]:

@@ -43,6 +43,9 @@ _SCRIPT = Path(__file__).with_name("predict_onnx.py")
 _Written = tuple[list[str], int, float]
 """Training runs, images on which they were compared, largest difference of a logit."""
 _COMBINED = {"mean": "mean of their probabilities", FUSION: "a head on their features"}
+_ORIGINS = ".debug_pkl"
+_OF_THE_WRITER = ("version", "byteorder", ".data/serialization_id")
+"""Records of an archive of TorchScript that each writer makes itself."""
 _DIFFERENCE = "largest absolute difference of a logit"
 
 
@@ -158,10 +161,28 @@ def _torchscript(choice: Choice, folder: Path, seed: int | None) -> _Written:
         traced = torch.jit.trace(network, torch.from_numpy(images[:2]), check_trace=False)
         written = io.BytesIO()  # on a full disk torch's own writer ends the process
         torch.jit.save(traced, written)
-        write_bytes(folder / "model.pt", written.getvalue())
+        write_bytes(folder / "model.pt", _without_origins(written.getvalue()))
         again = torch.jit.load(folder / "model.pt")
         ours, theirs = (each(torch.from_numpy(images))[0].numpy() for each in (network, again))
     return [run.name for run in choice.members], len(images), difference(choice.name, "TorchScript", ours, theirs)
+
+
+def _without_origins(archive: bytes) -> bytes:
+    """Copy an archive of TorchScript without the records of where its code stood: paths of this machine.
+
+    They serve messages of errors alone. torch's own writer keeps records where a reader may map them.
+    """
+    import torch
+
+    reader, copy = torch._C.PyTorchFileReader(io.BytesIO(archive)), io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(copy)
+    for name in reader.get_all_records():
+        if not name.endswith(_ORIGINS) and name not in _OF_THE_WRITER:
+            content = reader.get_record(name)
+            writer.write_record(name, content, len(content))
+    writer.set_min_version(int(reader.get_record("version")))
+    writer.write_end_of_file()
+    return copy.getvalue()
 
 
 def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:

@@ -6,6 +6,7 @@ DVC tracks the files; dvc.yaml names them under ``artifacts:``; an annotated tag
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pipeline.deploying.choice import Choice
 from pipeline.deploying.sums import lacking
 from pipeline.study.errors import UserError
 from pipeline.study.locks import alone_in
+from pipeline.study.repository import opened
 
 FOLDER = Path("registry")
 """In the repository, and in git but for the models themselves."""
@@ -52,19 +54,19 @@ def register(choice: Choice, name: str, form: str, write: Callable[[Path], str],
     if not re.fullmatch(_NAME, name):
         raise UserError(f"--register: '{name}'; must be letters, digits, - and _, with a letter or digit at both ends")
     from dvc.annotations import Artifact  # takes a second
-    from dvc.exceptions import DvcException, NotDvcRepoError
-    from dvc.repo import Repo
+    from dvc.exceptions import DvcException
 
     folder = FOLDER / name
     # One that was killed before DVC knew of it has the sums of an export, and nothing that they do not name.
     if folder.exists() and not folder.with_name(f"{name}.dvc").exists() and lacking(folder) is None:
         raise UserError(f"--register: {folder} is there, and not from here (not in DVC); move it, or take another name")
-    try:
-        repo = Repo(".")
-    except NotDvcRepoError:
-        raise UserError("--register: must be called in a repository of DVC: git init, dvc init") from None
-    FOLDER.mkdir(exist_ok=True)
-    with repo, alone_in(FOLDER, f"--register: another process is writing into {FOLDER}: waiting for it"):
+    with contextlib.ExitStack() as stack:
+        try:
+            repo = stack.enter_context(opened())
+        except UserError as error:
+            raise UserError(f"--register: {error}") from None
+        FOLDER.mkdir(exist_ok=True)
+        stack.enter_context(alone_in(FOLDER, f"--register: another process is writing into {FOLDER}: waiting for it"))
         new = FOLDER / f"partial-{name}"
         shutil.rmtree(new, ignore_errors=True)
         try:

@@ -16,6 +16,7 @@ from pipeline.launching.status import SHARED
 from pipeline.launching.workers import Stopped, Worker
 from pipeline.study.errors import UserError
 from pipeline.study.params import dump_yaml, parse_yaml
+from pipeline.study.repository import opened
 
 SOURCES = ("pipeline", "params.yaml", "dvc.yaml", "requirements.txt", ".dvcignore")
 """What the result of a training run depends on, beside its inputs."""
@@ -44,9 +45,7 @@ def remote_of(url: str | None = None) -> Remote:
     UserError
         If there is none, or if it cannot hold a run-cache.
     """
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    with opened() as repo:
         name = repo.config["core"].get("remote")
         settings = repo.config["remote"].get(name, {})
     if not name or "url" not in settings:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.study.errors import UserError
+from pipeline.study.repository import opened
 from pipeline.study.runs import Configuration, Run, StudySections, runs
 
 DATA = ("download", "preprocess", "split")
@@ -73,23 +72,17 @@ def read_status(names: Iterable[str]) -> dict[str, StageStatus]:
     Whether a stage that must run is in the run-cache can be told only if all that it reads is there; data that is
     missing but for which dvc.lock has a checksum counts as there.
     """
-    from dvc.exceptions import NotDvcRepoError
-    from dvc.repo import Repo, lock_repo
+    with opened(wait=True) as repo:
+        from dvc.repo import lock_repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)
-    try:
-        with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+        with lock_repo(repo):
             stages = {stage.addressing: stage for stage in repo.index.stages}
             return {name: _status(repo, stages[name]) for name in names if name in stages}
-    except NotDvcRepoError as error:
-        raise UserError(f"{error}; run from the root of the project") from None
 
 
 def cache_folder() -> Path:
     """Return the folder of DVC's cache: of this clone, or one that several share."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    with opened() as repo:
         return Path(repo.cache.legacy.path)
 
 

@@ -30,11 +30,11 @@ def stage_errors() -> Iterator[None]:
     full is told in one sentence, wherever it is noticed; so is a place that may not be written to, or is a file where a
     folder is needed. Anything else is a bug and keeps its trace. A stage ends with the DVC that runs it.
     """
-    from pipeline.study import disk, locks, orphans
+    from pipeline.study import disk, mending, orphans
 
     orphans.end_with_dvc()
     try:
-        for line in locks.mend():
+        for line in mending.mend():
             print(f"note: {line}", file=sys.stderr, flush=True)
         yield
         sys.stdout.flush()  # a log on a full disk is noticed here, not by the interpreter as it ends

@@ -27,6 +27,8 @@ ABOUT = "ABOUT.txt"
 """In the folder of a data set as published: what it is, and under which terms."""
 INPUTS = Path("data/inputs")
 """Links to what the data set reads outside of the project, by the key of params.yaml that names it."""
+IGNORE = ".dvcignore"
+"""Beside these links: what DVC passes over behind them."""
 SOURCE_FOLDER = Path("data/source")
 SOURCE = SOURCE_FOLDER / "SOURCE.json"
 CONTENT = SOURCE_FOLDER / "content.csv"

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+KEYS = ("root", "table")
+"""Settings of data sets that name a path outside of the project."""
+_NONE = "# nothing\n"
 _EXPERIMENTS = (".dvc", "tmp", "exps")
 """Where ``dvc exp run --temp`` and ``--queue`` make a workspace of their own, below the clone."""
+
+
+def patterns_text(patterns: Sequence[str]) -> str:
+    """Return the content of a ``.dvcignore`` beside the links to inputs; it says how many patterns it has."""
+    return "".join([f"# {len(patterns)} paths\n", *(f"{pattern}\n" for pattern in patterns)]) if patterns else _NONE
+
+
+def has_all_patterns(text: str) -> bool:
+    """Whether a ``.dvcignore`` is as `patterns_text` wrote it, not cut."""
+    head, *lines = text.split("\n")
+    return text == _NONE or (bool(lines) and lines[-1] == "" and head == f"# {len(lines) - 1} paths")
 
 
 def main_checkout() -> Path | None:

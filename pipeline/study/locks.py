@@ -50,24 +50,6 @@ class Entry:
     """Why it cannot be the one that is meant; of one that can be, what it is."""
 
 
-def mend() -> list[str]:
-    """Mend dvc.lock and rwlock of the working directory's project where that is needed.
-
-    Returns
-    -------
-    list of str
-        One sentence for each file, of what was wrong and what was done.
-
-    Raises
-    ------
-    UserError
-        If dvc.lock holds both sides of a merge, between which only the user can choose.
-    """
-    if not Path(".dvc").is_dir():
-        return []
-    return [line for line in (mend_lock(), mend_rwlock()) if line]
-
-
 def broken_lock(content: bytes) -> str | None:
     """Return what keeps DVC from reading `content` as a dvc.lock, or None."""
     from ruamel.yaml import YAML
@@ -126,8 +108,8 @@ def mend_lock() -> str | None:
     """
     if (what := _broken()) is None:
         return None
-    with _alone(OWN / "lock") as alone:
-        if not alone or (what := _broken()) is None:
+    with alone(OWN / "lock") as had:
+        if not had or (what := _broken()) is None:
             return None  # DVC is at work: it is being written, or the one that holds the lock will say what is wrong
         content = LOCK.read_bytes()
         kept = keep(LOCK)
@@ -190,8 +172,8 @@ def mend_rwlock() -> str | None:
     """
     if (what := broken_rwlock()) is None and not _gone() and not reused():
         return None
-    with _alone(OWN / "rwlock.lock") as alone:
-        if not alone:
+    with alone(OWN / "rwlock.lock") as had:
+        if not had:
             return None
         what, entries, gone = broken_rwlock(), reused(), _gone()
         if what is None and not entries and not gone:
@@ -316,11 +298,16 @@ def keep(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[bool]:
+def alone(lock: Path) -> Iterator[bool]:
     """Hold a lock of DVC's, which takes them by the same call of the system; say whether it could be had."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + WAIT_SECONDS
-    with lock.open("a+b") as handle:
+    with contextlib.ExitStack() as stack:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context(lock.open("a+b"))
+        except OSError:  # read-only: DVC could not work there, either
+            yield False
+            return
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,13 +6,13 @@ edited since, is the user's: it is kept under the next free number before a new 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
 from glob import escape
 from pathlib import Path
 
+from pipeline.study.digests import digest_of
 from pipeline.study.files import write_json
 
 LIST = ".medmatrix-written.json"
@@ -83,14 +83,14 @@ def keep_others(folder: Path, names: Iterable[str]) -> list[str]:
     said = []
     for name in names:
         path = folder / name
-        if path.is_file() and written.get(name) != _digest(path):
+        if path.is_file() and written.get(name) != digest_of(path):
             said.append(f"{path} was there: kept as {keep(path)}")
     return said
 
 
 def note_written(folder: Path, names: Iterable[str]) -> None:
     """Note what the files of these names in `folder` hold now."""
-    write_json(folder / LIST, _read(folder) | {name: _digest(folder / name) for name in names})
+    write_json(folder / LIST, _read(folder) | {name: digest_of(folder / name) for name in names})
 
 
 def _read(folder: Path) -> dict[str, str]:
@@ -99,8 +99,3 @@ def _read(folder: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}  # none yet, or one that was cut: what is there is kept
     return content if isinstance(content, dict) else {}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

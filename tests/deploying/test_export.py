@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -26,6 +28,7 @@ from pipeline.metrics.thresholds import probabilities
 from pipeline.study.params import load
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import open_images, read_samples
+from tests.tiny import ROOT
 
 RAW = Path("data/raw/phantom/images")
 
@@ -164,10 +167,8 @@ def test_torchscript(deployed):
             torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_timm_builds_it_again(deployed, channels):
+def small_of_timm(channels):
     """A network of timm's in the place of a tiny one; its weights are random, which is all the same to an export."""
-    import timm
     import torch
 
     from pipeline.learning.networks import models
@@ -182,6 +183,45 @@ def test_timm_builds_it_again(deployed, channels):
         torch.manual_seed(seed)
         network = models.build("small", described, 1, 14, 24, np.asarray(open_images()[:20]))
         models.save(Path(f"models/small-bce/seed{seed}/model.safetensors"), network.state_dict(), {})
+    return described
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:FutureWarning")
+def test_no_file_holds_a_path_of_this_machine(deployed):
+    """Of any format, also inside of archives."""
+    homes = {str(Path.home()), str(Path.cwd()), str(ROOT), sys.prefix, sys.base_prefix, tempfile.gettempdir()}
+    names = {"site-packages", ".py(", "<stdin>", *(path for path in homes if path not in ("/", "/tmp")), "/tmp/"}
+    for form in ("onnx", "torchscript", "timm"):
+        if form == "timm":
+            small_of_timm(1)
+        main(["small-bce", "--format", form, *(["--seed", "7"] if form == "timm" else []), "--out", form])
+        for path in Path(form).iterdir():
+            contents = [path.read_bytes()]
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    contents += [archive.read(name) for name in archive.namelist()]
+            found = {name for name in names for content in contents if name.encode() in content}
+            assert not found, (path, found)
+
+
+def test_records_of_torchscript_lie_where_they_may_be_mapped(deployed):
+    import torch
+
+    main(["small-bce", "--format", "torchscript", "--out", "out"])
+    reader = torch._C.PyTorchFileReader("out/model.pt")
+    weights = [name for name in reader.get_all_records() if re.fullmatch(r"(data|constants)/\d+", name)]
+    assert len(weights) > 5
+    assert {reader.get_record_offset(name) % 64 for name in weights} == {0}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_timm_builds_it_again(deployed, channels):
+    import timm
+    import torch
+
+    from pipeline.learning.networks import models
+
+    described = small_of_timm(channels)
     main(["small-bce", "--format", "timm", "--seed", "7", "--out", "out"])
     again = timm.create_model("local-dir:out", pretrained=True).eval()
     np.testing.assert_allclose(again.pretrained_cfg["mean"], [0.4] * channels, rtol=1e-6)

@@ -57,7 +57,7 @@ def sums(folder):
         (["--register", "a b"], "--register: 'a b'; must be letters"),
         (["--register", "a", "--out", "b"], "--register: has its own folder"),
         (["--register", "mine"], "--register: registry/mine is there, and not from here"),
-        (["--register", "a"], "--register: must be called in a repository of DVC"),
+        (["--register", "a"], "--register: you are not inside of a DVC repository"),
     ],
 )
 def test_what_cannot_be_registered(deployed, capsys, arguments, message):

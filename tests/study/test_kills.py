@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.shared.reaper import MARK, marked
 from benchmarks.shared.waiting import gone, until
-from pipeline.study import locks
+from pipeline.study import mending
 from tests.tiny import ROOT
 
 TRAIN = ("pipeline.train", "--model", "small", "--loss", "bce", "--seed", "42")
@@ -75,7 +75,7 @@ def test_dvc_that_is_killed_while_it_writes_its_lock(file, number, size, trivial
     dying = ["-m", "benchmarks.shared.dying", file, number, size, "dvc", "repro", "-q"]
     assert forks.run(dying, env=trivial).returncode == -signal.SIGKILL
     assert forks.run(["-m", "dvc", "repro", "-q"], env=trivial).returncode != 0  # for ever
-    assert len(locks.mend()) == 1
+    assert len(mending.mend()) == 1
     forks.run(["-m", "dvc", "repro", "-q"], env=trivial, check=True)
     assert Path("dvc.lock").read_bytes() == expected
     assert Path("two").read_text() == "1\n"
@@ -87,7 +87,7 @@ def test_dvc_that_is_killed_while_it_writes_rwlock(size, trivial, forks):
     dying = ["-m", "benchmarks.shared.dying", "rwlock", 1, size, "dvc", "repro", "-q"]
     assert forks.run(dying, env=trivial).returncode == -signal.SIGKILL
     assert "corrupted" in forks.run(["-m", "dvc", "repro"], env=trivial).stderr
-    assert "is not whole; it is removed" in locks.mend()[0]
+    assert "is not whole; it is removed" in mending.mend()[0]
     forks.run(["-m", "dvc", "repro", "-q"], env=trivial, check=True)
     assert Path("two").read_text() == "1\n"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.study import locks
+from pipeline.study import locks, mending
 from pipeline.study.errors import UserError, stage_errors
 from tests.tiny import IDENTITY
 
@@ -80,12 +80,12 @@ def test_a_cut_lock_is_found_wherever_dvc_finds_it():
 )
 def test_a_broken_lock_is_restored_from_git_and_kept(project, broken):
     Path("dvc.lock").write_bytes(broken)
-    (told,) = locks.mend()
+    (told,) = mending.mend()
     assert "restored from git's index" in told
     assert "tmp/kept/dvc.lock.1" in told
     assert Path("dvc.lock").read_text() == LOCK
     assert Path("tmp/kept/dvc.lock.1").read_bytes() == broken
-    assert locks.mend() == []
+    assert mending.mend() == []
 
 
 def test_the_copy_that_agrees_longest_is_taken(project):
@@ -93,18 +93,18 @@ def test_the_copy_that_agrees_longest_is_taken(project):
     Path("dvc.lock").write_text(newer)
     locks.remember()
     Path("dvc.lock").write_text(newer[:-30])
-    assert "restored from tmp/launch/dvc.lock" in locks.mend()[0]
+    assert "restored from tmp/launch/dvc.lock" in mending.mend()[0]
     assert Path("dvc.lock").read_text() == newer
     Path("dvc.lock").write_text(LOCK[:-30])
     locks.remember()  # what is broken is not remembered
-    assert "restored from git's index" in locks.mend()[0]
+    assert "restored from git's index" in mending.mend()[0]
 
 
 def test_without_any_copy_dvc_begins_a_new_lock(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path(".dvc").mkdir()
     Path("dvc.lock").write_text(LOCK[:-30])
-    assert "DVC makes a new one from its cache" in locks.mend()[0]
+    assert "DVC makes a new one from its cache" in mending.mend()[0]
     assert not Path("dvc.lock").exists()
     assert Path("tmp/kept/dvc.lock.1").read_text() == LOCK[:-30]
 
@@ -116,24 +116,24 @@ def test_nothing_is_mended_under_the_hands_of_dvc(project, monkeypatch):
     import zc.lockfile
 
     held = [zc.lockfile.LockFile(f".dvc/tmp/{name}") for name in ("lock", "rwlock.lock")]  # as DVC holds them
-    assert locks.mend() == []
+    assert mending.mend() == []
     for each in held:
         each.close()
-    assert len(locks.mend()) == 2
+    assert len(mending.mend()) == 2
 
 
 def test_both_sides_of_a_merge_are_for_the_user_to_choose_from(project):
     text = f"<<<<<<< ours\n{LOCK}=======\n{LOCK}>>>>>>> theirs\n"
     Path("dvc.lock").write_text(text)
     with pytest.raises(UserError, match=r"git checkout --ours dvc\.lock"):
-        locks.mend()
+        mending.mend()
     assert Path("dvc.lock").read_text() == text
 
 
 @pytest.mark.parametrize("broken", ["", '{"write": {"/a"', '{"write": {"/a": {"pid": "x", "cmd": 1}}}', "[]"])
 def test_a_broken_rwlock_is_removed_and_kept(project, broken):
     locks.RWLOCK.write_text(broken)
-    assert "is not whole; it is removed" in locks.mend()[0]
+    assert "is not whole; it is removed" in mending.mend()[0]
     assert not locks.RWLOCK.exists()
     assert Path("tmp/kept/rwlock.1").read_text() == broken
 
@@ -159,11 +159,11 @@ def test_a_process_that_is_another_by_now_does_not_block(project):
     try:
         rwlock(sleeping.pid)
         assert blocked()
-        assert "it is sleep" in locks.mend()[0]
+        assert "it is sleep" in mending.mend()[0]
         assert not blocked()
         rwlock(1)
         os.utime(locks.RWLOCK, (1, 1))  # before the machine was started
-        assert "it began later" in locks.mend()[0]
+        assert "it began later" in mending.mend()[0]
         assert not blocked()
     finally:
         sleeping.kill()
@@ -180,7 +180,7 @@ def test_a_process_that_may_not_be_asked_is_told_by_its_name(project, monkeypatc
     monkeypatch.setattr(psutil.Process, "exe", exe)
     with subprocess.Popen(["sleep", "60"], cwd=project) as sleeping:
         rwlock(sleeping.pid)
-        assert "it is sleep" in locks.mend()[0]
+        assert "it is sleep" in mending.mend()[0]
         sleeping.kill()
     assert locks.at_work() == []
 
@@ -193,7 +193,7 @@ def test_a_dvc_that_may_be_at_work_is_let_alone_and_one_that_is_gone_goes_unsaid
     try:
         time.sleep(0.05)
         rwlock(working.pid, [{"pid": 2**22 + 1, "cmd": "dvc repro"}])  # above all numbers of Linux
-        assert locks.mend() == []
+        assert mending.mend() == []
         assert [(entry.pid, entry.command) for entry in locks.at_work()] == [(working.pid, "dvc repro")]
         assert code in locks.at_work()[0].why
         content = json.loads(locks.RWLOCK.read_text())

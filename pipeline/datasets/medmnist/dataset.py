@@ -8,7 +8,6 @@ published about each set stands in `sets`.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import shutil
 import zipfile
@@ -25,6 +24,7 @@ from pipeline.datasets.medmnist.sets import RECORD, SETS, Flag, Size
 from pipeline.datasets.shared.fetching.files import fetch_files
 from pipeline.datasets.shared.fetching.remote import RemoteFile
 from pipeline.datasets.shared.local import root_folder
+from pipeline.study.digests import digest_of
 
 _PARTS: tuple[OfficialSplit, ...] = ("train", "val", "test")
 
@@ -121,8 +121,7 @@ class Data(Dataset):
             by_hand = f"Or fetch it by other means and set datasets.{self.name}.root to its folder"
             md5 = fetch_files([remote], folder, otherwise=by_hand)[0].digest
         else:
-            with self._path(folder).open("rb") as file:
-                md5 = hashlib.file_digest(file, "md5").hexdigest()
+            md5 = digest_of(self._path(folder), "md5")
         found = {part.name: len(part.labels) for part in self._parts(folder)}
         counts = dict(zip(_PARTS, published.counts, strict=True))
         return {

@@ -26,11 +26,9 @@ import numpy as np
 from pipeline.datasets import Dataset, DatasetError, Sample
 from pipeline.datasets.shared.irregular import check_name, why_unreadable
 from pipeline.study.classes import SAMPLE_COLUMNS, SPLIT_COLUMNS
-from pipeline.study.files import CONTENT, INPUTS, ArtifactError, intact, write_text
-from pipeline.study.inputs import located, main_checkout
+from pipeline.study.files import CONTENT, IGNORE, INPUTS, ArtifactError, intact, write_text
+from pipeline.study.inputs import KEYS, located, main_checkout, patterns_text
 
-KEYS = ("root", "table")
-"""Settings of data sets that name a path outside of the project."""
 _MISSING = ""
 """Digest of an image that could not be read."""
 _HALVES = (".part", ".part.json", ".bad", ".partial", ".new")
@@ -68,8 +66,8 @@ def link_inputs(dataset: Dataset, folder: Path = INPUTS) -> None:
     """
     given = outside(dataset)
     folder.mkdir(parents=True, exist_ok=True)
-    passed_over = [f"/{key}/{_escaped(name)}\n" for key, value in given.items() for name in unreadable(located(value))]
-    write_text(folder / ".dvcignore", "".join(passed_over) or "# nothing\n")
+    passed_over = [f"/{key}/{_escaped(name)}" for key, value in given.items() for name in unreadable(located(value))]
+    write_text(folder / IGNORE, patterns_text(passed_over))
     for key in KEYS:
         place, new = folder / key, folder / f".{key}.new"
         new.unlink(missing_ok=True)

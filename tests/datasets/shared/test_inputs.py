@@ -17,6 +17,7 @@ from pipeline.datasets import DatasetError, open_dataset
 from pipeline.datasets.settings import DataSections
 from pipeline.datasets.shared import inputs
 from pipeline.download import download
+from pipeline.study import mending
 from pipeline.study.files import CONTENT, EXCLUDED, IMAGES, INPUTS, PREPARED, SAMPLES, SOURCE, raw_folder
 from pipeline.study.inputs import located, main_checkout
 from pipeline.study.params import load
@@ -320,7 +321,17 @@ def test_files_that_may_not_be_read_are_excluded_by_name(project, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("a/2.bmp") and access(path, mode))
     run()
     assert "a/2.bmp,file not readable: Permission denied" in EXCLUDED.read_text()
-    assert "/root/a/2.bmp" in (INPUTS / ".dvcignore").read_text()
+    ignored = INPUTS / ".dvcignore"
+    whole = ignored.read_text()
+    assert "/root/a/2.bmp" in whole
+    Path(".dvc").mkdir(exist_ok=True)
+    assert mending.mend_links() == []
+    for cut in (whole[:-1], whole[: len(whole) // 2], "", "\0" * len(whole), "# no"):
+        run()
+        ignored.write_text(cut)
+        (told,) = mending.mend_links()
+        assert "is not whole; the links beside it are removed" in told
+        assert not (INPUTS / "root").is_symlink()  # which stage download makes again, and the file with it
 
 
 def test_the_folder_of_the_project_is_no_folder_of_images(project):

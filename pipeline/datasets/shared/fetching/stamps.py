@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pipeline.datasets.shared.fetching.remote import Fetched, RemoteFile
 from pipeline.datasets.shared.fetching.text import binary, say
+from pipeline.study.digests import digest_of
 
 STAMPS = ".verified.json"
 """Name, size, modification time and checksum of the verified files of a folder."""
@@ -64,7 +64,7 @@ def verified(file: RemoteFile, path: Path, folder: Path, progress: bool) -> Fetc
         return Fetched(final, status.st_size, algorithm, stamp[algorithm])
     if progress and status.st_size >= _LONG_CHECK:
         say(f"{file.name}: checking {binary(status.st_size)}", progress)
-    digest = _digest(path, algorithm)
+    digest = digest_of(path, algorithm)
     if published not in (None, digest):
         raise _aside(file, path, folder, f"{algorithm.upper()} {digest}, expected {published}")
     os.replace(path, final)
@@ -73,12 +73,6 @@ def verified(file: RemoteFile, path: Path, folder: Path, progress: bool) -> Fetc
     partial.write_text(json.dumps(stamps, indent=1, sort_keys=True) + "\n")
     os.replace(partial, folder / STAMPS)
     return Fetched(final, status.st_size, algorithm, digest)
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    # usedforsecurity: MD5 is published here against accidents, and machines in FIPS mode refuse it otherwise.
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def _aside(file: RemoteFile, path: Path, folder: Path, found: str) -> WrongFile:

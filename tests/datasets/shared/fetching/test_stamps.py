@@ -30,7 +30,7 @@ def test_a_transfer_complete_but_for_its_check_is_not_repeated(site, get, monkey
         def killed(*_):
             raise KeyboardInterrupt
 
-        patch.setattr(stamping, "_digest", killed)
+        patch.setattr(stamping, "digest_of", killed)
         with pytest.raises(KeyboardInterrupt):
             get()
     assert get().path.read_bytes() == CONTENT
@@ -39,8 +39,8 @@ def test_a_transfer_complete_but_for_its_check_is_not_repeated(site, get, monkey
 
 @pytest.fixture
 def hashed(monkeypatch):
-    calls, digest = [], stamping._digest
-    monkeypatch.setattr(stamping, "_digest", lambda path, alg: calls.append(path.name) or digest(path, alg))
+    calls, digest = [], stamping.digest_of
+    monkeypatch.setattr(stamping, "digest_of", lambda path, alg: calls.append(path.name) or digest(path, alg))
     return calls
 
 
