@@ -41,7 +41,15 @@ PLAIN = (
 """Libraries of the stages without networks."""
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "cv2", "matplotlib.pyplot", "dvc")
 """What those stages do without, so that a fork tells whether they do."""
-KINDS = {"plain": PLAIN, "everything": (*warm.LIBRARIES, *PLAIN)}
+DVC = (
+    *("configobj", "dvc._debug", "dvc.cachemgr", "dvc.data_cloud", "dvc.repo.brancher", "dvc.repo.experiments.show"),
+    *("dvc.repo.experiments.queue.tempdir", "dvc.repo.experiments.queue.workspace", "dvc.repo.graph", "dvc.repo.index"),
+    *("dvc.repo.metrics.diff", "dvc.repo.params.diff", "dvc.repo.plots.diff", "dvc.repo.stage", "dvc.repo.worktree"),
+    *("dvc.utils.studio", "dvc_data.hashfile.status", "dvc_data.index.push", "dvc_render.vega", "dvc_studio_client"),
+    *("networkx", "platformdirs.unix", "pygit2", "requests", "ruamel.yaml.mergevalue", "scmrepo.noscm", "shortuuid"),
+)
+"""What DVC imports when a command begins to work; networkx alone takes a third of ``dvc repro`` with nothing to do."""
+KINDS = {"plain": PLAIN, "everything": (*warm.LIBRARIES, *PLAIN, *DVC)}
 
 
 class Process:
@@ -186,6 +194,8 @@ def serve(kind: str, folder: Path) -> None:
     for name in KINDS[kind]:
         importlib.import_module(name)
     assert kind != "plain" or not {*HEAVY} & set(sys.modules)
+    if kind == "everything":
+        heat()
     if not warm.safe_to_fork():
         (folder / "server").unlink()
         warm.decline("the libraries have started threads or opened a GPU")
@@ -200,6 +210,19 @@ def serve(kind: str, folder: Path) -> None:
         given = request.environment.get("PYTHONPATH", "").split(os.pathsep)
         sys.path[1:1] = [entry for entry in given if entry and entry not in sys.path]
         warm.leave(lambda: run(request.command))
+
+
+def heat() -> None:
+    """Run DVC on an empty stage: it then has its command line, its schemas and its patterns compiled."""
+    import tqdm
+
+    tqdm.tqdm.monitor_interval = 0  # no thread
+    dvc = importlib.import_module("dvc.cli").main
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("params.yaml").write_text("key: 1\n")
+        Path("dvc.yaml").write_text("stages: {one: {cmd: ':', deps: [params.yaml], params: [key], outs: [made]}}\n")
+        for command in (["init", "--no-scm"], ["repro", "--dry"]):
+            assert dvc([*command, "--quiet"]) == 0
 
 
 def run(command: Sequence[str]) -> None:
