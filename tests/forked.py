@@ -46,7 +46,8 @@ DVC = (
     *("dvc.repo.experiments.queue.tempdir", "dvc.repo.experiments.queue.workspace", "dvc.repo.graph", "dvc.repo.index"),
     *("dvc.repo.metrics.diff", "dvc.repo.params.diff", "dvc.repo.plots.diff", "dvc.repo.stage", "dvc.repo.worktree"),
     *("dvc.utils.studio", "dvc_data.hashfile.status", "dvc_data.index.push", "dvc_render.vega", "dvc_studio_client"),
-    *("networkx", "platformdirs.unix", "pygit2", "requests", "ruamel.yaml.mergevalue", "scmrepo.noscm", "shortuuid"),
+    *("requests", "ruamel.yaml.mergevalue", "scmrepo.fs", "scmrepo.noscm", "shortuuid"),
+    *("dulwich.worktree", "dvc.render.match", "dvc.ui.table", "dvc_data.fs", "networkx", "platformdirs.unix", "pygit2"),
 )
 """What DVC imports when a command begins to work; networkx alone takes a third of ``dvc repro`` with nothing to do."""
 KINDS = {"plain": PLAIN, "everything": (*warm.LIBRARIES, *PLAIN, *DVC)}
