@@ -196,7 +196,7 @@ def serve(kind: str, folder: Path) -> None:
         importlib.import_module(name)
     assert kind != "plain" or not {*HEAVY} & set(sys.modules)
     if kind == "everything":
-        heat()
+        warm.heat("repro", "--dry")
     if not warm.safe_to_fork():
         (folder / "server").unlink()
         warm.decline("the libraries have started threads or opened a GPU")
@@ -211,19 +211,6 @@ def serve(kind: str, folder: Path) -> None:
         given = request.environment.get("PYTHONPATH", "").split(os.pathsep)
         sys.path[1:1] = [entry for entry in given if entry and entry not in sys.path]
         warm.leave(lambda: run(request.command))
-
-
-def heat() -> None:
-    """Run DVC on an empty stage: it then has its command line, its schemas and its patterns compiled."""
-    import tqdm
-
-    tqdm.tqdm.monitor_interval = 0  # no thread
-    dvc = importlib.import_module("dvc.cli").main
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        Path("params.yaml").write_text("key: 1\n")
-        Path("dvc.yaml").write_text("stages: {one: {cmd: ':', deps: [params.yaml], params: [key], outs: [made]}}\n")
-        for command in (["init", "--no-scm"], ["repro", "--dry"]):
-            assert dvc([*command, "--quiet"]) == 0
 
 
 def run(command: Sequence[str]) -> None:
