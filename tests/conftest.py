@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from benchmarks.shared.reaper import end_with_me
+from pipeline.study import code
 from tests import forked
 from tests.once import made_once
 from tests.tiny import BLANK, ROOT, TINY
@@ -39,6 +40,7 @@ def pytest_configure(config):
         return
     end_with_me()
     compileall.compile_dir(ROOT / "pipeline", quiet=2)
+    code.digests_of((ROOT / "pipeline").rglob("*.py"))  # copies of the code come with what was found of it
     folder = Path(tempfile.mkdtemp(prefix="medmatrix-"))  # a path of pytest may be too long for a socket's address
     os.environ[forked.FOLDER] = str(folder)
     servers = [forked.begin(kind, folder) for kind in forked.KINDS]

@@ -41,7 +41,16 @@ PLAIN = (
 """Libraries of the stages without networks."""
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "cv2", "matplotlib.pyplot", "dvc")
 """What those stages do without, so that a fork tells whether they do."""
-KINDS = {"plain": PLAIN, "everything": (*warm.LIBRARIES, *PLAIN)}
+DVC = (
+    *("configobj", "dvc._debug", "dvc.cachemgr", "dvc.data_cloud", "dvc.repo.brancher", "dvc.repo.experiments.show"),
+    *("dvc.repo.experiments.queue.tempdir", "dvc.repo.experiments.queue.workspace", "dvc.repo.graph", "dvc.repo.index"),
+    *("dvc.repo.metrics.diff", "dvc.repo.params.diff", "dvc.repo.plots.diff", "dvc.repo.stage", "dvc.repo.worktree"),
+    *("dvc.utils.studio", "dvc_data.hashfile.status", "dvc_data.index.push", "dvc_render.vega", "dvc_studio_client"),
+    *("requests", "ruamel.yaml.mergevalue", "scmrepo.fs", "scmrepo.noscm", "shortuuid"),
+    *("dulwich.worktree", "dvc.render.match", "dvc.ui.table", "dvc_data.fs", "networkx", "platformdirs.unix", "pygit2"),
+)
+"""What DVC imports when a command begins to work; networkx alone takes a third of ``dvc repro`` with nothing to do."""
+KINDS = {"plain": PLAIN, "everything": (*warm.LIBRARIES, *PLAIN, *DVC)}
 
 
 class Process:
@@ -186,6 +195,8 @@ def serve(kind: str, folder: Path) -> None:
     for name in KINDS[kind]:
         importlib.import_module(name)
     assert kind != "plain" or not {*HEAVY} & set(sys.modules)
+    if kind == "everything":
+        warm.heat("repro", "--dry")
     if not warm.safe_to_fork():
         (folder / "server").unlink()
         warm.decline("the libraries have started threads or opened a GPU")

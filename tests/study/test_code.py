@@ -1,6 +1,8 @@
 """What counts as another program, and what does not."""
 
 import ast
+import hashlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,81 @@ def test_the_project_is_followed_through_its_imports_and_nothing_else(tmp_path, 
     room = ["__init__", "a", "b", "d", "deeper/e", "f"]
     assert list(found) == [*(f"pipeline/room/{name}.py" for name in room), "pipeline/script.py"]
     assert found["pipeline/room/f.py"] == digest("h = 1")
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """File in which a process with nothing in its memory finds what earlier ones have found; begins it anew."""
+    file = tmp_path / "cache/kept.json"
+    monkeypatch.setattr(code, "_file", lambda: file)
+    monkeypatch.setattr(code, "_unkept", set())
+    monkeypatch.setattr(code.sys, "dont_write_bytecode", False)
+
+    def anew():
+        monkeypatch.setattr(code, "_known", {})
+        return file
+
+    anew()
+    return anew
+
+
+def test_what_was_found_is_found_by_the_next_process_and_another_source_is_read(kept, tmp_path, monkeypatch):
+    module = tmp_path / "module.py"
+    module.write_text(SOURCE)
+    expected = [digest(SOURCE)]
+    assert code.digests_of([module]) == expected
+    assert [*tmp_path.glob("cache/*")] == [kept()]  # nothing half-written is left
+    with monkeypatch.context() as patch:
+        patch.setattr(code.ast, "parse", None)  # not read again
+        assert code.digests_of([module]) == expected
+    module.write_text(SOURCE + "Z = 1\n")
+    kept()
+    assert code.digests_of([module]) == [digest(SOURCE + "Z = 1\n")] != expected
+    kept()
+    monkeypatch.setattr(code.ast, "parse", None)  # both are kept
+    assert code.digests_of([module]) == [digest(SOURCE + "Z = 1\n")]
+    module.write_text(SOURCE)
+    assert code.digests_of([module]) == expected
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', '{"a": ["b"]}', '{"a": ["b", 1]}', "\ufeff", "null"])
+def test_a_damaged_memory_is_none(kept, tmp_path, content):
+    module = tmp_path / "module.py"
+    module.write_text(SOURCE)
+    kept().parent.mkdir()
+    kept().write_text(content)
+    assert code.digests_of([module]) == [code._digest(ast.parse(SOURCE))]
+    assert list(code._kept(kept())) == [hashlib.sha256(SOURCE.encode()).hexdigest()]
+
+
+def test_where_python_writes_no_bytecode_nothing_is_kept(kept, tmp_path, monkeypatch):
+    module = tmp_path / "module.py"
+    module.write_text(SOURCE)
+    monkeypatch.setattr(code.sys, "dont_write_bytecode", True)
+    assert code.digests_of([module]) == [code._digest(ast.parse(SOURCE))]
+    assert not kept().parent.exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_error(kept, tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text(SOURCE)
+    kept().parent.write_text("a file where the folder should be")
+    assert code.digests_of([module]) == [code._digest(ast.parse(SOURCE))]
+
+
+def test_the_oldest_are_forgotten(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "AT_MOST", 3)
+    modules = [tmp_path / f"module{i}.py" for i in range(5)]
+    for number, module in enumerate(modules):
+        module.write_text(f"X = {number}\n")
+        code.digests_of([module])
+    assert list(code._kept(kept())) == [hashlib.sha256(m.read_bytes()).hexdigest() for m in modules[2:]]
+
+
+def test_the_memory_lies_beside_the_bytecode_and_is_of_this_code():
+    assert code._file().parent == Path(code.__file__).parent / "__pycache__"
+    assert sys.implementation.cache_tag in code._file().name
+    assert hashlib.sha256(Path(code.__file__).read_bytes()).hexdigest()[:16] in code._file().name
 
 
 def test_the_project_lies_where_the_package_does():

@@ -36,8 +36,8 @@ def fingerprint(facts: Any, files: Iterable[Path]) -> str:
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "pipeline"]
     modules = sorted({module.__file__ for module in ours if module is not None and module.__file__})
-    for module in modules:  # a comment does not make it another program
-        digest.update(code.digest(Path(module).read_bytes()).encode())
+    for found in code.digests_of(map(Path, modules)):  # a comment does not make it another program
+        digest.update(found.encode())
     for path in files:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
