@@ -5,14 +5,14 @@ All limits come from the training and validation parts; nothing here has seen a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from sklearn.covariance import ledoit_wolf
 
 from pipeline.imaging.hashes import THUMBNAIL, pixel_hash
 from pipeline.study.files import replaced
@@ -70,22 +70,26 @@ class Reference:
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Return the Mahalanobis distances, float64 [N], of features [N, D]."""
-        away = np.asarray(features, np.float64) - self.centre
-        return np.sqrt((solve_triangular(self.whitening, away.T, lower=True) ** 2).sum(axis=0))
+        away = np.asarray_chkfinite(features, np.float64) - self.centre
+        # The whitening is finite, and to ask each time takes as long as to solve.
+        solved = solve_triangular(self.whitening, away.T, lower=True, check_finite=False)
+        return np.sqrt((solved**2).sum(axis=0))
 
-    def flags(self, image: np.ndarray, distance: float) -> list[str]:
-        """Say what is unlike in a prepared image, one phrase each.
+    def flags(self, images: np.ndarray, distances: np.ndarray) -> list[list[str]]:
+        """Say what is unlike in each prepared image, one phrase each.
 
         Parameters
         ----------
-        image : uint8 or uint16 [H, W] or [H, W, 3]
+        images : uint8 or uint16 [N, H, W] or [N, H, W, 3]
             As prepared.
-        distance : float
+        distances : float [N]
             From `distances`.
         """
-        found = []
-        if same := self.copy_of(image):
-            found.append(same)
+        several = zip(images, self.copies(images), distances.tolist(), strict=True)
+        return [self._unlike(image, same, distance) for image, same, distance in several]
+
+    def _unlike(self, image: np.ndarray, same: str, distance: float) -> list[str]:
+        found = [same] if same else []
         if distance > self.limit:
             nearer, of = int((self.validation < distance).sum()), len(self.validation)
             many = f"all {of}" if nearer == of else f"{nearer} of {of}"
@@ -96,16 +100,24 @@ class Reference:
                 found.append(f"{name} {value:.3g}, {side} that of every training image ({low:.3g} to {high:.3g})")
         return found
 
-    def copy_of(self, image: np.ndarray) -> str:
-        """Say which image of the study this is a copy or near-duplicate of; "" if none."""
-        same = np.flatnonzero(self.hashes == pixel_hash(image))
-        if len(same):
-            return f"the same picture as {self._named(int(same[0]))}"
-        if not (small := _unit(image)).any():
-            return ""
-        close = self.thumbnails @ small
-        best = int(np.argmax(close))
-        return f"all but the same picture as {self._named(best)}" if close[best] >= CORRELATION else ""
+    def copies(self, images: Sequence[np.ndarray] | np.ndarray) -> list[str]:
+        """Say which image of the study each is a copy or near-duplicate of; "" if none."""
+        # All thumbnails of the study pass through the processor once for all images. One that is flat is like none.
+        close = self.thumbnails @ np.stack([_unit(image) for image in images], axis=1)
+        best, said = close.argmax(axis=0), []
+        for k, image in enumerate(images):
+            if (same := self._places.get(pixel_hash(image))) is not None:
+                said.append(f"the same picture as {self._named(same)}")
+            elif close[best[k], k] >= CORRELATION:
+                said.append(f"all but the same picture as {self._named(int(best[k]))}")
+            else:
+                said.append("")
+        return said
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where each hash comes first."""
+        return {name: k for k, name in reversed(list(enumerate(self.hashes.tolist())))}
 
     def _named(self, place: int) -> str:
         part = "training" if self.training[place] else "validation"
@@ -114,7 +126,7 @@ class Reference:
     def write(self, path: Path) -> None:
         """Write the file, complete or not at all."""
         with replaced(path) as partial:
-            np.savez(partial, **vars(self))
+            np.savez(partial, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def read(cls, path: Path) -> Reference:
@@ -140,6 +152,8 @@ def measure(
     features : callable
         From prepared images [n, ...] to features [n, D].
     """
+    from sklearn.covariance import ledoit_wolf  # not for every call of predict
+
     training, validation = np.unique(training), np.unique(validation)
     rows = np.concatenate([training, validation])
     looked_at = training[:: 1 + len(training) // _MOST]
@@ -161,7 +175,7 @@ def measure(
         validation=np.zeros(0),
     )
     distances = np.sort(reference.distances(_in_pieces(images, validation, features)))
-    return Reference(**{**vars(reference), "validation": distances})
+    return replace(reference, validation=distances)
 
 
 def facts(image: np.ndarray) -> np.ndarray:
@@ -169,11 +183,13 @@ def facts(image: np.ndarray) -> np.ndarray:
 
     Detail is the mean absolute difference of neighbouring pixels.
     """
-    grey = np.asarray(image, np.float64) / np.iinfo(image.dtype).max
-    if grey.ndim == 3:
-        grey = grey @ (0.299, 0.587, 0.114)
-    detail = (np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / 2
-    return np.array([grey.mean(), grey.std(), (grey < 0.02).mean(), (grey > 0.98).mean(), detail])
+    white = np.iinfo(image.dtype).max
+    grey = np.asarray(image if image.ndim == 2 else image @ (0.299, 0.587, 0.114))
+    mean, deviation = (float(found[0, 0]) / white for found in cv2.meanStdDev(grey))
+    black, full = np.count_nonzero(grey < 0.02 * white), np.count_nonzero(grey > 0.98 * white)
+    pairs = (grey[1:], grey[:-1]), (grey[:, 1:], grey[:, :-1])
+    detail = sum(cv2.norm(*pair, cv2.NORM_L1) / pair[0].size for pair in pairs) / (2 * white)
+    return np.array([mean, deviation, black / grey.size, full / grey.size, detail])
 
 
 def _in_pieces(images: np.ndarray, rows: np.ndarray, features: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipeline.deploying.bundle import Engine, as_input
 from pipeline.deploying.choice import Choice
@@ -23,6 +24,7 @@ from pipeline.imaging.decoding import Facts
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.reading import Reader
 from pipeline.metrics.thresholds import probabilities
+from pipeline.study.memory import keep_memory
 from pipeline.study.prepared import in_8_bits
 
 PREDICTED, FAILED = "predicted", "not predicted"
@@ -34,6 +36,8 @@ _TUPLES = ("decision", "prediction_set", "probability", "low", "high", "flags", 
 _COLOUR = ("RGB", "YCbCr", "CMYK")
 _AHEAD = 2
 """Batches per thread that are in flight."""
+_KEPT = 1 << 25
+"""Bytes up to which freed memory is kept: a radiograph needs no new pages, and one large file does not count forever."""
 _PICTURE = 96
 """Pixels of the pictures on the page, at most."""
 
@@ -143,7 +147,7 @@ class Predictor:
 
     def __post_init__(self) -> None:
         """Read the settings of preprocessing once."""
-        self._settings = self.recipe.settings()
+        self._settings, self._cuts = self.recipe.settings(), self.recipe.cuts()
         self._modalities = {kind["format"] for kind in self.kinds if kind["format"].startswith("DICOM ")}
         self._photometric = {kind["photometric"] for kind in self.kinds}
 
@@ -186,8 +190,8 @@ class Predictor:
         if self.heat is not None:
             wanted = [self._looked_at(each) for each in combined]
             maps = self.heat([(image.source, image.frame) for image in images], pixels, wanted)
+        flags = self.reference.flags(pixels, distances)
         for i, image in enumerate(images):
-            flags = [*self._kind(image.facts), *self.reference.flags(pixels[i], float(distances[i]))]
             yield Row(
                 image.source.name,
                 image.frame,
@@ -199,7 +203,7 @@ class Predictor:
                 tuple(single[:, i].min(axis=0).tolist()),
                 tuple(single[:, i].max(axis=0).tolist()),
                 float(distances[i]),
-                tuple(flags),
+                (*self._kind(image.facts), *flags[i]),
                 image.source.extra,
                 _picture(pixels[i]) if self.pictures else "",
                 maps[i],
@@ -216,7 +220,7 @@ class Predictor:
         classes = self.recipe.classes
         if self.recipe.task == "multiclass":
             return (classes[int(np.argmax(probability))],)
-        return tuple(name for name, p, cut in zip(classes, probability, self.recipe.cuts()) if p >= cut)
+        return tuple(name for name, p, cut in zip(classes, probability, self._cuts) if p >= cut)
 
     def _set(self, probability: np.ndarray) -> tuple[str, ...]:
         if self.choice.conformal is None:
@@ -263,6 +267,8 @@ def in_batches(predictor: Predictor, named: Sequence[Source], threads: int) -> I
     """
     threads_before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pool is the parallelism
+    blas = threadpool_limits(1, "blas")  # threads of its own would wait for the next product at full speed
+    keep_memory(_KEPT)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
     flight: deque[tuple[Sequence[Source], Future[list[list[Row]]]]] = deque()
     # The first batch is one file, so that a result is there at once.
@@ -278,6 +284,7 @@ def in_batches(predictor: Predictor, named: Sequence[Source], threads: int) -> I
             yield from zip(some, result.result())
     finally:
         pool.shutdown(cancel_futures=True)
+        blas.restore_original_limits()
         cv2.setNumThreads(threads_before)
 
 

@@ -6,9 +6,7 @@ Import this module before torch is used: cuBLAS reads its workspace when it star
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import warnings
 from collections.abc import Callable
 
@@ -19,6 +17,7 @@ import torch.utils.deterministic
 from torch import Tensor, nn
 
 from pipeline.study.errors import UserError
+from pipeline.study.memory import keep_memory
 
 
 def begin(threads: int, tf32: bool, device: str = "auto") -> torch.device:
@@ -38,30 +37,6 @@ def begin(threads: int, tf32: bool, device: str = "auto") -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
     keep_memory()
     return choose_device(device)
-
-
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-"""Parameters of glibc's mallopt, from malloc.h."""
-KEPT = (1 << 30, 1 << 25)
-"""Bytes up to which blocks are kept: what is tried first, and the most that older versions of glibc allow."""
-
-
-def keep_memory() -> bool:
-    """Have the C library keep freed memory for the next allocation instead of giving it back to the kernel.
-
-    A training step takes and frees the same large blocks again and again. glibc maps each one anew, and the kernel
-    clears all its pages. Set from inside, it needs no variable in the environment that starts a stage.
-
-    Returns
-    -------
-    bool
-        False, and nothing is done, where the C library is not glibc.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    library = ctypes.CDLL(None)
-    set_ = any(library.mallopt(MMAP_THRESHOLD, size) for size in KEPT)  # stops at the first that is allowed
-    return bool(library.mallopt(TRIM_THRESHOLD, -1)) and set_  # -1: never
 
 
 def set_arithmetic(threads: int, tf32: bool) -> None:

@@ -1,8 +1,10 @@
-"""How much memory can be had."""
+"""How much memory can be had, and how it is kept."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from pathlib import Path
 
 SHARE = "MEDMATRIX_MEMORY"
@@ -44,3 +46,33 @@ def _left_in_cgroup(own: Path, root: Path) -> float:
         if limit != "max":
             left = min(left, max(0, int(limit) - used))
     return left
+
+
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+"""Parameters of glibc's mallopt, from malloc.h."""
+KEPT = (1 << 30, 1 << 25)
+"""Bytes up to which blocks are kept: what is tried first, and the most that older versions of glibc allow."""
+
+
+def keep_memory(*blocks: int) -> bool:
+    """Have the C library keep freed memory for the next allocation instead of giving it back to the kernel.
+
+    A training step takes and frees the same large blocks again and again, and so does the decoding of image after
+    image. glibc maps each one anew, and the kernel clears all its pages. Set from inside, it needs no variable in the
+    environment that starts a stage.
+
+    Parameters
+    ----------
+    *blocks : int
+        Bytes up to which blocks are kept; the first that the C library allows counts. Default: `KEPT`.
+
+    Returns
+    -------
+    bool
+        False, and nothing is done, where the C library is not glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    set_ = any(library.mallopt(MMAP_THRESHOLD, size) for size in blocks or KEPT)  # stops at the first that is allowed
+    return bool(library.mallopt(TRIM_THRESHOLD, -1)) and set_  # -1: never

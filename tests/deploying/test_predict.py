@@ -293,8 +293,21 @@ def test_distances_are_those_of_scipy():
     np.testing.assert_allclose(reference.whitening @ reference.whitening.T, np.cov(features[:300].T), atol=0.5)
     assert (reference.distances(features[300:]) > reference.limit).sum() <= 1
     assert reference.distances(features[:1] + np.array([0, 0, 0, 0, 0, 2]))[0] > reference.limit
-    assert "farther" in reference.flags(images[0], reference.limit + 1)[-1]
-    assert not any("farther" in flag for flag in reference.flags(images[0], reference.limit))
+    farther, at_limit = reference.flags(images[:2], np.array([reference.limit + 1, reference.limit]))
+    assert "farther" in farther[-1]
+    assert not any("farther" in flag for flag in at_limit)
+
+
+@pytest.mark.parametrize("kind", ["grey", "16 bits", "RGB"])
+def test_facts_of_a_picture_are_those_of_numpy(kind):
+    shape, dtype = ((24, 24, 3) if kind == "RGB" else (24, 24)), ("uint16" if kind == "16 bits" else "uint8")
+    image = (np.random.default_rng(3).beta(0.3, 0.3, shape) * np.iinfo(dtype).max).astype(dtype)
+    grey = image / np.iinfo(dtype).max
+    if kind == "RGB":
+        grey = grey @ (0.299, 0.587, 0.114)
+    detail = (np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / 2
+    expected = [grey.mean(), grey.std(), (grey < 0.02).mean(), (grey > 0.98).mean(), detail]
+    np.testing.assert_allclose(flags.facts(image), expected, rtol=1e-12)
 
 
 def test_few_test_images_are_flagged(deployed):

@@ -23,14 +23,14 @@ from tests.imaging.files import dicom, tiff
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 
-def saved(kind, **options):
+def saved(kind, mode="L", **options):
     out = io.BytesIO()
-    Image.fromarray(GREY).save(out, kind, **options)
+    Image.fromarray(GREY).convert(mode).save(out, kind, **options)
     return out.getvalue()
 
 
 FILES = {
-    "PNG": (saved("PNG"), "cv2.imdecode"),
+    "PNG": (saved("PNG", "P"), "cv2.imdecode"),
     "JPEG": (saved("JPEG"), "cv2.imdecode"),
     "lossless JPEG": (
         imagecodecs.jpeg8_encode(GREY.astype(np.uint16), lossless=True, bitspersample=12),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipeline.learning import session
+from pipeline.study import memory
 from tests.learning.tiny_training import changed, run
 
 
@@ -42,7 +43,7 @@ def test_filling_memory_changes_no_bit(tmp_path):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_is_taken_again_without_the_kernel():
-    assert session.keep_memory()
+    assert memory.keep_memory()
 
     def faults():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -56,5 +57,5 @@ def test_freed_memory_is_taken_again_without_the_kernel():
 
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(session.ctypes, "CDLL", lambda name: 1 / 0)
-    assert not session.keep_memory()
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: 1 / 0)
+    assert not memory.keep_memory()
