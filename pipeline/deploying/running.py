@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from pipeline.deploying.bundle import Engine, as_input
+from pipeline.deploying.bundle import Engine
 from pipeline.deploying.choice import Choice
 from pipeline.deploying.flags import Reference
 from pipeline.deploying.recipe import Recipe
@@ -23,7 +23,7 @@ from pipeline.imaging.decoding import Facts
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.reading import Reader
 from pipeline.metrics.thresholds import probabilities
-from pipeline.study.prepared import in_8_bits
+from pipeline.study.prepared import as_input, in_8_bits
 
 PREDICTED, FAILED = "predicted", "not predicted"
 SETS = ("neither", "absent", "present", "open")
