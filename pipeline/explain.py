@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.explaining.checks import Checked, check
+from pipeline.explaining.checks import Checked, check, every_map
 from pipeline.explaining.decided import decided_by
 from pipeline.explaining.examples import examples, spread_out
 from pipeline.explaining.layers import find_layer
@@ -74,17 +74,17 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
     places, asked = spread_out(decided.probability, params.explain.images)
     rows, patients = predictions.test_rows, predictions.test_patients
     checked = Checked(as_input(images[rows[places]]), asked, patients[places], data.task)
-    write_csv(folder / "checks.csv", check(make, networks, checked, **bootstrap))
+    write_csv(folder / "checks.csv", check(make, networks, checked, layer.margin if layer else (0, 0), **bootstrap))
     shown = examples(decided)
     of = np.array([each.place for each in shown], np.int64), np.array([each.k for each in shown], np.int64)
     with make(networks) as maps:
-        made = [maps.paired(as_input(images[rows[[place]]]), np.array([k])).mean(axis=0) for place, k in zip(*of)]
+        made = every_map(maps, as_input(images[rows[of[0]]]), of[1]).mean(axis=0)
     table = pd.DataFrame(shown, columns=["row", "class", "kind", "quantile"])
     table["row"], table["class"] = rows[of[0]], [classes[k] for k in of[1]]
     table["probability"] = decided.probability[of]
     write_csv(folder / "examples.csv", table)
     with replaced(folder / "examples.npz") as partial:
-        np.savez(partial, maps=np.concatenate(made) if made else np.zeros((0, 1, 1), np.float32))
+        np.savez(partial, maps=made)
     write_json(folder / "about.json", about)
 
 

@@ -38,7 +38,7 @@ MAP, RANDOM_ORDER = "map", "random order"
 
 SHARES = {"output layer": 0.0, "last quarter": 0.25, "last half": 0.5, "last three quarters": 0.75, "all": 1.0}
 """How much of a network's layers gets random weights, from the output backwards."""
-STEPS = 16
+STEPS = 10
 """Parts in which an image is deleted, or put in."""
 BORDER = 0.1
 """Of a side."""
@@ -195,6 +195,7 @@ def check(
     make: Callable[[Sequence[Classifier]], AbstractContextManager[Maps]],
     networks: Sequence[Classifier],
     of: Checked,
+    margin: tuple[int, int] = (0, 0),
     **bootstrap: Any,
 ) -> pd.DataFrame:
     """Run every check.
@@ -207,6 +208,9 @@ def check(
         The training runs; weights are made random in the first.
     of : Checked
         Images.
+    margin : (int, int)
+        Cells at the edges of the maps that no network can see, see `pipeline.explaining.layers.Layer`: always 0, they
+        would make any two maps alike.
     **bootstrap
         draws, confidence and seed of `pipeline.explaining.scores.means`.
 
@@ -216,8 +220,9 @@ def check(
         `COLUMNS`: check and step, the mean over the images with its interval, and what it rests on.
     """
     with make(networks) as maps:
-        made = _all(maps, of)
-    height, width = of.images.shape[2:]
+        made = every_map(maps, of.images, of.classes)
+    (y, x), (height, width) = margin, of.images.shape[2:]
+    inner = np.s_[..., y : made.shape[2] - y, x : made.shape[3] - x]
     heats = enlarge(np.ascontiguousarray(made.mean(axis=0)[:, None]), height, width)[:, 0]
     rows: list[list[Any]] = []
 
@@ -226,12 +231,17 @@ def check(
         rows.append([name, step, *scores.means(values[known, None], of.patients[known], scale, **bootstrap)[0]])
 
     if len(networks) > 1:
-        agreed = agreement(torch.from_numpy(made[:, :, None]))[:, 0].double().numpy()
+        agreed = agreement(torch.from_numpy(made[inner][:, :, None]))[:, 0].double().numpy()
         enter(AGREEMENT, "", agreed, "correlation")
-    enter(RANDOM, OTHER_IMAGES, similarity(made[0], np.roll(made[0], 1, axis=0)), "correlation")
+    enter(RANDOM, OTHER_IMAGES, similarity(made[0][inner], np.roll(made[0][inner], 1, axis=0)), "correlation")
     for step, changed in randomised(networks[0], bootstrap.get("seed", 0)):
         with make([changed]) as maps:
-            enter(RANDOM, step, similarity(made[0], _all(maps, of)[0]), "correlation")
+            enter(
+                RANDOM,
+                step,
+                similarity(made[0][inner], every_map(maps, of.images, of.classes)[0][inner]),
+                "correlation",
+            )
     orders = {MAP: heats, RANDOM_ORDER: random_orders(len(heats), height, width, bootstrap.get("seed", 0))}
     areas = {name: curves(networks, of.images, of.classes, order, of.task) for name, order in orders.items()}
     for at, name in enumerate((DELETION, INSERTION)):
@@ -244,7 +254,7 @@ def check(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _all(maps: Maps, of: Checked) -> np.ndarray:
-    """Return the maps of all images, float32 [S, N, h, w]."""
-    slices = [slice(start, start + BATCH) for start in range(0, len(of.images), BATCH)]
-    return np.concatenate([maps.paired(of.images[some], of.classes[some]) for some in slices], axis=1)
+def every_map(maps: Maps, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the maps of images [N, C, H, W] for a class of each, float32 [S, N, h, w], `BATCH` images at a time."""
+    slices = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
+    return np.concatenate([maps.paired(images[some], classes[some]) for some in slices], axis=1)
