@@ -6,7 +6,7 @@ import argparse
 import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,9 @@ from pipeline.explaining.checks import Checked, check, every_map
 from pipeline.explaining.decided import decided_by
 from pipeline.explaining.examples import examples, spread_out
 from pipeline.explaining.layers import find_layer
-from pipeline.explaining.localising import EVERY, MEAN, Maps, localise, marked
+from pipeline.explaining.localising import Maps, localise, marked
 from pipeline.explaining.maps import Mapper
-from pipeline.explaining.names import explanation_name
+from pipeline.explaining.names import EVERY, MEAN, explanation_name
 from pipeline.explaining.occlusion import Occluder
 from pipeline.explaining.records import explanation_record
 from pipeline.explaining.results import explanation_folder
@@ -31,7 +31,7 @@ from pipeline.study.params import load
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import as_input, open_images, read_dataset
 from pipeline.study.records import check_record
-from pipeline.study.runs import Configuration
+from pipeline.study.runs import Configuration, Run
 
 NO_BOXES = pd.DataFrame({"row": [], "class": [], "x": [], "y": [], "width": [], "height": []})
 
@@ -42,14 +42,15 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
     data, images = read_dataset(), open_images()
     classes, channels, (height, width) = list(data.classes), 1 if images.ndim == 3 else 3, images.shape[1:3]
     predictions, decided = decided_by(configuration)
-    runs, networks = [], []
+    runs: list[Run] = []
+    networks: list[Classifier] = []
     for run, network in trained_models(configuration, params, len(classes), height, device):
         if np.isfinite(predictions.test_logits[predictions.seeds.tolist().index(run.seed)]).all():
             runs.append(run)
-            networks.append(copy.deepcopy(network).eval())
+            networks.append(cast(Classifier, copy.deepcopy(network).eval()))
     parts = read_parts(["train", "val", "test"])
     boxes = read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_BOXES
-    layer = None if method == "occlusion" else find_layer(networks[0].backbone, channels, height, width)
+    layer = None if method == "occlusion" else find_layer(cast(Any, networks[0].backbone), channels, height, width)
 
     def make(some: Sequence[Classifier]) -> AbstractContextManager[Maps]:
         if layer is None:

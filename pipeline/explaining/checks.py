@@ -28,13 +28,20 @@ from torch import nn
 from pipeline.explaining import scores
 from pipeline.explaining.localising import Maps
 from pipeline.explaining.maps import BATCH, agreement, enlarge
+from pipeline.explaining.names import (
+    AGREEMENT,
+    BORDERS,
+    DELETION,
+    INSERTION,
+    MAP,
+    OTHER_IMAGES,
+    RANDOM,
+    RANDOM_ORDER,
+)
 from pipeline.learning.networks.models import Classifier
 from pipeline.metrics.registry import Scale
 
 COLUMNS = ["check", "step", "value", "low", "high", "images", "patients"]
-AGREEMENT, RANDOM, DELETION, INSERTION, BORDERS = "agreement", "random weights", "deletion", "insertion", "border"
-OTHER_IMAGES = "none: another image's map"
-MAP, RANDOM_ORDER = "map", "random order"
 
 SHARES = {"output layer": 0.0, "last quarter": 0.25, "last half": 0.5, "last three quarters": 0.75, "all": 1.0}
 """How much of a network's layers gets random weights, from the output backwards."""

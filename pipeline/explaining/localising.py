@@ -15,14 +15,11 @@ import torch
 
 from pipeline.explaining import scores
 from pipeline.explaining.maps import BATCH, agreement, enlarge
+from pipeline.explaining.names import BASELINES, EVERY, MEAN, METRICS
+from pipeline.metrics.registry import Scale
 from pipeline.study.parts import Part
 from pipeline.study.prepared import as_input
 
-METRICS = ("pointing", "energy", "overlap", "pixel_ap")
-MEAN = "mean"
-"""The map of a configuration: the mean over its training runs."""
-BASELINES = ("mean box", "centre", "uniform")
-EVERY = "every class"
 COLUMNS = ["map", "class", "metric", "value", "low", "high", "images", "patients"]
 TRAINING, OTHERS = "training images", "the other patients' test images"
 """What the mean box may be the mean of."""
@@ -75,10 +72,11 @@ def marked(part: Part, boxes: pd.DataFrame, classes: Sequence[str]) -> Marked:
     places = {int(row): i for i, row in enumerate(part.rows) if part.augmented[i] == 0}
     known = {name: k for k, name in enumerate(classes)}
     found: list[tuple[int, int, str, np.ndarray]] = []
-    for (row, name), of in boxes.groupby(["row", "class"], sort=True):
-        place, k = places.get(int(row)), known.get(name)
+    for (at, name), of in boxes.groupby(["row", "class"], sort=True):
+        row = int(str(at))
+        place, k = places.get(row), known.get(str(name))
         if place is not None and k is not None and part.targets[place, k]:
-            found.append((int(row), k, str(part.patients[place]), of[["x", "y", "width", "height"]].to_numpy(float)))
+            found.append((row, k, str(part.patients[place]), of[["x", "y", "width", "height"]].to_numpy(float)))
     rows, of_classes, patients, drawn = zip(*found) if found else ((), (), (), ())
     return Marked(np.array(rows, np.int64), np.array(of_classes, np.int64), np.array(patients, str), list(drawn))
 
@@ -225,10 +223,12 @@ def _table(
     for name, inside in groups.items():
         of = values[inside]
         differences = {f"{MEAN} - {each}": of[:, 0] - of[:, shown.index(each)] for each in BASELINES}
-        for labels, stacked, scale in (
+        paired = np.stack(list(differences.values()), axis=1)
+        kinds: list[tuple[Sequence[str], np.ndarray, Scale]] = [
             (shown, of, "share"),
-            (list(differences), np.stack(list(differences.values()), axis=1), "correlation"),
-        ):
+            (list(differences), paired, "correlation"),
+        ]
+        for labels, stacked, scale in kinds:
             found = scores.means(stacked.reshape(len(of), -1), test.patients[inside], scale, **bootstrap)
             for at, mean in enumerate(found):
                 label, metric = labels[at // len(METRICS)], METRICS[at % len(METRICS)]

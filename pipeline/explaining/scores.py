@@ -198,4 +198,7 @@ def means(
         inner = t_interval(whole, spread(shares), known - 1, confidence, scale)
         outer = one_sided(whole, np.full(whole.shape, known), confidence, scale, proportion=True)
         low, high = (np.where(np.isnan(inside), ends, inside) for inside, ends in zip(inner, outer))
-    return [Mean(*map(float, each), len(scores), known) for each in zip(whole, low, high)]
+    return [
+        Mean(float(value), float(under), float(over), len(scores), known)
+        for value, under, over in zip(whole, low, high)
+    ]
