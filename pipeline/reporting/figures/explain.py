@@ -11,8 +11,6 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from pipeline.explaining.overlay import overlay
-from pipeline.imaging.enhance import resize
 from pipeline.reporting import english, formats
 from pipeline.reporting.figures.style import COLOURS, INK, figure, save, styled
 from pipeline.reporting.results import StudyResults
@@ -78,6 +76,9 @@ def examples(
     """Draw a row for each class and a column for each kind of decision; None without any."""
     if not panels:
         return None
+    from pipeline.explaining.overlay import overlay  # imports OpenCV, which no other page needs
+    from pipeline.imaging.enhance import resize
+
     high, wide = study.images.shape[1:3]
     with styled():
         drawn = figure(2.6 * len(kinds) + 0.4, (2.6 * high / wide + 0.3) * len(classes) + 0.4)
