@@ -17,6 +17,10 @@ from typing import Any
 
 from pipeline.ensembling.records import ensemble_record, fuse_record
 from pipeline.ensembling.settings import FeatureSections
+from pipeline.explaining.names import explanation_name
+from pipeline.explaining.records import explanation_record
+from pipeline.explaining.results import explanation_folder
+from pipeline.explaining.settings import ExplainSections
 from pipeline.external.records import external_record, preparation_record
 from pipeline.external.sets import results_folder
 from pipeline.external.settings import ExternalRecordSections
@@ -26,7 +30,7 @@ from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import ProbeSections
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import EVALUATIONS, EXTERNAL, MODELS, WEIGHTS, replaced
+from pipeline.study.files import EVALUATIONS, EXPLANATIONS, EXTERNAL, MODELS, WEIGHTS, replaced
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.records import record_file, remove_other_weights, write_records
 from pipeline.study.runs import configurations, runs
@@ -36,7 +40,7 @@ LEFT = Path("tmp/left")
 """Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
 
 
-class RecordedSections(ExternalRecordSections, ProbeSections, FeatureSections):
+class RecordedSections(ExternalRecordSections, ProbeSections, FeatureSections, ExplainSections):
     """The sections that stand in records."""
 
 
@@ -51,6 +55,9 @@ def configure(params: RecordedSections) -> None:
     for configuration in configurations(params):
         records[record_file(configuration, "train")] = training_record(configuration, params)
         records[record_file(configuration, "evaluate")] = evaluation_record(configuration, params)
+        for method in params.explain.methods:
+            record = explanation_record(configuration, method, params)
+            records[record_file(explanation_name(configuration, method), "explain")] = record
     for name in params.external:
         records[record_file(name, "prepare_external")] = preparation_record(name, params)
         records[record_file(name, "evaluate_external")] = external_record(name, params)
@@ -74,19 +81,21 @@ def link_weights(params: RecordedSections) -> None:
 
 
 def set_aside(params: RecordedSections) -> None:
-    """Move results of runs and external sets that have left the study to `LEFT`, in the place of an earlier one.
+    """Move results of runs, maps and external sets that have left the study to `LEFT`, in the place of an earlier one.
 
     Stages from evaluate to report depend on whole folders, of which DVC leaves nothing out. With what earlier studies
     left in them, a clone of this one would not be up to date, and going back to it would evaluate it again.
     """
     kept = {run_folder(run) for run in runs(params)} | {evaluation_folder(each) for each in configurations(params)}
     kept |= {results_folder(name) for name in params.external}
-    for folder in [*MODELS.glob("*-*/seed*"), *EVALUATIONS.glob("*-*"), *EXTERNAL.glob("*")]:
+    kept |= {explanation_folder(each, m) for each in configurations(params) for m in params.explain.methods}
+    found = [*MODELS.glob("*-*/seed*"), *EVALUATIONS.glob("*-*"), *EXPLANATIONS.glob("*-*"), *EXTERNAL.glob("*")]
+    for folder in found:
         if folder not in kept and folder.is_dir():
             shutil.rmtree(LEFT / folder, ignore_errors=True)
             (LEFT / folder).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(folder, LEFT / folder)
-            with contextlib.suppress(OSError):  # other seeds are left, or it is evaluations/ or external/
+            with contextlib.suppress(OSError):  # other seeds are left, or it is evaluations/, external/ or so
                 folder.parent.rmdir()
 
 

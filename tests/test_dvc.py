@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from pipeline.ensembling.records import ensemble_record, fuse_record
+from pipeline.explaining.records import explanation_record
 from pipeline.external.records import external_record, preparation_record
 from pipeline.learning.records import training_record
 from pipeline.reporting.records import report_record
@@ -19,7 +20,7 @@ from tests.tiny import ROOT
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SCRIPTS = {name: "train" if name == "replicate" else name for name in STAGES}
 ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.yaml lists these as whole folders
-OF_CONFIGURATIONS = ("train", "replicate", "evaluate")
+OF_CONFIGURATIONS = ("train", "replicate", "evaluate", "explain")
 OF_SETS = ("prepare_external", "evaluate_external")
 RECORDED = (*OF_CONFIGURATIONS, *OF_SETS, "probe", "fuse", "ensemble", "report")
 """Stages that depend on a record of their code and, but for the report, their settings: stage configure writes it."""
@@ -109,8 +110,12 @@ def test_deps_cover_the_code_that_the_stage_imports_and_nothing_that_it_does_not
 
 @pytest.mark.parametrize("stage", OF_CONFIGURATIONS)
 def test_training_and_evaluation_depend_on_their_record_which_has_all_their_code(stage, tiny):
-    record, which = (evaluation_record, "evaluate") if stage == "evaluate" else (training_record, "train")
-    key = "${key}" if stage == "evaluate" else "${item.model}-${item.loss}"
+    def by_grad_cam(configuration, params):
+        return explanation_record(configuration, "grad-cam", params)
+
+    records = {"evaluate": (evaluation_record, "evaluate"), "explain": (by_grad_cam, "explain")}
+    record, which = records.get(stage, (training_record, "train"))
+    key = "${key}" if stage in records else "${item.model}-${item.loss}"
     assert f"data/configurations/{key}.{which}.json" in STAGES[stage]["deps"]
     assert not listed(stage)
     assert "params" not in STAGES[stage]
@@ -262,7 +267,17 @@ READS = {
     "preprocess": {"dataset", "datasets.phantom", "preprocess"},
     "split": {"split"},
     "configure": {
-        *("seed", "train", "evaluate", "ensemble", "external", "study.models", "study.losses", "study.replicates"),
+        *(
+            "seed",
+            "train",
+            "evaluate",
+            "ensemble",
+            "explain",
+            "external",
+            "study.models",
+            "study.losses",
+            "study.replicates",
+        ),
         *("models.small", "models.wide", "losses.bce", "losses.zlpr"),
     },
     "train": {"train", "models.small", "losses.bce"},

@@ -21,7 +21,16 @@ import yaml
 from benchmarks.shared.tiny import IDENTITY, TINY, copy_tracked
 from pipeline.launching.workers import leftovers, mark_of
 
-COPIED = ["dvc.yaml", ".dvcignore", ".gitignore", ".gitattributes", ".dvc/config", ".dvc/plots", "external"]
+COPIED = [
+    "dvc.yaml",
+    ".dvcignore",
+    ".gitignore",
+    ".gitattributes",
+    ".dvc/config",
+    ".dvc/plots",
+    "explanations",
+    "external",
+]
 EPOCHS = 4
 STAGES = {
     "download": """

@@ -22,6 +22,7 @@ TINY: dict[str, Any] = {
     "losses": {"bce": {}, "zlpr": {}},
     "evaluate": {"bootstrap": 100, "threads": 1},
     "ensemble": {"top_k": 2},
+    "explain": {"methods": []},
     "external": {},
     "report": {"private_figures": None},
     "about": {},

@@ -27,7 +27,7 @@ from pipeline.study.files import DATASET, FUSED, READING, SPLIT, made_by, null, 
 from pipeline.study.locks import LOCK, alone_in
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, parse_yaml, read
 from pipeline.study.parts import read_parts
-from pipeline.study.prepared import DatasetInfo, open_images, read_dataset
+from pipeline.study.prepared import DatasetInfo, as_input, open_images, read_dataset
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder
 
@@ -73,24 +73,6 @@ class Bundle:
     def reference(self) -> Reference:
         """Read what new images are compared with."""
         return Reference.read(self.folder / REFERENCE)
-
-
-def as_input(images: np.ndarray) -> np.ndarray:
-    """Turn prepared images into what the network takes.
-
-    Parameters
-    ----------
-    images : uint8 or uint16 [N, H, W] or [N, H, W, 3]
-        As `pipeline.imaging.enhance.prepare` gives them.
-
-    Returns
-    -------
-    float32 [N, 1 or 3, H, W]
-        In [0, 1]: the same bits that training and evaluation see.
-    """
-    white = np.float32(np.iinfo(images.dtype).max)
-    values = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(values, np.float32) / white
 
 
 def onnx_engine(path: Path, threads: int) -> Engine:

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from pipeline.datasets.shared.irregular import printable
-from pipeline.deploying.bundle import as_input, network_of
+from pipeline.deploying.bundle import network_of
 from pipeline.deploying.choice import Choice
 from pipeline.deploying.sources import Source
 from pipeline.explaining.maps import Mapper, enlarge
 from pipeline.explaining.overlay import overlay
 from pipeline.imaging.enhance import resize
 from pipeline.learning import session
-from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.prepared import as_input, open_images, read_dataset
 
 FOLDER = "heatmaps"
 """In the folder of the results."""

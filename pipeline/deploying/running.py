@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline.deploying.bundle import Engine, as_input
+from pipeline.deploying.bundle import Engine
 from pipeline.deploying.choice import Choice
 from pipeline.deploying.flags import Reference
 from pipeline.deploying.recipe import Recipe
@@ -25,7 +25,7 @@ from pipeline.imaging.enhance import prepare
 from pipeline.imaging.reading import Reader
 from pipeline.metrics.thresholds import probabilities
 from pipeline.study.memory import keep_memory
-from pipeline.study.prepared import in_8_bits
+from pipeline.study.prepared import as_input, in_8_bits
 
 PREDICTED, FAILED = "predicted", "not predicted"
 SETS = ("neither", "absent", "present", "open")

@@ -52,6 +52,18 @@ class Coarse(NamedTuple):
         return self.runs == 0
 
 
+class _Of(NamedTuple):
+    """What a map is of: one class for all images, or one for each."""
+
+    classes: int | Tensor
+
+    def total(self, logits: Tensor) -> Tensor:
+        """Add up the logits [N, K] whose gradients are asked for: images do not touch each other's."""
+        if isinstance(self.classes, int):
+            return logits[:, self.classes].sum()
+        return logits.gather(1, self.classes[:, None]).sum()
+
+
 class Mapper:
     """Computes heat maps; a context manager that leaves the networks as they were. Threads may share it.
 
@@ -65,6 +77,8 @@ class Mapper:
         See `pipeline.explaining.cams`.
     least : int
         Cells per side of a map, see `pipeline.explaining.layers.find_layer`.
+    layers : sequence of Layer, optional
+        One per network, in the place of what is found: those of the same networks with other weights.
 
     Raises
     ------
@@ -73,7 +87,12 @@ class Mapper:
     """
 
     def __init__(
-        self, networks: Sequence[Classifier], shape: tuple[int, int, int], method: str = "grad-cam", least: int = LEAST
+        self,
+        networks: Sequence[Classifier],
+        shape: tuple[int, int, int],
+        method: str = "grad-cam",
+        least: int = LEAST,
+        layers: Sequence[Layer] | None = None,
     ) -> None:
         if method not in METHODS:
             raise UserError(f"heat maps by '{method}'; use one of: {', '.join(METHODS)}")
@@ -89,7 +108,7 @@ class Mapper:
                     parameter.requires_grad_(False)
         self._device = next(self._networks[0].parameters()).device
         try:
-            self.layers = [self._layer(network, shape, least) for network in self._networks]
+            self.layers = list(layers or (self._layer(network, shape, least) for network in self._networks))
         except BaseException:
             self._stack.close()
             raise
@@ -122,23 +141,44 @@ class Mapper:
         classes : sequence of int [K]
             Positions of classes among the logits: a map shows what raises its logit.
         """
-        tensor = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
-        scaled = torch.stack([self._one(*each, tensor, classes) for each in zip(self._networks, self.layers)])
+        scaled = self._scaled_maps(images, [_Of(int(k)) for k in classes])
         values = scaled.mean(0)
         runs = scaled.flatten(3).any(-1).sum(0)
-        return Coarse(values.cpu().numpy(), _agreement(scaled).cpu().numpy(), runs.cpu().numpy())
+        return Coarse(values.cpu().numpy(), agreement(scaled).cpu().numpy(), runs.cpu().numpy())
 
-    def _one(self, network: nn.Module, layer: Layer, images: Tensor, classes: Sequence[int]) -> Tensor:
+    def paired(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Compute the map of one class of each image, for each training run.
+
+        Parameters
+        ----------
+        images : float32 [N, C, H, W]
+            As the networks take them, in [0, 1].
+        classes : int [N]
+            Position of a class among the logits.
+
+        Returns
+        -------
+        float32 [S, N, h, w]
+            From 0 to 1, on the finest grid of all.
+        """
+        scaled = self._scaled_maps(images, [_Of(torch.from_numpy(np.asarray(classes, np.int64)).to(self._device))])
+        return scaled[:, :, 0].cpu().numpy()
+
+    def _scaled_maps(self, images: np.ndarray, asked: Sequence[_Of]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
+        return torch.stack([self._one(*each, tensor, asked) for each in zip(self._networks, self.layers)])
+
+    def _one(self, network: nn.Module, layer: Layer, images: Tensor, asked: Sequence[_Of]) -> Tensor:
         """Return maps from 0 to 1 of one training run, [N, K, h, w], on the finest grid of all."""
         with torch.enable_grad():
             logits = network(images)
             leaf = self._kept.leaf
             del self._kept.leaf
-            gradients = [torch.autograd.grad(logits[:, k].sum(), leaf, retain_graph=True)[0] for k in classes]
+            gradients = [torch.autograd.grad(of.total(logits), leaf, retain_graph=True)[0] for of in asked]
         output = layer.picture(leaf.detach()).float()
         maps = torch.stack([self._cam(output, layer.picture(each).float()) for each in gradients], 1)
         (y, x) = layer.margin
-        return _scaled(_resized(functional.pad(_scaled(maps), (x, x, y, y)), self.shape))
+        return scaled_to_one(_resized(functional.pad(scaled_to_one(maps), (x, x, y, y)), self.shape))
 
 
 def heat_maps(
@@ -196,7 +236,7 @@ def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
     float32 [N, K, height, width]
         Interpolated linearly between the centres of the cells.
     """
-    return _scaled(_resized(torch.from_numpy(values), (height, width))).numpy()
+    return scaled_to_one(_resized(torch.from_numpy(values), (height, width))).numpy()
 
 
 def _in_batches(images: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
@@ -211,14 +251,14 @@ def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
-def _scaled(maps: Tensor) -> Tensor:
-    """Divide each map of [N, K, h, w] by its largest value; one that is 0 all over stays so."""
+def scaled_to_one(maps: Tensor) -> Tensor:
+    """Divide each map of [..., ..., h, w] by its largest value; one that is 0 all over stays so."""
     largest = maps.amax((2, 3), keepdim=True)
     return torch.where(largest > 0, maps / torch.where(largest > 0, largest, 1), 0)
 
 
-def _agreement(maps: Tensor) -> Tensor:
-    """Return the mean correlation of pairs of maps [M, N, K, h, w], float32 [N, K]."""
+def agreement(maps: Tensor) -> Tensor:
+    """Return the mean correlation of pairs of maps [M, N, K, h, w], float32 [N, K]; NaN where none of them varies."""
     flat = maps.flatten(3).double()
     flat = flat - flat.mean(-1, keepdim=True)
     length = flat.norm(dim=-1)

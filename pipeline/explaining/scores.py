@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score
 
+from pipeline.metrics.registry import Scale
 from pipeline.uncertainty.bootstrap import patient_draws
-from pipeline.uncertainty.intervals import percentiles
+from pipeline.uncertainty.intervals import one_sided, spread, t_interval
+from pipeline.uncertainty.support import MIN_PATIENTS
 
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
 """Among which validation chooses."""
@@ -28,7 +29,7 @@ class Mean(NamedTuple):
     Parameters
     ----------
     value, low, high : float
-        NaN where no image has a value; `low` and `high` also where fewer than two patients have one.
+        NaN where no image has a value; `low` and `high` also where fewer than `MIN_PATIENTS` patients have one.
     images, patients : int
         With a value.
     """
@@ -97,23 +98,38 @@ def overlap(heat: Map, mask: Mask, threshold: float) -> float:
 
 
 def pixel_ap(heat: Map, mask: Mask) -> float:
-    """Return the average precision of pixels ranked by the map; of a constant map it is the mask's share."""
-    return float(average_precision_score(mask.ravel(), heat.ravel())) if mask.any() else np.nan
+    """Return the average precision of pixels ranked by the map; of a constant map it is the mask's share.
 
-
-def best_threshold(heats: Sequence[Map], masks: Sequence[Mask], thresholds: ArrayLike = THRESHOLDS) -> float:
-    """Return the threshold with the highest mean `overlap`, the lowest of several; for validation images.
-
-    Raises
-    ------
-    ValueError
-        If no mask has a pixel.
+    That of scikit-learn, whose checks of its arguments take longer than the sum.
     """
-    pairs = [(heat, mask) for heat, mask in zip(heats, masks, strict=True) if mask.any()]
-    if not pairs:
-        raise ValueError("a threshold needs masks; none has a pixel")
-    candidates = np.asarray(thresholds, np.float64)
-    return float(candidates[np.argmax([np.mean([overlap(*pair, cut) for pair in pairs]) for cut in candidates])])
+    if not mask.any():
+        return np.nan
+    order = np.argsort(-heat, axis=None, kind="stable")
+    ranked, found = heat.ravel()[order], np.cumsum(mask.ravel()[order])
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of those that are alike
+    return float((found[last] / (last + 1) * np.diff(found[last], prepend=0)).sum() / found[-1])
+
+
+def overlaps(heat: Map, mask: Mask) -> NDArray[np.float64]:
+    """Return the `overlap` at each of `THRESHOLDS`."""
+    return np.array([overlap(heat, mask, cut) for cut in THRESHOLDS])
+
+
+def best_threshold(at_each: Sequence[NDArray[np.float64]]) -> float:
+    """Return the threshold with the highest mean overlap, the lowest of several; for validation images.
+
+    Parameters
+    ----------
+    at_each : sequence of float [T]
+        `overlaps` of each image.
+
+    Returns
+    -------
+    float
+        NaN where no image has a mask.
+    """
+    defined = [each for each in at_each if np.isfinite(each).all()]
+    return float(THRESHOLDS[np.argmax(np.mean(defined, axis=0))]) if defined else np.nan
 
 
 def centre(height: int, width: int) -> NDArray[np.float64]:
@@ -142,28 +158,47 @@ def uniform(height: int, width: int) -> NDArray[np.float64]:
     return np.ones((height, width))
 
 
-def mean_with_interval(
-    values: ArrayLike, patients: ArrayLike, draws: int = 2000, seed: int = 0, confidence: float = 0.95
-) -> Mean:
-    """Average scores over images, with the percentile interval over draws of patients.
+def means(
+    values: ArrayLike,
+    patients: ArrayLike,
+    scale: Scale = "share",
+    draws: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> list[Mean]:
+    """Average scores over images, with intervals over draws of patients.
 
     Parameters
     ----------
-    values : float [N]
-        Of each image, NaN where undefined. Differences of two maps of the same images give a paired interval.
+    values : float [N, M]
+        Of each image, M scores that are defined for all images or for none (NaN).
     patients : str [N]
         Of each image.
+    scale : {"share", "correlation"}
+        Of scores in [0, 1], or of differences of two of them for the same images, in [-1, 1]: these are paired.
     draws, seed, confidence
-        See `pipeline.uncertainty.bootstrap.patient_draws` and `pipeline.uncertainty.intervals.percentiles`.
+        See `pipeline.uncertainty.bootstrap.patient_draws`.
+
+    Returns
+    -------
+    list of Mean [M]
+        Intervals as of the metrics of a study: from the standard deviation of the draws, on a scale without ends; where
+        no draw moves a mean, as a pointing game of 1, the interval of Wilson.
     """
     scores, owners = np.asarray(values, np.float64), np.asarray(patients)
-    defined = np.isfinite(scores)
-    scores, owners = scores[defined], owners[defined]
     known = len(np.unique(owners))
-    if known < 2:
-        value = float(scores.mean()) if len(scores) else np.nan
-        return Mean(value, np.nan, np.nan, len(scores), known)
-    counts, index = patient_draws(owners, draws, seed)
-    sums, images = (np.bincount(index, weights, minlength=known) for weights in (scores, None))
-    low, high = percentiles((counts @ sums) / (counts @ images), confidence)
-    return Mean(float(scores.mean()), float(low), float(high), len(scores), known)
+    whole = scores.mean(axis=0) if len(scores) else np.full(scores.shape[1], np.nan)
+    low, high = np.full_like(whole, np.nan), np.full_like(whole, np.nan)
+    if known >= MIN_PATIENTS:
+        counts, index = patient_draws(owners, draws, seed)
+        sums = np.zeros((known, scores.shape[1]))
+        np.add.at(sums, index, scores)
+        drawn = counts.astype(np.float64)
+        shares = (drawn @ sums) / (drawn @ np.bincount(index, minlength=known))[:, None]
+        inner = t_interval(whole, spread(shares), known - 1, confidence, scale)
+        outer = one_sided(whole, np.full(whole.shape, known), confidence, scale, proportion=True)
+        low, high = (np.where(np.isnan(inside), ends, inside) for inside, ends in zip(inner, outer))
+    return [
+        Mean(float(value), float(under), float(over), len(scores), known)
+        for value, under, over in zip(whole, low, high)
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.ensembling.sets import shown
+from pipeline.explaining.results import read_explanation
 from pipeline.external.results import read_external
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
 from pipeline.reporting.pseudonyms import hide
@@ -86,6 +87,9 @@ def load_study(params: Params) -> StudyResults:
         missing.append("the ensembles")
     external = {name: read_external(name) for name in params.external}
     missing += [f"the external set {name}" for name, of in external.items() if of is None]
+    named = [(configuration, method) for configuration in configurations(params) for method in params.explain.methods]
+    explanations = {f"{each} ({method})": read_explanation(each, method) for each, method in named}
+    missing += [f"the heat maps of {name}" for name, of in explanations.items() if of is None]
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
     study = StudyResults(
         title=info.title,
@@ -113,6 +117,7 @@ def load_study(params: Params) -> StudyResults:
         reading=read_json(READING, "preprocess") if READING.exists() else {},
         kinds=_load_kinds(),
         external=tuple(of for of in external.values() if of is not None),
+        explanations=tuple(of for of in explanations.values() if of is not None),
     )
     return hide(study)
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from pipeline.explaining.results import Explanation
 from pipeline.external.results import External
 from pipeline.reporting import roc, terms
 from pipeline.reporting.values import (
@@ -281,6 +282,7 @@ class StudyResults:
     reading: dict[str, Any] = field(default_factory=dict)
     kinds: KindPictures = NO_KINDS
     external: tuple[External, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
 
     # --- what is there -----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 
 from pipeline.datasets.settings import DownloadSections
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
+from pipeline.explaining.settings import ExplainSection
 from pipeline.external.settings import ExternalSections
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import Train, train_settings
@@ -31,6 +32,7 @@ SECTIONS = (
     "losses",
     "evaluate",
     "ensemble",
+    "explain",
     "external",
     "report",
     "about",
@@ -53,6 +55,7 @@ class Params(
     ProbeSections,
     EnsembleSections,
     FeatureSections,
+    ExplainSection,
     ExternalSections,
 ):
     """The whole of params.yaml: every stage's sections, and nothing else."""

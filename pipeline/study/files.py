@@ -57,6 +57,8 @@ FUSED = Path("fused")
 """Feature ensembles: fused.json lists them with their members, predictions.npz holds their logits."""
 ENSEMBLES = Path("ensembles")
 PROBES = Path("probes")
+EXPLANATIONS = Path("explanations")
+"""Heat maps of each configuration by each method, scored: a folder each."""
 EXTERNAL_DATA = Path("data/external")
 """Of each external test set a folder: raw, links to its inputs, what was found, and the prepared images."""
 EXTERNAL = Path("external")
@@ -106,6 +108,7 @@ _MAKERS = {
     MODELS: "train",
     EVALUATIONS: "evaluate",
     PROBES: "probe",
+    EXPLANATIONS: "explain",
     EXTERNAL_DATA: "prepare_external",
     EXTERNAL: "evaluate_external",
     FUSED: "fuse",

@@ -94,3 +94,21 @@ def open_images(folder: Path = PREPARED, stage: str = "preprocess") -> np.ndarra
 def in_8_bits(pixels: np.ndarray) -> np.ndarray:
     """Return pixels as uint8: uint16, which spans 0 to 65535, is rounded to the nearest of its 257ths."""
     return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def as_input(images: np.ndarray) -> np.ndarray:
+    """Turn prepared images into what networks take.
+
+    Parameters
+    ----------
+    images : uint8 or uint16 [N, H, W] or [N, H, W, 3]
+        As in images.npy.
+
+    Returns
+    -------
+    float32 [N, 1 or 3, H, W]
+        In [0, 1]: the same bits that training and evaluation see.
+    """
+    white = np.float32(np.iinfo(images.dtype).max)
+    values = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(values, np.float32) / white

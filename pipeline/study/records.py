@@ -15,12 +15,12 @@ from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError, read_js
 from pipeline.study.runs import Configuration
 
 RecordedStage = Literal[
-    "train", "evaluate", "probe", "fuse", "ensemble", "prepare_external", "evaluate_external", "report"
+    "train", "evaluate", "explain", "probe", "fuse", "ensemble", "prepare_external", "evaluate_external", "report"
 ]
 
 
 def record_file(configuration: Configuration | str | None, stage: RecordedStage) -> Path:
-    """File of what `stage` runs, with `configuration`; None is the whole study, a name an external set."""
+    """File of what `stage` runs, with `configuration`; None is the whole study, a name an external set or heat maps."""
     return CONFIGURATIONS / (f"{stage}.json" if configuration is None else f"{configuration}.{stage}.json")
 
 

@@ -18,7 +18,7 @@ import yaml
 from pipeline.commands.export import main
 from pipeline.deploying import bundle as bundles
 from pipeline.deploying import predict_onnx
-from pipeline.deploying.bundle import as_input, network_of
+from pipeline.deploying.bundle import network_of
 from pipeline.deploying.choice import choose
 from pipeline.deploying.sums import lacking
 from pipeline.ensembling.settings import EnsembleSections
@@ -27,7 +27,7 @@ from pipeline.imaging.settings import Clahe, Preprocess
 from pipeline.metrics.thresholds import probabilities
 from pipeline.study.params import load
 from pipeline.study.predictions import Predictions
-from pipeline.study.prepared import open_images, read_samples
+from pipeline.study.prepared import as_input, open_images, read_samples
 from tests.tiny import ROOT
 
 RAW = Path("data/raw/phantom/images")

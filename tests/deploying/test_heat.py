@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.commands.predict import main
 from pipeline.deploying import running
-from pipeline.deploying.bundle import as_input, bundle, network_of
+from pipeline.deploying.bundle import bundle, network_of
 from pipeline.deploying.choice import choose
 from pipeline.deploying.heat import MEANING
 from pipeline.deploying.page import write_page
@@ -27,7 +27,7 @@ from pipeline.explaining.maps import heat_maps
 from pipeline.explaining.overlay import overlay
 from pipeline.imaging.enhance import resize
 from pipeline.study.params import load
-from pipeline.study.prepared import open_images, read_samples
+from pipeline.study.prepared import as_input, open_images, read_samples
 from tests.deploying.test_predict import RAW, read_rows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from sklearn.metrics import average_precision_score, jaccard_score
 
 from pipeline.explaining import scores
@@ -51,10 +51,10 @@ def test_scores_are_those_of_scikit_learn():
 def test_the_threshold_is_the_one_with_the_highest_overlap():
     """Maps that are 0.6 in the mask and 0.4 around it: any threshold between is best, of them the lowest."""
     heats = [np.where(BOX, 0.6, 0.4), np.where(BOX, 0.62, 0.41)]
-    found = scores.best_threshold([*heats, np.ones((8, 10))], [BOX, BOX, np.zeros((8, 10), bool)])
-    assert found == pytest.approx(0.45)
-    with pytest.raises(ValueError, match="none has a pixel"):
-        scores.best_threshold([], [])
+    at_each = [scores.overlaps(heat, BOX) for heat in heats]
+    at_each.append(scores.overlaps(np.ones((8, 10)), np.zeros((8, 10), bool)))
+    assert scores.best_threshold(at_each) == pytest.approx(0.45)
+    assert np.isnan(scores.best_threshold([]))
 
 
 def test_baselines():
@@ -72,17 +72,37 @@ def test_baselines():
 
 def test_intervals_are_of_patients():
     """Each patient's images are alike: the standard error is that of the patients, not of the images."""
-    of_patient = RNG.normal(size=400)
-    mean = scores.mean_with_interval(np.repeat(of_patient, 5), np.repeat(np.arange(400).astype(str), 5))
+    of_patient = np.clip(RNG.normal(0.5, 0.1, 400), 0, 1)
+    (mean,) = scores.means(np.repeat(of_patient, 5)[:, None], np.repeat(np.arange(400).astype(str), 5))
     half = norm.ppf(0.975) * of_patient.std() / np.sqrt(400)
     assert mean.value == pytest.approx(of_patient.mean())
     assert (mean.high - mean.low) / 2 == pytest.approx(half, rel=0.08)
     assert (mean.images, mean.patients) == (2000, 400)
 
 
-def test_undefined_values_are_left_out():
-    assert scores.mean_with_interval([1, np.nan, 3], ["a", "b", "c"])[0] == 2
-    one = scores.mean_with_interval([1, np.nan], ["a", "b"])
-    assert (one.value, one.images, one.patients) == (1, 1, 1)
-    assert np.isnan([one.low, one.high]).all()
-    assert np.isnan(scores.mean_with_interval([np.nan], ["a"]).value)
+def test_a_mean_at_an_end_has_the_interval_of_wilson():
+    patients = np.arange(12).astype(str)
+    always, never, undefined = scores.means(np.column_stack([np.ones(12), np.zeros(12), np.full(12, np.nan)]), patients)
+    (low, high) = binomtest(12, 12).proportion_ci(method="wilson")
+    assert (always.low, always.high) == (pytest.approx(low), 1)
+    assert (never.low, never.high) == (0, pytest.approx(1 - low))
+    assert np.isnan(undefined[:3]).all()
+    assert high == 1
+
+
+def test_few_patients_have_no_interval():
+    (few,) = scores.means(np.ones((9, 1)), np.arange(9).astype(str))
+    assert few.value == 1
+    assert np.isnan([few.low, few.high]).all()
+    (none,) = scores.means(np.ones((0, 1)), np.array([], str))
+    assert np.isnan(none.value)
+    assert (none.images, none.patients) == (0, 0)
+
+
+def test_differences_are_paired():
+    """Two maps that are equally right on every image differ by nothing, however much images differ."""
+    right = RNG.random(40)
+    (difference,) = scores.means(
+        (right - right + 0.1 * RNG.normal(size=40))[:, None], np.arange(40).astype(str), "correlation"
+    )
+    assert -0.05 < difference.low < difference.value < difference.high < 0.06

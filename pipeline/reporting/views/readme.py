@@ -23,6 +23,7 @@ _PAGES = (
     "ensembles.md",
     "errors.md",
     "clinical.md",
+    "explain.md",
     "external.md",
     "stability.md",
     "seeds/README.md",

@@ -1,0 +1,109 @@
+"""Stage `explain`: heat maps of one configuration by one method, scored against boxes and checked without them."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from pipeline.explaining.checks import Checked, check, every_map
+from pipeline.explaining.decided import decided_by
+from pipeline.explaining.examples import examples, spread_out
+from pipeline.explaining.layers import find_layer
+from pipeline.explaining.localising import Maps, localise, marked
+from pipeline.explaining.maps import Mapper
+from pipeline.explaining.names import EVERY, MEAN, explanation_name
+from pipeline.explaining.occlusion import Occluder
+from pipeline.explaining.records import explanation_record
+from pipeline.explaining.results import explanation_folder
+from pipeline.explaining.settings import ExplainSections
+from pipeline.learning import session
+from pipeline.learning.networks.models import Classifier
+from pipeline.scoring.predict import trained_models
+from pipeline.study.errors import stage_errors
+from pipeline.study.files import BOXES, read_table, replaced, write_csv, write_json
+from pipeline.study.params import load
+from pipeline.study.parts import read_parts
+from pipeline.study.prepared import as_input, open_images, read_dataset
+from pipeline.study.records import check_record
+from pipeline.study.runs import Configuration, Run
+
+NO_BOXES = pd.DataFrame({"row": [], "class": [], "x": [], "y": [], "width": [], "height": []})
+
+
+def explain(configuration: Configuration, method: str, params: ExplainSections) -> None:
+    """Write everything below ``explanations/<configuration>-<method>``."""
+    device = session.begin(params.evaluate.threads, tf32=False)
+    data, images = read_dataset(), open_images()
+    classes, channels, (height, width) = list(data.classes), 1 if images.ndim == 3 else 3, images.shape[1:3]
+    predictions, decided = decided_by(configuration)
+    runs: list[Run] = []
+    networks: list[Classifier] = []
+    for run, network in trained_models(configuration, params, len(classes), height, device):
+        if np.isfinite(predictions.test_logits[predictions.seeds.tolist().index(run.seed)]).all():
+            runs.append(run)
+            networks.append(cast(Classifier, copy.deepcopy(network).eval()))
+    parts = read_parts(["train", "val", "test"])
+    boxes = read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_BOXES
+    layer = None if method == "occlusion" else find_layer(cast(Any, networks[0].backbone), channels, height, width)
+
+    def make(some: Sequence[Classifier]) -> AbstractContextManager[Maps]:
+        if layer is None:
+            return Occluder(some, (channels, height, width))
+        return Mapper(some, (channels, height, width), method, layers=[layer] * len(some))
+
+    with_boxes = {name: marked(part, boxes, classes) for name, part in parts.items()}
+    bootstrap = {"draws": params.evaluate.bootstrap, **params.evaluate.model_dump(include={"confidence", "seed"})}
+    about: dict[str, Any] = {
+        "method": method,
+        "seeds": [run.seed for run in runs],
+        "layer": None if layer is None else {"name": layer.name, "grid": list(layer.grid)},
+    }
+    folder = explanation_folder(configuration, method)
+    if len(with_boxes["test"].rows):
+        with make(networks) as maps:
+            found = localise(maps, about["seeds"], images, with_boxes, classes, **bootstrap)
+        write_csv(folder / "localisation.csv", found.table)
+        write_csv(folder / "entries.csv", found.entries)
+        about |= found.about
+        _say(configuration, found.table)
+    places, asked = spread_out(decided.probability, params.explain.images)
+    rows, patients = predictions.test_rows, predictions.test_patients
+    checked = Checked(as_input(images[rows[places]]), asked, patients[places], data.task)
+    write_csv(folder / "checks.csv", check(make, networks, checked, layer.margin if layer else (0, 0), **bootstrap))
+    shown = examples(decided)
+    of = np.array([each.place for each in shown], np.int64), np.array([each.k for each in shown], np.int64)
+    with make(networks) as maps:
+        made = every_map(maps, as_input(images[rows[of[0]]]), of[1]).mean(axis=0)
+    table = pd.DataFrame(shown, columns=["row", "class", "kind", "quantile"])
+    table["row"], table["class"] = rows[of[0]], [classes[k] for k in of[1]]
+    table["probability"] = decided.probability[of]
+    write_csv(folder / "examples.csv", table)
+    with replaced(folder / "examples.npz") as partial:
+        np.savez(partial, maps=made)
+    write_json(folder / "about.json", about)
+
+
+def _say(configuration: Configuration, table: pd.DataFrame) -> None:
+    rows = table[(table["class"] == EVERY) & (table["metric"] == "pointing")].set_index("map")["value"]
+    print(
+        f"{configuration}: the highest place lies in a box in {rows[MEAN]:.3f}; by the mean box {rows['mean box']:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="a name under models in params.yaml")
+    parser.add_argument("--loss", required=True, help="a name under losses in params.yaml")
+    parser.add_argument("--method", required=True, help="one of explain.methods in params.yaml")
+    arguments = parser.parse_args()
+    with stage_errors():
+        configuration, params = Configuration(arguments.model, arguments.loss), load(ExplainSections)
+        record = explanation_record(configuration, arguments.method, params)
+        check_record(explanation_name(configuration, arguments.method), "explain", record)
+        explain(configuration, arguments.method, params)

@@ -1,0 +1,85 @@
+"""Stage explain on the tiny study, and the page that its results make."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pipeline import explain
+from pipeline.explaining.results import explanation_folder, read_explanation
+from pipeline.explaining.settings import ExplainSections
+from pipeline.reporting import page
+from pipeline.reporting.figures import style
+from pipeline.reporting.loading import load_study
+from pipeline.reporting.views import explain as view
+from pipeline.settings import load, parse
+from pipeline.study.params import ParamsError
+from pipeline.study.params import load as load_sections
+from pipeline.study.runs import configurations
+from tests.tiny import BLANK, TINY
+
+
+def params_with(**settings):
+    with open("params.yaml", "w") as file:
+        yaml.safe_dump({**TINY, "explain": {"images": 10, **settings}}, file)
+    return load_sections(ExplainSections)
+
+
+def test_the_maps_of_a_study_and_their_page(evaluated, tmp_path, monkeypatch):
+    params = params_with(methods=["grad-cam"])
+    for configuration in configurations(params):
+        explain.explain(configuration, "grad-cam", params)
+    again = explanation_folder(configurations(params)[0], "grad-cam")
+    before = {path.name: path.read_bytes() for path in again.iterdir() if path.suffix != ".npz"}
+    explain.explain(configurations(params)[0], "grad-cam", params)
+    assert {path.name: path.read_bytes() for path in again.iterdir() if path.suffix != ".npz"} == before
+    monkeypatch.setattr(style, "png", lambda *_: BLANK)
+    study = load_study(load())
+    assert len(study.explanations) == len(configurations(params))
+    with page.about(study):
+        written = {path.name: path for path in view.render(study, tmp_path / "pages")}
+    text = written["explain.md"].read_text()
+    assert f"## {study.subject.key}, grad-cam" in text
+    assert "mean box" in text
+    assert "Every configuration" in text
+    table = pd.read_csv(written["explain.csv"])
+    assert set(table["metric"]) >= {"pointing", "energy", "pixel_ap", "deletion", "insertion", "random weights"}
+    of = read_explanation(configurations(params)[0], "grad-cam")
+    assert len(of.maps) == len(of.examples)
+    assert np.isin(of.examples["row"], study.samples.query("part == 'test'")["row"]).all()
+    assert 0 <= of.maps.min() <= of.maps.max() <= 1
+
+
+def test_maps_without_gradients(evaluated, monkeypatch):
+    params = params_with(methods=["occlusion"])
+    configuration = configurations(params)[0]
+    explain.explain(configuration, "occlusion", params)
+    of = read_explanation(configuration, "occlusion")
+    assert of.about["layer"] is None
+    assert of.maps.shape[1:] == (24, 24)
+
+
+def test_without_boxes_there_are_checks_alone(evaluated, tmp_path, monkeypatch):
+    (evaluated / "data/study/prepared/boxes.csv").unlink()
+    params = params_with(methods=["grad-cam"])
+    for configuration in configurations(params):
+        explain.explain(configuration, "grad-cam", params)
+    assert not (explanation_folder(configuration, "grad-cam") / "localisation.csv").exists()
+    monkeypatch.setattr(style, "png", lambda *_: BLANK)
+    study = load_study(load())
+    with page.about(study):
+        written = {path.name: path for path in view.render(study, tmp_path / "pages")}
+    text = written["explain.md"].read_text()
+    assert "mean box" not in text
+    assert "Deletion" in text
+
+
+@pytest.mark.parametrize("methods", [["gradcam"], ["grad-cam", "grad-cam"], "grad-cam"])
+def test_bad_methods_are_named(methods):
+    with pytest.raises(ParamsError, match=r"explain\.methods"):
+        parse({**TINY, "explain": {"methods": methods}})
+
+
+def test_a_map_that_is_missing_is_said_to_be(evaluated):
+    params_with(methods=["layercam"])
+    assert any("heat maps" in each for each in load_study(load()).missing)
