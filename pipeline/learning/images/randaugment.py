@@ -77,8 +77,8 @@ def randaugment(images: Tensor, settings: RandAugment, generator: torch.Generato
 
     The operations and their ranges are those of torchvision's ``RandAugment``, its resampling bilinear, without
     Posterize, Solarize and Color: grey levels are measurements here, of which the first takes digits and the second
-    inverts the upper ones, and grey images have no saturation. torchvision draws once for a batch, here
-    each image has its own draw.
+    inverts the upper ones, and grey images have no saturation. torchvision draws once for a batch, here each
+    image has its own draw.
 
     Parameters
     ----------

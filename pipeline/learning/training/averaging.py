@@ -120,9 +120,9 @@ def first_averaged(settings: Train) -> int:
 
     From then on the learning rate stays where it is: at a rate that falls to 0 the weights would hardly differ.
     """
-    return (
-        settings.epochs + 1 if settings.swa is None else min(settings.epochs, 1 + int(settings.swa * settings.epochs))
-    )
+    if settings.swa is None:
+        return settings.epochs + 1
+    return min(settings.epochs, 1 + round(settings.swa * settings.epochs))
 
 
 @torch.no_grad()

@@ -289,7 +289,7 @@ class _State:
     def content(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "averaged": self.average.averaged.state_dict() if self.average.averaged else None,
+            "averaged": None if (averaged := self.average.averaged) is None else averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "history": self.history,
@@ -301,7 +301,7 @@ class _State:
         if content is None:
             return
         self.model.load_state_dict(content["model"])
-        if self.average.averaged:
+        if self.average.averaged is not None:
             self.average.averaged.load_state_dict(content["averaged"])
             self.average.resumed(len(content["history"]))
         self.optimizer.load_state_dict(content["optimizer"])
