@@ -336,8 +336,8 @@ def _licence_of_hub(arch: str) -> dict[str, str | None]:
 def _licence_of_package(name: str) -> str | None:
     """Return the licence that an installed package states for itself, in one line; None where it states none."""
     about = metadata.metadata(name)
-    stated = about.get("License-Expression") or about.get("License") or ""
-    line = " ".join(stated.split())
+    stated = about.get_all("License-Expression") or about.get_all("License") or [""]
+    line = " ".join(str(stated[0]).split())
     # Older packages have the whole text there.
     return line if 0 < len(line) <= _LONGEST_LICENCE and line.upper() != "UNKNOWN" else None
 
