@@ -106,8 +106,8 @@ def check_runs(fix: bool) -> Iterator[Line]:
     broken = dvc_state.broken_runs(every=True)
     if not broken:
         yield ok("run-cache", f"{len(dvc_state.run_files(every=True))} stages, whole")
-    elif fix:
-        yield from (note("run-cache", line) for line in dvc_state.mend_runs(every=True))
+    elif fix and (told := dvc_state.mend_runs(every=True)):
+        yield from (note("run-cache", line) for line in told)
     else:
         said = named([f"{path} {what}" for path, what in broken.items()])
         yield problem("run-cache", f"{len(broken)} files are damaged: {said}", f"{FIX} (or by hand: rm them)")

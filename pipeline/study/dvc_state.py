@@ -21,6 +21,7 @@ import os
 import pickletools
 import re
 import sqlite3
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def configured(section: str, key: str) -> str | None:
 
 def site_folder() -> Path | None:
     """Return the folder in DVC's site cache of the working directory's project; None if no DVC has run here yet."""
-    site = os.environ.get("DVC_SITE_CACHE_DIR") or configured("core", "site_cache_dir") or "/var/tmp/dvc"
+    site = os.environ.get("DVC_SITE_CACHE_DIR") or configured("core", "site_cache_dir") or _default_site()
     try:
         made = os.path.getmtime(OWN / "btime")
     except OSError:
@@ -79,6 +80,14 @@ def site_folder() -> Path | None:
     major = int(importlib.metadata.version("dvc").split(".")[0])
     named = str((str(Path.cwd()), None, made, getpass.getuser(), major, 0))
     return Path(site) / "repo" / hashlib.md5(named.encode(), usedforsecurity=False).hexdigest()
+
+
+def _default_site() -> str:
+    if sys.platform == "darwin":
+        import platformdirs
+
+        return platformdirs.site_cache_dir("dvc", "iterative")
+    return "/var/tmp/dvc"
 
 
 def run_cache() -> Path:
