@@ -74,11 +74,11 @@ def site_folder() -> Path | None:
     """Return the folder in DVC's site cache of the working directory's project; None if no DVC has run here yet."""
     site = os.environ.get("DVC_SITE_CACHE_DIR") or configured("core", "site_cache_dir") or _default_site()
     try:
-        made = os.path.getmtime(OWN / "btime")
-    except OSError:
+        made, user = os.path.getmtime(OWN / "btime"), getpass.getuser()
+        major = int(importlib.metadata.version("dvc").split(".")[0])
+    except (OSError, KeyError, ImportError):  # a container may have no name for its user: DVC does not run there
         return None
-    major = int(importlib.metadata.version("dvc").split(".")[0])
-    named = str((str(Path.cwd()), None, made, getpass.getuser(), major, 0))
+    named = str((str(Path.cwd()), None, made, user, major, 0))
     return Path(site) / "repo" / hashlib.md5(named.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -106,7 +106,7 @@ def database_damage(path: Path) -> str | None:
 
     What a process that was killed has left half done SQLite finishes or takes back, as it would for DVC.
     """
-    if not path.stat().st_size:
+    if not path.is_file() or not path.stat().st_size:
         return None  # to SQLite a new one
     address = f"{path.absolute().as_uri()}?mode=rw"  # read-only, it could not take back what is half done
     try:
