@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.ensembling.predictions import gather
+from pipeline.external.about import about
 from pipeline.external.classes import ClassMap, mapping_problems
 from pipeline.external.evaluation import predicted_models, score_models
 from pipeline.external.overlap import SEEN, overlap
@@ -64,28 +63,10 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
     bootstrap = params.evaluate.draws()
     tables = score_models(models, gathered.labels, on_both.compared, targets, groups, settings.recalibrate, bootstrap)
     folder = results_folder(name)
-    about: dict[str, Any] = {
-        "dataset": {**asdict(info), "source": None},
-        "mapping": {key: list(getattr(mapping, key)) for key in ("shared", "only_here", "only_there")},
-        "pairs": dict(mapping.pairs),
-        "unmapped": mapping.unmapped,
-        "compared": list(on_both.compared),
-        "not_compared": on_both.left_out,
-        "images": {
-            "prepared": len(samples),
-            "unreadable": len(read_table(prepared / EXCLUDED.name, ("file", "reason"))),
-            "left_out": {reason: int(n) for reason, n in samples["reason"].value_counts().items() if reason},
-            "used": int(used.sum()),
-            "groups": len(np.unique(groups)),
-        },
-        "positives": {each: int(targets[:, k].sum()) for k, each in enumerate(study.classes)},
-        "overlap": dict(
-            sorted(Counter(f"{part} {kind}" for part, kind in zip(copies["part"], copies["kind"])).items())
-        ),
-        "set_aside": {"share": settings.recalibrate, "groups": tables.set_aside[0], "images": tables.set_aside[1]},
-        "skipped": skipped,
-    }
-    write_json(folder / "about.json", about)
+    unreadable = len(read_table(prepared / EXCLUDED.name, ("file", "reason")))
+    facts = about(info, study.classes, mapping, on_both, samples, unreadable, targets, groups, copies)
+    aside = {"share": settings.recalibrate, "groups": tables.set_aside[0], "images": tables.set_aside[1]}
+    write_json(folder / "about.json", {**facts, "set_aside": aside, "skipped": skipped})
     write_csv(folder / "overlap.csv", copies)
     write_csv(folder / "excluded.csv", samples.loc[~used, ["row", "sample_id", "reason"]])
     for table in ("metrics", "adapted", "prevalence", "reliability"):

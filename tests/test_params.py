@@ -442,7 +442,7 @@ def test_yaml_is_read_by_one_reader():
         "study/params.py",
         "reporting/views/provenance.py",
         "planning/write.py",
-        "study/locks.py",
-        "study/dvc_state.py",
-    }  # of these files of DVC's they ask only: is it YAML?
+        "study/locks.py",  # of a lock it asks only: is it YAML?
+        "study/dvc_state.py",  # the run-cache, by the reader that DVC has
+    }
     assert "yaml.safe_load" not in (ROOT / "pipeline/reporting/views/provenance.py").read_text()

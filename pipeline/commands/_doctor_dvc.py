@@ -96,9 +96,9 @@ def check_databases(fix: bool) -> Iterator[Line]:
     elif fix and (told := dvc_state.mend_databases()):
         yield from (note("databases", line) for line in told)
     else:
-        told = named([f"{path} ({what})" for path, what in broken.items()])
+        said = named([f"{path} ({what})" for path, what in broken.items()])
         by_hand = f"rm -r {dvc_state.site_folder()} while no DVC is at work: it computes the checksums anew"
-        yield problem("databases", f"DVC cannot use its database {told}", f"{FIX} (or by hand: {by_hand})")
+        yield problem("databases", f"DVC cannot use its database {said}", f"{FIX} (or by hand: {by_hand})")
 
 
 def check_runs(fix: bool) -> Iterator[Line]:
@@ -106,11 +106,11 @@ def check_runs(fix: bool) -> Iterator[Line]:
     broken = dvc_state.broken_runs(every=True)
     if not broken:
         yield ok("run-cache", f"{len(dvc_state.run_files(every=True))} stages, whole")
-    elif fix:
-        yield from (note("run-cache", line) for line in dvc_state.mend_runs(every=True))
+    elif fix and (told := dvc_state.mend_runs(every=True)):
+        yield from (note("run-cache", line) for line in told)
     else:
-        told = named([f"{path} {what}" for path, what in broken.items()])
-        yield problem("run-cache", f"{len(broken)} files are damaged: {told}", f"{FIX} (or by hand: rm them)")
+        said = named([f"{path} {what}" for path, what in broken.items()])
+        yield problem("run-cache", f"{len(broken)} files are damaged: {said}", f"{FIX} (or by hand: rm them)")
 
 
 def check_cache(fix: bool, deep: bool) -> Iterator[Line]:

@@ -9,7 +9,6 @@ or contradictory is an error that names file, line and value: a row is never dro
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logit
 
+from pipeline.datasets import DatasetError
+from pipeline.datasets.shared.tables import read_table
 from pipeline.study.classes import told_apart
 from pipeline.study.errors import UserError
 
@@ -166,27 +167,12 @@ def _called(task: str) -> str:
 
 def _read(path: Path) -> Raw:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        names, numbered = read_table(path)
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise TableError(f"{path}: not a text file in UTF-8") from None
-    head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        rows, lines = [], []
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                if len(row) != len(names):
-                    raise TableError(
-                        f"{path}, line {reader.line_num}: {len(row)} fields, and the header has {len(names)}"
-                    )
-                rows.append([cell.strip() for cell in row])
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise TableError(f"{path}, line {reader.line_num}: not a table: {error}") from None
+    except DatasetError as error:
+        raise TableError(str(error)) from None
+    lines, rows = [line for line, _ in numbered], [[cell.strip() for cell in row] for _, row in numbered]
     if not rows:
         raise TableError(f"{path}: a header and no rows" if names else f"{path}: empty")
     for place, name in enumerate(names, 1):

@@ -21,6 +21,7 @@ import os
 import pickletools
 import re
 import sqlite3
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,22 @@ def configured(section: str, key: str) -> str | None:
 
 def site_folder() -> Path | None:
     """Return the folder in DVC's site cache of the working directory's project; None if no DVC has run here yet."""
-    site = os.environ.get("DVC_SITE_CACHE_DIR") or configured("core", "site_cache_dir") or "/var/tmp/dvc"
+    site = os.environ.get("DVC_SITE_CACHE_DIR") or configured("core", "site_cache_dir") or _default_site()
     try:
-        made = os.path.getmtime(OWN / "btime")
-    except OSError:
+        made, user = os.path.getmtime(OWN / "btime"), getpass.getuser()
+        major = int(importlib.metadata.version("dvc").split(".")[0])
+    except (OSError, KeyError, ImportError):  # a container may have no name for its user: DVC does not run there
         return None
-    major = int(importlib.metadata.version("dvc").split(".")[0])
-    named = str((str(Path.cwd()), None, made, getpass.getuser(), major, 0))
+    named = str((str(Path.cwd()), None, made, user, major, 0))
     return Path(site) / "repo" / hashlib.md5(named.encode(), usedforsecurity=False).hexdigest()
+
+
+def _default_site() -> str:
+    if sys.platform == "darwin":
+        import platformdirs
+
+        return platformdirs.site_cache_dir("dvc", "iterative")
+    return "/var/tmp/dvc"
 
 
 def run_cache() -> Path:
@@ -97,7 +106,7 @@ def database_damage(path: Path) -> str | None:
 
     What a process that was killed has left half done SQLite finishes or takes back, as it would for DVC.
     """
-    if not path.stat().st_size:
+    if not path.is_file() or not path.stat().st_size:
         return None  # to SQLite a new one
     address = f"{path.absolute().as_uri()}?mode=rw"  # read-only, it could not take back what is half done
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipeline.study import dvc_state, locks
+from pipeline.study import locks
 from pipeline.study.files import EXTERNAL_DATA, IGNORE, INPUTS
 from pipeline.study.inputs import KEYS, has_all_patterns
 from pipeline.study.orphans import STAGE
@@ -31,6 +31,8 @@ def mend() -> list[str]:
     told = [line for line in (locks.mend_lock(), locks.mend_rwlock()) if line]
     if STAGE in os.environ:
         return told
+    from pipeline.study import dvc_state  # SQLite and others, which a stage below a DVC does without
+
     return [*told, *dvc_state.mend_databases(), *dvc_state.mend_runs(), *mend_links()]
 
 
@@ -40,8 +42,8 @@ def mend_links() -> list[str]:
     for path in (INPUTS / IGNORE, *EXTERNAL_DATA.glob(f"*/inputs/{IGNORE}")):
         if path.is_file() and not has_all_patterns(path.read_text(encoding="utf-8", errors="replace")):
             with locks.alone(locks.OWN / "lock") as had:
-                for link in (path.parent / key for key in KEYS) if had else ():
-                    link.unlink(missing_ok=True)
+                for name in (*KEYS, IGNORE) if had else ():
+                    path.with_name(name).unlink(missing_ok=True)
             if had:
-                told.append(f"{path} is not whole; the links beside it are removed: DVC makes all of them again")
+                told.append(f"{path} is not whole; it and the links beside it are removed: DVC makes them again")
     return told

@@ -1,0 +1,69 @@
+"""What about.json of an external test set says: the data set, how its classes are mapped, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.external.classes import ClassMap
+from pipeline.external.scoring import Classes
+from pipeline.study.prepared import DatasetInfo
+
+
+def about(
+    info: DatasetInfo,
+    classes: Sequence[str],
+    mapping: ClassMap,
+    on_both: Classes,
+    samples: pd.DataFrame,
+    unreadable: int,
+    targets: NDArray[Any],
+    groups: NDArray[Any],
+    copies: pd.DataFrame,
+) -> dict[str, Any]:
+    """Put together what was tested on, as it is written into about.json.
+
+    Parameters
+    ----------
+    info : DatasetInfo
+        The external data set.
+    classes : sequence of str
+        Of the study.
+    mapping, on_both
+        How the classes of both are mapped, and which of them are compared.
+    samples : DataFrame
+        One row per prepared image; ``reason`` says why it was left out, empty for none.
+    unreadable : int
+        Files that could not be prepared.
+    targets : array of shape (N, K)
+        0 or 1 of the images used, by the study's classes.
+    groups : array of shape (N,)
+        Of the images used.
+    copies : DataFrame
+        Pictures that the study has, too: ``part`` there, and ``kind`` of likeness.
+    """
+    reasons = samples["reason"].value_counts().items()
+    overlap = Counter(f"{part} {kind}" for part, kind in zip(copies["part"], copies["kind"]))
+    return {
+        "dataset": {**asdict(info), "source": None},
+        "mapping": {key: list(getattr(mapping, key)) for key in ("shared", "only_here", "only_there")},
+        "pairs": dict(mapping.pairs),
+        "unmapped": mapping.unmapped,
+        "compared": list(on_both.compared),
+        "not_compared": on_both.left_out,
+        "images": {
+            "prepared": len(samples),
+            "unreadable": unreadable,
+            "left_out": {reason: int(n) for reason, n in reasons if reason},
+            "used": len(targets),
+            "groups": len(np.unique(groups)),
+        },
+        "positives": {each: int(targets[:, k].sum()) for k, each in enumerate(classes)},
+        "overlap": dict(sorted(overlap.items())),
+    }
