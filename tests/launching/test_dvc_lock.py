@@ -54,7 +54,7 @@ def test_what_has_comments_keeps_them_and_other_files_are_read_as_ever(quick, tm
     for name in ("dvc.lock", "dvc.yaml"):
         assert added(quick, tmp_path / name, content).startswith(content.encode())
     plain = "stages:\n  a: {cmd: b}\n"
-    assert added(quick, tmp_path / "dvc.yaml", plain)[0].startswith(plain.encode())
+    assert added(quick, tmp_path / "dvc.yaml", plain).startswith(plain.encode())
 
 
 def test_a_file_that_is_cut_or_not_there(quick, tmp_path):
