@@ -4,7 +4,7 @@ import pytest
 from dvc import dvcfile
 from dvc.utils.serialize import _yaml
 
-from pipeline.launching import dvc_lock
+from pipeline.launching import quick_dvc
 from tests.tiny import ROOT
 
 VALUES = [
@@ -19,7 +19,7 @@ VALUES = [
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(dvcfile, "modify_yaml", dvcfile.modify_yaml)
-    dvc_lock.read_quickly()
+    quick_dvc.read_quickly()
     return dvcfile.modify_yaml
 
 
