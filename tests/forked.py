@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.launching import warm
+from pipeline.launching.quick_dvc import heat
 from pipeline.launching.shim import SERVER
 from tests.tiny import ROOT
 
@@ -196,7 +197,7 @@ def serve(kind: str, folder: Path) -> None:
         importlib.import_module(name)
     assert kind != "plain" or not {*HEAVY} & set(sys.modules)
     if kind == "everything":
-        warm.heat("repro", "--dry")
+        heat("repro", "--dry")
     if not warm.safe_to_fork():
         (folder / "server").unlink()
         warm.decline("the libraries have started threads or opened a GPU")

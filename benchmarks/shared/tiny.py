@@ -33,11 +33,11 @@ IDENTITY = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTE
 
 
 def copy_tracked(names: Iterable[str], folder: Path) -> None:
-    """Copy files and folders of the project into `folder`, with Python's bytecode, which need not be compiled again."""
+    """Copy files and folders of the project into `folder`, with bytecode and what is known of the code beside it."""
     for name in names:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*"))  # half-written ones
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*", "*.json.*"))  # half-written ones
         else:
             shutil.copy(source, target)

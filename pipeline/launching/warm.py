@@ -39,6 +39,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, NoReturn, Self
 
+from pipeline.launching.quick_dvc import heat
 from pipeline.launching.shim import SERVER, connect
 
 LIBRARIES = (
@@ -433,24 +434,6 @@ def main() -> None:
         request = with_server(folder) or request
     if request:
         leave(lambda: run(request.command))
-
-
-def heat(*command: str) -> None:
-    """Have DVC do a command on an empty stage called ``only``, as a pan is heated.
-
-    It then has its command line, schemas and patterns compiled, which is half of what a fork of it takes for one stage.
-    All that it writes lies in a folder that is removed.
-    """
-    tqdm, dvc = importlib.import_module("tqdm").tqdm, importlib.import_module("dvc.cli")
-    interval, tqdm.monitor_interval = tqdm.monitor_interval, 0  # or it would start a thread
-    with tempfile.TemporaryDirectory(prefix="medmatrix-") as folder, contextlib.chdir(folder):
-        Path(".dvc").mkdir()
-        core = {"no_scm": "true", "analytics": "false", "check_update": "false", "site_cache_dir": f"{folder}/site"}
-        Path(".dvc/config").write_text("[core]\n" + "".join(f"    {key} = {value}\n" for key, value in core.items()))
-        Path("params.yaml").write_text("key: 1\n")
-        Path("dvc.yaml").write_text("stages: {only: {cmd: ':', deps: [params.yaml], params: [key], outs: [made]}}\n")
-        dvc.main([*command, "--quiet"])
-    tqdm.monitor_interval = interval
 
 
 def leave(work: Callable[[], object]) -> None:

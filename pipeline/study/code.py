@@ -134,7 +134,7 @@ def _keep() -> None:
         return
     known = _kept(_file()) | {key: _known[key] for key in _unkept}
     _unkept.clear()
-    partial = _file().with_suffix(f".{os.getpid()}")
+    partial = _file().with_name(f"{_file().name}.{os.getpid()}")
     with contextlib.suppress(OSError):  # to find it once more is slow, and no error
         partial.parent.mkdir(exist_ok=True)
         partial.write_text(json.dumps(dict([*known.items()][-AT_MOST:])), encoding="ascii")

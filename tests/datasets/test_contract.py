@@ -1,6 +1,7 @@
 """What every data set promises the rest of the pipeline, tested on a miniature copy in its published layout."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.settings import parse
 from pipeline.study.errors import UserError
 from pipeline.study.files import CONTENT, SOURCE, raw_folder
 from pipeline.study.params import ParamsError
+from tests.tiny import TINY
 
 SIDE = 24
 LOSSES = {"multilabel": {"bce": {}, "zlpr": {}}, "multiclass": {"ce": {}, "focal": {}}}
@@ -35,7 +37,7 @@ def write(root, paths, channels=1):
 
 
 def phantom(folder):
-    return {"images": 200, "size": 64, "seed": 3, "min_prevalence": 0.08}
+    return dict(TINY["datasets"]["phantom"])
 
 
 def chestxray14(folder):
@@ -135,6 +137,8 @@ def study(tiny, name, settings):
 def published(request, tmp_path, name, tiny, monkeypatch):
     """The miniature of a data set as `(dataset, params)`, with an empty working directory."""
     monkeypatch.chdir(tmp_path)
+    if name == "phantom":  # drawn by the download of `prepared_once`
+        shutil.copytree(request.getfixturevalue("prepared_once") / raw_folder(name), raw_folder(name))
     params = study(tiny, name, MINIATURES[name](tmp_path / "published"))
     return open_dataset(name, params.datasets[name]), params
 

@@ -1,6 +1,7 @@
 """Feature ensembles on new images and elsewhere: the numbers that stage fuse has for them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +22,36 @@ from pipeline.study.params import load
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import read_samples
 from tests.deploying.test_predict import RAW, numbers, read_rows
+from tests.once import made_once
 
 NAME = "features_top2"
 
 
+@pytest.fixture(scope="session")
+def fused_once(deployed_once, tmp_path_factory):
+    """A folder in which the tiny study has a feature ensemble with its bundle; of stage ensemble's file, its name."""
+
+    def make(folder):
+        shutil.copytree(deployed_once, folder, dirs_exist_ok=True)
+        content = yaml.safe_load(Path("params.yaml").read_text())
+        content["ensemble"] = {"top_k": 2, "features": True}
+        Path("params.yaml").write_text(yaml.safe_dump(content))
+        fuse(load(FeatureSections))
+        made = json.loads((FUSED / "fused.json").read_text())["models"][0]
+        members = json.loads((ENSEMBLES / "members.json").read_text())
+        members["ensembles"][NAME] = {"method": FUSION, "members": made["members"]}
+        (ENSEMBLES / "members.json").write_text(json.dumps(members))
+        bundle(choose(load(EnsembleSections), ensemble=NAME))
+
+    return made_once(tmp_path_factory, "fused", make)
+
+
 @pytest.fixture
-def fused(deployed):
-    """The tiny study with a feature ensemble; of stage ensemble's file, what names it."""
-    content = yaml.safe_load(Path("params.yaml").read_text())
-    content["ensemble"] = {"top_k": 2, "features": True}
-    Path("params.yaml").write_text(yaml.safe_dump(content))
-    fuse(load(FeatureSections))
-    made = json.loads((FUSED / "fused.json").read_text())["models"][0]
-    members = json.loads((ENSEMBLES / "members.json").read_text())
-    members["ensembles"][NAME] = {"method": FUSION, "members": made["members"]}
-    (ENSEMBLES / "members.json").write_text(json.dumps(members))
+def fused(fused_once, tmp_path, monkeypatch):
+    """A fresh copy of it, as the working directory; the ensemble's predictions."""
+    copy = tmp_path / "study"
+    shutil.copytree(fused_once, copy)
+    monkeypatch.chdir(copy)
     return Predictions.load(FUSED / "predictions.npz")
 
 
