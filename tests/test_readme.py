@@ -62,13 +62,12 @@ def row_of_a_study(name: str) -> str:
     seeds = table[keys.eq(keys.iloc[0]) & table["seed"].str.isdecimal().eq(True)]["seed"].nunique()
 
     def shown(key: str) -> str:
-        return " | ".join(
-            f"{of['value']:.3f} [{of['ci_low']:.3f}, {of['ci_high']:.3f}]"
-            for metric, of_class in (("auroc", "macro"), ("accuracy", "overall"))
-            for of in means.query(
-                f"key == '{key}' and part == 'test' and metric == '{metric}' and `class` == '{of_class}'"
-            ).to_dict("records")
-        )
+        cells = []
+        for metric, of_class in (("auroc", "macro"), ("accuracy", "overall")):
+            wanted = f"key == '{key}' and part == 'test' and metric == '{metric}' and `class` == '{of_class}'"
+            found = means.query(wanted).to_dict("records")
+            cells += [f"{of['value']:.3f} [{of['ci_low']:.3f}, {of['ci_high']:.3f}]" for of in found] or ["—"]
+        return " | ".join(cells)
 
     ensembles = validation.index.str.startswith("ensemble-")
     best, together = validation[~ensembles].idxmax(), validation[ensembles].idxmax()
