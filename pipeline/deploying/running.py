@@ -37,7 +37,7 @@ _COLOUR = ("RGB", "YCbCr", "CMYK")
 _AHEAD = 2
 """Batches per thread that are in flight."""
 _KEPT = 1 << 25
-"""Bytes up to which freed memory is kept: a radiograph needs no new pages, and one large file does not count forever."""
+"""Bytes up to which freed memory is kept: a radiograph needs no new pages, a huge file gives its own back."""
 _PICTURE = 96
 """Pixels of the pictures on the page, at most."""
 
