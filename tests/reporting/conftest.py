@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.shared.drawn_study import FINDINGS, settings, write_study
+from pipeline.report import write_reports
 from pipeline.reporting.figures import style
+from pipeline.reporting.loading import load_study
 from pipeline.settings import Params
 from tests.once import made_once
 from tests.tiny import BLANK
@@ -45,6 +47,22 @@ def root(request, tmp_path_factory, written_studies) -> tuple[Path, Params]:
     study = settings(request.param)
     written_studies(folder, request.param, study)
     return folder, study
+
+
+@pytest.fixture(scope="module")
+def pages(root, tmp_path_factory) -> Path:
+    """Return a folder with the pages of that study, whose figures are empty files; they are written once for all."""
+    folder, study = root
+
+    def make(made: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setattr(style, "png", lambda *_: b"")
+            write_reports(load_study(study), made)
+
+    task = folder.name.rstrip("0123456789")
+    made = made_once(tmp_path_factory, f"pages-{task}", make)
+    return shutil.copytree(made, tmp_path_factory.mktemp("pages"), dirs_exist_ok=True)
 
 
 @pytest.fixture

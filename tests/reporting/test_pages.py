@@ -1,5 +1,6 @@
 """What holds for every page, for both tasks, for complete and for damaged studies."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -118,10 +119,17 @@ def reports(root, plain_forks) -> Path:
     return folder / "reports"
 
 
+@pytest.fixture(scope="module")
+def loaded(root):
+    """The study as stage report has it: all its pages are written from what was read once."""
+    with contextlib.chdir(root[0]):
+        return load_study(root[1])
+
+
 @pytest.mark.pictures
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_written_again_byte_by_byte(name, here, reports, tmp_path):
-    study = load_study(here)
+def test_a_page_is_written_again_byte_by_byte(name, here, loaded, reports, tmp_path):
+    study = loaded
     shutil.copytree(reports, tmp_path, dirs_exist_ok=True)  # it links what lies there already
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "png", lambda *_: BLANK)  # these files are removed again

@@ -3,14 +3,13 @@
 ``MEDMATRIX_SNAPSHOTS=write python -m pytest tests/reporting/test_snapshots.py`` writes them anew.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 
-from pipeline.report import write_reports
-from pipeline.reporting.figures import style
-from pipeline.reporting.loading import load_study
+from pipeline.study.prepared import read_dataset
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 PAGES = (
@@ -35,15 +34,10 @@ PAGES = (
 
 
 @pytest.fixture(scope="module")
-def written(root, tmp_path_factory):
-    """The reports of a whole study."""
-    folder = tmp_path_factory.mktemp("reports")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root[0])
-        patch.setattr(style, "png", lambda *_: b"")  # the words are looked at, not the figures
-        study = load_study(root[1])
-        write_reports(study, folder)
-    return study.task, folder
+def written(root, pages):
+    """The task of a whole study, and its reports."""
+    with contextlib.chdir(root[0]):
+        return read_dataset().task, pages
 
 
 @pytest.mark.parametrize("page", PAGES)

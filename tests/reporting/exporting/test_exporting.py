@@ -10,13 +10,11 @@ from matplotlib.figure import Figure
 from pylatexenc.latex2text import LatexNodes2Text
 
 from pipeline.commands import export_tables
-from pipeline.report import write_reports
 from pipeline.reporting.exporting.latex import escaped, latex, write_latex
 from pipeline.reporting.exporting.spreadsheet import cell, write_csv_files
 from pipeline.reporting.exporting.tables import Run, plain, read_tables, tables_of
 from pipeline.reporting.exporting.word import write_word
 from pipeline.reporting.figures import style
-from pipeline.reporting.loading import load_study
 from pipeline.reporting.values import ReportError
 
 PAGE = """# Results: a & b
@@ -54,17 +52,6 @@ Between.
 | [0, 1] | *2 |
 """
 NUMBER = re.compile(r"[−+-]?\d[\d.,]*")
-
-
-@pytest.fixture(scope="module")
-def pages(root, tmp_path_factory):
-    """Return the folder of the pages of a whole study, for each task."""
-    folder = tmp_path_factory.mktemp("pages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root[0])
-        patch.setattr(style, "png", lambda *_: b"")
-        write_reports(load_study(root[1]), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
