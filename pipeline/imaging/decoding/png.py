@@ -138,7 +138,7 @@ def _unpacked(packed: bytes, size: int) -> bytes | None:
         content = deflate_decode(packed, out=size)
     except DeflateError:
         return None
-    return content if len(content) == size else None
+    return bytes(content) if len(content) == size else None
 
 
 def _stored(header: bytes, filtered: bytes) -> bytes:
