@@ -63,7 +63,7 @@ class Reference:
     whitening: np.ndarray
     validation: np.ndarray
 
-    @property
+    @cached_property
     def limit(self) -> float:
         """Distance beyond which features are unlike those of the validation part."""
         return float(np.quantile(self.validation, QUANTILE, method="higher"))

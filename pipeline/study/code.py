@@ -181,9 +181,19 @@ def _is_docstring(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+def _statements(block: Iterable[Any]) -> Iterator[ast.stmt]:
+    """Yield the statements of a block and of all blocks within; `ast.walk` spends its time on their expressions."""
+    for statement in block:
+        yield statement
+        for name in ("body", "orelse", "finalbody"):
+            yield from _statements(getattr(statement, name, ()))
+        for inner in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+            yield from _statements(inner.body)
+
+
 def _imported(tree: ast.Module) -> Iterator[str]:
     """Yield what a module imports that may be of this project, at its top or inside a function."""
-    for node in ast.walk(tree):
+    for node in _statements(tree.body):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

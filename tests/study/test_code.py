@@ -174,3 +174,45 @@ def test_the_memory_lies_beside_the_bytecode_and_is_of_this_code():
 
 def test_the_project_lies_where_the_package_does():
     assert Path(code.__file__) == (ROOT / "pipeline/study/code.py")
+
+
+def test_imports_are_found_in_every_kind_of_block():
+    source = """
+try:
+    import a1
+except ValueError:
+    import a2
+else:
+    import a3
+finally:
+    import a4
+with x:
+    import a5
+for i in y:
+    import a6
+else:
+    import a7
+while z:
+    import a8
+match q:
+    case 1:
+        import a9
+class C:
+    async def f(self):
+        async with x:
+            import b2
+if t:
+    pass
+elif u:
+    import b4
+else:
+    import b5
+try:
+    pass
+except* ValueError:
+    import b6
+"""
+    tree = ast.parse(source)
+    assert {id(each) for each in code._statements(tree.body)} == {
+        id(each) for each in ast.walk(tree) if isinstance(each, ast.stmt)
+    }

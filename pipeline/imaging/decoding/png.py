@@ -21,6 +21,8 @@ _STORED = struct.Struct("<BHH")
 """Head of a stored block: whether it is the last, its length, and the complement of that."""
 _END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 _LOWER = ord("a")
+_MOST = 2**25
+"""Bytes of an image that is copied on its way; a larger one is decoded by OpenCV, which holds it once."""
 _MOST_TEXT = 2**20
 """Bytes of a text chunk that may hold an orientation, unpacked."""
 
@@ -101,27 +103,31 @@ def open_png(data: bytes) -> Opened:
         reader="OpenCV",
         scale="data set" if bits == 16 else "header",
     )
-    if plain and bits >= 8 and colour in (0, 2) and not any(layout):
+    if plain and bits >= 8 and colour in (0, 2) and not any(layout) and _filtered_size(facts) <= _MOST:
         return Opened(libraries.by(facts, "kornia-rs"), lambda index: _read_plain(data, header, packed, facts))
     return libraries.open_animated(data, facts) if frames > 1 else libraries.open_opencv(data, facts)
 
 
+def _filtered_size(facts: Facts) -> int:
+    """Return the bytes of all rows, each with the number of its filter."""
+    return (1 + facts.width * facts.bits // 8 * (3 if facts.photometric == "RGB" else 1)) * facts.height
+
+
 def _read_plain(data: bytes, header: bytes, packed: list[memoryview], facts: Facts) -> Stored:
     """Read grey or RGB of 8 or 16 bits, not interlaced; what is not sound is left to OpenCV to judge, or to rescue."""
-    colours, unscaled = (3 if facts.photometric == "RGB" else 1), facts.scale == "data set"
-    size = (1 + facts.width * colours * facts.bits // 8) * facts.height
-    if (filtered := _unpacked(b"".join(packed), size)) is None:
+    unscaled, grey = facts.scale == "data set", facts.photometric == "grey"
+    if (filtered := _unpacked(b"".join(packed), _filtered_size(facts))) is None:
         return libraries.decode_opencv(data, unscaled)._replace(reader="OpenCV")
-    import kornia_rs
-
-    decode = kornia_rs.io.decode_image_png_u8 if facts.bits == 8 else kornia_rs.io.decode_image_png_u16
     try:
-        pixels = decode(_stored(header, filtered), (facts.height, facts.width), "mono" if colours == 1 else "rgb")
+        import kornia_rs
+
+        decode = kornia_rs.io.decode_image_png_u8 if facts.bits == 8 else kornia_rs.io.decode_image_png_u16
+        pixels = decode(_stored(header, filtered), (facts.height, facts.width), "mono" if grey else "rgb")
     except MemoryError:
         raise
-    except Exception:  # it has no type of its own
+    except Exception:  # it has no type of its own; a machine without it reads the same pixels
         return libraries.decode_opencv(data, unscaled)._replace(reader="OpenCV")
-    return Stored(pixels[..., 0] if colours == 1 else pixels, 0 if unscaled else 255)
+    return Stored(pixels[..., 0] if grey else pixels, 0 if unscaled else 255)
 
 
 def _unpacked(packed: bytes, size: int) -> bytes | None:
@@ -132,7 +138,7 @@ def _unpacked(packed: bytes, size: int) -> bytes | None:
         content = deflate_decode(packed, out=size)
     except DeflateError:
         return None
-    return content if len(content) == size else None
+    return bytes(content) if len(content) == size else None
 
 
 def _stored(header: bytes, filtered: bytes) -> bytes:
