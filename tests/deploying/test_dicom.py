@@ -367,6 +367,7 @@ def test_predict_writes_them_and_goes_on(deployed, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         predict(choice, some, Path("halves"), threads=1, dicom=True)
     kept = {path: path.read_bytes() for path in Path("halves", FOLDER).iterdir()}
+    assert kept
     predict(choice, some, Path("halves"), threads=1, dicom=True)
     assert all(path.read_bytes() == data for path, data in kept.items())
     assert Path("halves/predictions.csv").read_bytes() == Path("whole/predictions.csv").read_bytes()
