@@ -49,6 +49,9 @@ def read_quickly() -> None:
     from dvc import dvcfile
     from dvc.utils.serialize import _common, _yaml
 
+    needed = (_common, "_modify_data"), (_yaml, "_dump"), (_yaml, "parse_yaml_for_update"), (_yaml, "parse_yaml")
+    if not all(hasattr(module, name) for module, name in needed):
+        return  # another version of DVC: as it is
     as_ever = dvcfile.modify_yaml
 
     def parse(text: str, path: str) -> Any:
