@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from pipeline.ensembling.fitting import METHODS, PENALTIES, _macro_auroc, fit, left_out, patient_folds
+from pipeline.ensembling.fitting import METHODS, PENALTIES, _macro_aurocs, fit, left_out, patient_folds
 from pipeline.metrics.logistic import log_odds
 from tests.ensembling.simulated import TASKS, link, simulated
 
@@ -150,7 +150,9 @@ def test_greedy_selection_starts_with_the_best_and_leaves_out_what_harms():
 def test_the_auroc_that_greedy_selection_uses_is_that_of_scikit_learn(ties):
     logits, targets, _ = simulated("multilabel")
     scores = logits[2].round(0) if ties else logits[2]
-    assert _macro_auroc(targets, scores) == pytest.approx(roc_auc_score(targets, scores), abs=1e-12)
+    [value, other] = _macro_aurocs(targets, np.stack([scores, -scores]))
+    assert value == pytest.approx(roc_auc_score(targets, scores), abs=1e-12)
+    assert other == pytest.approx(1 - value, abs=1e-12)
 
 
 def test_stacking_is_scikit_learns_regression_in_raw_units():
