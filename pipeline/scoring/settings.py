@@ -26,7 +26,7 @@ class Evaluate(Section):
     tta: Tta = Tta()
     probes: bool = Field(True, description="score thumbnails and facts about the picture beside the models")
     batch_size: int = Field(256, ge=1, le=65_536)
-    threads: int = Field(2, ge=1, le=256)
+    threads: int = Field(1, ge=1, le=256)
 
     @field_validator("prevalence", mode="before")
     @classmethod
