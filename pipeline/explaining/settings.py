@@ -23,7 +23,7 @@ class Explain(Section):
         Test images of the checks that need no boxes.
     """
 
-    methods: list[Method] = ["grad-cam"]
+    methods: list[Method] = []
     images: int = Field(48, ge=10, le=10_000, description="test images of the checks that need no boxes")
 
     @field_validator("methods")

@@ -88,8 +88,10 @@ def load_study(params: Params) -> StudyResults:
     external = {name: read_external(name) for name in params.external}
     missing += [f"the external set {name}" for name, of in external.items() if of is None]
     named = [(configuration, method) for configuration in configurations(params) for method in params.explain.methods]
-    explanations = {f"{each} ({method})": read_explanation(each, method) for each, method in named}
-    missing += [f"the heat maps of {name}" for name, of in explanations.items() if of is None]
+    explained = {(each, method): read_explanation(each, method) for each, method in named}
+    for method in params.explain.methods:
+        without = [str(each) for each, by in named if by == method and explained[each, by] is None]
+        missing += [f"heat maps by {method} of {', '.join(without)}"] if without else []
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
     study = StudyResults(
         title=info.title,
@@ -117,7 +119,7 @@ def load_study(params: Params) -> StudyResults:
         reading=read_json(READING, "preprocess") if READING.exists() else {},
         kinds=_load_kinds(),
         external=tuple(of for of in external.values() if of is not None),
-        explanations=tuple(of for of in explanations.values() if of is not None),
+        explanations=tuple(of for of in explained.values() if of is not None),
     )
     return hide(study)
 
