@@ -52,7 +52,6 @@ _LITE0 = (
     "lr: 0.0006",
     "head_lr: 0.003",
     "trainable: {last: 107}",
-    "dropout: 0.2",
 )
 _EXPOSURE = {
     "train.augment.rotation": "10",
@@ -61,7 +60,6 @@ _EXPOSURE = {
     "train.augment.brightness": "0.2",
     "train.augment.contrast": "0.3",
     "train.augment.noise": "0.02",
-    "train.augment.jpeg": "{quality: [40, 100], probability: 0.5}",
 }
 """Of films from one place that are to tell about films from another."""
 _NOTEBOOK_HEAD = ("pretrained: true", "trainable: head", "hidden: 128", "dropout: 0.5", "lr: 0.0001")
@@ -176,7 +174,6 @@ CHANGES: dict[str, Mapping[str, Any]] = {
                     "lr: 0.0006",
                     "head_lr: 0.003",
                     "trainable: {last: 115}",
-                    "dropout: 0.2",
                     *_MOBILENET,
                 ),
                 "cnn:  # from scratch": (

@@ -365,5 +365,6 @@ def test_matrix_stages_have_the_cells_of_params(forks):
     study = load(ROOT / "params.yaml")
     names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
     names |= {f"evaluate@{r}" for r in configurations(study)}
+    names |= {f"explain@{r}-{method}" for r in configurations(study) for method in study.explain.methods}
     names |= set(STAGES) - {*OF_CONFIGURATIONS, *OF_SETS}  # of which the study has none
     assert set(stages.stdout.split()) == names

@@ -79,12 +79,10 @@ def keep(name: str) -> list[Path]:
 
 def _missing(params: Params) -> list[str]:
     """Return the training runs of the study that have no value in metrics.csv."""
-    import pandas as pd
-
-    from pipeline.study.files import REPORTS
+    from pipeline.study.files import REPORTS, read_table
     from pipeline.study.runs import runs
 
-    table = pd.read_csv(REPORTS / "metrics.csv", usecols=["model", "loss", "seed"], dtype=str)
+    table = read_table(REPORTS / "metrics.csv", ("model", "loss", "seed"))
     there = set(zip(table["model"], table["loss"], table["seed"], strict=True))
     return [str(run) for run in runs(params) if (run.model, run.loss, str(run.seed)) not in there]
 
