@@ -30,7 +30,7 @@ from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import ProbeSections
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import EVALUATIONS, EXPLANATIONS, EXTERNAL, MODELS, WEIGHTS, replaced
+from pipeline.study.files import EVALUATIONS, EXPLANATIONS, EXTERNAL, MODELS, WEIGHTS, replaced, write_json
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.records import record_file, remove_other_weights, write_records
 from pipeline.study.runs import configurations, runs
@@ -38,6 +38,10 @@ from pipeline.study.trainings import evaluation_folder, run_folder
 
 LEFT = Path("tmp/left")
 """Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
+
+
+ASKED = "asked.json"
+"""In folders that stage report depends on, and that no other stage fills where nothing is asked for."""
 
 
 class RecordedSections(ExternalRecordSections, ProbeSections, FeatureSections, ExplainSections):
@@ -63,6 +67,8 @@ def configure(params: RecordedSections) -> None:
         records[record_file(name, "evaluate_external")] = external_record(name, params)
     link_weights(params)
     set_aside(params)
+    write_json(EXPLANATIONS / ASKED, params.explain.methods)
+    write_json(EXTERNAL / ASKED, list(params.external))
     write_records(records)
 
 

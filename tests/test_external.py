@@ -159,9 +159,8 @@ def test_the_page_says_what_was_compared_and_the_headlines_follow(inside, blank_
 def test_a_set_that_has_left_the_study_is_moved_out_of_the_reports_dependencies(inside, tmp_path, monkeypatch):
     shutil.copytree(inside, tmp_path / "other")
     monkeypatch.chdir(tmp_path / "other")
-    Path("external/README.md").write_text("kept\n")
     configure.configure(use({"folder": {"dataset": "image_folder", "root": "folder"}}))
-    assert sorted(path.name for path in Path("external").iterdir()) == ["README.md", "folder"]
+    assert sorted(path.name for path in Path("external").iterdir()) == ["asked.json", "folder"]
     assert Path("tmp/left/external/copy/about.json").exists()
 
 

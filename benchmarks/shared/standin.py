@@ -28,8 +28,6 @@ COPIED = [
     ".gitattributes",
     ".dvc/config",
     ".dvc/plots",
-    "explanations",
-    "external",
 ]
 EPOCHS = 4
 STAGES = {
