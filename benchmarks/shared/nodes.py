@@ -80,10 +80,8 @@ class Nodes:
         quiet = ("--object-store-memory=80000000", "--include-log-monitor=false")
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
         with (self.folder / f"{name}.log").open("w") as log:
-            where = (f"--node-ip-address=127.0.0.{number}", "--num-gpus=0")
             self.running[name] = subprocess.Popen(
-                # As a script's background job, which ignores SIGINT: Ctrl-C at the head is to reach it nevertheless.
-                ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *self.namespace, *command, *where, *quiet, *arguments],
+                [*self.namespace, *command, f"--node-ip-address=127.0.0.{number}", "--num-gpus=0", *quiet, *arguments],
                 env={**self.environment, cluster_task.FOLDER: str(self.folder / name)},
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -243,7 +243,13 @@ class Cluster:
         for ref in pending:
             self._ray.cancel(ref)
         if pending:
-            self._ray.wait(list(pending), num_returns=len(pending), timeout=END_SECONDS)
+            _, left = self._ray.wait(list(pending), num_returns=len(pending), timeout=END_SECONDS)
+            # One is interrupted once, and may be where that is lost, as within a call of Ray's. Without its process the
+            # training run ends, too.
+            for ref in left:
+                self._ray.cancel(ref, force=True)
+            if left:
+                self._ray.wait(left, num_returns=len(left), timeout=END_SECONDS)
         for attempt in pending.values():
             attempt.change(State.STOPPED)
 

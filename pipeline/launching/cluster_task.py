@@ -12,12 +12,10 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import signal
 import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -217,7 +215,6 @@ def train(work: Work, run: RunWork, board: Any = None) -> Outcome:
     RuntimeError
         If the clone could not be made or the result not be pushed, which another node may be able to do.
     """
-    _interruptible()
     started = time.monotonic()
     node, execution = platform.node(), uuid.uuid4().hex
     tell = _teller(board, run["name"], execution, node)
@@ -233,17 +230,6 @@ def train(work: Work, run: RunWork, board: Any = None) -> Outcome:
         return Outcome(status=status, log=_text(log), node=node, seconds=time.monotonic() - started)
     finally:
         log.unlink(missing_ok=True)
-
-
-def _interruptible() -> None:
-    """Have Ctrl-C at the head end what runs here: Ray cancels a task as if this process had been sent SIGINT.
-
-    Python leaves that signal ignored where it finds it so, as on a node that a script has started in the background.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _guarded(
