@@ -15,8 +15,8 @@ from pipeline.explaining.checks import Checked, check, every_map
 from pipeline.explaining.decided import decided_by
 from pipeline.explaining.examples import examples, spread_out
 from pipeline.explaining.layers import find_layer
-from pipeline.explaining.localising import Maps, localise, marked
-from pipeline.explaining.maps import Mapper
+from pipeline.explaining.localising import localise, marked
+from pipeline.explaining.maps import Mapper, Maps
 from pipeline.explaining.names import EVERY, MEAN, explanation_name
 from pipeline.explaining.occlusion import Occluder
 from pipeline.explaining.records import explanation_record
@@ -41,11 +41,11 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
     device = session.begin(params.evaluate.threads, tf32=False)
     data, images = read_dataset(), open_images()
     classes, channels, (height, width) = list(data.classes), 1 if images.ndim == 3 else 3, images.shape[1:3]
-    predictions, decided = decided_by(configuration)
+    predictions, decisions = decided_by(configuration)
     runs: list[Run] = []
     networks: list[Classifier] = []
     for run, network in trained_models(configuration, params, len(classes), height, device):
-        if np.isfinite(predictions.test_logits[predictions.seeds.tolist().index(run.seed)]).all():
+        if run.seed in decisions.seeds:
             runs.append(run)
             networks.append(cast(Classifier, copy.deepcopy(network).eval()))
     parts = read_parts(["train", "val", "test"])
@@ -58,7 +58,7 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         return Mapper(some, (channels, height, width), method, layers=[layer] * len(some))
 
     with_boxes = {name: marked(part, boxes, classes) for name, part in parts.items()}
-    bootstrap = {"draws": params.evaluate.bootstrap, **params.evaluate.model_dump(include={"confidence", "seed"})}
+    bootstrap = params.evaluate.draws()
     about: dict[str, Any] = {
         "method": method,
         "seeds": [run.seed for run in runs],
@@ -72,17 +72,17 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         write_csv(folder / "entries.csv", found.entries)
         about |= found.about
         _say(configuration, found.table)
-    places, asked = spread_out(decided.probability, params.explain.images)
+    places, asked = spread_out(decisions.mean, params.explain.images)
     rows, patients = predictions.test_rows, predictions.test_patients
     checked = Checked(as_input(images[rows[places]]), asked, patients[places], data.task)
     write_csv(folder / "checks.csv", check(make, networks, checked, layer.margin if layer else (0, 0), **bootstrap))
-    shown = examples(decided)
+    shown = examples(decisions)
     of = np.array([each.place for each in shown], np.int64), np.array([each.k for each in shown], np.int64)
     with make(networks) as maps:
         made = every_map(maps, as_input(images[rows[of[0]]]), of[1]).mean(axis=0)
     table = pd.DataFrame(shown, columns=["row", "class", "kind", "quantile"])
     table["row"], table["class"] = rows[of[0]], [classes[k] for k in of[1]]
-    table["probability"] = decided.probability[of]
+    table["probability"] = decisions.mean[of]
     write_csv(folder / "examples.csv", table)
     with replaced(folder / "examples.npz") as partial:
         np.savez(partial, maps=made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,8 @@ import pandas as pd
 from scipy.stats import fisher_exact
 
 from pipeline.metrics.calibration import ECE_BINS
+from pipeline.metrics.thresholds import probabilities
+from pipeline.study.predictions import Predictions
 from pipeline.uncertainty.bootstrap import patient_draws
 from pipeline.uncertainty.intervals import wilson
 from pipeline.uncertainty.metric_intervals import share_interval
@@ -78,6 +81,35 @@ class Decisions:
     truth: np.ndarray
     probabilities: np.ndarray
     thresholds: np.ndarray
+
+    @classmethod
+    def of(cls, predictions: Predictions, seeds: Sequence[int], threshold: Callable[[int, str], float]) -> Decisions:
+        """Decide on every test image as `seeds` do, of those whose logits are finite.
+
+        Parameters
+        ----------
+        predictions : Predictions
+            Of these seeds and maybe others.
+        seeds : sequence of int
+            In the order in which they are to stand.
+        threshold : callable
+            From a seed and the name of a class to what validation chose; NaN where nothing.
+        """
+        trained, classes = predictions.seeds.tolist(), tuple(predictions.classes.tolist())
+        finite = [seed for seed in seeds if np.isfinite(predictions.test_logits[trained.index(seed)]).all()]
+        thresholds = [[threshold(seed, name) for name in classes] for seed in finite]
+        return cls(
+            task=predictions.task,
+            classes=classes,
+            seeds=tuple(finite),
+            rows=predictions.test_rows,
+            patients=predictions.test_patients,
+            truth=predictions.test_targets.astype(bool),
+            probabilities=probabilities(
+                predictions.test_logits[[trained.index(seed) for seed in finite]], predictions.task
+            ),
+            thresholds=np.array(thresholds, dtype=np.float64).reshape(len(finite), len(classes)),
+        )
 
     @cached_property
     def mean(self) -> np.ndarray:

@@ -14,7 +14,6 @@ Examples
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import fcntl
 import importlib.metadata
@@ -46,6 +45,7 @@ from pipeline.launching import workers
 from pipeline.launching.status import SHARED, read_status, run_stages
 from pipeline.launching.work import LOGS
 from pipeline.study import disk, locks
+from pipeline.study.dvc_state import configured
 from pipeline.study.errors import UserError
 from pipeline.study.files import CHECKPOINTS
 from pipeline.study.repository import WITHOUT_GIT, opened
@@ -114,9 +114,7 @@ def check_git() -> Iterator[Line]:
 
 def _without_scm() -> bool:
     """Whether DVC is told that there is no git."""
-    settings = configparser.ConfigParser(interpolation=None)
-    settings.read([".dvc/config", ".dvc/config.local"], encoding="utf-8")
-    return settings.get("core", "no_scm", fallback="false").strip().lower() in ("true", "1", "yes", "on")
+    return (configured("core", "no_scm") or "").lower() in ("true", "1", "yes", "on")
 
 
 def check_params() -> Iterator[Line]:

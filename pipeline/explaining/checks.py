@@ -26,8 +26,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from pipeline.explaining import scores
-from pipeline.explaining.localising import Maps
-from pipeline.explaining.maps import BATCH, agreement, enlarge
+from pipeline.explaining.maps import Maps, enlarge, in_batches, paired_agreement
 from pipeline.explaining.names import (
     AGREEMENT,
     BORDERS,
@@ -238,17 +237,13 @@ def check(
         rows.append([name, step, *scores.means(values[known, None], of.patients[known], scale, **bootstrap)[0]])
 
     if len(networks) > 1:
-        agreed = agreement(torch.from_numpy(made[inner][:, :, None]))[:, 0].double().numpy()
-        enter(AGREEMENT, "", agreed, "correlation")
-    enter(RANDOM, OTHER_IMAGES, similarity(made[0][inner], np.roll(made[0][inner], 1, axis=0)), "correlation")
+        enter(AGREEMENT, "", paired_agreement(made[inner]), "correlation")
+    first = made[0][inner]
+    enter(RANDOM, OTHER_IMAGES, similarity(first, np.roll(first, 1, axis=0)), "correlation")
     for step, changed in randomised(networks[0], bootstrap.get("seed", 0)):
         with make([changed]) as maps:
-            enter(
-                RANDOM,
-                step,
-                similarity(made[0][inner], every_map(maps, of.images, of.classes)[0][inner]),
-                "correlation",
-            )
+            alike = similarity(first, every_map(maps, of.images, of.classes)[0][inner])
+        enter(RANDOM, step, alike, "correlation")
     orders = {MAP: heats, RANDOM_ORDER: random_orders(len(heats), height, width, bootstrap.get("seed", 0))}
     areas = {name: curves(networks, of.images, of.classes, order, of.task) for name, order in orders.items()}
     for at, name in enumerate((DELETION, INSERTION)):
@@ -263,5 +258,4 @@ def check(
 
 def every_map(maps: Maps, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return the maps of images [N, C, H, W] for a class of each, float32 [S, N, h, w], `BATCH` images at a time."""
-    slices = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
-    return np.concatenate([maps.paired(images[some], classes[some]) for some in slices], axis=1)
+    return np.concatenate([maps.paired(some, classes[place]) for place, some in in_batches(images)], axis=1)

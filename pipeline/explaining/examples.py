@@ -6,27 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.checking.mistakes import Decisions
+
 QUANTILES = (0.1, 0.5, 0.9)
 """Of the probability within each kind of decision, at which an image is shown."""
 KINDS = ("true positive", "false positive", "false negative", "true negative")
-
-
-class Decided(NamedTuple):
-    """What a configuration says of the test images.
-
-    Parameters
-    ----------
-    truth : bool [N, K]
-        Labels.
-    called : bool [N, K]
-        Called positive by more than half of the training runs.
-    probability : float64 [N, K]
-        Mean over the training runs.
-    """
-
-    truth: np.ndarray
-    called: np.ndarray
-    probability: np.ndarray
 
 
 class Example(NamedTuple):
@@ -38,19 +22,19 @@ class Example(NamedTuple):
     quantile: float
 
 
-def examples(decided: Decided) -> list[Example]:
+def examples(made: Decisions) -> list[Example]:
     """Choose images by the quantiles of their probability, for each class and kind of decision.
 
     Of n images in order of probability the one at ``round(q * (n - 1))`` stands for quantile q, so that a kind with few
     images has some of them once. True negatives, which are most, are shown by the one that comes closest to a call.
     """
     chosen: list[Example] = []
-    for k in range(decided.truth.shape[1]):
-        truth, called = decided.truth[:, k], decided.called[:, k]
+    for k in range(len(made.classes)):
+        truth, called = made.truth[:, k], made.mostly_called[:, k]
         kinds = (truth & called, ~truth & called, truth & ~called, ~truth & ~called)
         for kind, inside in zip(KINDS, kinds):
             places = np.flatnonzero(inside)
-            ordered = places[np.argsort(decided.probability[places, k], kind="stable")]
+            ordered = places[np.argsort(made.mean[places, k], kind="stable")]
             seen: set[int] = set()
             for q in QUANTILES if kind != KINDS[-1] else (1.0,):
                 at = round(q * (len(ordered) - 1)) if len(ordered) else 0

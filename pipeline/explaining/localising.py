@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from pipeline.explaining import scores
-from pipeline.explaining.maps import BATCH, agreement, enlarge
+from pipeline.explaining.maps import Maps, enlarge, in_batches, paired_agreement
 from pipeline.explaining.names import BASELINES, EVERY, MEAN, METRICS
 from pipeline.metrics.registry import Scale
 from pipeline.study.parts import Part
@@ -23,13 +22,6 @@ from pipeline.study.prepared import as_input
 COLUMNS = ["map", "class", "metric", "value", "low", "high", "images", "patients"]
 TRAINING, OTHERS = "training images", "the other patients' test images"
 """What the mean box may be the mean of."""
-
-
-class Maps(Protocol):
-    """What makes heat maps: `pipeline.explaining.maps.Mapper`, or what covers the image."""
-
-    def paired(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Compute the map of one class of each image, float32 [S, N, h, w]."""
 
 
 class Marked(NamedTuple):
@@ -203,14 +195,13 @@ def localise(
 def _mapped(maps: Maps, images: np.ndarray, of: Marked) -> Iterator[tuple[int, scores.Mask, np.ndarray, float]]:
     """Yield, for each entry: its place, its mask, the maps [1 + S, H, W] (the mean first), and how far they agree."""
     height, width = images.shape[1:3]
-    for start in range(0, len(of.rows), BATCH):
-        some = slice(start, start + BATCH)
-        made = maps.paired(as_input(images[of.rows[some]]), of.classes[some])
-        agreed = agreement(torch.from_numpy(made[:, :, None]))[:, 0].numpy()
+    for some, rows in in_batches(of.rows):
+        made = maps.paired(as_input(images[rows]), of.classes[some])
+        agreed = paired_agreement(made)
         both = np.concatenate([made.mean(axis=0, keepdims=True), made]).swapaxes(0, 1)
         large = enlarge(np.ascontiguousarray(both), height, width)
         for i, mask in enumerate(of.masks(some, height, width)):
-            yield start + i, mask, large[i], float(agreed[i])
+            yield some.start + i, mask, large[i], float(agreed[i])
 
 
 def _table(

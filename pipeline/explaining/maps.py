@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import combinations
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -50,6 +50,26 @@ class Coarse(NamedTuple):
     def empty(self) -> np.ndarray:
         """Maps that are 0 all over, bool [N, K]."""
         return self.runs == 0
+
+
+class Maps(Protocol):
+    """What makes heat maps: `Mapper`, or what covers the image."""
+
+    def paired(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Compute the map of one class of each image, for each training run.
+
+        Parameters
+        ----------
+        images : float32 [N, C, H, W]
+            As the networks take them, in [0, 1].
+        classes : int [N]
+            Position of a class among the logits.
+
+        Returns
+        -------
+        float32 [S, N, h, w]
+            From 0 to 1.
+        """
 
 
 class _Of(NamedTuple):
@@ -147,20 +167,7 @@ class Mapper:
         return Coarse(values.cpu().numpy(), agreement(scaled).cpu().numpy(), runs.cpu().numpy())
 
     def paired(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Compute the map of one class of each image, for each training run.
-
-        Parameters
-        ----------
-        images : float32 [N, C, H, W]
-            As the networks take them, in [0, 1].
-        classes : int [N]
-            Position of a class among the logits.
-
-        Returns
-        -------
-        float32 [S, N, h, w]
-            From 0 to 1, on the finest grid of all.
-        """
+        """See `Maps.paired`: on the finest grid of all networks."""
         scaled = self._scaled_maps(images, [_Of(torch.from_numpy(np.asarray(classes, np.int64)).to(self._device))])
         return scaled[:, :, 0].cpu().numpy()
 
@@ -216,7 +223,7 @@ def heat_maps(
     networks = [network] if isinstance(network, Classifier) else network
     with Mapper(networks, tuple(images.shape[1:]), method, least) as mapper:
         maps = np.zeros((len(images), len(classes), *images.shape[2:]), np.float32)
-        for place, some in _in_batches(images):
+        for place, some in in_batches(images):
             maps[place] = enlarge(mapper.coarse(some, classes).values, images.shape[2], images.shape[3])
     return maps
 
@@ -239,7 +246,8 @@ def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
     return scaled_to_one(_resized(torch.from_numpy(values), (height, width))).numpy()
 
 
-def _in_batches(images: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def in_batches(images: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield `BATCH` images at a time, or of whatever there is one for each, after their places."""
     for start in range(0, len(images), BATCH):
         place = slice(start, start + BATCH)
         yield place, images[place]
@@ -255,6 +263,11 @@ def scaled_to_one(maps: Tensor) -> Tensor:
     """Divide each map of [..., ..., h, w] by its largest value; one that is 0 all over stays so."""
     largest = maps.amax((2, 3), keepdim=True)
     return torch.where(largest > 0, maps / torch.where(largest > 0, largest, 1), 0)
+
+
+def paired_agreement(maps: np.ndarray) -> np.ndarray:
+    """Return the mean correlation of pairs of the training runs' maps [S, N, h, w], float32 [N]; NaN without any."""
+    return agreement(torch.from_numpy(maps[:, :, None]))[:, 0].numpy()
 
 
 def agreement(maps: Tensor) -> Tensor:

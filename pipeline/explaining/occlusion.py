@@ -50,20 +50,7 @@ class Occluder:
         self._stack.close()
 
     def paired(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Compute the map of one class of each image, for each training run.
-
-        Parameters
-        ----------
-        images : float32 [N, C, H, W]
-            As the networks take them, in [0, 1].
-        classes : int [N]
-            Position of a class among the logits.
-
-        Returns
-        -------
-        float32 [S, N, H, W]
-            From 0 to 1: falls of the logit, rises left out, divided by the largest.
-        """
+        """See `pipeline.explaining.maps.Maps.paired`: falls of the logit, rises left out, at the size of the image."""
         from captum.attr import Occlusion  # takes a second
 
         given = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)

@@ -8,8 +8,9 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from pipeline.checking.mistakes import Decisions
 from pipeline.explaining import checks
-from pipeline.explaining.examples import KINDS, Decided, examples, spread_out
+from pipeline.explaining.examples import KINDS, examples, spread_out
 from pipeline.explaining.maps import Mapper
 from pipeline.explaining.occlusion import Occluder
 from pipeline.learning.networks.models import Classifier
@@ -130,11 +131,17 @@ def test_occlusion_finds_what_a_linear_network_looks_at():
     assert not found[0, 1].any()
 
 
+def decisions(truth, probability, cut):
+    """What one training run decides of one class."""
+    n = np.arange(len(truth))
+    return Decisions("multilabel", ("a",), (1,), n, n.astype(str), truth, probability[None], np.array([[cut]]))
+
+
 def test_examples_are_chosen_by_rule():
     """Positives are the even places, calls those from 10 on: of true positives 10, 12 ... 20 are quantiles 0 to 1."""
     probability = np.linspace(0, 1, 21)[:, None]
     truth = (np.arange(21) % 2 == 0)[:, None]
-    chosen = examples(Decided(truth, probability >= 0.5, probability))
+    chosen = examples(decisions(truth, probability, 0.5))
     by_kind = {kind: [each.place for each in chosen if each.kind == kind] for kind in KINDS}
     assert by_kind == {
         "true positive": [10, 14, 18],
@@ -142,7 +149,7 @@ def test_examples_are_chosen_by_rule():
         "false negative": [0, 4, 8],
         "true negative": [9],
     }
-    one = examples(Decided(truth[:1], probability[:1] >= 2, probability[:1]))
+    one = examples(decisions(truth[:1], probability[:1], 2))
     assert [(each.kind, each.place) for each in one] == [("false negative", 0)]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.explaining import localising
+from pipeline.explaining import maps
 from pipeline.explaining.localising import OTHERS, TRAINING, MeanBox, localise, marked
 from pipeline.explaining.names import EVERY, METRICS
 from pipeline.study.parts import Part
@@ -23,13 +23,23 @@ def boxes_of(entries):
     return pd.DataFrame(entries, columns=["row", "class", "x", "y", "width", "height"])
 
 
+IMAGES = np.zeros((60, SIZE, SIZE), np.uint8)
+
+
+def localised(made, boxed, **parts):
+    """Score the maps that `made` makes on images of "a" with a box top left in those of the rows `boxed`."""
+    table = boxes_of([(row, "a", 0, 0, 4, 4) for row in boxed])
+    with_boxes = {name: marked(each, table, CLASSES) for name, each in parts.items()}
+    return localise(made, [5, 6], IMAGES, with_boxes, CLASSES, draws=200)
+
+
 class Known:
     """Maps of two runs: the first points to the top left corner of each image, the second to the bottom right."""
 
     def paired(self, images, classes):
-        maps = np.zeros((2, len(images), SIZE, SIZE), np.float32)
-        maps[0, :, 1, 1] = maps[1, :, 14, 14] = 1
-        return maps
+        made = np.zeros((2, len(images), SIZE, SIZE), np.float32)
+        made[0, :, 1, 1] = made[1, :, 14, 14] = 1
+        return made
 
 
 def test_only_boxes_of_a_positive_label_count_and_no_augmented_copy():
@@ -48,11 +58,7 @@ def test_only_boxes_of_a_positive_label_count_and_no_augmented_copy():
 
 def test_scores_of_known_maps():
     """Twelve images of "a" with a box top left: run 1 is always right, run 2 never, their mean half."""
-    images = np.zeros((60, SIZE, SIZE), np.uint8)
-    table = boxes_of([(row, "a", 0, 0, 4, 4) for row in range(0, 60, 2)])
-    parts = {"train": part(12), "val": part(12, 12), "test": part(24, 24)}
-    made = {name: marked(each, table, CLASSES) for name, each in parts.items()}
-    found = localise(Known(), [5, 6], images, made, CLASSES, draws=200)
+    found = localised(Known(), range(0, 60, 2), train=part(12), val=part(12, 12), test=part(24, 24))
     get = found.table.set_index(["map", "class", "metric"])
     assert set(get.index.get_level_values("class")) == {EVERY, "a"}
     value = get["value"]
@@ -69,7 +75,7 @@ def test_scores_of_known_maps():
     assert found.about["mean_box"] == TRAINING
     assert found.about["boxes"]["test"] == {"entries": 12, "images": 12}
     assert len(found.entries) == 12
-    expected = np.corrcoef(*Known().paired(images[:1], [0])[:, 0].reshape(2, -1))[0, 1]
+    expected = np.corrcoef(*Known().paired(IMAGES[:1], [0])[:, 0].reshape(2, -1))[0, 1]
     np.testing.assert_allclose(found.entries["agreement"], expected, atol=1e-6)
 
 
@@ -87,11 +93,7 @@ def test_without_boxes_in_training_the_mean_box_is_of_other_patients():
 
 
 def test_without_boxes_in_validation_there_is_no_overlap():
-    images = np.zeros((60, SIZE, SIZE), np.uint8)
-    table = boxes_of([(row, "a", 0, 0, 4, 4) for row in range(24, 60, 2)])
-    parts = {"train": part(12), "val": part(12, 12), "test": part(24, 24)}
-    made = {name: marked(each, table, CLASSES) for name, each in parts.items()}
-    found = localise(Known(), [5, 6], images, made, CLASSES, draws=200)
+    found = localised(Known(), range(24, 60, 2), train=part(12), val=part(12, 12), test=part(24, 24))
     assert found.about["thresholds"]["mean"] is None
     assert found.table.query("metric == 'overlap'")["value"].isna().all()
     assert found.table.query("metric == 'pointing'")["value"].notna().all()
@@ -107,11 +109,8 @@ def test_memory_does_not_grow_with_the_number_of_images(monkeypatch):
             asked.append(len(images))
             return super().paired(images, classes)
 
-    monkeypatch.setattr(localising, "BATCH", 4)
-    images = np.zeros((60, SIZE, SIZE), np.uint8)
-    table = boxes_of([(row, "a", 0, 0, 4, 4) for row in range(0, 60, 2)])
-    made = {name: marked(part(20, first), table, CLASSES) for name, first in (("train", 0), ("val", 20), ("test", 40))}
-    localise(Counting(), [5, 6], images, made, CLASSES, draws=200)
+    monkeypatch.setattr(maps, "BATCH", 4)
+    localised(Counting(), range(0, 60, 2), train=part(20), val=part(20, 20), test=part(20, 40))
     assert max(asked) == 4
     assert sum(asked) == 20
     assert METRICS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from pipeline.reporting import english, formats
-from pipeline.reporting.figures.style import COLOURS, INK, figure, save, styled
+from pipeline.reporting.figures.style import COLOURS, INK, figure, mark, save, styled
 from pipeline.reporting.results import StudyResults
 
 if TYPE_CHECKING:
@@ -50,10 +49,7 @@ def beside_the_mean_box(rows: Sequence[ClassRow], interval_name: str, path: Path
         axes = drawn.subplots()
         for y, row in enumerate(rows):
             for estimate, (_, colour, marker, shift) in zip((row.map, row.mean_box), sides):
-                if math.isfinite(estimate.low):
-                    ends = [estimate.low, estimate.high]
-                    axes.plot(ends, [y + shift] * 2, color=colour, linewidth=3, solid_capstyle="butt")
-                axes.plot(estimate.value, y + shift, marker, color=colour, markersize=8)
+                mark(axes, estimate, y + shift, colour, marker, size=8)
         axes.set_yticks(range(len(rows)), [f"{english.readable(row.name)} (n = {row.images})" for row in rows])
         axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(-0.02, 1.02), xlabel="share whose highest place lies in a box")
         axes.grid(False, axis="y")

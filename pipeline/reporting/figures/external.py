@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from pipeline.reporting import english
-from pipeline.reporting.figures.style import COLOURS, FAINT, figure, save, styled, widen
-from pipeline.reporting.values import Estimate
+from pipeline.reporting.figures.style import COLOURS, FAINT, figure, mark, save, styled, widen
 
 if TYPE_CHECKING:
     from pipeline.reporting.views.external import Row
@@ -35,7 +33,7 @@ def both_sides(rows: Sequence[Row], name: str, interval_name: str, path: Path) -
         axes = drawn.subplots()
         for y, row in enumerate(shown):
             for side, estimate, shift in (("here", row.here, -0.14), ("there", row.there, 0.14)):
-                _mark(axes, estimate, y + shift, side)
+                mark(axes, estimate, y + shift, *_SIDES[side][1:])
         axes.set_yticks(range(len(shown)), [row.name for row in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(False, axis="y")
@@ -56,13 +54,6 @@ def both_sides(rows: Sequence[Row], name: str, interval_name: str, path: Path) -
 
 def _called(side: str, name: str) -> str:
     return f"{_SIDES[side][0]}{f' ({name})' if side == 'there' else ''}"
-
-
-def _mark(axes: Axes, estimate: Estimate, y: float, side: str) -> None:
-    _, colour, marker = _SIDES[side]
-    if math.isfinite(estimate.low):
-        axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
-    axes.plot(estimate.value, y, marker, color=colour, markersize=9)
 
 
 def reliability(table: pd.DataFrame, name: str, path: Path) -> Path | None:

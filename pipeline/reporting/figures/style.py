@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ from PIL import Image
 
 from pipeline.reporting import roc
 from pipeline.reporting.results import Results
+from pipeline.reporting.values import Estimate
 from pipeline.study.files import write_bytes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -197,6 +199,13 @@ def widen(axes: Axes, least: float = 0.06) -> None:
     if high - low < least:
         middle = (low + high) / 2
         axes.set_xlim(middle - least / 2, middle + least / 2)
+
+
+def mark(axes: Axes, estimate: Estimate, y: float, colour: str, marker: str, size: float = 9) -> None:
+    """Mark a number at height `y`, and its interval, if it has one, as a bar."""
+    if math.isfinite(estimate.low):
+        axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
+    axes.plot(estimate.value, y, marker, color=colour, markersize=size)
 
 
 def epochs(axes: Axes, results: Results, column: str, order: Sequence[int]) -> None:

@@ -23,13 +23,12 @@ from pipeline.checking.mistakes import (
     confident_errors,
     shared_errors,
 )
-from pipeline.metrics.thresholds import probabilities
 from pipeline.reporting.figures import errors as figures
 from pipeline.reporting.page import write
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import calibration, confusion
-from pipeline.reporting.views.shared import banner, path_of_images, picture_of_images
+from pipeline.reporting.views.shared import banner, boxes_of, path_of_images, picture_of_images
 from pipeline.uncertainty.support import MIN_PATIENTS
 
 PICTURED = 12
@@ -199,20 +198,10 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
 
 def decisions(study: StudyResults, results: Results) -> Decisions:
     """Decide on every test image as the training runs of `results` do; without seeds where no logits are finite."""
-    p = results.predictions
-    trained = p.seeds.tolist()
-    finite = [s for s in results.seeds if np.isfinite(p.test_logits[trained.index(s)]).all()]
-    logits = p.test_logits[[trained.index(seed) for seed in finite]]
-    thresholds = [[results.get("threshold", c, seed, part="val").value for c in study.classes] for seed in finite]
-    return Decisions(
-        task=p.task,
-        classes=study.classes,
-        seeds=tuple(finite),
-        rows=p.test_rows,
-        patients=p.test_patients,
-        truth=p.test_targets.astype(bool),
-        probabilities=probabilities(logits, p.task),
-        thresholds=np.array(thresholds, dtype=np.float64).reshape(len(finite), len(study.classes)),
+    return Decisions.of(
+        results.predictions,
+        results.seeds,
+        lambda seed, name: results.get("threshold", name, seed, part="val").value,
     )
 
 
@@ -332,16 +321,8 @@ def _draw_images(study: StudyResults, chosen: Sequence[ConfidentError], path: Pa
             probability=error.probability,
             missed=error.kind == NEGATIVE,
             others=error.called if error.kind == NEGATIVE else error.labels,
-            boxes=_boxes(study, error.row, error.decided) if error.kind == NEGATIVE else (),
+            boxes=boxes_of(study, error.row, error.decided) if error.kind == NEGATIVE else (),
         )
         for error in chosen
     ]
     return figures.wrong_images(study, panels, path)
-
-
-def _boxes(study: StudyResults, row: int, name: str) -> tuple[tuple[float, float, float, float], ...]:
-    """Return x, y, width and height of the boxes of a class on an image."""
-    if study.boxes.empty:
-        return ()
-    found = study.boxes[(study.boxes["row"] == row) & (study.boxes["class"] == name)]
-    return tuple(found[["x", "y", "width", "height"]].itertuples(index=False, name=None))

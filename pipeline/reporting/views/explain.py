@@ -16,7 +16,7 @@ from pipeline.reporting import page
 from pipeline.reporting.figures import explain as figures
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
-from pipeline.reporting.views.shared import Picture, banner, path_of_images, picture_of_images
+from pipeline.reporting.views.shared import Picture, banner, boxes_of, path_of_images, picture_of_images
 from pipeline.study.files import write_csv
 from pipeline.study.runs import Configuration
 from pipeline.uncertainty.support import MIN_PATIENTS
@@ -92,31 +92,20 @@ class Explained:
         """Classes with an interval."""
         return sum(row.difference.bounded for row in self.classes[1:])
 
-    @property
-    def changes(self) -> bool | None:
-        """Whether random weights leave less of a map than two training runs share; None of a single run."""
-        last = dict(self.random).get("all", Estimate())
-        if not self.agreement.bounded:
-            return None
-        return not last.bounded or last.high < self.agreement.low
-
-
-def _estimate(row: pd.Series | None) -> Estimate:
-    if row is None:
-        return Estimate(note="not measured")
-    note = "" if np.isfinite(row["low"]) else _FEW
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"]), float(row["images"]), np.nan, note)
-
 
 class _Lookup:
     """Rows of a table by the text in its first columns."""
 
     def __init__(self, table: pd.DataFrame, keys: list[str]) -> None:
         rows = table.fillna(dict.fromkeys(keys, "")).to_dict("records") if len(table) else []
-        self._rows = {tuple(str(row[key]) for key in keys): pd.Series(row) for row in rows}
+        self._rows = {tuple(str(row[key]) for key in keys): row for row in rows}
 
     def __call__(self, *keys: str) -> Estimate:
-        return _estimate(self._rows.get(keys))
+        row = self._rows.get(keys)
+        if row is None:
+            return Estimate(note="not measured")
+        value, low, high, n = (float(row[name]) for name in ("value", "low", "high", "images"))
+        return Estimate(value, low, high, n, np.nan, "" if np.isfinite(low) else _FEW)
 
 
 def _class_rows(of: Explanation) -> list[ClassRow]:
@@ -226,12 +215,10 @@ def _examples(study: StudyResults, subject: Results, of: Explanation, path: Path
     panels: dict[tuple[str, str], figures.Panel] = {}
     for at, row in middle.iterrows():
         if row["class"] in shown:
-            boxes = study.boxes
-            found = boxes[(boxes["row"] == row["row"]) & (boxes["class"] == row["class"])] if len(boxes) else boxes
-            corners = (
-                tuple(found[["x", "y", "width", "height"]].itertuples(index=False, name=None)) if len(found) else ()
-            )
             panels[row["class"], row["kind"]] = figures.Panel(
-                int(row["row"]), of.maps[int(str(at))], float(row["probability"]), corners
+                int(row["row"]),
+                of.maps[int(str(at))],
+                float(row["probability"]),
+                boxes_of(study, int(row["row"]), row["class"]),
             )
     return figures.examples(study, shown, KINDS, panels, path)

@@ -212,3 +212,11 @@ def path_of_images(study: StudyResults, folder: Path, name: str) -> Path:
 def picture_of_images(study: StudyResults, path: Path, page: Path) -> Picture:
     """Return the figure at `path`, which shows images, as `page` links it."""
     return Picture(Path(os.path.relpath(path, page.parent)).as_posix(), study.private_figures)
+
+
+def boxes_of(study: StudyResults, row: int, name: str) -> tuple[tuple[float, float, float, float], ...]:
+    """Return x, y, width and height of the boxes of a class on an image."""
+    if study.boxes.empty:
+        return ()
+    found = study.boxes[(study.boxes["row"] == row) & (study.boxes["class"] == name)]
+    return tuple(found[["x", "y", "width", "height"]].itertuples(index=False, name=None))
