@@ -48,6 +48,11 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         if run.seed in decisions.seeds:
             runs.append(run)
             networks.append(cast(Classifier, copy.deepcopy(network).eval()))
+    folder = explanation_folder(configuration, method)
+    if not networks:  # the study goes on, and its report says that there are no maps
+        write_json(folder / "none.json", {"reason": "no training run has finite logits"})
+        print(f"{configuration}: no heat maps, as no training run has finite logits")
+        return
     parts = read_parts(["train", "val", "test"])
     boxes = read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_BOXES
     layer = None if method == "occlusion" else find_layer(cast(Any, networks[0].backbone), channels, height, width)
@@ -64,7 +69,6 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         "seeds": [run.seed for run in runs],
         "layer": None if layer is None else {"name": layer.name, "grid": list(layer.grid)},
     }
-    folder = explanation_folder(configuration, method)
     if len(with_boxes["test"].rows):
         with make(networks) as maps:
             found = localise(maps, about["seeds"], images, with_boxes, classes, **bootstrap)

@@ -1,5 +1,7 @@
 """Stage explain on the tiny study, and the page that its results make."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,9 @@ from pipeline.reporting.views import explain as view
 from pipeline.settings import load, parse
 from pipeline.study.params import ParamsError
 from pipeline.study.params import load as load_sections
+from pipeline.study.predictions import Predictions
 from pipeline.study.runs import configurations
+from pipeline.study.trainings import evaluation_folder
 from tests.tiny import BLANK, TINY
 
 
@@ -83,3 +87,14 @@ def test_bad_methods_are_named(methods):
 def test_a_map_that_is_missing_is_said_to_be(evaluated):
     params_with(methods=["layercam"])
     assert any("heat maps" in each for each in load_study(load()).missing)
+
+
+def test_a_configuration_whose_trainings_all_diverged_has_no_maps_and_stops_nothing(evaluated):
+    params = params_with(methods=["grad-cam"])
+    configuration = configurations(params)[0]
+    path = evaluation_folder(configuration) / "predictions.npz"
+    made = Predictions.load(path)
+    replace(made, test_logits=np.full_like(made.test_logits, np.nan)).save(path)
+    explain.explain(configuration, "grad-cam", params)
+    assert (explanation_folder(configuration, "grad-cam") / "none.json").exists()
+    assert read_explanation(configuration, "grad-cam") is None
