@@ -30,11 +30,12 @@ from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import ProbeSections
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import EVALUATIONS, EXPLANATIONS, EXTERNAL, MODELS, WEIGHTS, replaced, write_json
+from pipeline.study.files import EVALUATIONS, EXPLANATIONS, EXTERNAL, MODELS, VARIANTS, WEIGHTS, replaced, write_json
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.records import record_file, remove_other_weights, write_records
 from pipeline.study.runs import configurations, runs
 from pipeline.study.trainings import evaluation_folder, run_folder
+from pipeline.variants.records import VariantRecordSections, variant_record
 
 LEFT = Path("tmp/left")
 """Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
@@ -44,7 +45,7 @@ ASKED = "asked.json"
 """In folders that stage report depends on, and that no other stage fills where nothing is asked for."""
 
 
-class RecordedSections(ExternalRecordSections, ProbeSections, FeatureSections, ExplainSections):
+class RecordedSections(ExternalRecordSections, ProbeSections, FeatureSections, ExplainSections, VariantRecordSections):
     """The sections that stand in records."""
 
 
@@ -62,6 +63,8 @@ def configure(params: RecordedSections) -> None:
         for method in params.explain.methods:
             record = explanation_record(configuration, method, params)
             records[record_file(explanation_name(configuration, method), "explain")] = record
+    for name in params.variants:
+        records[record_file(name, "prepare_variant")] = variant_record(name, params)
     for name in params.external:
         records[record_file(name, "prepare_external")] = preparation_record(name, params)
         records[record_file(name, "evaluate_external")] = external_record(name, params)
@@ -69,6 +72,7 @@ def configure(params: RecordedSections) -> None:
     set_aside(params)
     write_json(EXPLANATIONS / ASKED, params.explain.methods)
     write_json(EXTERNAL / ASKED, list(params.external))
+    write_json(VARIANTS / ASKED, list(params.variants))
     write_records(records)
 
 
@@ -93,9 +97,14 @@ def set_aside(params: RecordedSections) -> None:
     left in them, a clone of this one would not be up to date, and going back to it would evaluate it again.
     """
     kept = {run_folder(run) for run in runs(params)} | {evaluation_folder(each) for each in configurations(params)}
-    kept |= {results_folder(name) for name in params.external}
+    kept |= {results_folder(name) for name in params.external} | {VARIANTS / name for name in params.variants}
+    for name in params.variants:
+        kept |= {VARIANTS / name / run_folder(run) for run in runs(params)}
+        kept |= {VARIANTS / name / evaluation_folder(each) for each in configurations(params)}
     kept |= {explanation_folder(each, m) for each in configurations(params) for m in params.explain.methods}
-    found = [*MODELS.glob("*-*/seed*"), *EVALUATIONS.glob("*-*"), *EXPLANATIONS.glob("*-*"), *EXTERNAL.glob("*")]
+    found = [*EXPLANATIONS.glob("*-*"), *EXTERNAL.glob("*"), *VARIANTS.glob("*")]
+    for folder in (Path(), *(VARIANTS / name for name in params.variants)):
+        found += [*folder.glob(f"{MODELS}/*-*/seed*"), *folder.glob(f"{EVALUATIONS}/*-*")]
     for folder in found:
         if folder not in kept and folder.is_dir():
             shutil.rmtree(LEFT / folder, ignore_errors=True)

@@ -22,6 +22,7 @@ from pipeline.study.prepared import read_dataset
 from pipeline.study.records import check_record
 from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder
+from pipeline.study.workplaces import inside
 
 
 def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
@@ -73,8 +74,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="a name under models in params.yaml")
     parser.add_argument("--loss", required=True, help="a name under losses in params.yaml")
+    parser.add_argument("--variant", help="a name under variants in params.yaml; by default the study itself")
     arguments = parser.parse_args()
-    with stage_errors():
+    with stage_errors(), inside(arguments.variant):
         configuration, params = Configuration(arguments.model, arguments.loss), load(EvaluationSections)
         check_record(configuration, "evaluate", evaluation_record(configuration, params))
         evaluate(configuration, params)

@@ -31,6 +31,7 @@ from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.records import check_record
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder, write_augmented
+from pipeline.study.workplaces import inside
 
 
 def train(run: Run, params: TrainingSections) -> None:
@@ -109,8 +110,9 @@ if __name__ == "__main__":
     parser.add_argument("--model", required=True, help="a name under models in params.yaml")
     parser.add_argument("--loss", required=True, help="a name under losses in params.yaml")
     parser.add_argument("--seed", required=True, type=int, help="training seed")
+    parser.add_argument("--variant", help="a name under variants in params.yaml; by default the study itself")
     arguments = parser.parse_args()
-    with stage_errors():
+    with stage_errors(), inside(arguments.variant):
         run, params = Run(arguments.model, arguments.loss, arguments.seed), load(TrainingSections)
         check_record(run.configuration, "train", training_record(run.configuration, params))
         train(run, params)

@@ -19,6 +19,7 @@ from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.splitting.settings import SplitSections
 from pipeline.study.params import PARAMS_FILE, describe, read, validate
 from pipeline.study.runs import seeds
+from pipeline.variants.settings import VariantSections, problems_of
 
 SECTIONS = (
     "seed",
@@ -34,6 +35,7 @@ SECTIONS = (
     "ensemble",
     "explain",
     "external",
+    "variants",
     "report",
     "about",
 )
@@ -57,6 +59,7 @@ class Params(
     FeatureSections,
     ExplainSection,
     ExternalSections,
+    VariantSections,
 ):
     """The whole of params.yaml: every stage's sections, and nothing else."""
 
@@ -68,6 +71,7 @@ class Params(
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Params:
         problems = [*self._of_names(), *self._of_seeds(), *self._of_models()]
+        problems += problems_of(self.variants, self.split, self.preprocess)
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -15,6 +15,7 @@ import pandas as pd
 from pipeline.splitting.balancing import BALANCES, spread
 from pipeline.splitting.by_time import by_time
 from pipeline.splitting.errors import SplitError
+from pipeline.splitting.folds import by_fold
 from pipeline.splitting.grouped import grouped
 from pipeline.splitting.labels import single_label
 from pipeline.splitting.official import official
@@ -28,6 +29,7 @@ METHODS: dict[str, Callable[[pd.DataFrame, list[str], Split], pd.Series]] = {
     "per_class": per_class,
     "global": unstratified,
     "time": by_time,
+    "folds": by_fold,
 }
 
 

@@ -41,8 +41,10 @@ class Balance(Section):
 class Split(Section):
     """Who is trained on, who is chosen on, who is only scored. Its seed is not the training seed."""
 
-    method: Literal["official", "grouped", "per_class", "global", "time"]
+    method: Literal["official", "grouped", "per_class", "global", "time", "folds"]
     seed: Seed = 0
+    folds: int = Field(5, ge=2, description="of method folds")
+    fold: int = Field(1, ge=1, description="which of them is tested here; folds + 1 is the first of another deal")
     validation: Fraction
     test: Fraction
     per_class: PerClass = PerClass()

@@ -63,6 +63,8 @@ EXTERNAL_DATA = Path("data/external")
 """Of each external test set a folder: raw, links to its inputs, what was found, and the prepared images."""
 EXTERNAL = Path("external")
 """Results on external test sets, a folder each."""
+VARIANTS = Path("variants")
+"""Of each variant a folder: study (its split, and its images if they are its own), models, evaluations."""
 REPORTS = Path("reports")
 PRIVATE_FIGURES = Path("data/figures")
 """Figures that show images which may not be passed on: git ignores data/."""
@@ -111,6 +113,7 @@ _MAKERS = {
     EXPLANATIONS: "explain",
     EXTERNAL_DATA: "prepare_external",
     EXTERNAL: "evaluate_external",
+    VARIANTS: "evaluate_variant",
     FUSED: "fuse",
     ENSEMBLES: "ensemble",
     REPORTS: "report",

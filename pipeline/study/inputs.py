@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 KEYS = ("root", "table")
@@ -10,6 +11,23 @@ KEYS = ("root", "table")
 _NONE = "# nothing\n"
 _EXPERIMENTS = (".dvc", "tmp", "exps")
 """Where ``dvc exp run --temp`` and ``--queue`` make a workspace of their own, below the clone."""
+_project: list[Path] = []
+"""Folder that relative paths count from while a stage runs elsewhere; none = the one it runs in."""
+
+
+@contextmanager
+def relative_to_project(folder: Path) -> Iterator[None]:
+    """Let relative paths of params.yaml count from `folder` in the body, which runs in another."""
+    _project.append(folder)
+    try:
+        yield
+    finally:
+        _project.pop()
+
+
+def project_folder() -> Path:
+    """Return the absolute path of the project: the folder that the process runs in, but for `relative_to_project`."""
+    return _project[-1] if _project else Path.cwd()
 
 
 def patterns_text(patterns: Sequence[str]) -> str:
@@ -25,7 +43,7 @@ def has_all_patterns(text: str) -> bool:
 
 def main_checkout() -> Path | None:
     """Return the clone in whose temporary workspace of an experiment the study runs; None if it runs in the clone."""
-    parts = Path.cwd().parts
+    parts = project_folder().parts
     places = [i for i in range(1, len(parts)) if parts[i : i + len(_EXPERIMENTS)] == _EXPERIMENTS]
     return Path(*parts[: places[-1]]) if places else None
 
@@ -45,4 +63,4 @@ def located(path: str) -> Path:
         As it is written, absolute in such a workspace. Links in it are not resolved: where a link is turned to another
         folder, the path leads there.
     """
-    return (main_checkout() or Path()) / Path(path).expanduser()
+    return (main_checkout() or (_project[-1] if _project else Path())) / Path(path).expanduser()

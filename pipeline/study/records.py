@@ -15,7 +15,16 @@ from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError, read_js
 from pipeline.study.runs import Configuration
 
 RecordedStage = Literal[
-    "train", "evaluate", "explain", "probe", "fuse", "ensemble", "prepare_external", "evaluate_external", "report"
+    "train",
+    "evaluate",
+    "explain",
+    "probe",
+    "fuse",
+    "ensemble",
+    "prepare_external",
+    "evaluate_external",
+    "prepare_variant",
+    "report",
 ]
 
 

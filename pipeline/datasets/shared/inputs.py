@@ -27,7 +27,7 @@ from pipeline.datasets import Dataset, DatasetError, Sample
 from pipeline.datasets.shared.irregular import check_name, why_unreadable
 from pipeline.study.classes import SAMPLE_COLUMNS, SPLIT_COLUMNS
 from pipeline.study.files import CONTENT, IGNORE, INPUTS, ArtifactError, intact, write_text
-from pipeline.study.inputs import KEYS, located, main_checkout, patterns_text
+from pipeline.study.inputs import KEYS, located, main_checkout, patterns_text, project_folder
 
 _MISSING = ""
 """Digest of an image that could not be read."""
@@ -147,7 +147,7 @@ def check_visible(what: str, path: Path) -> None:
         and stops at the others with an error that does not say what to do.
     """
     top = path.resolve()
-    project = (main_checkout() or Path.cwd()).resolve()
+    project = (main_checkout() or project_folder()).resolve()
     if project.is_relative_to(top):
         raise DatasetError(f"{what} holds this project itself; put the images into a folder of their own")
     for entry in _entries(top):

@@ -1,0 +1,39 @@
+"""What stage ``prepare_variant`` depends on beside its inputs: its settings, and the code that it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.study.code import ROOT, digests
+from pipeline.study.workplaces import merged
+from pipeline.variants.settings import PrepareSections, VariantSections
+
+
+class VariantRecordSections(PrepareSections, VariantSections):
+    """The sections that stand in the record."""
+
+
+def variant_record(name: str, params: VariantRecordSections) -> dict[str, Any]:
+    """Return the record of variant `name`.
+
+    Returns
+    -------
+    dict
+        For another split, ``split``; for other pictures, ``preprocess``, ``dataset`` and its settings; and code, with
+        the module of the data set.
+    """
+    variant, files = params.variants[name], [ROOT / "pipeline/prepare_variant.py"]
+    if not variant.preprocess:
+        made = {"split": merged(params.split.model_dump(mode="json"), variant.split)}
+    else:
+        changed = merged(params.preprocess.model_dump(mode="json"), variant.preprocess)
+        made = {"preprocess": changed, "dataset": params.dataset, "settings": params.datasets.get(params.dataset)}
+        files += _module(params.dataset)
+    return {**made, "code": digests(files)}
+
+
+def _module(dataset: str) -> list[Path]:
+    """Return the file of a data set, which is imported by a computed name."""
+    path = ROOT / "pipeline/datasets" / dataset / "dataset.py"
+    return [path] if path.exists() else []
