@@ -50,6 +50,7 @@ from pipeline.study.predictions import Predictions, read_metrics
 from pipeline.study.prepared import open_images, read_dataset, read_samples
 from pipeline.study.runs import Configuration, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder
+from pipeline.variants.results import read_variants
 
 _CLINICAL = (*Clinical._fields, "subgroup_gaps")
 _LABELS = ("variable", "first", "second", "method", "point", "metric", "prevalence_from")
@@ -92,6 +93,8 @@ def load_study(params: Params) -> StudyResults:
     for method in params.explain.methods:
         without = [str(each) for each, by in named if by == method and explained[each, by] is None]
         missing += [f"heat maps by {method} of {', '.join(without)}"] if without else []
+    variants = read_variants(params.variants, params, params.split)
+    missing += [f"the variant {name}" for name in params.variants if name not in {of.name for of in variants}]
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
     study = StudyResults(
         title=info.title,
@@ -120,6 +123,7 @@ def load_study(params: Params) -> StudyResults:
         kinds=_load_kinds(),
         external=tuple(of for of in external.values() if of is not None),
         explanations=tuple(of for of in explained.values() if of is not None),
+        variants=tuple(variants),
     )
     return hide(study)
 

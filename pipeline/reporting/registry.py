@@ -16,6 +16,7 @@ from pipeline.reporting.views import (
     errors,
     explain,
     external,
+    folds,
     losses,
     methods,
     model_card,
@@ -24,6 +25,7 @@ from pipeline.reporting.views import (
     seeds,
     stability,
     timing,
+    variants,
 )
 
 PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
@@ -35,6 +37,8 @@ PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "errors": errors.render,
     "explain": explain.render,
     "external": external.render,
+    "folds": folds.render,
+    "variants": variants.render,
     "stability": stability.render,
     "models": models.render,
     "model_cards": model_card.render,

@@ -39,6 +39,10 @@ from pipeline.reporting.values import (
 from pipeline.settings import Params
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import DatasetInfo
+from pipeline.study.runs import Configuration
+from pipeline.variants.folds import Fold, OutOfFold, common_seeds, out_of_fold
+from pipeline.variants.grouping import folds_of
+from pipeline.variants.results import VariantResults
 
 AVERAGED = ("auroc", "average_precision", "f1", "precision", "sensitivity", "specificity")
 """Metrics of single classes: of the whole part there is their mean. The others have a value of their own there."""
@@ -255,6 +259,10 @@ class StudyResults:
         One image of each kind of file.
     external : tuple of External
         Results on external test sets; empty where the study has none.
+    explanations : tuple of Explanation
+        Heat maps; likewise.
+    variants : tuple of VariantResults
+        The study with one thing changed; likewise.
     """
 
     title: str
@@ -283,6 +291,7 @@ class StudyResults:
     kinds: KindPictures = NO_KINDS
     external: tuple[External, ...] = ()
     explanations: tuple[Explanation, ...] = ()
+    variants: tuple[VariantResults, ...] = ()
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -448,6 +457,27 @@ class StudyResults:
     def chosen_ensemble(self) -> Results | None:
         """The ensemble with the highest validation AUROC."""
         return highest(self.ensembles)
+
+    @cached_property
+    def folds(self) -> dict[str, list[Fold]]:
+        """Of each configuration the folds on which it has results; none where the study has not two."""
+        every = {
+            r.key: folds_of(Configuration(r.model, r.loss), r.predictions, self.variants, self.params.split)
+            for r in self.configurations
+            if self.variants and r.has_predictions
+        }
+        return {key: folds for key, folds in every.items() if len(folds) > 1 and common_seeds(folds)}
+
+    @cached_property
+    def out_of_fold(self) -> dict[str, OutOfFold]:
+        """Of each configuration what it reaches over all folds; see `folds`."""
+        return {
+            key: out_of_fold(folds, confidence=1 - self.alpha, **self._drawn()) for key, folds in self.folds.items()
+        }
+
+    def _drawn(self) -> dict[str, int]:
+        """Return the settings of the bootstrap."""
+        return {"draws": self.params.evaluate.bootstrap, "seed": self.params.evaluate.seed}
 
     def is_chosen(self, results: Results) -> bool:
         """Whether `results` is the configuration that validation chooses."""

@@ -31,6 +31,8 @@ CHOSEN_ENSEMBLE = "ensemble"
 """Stands in metrics.json for whichever ensemble validation chooses."""
 EXTERNAL = "external"
 """Leads the keys of external test sets in metrics.json."""
+FOLDS = "folds"
+"""Leads the keys of what configurations reach over all folds."""
 HEADLINES: dict[str, Literal["val", "test"]] = {"metrics.json": "test", "validation.json": "val"}
 """Name of a file to the set whose numbers it holds."""
 
@@ -69,7 +71,7 @@ def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, fl
         named.append((CHOSEN_ENSEMBLE, study.chosen_ensemble))
     values = {key: results.get(study.leading, part=part).value for key, results in named}
     if part == "test":
-        values |= external_headlines(study)
+        values |= external_headlines(study) | fold_headlines(study)
     return {key: round(float(value), DIGITS) for key, value in values.items() if math.isfinite(value)}
 
 
@@ -85,6 +87,11 @@ def external_headlines(study: StudyResults) -> dict[str, float]:
             best = study.chosen_ensemble.model, study.chosen_ensemble.loss
             values[f"{key}-{CHOSEN_ENSEMBLE}"] = of.value(*best, "there")
     return values
+
+
+def fold_headlines(study: StudyResults) -> dict[str, float]:
+    """Return the out-of-fold macro AUROC of every configuration, mean over seeds."""
+    return {f"{FOLDS}-{key}": float(of.measured.values[:, -1].mean()) for key, of in study.out_of_fold.items()}
 
 
 def table(study: StudyResults) -> pd.DataFrame:

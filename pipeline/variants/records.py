@@ -25,7 +25,7 @@ def variant_record(name: str, params: VariantRecordSections) -> dict[str, Any]:
     """
     variant, files = params.variants[name], [ROOT / "pipeline/prepare_variant.py"]
     if not variant.preprocess:
-        made = {"split": merged(params.split.model_dump(mode="json"), variant.split)}
+        made: dict[str, Any] = {"split": merged(params.split.model_dump(mode="json"), variant.split)}
     else:
         changed = merged(params.preprocess.model_dump(mode="json"), variant.preprocess)
         made = {"preprocess": changed, "dataset": params.dataset, "settings": params.datasets.get(params.dataset)}

@@ -25,6 +25,8 @@ _PAGES = (
     "clinical.md",
     "explain.md",
     "external.md",
+    "folds.md",
+    "variants.md",
     "stability.md",
     "seeds/README.md",
     "checklist.md",

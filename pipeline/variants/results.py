@@ -1,0 +1,91 @@
+"""What the stages of variants have written, in terms of the study's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.splitting.settings import Split
+from pipeline.study.files import AUDIT, EVALUATIONS, PREPARED, SAMPLES, SPLIT_FOLDER, VARIANTS, intact, read_json
+from pipeline.study.predictions import Predictions
+from pipeline.study.prepared import read_samples
+from pipeline.study.runs import Configuration, StudySections, configurations
+from pipeline.study.workplaces import STUDY
+from pipeline.variants.settings import Variant, split_of
+
+
+@dataclass(frozen=True)
+class VariantResults:
+    """A variant with results.
+
+    Parameters
+    ----------
+    name : str
+        In params.yaml.
+    changes : dict
+        Keys of ``split`` or of ``preprocess`` that it has of its own, by section.
+    split : Split
+        As the variant has it.
+    audit : dict
+        Of its split.
+    predictions : dict of Configuration to Predictions
+        Rows are those of the study's images, in their order. A configuration that has not been evaluated is missing.
+    """
+
+    name: str
+    changes: dict[str, dict[str, Any]]
+    split: Split
+    audit: dict[str, Any]
+    predictions: dict[Configuration, Predictions]
+
+    @property
+    def other_pictures(self) -> bool:
+        """Whether the same images were prepared in another way, under the study's split."""
+        return bool(self.changes.get("preprocess"))
+
+
+def read_variants(variants: Mapping[str, Variant], params: StudySections, split: Split) -> list[VariantResults]:
+    """Read every variant that has at least one evaluation."""
+    found = []
+    for name, variant in variants.items():
+        folder = VARIANTS / name
+        predictions = {
+            each: Predictions.load(path, "evaluate_variant")
+            for each in configurations(params)
+            if (path := folder / EVALUATIONS / str(each) / "predictions.npz").exists()
+        }
+        if not predictions:
+            continue
+        audit = read_json(folder / STUDY / SPLIT_FOLDER.name / AUDIT.name, "prepare_variant")
+        if variant.preprocess:
+            row_of = _rows_of_the_study(folder)
+            predictions = {each: in_order(of, row_of) for each, of in predictions.items()}
+        changes = {key: value for key, value in variant.model_dump().items() if value}
+        found.append(VariantResults(name, changes, split_of(variant, split), audit, predictions))
+    return found
+
+
+def _rows_of_the_study(folder: Path) -> np.ndarray:
+    """Return the study's row of every image that a variant has prepared itself, int64 [N]."""
+    prepared = folder / STUDY / PREPARED.name
+    own, ours = read_samples(prepared, "prepare_variant"), read_samples()
+    with intact(prepared / SAMPLES.name):
+        rows = dict(zip(ours["sample_id"].tolist(), ours["row"].tolist()))
+        return np.array([rows[name] for name in own.sort_values("row")["sample_id"]], np.int64)
+
+
+def in_order(predictions: Predictions, row_of: Sequence[int] | np.ndarray) -> Predictions:
+    """Give predictions the rows `row_of` [N] of their own, and sort them by these."""
+    content: dict[str, Any] = {}
+    for part in ("val", "test"):
+        rows = np.asarray(row_of)[getattr(predictions, f"{part}_rows")]
+        order = np.argsort(rows, kind="stable")
+        content[f"{part}_rows"] = rows[order]
+        content[f"{part}_logits"] = getattr(predictions, f"{part}_logits")[:, order]
+        for name in ("targets", "patients"):
+            content[f"{part}_{name}"] = getattr(predictions, f"{part}_{name}")[order]
+    return replace(predictions, **content)
