@@ -196,9 +196,8 @@ class _Part:
         points = operating_points(task, self.val_targets, self.val_logits)
         self.undecided = np.isnan(points[MAX_F1]) if points else np.zeros((len(seeds), self.targets.shape[1]), bool)
         scored = Scored(task, self.targets, self.logits, points)
-        finite = np.isfinite(self.logits).all(axis=(1, 2))[:, None, None]
-        signs = np.where(scored.decisions(), 1.0, -1.0)
-        self.decided = np.where(finite, signs, np.nan)
+        self.decided = np.where(scored.decisions(), 1.0, -1.0)
+        self.decided[scored.broken] = np.nan
         fits = [fit(task, logits, self.val_targets) for logits in self.val_logits]
         self.calibrated = np.stack([of.apply(logits) for of, logits in zip(fits, self.logits)])
 
@@ -289,7 +288,7 @@ def _macro(task: str, targets: np.ndarray, logits: np.ndarray) -> float:
 def _right(parts: Sequence[_Part], decided: Scored, classes: Sequence[str]) -> pd.DataFrame:
     """Count for each image and class how many decisions there were, and how many were right."""
     rows = _joined(parts, "rows")
-    right: np.ndarray = np.equal(decided.decisions(), decided.truth[None])
+    right = np.asarray(decided.decisions() == decided.truth[None])
     names = list(classes)
     if decided.task == "multiclass":
         right, names = right.all(axis=-1, keepdims=True), ["overall"]
