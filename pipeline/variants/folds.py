@@ -288,10 +288,9 @@ def _macro(task: str, targets: np.ndarray, logits: np.ndarray) -> float:
 def _right(parts: Sequence[_Part], decided: Scored, classes: Sequence[str]) -> pd.DataFrame:
     """Count for each image and class how many decisions there were, and how many were right."""
     rows = _joined(parts, "rows")
-    right = np.asarray(decided.decisions() == decided.truth[None])
-    names = list(classes)
-    if decided.task == "multiclass":
-        right, names = right.all(axis=-1, keepdims=True), ["overall"]
+    agrees: np.ndarray = ~np.logical_xor(decided.decisions(), decided.truth[None])
+    overall = decided.task == "multiclass"
+    right, names = (agrees.all(axis=-1, keepdims=True), ["overall"]) if overall else (agrees, list(classes))
     usable: np.ndarray = np.repeat(~decided.broken[:, None], len(names), axis=1)
     if decided.task == "multilabel":
         usable = np.logical_and(usable, ~decided.undecided())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -57,6 +58,10 @@ class Scores:
         places = [name] if name is not None else ["macro", "overall"]
         return next((self._rows[metric, at] for at in places if (metric, at) in self._rows), Estimate())
 
+    def listed(self, metrics: Sequence[str], name: str | None = None) -> list[Estimate]:
+        """Return several numbers of a class, by default of all."""
+        return [self.get(metric, name) for metric in metrics]
+
 
 class Row(NamedTuple):
     """A configuration over all folds."""
@@ -85,7 +90,7 @@ class FoldRow(NamedTuple):
     number: int
     images: int
     groups: int
-    values: list[float]
+    aurocs: list[float]
 
 
 class Moving(NamedTuple):
