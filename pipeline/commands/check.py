@@ -17,7 +17,7 @@ from pipeline.commands import command_parser
 from pipeline.settings.checks import load
 from pipeline.study.errors import stage_errors
 from pipeline.study.params import PARAMS_FILE
-from pipeline.study.runs import runs
+from pipeline.study.runs import every_run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,4 +27,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with stage_errors():
         params = load(options.file)
-    print(f"{options.file}: {len(runs(params))} training runs of {params.dataset}; no setting stands in their way")
+    print(f"{options.file}: {len(every_run(params))} training runs of {params.dataset}; no setting stands in their way")

@@ -120,14 +120,14 @@ def _without_scm() -> bool:
 def check_params() -> Iterator[Line]:
     """Hold params.yaml to what a stage would hold it to, the machine's GPU among it."""
     from pipeline.settings.checks import load
-    from pipeline.study.runs import runs
+    from pipeline.study.runs import every_run
 
     try:
         params = load()
     except UserError as error:
         yield problem("params", " / ".join(str(error).splitlines()), "edit params.yaml, then medmatrix check")
     else:
-        yield ok("params", f"{len(runs(params))} training runs of {params.dataset}")
+        yield ok("params", f"{len(every_run(params))} training runs of {params.dataset}")
 
 
 def check_at_work() -> Iterator[Line]:

@@ -12,6 +12,7 @@ Examples
   medmatrix export densenet-bce --format torchscript   for torch.jit.load
   medmatrix export --register chosen                   into registry/, which git and DVC keep as versions
   medmatrix export --ensemble mean_all                 an ensemble as one network
+  medmatrix export --folds                             the networks of all folds of a cross-validation as one
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     which.add_argument(
         "--ensemble", metavar="NAME", help="an ensemble of the study by mean or features, such as mean_all"
     )
+    parser.add_argument("--folds", action="store_true", help="the networks of all folds of a cross-validation as one")
     parser.add_argument("--format", choices=["onnx", "timm", "torchscript"], default="onnx", help="default: onnx")
     parser.add_argument("--seed", type=int, help="of timm, which knows single networks; default: best on validation")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: exported/NAME-FORMAT")
@@ -40,13 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.register is not None and options.out is not None:
         parser.error("--register: has its own folder; must be used without --out")
+    if options.folds and options.ensemble:
+        parser.error("--folds: is of a configuration; must be used without --ensemble")
     with stage_errors():
-        from pipeline.deploying.choice import choose  # NumPy and SciPy take a moment
+        from pipeline.deploying.choice import ChoiceSections, choose  # NumPy and SciPy take a moment
         from pipeline.deploying.export import export, registered
-        from pipeline.ensembling.settings import EnsembleSections
         from pipeline.study.params import load
 
-        choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
+        choice = choose(load(ChoiceSections), options.configuration, options.ensemble, options.folds)
         if options.register is not None:
             print(registered(choice, options.format, options.register, options.seed))
             return

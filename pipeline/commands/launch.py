@@ -36,18 +36,29 @@ from pipeline.launching.status import (
     StageStatus,
     cache_folder,
     evaluation_of,
+    preparations,
     read_status,
     run_stages,
 )
 from pipeline.launching.warm import Warm
-from pipeline.launching.work import AFTER, DVC, EVALUATIONS, LOGS, evaluation_tasks, missing, probe_task, run_tasks
+from pipeline.launching.work import (
+    AFTER,
+    DVC,
+    EVALUATIONS,
+    LOGS,
+    VARIANTS,
+    evaluation_tasks,
+    missing,
+    probe_task,
+    run_tasks,
+)
 from pipeline.learning.settings import train_settings
 from pipeline.settings import Params
 from pipeline.settings.checks import ELSEWHERE, load
 from pipeline.study import locks, mending
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.memory import free_host_memory
-from pipeline.study.runs import configurations, runs
+from pipeline.study.runs import VariantRun, configurations, every_run
 
 Shard = tuple[int, int] | None
 
@@ -133,9 +144,11 @@ class Launch:
         stages = [
             *run_stages(self.params),
             *(evaluation_of(configuration) for configuration in configurations(self.params)),
+            *(evaluation_of(each, of) for of in self.params.variants for each in configurations(self.params)),
         ]
-        status = self._known([*SHARED, "probe"], stages)
-        if all(status[name].state == "up to date" for name in SHARED if name in status):
+        first = [*SHARED, *preparations(self.params)]
+        status = self._known([*first, "probe"], stages)
+        if all(status[name].state == "up to date" for name in first if name in status):
             return status
         self._warm_up(status)
         if self._shared_stages({name: str(status[name].folder) for name in SHARED if name in status}):
@@ -167,14 +180,15 @@ class Launch:
     def _shared_stages(self, outputs: dict[str, str]) -> int:
         """Bring the shared stages, whose `outputs` are given, up to date; clones that share a cache do so in turn."""
         if not self.shard:
-            return 1 if self._foreground([*DVC, DATA[-1], CONFIGURE], None) else 0
+            return 1 if self._foreground([*DVC, DATA[-1], CONFIGURE, *preparations(self.params)], None) else 0
         with workers.locked(cache_folder() / "launch.lock", waiting=self.stop):
             # Raw data is not in the cache. A clone that finds what was made of it there does not need it.
             kept = [output for name, output in outputs.items() if name != DATA[0]]
             self._foreground(["dvc", "--wait-for-lock", "checkout", "--quiet", *kept], None)
             there = all(Path(outputs[name]).exists() for name in DATA[1:] if name in outputs)
             data = [*DVC, *(["--allow-missing"] if there else []), DATA[-1]]
-            return 1 if self._foreground(data, None) or self._foreground([*DVC, CONFIGURE], None) else 0
+            then = [*DVC, CONFIGURE, *preparations(self.params)]
+            return 1 if self._foreground(data, None) or self._foreground(then, None) else 0
 
     def _foreground(self, command: Sequence[str], warm: Warm | None) -> int:
         self._mend()
@@ -189,14 +203,17 @@ class Launch:
             if task.state is State.FAILED:
                 print(f"\nfailed: {task.name}, {task.attempts} times, see {task.log}:\n  {reason(task.log)}")
         for configuration, lost in missing(self.params, trainings).items():
-            print(f"missing: {configuration}, seed {', '.join(str(run.seed) for run in lost)}")
+            said = [f"{run.seed} of {run.variant}" if isinstance(run, VariantRun) else str(run.seed) for run in lost]
+            print(f"missing: {configuration}, seed {', '.join(said)}")
 
     def _report_the_rest(self, evaluations: list[Task]) -> None:
         """Write up the configurations that could be evaluated; the report names what is missing."""
         kept = [task for task in evaluations if task.state in GOOD]
-        for configuration, task in zip(configurations(self.params), evaluations):
+        sides = [Path(), *(Path(VARIANTS, name) for name in self.params.variants)]
+        folders = [side / EVALUATIONS / str(each) for side in sides for each in configurations(self.params)]
+        for folder, task in zip(folders, evaluations, strict=True):
             if task not in kept:  # its folder is of other settings, or of an earlier study
-                shutil.rmtree(EVALUATIONS / str(configuration), ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
         for stage in AFTER if kept else ():
             if self._foreground([*DVC, "-s", stage], self.warm):
                 print(f"stage {stage} failed: the reports are as they were before")
@@ -225,7 +242,7 @@ class ClusterLaunch(Launch):
     def _run(self) -> int:
         self.remote, self.commit = carrier.remote_of(self.remote_url), carrier.check_committed()
         with cluster.connected(self.address) as self.nodes:
-            settings = {run.name: train_settings(self.params, run.model) for run in runs(self.params)}
+            settings = {run.name: train_settings(self.params, run.model) for run in every_run(self.params)}
             self.needs = {name: self.nodes.needs(train.threads, train.device) for name, train in settings.items()}
             return super()._run()
 
@@ -244,7 +261,7 @@ class ClusterLaunch(Launch):
 
     def _inputs(self) -> list[str]:
         """Return the stages whose outputs the training runs read."""
-        return [*DATA[1:], CONFIGURE]
+        return [*DATA[1:], CONFIGURE, *preparations(self.params)]
 
     def _train(self, trainings: list[Task]) -> None:
         for command in carrier.push_commands(self._inputs()):

@@ -39,7 +39,7 @@ from pipeline.settings.checks import load
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ArtifactError
 from pipeline.study.records import check_record, record_file
-from pipeline.study.runs import Configuration, Run, configurations, runs, seeds
+from pipeline.study.runs import Configuration, Run, configurations, every_run, seeds
 
 DELTAS = (0.002, 0.005, 0.01, 0.02)
 State = StageState | Literal["changed"]
@@ -69,7 +69,7 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State
     known: dict[str, State] = {"changed": "changed", "missing": "unknown"}
     return {
         run: known.get(records[run.configuration], status[stage_of(run, params)].state) if data else "unknown"
-        for run in runs(params)
+        for run in every_run(params)
     }
 
 
@@ -112,7 +112,8 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
     return "\n".join(
         [
             f"{count('training run', len(state))} of {params.dataset}: {count('model', len(study.models))} x "
-            f"{count('loss', len(study.losses))} x {count('seed', len(seeds(params)))}",
+            f"{count('loss', len(study.losses))} x {count('seed', len(seeds(params)))}"
+            + (f", in the study and {count('variant', len(params.variants))}" if params.variants else ""),
             "",
             tabulate(rows, ["run", "state", "at most"], tablefmt="presto", disable_numparse=True),
             "",

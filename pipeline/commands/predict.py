@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--configuration", metavar="MODEL-LOSS", help="default: the one that validation chose")
     which.add_argument("--ensemble", metavar="NAME", help="an ensemble of the study, such as mean_all")
+    parser.add_argument("--folds", action="store_true", help="by the networks of all folds of a cross-validation")
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the files of a table lie; default: beside it")
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu, by ONNX Runtime")
@@ -49,16 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--threads: {options.threads}; must be at least 1")
     if options.cam and not options.heatmaps:
         parser.error("--cam says how heat maps are made; must be used with --heatmaps")
+    if options.folds and options.ensemble:
+        parser.error("--folds: is of a configuration; must be used without --ensemble")
     with stage_errors():
-        from pipeline.deploying.choice import choose  # NumPy and SciPy take a moment
+        from pipeline.deploying.choice import ChoiceSections, choose  # NumPy and SciPy take a moment
         from pipeline.deploying.predicting import predict
         from pipeline.deploying.sources import sources
-        from pipeline.ensembling.settings import EnsembleSections
         from pipeline.reporting.english import count
         from pipeline.study.params import load
 
         named = sources(options.images, options.root)
-        choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
+        choice = choose(load(ChoiceSections), options.configuration, options.ensemble, options.folds)
         print(f"{choice.name} ({choice.how}), {count('training run', len(choice.members))}", file=sys.stderr)
         pictures, heat = not options.no_pictures, (options.cam or DEFAULT) if options.heatmaps else None
         print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,10 +15,15 @@ from pipeline.ensembling.sets import means_of, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.metrics import calibration
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
+from pipeline.splitting.settings import SplitSections
 from pipeline.study.errors import UserError
 from pipeline.study.files import ENSEMBLES, FUSED, ArtifactError, read_json
-from pipeline.study.runs import Run
+from pipeline.study.runs import Run, VariantRun
 from pipeline.uncertainty.conformal import conformal_quantile, lac_scores
+from pipeline.variants.folds import out_of_fold
+from pipeline.variants.grouping import folds_of, is_fold
+from pipeline.variants.results import read_variants
+from pipeline.variants.settings import VariantSections
 
 FUSION = "features"
 """Method of feature ensembles: a head on the joined features of their members."""
@@ -70,7 +76,13 @@ class Choice:
     class_wise: np.ndarray | None = None
 
 
-def choose(params: EnsembleSections, configuration: str | None = None, ensemble: str | None = None) -> Choice:
+class ChoiceSections(EnsembleSections, SplitSections, VariantSections):
+    """The sections that say what can be chosen."""
+
+
+def choose(
+    params: ChoiceSections, configuration: str | None = None, ensemble: str | None = None, folds: bool = False
+) -> Choice:
     """Find what is meant, and fit on the validation part what is to be fitted.
 
     Parameters
@@ -82,6 +94,9 @@ def choose(params: EnsembleSections, configuration: str | None = None, ensemble:
     ensemble : str, optional
         A name of ensembles/members.json. Without either, the configuration with the highest mean validation macro AUROC
         over its seeds: the one that the reports call chosen.
+    folds : bool
+        The networks of all folds of a cross-validation in the place of those of the study alone. Calibration and
+        thresholds are then those of the out-of-fold predictions, as no image is left that all of them have not seen.
 
     Raises
     ------
@@ -91,6 +106,8 @@ def choose(params: EnsembleSections, configuration: str | None = None, ensemble:
         If nothing has been evaluated.
     """
     study = gather(params)
+    if folds:
+        return _of_folds(params, study, configuration)
     if ensemble is not None:
         return _ensemble(study, ensemble)
     by_name: dict[str, list[Run]] = {}
@@ -110,6 +127,45 @@ def choose(params: EnsembleSections, configuration: str | None = None, ensemble:
         if configuration not in by_name:
             raise UserError(f"--configuration: '{configuration}'; {_one_of(configuration, list(by_name))}")
     return _fitted(study, configuration, how, "mean", by_name[configuration])
+
+
+def _of_folds(params: ChoiceSections, study: Gathered, configuration: str | None) -> Choice:
+    """Choose a configuration by its mean validation AUROC over folds, and fit on its out-of-fold predictions."""
+    variants = read_variants(params.variants, params, params.split)
+    every = {
+        each: found
+        for each, own in study.configurations.items()
+        if len(found := folds_of(each, own, variants, params.split)) > 1
+    }
+    if not every:
+        raise UserError(
+            "--folds: this study has no two folds with results; must have split.method: folds, and the other folds "
+            "under variants"
+        )
+    names = [str(each) for each in every]
+    if configuration is not None and configuration not in names:
+        raise UserError(f"--configuration: '{configuration}'; {_one_of(configuration, names)}")
+    asked = {each: found for each, found in every.items() if configuration in (None, str(each))}
+    means = {each: float(out_of_fold(found, draws=1).validation.mean()) for each, found in asked.items()}
+    best = max(asked, key=lambda each: means[each] if np.isfinite(means[each]) else -1.0)
+    members: list[Run] = []
+    logits, targets = [], []
+    variant_of = {v.split.fold: v.name for v in variants if is_fold(v, params.split)}
+    for fold in asked[best]:
+        of = fold.predictions
+        usable = np.isfinite(of.test_logits).all(axis=(1, 2)) & np.isfinite(of.val_logits).all(axis=(1, 2))
+        for seed in of.seeds[usable].tolist():
+            run = Run(*best, int(seed))
+            members.append(run if fold.number == params.split.fold else VariantRun(run, variant_of[fold.number]))
+        if usable.any():
+            logits.append(MeanProbability(of.task).apply(of.test_logits[usable]))
+            targets.append(of.test_targets)
+    if not members:
+        raise UserError("no training run of this study has finite logits: nothing can be applied to new images")
+    by = f"highest mean validation macro AUROC over folds of {len(asked)} configurations, {means[best]:.4f}"
+    how = f"{len(asked[best])} folds; {by if configuration is None else 'named'}"
+    made = _decided(study.labels.task, np.concatenate(logits), np.concatenate(targets))
+    return Choice(f"{best}-folds", how, "mean", tuple(members), MeanProbability(study.labels.task), *made)
 
 
 def _ensemble(study: Gathered, name: str) -> Choice:
@@ -138,17 +194,30 @@ def _fitted(
         logits = combiner.apply(val)
     else:
         combiner, logits = fit(method, val, labels.val_targets, labels.task, labels.val_patients)
-    calibrated = calibration.fit(labels.task, logits, labels.val_targets)
-    likely, truth = probabilities(calibrated.apply(logits), labels.task), labels.val_targets.astype(bool)
-    thresholds, conformal, class_wise = np.full(len(labels.classes), np.nan), None, None
-    if labels.task == "multilabel":
-        thresholds = best_f1_thresholds(labels.val_targets, likely)
+    return Choice(name, how, method, tuple(members), combiner, *_decided(labels.task, logits, labels.val_targets))
+
+
+class _Decided(NamedTuple):
+    """The fields of `Choice` after ``combiner``."""
+
+    calibration: calibration.Calibration
+    thresholds: np.ndarray
+    n_validation: int
+    conformal: float | None
+    class_wise: np.ndarray | None
+
+
+def _decided(task: str, logits: np.ndarray, targets: np.ndarray) -> _Decided:
+    """Fit calibration, thresholds and limits of prediction sets on combined logits [N, K] of images not trained on."""
+    calibrated = calibration.fit(task, logits, targets)
+    likely, truth = probabilities(calibrated.apply(logits), task), targets.astype(bool)
+    thresholds, conformal, class_wise = np.full(targets.shape[1], np.nan), None, None
+    if task == "multilabel":
+        thresholds = best_f1_thresholds(targets, likely)
         class_wise = np.array([_limits(p, held) for p, held in zip(likely.T, truth.T)])
     else:
         conformal = conformal_quantile(lac_scores(likely)[truth], COVERAGE)
-    return Choice(
-        name, how, method, tuple(members), combiner, calibrated, thresholds, len(logits), conformal, class_wise
-    )
+    return _Decided(calibrated, thresholds, len(logits), conformal, class_wise)
 
 
 def _limits(likely: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

@@ -34,7 +34,7 @@ from pipeline.study.files import REPORTS, write_bytes, write_json, write_text
 from pipeline.study.locks import alone_in
 from pipeline.study.params import load
 from pipeline.study.prepared import open_images, read_dataset
-from pipeline.study.runs import Run
+from pipeline.study.runs import Run, VariantRun
 from pipeline.study.trainings import run_folder
 
 Format = Literal["onnx", "timm", "torchscript"]
@@ -89,6 +89,8 @@ def _check_form(choice: Choice, form: Format) -> None:
             f"{choice.name}: its members are combined by {choice.method}, which is no part of a network; must be a "
             "configuration, or an ensemble by mean or features"
         )
+    if form == "timm" and any(isinstance(run, VariantRun) for run in choice.members):
+        raise UserError("--format timm: holds a single network; must be used without --folds")
     if form == "timm" and (choice.method == FUSION or len({run.configuration for run in choice.members}) > 1):
         raise UserError(
             f"--format timm: {choice.name} is an ensemble; must be a configuration, of which one seed is written"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.launching.status import StageStatus, stage_of
 from pipeline.learning.settings import RunSections, train_settings
-from pipeline.study.runs import Run, runs
+from pipeline.study.runs import Run, every_run
 
 START_UP_SECONDS = 4.0
 """Of a stage beside its training: Python, torch and timm are imported, DVC hashes and records."""
@@ -31,14 +31,16 @@ def expected_seconds(params: RunSections, status: Mapping[str, StageStatus]) -> 
         an epoch when it was trained last, or else the median of that over the runs of its model. None where the model
         has never been trained.
     """
-    records = {run: status[stage_of(run, params)].record for run in runs(params) if stage_of(run, params) in status}
+    records = {
+        run: status[stage_of(run, params)].record for run in every_run(params) if stage_of(run, params) in status
+    }
     epochs = {run: seconds for run, record in records.items() if (seconds := _epoch(record))}
 
     def of(run: Run) -> float | None:
         seconds = [epochs[run]] if run in epochs else [e for other, e in epochs.items() if other.model == run.model]
         return START_UP_SECONDS + median(seconds) * train_settings(params, run.model).epochs if seconds else None
 
-    return {run: of(run) for run in runs(params)}
+    return {run: of(run) for run in every_run(params)}
 
 
 def _epoch(record: Mapping[str, Any] | None) -> float | None:
@@ -50,14 +52,14 @@ def _epoch(record: Mapping[str, Any] | None) -> float | None:
 
 def expected_bytes(params: RunSections, status: Mapping[str, StageStatus]) -> dict[Run, int | None]:
     """Estimate the bytes of each run's folder: as it is, else the median over its model; None = never trained."""
-    stages = {run: stage_of(run, params) for run in runs(params)}
+    stages = {run: stage_of(run, params) for run in every_run(params)}
     sizes = {run: size for run, stage in stages.items() if stage in status and (size := status[stage].size)}
 
     def of(run: Run) -> int | None:
         own = [sizes[run]] if run in sizes else [size for other, size in sizes.items() if other.model == run.model]
         return round(median(own)) if own else None
 
-    return {run: of(run) for run in runs(params)}
+    return {run: of(run) for run in every_run(params)}
 
 
 def makespan(seconds: list[float], jobs: int) -> float:

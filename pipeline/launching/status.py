@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.study.repository import opened
-from pipeline.study.runs import Configuration, Run, StudySections, runs
+from pipeline.study.runs import Configuration, Run, StudySections, VariantRun, every_run
 
 DATA = ("download", "preprocess", "split")
 """The stages that make the data of all training runs, in order."""
@@ -46,17 +46,23 @@ class StageStatus:
 
 def stage_of(run: Run, params: StudySections) -> str:
     """Return the name by which DVC knows `run`: stage train under `seed`, replicate under the further seeds."""
-    return f"{'train' if run.seed == params.seed else 'replicate'}@{run.name}"
+    of_variant = "_variant" if isinstance(run, VariantRun) else ""
+    return f"{'train' if run.seed == params.seed else 'replicate'}{of_variant}@{run.name}"
 
 
 def run_stages(params: StudySections) -> list[str]:
     """Return `stage_of` of every training run, in the study's order."""
-    return [stage_of(run, params) for run in runs(params)]
+    return [stage_of(run, params) for run in every_run(params)]
 
 
-def evaluation_of(configuration: Configuration) -> str:
-    """Return the name by which DVC knows the evaluation of `configuration`."""
-    return f"evaluate@{configuration}"
+def preparations(params: StudySections) -> list[str]:
+    """Return the stages that make the split, or the images, of each variant."""
+    return [f"prepare_variant@{name}" for name in getattr(params, "variants", {})]
+
+
+def evaluation_of(configuration: Configuration, variant: str | None = None) -> str:
+    """Return the name by which DVC knows the evaluation of `configuration`, in the study or in a variant."""
+    return f"evaluate@{configuration}" if variant is None else f"evaluate_variant@{variant}-{configuration}"
 
 
 def read_status(names: Iterable[str]) -> dict[str, StageStatus]:

@@ -13,21 +13,22 @@ from pipeline.launching.estimates import expected_seconds
 from pipeline.launching.schedule import GOOD, State, Task
 from pipeline.launching.status import RECORD, StageStatus, evaluation_of, stage_of
 from pipeline.learning.settings import RunSections
-from pipeline.study.runs import Configuration, Run, StudySections, configurations, runs
+from pipeline.study.runs import Configuration, Run, StudySections, configurations, every_run
 
 LOGS = Path("tmp/launch")
 AFTER = ("probe", "fuse", "ensemble", "report")
 """Stages after the evaluations, in their order."""
 EVALUATIONS = Path("evaluations")
+VARIANTS = Path("variants")
 METRICS = Path("reports/metrics.csv")
-"""Both spelled here because `pipeline.study.files` imports NumPy, which takes longer than all that a plan does."""
+"""All spelled here because `pipeline.study.files` imports NumPy, which takes longer than all that a plan does."""
 DVC = ("dvc", "--wait-for-lock", "repro")
 
 
 def shard_of(params: StudySections, shard: tuple[int, int] | None) -> list[Run]:
     """Return every N-th training run from the i-th on, for shard (i, N) with i from 1; all for None."""
     number, count = shard or (1, 1)
-    return runs(params)[number - 1 :: count]
+    return every_run(params)[number - 1 :: count]
 
 
 def run_tasks(
@@ -52,7 +53,7 @@ def run_tasks(
     expected = expected_seconds(params, status)
     longest = sorted(
         configurations(params),
-        key=lambda each: -max(expected[run] or 0.0 for run in runs(params) if run.configuration == each),
+        key=lambda each: -max(expected[run] or 0.0 for run in every_run(params) if run.configuration == each),
     )
     return [
         Task(
@@ -75,9 +76,11 @@ def evaluation_tasks(params: StudySections, status: Mapping[str, StageStatus], t
     """
     of_run = {task.name: task for task in trainings}
     tasks = []
-    for configuration in configurations(params):
-        needs = [run.name for run in runs(params) if run.configuration == configuration]
-        stage = evaluation_of(configuration)
+    sides: list[str | None] = [None, *getattr(params, "variants", {})]
+    for configuration, variant in [(each, side) for side in sides for each in configurations(params)]:
+        of = [run for run in every_run(params) if run.configuration == configuration]
+        needs = [run.name for run in of if getattr(run, "variant", None) == variant]
+        stage = evaluation_of(configuration, variant)
         settled = all(of_run[name].state in GOOD for name in needs)
         state = _state(status, stage) if settled else State.WAITING
         log = LOGS / f"{stage}.log"
@@ -93,7 +96,7 @@ def probe_task(status: Mapping[str, StageStatus]) -> list[Task]:
 def missing(params: StudySections, trainings: list[Task]) -> dict[Configuration, list[Run]]:
     """Return the configurations with training runs that have no result, and those runs."""
     of_run = {task.name: task for task in trainings}
-    lost = [run for run in runs(params) if run.name in of_run and of_run[run.name].state not in GOOD]
+    lost = [run for run in every_run(params) if run.name in of_run and of_run[run.name].state not in GOOD]
     return {
         configuration: [run for run in lost if run.configuration == configuration]
         for configuration in dict.fromkeys(run.configuration for run in lost)

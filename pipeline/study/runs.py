@@ -50,6 +50,47 @@ class Run(NamedTuple):
         return f"{self.model}-{self.loss}-{self.seed}"
 
 
+class VariantRun(Run):
+    """A training run of a variant of the study; equal to no run of the study itself.
+
+    Parameters
+    ----------
+    run : Run
+        Its model, loss and seed.
+    variant : str
+        A name under ``variants`` in params.yaml.
+    """
+
+    variant: str
+
+    def __new__(cls, run: Run, variant: str) -> VariantRun:
+        """Make it."""
+        made = super().__new__(cls, *run)
+        made.variant = variant
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same run of the same variant."""
+        return isinstance(other, VariantRun) and (*self, self.variant) == (*other, other.variant)
+
+    def __ne__(self, other: object) -> bool:
+        """Whether it is another."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Hash of what is compared."""
+        return hash((*self, self.variant))
+
+    def __str__(self) -> str:
+        """Text for people: "cnn-bce seed 42 of fold2"."""
+        return f"{super().__str__()} of {self.variant}"
+
+    @property
+    def name(self) -> str:
+        """Name of DVC's item and of the log: variant-model-loss-seed."""
+        return f"{self.variant}-{super().name}"
+
+
 class StudySections(Sections):
     """The sections that say which training runs there are."""
 
@@ -69,6 +110,12 @@ def runs(params: StudySections) -> list[Run]:
     the study.
     """
     return [Run(m, lo, s) for m in params.study.models for lo in params.study.losses for s in seeds(params)]
+
+
+def every_run(params: StudySections) -> list[Run]:
+    """Enumerate `runs`, then those of each variant; `params` without section ``variants`` have none."""
+    own = runs(params)
+    return own + [VariantRun(run, name) for name in getattr(params, "variants", {}) for run in own]
 
 
 def configurations(params: StudySections) -> list[Configuration]:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.study.files import AUGMENTED, EVALUATIONS, MODELS, replaced
-from pipeline.study.runs import Configuration, Run
+from pipeline.study.files import AUGMENTED, EVALUATIONS, MODELS, VARIANTS, replaced
+from pipeline.study.runs import Configuration, Run, VariantRun
 
 
 def run_folder(run: Run) -> Path:
     """Folder of one training run: model.safetensors, history.csv, run.json, augmented.npz."""
-    return MODELS / str(run.configuration) / f"seed{run.seed}"
+    of_study = MODELS / str(run.configuration) / f"seed{run.seed}"
+    return VARIANTS / run.variant / of_study if isinstance(run, VariantRun) else of_study
 
 
 def evaluation_folder(configuration: Configuration) -> Path:

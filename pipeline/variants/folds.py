@@ -288,12 +288,13 @@ def _macro(task: str, targets: np.ndarray, logits: np.ndarray) -> float:
 def _right(parts: Sequence[_Part], decided: Scored, classes: Sequence[str]) -> pd.DataFrame:
     """Count for each image and class how many decisions there were, and how many were right."""
     rows = _joined(parts, "rows")
-    agrees: np.ndarray = ~np.logical_xor(decided.decisions(), decided.truth[None])
+    agrees: np.ndarray = np.asarray(~np.logical_xor(decided.decisions(), decided.truth[None]), dtype=bool)
     overall = decided.task == "multiclass"
-    right, names = (agrees.all(axis=-1, keepdims=True), ["overall"]) if overall else (agrees, list(classes))
-    usable: np.ndarray = np.repeat(~decided.broken[:, None], len(names), axis=1)
+    names = ["overall"] if overall else list(classes)
+    right = np.asarray(agrees.all(axis=-1, keepdims=True)) if overall else agrees
+    usable = np.repeat(~decided.broken[:, None], len(names), axis=1)
     if decided.task == "multilabel":
-        usable = np.logical_and(usable, ~decided.undecided())
+        usable &= ~decided.undecided()
     tables = []
     for k, name in enumerate(names):
         kept = right[usable[:, k], :, k]

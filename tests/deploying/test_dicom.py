@@ -16,7 +16,7 @@ from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.sr._concepts_dict import concepts
 
 from pipeline.deploying import running
-from pipeline.deploying.choice import choose
+from pipeline.deploying.choice import ChoiceSections, choose
 from pipeline.deploying.dicom import COLUMNS, FOLDER, Filing
 from pipeline.deploying.dicom_codes import FINDINGS, RESEARCH, SCHEME, finding, unique
 from pipeline.deploying.dicom_pictures import labelled
@@ -24,7 +24,6 @@ from pipeline.deploying.predicting import predict
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, PREDICTED, Row
 from pipeline.deploying.sources import Source, sources
-from pipeline.ensembling.settings import EnsembleSections
 from pipeline.study.params import load
 from tests.imaging import hospital
 from tests.imaging.made.dicom_file import EXPLICIT, header, written
@@ -345,7 +344,7 @@ def test_predict_writes_them_and_goes_on(deployed, monkeypatch):
         small.SOPInstanceUID = f"1.2.{i}"
         small.save_as(folder / f"{i}.dcm")
     cv2.imwrite(str(folder / "film.png"), np.zeros((64, 64), np.uint8))
-    choice, some = choose(load(EnsembleSections)), sources([str(folder)])
+    choice, some = choose(load(ChoiceSections)), sources([str(folder)])
     answers = predict(choice, some, Path("whole"), dicom=True)
     assert f"2 of them also as DICOM in {Path('whole', FOLDER)}" in answers
     rows = read_rows(Path("whole"))

@@ -10,10 +10,10 @@ import yaml
 
 from pipeline.commands.export import main as export
 from pipeline.deploying.bundle import bundle, onnx_engine
-from pipeline.deploying.choice import FUSION, choose
+from pipeline.deploying.choice import FUSION, ChoiceSections, choose
 from pipeline.deploying.predicting import predict
 from pipeline.deploying.sources import Source
-from pipeline.ensembling.settings import EnsembleSections, FeatureSections
+from pipeline.ensembling.settings import FeatureSections
 from pipeline.fuse import fuse
 from pipeline.metrics.thresholds import probabilities
 from pipeline.study.errors import UserError
@@ -41,7 +41,7 @@ def fused_once(deployed_once, tmp_path_factory):
         members = json.loads((ENSEMBLES / "members.json").read_text())
         members["ensembles"][NAME] = {"method": FUSION, "members": made["members"]}
         (ENSEMBLES / "members.json").write_text(json.dumps(members))
-        bundle(choose(load(EnsembleSections), ensemble=NAME))
+        bundle(choose(load(ChoiceSections), ensemble=NAME))
 
     return made_once(tmp_path_factory, "fused", make)
 
@@ -56,7 +56,7 @@ def fused(fused_once, tmp_path, monkeypatch):
 
 
 def test_files_and_exports_get_the_probabilities_that_the_study_has(fused):
-    choice = choose(load(EnsembleSections), ensemble=NAME)
+    choice = choose(load(ChoiceSections), ensemble=NAME)
     ids = read_samples().set_index("row").loc[fused.test_rows, "sample_id"]
     predict(choice, [Source(RAW / name, name) for name in ids], Path("answers"))
     rows = read_rows(Path("answers"))
@@ -74,7 +74,7 @@ def test_files_and_exports_get_the_probabilities_that_the_study_has(fused):
 
 
 def test_its_head_is_part_of_what_it_is(fused):
-    choice = choose(load(EnsembleSections), ensemble=NAME)
+    choice = choose(load(ChoiceSections), ensemble=NAME)
     first = bundle(choice).folder
     data = bytearray((FUSED / f"{NAME}.safetensors").read_bytes())
     data[-1] ^= 1

@@ -16,13 +16,12 @@ import pytest
 from pipeline.commands.predict import main
 from pipeline.deploying import running
 from pipeline.deploying.bundle import bundle, network_of
-from pipeline.deploying.choice import choose
+from pipeline.deploying.choice import ChoiceSections, choose
 from pipeline.deploying.heat import MEANING
 from pipeline.deploying.page import write_page
 from pipeline.deploying.predicting import EMPTY, HEAT, predict
 from pipeline.deploying.running import Row
 from pipeline.deploying.sources import Source, sources
-from pipeline.ensembling.settings import EnsembleSections
 from pipeline.explaining.maps import heat_maps
 from pipeline.explaining.overlay import overlay
 from pipeline.imaging.enhance import resize
@@ -34,7 +33,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 def chosen():
-    return choose(load(EnsembleSections))
+    return choose(load(ChoiceSections))
 
 
 def test_maps_are_those_of_the_decided_classes(deployed):

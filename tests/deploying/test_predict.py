@@ -24,7 +24,7 @@ from pipeline import ensemble
 from pipeline.commands.predict import main
 from pipeline.deploying import flags, running
 from pipeline.deploying.bundle import KEPT, bundle, onnx_engine, torch_engine
-from pipeline.deploying.choice import COVERAGE, choose
+from pipeline.deploying.choice import COVERAGE, ChoiceSections, choose
 from pipeline.deploying.predicting import JOURNAL, LEADING, predict
 from pipeline.deploying.sources import Source, sources
 from pipeline.ensembling.fitting import METHODS
@@ -45,7 +45,7 @@ RAW = Path("data/raw/phantom/images")
 
 
 def chosen(**named):
-    return choose(load(EnsembleSections), **named)
+    return choose(load(ChoiceSections), **named)
 
 
 def read_rows(folder):
@@ -549,7 +549,7 @@ def test_prediction_sets_hold_the_truth_as_often_as_promised(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     kept = Predictions(task="multiclass", seeds=np.array([1, 2]), classes=np.array(["a", "b", "c"]), **parts)
     kept.save(Path("evaluations/net-ce/predictions.npz"))
-    params = EnsembleSections.model_validate(
+    params = ChoiceSections.model_validate(
         {"seed": 1, "study": {"models": ["net"], "losses": ["ce"], "replicates": [2]}, "ensemble": {"top_k": 2}}
     )
     choice = choose(params)

@@ -182,7 +182,8 @@ def _pairs(study: StudyResults, rows: list[Row], scored: dict[str, OutOfFold], s
     for first, second in combinations(keys, 2):
         row = by_pair[first, second]
         spread = nadeau_bengio(scored[first].folds - scored[second].folds, share, evaluate.confidence)
-        difference = Estimate(row["difference"], row["ci_low"], row["ci_high"], note=row["note"])
+        low, high = np.clip((row["ci_low"], row["ci_high"]), -1, 1)  # no two AUROC differ by more
+        difference = Estimate(row["difference"], float(low), float(high), note=row["note"])
         pairs.append(Pair(first, second, difference, row["p"], row["p_holm"], spread))
     return pairs
 
