@@ -550,7 +550,12 @@ def test_prediction_sets_hold_the_truth_as_often_as_promised(tmp_path, monkeypat
     kept = Predictions(task="multiclass", seeds=np.array([1, 2]), classes=np.array(["a", "b", "c"]), **parts)
     kept.save(Path("evaluations/net-ce/predictions.npz"))
     params = ChoiceSections.model_validate(
-        {"seed": 1, "study": {"models": ["net"], "losses": ["ce"], "replicates": [2]}, "ensemble": {"top_k": 2}}
+        {
+            "seed": 1,
+            "study": {"models": ["net"], "losses": ["ce"], "replicates": [2]},
+            "ensemble": {"top_k": 2},
+            "split": {"method": "grouped", "validation": 0.2, "test": 0.2},
+        }
     )
     choice = choose(params)
     p = probabilities(choice.calibration.apply(choice.combiner.apply(kept.test_logits)), "multiclass")
