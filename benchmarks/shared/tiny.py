@@ -24,6 +24,7 @@ TINY: dict[str, Any] = {
     "ensemble": {"top_k": 2},
     "explain": {"methods": []},
     "external": {},
+    "variants": {},
     "report": {"private_figures": None},
     "about": {},
 }

@@ -84,12 +84,16 @@ def _about(recipe: Recipe, counts: Counter[str]) -> dict[str, Any]:
     decided.sort(key=lambda pair: -pair[1])
     listed = ", ".join(f"{name} {n:,}" for name, n in decided[:_SHOWN])
     more = f" and {len(decided) - _SHOWN} more classes" if len(decided) > _SHOWN else ""
-    how = f"Probabilities are calibrated on {recipe.n_validation:,} validation images. "
+    of_folds = recipe.name.endswith("-folds")
+    fitted = "out-of-fold predictions" if of_folds else "validation images"
+    how = f"Probabilities are calibrated on {recipe.n_validation:,} {fitted}. "
     how += (
-        "The mark on a bar is the threshold of highest F1 on validation; a class without one is never decided for."
+        f"The mark on a bar is the threshold of highest F1 on {'these' if of_folds else 'validation'}; a class without "
+        "one is never decided for."
         if recipe.task == "multilabel"
         else "The decision is the most probable class; the set holds the truth of "
-        f"{COVERAGE:.0%} of images that are drawn as the validation images were."
+        f"{COVERAGE:.0%} of images that are drawn as the {'images of the study' if of_folds else 'validation images'} "
+        "were."
     )
     return {
         "what": f"Model {recipe.name} ({recipe.method} of {single}), trained on: {recipe.about['title']}.",

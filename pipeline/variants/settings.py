@@ -41,7 +41,7 @@ class VariantSections(Sections):
 
     @field_validator("variants", mode="before")
     @classmethod
-    def _empty_is_none(cls, value: Any) -> Any:
+    def _nothing_is_no_variant(cls, value: Any) -> Any:
         """Take a section without content for one without a variant."""
         return {} if value is None else value
 

@@ -1,0 +1,267 @@
+"""Variants of the tiny study through its stages, and the pages that follow."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline import configure, evaluate, prepare_variant, train
+from pipeline.deploying.choice import ChoiceSections, choose
+from pipeline.learning.settings import TrainingSections
+from pipeline.reporting import page, summary
+from pipeline.reporting.loading import load_study
+from pipeline.reporting.views import folds as folds_view
+from pipeline.reporting.views import readme
+from pipeline.reporting.views import variants as variants_view
+from pipeline.scoring.settings import EvaluationSections
+from pipeline.settings import load, parse
+from pipeline.study.errors import UserError
+from pipeline.study.files import read_table
+from pipeline.study.inputs import located
+from pipeline.study.params import ParamsError
+from pipeline.study.params import load as load_sections
+from pipeline.study.predictions import Predictions
+from pipeline.study.prepared import open_images
+from pipeline.study.records import check_record, record_file
+from pipeline.study.runs import Configuration, Run, VariantRun, every_run
+from pipeline.study.trainings import run_folder
+from pipeline.study.workplaces import inside, merged, params_of
+from pipeline.variants.records import VariantRecordSections, variant_record
+from tests.tiny import TINY
+
+FOLDS = {**TINY["split"], "method": "folds", "folds": 3, "fold": 1, "validation": 0.25}
+VARIANTS = {
+    "fold2": {"split": {"fold": 2}},
+    "fold3": {"split": {"fold": 3}},
+    "plain": {"preprocess": {"clahe": {"enabled": False}}},
+    "other": {"split": {"method": "grouped", "seed": 4}},
+}
+STUDY = {**TINY, "study": {"models": ["small"], "losses": ["bce", "zlpr"], "replicates": [7]}, "split": FOLDS}
+
+
+def write(**sections):
+    Path("params.yaml").write_text(yaml.safe_dump({**STUDY, **sections}))
+    return load()
+
+
+def run_all(names):
+    """Do what the stages of variants do; None is the study itself."""
+    for name in names:
+        if name is not None:
+            prepare_variant.prepare(name, load_sections(VariantRecordSections))
+        with inside(name):
+            for loss in STUDY["study"]["losses"]:
+                for seed in (42, 7):
+                    train.train(Run("small", loss, seed), load_sections(TrainingSections))
+                evaluate.evaluate(Configuration("small", loss), load_sections(EvaluationSections))
+
+
+@pytest.fixture(scope="module")
+def varied(prepared_once, tmp_path_factory):
+    """A study of three folds, with other pictures and another split beside it."""
+    folder = tmp_path_factory.mktemp("variants") / "study"
+    shutil.copytree(prepared_once, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        from pipeline import split
+
+        configure.configure(write(variants=VARIANTS))
+        split.main()
+        run_all([None, *VARIANTS])
+    return folder
+
+
+@pytest.fixture
+def here(varied, monkeypatch):
+    monkeypatch.chdir(varied)
+    return varied
+
+
+def test_a_fold_has_the_bytes_of_the_same_split_run_alone(here, prepared_once, tmp_path, monkeypatch):
+    alone = tmp_path / "alone"
+    shutil.copytree(prepared_once, alone)
+    monkeypatch.chdir(alone)
+    from pipeline import split
+
+    configure.configure(write(split={**FOLDS, "fold": 2}))
+    split.main()
+    run_all([None])
+    compared = 0
+    for file in (here / "variants/fold2").rglob("*"):
+        name = file.relative_to(here / "variants/fold2").as_posix().replace("study/", "data/study/", 1)
+        if file.is_file() and file.name not in ("run.json", "runs.json", "history.csv"):  # they hold seconds
+            assert file.read_bytes() == (alone / name).read_bytes(), name
+            compared += 1
+    assert compared > 30
+
+
+def test_every_image_is_tested_in_one_fold(here):
+    parts = [read_table(Path(folder, "split/split.csv"))["part"] for folder in ("data/study", "variants/fold2/study")]
+    parts.append(read_table(Path("variants/fold3/study/split/split.csv"))["part"])
+    assert (sum((part == "test").astype(int) for part in parts) == 1).all()
+
+
+def test_other_pictures_have_the_split_of_the_study_and_pixels_of_their_own(here):
+    theirs, ours = (Path(folder, "split/split.csv") for folder in ("variants/plain/study", "data/study"))
+    assert theirs.read_bytes() == ours.read_bytes()
+    own = open_images(Path("variants/plain/study/prepared"))
+    assert own.shape == open_images().shape
+    assert not np.array_equal(own, open_images())
+    assert not Path("variants/fold2/study/prepared").exists()  # the study's own are read
+
+
+def test_other_pictures_of_other_images_are_refused(here):
+    params = load_sections(VariantRecordSections)
+    given = yaml.safe_load(Path("params.yaml").read_text())
+    shutil.copytree("data/study", "kept")
+    try:
+        table = Path("data/study/prepared/samples.csv")
+        table.write_text("".join(line for line in table.read_text().splitlines(True)[:-1]))
+        (Path("data/study/split/split.csv")).write_text(
+            "".join(Path("data/study/split/split.csv").read_text().splitlines(True)[:-1])
+        )
+        with pytest.raises(UserError, match=r"variants\.plain: has 1 that the study has not .*cannot be compared"):
+            prepare_variant.prepare("plain", params)
+    finally:
+        shutil.rmtree("data/study")
+        os.rename("kept", "data/study")
+        Path("params.yaml").write_text(yaml.safe_dump(given))
+    prepare_variant.prepare("plain", params)
+
+
+def test_pages_of_folds_and_of_variants(here, tmp_path):
+    study = load_study(load())
+    assert sorted(v.name for v in study.variants) == sorted(VARIANTS)
+    assert set(study.folds) == {"small-bce", "small-zlpr"}
+    with page.about(study):
+        written = [*folds_view.render(study, tmp_path), *variants_view.render(study, tmp_path)]
+        readme.render(study, tmp_path)
+    names = ["folds.md", "folds.csv", "folds_images.csv", "folds.png", "variants.md", "variants.csv"]
+    assert [path.name for path in written] == names
+    text = (tmp_path / "folds.md").read_text()
+    table = read_table(tmp_path / "folds.csv", ("seed", "class"))
+    chosen = table.query("seed == 'mean' and `class` == 'macro' and metric == 'auroc'").set_index("loss")["value"]
+    assert f"{chosen['zlpr']:.3f}" in text
+    assert "| 3 " in text.split("## Fold by fold")[1]
+    assert "Not complete" not in text
+    assert "Fold 1 of a cross-validation" in (tmp_path / "README.md").read_text()
+    text = (tmp_path / "variants.md").read_text()
+    assert "## plain: preprocess.clahe.enabled: False" in text
+    assert "## other: split.seed: 4, split.method: grouped" in text or "## other: split.method: grouped" in text
+    assert "fold2" not in text
+    compared = read_table(tmp_path / "variants.csv").query("`class` == 'macro'").set_index("loss")
+    for loss in ("bce", "zlpr"):
+        own, theirs = (
+            read_table(Path(folder, f"evaluations/small-{loss}/metrics.csv"), ("seed", "class")).query(
+                "part == 'test' and seed == 'mean' and `class` == 'macro' and metric == 'auroc'"
+            )["value"]
+            for folder in (".", "variants/plain")
+        )
+        assert compared.loc[loss, "difference"] == pytest.approx(theirs.item() - own.item(), abs=2e-6)
+    headlines = summary.headlines(study, "test")
+    assert headlines["folds-small-bce"] == pytest.approx(chosen["bce"], abs=1e-6)
+
+
+def test_the_networks_of_all_folds_are_chosen_as_one(here):
+    choice = choose(load_sections(ChoiceSections), folds=True)
+    assert choice.name in ("small-bce-folds", "small-zlpr-folds")
+    assert len(choice.members) == 6
+    files = {run_folder(run).as_posix() for run in choice.members}
+    assert {name.split("/models/")[0] for name in files if name.startswith("variants")} == {
+        "variants/fold2",
+        "variants/fold3",
+    }
+    assert all(Path(name, "model.safetensors").exists() for name in files)
+    images = {len(Predictions.load(Path(f"{at}evaluations/small-bce/predictions.npz")).test_rows) for at in ("",)}
+    assert choice.n_validation > 2 * max(images)
+    assert choose(load_sections(ChoiceSections), "small-bce", folds=True).how == "3 folds; named"
+    with pytest.raises(UserError, match="'small-bec'; use one of: small-bce"):
+        choose(load_sections(ChoiceSections), "small-bec", folds=True)
+
+
+def test_what_has_left_the_study_is_set_aside(here, tmp_path, monkeypatch):
+    copy = tmp_path / "study"
+    shutil.copytree(here, copy, symlinks=True)
+    monkeypatch.chdir(copy)
+    configure.configure(write(variants={"fold2": VARIANTS["fold2"]}))
+    assert sorted(path.name for path in Path("variants").iterdir()) == ["asked.json", "fold2"]
+    assert Path("tmp/left/variants/plain/study/prepared/images.npy").exists()
+    assert not record_file("plain", "prepare_variant").exists()
+
+
+def test_a_study_without_folds_has_no_networks_of_folds(evaluated_once, monkeypatch):
+    monkeypatch.chdir(evaluated_once)
+    with pytest.raises(UserError, match=r"--folds: this study has no two folds with results; must have split\.method"):
+        choose(load_sections(ChoiceSections), folds=True)
+
+
+def test_a_record_says_what_a_variant_is_and_a_stage_refuses_another(here):
+    params = load_sections(VariantRecordSections)
+    fold, plain = (variant_record(name, params) for name in ("fold2", "plain"))
+    assert fold["split"]["fold"] == 2
+    assert "preprocess" not in fold
+    assert plain["preprocess"]["clahe"] == {**params.preprocess.clahe.model_dump(), "enabled": False}
+    assert "pipeline/datasets/phantom/dataset.py" in plain["code"]
+    check_record("fold2", "prepare_variant", fold)
+    with pytest.raises(UserError, match=r"fold2.prepare_variant.json is not fold2 as params.yaml"):
+        check_record("fold2", "prepare_variant", plain)
+
+
+def test_inside_a_workplace_paths_count_from_the_project(here):
+    project = Path.cwd()
+    with inside("fold2"):
+        assert Path.cwd() == project / "tmp/variants/fold2"
+        assert located("weights/a.pth") == project / "weights/a.pth"
+        assert load_sections(VariantRecordSections).split.fold == 2
+        assert json.loads(Path("params.yaml").read_text())["variants"] == {}
+    assert Path.cwd() == project
+    assert located("weights/a.pth") == Path("weights/a.pth")
+    said = r"--variant: 'fold9' is not in section variants of params\.yaml; must be one"
+    with pytest.raises(ParamsError, match=said), inside("fold9"):
+        pass
+
+
+def test_runs_of_variants_are_no_runs_of_the_study():
+    run = Run("a", "b", 1)
+    of = VariantRun(run, "fold2")
+    assert run != of
+    assert of != run
+    assert len({run, of, VariantRun(run, "fold3"), VariantRun(run, "fold2")}) == 3
+    assert (of.name, str(of), str(of.configuration)) == ("fold2-a-b-1", "a-b seed 1 of fold2", "a-b")
+    params = parse({**STUDY, "variants": VARIANTS})
+    assert len(every_run(params)) == 5 * 4
+    assert run_folder(of).as_posix() == "variants/fold2/models/a-b/seed1"
+
+
+def test_maps_are_merged_key_by_key():
+    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}, "e": 5}) == {"a": {"b": 4, "c": 2}, "d": 3, "e": 5}
+    content = {**STUDY, "variants": VARIANTS}
+    assert params_of("plain", content)["preprocess"] == {**STUDY["preprocess"], "clahe": {"enabled": False}}
+    assert params_of("plain", content)["split"] == STUDY["split"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [
+        ({}, "variants.x: must have keys of split, or of preprocess"),
+        ({"split": {"fold": 2}, "preprocess": {"size": 32}}, "variants.x: must have keys of split, or of preprocess"),
+        ({"train": {"epochs": 3}}, "variants.x.train: unknown key; use one of: split, preprocess"),
+        ({"split": {"fold": 0}}, "variants.x.split.fold: must be at least 1, not 0"),
+        ({"split": {"folds": "five"}}, "variants.x.split.folds: must be a valid integer, not 'five'"),
+        ({"preprocess": {"sise": 32}}, r"variants.x.preprocess.sise: unknown key \(did you mean 'size'"),
+        ({"split": {"fold": 1}}, "variants.x: is the same as the study itself; must differ from it"),
+        ({"split": {"fold": 2}}, "variants.x: is the same as variants.fold2; must differ from it"),
+    ],
+)
+def test_variants_that_cannot_be_run_are_refused_by_name(variant, said):
+    with pytest.raises(ParamsError, match=said):
+        parse({**STUDY, "variants": {"fold2": {"split": {"fold": 2}}, "x": variant}})
+
+
+def test_a_section_without_content_is_one_without_a_variant():
+    assert parse({**STUDY, "variants": None}).variants == {}
+    assert parse({name: of for name, of in STUDY.items() if name != "variants"}).variants == {}
