@@ -15,14 +15,17 @@ from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.settings import Params, load, parse
 from pipeline.study.code import digests
 from pipeline.study.runs import Configuration, Run, configurations, runs
+from pipeline.variants.records import variant_record
 from tests.tiny import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-SCRIPTS = {name: "train" if name == "replicate" else name for name in STAGES}
+OF_VARIANTS = {"train_variant": "train", "replicate_variant": "train", "evaluate_variant": "evaluate"}
+"""The same stages inside of a variant."""
+SCRIPTS = {name: "train" if name == "replicate" else OF_VARIANTS.get(name, name) for name in STAGES}
 ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.yaml lists these as whole folders
 OF_CONFIGURATIONS = ("train", "replicate", "evaluate", "explain")
 OF_SETS = ("prepare_external", "evaluate_external")
-RECORDED = (*OF_CONFIGURATIONS, *OF_SETS, "probe", "fuse", "ensemble", "report")
+RECORDED = (*OF_CONFIGURATIONS, *OF_SETS, *OF_VARIANTS, "prepare_variant", "probe", "fuse", "ensemble", "report")
 """Stages that depend on a record of their code and, but for the report, their settings: stage configure writes it."""
 
 
@@ -70,7 +73,7 @@ def closure(*paths):
 def code_of(stage):
     """Files that `stage` runs: what its script imports, and what it looks up by name."""
     scripts = [ROOT / f"pipeline/{SCRIPTS[stage]}.py"]
-    if stage in ("download", "preprocess", "prepare_external"):
+    if stage in ("download", "preprocess", "prepare_external", "prepare_variant"):
         scripts.append(ROOT / "pipeline/datasets/phantom/dataset.py")
     if stage in ("configure", "fuse"):
         scripts += (ROOT / "pipeline/learning/losses").glob("*.py")
@@ -156,6 +159,24 @@ def test_stages_of_external_sets_depend_on_a_record_which_has_all_their_code(sta
     code = set(record("other", parse({**tiny, "external": {"other": {"dataset": "phantom"}}}))["code"])
     assert code == code_of(stage)
     assert code <= set().union(*listed("configure").values())
+
+
+def test_variants_are_trained_and_evaluated_by_the_records_of_the_study_on_what_is_their_own(tiny):
+    for stage, of in OF_VARIANTS.items():
+        record = "evaluate" if of == "evaluate" else "train"
+        assert f"data/configurations/${{item.model}}-${{item.loss}}.{record}.json" in STAGES[stage]["deps"]
+        assert {"data/study", "variants/${item.variant}/study"} <= set(STAGES[stage]["deps"])
+        assert STAGES[stage]["cmd"] == f"python -m pipeline.{of} ${{item}}"
+        assert STAGES[stage]["outs"][0].startswith("variants/${item.variant}/")
+        assert "params" not in STAGES[stage]
+    assert "data/configurations/${item.variant}.prepare_variant.json" in STAGES["prepare_variant"]["deps"]
+    variants = {"a": {"split": {"seed": 1}}, "b": {"preprocess": {"size": 20}}}
+    params = parse({**tiny, "variants": variants})
+    for name in variants:
+        code = set(variant_record(name, params)["code"])
+        ours = code_of("prepare_variant")
+        assert code == ours if name == "b" else code <= ours
+        assert code <= set().union(*listed("configure").values())
 
 
 def test_the_reports_depend_on_a_record_which_has_all_their_code_and_pages():
@@ -274,6 +295,7 @@ READS = {
             "ensemble",
             "explain",
             "external",
+            "variants",
             "study.models",
             "study.losses",
             "study.replicates",
@@ -329,7 +351,8 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tin
     if stage in RECORDED:
         assert read <= as_listed("configure", tiny)
     else:
-        assert read == as_listed(stage, tiny)
+        of_variants = {"dataset", "datasets.phantom", "preprocess", "split"} if stage == "configure" else set()
+        assert read == as_listed(stage, tiny) - of_variants
 
 
 def test_a_fused_model_reads_what_its_record_has_of_the_cells_that_it_joins(evaluated, tiny):
@@ -366,5 +389,10 @@ def test_matrix_stages_have_the_cells_of_params(forks):
     names = {f"{'train' if c.seed == study.seed else 'replicate'}@{c.model}-{c.loss}-{c.seed}" for c in runs(study)}
     names |= {f"evaluate@{r}" for r in configurations(study)}
     names |= {f"explain@{r}-{method}" for r in configurations(study) for method in study.explain.methods}
-    names |= set(STAGES) - {*OF_CONFIGURATIONS, *OF_SETS}  # of which the study has none
+    names |= set(STAGES) - {
+        *OF_CONFIGURATIONS,
+        *OF_SETS,
+        *OF_VARIANTS,
+        "prepare_variant",
+    }  # the study has none of these
     assert set(stages.stdout.split()) == names

@@ -166,9 +166,12 @@ def test_no_key_may_be_a_number_or_a_flag(model):
         assert not (typing.Any in types and (model.__name__, key) not in TOLD_APART), key
 
 
-TOLD_APART = {("Params", "datasets"), ("Params", "losses"), ("Model", "options")}
-"""What is looked into later: by the class of the data set, by that of the loss, and by the record of a training run,
-which is compared as text (tests/study/test_records.py)."""
+TOLD_APART = {
+    *(("Params", "datasets"), ("Params", "losses"), ("Model", "options")),
+    *(("Variant", "split"), ("Variant", "preprocess")),
+}
+"""What is looked into later: by the class of the data set, by that of the loss, by the record of a training run, which
+is compared as text (tests/study/test_records.py), and by the section that a variant changes."""
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
