@@ -197,6 +197,17 @@ CHANGES: dict[str, Mapping[str, Any]] = {
         **_EXPOSURE,
         "models": _models({"lite0:  # stem and first two stages frozen": _LITE0}),
     },
+    "phantom_folds": {
+        "study": {"models": ["cnn"], "losses": ["bce", "zlpr"], "replicates": [12]},
+        "datasets.phantom.images": "300",
+        "datasets.phantom.min_prevalence": "0.1",
+        "datasets.phantom.duplicates": "4",
+        "preprocess.size": "64",
+        "split.method": "folds",
+        "train.epochs": "15",
+        "train.patience": "15",
+        "variants": "".join(f"\n  fold{i}: {{split: {{fold: {i}}}}}" for i in range(2, 6)),
+    },
     "chestxray14_seed_impact": {
         "dataset": "chestxray14",
         "study": {"losses": ["zlpr", "focal"], "replicates": [12, 22, 32], "models": ["densenet", "efficientnet"]},
