@@ -23,9 +23,12 @@ from pipeline.study.params import ParamsError, describe
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 Task = Literal["multilabel", "multiclass"]
 OfficialSplit = Literal["", "train", "val", "test"]
+Masks = Callable[[str], "Mapping[str, NDArray[np.bool_]] | None"]
+"""Returns the masks of an image from its sample id: bool [H, W] by the name of the structure; None without masks."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,15 @@ class Dataset(BaseModel, ABC):
     @abstractmethod
     def samples(self, folder: Path) -> Iterator[Sample]:
         """Yield every published sample, in a stable order, without decoding its image."""
+
+    @property
+    def mask_classes(self) -> tuple[str, ...]:
+        """Names of the structures of which `masks` has masks; none where the data set has no masks."""
+        return ()
+
+    def masks(self, folder: Path) -> Masks:
+        """Return what gives the masks of an image by its sample id."""
+        raise NotImplementedError(f"{self.name} has no masks")
 
     def boxes(self, folder: Path) -> pd.DataFrame | None:
         """Published boxes, or None.

@@ -16,6 +16,7 @@ from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.examples import write_examples
 from pipeline.imaging.outcome import boxes_in_pixels, flat_remark, summary
 from pipeline.imaging.prepare import prepare_all
+from pipeline.imaging.region import regions_of
 from pipeline.imaging.settings import Preprocess
 from pipeline.study import classes
 from pipeline.study.files import (
@@ -68,14 +69,15 @@ def prepare_dataset(
     for name in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, READING, KINDS, DATASET):
         (folder / name.name).unlink(missing_ok=True)
 
-    samples = VerifiedSamples(dataset, raw, content)
-    prepared = prepare_all(samples, dataset.classes, dataset.task, settings, folder / IMAGES.name, progress=True)
+    samples, regions = VerifiedSamples(dataset, raw, content), regions_of(settings.roi, dataset, raw)
+    images = folder / IMAGES.name
+    prepared = prepare_all(samples, dataset.classes, dataset.task, settings, images, progress=True, regions=regions)
     strange = flat_remark(prepared)
     left_out = pd.DataFrame(dataset.left_out(raw), columns=prepared.excluded.columns, dtype="str")
     prepared = prepared._replace(excluded=pd.concat([prepared.excluded, left_out], ignore_index=True))
     boxes = dataset.boxes(raw)
     check_other(dataset, raw, (found["content"] or {}).get("other"))
-    write_examples(samples, prepared.samples, settings, folder / EXAMPLES.name, prepared.scale)
+    write_examples(samples, prepared.samples, settings, folder / EXAMPLES.name, prepared.scale, regions)
     prepared.kinds.write_pictures(folder / KINDS.name)
 
     write_csv(folder / SAMPLES.name, prepared.samples)

@@ -9,14 +9,18 @@ no model of radiography: the painters (`findings`) draw what a textbook describe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.datasets import Dataset, Sample, Task
+from pipeline.datasets import Dataset, Masks, Sample, Task
+from pipeline.datasets.phantom.cohort import sample_cohort
+from pipeline.datasets.phantom.drawing import lungs
 from pipeline.datasets.phantom.files import (
     BOXES,
     ENTRIES,
@@ -135,6 +139,22 @@ class Data(Dataset):
             read_list(folder / TRAIN_VAL),
             read_list(folder / TEST),
         )
+
+    @property
+    def mask_classes(self) -> tuple[str, ...]:
+        """The lungs, as they were drawn."""
+        return ("lungs",)
+
+    def masks(self, folder: Path) -> Masks:
+        """Return what draws the outline of an image's lungs again; nothing of it lies in files."""
+        cohort = sample_cohort(self, np.random.SeedSequence(self.seed))
+        cases = {case.name: case for case in cohort.cases}
+        cases |= {copy.name: cases[original] for original, copy in cohort.copies}
+
+        def of(name: str) -> Mapping[str, NDArray[np.bool_]] | None:
+            return {"lungs": lungs(cases[name], self.size)} if name in cases else None
+
+        return of
 
     def boxes(self, folder: Path) -> pd.DataFrame:
         """Boxes of every lesion of every readable image, as `Dataset.boxes` describes."""

@@ -34,20 +34,7 @@ def draw(case: Case, size: int) -> tuple[NDArray[np.uint8], list[tuple[str, floa
     boxes : list of (finding, x, y, width, height)
         One or more for every finding of the case; fractions in [0, 1], x and y at the top left corner.
     """
-    # SeedSequence.spawn counts its children; a fresh copy makes the drawing repeatable.
-    own = np.random.SeedSequence(case.image_seed.entropy, spawn_key=case.image_seed.spawn_key).spawn(5 + len(FINDINGS))
-    kin = np.random.SeedSequence(case.body_seed.entropy, spawn_key=case.body_seed.spawn_key).spawn(2)
-    body, habit = (np.random.default_rng(s) for s in kin)
-    pose, bones, tree, grain, kit = (np.random.default_rng(s) for s in own[:5])
-    rngs = {f: np.random.default_rng(s) for f, s in zip(FINDINGS, own[5:], strict=True)}
-    # The side of a lesion is the patient's, its form the image's: follow-ups resemble each other and change.
-    sides = {f: 1 if habit.random() < 0.5 else -1 for f in FINDINGS}
-
-    thorax = thorax_of(body, pose, case)
-    reshape(thorax, case.findings, rngs, sides)
-    film = Film(size, _pose(pose))
-    for side in (-1, 1):
-        film.lungs[side] = film.fill(thorax.lung(side), 0.0035)
+    film, thorax, (pose, bones, tree, grain, kit), rngs, sides = _posed(case, size)
     heart = film.fill(thorax.heart(), 0.006)
     film.vessels = _vessel_tree(film, thorax, tree) * np.float32(0.20 * thorax.vessels)
     lungs = np.maximum(film.lungs[-1], film.lungs[1])
@@ -60,6 +47,36 @@ def draw(case: Case, size: int) -> tuple[NDArray[np.uint8], list[tuple[str, floa
         PAINTERS[finding](film, thorax, rngs[finding], sides[finding])
     image = _develop(film, thorax, case, heart, pose, bones, kit, grain)
     return image, film.boxes
+
+
+def lungs(case: Case, size: int) -> NDArray[np.bool_]:
+    """Return where the lungs of an image are, [size, size]: the outlines that `draw` fills, with what lies before them.
+
+    The heart lies before a part of the left lung, and that part counts as lung.
+    """
+    film = _posed(case, size)[0]
+    return np.asarray(np.maximum(film.lungs[-1], film.lungs[1]) > 0.5)
+
+
+def _posed(
+    case: Case, size: int
+) -> tuple[Film, Anatomy, list[np.random.Generator], dict[str, np.random.Generator], dict[str, int]]:
+    """Return a film with lungs, the thorax, generators of the image and of each finding, and each finding's side."""
+    # SeedSequence.spawn counts its children; a fresh copy makes the drawing repeatable.
+    own = np.random.SeedSequence(case.image_seed.entropy, spawn_key=case.image_seed.spawn_key).spawn(5 + len(FINDINGS))
+    kin = np.random.SeedSequence(case.body_seed.entropy, spawn_key=case.body_seed.spawn_key).spawn(2)
+    body, habit = (np.random.default_rng(s) for s in kin)
+    pose, *others = (np.random.default_rng(s) for s in own[:5])
+    rngs = {f: np.random.default_rng(s) for f, s in zip(FINDINGS, own[5:], strict=True)}
+    # The side of a lesion is the patient's, its form the image's: follow-ups resemble each other and change.
+    sides = {f: 1 if habit.random() < 0.5 else -1 for f in FINDINGS}
+
+    thorax = thorax_of(body, pose, case)
+    reshape(thorax, case.findings, rngs, sides)
+    film = Film(size, _pose(pose))
+    for side in (-1, 1):
+        film.lungs[side] = film.fill(thorax.lung(side), 0.0035)
+    return film, thorax, [pose, *others], rngs, sides
 
 
 def _develop(

@@ -1,0 +1,246 @@
+"""The region of interest of an image: the part that masks say is of interest, and what is done with the rest.
+
+The region is cut out before contrast is enhanced and before the image is resized: the tiles of CLAHE then lie on the
+region, and all pixels of the prepared image are spent on it. What is blanked is blanked before, so that nothing of it
+reaches a network, and once more at the end, as CLAHE lifts black that shares a tile with something else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.datasets import Dataset
+from pipeline.imaging.enhance import fit, prepare
+from pipeline.imaging.settings import OWN, Preprocess, Roi
+from pipeline.study.errors import UserError
+from pipeline.study.inputs import located
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOUND, NO_MASK, EMPTY, SMALL = "found", "no mask", "none found", "too small"
+"""What column `COLUMNS` [0] of samples.csv says; images of all but the first are kept whole."""
+COLUMNS = ("roi", "roi_x", "roi_y", "roi_width", "roi_height")
+"""Of samples.csv where there is a region: `Region.status`, and the part of the image that was kept, in pixels."""
+SPECK = 0.05
+"""Pieces of a network's mask below this share of its largest are dropped: one wrong pixel could make the box large."""
+
+Mask = NDArray[np.bool_]
+Finder = Callable[[str, NDArray[Any]], "Mask | None"]
+"""Returns the mask of an image, bool [H, W], from its sample id and pixels; None where there is none."""
+
+
+class Region(NamedTuple):
+    """The part of an image that is prepared.
+
+    Parameters
+    ----------
+    status : str
+        `FOUND`, or why the image is kept whole.
+    x, y, width, height : int
+        What is kept of the image, in its pixels.
+    mask : bool [height, width] or None
+        Within that; what is outside becomes black. None = nothing does.
+    """
+
+    status: str
+    x: int
+    y: int
+    width: int
+    height: int
+    mask: Mask | None = None
+
+
+def region_of(mask: Mask | None, height: int, width: int, settings: Roi) -> Region:
+    """Return the part of an image of `height` x `width` pixels to prepare.
+
+    Parameters
+    ----------
+    mask : bool [H, W] or None
+        Of the region, at any size: it is brought to the image's. None = the image has none.
+    height, width : int
+        Of the image.
+    settings : Roi
+        The box around the mask grows by ``margin`` of its own width and height on each side, as far as the image
+        reaches. A mask of less than ``least`` of the image counts as not found.
+    """
+    whole = (0, 0, width, height)
+    if mask is None:
+        return Region(NO_MASK, *whole)
+    if mask.shape != (height, width):
+        mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+    if not mask.any():
+        return Region(EMPTY, *whole)
+    if float(mask.mean()) < settings.least:
+        return Region(SMALL, *whole)
+    x, y, w, h = whole
+    if settings.crop:
+        x, w = _span(mask.any(axis=0), settings.margin)
+        y, h = _span(mask.any(axis=1), settings.margin)
+    inside = np.ascontiguousarray(mask[y : y + h, x : x + w]) if settings.outside == "blank" else None
+    return Region(FOUND, x, y, w, h, inside)
+
+
+def _span(occupied: Mask, margin: float) -> tuple[int, int]:
+    """Return start and length of the occupied stretch with its margin, within the image."""
+    places = np.flatnonzero(occupied)
+    first, end = int(places[0]), int(places[-1]) + 1
+    extra = round(margin * (end - first))
+    first, end = max(0, first - extra), min(len(occupied), end + extra)
+    return first, end - first
+
+
+def cut_out(image: NDArray[Any], region: Region) -> NDArray[Any]:
+    """Return what is kept of an image [H, W] or [H, W, 3], black outside of the region's mask; the image stays."""
+    part = image[region.y : region.y + region.height, region.x : region.x + region.width]
+    if region.mask is None:
+        return part
+    inside = region.mask if part.ndim == 2 else region.mask[:, :, None]
+    return np.where(inside, part, part.dtype.type(0))
+
+
+def prepare_region(image: NDArray[Any], region: Region | None, settings: Preprocess) -> NDArray[Any]:
+    """Cut the region out of a decoded image, then enhance and resize it as `enhance.prepare` does.
+
+    Parameters
+    ----------
+    image : uint8 or uint16 [H, W] or [H, W, 3]
+        As decoded.
+    region : Region or None
+        Of `region_of`; None = the whole image.
+    settings : Preprocess
+        Section ``preprocess``.
+
+    Returns
+    -------
+    [size, size] or [size, size, 3], dtype `settings.store`
+        Where the mask covers less than half of a pixel's area, black if ``roi.outside`` is blank.
+    """
+    if region is None:
+        return prepare(image, settings)
+    prepared = prepare(cut_out(image, region), settings)
+    if region.mask is not None:
+        covered = fit(region.mask.astype(np.uint8) * np.uint8(255), settings.size, settings.keep_aspect)
+        prepared[covered < 128] = 0
+    return prepared
+
+
+class Regions:
+    """Finds the region of each image as ``preprocess.roi`` says; may be called by several threads.
+
+    Parameters
+    ----------
+    settings : Roi or None
+        None finds none.
+    finder : callable or None
+        Of `finder_of`.
+    """
+
+    def __init__(self, settings: Roi | None, finder: Finder | None) -> None:
+        self._settings, self._finder = settings, finder
+
+    def __call__(self, sample_id: str, image: NDArray[Any]) -> Region | None:
+        """Return the region of a decoded image; None where the study has none."""
+        if self._settings is None or self._finder is None:
+            return None
+        return region_of(self._finder(sample_id, image), image.shape[0], image.shape[1], self._settings)
+
+
+NO_REGIONS = Regions(None, None)
+
+
+def regions_of(settings: Roi | None, dataset: Dataset | None = None, folder: Path | None = None) -> Regions:
+    """Return what finds the regions of images.
+
+    Parameters
+    ----------
+    settings : Roi or None
+        ``preprocess.roi``.
+    dataset, folder : Dataset, Path
+        Whose own masks are meant, and where it lies; None = images that belong to no data set.
+
+    Raises
+    ------
+    UserError
+        If the masks are those of a data set, and there is none or it has none, or a class of theirs is unknown.
+    """
+    if settings is None:
+        return NO_REGIONS
+    if settings.masks != OWN:
+        return Regions(settings, _Network(settings))
+    if dataset is None or folder is None:
+        raise UserError(
+            f"preprocess.roi.masks: '{OWN}': the study's images were cut to masks of their data set, and new images "
+            "have none; to predict, train a study whose roi.masks is the folder of a segmentation model"
+        )
+    check_own(settings, dataset)
+    masks, wanted = dataset.masks(folder), settings.classes or list(dataset.mask_classes)
+
+    def find(sample_id: str, image: NDArray[Any]) -> Mask | None:
+        return _union(masks(sample_id), wanted)
+
+    return Regions(settings, find)
+
+
+def check_own(settings: Roi, dataset: Dataset) -> None:
+    """Refuse own masks of a data set without any, and classes that they do not have."""
+    if not dataset.mask_classes:
+        raise UserError(
+            f"preprocess.roi.masks: '{OWN}': {dataset.name} has no masks; must be the folder of a trained segmentation "
+            "model, or roi empty"
+        )
+    for name in settings.classes:
+        if name not in dataset.mask_classes:
+            raise UserError(
+                f"preprocess.roi.classes: '{name}' is no mask of {dataset.name}; use some of: "
+                f"{', '.join(dataset.mask_classes)}"
+            )
+
+
+def _union(masks: Mapping[str, Mask] | None, wanted: Sequence[str]) -> Mask | None:
+    """Join the masks of the wanted classes; None where the image has none of them."""
+    some = [masks[name] for name in wanted if name in masks] if masks is not None else []
+    return None if not some else np.logical_or.reduce(some)
+
+
+class _Network:
+    """Finds masks by a trained segmentation model, one image after another."""
+
+    def __init__(self, settings: Roi) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._waiting: list[NDArray[Any]] = []
+        self._masks: Iterator[NDArray[np.bool_]] | None = None
+
+    def __call__(self, sample_id: str, image: NDArray[Any]) -> Mask | None:
+        grey = image if image.ndim == 2 else np.rint(image.mean(axis=2)).astype(image.dtype)
+        with self._lock:
+            if self._masks is None:
+                # By name, as networks lie above: their code is in the record that stage preprocess depends on.
+                find = importlib.import_module("pipeline.segmenting.use").find_masks
+                self._masks = find(located(self._settings.masks), self._images())
+            self._waiting.append(grey)
+            mask = next(self._masks)
+        return without_specks(mask)
+
+    def _images(self) -> Iterator[NDArray[Any]]:
+        """Hand the images over one by one, each when its mask is asked for: the network is loaded once."""
+        while self._waiting:
+            yield self._waiting.pop()
+
+
+def without_specks(mask: Mask) -> Mask:
+    """Drop the pieces of a mask (8 neighbours) that are below `SPECK` of its largest piece."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count <= 2:
+        return mask
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    kept = np.flatnonzero(areas >= SPECK * areas.max()) + 1
+    return np.isin(labels, kept)
