@@ -23,7 +23,9 @@ from pipeline.explaining.results import explanation_folder
 from pipeline.explaining.settings import ExplainSections
 from pipeline.external.records import external_record, preparation_record
 from pipeline.external.sets import results_folder
-from pipeline.external.settings import ExternalRecordSections
+from pipeline.external.settings import ExternalPreparationSections, ExternalRecordSections
+from pipeline.imaging.records import region_record
+from pipeline.imaging.region import model_files
 from pipeline.learning.records import training_record
 from pipeline.learning.weights import source, weights_file
 from pipeline.reporting.records import report_record
@@ -40,17 +42,22 @@ LEFT = Path("tmp/left")
 """Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
 
 
+REGION = "roi-masks"
+"""Link to the weights of the network that finds regions of interest; no model may have a name with a dash."""
 ASKED = "asked.json"
 """In folders that stage report depends on, and that no other stage fills where nothing is asked for."""
 
 
-class RecordedSections(ExternalRecordSections, ProbeSections, FeatureSections, ExplainSections):
+class RecordedSections(
+    ExternalRecordSections, ExternalPreparationSections, ProbeSections, FeatureSections, ExplainSections
+):
     """The sections that stand in records."""
 
 
 def configure(params: RecordedSections) -> None:
     """Write the records of each configuration of the study, and of the stages that are about all of them."""
     records: dict[Any, dict[str, Any]] = {
+        record_file(None, "preprocess"): region_record(params),
         record_file(None, "probe"): probe_record(params),
         record_file(None, "fuse"): fuse_record(params),
         record_file(None, "ensemble"): ensemble_record(params),
@@ -73,7 +80,10 @@ def configure(params: RecordedSections) -> None:
 
 
 def link_weights(params: RecordedSections) -> None:
-    """Link the weights file of each model of the study, or write that it starts from none; remove all other links."""
+    """Link the weights file of each model of the study, or write that it starts from none; remove all other links.
+
+    That of the network that finds regions of interest is linked, too, if there is one.
+    """
     for model in params.study.models:
         given = params.models[model].weights
         with replaced(WEIGHTS / "files" / model) as link:
@@ -83,7 +93,12 @@ def link_weights(params: RecordedSections) -> None:
             else:
                 key = f"models.{model}.weights"
                 os.symlink(weights_file(key, source(key, given)).absolute(), link)
-    remove_other_weights(params.study.models)
+    of_region = model_files(params.preprocess.roi)[:1]
+    for file in of_region:
+        with replaced(WEIGHTS / "files" / REGION) as link:
+            link.unlink(missing_ok=True)
+            os.symlink(file.absolute(), link)
+    remove_other_weights([*params.study.models, *(REGION for _ in of_region)])
 
 
 def set_aside(params: RecordedSections) -> None:

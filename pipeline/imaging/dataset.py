@@ -16,7 +16,7 @@ from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.examples import write_examples
 from pipeline.imaging.outcome import boxes_in_pixels, flat_remark, summary
 from pipeline.imaging.prepare import prepare_all
-from pipeline.imaging.region import regions_of
+from pipeline.imaging.region import model_identity, regions_of
 from pipeline.imaging.settings import Preprocess
 from pipeline.study import classes
 from pipeline.study.files import (
@@ -83,7 +83,8 @@ def prepare_dataset(
     write_csv(folder / SAMPLES.name, prepared.samples)
     write_csv(folder / EXCLUDED.name, prepared.excluded)
     write_csv(folder / DUPLICATES.name, prepared.duplicates)
-    write_json(folder / READING.name, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table()})
+    region = {"region": files} if (files := model_identity(settings.roi)) else {}
+    write_json(folder / READING.name, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table(), **region})
     write_json(folder / DATASET.name, asdict(describe(dataset, found["source"], strange)))
     if boxes is not None:
         kept = boxes_in_pixels(boxes, prepared.samples, settings.size, settings.keep_aspect)

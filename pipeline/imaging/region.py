@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,11 +20,10 @@ from numpy.typing import NDArray
 from pipeline.datasets import Dataset
 from pipeline.imaging.enhance import fit, prepare
 from pipeline.imaging.settings import OWN, Preprocess, Roi
+from pipeline.study.digests import digest_of
 from pipeline.study.errors import UserError
+from pipeline.study.files import MODELS
 from pipeline.study.inputs import located
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FOUND, NO_MASK, EMPTY, SMALL = "found", "no mask", "none found", "too small"
 """What column `COLUMNS` [0] of samples.csv says; images of all but the first are kept whole."""
@@ -58,6 +58,11 @@ class Region(NamedTuple):
     mask: Mask | None = None
 
 
+def whole(image: NDArray[Any], status: str = FOUND) -> Region:
+    """Return all of an image [H, W] or [H, W, 3] as its region."""
+    return Region(status, 0, 0, image.shape[1], image.shape[0])
+
+
 def region_of(mask: Mask | None, height: int, width: int, settings: Roi) -> Region:
     """Return the part of an image of `height` x `width` pixels to prepare.
 
@@ -71,16 +76,16 @@ def region_of(mask: Mask | None, height: int, width: int, settings: Roi) -> Regi
         The box around the mask grows by ``margin`` of its own width and height on each side, as far as the image
         reaches. A mask of less than ``least`` of the image counts as not found.
     """
-    whole = (0, 0, width, height)
+    all_of_it = (0, 0, width, height)
     if mask is None:
-        return Region(NO_MASK, *whole)
+        return Region(NO_MASK, *all_of_it)
     if mask.shape != (height, width):
         mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
     if not mask.any():
-        return Region(EMPTY, *whole)
+        return Region(EMPTY, *all_of_it)
     if float(mask.mean()) < settings.least:
-        return Region(SMALL, *whole)
-    x, y, w, h = whole
+        return Region(SMALL, *all_of_it)
+    x, y, w, h = all_of_it
     if settings.crop:
         x, w = _span(mask.any(axis=0), settings.margin)
         y, h = _span(mask.any(axis=1), settings.margin)
@@ -202,6 +207,39 @@ def check_own(settings: Roi, dataset: Dataset) -> None:
                 f"preprocess.roi.classes: '{name}' is no mask of {dataset.name}; use some of: "
                 f"{', '.join(dataset.mask_classes)}"
             )
+
+
+def model_files(settings: Roi | None) -> list[Path]:
+    """Return the files of the segmentation model that finds the regions, weights first; none where there is none.
+
+    Raises
+    ------
+    UserError
+        Naming the key, if ``masks`` is no folder with one file of weights, or one that the study itself moves away.
+    """
+    if settings is None or settings.masks == OWN:
+        return []
+    key, folder = f"preprocess.roi.masks: '{settings.masks}'", located(settings.masks)
+    if not folder.is_dir():
+        raise UserError(f"{key}: no such folder; must be '{OWN}', or the folder of a trained segmentation model")
+    if folder.resolve().is_relative_to(MODELS.resolve()):
+        raise UserError(
+            f"{key}: lies in {MODELS}, from where results of earlier studies are moved away; copy the folder to another "
+            "place"
+        )
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".json"))
+    weights = [file for file in files if file.suffix == ".safetensors"]
+    if len(weights) != 1 or len(files) == 1:
+        names = ", ".join(file.name for file in files) or "none"
+        raise UserError(
+            f"{key}: holds {names}; must hold one .safetensors file of a segmentation model, and its record"
+        )
+    return [*weights, *(file for file in files if file not in weights)]
+
+
+def model_identity(settings: Roi | None) -> dict[str, str]:
+    """Hash `model_files`, each by its name: SHA-256."""
+    return {file.name: digest_of(file) for file in model_files(settings)}
 
 
 def _union(masks: Mapping[str, Mask] | None, wanted: Sequence[str]) -> Mask | None:

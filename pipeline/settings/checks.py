@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline import settings
 from pipeline.datasets import Dataset, open_dataset
+from pipeline.imaging.settings import OWN
 from pipeline.learning.settings import train_settings
 from pipeline.learning.weights import ModelError, source
 from pipeline.settings import Params
@@ -64,6 +65,7 @@ def check(params: Params) -> None:
         if getattr(dataset, "class_columns", None):
             _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.label_map")
     problems += [*_of_models(params)]
+    problems += [*_of_region(params, dataset)]
     if dataset is not None:
         problems += [*_of_external(params, dataset)]
     if problems:
@@ -216,6 +218,30 @@ def _of_external(params: Params, dataset: Dataset) -> Iterator[str]:
         if other is not None:
             sides = dataset.task, ours, other.task, static_classes(other)
             yield from mapping_problems(f"external.{name}", *sides, given.classes, given.unmapped)
+
+
+def _of_region(params: Params, dataset: Dataset | None) -> Iterator[str]:
+    """Yield what a region of interest asks of data sets without masks, or of a folder without a network."""
+    roi = params.preprocess.roi
+    if roi is None:
+        return
+    from pipeline.external.sets import open_external
+    from pipeline.imaging.region import check_own, model_files
+
+    problems: list[str] = []
+    if roi.masks != OWN:
+        _tried(problems, model_files, roi)
+        yield from problems
+        return
+    if dataset is not None:
+        _tried(problems, check_own, roi, dataset)
+    yield from problems
+    for name, given in params.external.items():
+        problems = []
+        other = _tried([], open_external, name, given)  # what is wrong with its settings is said elsewhere
+        if other is not None:
+            _tried(problems, check_own, roi, other)
+        yield from (f"external.{name}: {problem}" for problem in problems)
 
 
 _INSTEAD = {
