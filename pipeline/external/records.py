@@ -19,8 +19,8 @@ def preparation_record(name: str, params: ExternalPreparationSections) -> dict[s
     Returns
     -------
     dict
-        dataset, settings (of its data set) and code, with the module of the data set; region, if a network finds regions
-        of interest. Classes are no part of it: they are read after the images have been prepared.
+        dataset, settings (of its data set) and code, with the module of the data set; region, if a network finds
+        regions of interest. Classes are no part of it: they are read after the images have been prepared.
     """
     settings = params.external[name]
     files = [ROOT / "pipeline/prepare_external.py", *_module(settings.dataset)]

@@ -1,4 +1,4 @@
-"""What the prepared images depend on beside params.yaml and the code that prepares them: a network that finds regions."""
+"""What prepared images depend on beside params.yaml and the code that prepares them: a network that finds regions."""
 
 from __future__ import annotations
 

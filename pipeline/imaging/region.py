@@ -224,8 +224,8 @@ def model_files(settings: Roi | None) -> list[Path]:
         raise UserError(f"{key}: no such folder; must be '{OWN}', or the folder of a trained segmentation model")
     if folder.resolve().is_relative_to(MODELS.resolve()):
         raise UserError(
-            f"{key}: lies in {MODELS}, from where results of earlier studies are moved away; copy the folder to another "
-            "place"
+            f"{key}: lies in {MODELS}, from where results of earlier studies are moved away; copy the folder to "
+            "another place"
         )
     files = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".json"))
     weights = [file for file in files if file.suffix == ".safetensors"]
