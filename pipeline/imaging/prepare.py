@@ -6,9 +6,10 @@ import shutil
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -23,6 +24,7 @@ from pipeline.imaging.decoding import Decoded
 from pipeline.imaging.duplicates import Found, duplicates_of, find, groups
 from pipeline.imaging.hashes import THUMBNAIL, for_thumbnail, perceptual_hashes, pixel_hash, thumbnail
 from pipeline.imaging.kinds import Kind, Kinds, Pair, kind_of, pair
+from pipeline.imaging.masks import MaskError, prepared_masks
 from pipeline.imaging.reading import Reader, Scale, anew
 from pipeline.imaging.region import COLUMNS as REGION_COLUMNS
 from pipeline.imaging.region import NO_REGIONS, Region, Regions, prepare_region
@@ -85,6 +87,8 @@ class _Facts(NamedTuple):
     kind: Kind
     picture: Pair | None
     region: Region | None
+    masks: NDArray[np.uint8] | None = None
+    """[size, size, K], of segmentation."""
 
 
 class _Result(NamedTuple):
@@ -239,6 +243,7 @@ def prepare_all(
     images_path: Path,
     progress: bool = False,
     total: int | None = None,
+    masks_path: Path | None = None,
     regions: Regions = NO_REGIONS,
 ) -> Prepared:
     """Decode, enhance and write every sample, and find the images that show the same.
@@ -251,8 +256,8 @@ def prepare_all(
         they use: an iterator, which cannot be, is an error then.
     classes : sequence of str [K]
         Class names, in the order of the columns.
-    task : {"multilabel", "multiclass"}
-        Multiclass samples have exactly one label.
+    task : {"multilabel", "multiclass", "segmentation"}
+        Multiclass samples have exactly one label; those of segmentation the classes whose mask has a pixel.
     settings : Preprocess
         Its `threads` decode side by side; the files are the same for any number.
     images_path : Path
@@ -262,6 +267,8 @@ def prepare_all(
         Show the progress on stderr.
     total : int, optional
         Number of samples, where it is known beforehand: for the progress, and to look for the disk space at once.
+    masks_path : Path, optional
+        Of segmentation: receives the masks likewise, uint8 [N, size, size], of several classes [N, size, size, K].
     regions : Regions
         Finds the part of each image that is prepared.
 
@@ -280,17 +287,14 @@ def prepare_all(
     further = () if settings.roi is None else REGION_COLUMNS
     records, reader = _Samples(classes, task, further), Reader(settings, anew(samples))
     shape = (settings.size, settings.size) if settings.channels == 1 else (settings.size, settings.size, 3)
-    row = int(np.prod(shape)) * np.dtype(settings.store).itemsize
-    # An array of an earlier run must not stand beside tables of this one.
-    images_path.unlink(missing_ok=True)
-    with (
-        replaced(images_path, total and total * row) as partial,
-        partial.open("w+b") as file,
-        closing(_in_order(samples, records, reader, settings, regions)) as results,
-    ):
-        _check_space(partial.parent, (total or _ROWS_PER_CHECK) * row)
-        _write_header(file, settings.store, (0, *shape))
-        start = file.tell()
+    masked = (settings.size, settings.size, *([len(classes)] if len(classes) > 1 else []))
+    with ExitStack() as stack:
+        arrays = [_Array(stack, images_path, settings.store, shape, total)]
+        if masks_path is not None:
+            arrays.append(_Array(stack, masks_path, "uint8", masked, total))
+        row = sum(array.row for array in arrays)
+        results = stack.enter_context(closing(_in_order(samples, records, reader, settings, regions)))
+        _check_space(images_path.parent, (total or _ROWS_PER_CHECK) * row)
         with closing(_shown(results, total, progress)) as shown:
             for position, (about, images) in enumerate(shown):
                 for suffix, image in images:
@@ -302,17 +306,48 @@ def prepare_all(
                         continue
                     pixels, facts = image
                     if len(records.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
-                        _check_space(partial.parent, _ROWS_PER_CHECK * row)
-                    file.write(pixels.data)
-                    records.keep(position, about, name, facts)
+                        _check_space(images_path.parent, _ROWS_PER_CHECK * row)
+                    arrays[0].file.write(pixels.data)
+                    if facts.masks is not None:
+                        arrays[1].file.write(facts.masks.data)
+                        about = replace(about, labels=_present(facts.masks, classes))
+                    records.keep(position, about, name, facts._replace(masks=None))
         duplicates = records.duplicates(settings)
         prepared = records.tables(duplicates, reader.scale)
         if prepared.samples.empty:
             raise DatasetError(_nothing_left(prepared.excluded["reason"]))
-        _take_out(file, start, row, duplicates.excluded)
-        file.seek(0)
-        _write_header(file, settings.store, (len(prepared.samples), *shape))
+        for array in arrays:
+            array.keep(duplicates.excluded, len(prepared.samples))
     return prepared
+
+
+class _Array:
+    """A .npy file in the making, absent until `stack` closes; an array of an earlier run is removed at once.
+
+    It must not stand beside tables of this one.
+    """
+
+    def __init__(
+        self, stack: ExitStack, path: Path, dtype: str, shape: tuple[int, ...], total: int | None = None
+    ) -> None:
+        self.dtype, self.shape = dtype, shape
+        self.row = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        path.unlink(missing_ok=True)
+        partial = stack.enter_context(replaced(path, total and total * self.row))
+        self.file: BinaryIO = stack.enter_context(partial.open("w+b"))
+        _write_header(self.file, dtype, (0, *shape))
+        self._start = self.file.tell()
+
+    def keep(self, excluded: NDArray[np.bool_], number: int) -> None:
+        """Take rows out, and write the header for those `number` that stay."""
+        _take_out(self.file, self._start, self.row, excluded)
+        self.file.seek(0)
+        _write_header(self.file, self.dtype, (number, *self.shape))
+
+
+def _present(masks: NDArray[np.uint8], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes whose mask, of [H, W, K], has a pixel."""
+    return tuple(name for name, there in zip(classes, masks.any((0, 1)), strict=True) if there)
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -371,7 +406,7 @@ def _in_order(
     try:
         for position, sample in enumerate(samples):
             records.check(sample)
-            one = pool.submit(_one, sample.read, sample.sample_id, position, records.kinds, reader, settings, regions)
+            one = pool.submit(_one, sample, position, records.kinds, reader, settings, regions)
             flight.append((_without_read(sample), one))
             del sample, one  # with it goes `read`, and the bytes that it may hold
             if len(flight) >= _AHEAD * settings.threads:
@@ -395,25 +430,33 @@ def _without_read(sample: Sample) -> Sample:
 
 
 def _one(
-    read: Callable[[], bytes | np.ndarray],
-    sample_id: str,
-    position: int,
-    kinds: Kinds,
-    reader: Reader,
-    settings: Preprocess,
-    regions: Regions,
+    sample: Sample, position: int, kinds: Kinds, reader: Reader, settings: Preprocess, regions: Regions
 ) -> list[_Result]:
     """Return the prepared images of the sample at `position`, or why there are none."""
     results = []
-    for frame in reader.frames(read):
+    for frame in reader.frames(sample.read):
         image: tuple[NDArray[Any], _Facts] | str
         if isinstance(frame.image, str):
             image = frame.image
         else:
-            region = regions(sample_id, frame.image.pixels)
+            region = regions(sample.sample_id, frame.image.pixels)
             image = _prepared(frame.image, region, position, kinds, settings)
+            if sample.masks is not None:
+                image = _masked(image, sample, settings)
         results.append(_Result(frame.suffix, image))
     return results
+
+
+def _masked(
+    image: tuple[NDArray[Any], _Facts], sample: Sample, settings: Preprocess
+) -> tuple[NDArray[Any], _Facts] | str:
+    """Add the masks of a sample to its image, or say why there are none."""
+    pixels, facts = image
+    assert sample.masks is not None  # of segmentation
+    try:
+        return pixels, facts._replace(masks=prepared_masks(sample.masks, facts.height, facts.width, settings))
+    except MaskError as error:
+        return str(error)
 
 
 def _prepared(

@@ -248,30 +248,78 @@ def _union(masks: Mapping[str, Mask] | None, wanted: Sequence[str]) -> Mask | No
     return None if not some else np.logical_or.reduce(some)
 
 
+def places(settings: Roi, classes: Sequence[str]) -> list[int]:
+    """Return the positions of the wanted structures among those of a network.
+
+    Raises
+    ------
+    UserError
+        If it does not know one of them.
+    """
+    for name in settings.classes:
+        if name not in classes:
+            raise UserError(
+                f"preprocess.roi.classes: '{name}' is not found by the network in '{settings.masks}'; use some of: "
+                f"{', '.join(classes)}"
+            )
+    return [k for k, name in enumerate(classes) if not settings.classes or name in settings.classes]
+
+
 class _Network:
     """Finds masks by a trained segmentation model, one image after another."""
 
     def __init__(self, settings: Roi) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._waiting: list[NDArray[Any]] = []
+        self._hand_over = _HandOver()
         self._masks: Iterator[NDArray[np.bool_]] | None = None
+        self._places: list[int] = []
+        self._colours = 1
 
     def __call__(self, sample_id: str, image: NDArray[Any]) -> Mask | None:
-        grey = image if image.ndim == 2 else np.rint(image.mean(axis=2)).astype(image.dtype)
         with self._lock:
             if self._masks is None:
-                # By name, as networks lie above: their code is in the record that stage preprocess depends on.
-                find = importlib.import_module("pipeline.segmenting.use").find_masks
-                self._masks = find(located(self._settings.masks), self._images())
-            self._waiting.append(grey)
-            mask = next(self._masks)
-        return without_specks(mask)
+                self._load()
+            assert self._masks is not None
+            self._hand_over.image = self._as_taken(image)
+            found = next(self._masks)
+        return without_specks(found[..., self._places].any(axis=-1))
 
-    def _images(self) -> Iterator[NDArray[Any]]:
-        """Hand the images over one by one, each when its mask is asked for: the network is loaded once."""
-        while self._waiting:
-            yield self._waiting.pop()
+    def _load(self) -> None:
+        # By name, as networks lie above: their code is in the record that stage preprocess depends on.
+        use = importlib.import_module("pipeline.segmenting.use")
+        importlib.import_module("torch").set_num_threads(1)  # the same masks on every machine; images are side by side
+        folder = located(self._settings.masks)
+        trained = use.read_segmenter(folder)
+        self._places = places(self._settings, trained.classes)
+        self._colours = int(trained.preprocess["channels"])
+        self._masks = use.find_masks(folder, self._hand_over)
+
+    def _as_taken(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return an image in grey or in colour, as the network takes it."""
+        if self._colours == 1 and image.ndim == 3:
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+        return np.repeat(image[:, :, None], 3, axis=2) if self._colours == 3 and image.ndim == 2 else image
+
+
+class _HandOver:
+    """Hands images over one by one, each when its mask is asked for, so that the network is loaded once.
+
+    It says that there is no other while none waits, and goes on with the next: no batch is waited for.
+    """
+
+    image: NDArray[Any] | None = None
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> NDArray[Any]:
+        """Return the image that waits."""
+        image, self.image = self.image, None
+        if image is None:
+            raise StopIteration
+        return image
 
 
 def without_specks(mask: Mask) -> Mask:

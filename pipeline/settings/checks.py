@@ -17,13 +17,14 @@ from typing import Any
 
 from pipeline import settings
 from pipeline.datasets import Dataset, open_dataset
-from pipeline.imaging.settings import OWN
+from pipeline.imaging.settings import OWN, Roi
 from pipeline.learning.settings import train_settings
 from pipeline.learning.weights import ModelError, source
 from pipeline.settings import Params
 from pipeline.splitting.settings import LEAKS, Split
 from pipeline.study.errors import UserError
 from pipeline.study.files import SOURCE
+from pipeline.study.inputs import located
 from pipeline.study.params import PARAMS_FILE, ParamsError
 
 CHECKED = Path("tmp/checked")
@@ -229,8 +230,12 @@ def _of_region(params: Params, dataset: Dataset | None) -> Iterator[str]:
     from pipeline.imaging.region import check_own, model_files
 
     problems: list[str] = []
+    if dataset is not None and dataset.task == "segmentation":
+        yield f"preprocess.roi: {dataset.name} is segmented (task), and its masks are not cut along; must be empty"
+        return
     if roi.masks != OWN:
-        _tried(problems, model_files, roi)
+        if _tried(problems, model_files, roi):
+            _tried(problems, _check_network, roi)
         yield from problems
         return
     if dataset is not None:
@@ -242,6 +247,17 @@ def _of_region(params: Params, dataset: Dataset | None) -> Iterator[str]:
         if other is not None:
             _tried(problems, check_own, roi, other)
         yield from (f"external.{name}: {problem}" for problem in problems)
+
+
+def _check_network(roi: Roi) -> None:
+    """Read the record of the network that is to find regions; imports torch, once for each network."""
+    from pipeline.imaging.region import model_identity, places
+
+    mark = _mark([roi.classes, model_identity(roi)])
+    if not mark.exists():
+        trained = importlib.import_module("pipeline.segmenting.use").read_segmenter(located(roi.masks))
+        places(roi, trained.classes)
+        _set(mark)
 
 
 _INSTEAD = {

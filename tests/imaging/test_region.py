@@ -1,3 +1,4 @@
+import itertools
 import sys
 import types
 
@@ -9,7 +10,7 @@ import pytest
 from pipeline.datasets import Sample
 from pipeline.datasets.phantom.cohort import sample_cohort
 from pipeline.datasets.phantom.dataset import Data as Phantom
-from pipeline.datasets.phantom.drawing import draw
+from pipeline.datasets.phantom.drawing import draw, draw_with_masks
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.outcome import boxes_in_pixels, region_lines
 from pipeline.imaging.prepare import prepare_all
@@ -201,6 +202,7 @@ def test_the_phantoms_lungs_are_where_it_drew_them():
         (box,) = [box[1:] for box in draw(case, 128)[1] if box[0] == "Emphysema"]
         x, y, w, h = cv2.boundingRect(masks(case.name)["lungs"].astype(np.uint8))
         np.testing.assert_allclose(np.array(box) * 128, [x, y, w, h], atol=2)
+        np.testing.assert_array_equal(masks(case.name)["lungs"], draw_with_masks(case, 128)[2]["lungs"])
     assert len(cases) == 4
     original, copy = cohort.copies[0]
     np.testing.assert_array_equal(masks(original)["lungs"], masks(copy.name)["lungs"])
@@ -214,11 +216,14 @@ def network(monkeypatch):
 
     def find_masks(folder, images):
         loaded.append(folder)
-        for image in images:
-            assert image.ndim == 2
-            yield image > 127
+        while some := list(itertools.islice(images, 32)):
+            for image in some:
+                assert image.ndim == 2
+                yield np.stack([image > 127, image < 0], axis=-1)
 
-    monkeypatch.setitem(sys.modules, "pipeline.segmenting.use", types.SimpleNamespace(find_masks=find_masks))
+    trained = types.SimpleNamespace(classes=["lungs", "heart"], preprocess={"channels": 1})
+    module = types.SimpleNamespace(find_masks=find_masks, read_segmenter=lambda folder: trained)
+    monkeypatch.setitem(sys.modules, "pipeline.segmenting.use", module)
     return loaded
 
 
@@ -233,6 +238,11 @@ def test_a_network_is_loaded_once_and_its_specks_are_dropped(network, tmp_path):
     assert result.samples["roi_x"].tolist() == [10 + i for i in range(9)]
     assert (result.samples[["roi_y", "roi_width", "roi_height"]] == [20, 50, 40]).all().all()
     assert [str(folder) for folder in network] == ["somewhere/lungs"]
+    assert regions_of(roi.model_copy(update={"classes": ["heart"]}))("0", images["0"]).status == EMPTY
+    with pytest.raises(
+        UserError, match=r"roi.classes: 'spine' is not found by .*; use some of: lungs, heart"
+    ):
+        regions_of(roi.model_copy(update={"classes": ["spine"]}))("0", images["0"])
     colour = np.repeat(images["0"][:, :, None], 3, axis=2)
     assert regions("new", colour)[1:5] == (10, 20, 50, 40)
 
