@@ -255,7 +255,10 @@ def _check_network(roi: Roi) -> None:
 
     mark = _mark([roi.classes, model_identity(roi)])
     if not mark.exists():
-        trained = importlib.import_module("pipeline.segmenting.use").read_segmenter(located(roi.masks))
+        try:
+            trained = importlib.import_module("pipeline.segmenting.use").read_segmenter(located(roi.masks))
+        except UserError as error:
+            raise ParamsError(f"preprocess.roi.masks: {error}") from None
         places(roi, trained.classes)
         _set(mark)
 
