@@ -481,8 +481,8 @@ def test_own_masks_of_a_data_set_without_any_are_refused(tmp_path, monkeypatch):
     content = yaml.safe_load(yaml.safe_dump(TINY))
     content["preprocess"]["roi"] = {"masks": "own"}
     content["external"] = {"other": {"dataset": "chestxray14", "root": "nih"}}
-    with pytest.raises(ParamsError, match="external.other: preprocess.roi.masks: 'own': chestxray14 has no masks"):
+    with pytest.raises(ParamsError, match=r"external.other: preprocess.roi.masks: 'own': chestxray14 has no masks"):
         check(parse(content))
     content |= {"dataset": "chestxray14", "datasets": {"chestxray14": {"root": "nih"}}, "external": {}}
-    with pytest.raises(ParamsError, match="\npreprocess.roi.masks: 'own': chestxray14 has no masks"):
+    with pytest.raises(ParamsError, match=r"\npreprocess.roi.masks: 'own': chestxray14 has no masks"):
         check(parse(content))

@@ -87,18 +87,18 @@ def region_of(mask: Mask | None, height: int, width: int, settings: Roi) -> Regi
         return Region(SMALL, *all_of_it)
     x, y, w, h = all_of_it
     if settings.crop:
-        x, w = _span(mask.any(axis=0), settings.margin)
-        y, h = _span(mask.any(axis=1), settings.margin)
+        x, w = _span(mask, 0, settings.margin)
+        y, h = _span(mask, 1, settings.margin)
     inside = np.ascontiguousarray(mask[y : y + h, x : x + w]) if settings.outside == "blank" else None
     return Region(FOUND, x, y, w, h, inside)
 
 
-def _span(occupied: Mask, margin: float) -> tuple[int, int]:
-    """Return start and length of the occupied stretch with its margin, within the image."""
-    places = np.flatnonzero(occupied)
-    first, end = int(places[0]), int(places[-1]) + 1
+def _span(mask: Mask, axis: int, margin: float) -> tuple[int, int]:
+    """Return start and length of what a mask occupies, with its margin, within the image: over its rows, or columns."""
+    occupied = np.flatnonzero(mask.any(axis=axis))
+    first, end = int(occupied[0]), int(occupied[-1]) + 1
     extra = round(margin * (end - first))
-    first, end = max(0, first - extra), min(len(occupied), end + extra)
+    first, end = max(0, first - extra), min(mask.shape[1 - axis], end + extra)
     return first, end - first
 
 
@@ -283,7 +283,7 @@ class _Network:
             assert self._masks is not None
             self._hand_over.image = self._as_taken(image)
             found = next(self._masks)
-        return without_specks(found[..., self._places].any(axis=-1))
+        return without_specks(np.asarray(found[..., self._places].any(axis=-1)))
 
     def _load(self) -> None:
         # By name, as networks lie above: their code is in the record that stage preprocess depends on.

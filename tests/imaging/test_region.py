@@ -239,9 +239,7 @@ def test_a_network_is_loaded_once_and_its_specks_are_dropped(network, tmp_path):
     assert (result.samples[["roi_y", "roi_width", "roi_height"]] == [20, 50, 40]).all().all()
     assert [str(folder) for folder in network] == ["somewhere/lungs"]
     assert regions_of(roi.model_copy(update={"classes": ["heart"]}))("0", images["0"]).status == EMPTY
-    with pytest.raises(
-        UserError, match=r"roi.classes: 'spine' is not found by .*; use some of: lungs, heart"
-    ):
+    with pytest.raises(UserError, match=r"roi.classes: 'spine' is not found by .*; use some of: lungs, heart"):
         regions_of(roi.model_copy(update={"classes": ["spine"]}))("0", images["0"])
     colour = np.repeat(images["0"][:, :, None], 3, axis=2)
     assert regions("new", colour)[1:5] == (10, 20, 50, 40)
