@@ -412,7 +412,7 @@ def _flow(key: str, value: Mapping[str, Any]) -> str:
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-    content = CommentedMap({k: CommentedSeq(v) for k, v in value.items()})
+    content = CommentedMap({k: CommentedSeq(v) if isinstance(v, list) else v for k, v in value.items()})
     content.fa.set_flow_style()
     sink = io.StringIO()
     YAML().dump({key: content}, sink)
