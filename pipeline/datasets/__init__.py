@@ -23,12 +23,9 @@ from pipeline.study.params import ParamsError, describe
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
 Task = Literal["multilabel", "multiclass", "segmentation"]
 OfficialSplit = Literal["", "train", "val", "test"]
-Masks = Callable[[str], "Mapping[str, NDArray[np.bool_]] | None"]
-"""Returns the masks of an image from its sample id: bool [H, W] by the name of the structure; None without masks."""
 
 
 class MaskSource(NamedTuple):
@@ -48,6 +45,10 @@ class MaskSource(NamedTuple):
     content: bytes | np.ndarray | None
     above: int | None = None
     rescaled: bool = False
+
+
+Masks = Callable[[str], "tuple[MaskSource, ...] | None"]
+"""Returns the masks of an image from its sample id, one for each of `Dataset.mask_classes`."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class Sample:
     extra : mapping
         The data set's own columns of samples.csv (age in years, sex, view ...), the same keys for every sample.
     masks : callable or None
-        For ``segmentation``: returns the `MaskSource` of each class, in the order of the classes; may raise `OSError`.
-        `labels` are then those classes whose mask is expected to have a pixel; what it has decides.
+        Returns the `MaskSource` of each of `Dataset.mask_classes`, which of ``segmentation`` are the classes; may raise
+        `OSError`. `labels` are then those classes whose mask is expected to have a pixel; what it has decides.
     """
 
     sample_id: str
@@ -182,12 +183,16 @@ class Dataset(BaseModel, ABC):
 
     @property
     def mask_classes(self) -> tuple[str, ...]:
-        """Names of the structures of which `masks` has masks; none where the data set has no masks."""
+        """Names of the structures of which `masks` has masks, in their order; none where the data set has no masks."""
         return ()
 
     def masks(self, folder: Path) -> Masks:
-        """Return what gives the masks of an image by its sample id."""
-        raise NotImplementedError(f"{self.name} has no masks")
+        """Return what gives the masks of an image by its sample id, as a region of interest: None where it has none.
+
+        It may raise `OSError`. Classes of a study may be something else (`Sample.masks` are then no targets).
+        """
+        read = {sample.sample_id: sample.masks for sample in self.samples(folder)}
+        return lambda name: of() if (of := read.get(name)) is not None else None
 
     def boxes(self, folder: Path) -> pd.DataFrame | None:
         """Published boxes, or None.

@@ -54,10 +54,20 @@ def prepared_masks(
         raise MaskError(f"mask not readable: {error.strerror or type(error).__name__}") from None
     masks = np.zeros((settings.size, settings.size, len(sources)), np.uint8)
     for k, source in enumerate(sources):
-        if source.content is not None:
-            mask = _fitting(_decoded(source), height, width, source.rescaled)
+        if (mask := published_mask(source, height, width)) is not None:
             masks[..., k] = INSIDE * place(mask, settings.size, settings.keep_aspect).astype(np.uint8)
     return masks
+
+
+def published_mask(source: MaskSource, height: int, width: int) -> Mask | None:
+    """Read a mask at the size of its image, bool [height, width]; None where the structure is not in the image.
+
+    Raises
+    ------
+    MaskError
+        See `prepared_masks`.
+    """
+    return None if source.content is None else _fitting(_decoded(source), height, width, source.rescaled)
 
 
 def place(mask: Mask, size: int, keep_aspect: KeepAspect) -> Mask:

@@ -64,7 +64,7 @@ def region_lines(samples: pd.DataFrame) -> list[str]:
     """Count the images by what became of their region of interest; nothing where none was looked for."""
     if COLUMNS[0] not in samples:
         return []
-    counts = samples[COLUMNS[0]].value_counts()
+    counts = samples[COLUMNS[0]].str.partition(":")[0].value_counts()
     whole = [f"{counts[status]} {status}" for status in counts.index if status != FOUND]
     return [
         f"region of interest: {counts.get(FOUND, 0)} found" + (f"; kept whole: {', '.join(whole)}" if whole else "")

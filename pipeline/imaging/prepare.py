@@ -406,7 +406,8 @@ def _in_order(
     try:
         for position, sample in enumerate(samples):
             records.check(sample)
-            one = pool.submit(_one, sample, position, records.kinds, reader, settings, regions)
+            masked = records.task == "segmentation"
+            one = pool.submit(_one, sample, position, records.kinds, reader, settings, regions, masked)
             flight.append((_without_read(sample), one))
             del sample, one  # with it goes `read`, and the bytes that it may hold
             if len(flight) >= _AHEAD * settings.threads:
@@ -430,7 +431,13 @@ def _without_read(sample: Sample) -> Sample:
 
 
 def _one(
-    sample: Sample, position: int, kinds: Kinds, reader: Reader, settings: Preprocess, regions: Regions
+    sample: Sample,
+    position: int,
+    kinds: Kinds,
+    reader: Reader,
+    settings: Preprocess,
+    regions: Regions,
+    masked: bool,
 ) -> list[_Result]:
     """Return the prepared images of the sample at `position`, or why there are none."""
     results = []
@@ -441,7 +448,7 @@ def _one(
         else:
             region = regions(sample.sample_id, frame.image.pixels)
             image = _prepared(frame.image, region, position, kinds, settings)
-            if sample.masks is not None:
+            if masked:
                 image = _masked(image, sample, settings)
         results.append(_Result(frame.suffix, image))
     return results

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,22 +19,23 @@ from numpy.typing import NDArray
 
 from pipeline.datasets import Dataset
 from pipeline.imaging.enhance import fit, prepare
+from pipeline.imaging.masks import MaskError, published_mask
 from pipeline.imaging.settings import OWN, Preprocess, Roi
 from pipeline.study.digests import digest_of
 from pipeline.study.errors import UserError
 from pipeline.study.files import MODELS
 from pipeline.study.inputs import located
 
-FOUND, NO_MASK, EMPTY, SMALL = "found", "no mask", "none found", "too small"
-"""What column `COLUMNS` [0] of samples.csv says; images of all but the first are kept whole."""
+FOUND, NO_MASK, EMPTY, SMALL, UNUSABLE = "found", "no mask", "none found", "too small", "mask not usable"
+"""What column `COLUMNS` [0] of samples.csv says, the last with a reason; images of all but the first are kept whole."""
 COLUMNS = ("roi", "roi_x", "roi_y", "roi_width", "roi_height")
 """Of samples.csv where there is a region: `Region.status`, and the part of the image that was kept, in pixels."""
 SPECK = 0.05
 """Pieces of a network's mask below this share of its largest are dropped: one wrong pixel could make the box large."""
 
 Mask = NDArray[np.bool_]
-Finder = Callable[[str, NDArray[Any]], "Mask | None"]
-"""Returns the mask of an image, bool [H, W], from its sample id and pixels; None where there is none."""
+Finder = Callable[[str, NDArray[Any]], "Mask | str"]
+"""Returns the mask of an image, bool [H, W], from its sample id and pixels; or why there is none."""
 
 
 class Region(NamedTuple):
@@ -63,13 +64,13 @@ def whole(image: NDArray[Any], status: str = FOUND) -> Region:
     return Region(status, 0, 0, image.shape[1], image.shape[0])
 
 
-def region_of(mask: Mask | None, height: int, width: int, settings: Roi) -> Region:
+def region_of(mask: Mask | str, height: int, width: int, settings: Roi) -> Region:
     """Return the part of an image of `height` x `width` pixels to prepare.
 
     Parameters
     ----------
-    mask : bool [H, W] or None
-        Of the region, at any size: it is brought to the image's. None = the image has none.
+    mask : bool [height, width] or str
+        Of the region; or why there is none.
     height, width : int
         Of the image.
     settings : Roi
@@ -77,10 +78,8 @@ def region_of(mask: Mask | None, height: int, width: int, settings: Roi) -> Regi
         reaches. A mask of less than ``least`` of the image counts as not found.
     """
     all_of_it = (0, 0, width, height)
-    if mask is None:
-        return Region(NO_MASK, *all_of_it)
-    if mask.shape != (height, width):
-        mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+    if isinstance(mask, str):
+        return Region(mask, *all_of_it)
     if not mask.any():
         return Region(EMPTY, *all_of_it)
     if float(mask.mean()) < settings.least:
@@ -188,8 +187,16 @@ def regions_of(settings: Roi | None, dataset: Dataset | None = None, folder: Pat
     check_own(settings, dataset)
     masks, wanted = dataset.masks(folder), settings.classes or list(dataset.mask_classes)
 
-    def find(sample_id: str, image: NDArray[Any]) -> Mask | None:
-        return _union(masks(sample_id), wanted)
+    def find(sample_id: str, image: NDArray[Any]) -> Mask | str:
+        try:
+            sources = dict(zip(dataset.mask_classes, masks(sample_id) or ()))
+            found = [published_mask(sources[name], *image.shape[:2]) for name in wanted if name in sources]
+        except FileNotFoundError:
+            return NO_MASK
+        except (OSError, MaskError) as error:
+            return f"{UNUSABLE}: {error.strerror if isinstance(error, OSError) else error}"
+        inside = [mask for mask in found if mask is not None]
+        return NO_MASK if not found else np.logical_or.reduce([np.zeros(image.shape[:2], bool), *inside])
 
     return Regions(settings, find)
 
@@ -242,12 +249,6 @@ def model_identity(settings: Roi | None) -> dict[str, str]:
     return {file.name: digest_of(file) for file in model_files(settings)}
 
 
-def _union(masks: Mapping[str, Mask] | None, wanted: Sequence[str]) -> Mask | None:
-    """Join the masks of the wanted classes; None where the image has none of them."""
-    some = [masks[name] for name in wanted if name in masks] if masks is not None else []
-    return None if not some else np.logical_or.reduce(some)
-
-
 def places(settings: Roi, classes: Sequence[str]) -> list[int]:
     """Return the positions of the wanted structures among those of a network.
 
@@ -276,7 +277,7 @@ class _Network:
         self._places: list[int] = []
         self._colours = 1
 
-    def __call__(self, sample_id: str, image: NDArray[Any]) -> Mask | None:
+    def __call__(self, sample_id: str, image: NDArray[Any]) -> Mask:
         with self._lock:
             if self._masks is None:
                 self._load()

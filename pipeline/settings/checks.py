@@ -62,6 +62,9 @@ def check(params: Params) -> None:
     problems: list[str] = []
     dataset = _tried(problems, open_dataset, params.dataset, params.datasets[params.dataset])
     if dataset is not None:
+        from pipeline.settings.segmentation import problems_of_task
+
+        problems += [*problems_of_task(params, dataset)]
         problems += [*_of_losses(params, dataset), *_of_training(params, dataset), *_of_split(params, dataset)]
         if getattr(dataset, "class_columns", None):
             _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.label_map")
@@ -137,9 +140,9 @@ def _of_split(params: Params, dataset: Dataset) -> Iterator[str]:
         f"split.protocol: '{split.protocol}'": split.protocol == LEAKS,
     }
     for what, asked in single.items():
-        if asked and dataset.task == "multilabel":
+        if asked and dataset.task != "multiclass":
             instead = _INSTEAD[what.split(":")[0]]
-            yield f"{what} counts images class by class, and {dataset.name} is multi-label; {instead}"
+            yield f"{what} counts images class by class, and {dataset.name} is {_SORT[dataset.task]}; {instead}"
     if split.protocol == LEAKS and split.method != "global":
         yield f"split.protocol: '{LEAKS}' with split.method '{split.method}'; must be global, or protocol split_first"
     if split.protocol == LEAKS and split.balance.method not in ("none", "augment_to"):
@@ -263,6 +266,7 @@ def _check_network(roi: Roi) -> None:
         _set(mark)
 
 
+_SORT = {"multilabel": "multi-label", "segmentation": "one of masks"}
 _INSTEAD = {
     "split.method": "must be official, grouped or global",
     "split.balance.method": "must be none or oversample",

@@ -76,7 +76,7 @@ def test_new_images_are_cut_as_those_of_the_study_and_said_to_be_whole_where_the
     for name in ("cut", "whole"):
         (tmp_path / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
     settings = Preprocess(size=32, roi=Roi(masks="lungs", margin=0.0))
-    regions = Regions(settings.roi, lambda name, pixels: MASK if name == "cut" else None)
+    regions = Regions(settings.roi, lambda name, pixels: MASK if name == "cut" else NO_MASK)
     made = recipe(preprocess=settings.model_dump(mode="json"))
     predictor = Predictor(None, made, None, None, regions=regions)
     ((cut,), (whole,)) = (list(predictor._images(Source(tmp_path / name, name))) for name in ("cut", "whole"))

@@ -1,13 +1,14 @@
 import itertools
 import sys
 import types
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.datasets import Sample
+from pipeline.datasets import MaskSource, Sample
 from pipeline.datasets.phantom.cohort import sample_cohort
 from pipeline.datasets.phantom.dataset import Data as Phantom
 from pipeline.datasets.phantom.drawing import draw, draw_with_masks
@@ -57,7 +58,8 @@ def test_the_box_grows_by_its_margin_as_far_as_the_image_reaches(margin, box):
 @pytest.mark.parametrize(
     ("mask", "status"),
     [
-        (None, NO_MASK),
+        (NO_MASK, NO_MASK),
+        ("mask not usable: of another size", "mask not usable: of another size"),
         (np.zeros((HEIGHT, WIDTH), bool), EMPTY),
         (rectangle(3, 3, 10, 10), SMALL),  # 0.93 % of the image
         (rectangle(3, 3, 20, 11), FOUND),  # 2.04 %
@@ -70,10 +72,53 @@ def test_an_image_without_a_region_is_kept_whole_and_says_why(mask, status):
         assert region == (status, 0, 0, WIDTH, HEIGHT, None)
 
 
-def test_a_mask_of_another_size_is_brought_to_the_image():
-    mask = rectangle(10, 5, 20, 10, shape=(HEIGHT // 2, WIDTH // 2))
-    region = region_of(mask, HEIGHT, WIDTH, Roi(masks="own", margin=0.0))
-    assert region[1:5] == (20, 10, 40, 20)
+class Masked:
+    """A data set with the masks of two structures, as its files give them."""
+
+    name = "masked"
+    mask_classes = ("left", "right")
+
+    def masks(self, folder):
+        def of(name):
+            if name == "missing":
+                raise FileNotFoundError
+            if name == "unreadable":
+                raise PermissionError(13, "Permission denied")
+            return given.get(name)
+
+        left, right = rectangle(10, 10, 20, 30), rectangle(70, 20, 20, 30)
+        small = rectangle(5, 5, 10, 15, shape=(HEIGHT // 2, WIDTH // 2)).astype(np.uint8) * 255
+        given = {
+            "both": (MaskSource(left), MaskSource(right)),
+            "one": (MaskSource(left), MaskSource(None)),
+            "none": (MaskSource(None), MaskSource(None)),
+            "rescaled": (MaskSource(cv2.imencode(".png", small)[1].tobytes(), rescaled=True), MaskSource(None)),
+            "other size": (MaskSource(cv2.imencode(".png", small)[1].tobytes()), MaskSource(None)),
+        }
+        return of
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "wanted"),
+    [
+        ("both", [], (FOUND, 10, 10, 80, 40)),  # the union
+        ("both", ["right"], (FOUND, 70, 20, 20, 30)),
+        ("one", [], (FOUND, 10, 10, 20, 30)),
+        ("one", ["right"], (EMPTY, 0, 0, WIDTH, HEIGHT)),
+        ("none", [], (EMPTY, 0, 0, WIDTH, HEIGHT)),
+        ("rescaled", [], (FOUND, 10, 10, 20, 30)),
+        ("missing", [], (NO_MASK, 0, 0, WIDTH, HEIGHT)),
+        ("nobody", [], (NO_MASK, 0, 0, WIDTH, HEIGHT)),
+        ("unreadable", [], ("mask not usable: Permission denied", 0, 0, WIDTH, HEIGHT)),
+        (
+            *("other size", []),
+            ("mask not usable: mask of another size than the image: 60 x 45, not 120 x 90 pixels", 0, 0, WIDTH, HEIGHT),
+        ),
+    ],
+)
+def test_own_masks_are_joined_and_what_is_wrong_with_one_keeps_its_image_whole(name, classes, wanted):
+    regions = regions_of(Roi(masks="own", classes=classes, margin=0.0), Masked(), Path())
+    assert regions(name, np.zeros((HEIGHT, WIDTH), np.uint8)) == (*wanted, None)
 
 
 @pytest.mark.parametrize("order", ["before_resize", "after_resize"])
@@ -127,7 +172,7 @@ def samples(images, labels=("a",)):
 
 
 def prepared(images, masks, settings, folder):
-    regions = Regions(settings.roi, lambda name, image: masks.get(name))
+    regions = Regions(settings.roi, lambda name, image: masks.get(name, NO_MASK))
     return prepare_all(samples(images), ("a",), "multilabel", settings, folder / "images.npy", regions=regions)
 
 
@@ -200,13 +245,14 @@ def test_the_phantoms_lungs_are_where_it_drew_them():
     cases = [case for case in cohort.cases if "Emphysema" in case.findings][:4]
     for case in cases:
         (box,) = [box[1:] for box in draw(case, 128)[1] if box[0] == "Emphysema"]
-        x, y, w, h = cv2.boundingRect(masks(case.name)["lungs"].astype(np.uint8))
+        x, y, w, h = cv2.boundingRect(masks(case.name)[0].content.astype(np.uint8))
         np.testing.assert_allclose(np.array(box) * 128, [x, y, w, h], atol=2)
-        np.testing.assert_array_equal(masks(case.name)["lungs"], draw_with_masks(case, 128)[2]["lungs"])
+        np.testing.assert_array_equal(masks(case.name)[0].content, draw_with_masks(case, 128)[2]["lungs"])
     assert len(cases) == 4
     original, copy = cohort.copies[0]
-    np.testing.assert_array_equal(masks(original)["lungs"], masks(copy.name)["lungs"])
+    np.testing.assert_array_equal(masks(original)[0].content, masks(copy.name)[0].content)
     assert masks("nobody.png") is None
+    assert data.mask_classes == ("lungs",)
 
 
 @pytest.fixture

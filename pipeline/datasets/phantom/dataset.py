@@ -9,7 +9,7 @@ no model of radiography: the painters (`findings`) draw what a textbook describe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.datasets import Dataset, Masks, MaskSource, Sample, Task
@@ -171,13 +170,13 @@ class Data(Dataset):
         return (LUNGS,)
 
     def masks(self, folder: Path) -> Masks:
-        """Return what draws the outline of an image's lungs again; nothing of it lies in files."""
+        """Return what draws the outline of an image's lungs again: where findings are studied, no file has it."""
         cohort = sample_cohort(self, np.random.SeedSequence(self.seed))
         cases = {case.name: case for case in cohort.cases}
         cases |= {copy.name: cases[original] for original, copy in cohort.copies}
 
-        def of(name: str) -> Mapping[str, NDArray[np.bool_]] | None:
-            return {LUNGS: lungs(cases[name], self.size)} if name in cases else None
+        def of(name: str) -> tuple[MaskSource, ...] | None:
+            return (MaskSource(lungs(cases[name], self.size)),) if name in cases else None
 
         return of
 

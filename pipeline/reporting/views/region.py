@@ -17,6 +17,7 @@ WORDS = {
     "no mask": "kept whole: no mask",
     "none found": "kept whole: the mask is empty",
     "too small": "kept whole: the mask is too small",
+    "mask not usable": "kept whole: the mask cannot be used",
 }
 """Rows of the table."""
 
@@ -62,14 +63,16 @@ def region(study: StudyResults) -> Region | None:
     settings, samples = study.params.preprocess.roi, images(study)
     if settings is None or COLUMN not in samples:
         return None
-    found = samples[samples[COLUMN] == FOUND]
+    status = samples[COLUMN].str.partition(":")[0]
+    samples = samples.assign(**{COLUMN: status})
+    found = samples[status == FOUND]
     areas = found["roi_width"] * found["roi_height"] / (found["width"] * found["height"])
     parts = [key for key in PARTS if (samples["part"] == key).any()]
     frames = [samples, *(samples[samples["part"] == key] for key in parts)]
     outcomes = [
-        Outcome(words, [Count(int((part[COLUMN] == status).sum()), len(part)) for part in frames])
-        for status, words in WORDS.items()
-        if (samples[COLUMN] == status).any()
+        Outcome(words, [Count(int((part[COLUMN] == key).sum()), len(part)) for part in frames])
+        for key, words in WORDS.items()
+        if (status == key).any()
     ]
     whole = Count(len(samples) - len(found), len(samples))
     return Region(
