@@ -144,7 +144,7 @@ class Regions:
     settings : Roi or None
         None finds none.
     finder : callable or None
-        Of `finder_of`.
+        Finds the masks; None with `settings`.
     """
 
     def __init__(self, settings: Roi | None, finder: Finder | None) -> None:

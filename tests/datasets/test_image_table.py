@@ -399,7 +399,7 @@ def test_image_files_without_a_row_are_named(root, tmp_path):
 
 def test_masks_beside_labels_are_regions_of_interest_and_watched_by_content(root, tmp_path):
     (root / "masks").mkdir()
-    for i, name in enumerate(NAMES):
+    for i in range(len(NAMES)):
         mask = np.zeros((16, 16), np.uint8)
         mask[2:10, 4 + i : 12] = 255
         (root / "masks" / f"{i}.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
