@@ -23,7 +23,9 @@ from pipeline.explaining.results import explanation_folder
 from pipeline.explaining.settings import ExplainSections
 from pipeline.external.records import external_record, preparation_record
 from pipeline.external.sets import results_folder
-from pipeline.external.settings import ExternalRecordSections
+from pipeline.external.settings import ExternalPreparationSections, ExternalRecordSections
+from pipeline.imaging.records import region_record
+from pipeline.imaging.region import model_files
 from pipeline.learning.records import training_record
 from pipeline.learning.weights import source, weights_file
 from pipeline.reporting.records import report_record
@@ -36,22 +38,33 @@ from pipeline.study.records import record_file, remove_other_weights, write_reco
 from pipeline.study.runs import configurations, runs
 from pipeline.study.trainings import evaluation_folder, run_folder
 from pipeline.variants.records import VariantRecordSections, variant_record
+from pipeline.variants.settings import preprocess_of
 
 LEFT = Path("tmp/left")
 """Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
 
 
+REGION = "roi-masks"
+"""Link to the weights of the network that finds regions of interest; no model may have a name with a dash."""
 ASKED = "asked.json"
 """In folders that stage report depends on, and that no other stage fills where nothing is asked for."""
 
 
-class RecordedSections(ExternalRecordSections, ProbeSections, FeatureSections, ExplainSections, VariantRecordSections):
+class RecordedSections(
+    ExternalRecordSections,
+    ExternalPreparationSections,
+    ProbeSections,
+    FeatureSections,
+    ExplainSections,
+    VariantRecordSections,
+):
     """The sections that stand in records."""
 
 
 def configure(params: RecordedSections) -> None:
     """Write the records of each configuration of the study, and of the stages that are about all of them."""
     records: dict[Any, dict[str, Any]] = {
+        record_file(None, "preprocess"): region_record(params),
         record_file(None, "probe"): probe_record(params),
         record_file(None, "fuse"): fuse_record(params),
         record_file(None, "ensemble"): ensemble_record(params),
@@ -77,7 +90,10 @@ def configure(params: RecordedSections) -> None:
 
 
 def link_weights(params: RecordedSections) -> None:
-    """Link the weights file of each model of the study, or write that it starts from none; remove all other links."""
+    """Link the weights file of each model of the study, or write that it starts from none; remove all other links.
+
+    That of the network that finds regions of interest is linked, too, if the study or a variant has one.
+    """
     for model in params.study.models:
         given = params.models[model].weights
         with replaced(WEIGHTS / "files" / model) as link:
@@ -87,7 +103,15 @@ def link_weights(params: RecordedSections) -> None:
             else:
                 key = f"models.{model}.weights"
                 os.symlink(weights_file(key, source(key, given)).absolute(), link)
-    remove_other_weights(params.study.models)
+    regions = {REGION: params.preprocess.roi}
+    for name, variant in params.variants.items():
+        regions[f"{REGION}-{name}"] = preprocess_of(variant, params.preprocess).roi if variant.preprocess else None
+    of_region = {name: files[0] for name, roi in regions.items() if (files := model_files(roi))}
+    for name, file in of_region.items():
+        with replaced(WEIGHTS / "files" / name) as link:
+            link.unlink(missing_ok=True)
+            os.symlink(file.absolute(), link)
+    remove_other_weights([*params.study.models, *of_region])
 
 
 def set_aside(params: RecordedSections) -> None:

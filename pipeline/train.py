@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -115,4 +116,7 @@ if __name__ == "__main__":
     with stage_errors(), inside(arguments.variant):
         run, params = Run(arguments.model, arguments.loss, arguments.seed), load(TrainingSections)
         check_record(run.configuration, "train", training_record(run.configuration, params))
-        train(run, params)
+        if params.models[run.model].gives_masks:  # by name: no other training run depends on that code
+            import_module("pipeline.segmenting.training").train_segmentation(run, params)
+        else:
+            train(run, params)

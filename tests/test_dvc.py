@@ -195,7 +195,9 @@ def test_training_depends_on_nothing_that_comes_after_it(tiny):
 
 
 def test_code_is_imported_by_name_only_where_deps_know_of_it():
-    """A data set and a loss, which dvc.yaml names; and all settings, which only refuse (see `study.params.load`)."""
+    """A data set and a loss, which dvc.yaml names; all settings, which only refuse (see `study.params.load`); and the
+    network that finds regions, whose code and files are in the record that stage preprocess depends on.
+    """
     by_name = {
         p.relative_to(ROOT).as_posix()
         for p in (ROOT / "pipeline").rglob("*.py")
@@ -203,6 +205,7 @@ def test_code_is_imported_by_name_only_where_deps_know_of_it():
     }
     assert by_name == {
         "pipeline/datasets/__init__.py",
+        "pipeline/imaging/region.py",
         "pipeline/learning/losses/__init__.py",
         "pipeline/settings/checks.py",
         "pipeline/study/params.py",
@@ -290,6 +293,7 @@ READS = {
     "configure": {
         *(
             "seed",
+            "preprocess",
             "train",
             "evaluate",
             "ensemble",

@@ -449,3 +449,43 @@ def test_yaml_is_read_by_one_reader():
         "study/dvc_state.py",  # the run-cache, by the reader that DVC has
     }
     assert "yaml.safe_load" not in (ROOT / "pipeline/reporting/views/provenance.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("roi", "said"),
+    [
+        ({"masks": "own", "margn": 0.1}, r"preprocess.roi.margn: unknown key \(did you mean 'margin'\?\)"),
+        ({"margin": 0.1}, "preprocess.roi.masks: missing"),
+        ({"masks": "own", "margin": -0.1}, "preprocess.roi.margin: must be at least 0, not -0.1"),
+        ({"masks": "own", "outside": "grey"}, "preprocess.roi.outside: must be 'keep' or 'blank', not 'grey'"),
+        ({"masks": "own", "crop": False}, "preprocess.roi: crop: false with outside: 'keep' leaves every image"),
+        ({"masks": "own", "classes": ["heart"]}, "preprocess.roi.classes: 'heart' is no mask of phantom; .*: lungs"),
+        ({"masks": "nowhere"}, "preprocess.roi.masks: 'nowhere': no such folder; must be 'own', or the folder"),
+        ({"masks": "bad"}, r"preprocess.roi.masks: bad/segmenter.json cannot be used"),
+    ],
+)
+def test_a_region_that_cannot_be_found_is_refused_by_its_key_before_any_work(roi, said, tmp_path, monkeypatch):
+    from pipeline.settings.checks import check
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/model.safetensors").write_bytes(b"")
+    (tmp_path / "bad/segmenter.json").write_text("{}")
+    content = yaml.safe_load(yaml.safe_dump(TINY))
+    content["preprocess"]["roi"] = roi
+    with pytest.raises(ParamsError, match=said):
+        check(parse(content))
+
+
+def test_own_masks_of_a_data_set_without_any_are_refused(tmp_path, monkeypatch):
+    from pipeline.settings.checks import check
+
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_load(yaml.safe_dump(TINY))
+    content["preprocess"]["roi"] = {"masks": "own"}
+    content["external"] = {"other": {"dataset": "chestxray14", "root": "nih"}}
+    with pytest.raises(ParamsError, match=r"external.other: preprocess.roi.masks: 'own': chestxray14 has no masks"):
+        check(parse(content))
+    content |= {"dataset": "chestxray14", "datasets": {"chestxray14": {"root": "nih"}}, "external": {}}
+    with pytest.raises(ParamsError, match=r"\npreprocess.roi.masks: 'own': chestxray14 has no masks"):
+        check(parse(content))

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -24,8 +24,31 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-Task = Literal["multilabel", "multiclass"]
+Task = Literal["multilabel", "multiclass", "segmentation"]
 OfficialSplit = Literal["", "train", "val", "test"]
+
+
+class MaskSource(NamedTuple):
+    """Where a structure is in an image, as published.
+
+    Parameters
+    ----------
+    content : bytes, ndarray or None
+        An encoded image of two grey levels, of which the higher is the structure; a mask, bool [H, W]; or None, where
+        the structure is not in the image.
+    above : int or None
+        Of an image of more levels: the structure is what is brighter than this, of 255.
+    rescaled : bool
+        Whether it may have another size than the image, in the same proportions.
+    """
+
+    content: bytes | np.ndarray | None
+    above: int | None = None
+    rescaled: bool = False
+
+
+Masks = Callable[[str], "tuple[MaskSource, ...] | None"]
+"""Returns the masks of an image from its sample id, one for each of `Dataset.mask_classes`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +72,9 @@ class Sample:
         The published part, "" where the data set has none. A published "train + validation" list is "train".
     extra : mapping
         The data set's own columns of samples.csv (age in years, sex, view ...), the same keys for every sample.
+    masks : callable or None
+        Returns the `MaskSource` of each of `Dataset.mask_classes`, which of ``segmentation`` are the classes; may raise
+        `OSError`. `labels` are then those classes whose mask is expected to have a pixel; what it has decides.
     """
 
     sample_id: str
@@ -57,6 +83,7 @@ class Sample:
     read: Callable[[], bytes | np.ndarray]
     official_split: OfficialSplit = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    masks: Callable[[], tuple[MaskSource, ...]] | None = None
 
 
 class DatasetError(UserError):
@@ -74,7 +101,8 @@ class Dataset(BaseModel, ABC):
         """Leave out keys without a value, so that params.yaml can list them all."""
         if not isinstance(settings, Mapping):
             return settings
-        return {key: value for key, value in settings.items() if value is not None or key not in cls.model_fields}
+        ours = {name for field, info in cls.model_fields.items() for name in (field, info.alias)}
+        return {key: value for key, value in settings.items() if value is not None or key not in ours}
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
@@ -105,7 +133,7 @@ class Dataset(BaseModel, ABC):
     @property
     @abstractmethod
     def task(self) -> Task:
-        """Any number of classes per image, or exactly one."""
+        """Any number of classes per image, exactly one, or a mask per class."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -152,6 +180,19 @@ class Dataset(BaseModel, ABC):
     @abstractmethod
     def samples(self, folder: Path) -> Iterator[Sample]:
         """Yield every published sample, in a stable order, without decoding its image."""
+
+    @property
+    def mask_classes(self) -> tuple[str, ...]:
+        """Names of the structures of which `masks` has masks, in their order; none where the data set has no masks."""
+        return ()
+
+    def masks(self, folder: Path) -> Masks:
+        """Return what gives the masks of an image by its sample id, as a region of interest: None where it has none.
+
+        It may raise `OSError`. Classes of a study may be something else (`Sample.masks` are then no targets).
+        """
+        read = {sample.sample_id: sample.masks for sample in self.samples(folder)}
+        return lambda name: of() if (of := read.get(name)) is not None else None
 
     def boxes(self, folder: Path) -> pd.DataFrame | None:
         """Published boxes, or None.

@@ -17,6 +17,7 @@ from pipeline.deploying.choice import FUSION, Choice
 from pipeline.deploying.flags import Reference, measure
 from pipeline.deploying.recipe import FORMAT, Recipe, thresholds_of
 from pipeline.ensembling.settings import EnsembleSections
+from pipeline.imaging.region import Regions, model_identity, regions_of
 from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import TrainingSections
 from pipeline.learning.weights import sha256_of
@@ -34,7 +35,7 @@ from pipeline.study.trainings import run_folder
 KEPT = Path("tmp/deployed")
 """Bundles that commands keep from one call to the next."""
 MODEL, RECIPE, REFERENCE = "model.onnx", "recipe.json", "reference.npz"
-_PIXELS = ("size", "channels", "keep_aspect", "clahe", "bits", "store", "frame")
+_PIXELS = ("size", "channels", "keep_aspect", "clahe", "bits", "store", "frame", "roi")
 """Settings of preprocessing that change what a network gets to see."""
 CHECKED = 64
 """Validation images on which ONNX Runtime and torch are compared."""
@@ -185,6 +186,24 @@ def check_prepared() -> None:
                 f"{PARAMS_FILE}:\npreprocess.{name}: {now.get(name)!r}, and the images of the study were prepared with "
                 f"{locked.get(name)!r}; set it back, or `dvc repro`"
             )
+
+
+def study_regions() -> Regions:
+    """Return what finds the regions of new images, as those of the study's images were found.
+
+    Raises
+    ------
+    UserError
+        If they were cut to masks of their data set, or by a network whose files have changed since.
+    """
+    settings = load(PreprocessSections).preprocess.roi
+    regions, used = regions_of(settings), read_json(READING, "preprocess").get("region", {})
+    if settings is not None and model_identity(settings) != used:
+        raise UserError(
+            f"preprocess.roi.masks: '{settings.masks}': its files are not those that the study's images were prepared "
+            "with; `dvc repro`, or put them back"
+        )
+    return regions
 
 
 def network_of(choice: Choice) -> Any:

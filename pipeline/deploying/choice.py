@@ -17,7 +17,8 @@ from pipeline.metrics import calibration
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.splitting.settings import SplitSections
 from pipeline.study.errors import UserError
-from pipeline.study.files import ENSEMBLES, FUSED, ArtifactError, read_json
+from pipeline.study.files import DATASET, ENSEMBLES, FUSED, ArtifactError, read_json
+from pipeline.study.prepared import read_dataset
 from pipeline.study.runs import Run, VariantRun
 from pipeline.uncertainty.conformal import conformal_quantile, lac_scores
 from pipeline.variants.folds import out_of_fold
@@ -105,6 +106,11 @@ def choose(
     ArtifactError
         If nothing has been evaluated.
     """
+    if DATASET.exists() and read_dataset().task == "segmentation":
+        raise UserError(
+            "a study of segmentation has networks that give masks: medmatrix predict writes masks, and a folder "
+            "models/MODEL-LOSS/seedN is all that pipeline.segmenting.use.find_masks needs elsewhere"
+        )
     study = gather(params)
     if folds:
         return _of_folds(params, study, configuration)

@@ -39,6 +39,7 @@ from pipeline.deploying.dicom_pictures import overlays
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, Row
 from pipeline.deploying.sources import Source
+from pipeline.imaging.region import NO_REGIONS, Regions
 from pipeline.study.files import replaced
 
 # What highdicom warns of, such as a name of one part, it says with the name.
@@ -68,11 +69,14 @@ class Filing:
         Of the results; the files go into its folder `FOLDER`.
     method : str
         Of the rows' heat maps, where they have any.
+    regions : Regions
+        As of the `Predictor` that made the rows.
     """
 
     recipe: Recipe
     folder: Path
     method: str = ""
+    regions: Regions = NO_REGIONS
     _version: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +114,7 @@ class Filing:
             return [_with(row, reason=str(unfit)) for row in rows]
         except OSError:
             return [_with(row, reason="file not readable") for row in rows]
-        pictures = overlays(data, rows, self.recipe) if any(row.heat for row in rows) else iter(())
+        pictures = overlays(data, rows, self.recipe, self.regions) if any(row.heat for row in rows) else iter(())
         return [self._one(known, row, next(pictures, {})) for row in rows]
 
     def clean(self, rows: Iterable[Row]) -> None:

@@ -15,6 +15,7 @@ from pipeline.deploying.running import Row
 from pipeline.explaining.overlay import on_original, overlay
 from pipeline.imaging.enhance import resize
 from pipeline.imaging.reading import Reader
+from pipeline.imaging.region import NO_REGIONS, Region, Regions, whole
 
 LONGEST = 1024
 """Pixels of a picture's longer side, at most."""
@@ -22,7 +23,9 @@ _LEAST = 256
 """Pixels of its width, at least: the legend is to be read."""
 
 
-def overlays(data: bytes, rows: Sequence[Row], recipe: Recipe) -> Iterator[dict[str, np.ndarray]]:
+def overlays(
+    data: bytes, rows: Sequence[Row], recipe: Recipe, regions: Regions = NO_REGIONS
+) -> Iterator[dict[str, np.ndarray]]:
     """Yield for each row the pictures of its heat maps.
 
     Parameters
@@ -33,6 +36,8 @@ def overlays(data: bytes, rows: Sequence[Row], recipe: Recipe) -> Iterator[dict[
         All rows of the file, in the order of its images.
     recipe : Recipe
         Of the model.
+    regions : Regions
+        As of the `Predictor` that made the rows.
 
     Yields
     ------
@@ -48,11 +53,12 @@ def overlays(data: bytes, rows: Sequence[Row], recipe: Recipe) -> Iterator[dict[
             continue
         image = frame.image.pixels
         height, width = image.shape[:2]
+        region = regions(row.file, image) or whole(image)
         factor = min(1.0, LONGEST / max(height, width))
         small = resize(image, max(1, round(width * factor)), max(1, round(height * factor)))
         yield {
             recipe.classes[each["class"]]: labelled(
-                overlay(small, np.clip(resize(_map(each, width, height, recipe), *small.shape[1::-1]), 0, 1)),
+                overlay(small, np.clip(resize(_map(each, width, height, region, recipe), *small.shape[1::-1]), 0, 1)),
                 recipe.classes[each["class"]],
                 row.probability[each["class"]],
                 recipe.name,
@@ -62,12 +68,15 @@ def overlays(data: bytes, rows: Sequence[Row], recipe: Recipe) -> Iterator[dict[
         }
 
 
-def _map(each: Mapping[str, Any], width: int, height: int, recipe: Recipe) -> np.ndarray:
-    """Return a row's map at the size of the image, float32 [height, width] in [0, 1]."""
+def _map(each: Mapping[str, Any], width: int, height: int, region: Region, recipe: Recipe) -> np.ndarray:
+    """Return a row's map at the size of the image, float32 [height, width] in [0, 1]; 0 outside of its region."""
     cells = np.frombuffer(base64.b64decode(each["cells"]), np.uint8).reshape(each["height"], each["width"])
     settings = recipe.settings()
     prepared = resize(cells.astype(np.float32) / 255, settings.size)
-    return on_original(prepared, width, height, settings.keep_aspect)
+    heat = np.zeros((height, width), np.float32)
+    rows, columns = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
+    heat[rows, columns] = on_original(prepared, region.width, region.height, settings.keep_aspect)
+    return heat
 
 
 def labelled(shown: np.ndarray, of: str, probability: float, model: str) -> np.ndarray:

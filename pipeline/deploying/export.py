@@ -27,6 +27,7 @@ from pipeline.deploying.sums import SUMS, lacking, write_sums
 from pipeline.ensembling.predictions import gather
 from pipeline.ensembling.sets import ranked
 from pipeline.ensembling.settings import EnsembleSections
+from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import TrainingSections
 from pipeline.study.disk import told_of
 from pipeline.study.errors import UserError
@@ -84,6 +85,12 @@ def export(choice: Choice, form: Format, out: Path, seed: int | None = None) -> 
 
 
 def _check_form(choice: Choice, form: Format) -> None:
+    roi = load(PreprocessSections).preprocess.roi
+    if roi is not None:
+        raise UserError(
+            f"preprocess.roi.masks: '{roi.masks}': the network expects images that were cut to a region, and what is "
+            "exported cannot find it; use medmatrix predict, or export a study without roi"
+        )
     if choice.method not in ("mean", FUSION):
         raise UserError(
             f"{choice.name}: its members are combined by {choice.method}, which is no part of a network; must be a "

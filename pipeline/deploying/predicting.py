@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.datasets.shared.irregular import printable
-from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, torch_engine
+from pipeline.deploying.bundle import MODEL, RECIPE, Bundle, Engine, bundle, onnx_engine, study_regions, torch_engine
 from pipeline.deploying.choice import COVERAGE, FUSION, Choice
 from pipeline.deploying.dicom import COLUMNS as DICOM_COLUMNS
 from pipeline.deploying.dicom import FOLDER as DICOM_FOLDER
@@ -22,6 +22,7 @@ from pipeline.deploying.page import write_page
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.running import FAILED, HeatMaps, Journal, Predictor, Row, in_batches
 from pipeline.deploying.sources import Source
+from pipeline.imaging.region import NO_REGIONS, Regions
 from pipeline.reporting.english import count
 from pipeline.study.cells import harmless
 from pipeline.study.disk import disk_full, told_of, why_full
@@ -96,6 +97,7 @@ def predict(
         raise UserError(
             f"--heatmaps: {choice.name} decides by features that its members share; it has no maps of its own"
         )
+    regions = study_regions()
     if device == "cuda":
         from pipeline.learning.session import choose_device  # imports torch
 
@@ -107,7 +109,7 @@ def predict(
         from pipeline.deploying.heat import Heat  # imports torch
 
         maps = Heat(choice, out, heat, device)
-    predictor = _predictor(choice, made, engine, pictures, maps)
+    predictor = _predictor(choice, made, engine, pictures, maps, regions)
     names = [_state(source) for source in named]
     with ExitStack() as stack:
         try:
@@ -120,7 +122,7 @@ def predict(
                 raise disk_full(f"--out: {out}", out, why, "more than there is") from None
             raise UserError(f"--out: {out}: {error.strerror}; must be a folder that can be written to") from None
         with told_of(f"--out: {out}", out):
-            filing = Filing(made.recipe, out, heat or "") if dicom else None
+            filing = Filing(made.recipe, out, heat or "", regions) if dicom else None
             counts = _run(predictor, named, names, journal, out, threads if device == "cpu" else 1, progress, filing)
             if filing is not None:
                 filing.clean(journal.read(names))
@@ -163,9 +165,11 @@ def _run(
     return _write_table(out / "predictions.csv", predictor.recipe, journal.read(names), extra, leading, outputs)
 
 
-def _predictor(choice: Choice, made: Bundle, engine: Engine, pictures: bool, heat: HeatMaps | None) -> Predictor:
+def _predictor(
+    choice: Choice, made: Bundle, engine: Engine, pictures: bool, heat: HeatMaps | None, regions: Regions = NO_REGIONS
+) -> Predictor:
     kinds = read_json(READING, "preprocess")["kinds"]
-    return Predictor(choice, made.recipe, engine, made.reference(), kinds, pictures, heat)
+    return Predictor(choice, made.recipe, engine, made.reference(), kinds, pictures, heat, regions)
 
 
 def _journalled(

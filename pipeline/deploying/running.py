@@ -21,8 +21,8 @@ from pipeline.deploying.flags import Reference
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.sources import Source
 from pipeline.imaging.decoding import Facts
-from pipeline.imaging.enhance import prepare
 from pipeline.imaging.reading import Reader
+from pipeline.imaging.region import FOUND, NO_REGIONS, Regions, prepare_region
 from pipeline.metrics.thresholds import probabilities
 from pipeline.study.memory import keep_memory
 from pipeline.study.prepared import as_input, in_8_bits
@@ -30,6 +30,8 @@ from pipeline.study.prepared import as_input, in_8_bits
 PREDICTED, FAILED = "predicted", "not predicted"
 SETS = ("neither", "absent", "present", "open")
 """What the set of a class may hold: nothing, one side, or both."""
+NOT_CUT = "kept whole, as no region of interest was found"
+"""Begins the flag of an image that the study would have listed so."""
 BATCH = 16
 """Files whose images are computed together."""
 _TUPLES = ("decision", "prediction_set", "probability", "low", "high", "flags", "heat", "sets")
@@ -113,6 +115,7 @@ class _Image(NamedTuple):
     pixels: np.ndarray | None
     reason: str
     facts: Facts | None
+    told: tuple[str, ...] = ()
 
 
 @dataclass
@@ -135,6 +138,8 @@ class Predictor:
         Whether rows are to have a picture.
     heat : HeatMaps, optional
         Makes heat maps.
+    regions : Regions
+        Finds the part of an image that the network sees.
     """
 
     choice: Choice
@@ -144,6 +149,7 @@ class Predictor:
     kinds: Sequence[Mapping[str, Any]] = ()
     pictures: bool = True
     heat: HeatMaps | None = None
+    regions: Regions = NO_REGIONS
 
     def __post_init__(self) -> None:
         """Read the settings of preprocessing once."""
@@ -168,8 +174,10 @@ class Predictor:
             if isinstance(frame.image, str):
                 yield _Image(source, frame.number, None, frame.image, None)
             else:
-                pixels = np.ascontiguousarray(prepare(frame.image.pixels, self._settings))
-                yield _Image(source, frame.number, pixels, "", frame.image.facts)
+                region = self.regions(source.name, frame.image.pixels)
+                pixels = np.ascontiguousarray(prepare_region(frame.image.pixels, region, self._settings))
+                told = () if region is None or region.status == FOUND else (f"{NOT_CUT}: {region.status}",)
+                yield _Image(source, frame.number, pixels, "", frame.image.facts, told)
 
     def _no_other(self) -> Sequence[Any]:
         """Give no images: what does not say its scale is read on the study's; of 8 bits where the study had none."""
@@ -203,7 +211,7 @@ class Predictor:
                 tuple(single[:, i].min(axis=0).tolist()),
                 tuple(single[:, i].max(axis=0).tolist()),
                 float(distances[i]),
-                (*self._kind(image.facts), *flags[i]),
+                (*image.told, *self._kind(image.facts), *flags[i]),
                 image.source.extra,
                 _picture(pixels[i]) if self.pictures else "",
                 maps[i],

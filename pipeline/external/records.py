@@ -6,24 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.ensembling.records import ensemble_record
-from pipeline.external.settings import ExternalRecordSections, ExternalSections
+from pipeline.external.settings import ExternalPreparationSections, ExternalRecordSections
+from pipeline.imaging.records import region_record
 from pipeline.learning.records import settings_record
 from pipeline.study.code import ROOT, digests
 from pipeline.study.runs import configurations
 
 
-def preparation_record(name: str, params: ExternalSections) -> dict[str, Any]:
+def preparation_record(name: str, params: ExternalPreparationSections) -> dict[str, Any]:
     """Return the record of external set `name` for stage ``prepare_external``.
 
     Returns
     -------
     dict
-        dataset, settings (of its data set) and code, with the module of the data set. Classes are no part of it: they
-        are read after the images have been prepared.
+        dataset, settings (of its data set) and code, with the module of the data set; region, if a network finds
+        regions of interest. Classes are no part of it: they are read after the images have been prepared.
     """
     settings = params.external[name]
     files = [ROOT / "pipeline/prepare_external.py", *_module(settings.dataset)]
-    return {"dataset": settings.dataset, "settings": settings.of_dataset, "code": digests(files)}
+    region = {key: value for key, value in region_record(params).items() if value is not None}
+    return {"dataset": settings.dataset, "settings": settings.of_dataset, "code": digests(files), **region}
 
 
 def external_record(name: str, params: ExternalRecordSections) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator
 
 from pipeline.ensembling.settings import EnsembleSections
-from pipeline.imaging.settings import PreprocessSections
+from pipeline.imaging.settings import PreprocessSection, PreprocessSections
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.study.params import Name, Section, Sections
 
@@ -59,7 +59,11 @@ class ExternalSections(Sections):
         return {} if value is None else value
 
 
-class ExternalPrepareSections(PreprocessSections, ExternalSections):
+class ExternalPreparationSections(ExternalSections, PreprocessSection):
+    """The sections that stand in the record of stage ``prepare_external``."""
+
+
+class ExternalPrepareSections(PreprocessSections, ExternalPreparationSections):
     """The sections that stage ``prepare_external`` reads."""
 
 

@@ -16,6 +16,7 @@ from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.examples import write_examples
 from pipeline.imaging.outcome import boxes_in_pixels, flat_remark, summary
 from pipeline.imaging.prepare import prepare_all
+from pipeline.imaging.region import model_identity, regions_of
 from pipeline.imaging.settings import Preprocess
 from pipeline.study import classes
 from pipeline.study.files import (
@@ -26,6 +27,8 @@ from pipeline.study.files import (
     EXCLUDED,
     IMAGES,
     KINDS,
+    MASKS,
+    PREPARATION,
     READING,
     SAMPLES,
     write_csv,
@@ -65,24 +68,37 @@ def prepare_dataset(
         If the data set is not what was found, or no image can be used.
     """
     # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.
-    for name in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, READING, KINDS, DATASET):
+    for name in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, READING, KINDS, DATASET, MASKS, PREPARATION):
         (folder / name.name).unlink(missing_ok=True)
 
-    samples = VerifiedSamples(dataset, raw, content)
-    prepared = prepare_all(samples, dataset.classes, dataset.task, settings, folder / IMAGES.name, progress=True)
+    samples, regions = VerifiedSamples(dataset, raw, content), regions_of(settings.roi, dataset, raw)
+    masks = folder / MASKS.name if dataset.task == "segmentation" else None
+    prepared = prepare_all(
+        samples,
+        dataset.classes,
+        dataset.task,
+        settings,
+        folder / IMAGES.name,
+        progress=True,
+        masks_path=masks,
+        regions=regions,
+    )
     strange = flat_remark(prepared)
     left_out = pd.DataFrame(dataset.left_out(raw), columns=prepared.excluded.columns, dtype="str")
     prepared = prepared._replace(excluded=pd.concat([prepared.excluded, left_out], ignore_index=True))
     boxes = dataset.boxes(raw)
     check_other(dataset, raw, (found["content"] or {}).get("other"))
-    write_examples(samples, prepared.samples, settings, folder / EXAMPLES.name, prepared.scale)
+    write_examples(samples, prepared.samples, settings, folder / EXAMPLES.name, prepared.scale, regions)
     prepared.kinds.write_pictures(folder / KINDS.name)
 
     write_csv(folder / SAMPLES.name, prepared.samples)
     write_csv(folder / EXCLUDED.name, prepared.excluded)
     write_csv(folder / DUPLICATES.name, prepared.duplicates)
-    write_json(folder / READING.name, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table()})
+    region = {"region": files} if (files := model_identity(settings.roi)) else {}
+    write_json(folder / READING.name, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table(), **region})
     write_json(folder / DATASET.name, asdict(describe(dataset, found["source"], strange)))
+    if masks is not None:
+        write_json(folder / PREPARATION.name, settings.model_dump(mode="json", exclude={"duplicates", "threads"}))
     if boxes is not None:
         kept = boxes_in_pixels(boxes, prepared.samples, settings.size, settings.keep_aspect)
         write_csv(folder / BOXES.name, kept)

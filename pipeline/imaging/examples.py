@@ -10,8 +10,8 @@ import pandas as pd
 
 from pipeline.datasets import DatasetError, Sample
 from pipeline.imaging.depth import to_8_bits
-from pipeline.imaging.enhance import prepare
 from pipeline.imaging.reading import Reader, Scale, anew
+from pipeline.imaging.region import NO_REGIONS, Regions, prepare_region
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.files import replaced
 
@@ -21,7 +21,12 @@ _AMONG = 1000
 
 
 def write_examples(
-    samples: Iterable[Sample], kept: pd.DataFrame, settings: Preprocess, path: Path, scale: Scale | None = None
+    samples: Iterable[Sample],
+    kept: pd.DataFrame,
+    settings: Preprocess,
+    path: Path,
+    scale: Scale | None = None,
+    regions: Regions = NO_REGIONS,
 ) -> None:
     """Write a few images without and with CLAHE, otherwise prepared alike; nothing if CLAHE is off.
 
@@ -38,6 +43,8 @@ def write_examples(
         file of an earlier run is removed even if no new one is written.
     scale : Scale, optional
         On which the array was made; looked for if not given.
+    regions : Regions
+        With which the array was made.
 
     Raises
     ------
@@ -58,7 +65,9 @@ def write_examples(
             row = wanted.get(sample.sample_id + frame.suffix)
             if row is not None and not isinstance(frame.image, str):
                 image = frame.image.pixels
-                pairs[row] = to_8_bits(prepare(image, plain)), to_8_bits(prepare(image, settings))
+                region = regions(sample.sample_id, image)
+                before, after = (prepare_region(image, region, how) for how in (plain, settings))
+                pairs[row] = to_8_bits(before), to_8_bits(after)
         if len(pairs) == len(wanted):
             break
     lost = [name for name, row in wanted.items() if row not in pairs]

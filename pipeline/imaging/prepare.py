@@ -6,9 +6,10 @@ import shutil
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,10 +22,12 @@ from tqdm import tqdm
 from pipeline.datasets import DatasetError, Sample, Task
 from pipeline.imaging.decoding import Decoded
 from pipeline.imaging.duplicates import Found, duplicates_of, find, groups
-from pipeline.imaging.enhance import prepare
 from pipeline.imaging.hashes import THUMBNAIL, for_thumbnail, perceptual_hashes, pixel_hash, thumbnail
 from pipeline.imaging.kinds import Kind, Kinds, Pair, kind_of, pair
+from pipeline.imaging.masks import MaskError, prepared_masks
 from pipeline.imaging.reading import Reader, Scale, anew
+from pipeline.imaging.region import COLUMNS as REGION_COLUMNS
+from pipeline.imaging.region import NO_REGIONS, Region, Regions, prepare_region
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.disk import amount
@@ -52,7 +55,8 @@ class Prepared(NamedTuple):
     Parameters
     ----------
     samples : DataFrame
-        Rows of images.npy in order: SAMPLE_COLUMNS, one 0/1 column per class, then the data set's own columns.
+        Rows of images.npy in order: SAMPLE_COLUMNS, one 0/1 column per class, the data set's own columns, and, where
+        there are regions of interest, `pipeline.imaging.region.COLUMNS`.
     excluded : DataFrame
         EXCLUDED_COLUMNS: sample id and reason of every sample that is not in `samples`, in the data set's order.
     duplicates : DataFrame
@@ -82,6 +86,9 @@ class _Facts(NamedTuple):
     small: NDArray[Any] | None
     kind: Kind
     picture: Pair | None
+    region: Region | None
+    masks: NDArray[np.uint8] | None = None
+    """[size, size, K], of segmentation."""
 
 
 class _Result(NamedTuple):
@@ -100,9 +107,12 @@ class _Samples:
         Class names.
     task : {"multilabel", "multiclass"}
         How many labels a sample has.
+    further : sequence of str
+        Columns that the table gets at its end.
     """
 
-    def __init__(self, classes: Sequence[str], task: Task) -> None:
+    def __init__(self, classes: Sequence[str], task: Task, further: Sequence[str] = ()) -> None:
+        self.further = list(further)
         self.classes = list(classes)
         self.task = task
         self.seen: set[str] = set()
@@ -118,11 +128,12 @@ class _Samples:
         self.thumbnails = bytearray()
         self.excluded: list[tuple[int, str, str]] = []
         self.kinds = Kinds()
+        self.regions: list[Region] = []
 
     def check(self, sample: Sample) -> None:
         """Raise `DatasetError` if the metadata of the next sample cannot be right."""
         if not self.seen:
-            columns = [*SAMPLE_COLUMNS, *self.classes, *sample.extra]
+            columns = [*SAMPLE_COLUMNS, *self.classes, *sample.extra, *self.further]
             clashes = sorted({c for c in columns if columns.count(c) > 1})
             if clashes:
                 raise DatasetError(f"columns of samples.csv named twice: {', '.join(clashes)}; rename class or column")
@@ -161,6 +172,8 @@ class _Samples:
             if len(self.small) == _THUMBNAILS_AT_ONCE:
                 self.shrink()
         self.kinds.count(facts.kind, facts.picture)
+        if facts.region is not None:
+            self.regions.append(facts.region._replace(mask=None))
         for name, values in self.own.items():
             values.append(about.extra[name])
 
@@ -202,6 +215,7 @@ class _Samples:
             **{name: targets[:, k] for k, name in enumerate(self.classes)},
             # object: a missing value among whole numbers must not turn them into decimals
             **{name: pd.Series(values, dtype=object) for name, values in self.own.items()},
+            **{name: [r[i] for r in self.regions] for i, name in enumerate(self.further)},
         }
         table = pd.DataFrame(columns)[keep].reset_index(drop=True)
         table.insert(0, "row", np.arange(len(table)))
@@ -229,6 +243,8 @@ def prepare_all(
     images_path: Path,
     progress: bool = False,
     total: int | None = None,
+    masks_path: Path | None = None,
+    regions: Regions = NO_REGIONS,
 ) -> Prepared:
     """Decode, enhance and write every sample, and find the images that show the same.
 
@@ -240,8 +256,8 @@ def prepare_all(
         they use: an iterator, which cannot be, is an error then.
     classes : sequence of str [K]
         Class names, in the order of the columns.
-    task : {"multilabel", "multiclass"}
-        Multiclass samples have exactly one label.
+    task : {"multilabel", "multiclass", "segmentation"}
+        Multiclass samples have exactly one label; those of segmentation the classes whose mask has a pixel.
     settings : Preprocess
         Its `threads` decode side by side; the files are the same for any number.
     images_path : Path
@@ -251,6 +267,10 @@ def prepare_all(
         Show the progress on stderr.
     total : int, optional
         Number of samples, where it is known beforehand: for the progress, and to look for the disk space at once.
+    masks_path : Path, optional
+        Of segmentation: receives the masks likewise, uint8 [N, size, size], of several classes [N, size, size, K].
+    regions : Regions
+        Finds the part of each image that is prepared.
 
     Returns
     -------
@@ -264,19 +284,17 @@ def prepare_all(
         If a sample id occurs twice, labels are not of `classes` or not as many as `task` asks for, columns collide,
         no image is usable, or the disk is too small. Nothing partial is left.
     """
-    records, reader = _Samples(classes, task), Reader(settings, anew(samples))
+    further = () if settings.roi is None else REGION_COLUMNS
+    records, reader = _Samples(classes, task, further), Reader(settings, anew(samples))
     shape = (settings.size, settings.size) if settings.channels == 1 else (settings.size, settings.size, 3)
-    row = int(np.prod(shape)) * np.dtype(settings.store).itemsize
-    # An array of an earlier run must not stand beside tables of this one.
-    images_path.unlink(missing_ok=True)
-    with (
-        replaced(images_path, total and total * row) as partial,
-        partial.open("w+b") as file,
-        closing(_in_order(samples, records, reader, settings)) as results,
-    ):
-        _check_space(partial.parent, (total or _ROWS_PER_CHECK) * row)
-        _write_header(file, settings.store, (0, *shape))
-        start = file.tell()
+    masked = (settings.size, settings.size, *([len(classes)] if len(classes) > 1 else []))
+    with ExitStack() as stack:
+        arrays = [_Array(stack, images_path, settings.store, shape, total)]
+        if masks_path is not None:
+            arrays.append(_Array(stack, masks_path, "uint8", masked, total))
+        row = sum(array.row for array in arrays)
+        results = stack.enter_context(closing(_in_order(samples, records, reader, settings, regions)))
+        _check_space(images_path.parent, (total or _ROWS_PER_CHECK) * row)
         with closing(_shown(results, total, progress)) as shown:
             for position, (about, images) in enumerate(shown):
                 for suffix, image in images:
@@ -288,17 +306,48 @@ def prepare_all(
                         continue
                     pixels, facts = image
                     if len(records.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
-                        _check_space(partial.parent, _ROWS_PER_CHECK * row)
-                    file.write(pixels.data)
-                    records.keep(position, about, name, facts)
+                        _check_space(images_path.parent, _ROWS_PER_CHECK * row)
+                    arrays[0].file.write(pixels.data)
+                    if facts.masks is not None:
+                        arrays[1].file.write(facts.masks.data)
+                        about = replace(about, labels=_present(facts.masks, classes))
+                    records.keep(position, about, name, facts._replace(masks=None))
         duplicates = records.duplicates(settings)
         prepared = records.tables(duplicates, reader.scale)
         if prepared.samples.empty:
             raise DatasetError(_nothing_left(prepared.excluded["reason"]))
-        _take_out(file, start, row, duplicates.excluded)
-        file.seek(0)
-        _write_header(file, settings.store, (len(prepared.samples), *shape))
+        for array in arrays:
+            array.keep(duplicates.excluded, len(prepared.samples))
     return prepared
+
+
+class _Array:
+    """A .npy file in the making, absent until `stack` closes; an array of an earlier run is removed at once.
+
+    It must not stand beside tables of this one.
+    """
+
+    def __init__(
+        self, stack: ExitStack, path: Path, dtype: str, shape: tuple[int, ...], total: int | None = None
+    ) -> None:
+        self.dtype, self.shape = dtype, shape
+        self.row = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        path.unlink(missing_ok=True)
+        partial = stack.enter_context(replaced(path, total and total * self.row))
+        self.file: BinaryIO = stack.enter_context(partial.open("w+b"))
+        _write_header(self.file, dtype, (0, *shape))
+        self._start = self.file.tell()
+
+    def keep(self, excluded: NDArray[np.bool_], number: int) -> None:
+        """Take rows out, and write the header for those `number` that stay."""
+        _take_out(self.file, self._start, self.row, excluded)
+        self.file.seek(0)
+        _write_header(self.file, self.dtype, (number, *self.shape))
+
+
+def _present(masks: NDArray[np.uint8], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes whose mask, of [H, W, K], has a pixel."""
+    return tuple(name for name, there in zip(classes, masks.any((0, 1)), strict=True) if there)
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -346,7 +395,7 @@ def _take_out(file: BinaryIO, start: int, row: int, out: NDArray[np.bool_]) -> N
 
 
 def _in_order(
-    samples: Iterable[Sample], records: _Samples, reader: Reader, settings: Preprocess
+    samples: Iterable[Sample], records: _Samples, reader: Reader, settings: Preprocess, regions: Regions
 ) -> Generator[tuple[Sample, list[_Result]], None, None]:
     """Yield each sample (without its `read`) and its images or reasons, in order, a bounded number in flight."""
     # The pool is the parallelism: OpenCV's own threads inside each call would only compete with it.
@@ -357,7 +406,8 @@ def _in_order(
     try:
         for position, sample in enumerate(samples):
             records.check(sample)
-            one = pool.submit(_one, sample.read, position, records.kinds, reader, settings)
+            masked = records.task == "segmentation"
+            one = pool.submit(_one, sample, position, records.kinds, reader, settings, regions, masked)
             flight.append((_without_read(sample), one))
             del sample, one  # with it goes `read`, and the bytes that it may hold
             if len(flight) >= _AHEAD * settings.threads:
@@ -381,24 +431,51 @@ def _without_read(sample: Sample) -> Sample:
 
 
 def _one(
-    read: Callable[[], bytes | np.ndarray], position: int, kinds: Kinds, reader: Reader, settings: Preprocess
+    sample: Sample,
+    position: int,
+    kinds: Kinds,
+    reader: Reader,
+    settings: Preprocess,
+    regions: Regions,
+    masked: bool,
 ) -> list[_Result]:
     """Return the prepared images of the sample at `position`, or why there are none."""
     results = []
-    for frame in reader.frames(read):
-        image = frame.image if isinstance(frame.image, str) else _prepared(frame.image, position, kinds, settings)
+    for frame in reader.frames(sample.read):
+        image: tuple[NDArray[Any], _Facts] | str
+        if isinstance(frame.image, str):
+            image = frame.image
+        else:
+            region = regions(sample.sample_id, frame.image.pixels)
+            image = _prepared(frame.image, region, position, kinds, settings)
+            if masked:
+                image = _masked(image, sample, settings)
         results.append(_Result(frame.suffix, image))
     return results
 
 
-def _prepared(decoded: Decoded, position: int, kinds: Kinds, settings: Preprocess) -> tuple[NDArray[Any], _Facts]:
+def _masked(
+    image: tuple[NDArray[Any], _Facts], sample: Sample, settings: Preprocess
+) -> tuple[NDArray[Any], _Facts] | str:
+    """Add the masks of a sample to its image, or say why there are none."""
+    pixels, facts = image
+    assert sample.masks is not None  # of segmentation
+    try:
+        return pixels, facts._replace(masks=prepared_masks(sample.masks, facts.height, facts.width, settings))
+    except MaskError as error:
+        return str(error)
+
+
+def _prepared(
+    decoded: Decoded, region: Region | None, position: int, kinds: Kinds, settings: Preprocess
+) -> tuple[NDArray[Any], _Facts]:
     image, kind = decoded.pixels, kind_of(decoded.facts)
     height, width = image.shape[:2]
     same = pixel_hash(image)  # first, as the pixels are in the cache
     small = for_thumbnail(image) if settings.duplicates.near else None
-    pixels = np.ascontiguousarray(prepare(image, settings))
+    pixels = np.ascontiguousarray(prepare_region(image, region, settings))
     picture = pair(image, pixels, settings) if kinds.wanted(kind, position) else None
-    return pixels, _Facts(width, height, same, small, kind, picture)
+    return pixels, _Facts(width, height, same, small, kind, picture, region)
 
 
 def _nothing_left(reasons: pd.Series) -> str:

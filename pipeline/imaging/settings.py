@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.datasets.settings import DataSections
-from pipeline.study.params import Section
+from pipeline.study.params import Probability, Section, Sections
+
+OWN = "own"
+"""Value of ``preprocess.roi.masks``: those of the data set."""
 
 
 class Clahe(Section):
@@ -31,6 +34,39 @@ class Duplicates(Section):
     conflicting_labels: Literal["exclude", "keep"] = "exclude"
 
 
+class Roi(Section):
+    """The region of interest: what of an image is prepared.
+
+    Parameters
+    ----------
+    masks : str
+        `OWN`, or the folder of a trained segmentation model.
+    classes : list of str
+        Masks whose union is the region; none = all.
+    margin : float
+        By which the box around the region grows on each side, as a share of its width or height.
+    outside : {"keep", "blank"}
+        What becomes of pixels outside of the mask; blank = black.
+    crop : bool
+        Whether the box is cut out.
+    least : float
+        Share of the image below which a region counts as not found.
+    """
+
+    masks: str = Field(min_length=1)
+    classes: list[str] = []
+    margin: Probability = 0.05
+    outside: Literal["keep", "blank"] = "keep"
+    crop: bool = True
+    least: Probability = 0.02
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Roi:
+        if not self.crop and self.outside == "keep":
+            raise ValueError("crop: false with outside: 'keep' leaves every image as it is; must be true, or blank")
+        return self
+
+
 class Preprocess(Section):
     """From published image files to one array."""
 
@@ -45,11 +81,16 @@ class Preprocess(Section):
     frame: Literal["first", "middle", "all", "error"] = Field("error", description="of files with several")
     max_pixels: int = Field(100_000_000, ge=256, description="of one image: width times height")
     max_bytes: int = Field(400_000_000, ge=256, description="of one frame decoded: pixels x colours x bytes a value")
+    roi: Roi | None = Field(None, description="region of interest; None = whole images")
     duplicates: Duplicates = Duplicates()
     threads: int = Field(2, ge=1, le=256)
 
 
-class PreprocessSections(DataSections):
-    """The sections that stage ``preprocess`` reads."""
+class PreprocessSection(Sections):
+    """The section of preprocessing."""
 
     preprocess: Preprocess
+
+
+class PreprocessSections(DataSections, PreprocessSection):
+    """The sections that stage ``preprocess`` reads."""

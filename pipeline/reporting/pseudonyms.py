@@ -196,4 +196,9 @@ def _without_paths(params: Params, synthetic: bool) -> Params:
         name: of.model_copy(update={key: NOT_SHOWN for key in _PATHS if of.of_dataset.get(key)})
         for name, of in params.external.items()
     }
-    return params.model_copy(update={"models": models, "datasets": datasets, "external": external})
+    preprocess = params.preprocess
+    if preprocess.roi is not None:
+        named = preprocess.roi.model_copy(update={"masks": PurePath(preprocess.roi.masks).name})
+        preprocess = preprocess.model_copy(update={"roi": named})
+    shown = {"models": models, "datasets": datasets, "external": external, "preprocess": preprocess}
+    return params.model_copy(update=shown)

@@ -21,10 +21,15 @@ LABELS = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "log_loss": "Log-loss",
+    "dice": "Dice",
+    "iou": "IoU",
+    "surface_dice": "Surface Dice",
+    "hd95": "Hausdorff distance (95 %), px",
+    "false_alarm": "False alarms",
 }
 """What metrics are called in table heads."""
 
 
 def macro(metric: str) -> str:
     """Return what the mean of `metric` over classes is called in a sentence."""
-    return {"auroc": "macro AUROC", "f1": "macro F1"}.get(metric, LABELS[metric].lower())
+    return {"auroc": "macro AUROC", "f1": "macro F1", "dice": "Dice"}.get(metric, LABELS[metric].lower())

@@ -17,13 +17,16 @@ from typing import Any
 
 from pipeline import settings
 from pipeline.datasets import Dataset, open_dataset
+from pipeline.imaging.settings import OWN, Roi
 from pipeline.learning.settings import train_settings
 from pipeline.learning.weights import ModelError, source
 from pipeline.settings import Params
 from pipeline.splitting.settings import LEAKS, Split
 from pipeline.study.errors import UserError
 from pipeline.study.files import SOURCE
+from pipeline.study.inputs import located
 from pipeline.study.params import PARAMS_FILE, ParamsError
+from pipeline.variants.settings import preprocess_of, split_of
 
 CHECKED = Path("tmp/checked")
 """Empty files, named by the digest of settings that have been found to be possible, at some cost."""
@@ -60,10 +63,16 @@ def check(params: Params) -> None:
     problems: list[str] = []
     dataset = _tried(problems, open_dataset, params.dataset, params.datasets[params.dataset])
     if dataset is not None:
+        from pipeline.settings.segmentation import problems_of_task
+
+        problems += [*problems_of_task(params, dataset)]
         problems += [*_of_losses(params, dataset), *_of_training(params, dataset), *_of_split(params, dataset)]
         if getattr(dataset, "class_columns", None):
             _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.label_map")
     problems += [*_of_models(params)]
+    problems += [*_of_region(params, dataset)]
+    if dataset is not None:
+        problems += [*_of_variants(params, dataset)]
     if dataset is not None:
         problems += [*_of_external(params, dataset)]
     if problems:
@@ -134,9 +143,9 @@ def _of_split(params: Params, dataset: Dataset) -> Iterator[str]:
         f"split.protocol: '{split.protocol}'": split.protocol == LEAKS,
     }
     for what, asked in single.items():
-        if asked and dataset.task == "multilabel":
+        if asked and dataset.task != "multiclass":
             instead = _INSTEAD[what.split(":")[0]]
-            yield f"{what} counts images class by class, and {dataset.name} is multi-label; {instead}"
+            yield f"{what} counts images class by class, and {dataset.name} is {_SORT[dataset.task]}; {instead}"
     if split.protocol == LEAKS and split.method != "global":
         yield f"split.protocol: '{LEAKS}' with split.method '{split.method}'; must be global, or protocol split_first"
     if split.protocol == LEAKS and split.balance.method not in ("none", "augment_to"):
@@ -218,6 +227,64 @@ def _of_external(params: Params, dataset: Dataset) -> Iterator[str]:
             yield from mapping_problems(f"external.{name}", *sides, given.classes, given.unmapped)
 
 
+def _of_region(params: Params, dataset: Dataset | None) -> Iterator[str]:
+    """Yield what a region of interest asks of data sets without masks, or of a folder without a network."""
+    roi = params.preprocess.roi
+    if roi is None:
+        return
+    from pipeline.external.sets import open_external
+    from pipeline.imaging.region import check_own, model_files
+
+    problems: list[str] = []
+    if dataset is not None and dataset.task == "segmentation":
+        yield f"preprocess.roi: {dataset.name} is segmented (task), and its masks are not cut along; must be empty"
+        return
+    if roi.masks != OWN:
+        if _tried(problems, model_files, roi):
+            _tried(problems, _check_network, roi)
+        yield from problems
+        return
+    if dataset is not None:
+        _tried(problems, check_own, roi, dataset)
+    yield from problems
+    for name, given in params.external.items():
+        problems = []
+        other = _tried([], open_external, name, given)  # what is wrong with its settings is said elsewhere
+        if other is not None:
+            _tried(problems, check_own, roi, other)
+        yield from (f"external.{name}: {problem}" for problem in problems)
+
+
+def _of_variants(params: Params, dataset: Dataset) -> Iterator[str]:
+    """Yield what the split or the pictures of a variant ask of a data set that has it not."""
+    if params.variants and dataset.task not in ("multilabel", "multiclass"):
+        yield (
+            f"variants: {', '.join(params.variants)}; {dataset.name} is {_SORT[dataset.task]}, of which no page compares "
+            "variants; must be empty"
+        )
+        return
+    for name, variant in params.variants.items():
+        changed = {"split": split_of(variant, params.split), "preprocess": preprocess_of(variant, params.preprocess)}
+        own = params.model_copy(update={**changed, "external": {}})
+        problems = _of_split(own, dataset) if variant.split else _of_region(own, dataset)
+        yield from (f"variants.{name}.{problem}" for problem in problems)
+
+
+def _check_network(roi: Roi) -> None:
+    """Read the record of the network that is to find regions; imports torch, once for each network."""
+    from pipeline.imaging.region import model_identity, places
+
+    mark = _mark([roi.classes, model_identity(roi)])
+    if not mark.exists():
+        try:
+            trained = importlib.import_module("pipeline.segmenting.use").read_segmenter(located(roi.masks))
+        except UserError as error:
+            raise ParamsError(f"preprocess.roi.masks: {error}") from None
+        places(roi, trained.classes)
+        _set(mark)
+
+
+_SORT = {"multilabel": "multi-label", "segmentation": "one of masks"}
 _INSTEAD = {
     "split.method": "must be official, grouped or global",
     "split.balance.method": "must be none or oversample",

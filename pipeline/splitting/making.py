@@ -45,7 +45,7 @@ def write_split(samples: pd.DataFrame, table: pd.DataFrame, classes: list[str], 
         See `pipeline.splitting.audit.check`.
     """
     entries = entries_of(samples, table)
-    check(entries, table["part"], classes, settings)
+    check(entries, table["part"], classes, settings, negatives=read_dataset().task != "segmentation")
     report = audit(entries, table["part"], classes, settings, table)
 
     write_csv(SPLIT, table)

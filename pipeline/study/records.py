@@ -15,6 +15,7 @@ from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError, read_js
 from pipeline.study.runs import Configuration
 
 RecordedStage = Literal[
+    "preprocess",
     "train",
     "evaluate",
     "explain",
@@ -43,7 +44,7 @@ def write_records(records: Mapping[Path, dict[str, Any]]) -> None:
 
 
 def remove_other_weights(models: Collection[str]) -> None:
-    """Remove the links to the weights files of models that have left the study.
+    """Remove the links to the weights files of all but these models, which have left the study.
 
     A clone does not have them, and would not be up to date.
     """

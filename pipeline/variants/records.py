@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.imaging.records import region_record
 from pipeline.study.code import ROOT, digests
 from pipeline.study.workplaces import merged
-from pipeline.variants.settings import PrepareSections, VariantSections
+from pipeline.variants.settings import PrepareSections, VariantSections, preprocess_of
 
 
 class VariantRecordSections(PrepareSections, VariantSections):
@@ -20,15 +21,20 @@ def variant_record(name: str, params: VariantRecordSections) -> dict[str, Any]:
     Returns
     -------
     dict
-        For another split, ``split``; for other pictures, ``preprocess``, ``dataset`` and its settings; and code, with
-        the module of the data set.
+        For another split, ``split``; for other pictures, ``preprocess``, ``dataset`` and its settings, and ``region``
+        (see `pipeline.imaging.records.region_record`); and code, with the module of the data set.
     """
     variant, files = params.variants[name], [ROOT / "pipeline/prepare_variant.py"]
     if not variant.preprocess:
         made: dict[str, Any] = {"split": merged(params.split.model_dump(mode="json"), variant.split)}
     else:
-        changed = merged(params.preprocess.model_dump(mode="json"), variant.preprocess)
-        made = {"preprocess": changed, "dataset": params.dataset, "settings": params.datasets.get(params.dataset)}
+        changed = preprocess_of(variant, params.preprocess)
+        made = {
+            "preprocess": changed.model_dump(mode="json"),
+            "dataset": params.dataset,
+            "settings": params.datasets.get(params.dataset),
+            **region_record(params.model_copy(update={"preprocess": changed})),
+        }
         files += _module(params.dataset)
     return {**made, "code": digests(files)}
 

@@ -68,6 +68,11 @@ def problems_of(variants: dict[str, Variant], split: Split, preprocess: Preproce
             seen.setdefault(content, f"variants.{name}")
 
 
+def preprocess_of(variant: Variant, preprocess: Preprocess) -> Preprocess:
+    """Return section ``preprocess`` as a variant has it."""
+    return Preprocess.model_validate(merged(preprocess.model_dump(), variant.preprocess))
+
+
 def split_of(variant: Variant, split: Split) -> Split:
     """Return section ``split`` as a variant has it."""
     return Split.model_validate(merged(split.model_dump(), variant.split))

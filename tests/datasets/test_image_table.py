@@ -6,8 +6,10 @@ import pytest
 
 from pipeline.datasets import DatasetError, dataset_class, open_dataset
 from pipeline.datasets.image_table.dataset import Data
+from pipeline.datasets.shared.inputs import record
 from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.prepare import prepare_all
+from pipeline.imaging.region import regions_of
 from pipeline.imaging.settings import Preprocess
 from pipeline.settings import parse
 from pipeline.study.params import ParamsError
@@ -393,3 +395,33 @@ def test_image_files_without_a_row_are_named(root, tmp_path):
     assert said in remarks(record, names=False)
     unlabelled = Data(**table(root, "image,label\nlate.JPG,\n" + single()[12:]), label_column="label")
     assert unlabelled.fetch(tmp_path)["without_row"]["first"] == ["scan", "sub/extra.png"]
+
+
+def test_masks_beside_labels_are_regions_of_interest_and_watched_by_content(root, tmp_path):
+    (root / "masks").mkdir()
+    for i in range(len(NAMES)):
+        mask = np.zeros((16, 16), np.uint8)
+        mask[2:10, 4 + i : 12] = 255
+        (root / "masks" / f"{i}.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+    rows = "".join(
+        f"{n},{c},{'' if i == 1 else f'masks/{i}.png'}\n" for i, (n, c) in enumerate(zip(NAMES, "ababa", strict=True))
+    )
+    data = Data(**table(root, f"image,label,lungs\n{rows}"), label_column="label", mask_columns=["lungs"])
+    assert (data.task, data.classes, data.mask_classes) == ("multiclass", ("a", "b"), ("lungs",))
+    assert data.left_out(tmp_path) == []
+    before = record(data, tmp_path, tmp_path / "content.csv")
+    settings = Preprocess(size=16, threads=1, clahe={"enabled": False}, roi={"masks": "own", "margin": 0.0})
+    prepared = prepare_all(
+        data.samples(tmp_path),
+        data.classes,
+        data.task,
+        settings,
+        tmp_path / "images.npy",
+        regions=regions_of(settings.roi, data, tmp_path),
+    )
+    kept = prepared.samples[["roi", "roi_x", "roi_y", "roi_width", "roi_height"]].values.tolist()
+    assert kept[0] == ["found", 4, 2, 8, 8]
+    assert kept[1] == ["none found", 0, 0, 16, 16]
+    assert kept[2] == ["found", 6, 2, 6, 8]
+    (root / "masks/0.png").write_bytes((root / "masks/2.png").read_bytes())
+    assert record(data, tmp_path, tmp_path / "content.csv")["sha256"] != before["sha256"]

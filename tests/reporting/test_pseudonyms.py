@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.imaging.settings import Roi
 from pipeline.report import write_reports
 from pipeline.reporting import pseudonyms
 from pipeline.reporting.figures import style
@@ -69,7 +70,8 @@ def make_real(study: Params) -> Params:
         Predictions.load(file)
     models = {name: about.model_copy(update={"weights": WEIGHTS}) for name, about in study.models.items()}
     about = {study.dataset: {"root": FOLDER, "table": f"{FOLDER}/labels.csv"}}
-    return study.model_copy(update={"datasets": about, "models": models})
+    regions = study.preprocess.model_copy(update={"roi": Roi(masks="/home/huber/lungs")})
+    return study.model_copy(update={"datasets": about, "models": models, "preprocess": regions})
 
 
 def every_name() -> Iterator[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import configure
+from pipeline.external.records import preparation_record
+from pipeline.imaging.records import region_record
 from pipeline.learning.records import training_record
 from pipeline.learning.weights import ModelError
 from pipeline.scoring.records import evaluation_record
@@ -143,7 +145,7 @@ def test_values_that_python_calls_equal_are_told_apart(other, prepared, tiny):
 def test_configurations_that_left_the_study_leave_no_record(prepared, tiny):
     tiny["study"] = {"models": ["small"], "losses": ["zlpr"], "replicates": [7]}
     configure.configure(parse(tiny))
-    whole = {f"{stage}.json" for stage in ("probe", "fuse", "ensemble", "report")}
+    whole = {f"{stage}.json" for stage in ("preprocess", "probe", "fuse", "ensemble", "report")}
     kept = {path.name for path in CONFIGURATIONS.iterdir()}
     assert kept == {"small-zlpr.train.json", "small-zlpr.evaluate.json"} | whole
 
@@ -229,3 +231,29 @@ def test_results_of_runs_that_left_the_study_are_set_aside_and_nothing_else_is_m
     assert all((configure.LEFT / name).read_text() == "second" for name in leaves)
     assert not any(Path(name).exists() for name in leaves)
     assert not Path("models/wide-bce").exists()
+
+
+def test_a_network_that_finds_regions_is_linked_and_recorded_by_its_content(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert region_record(parse(tiny)) == {"region": None}
+    folder = tmp_path / "elsewhere/lungs"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"1")
+    (folder / "segmenter.json").write_text("{}")
+    tiny["preprocess"]["roi"] = {"masks": "elsewhere/lungs"}
+    configure.link_weights(parse(tiny))
+    assert (WEIGHTS / "files/roi-masks").samefile(folder / "model.safetensors")
+    before = region_record(parse(tiny))["region"]
+    assert "pipeline/segmenting/use.py" in before["code"]
+    (folder / "model.safetensors").write_bytes(b"2")
+    after = region_record(parse(tiny))["region"]
+    assert after["code"] == before["code"]
+    assert after["files"] != before["files"]
+    tiny["external"] = {"other": {"dataset": "phantom"}}
+    assert preparation_record("other", parse(tiny))["region"] == after
+
+    tiny["preprocess"]["roi"] = {"masks": "own"}
+    configure.link_weights(parse(tiny))
+    assert not (WEIGHTS / "files/roi-masks").exists()
+    assert region_record(parse(tiny)) == {"region": None}
+    assert "region" not in preparation_record("other", parse(tiny))

@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipeline.datasets import Dataset, Sample, Task
+from pipeline.datasets import Dataset, Masks, MaskSource, Sample, Task
+from pipeline.datasets.phantom.cohort import sample_cohort
+from pipeline.datasets.phantom.drawing import LUNGS, lungs
 from pipeline.datasets.phantom.files import (
     BOXES,
     ENTRIES,
+    MASKS,
     PLANTED,
     STAMP,
     TEST,
@@ -58,11 +64,14 @@ class Data(Dataset):
         other one of these in the other official list.
     bad_files : bool
         Plant two files each that are truncated, empty, RGBA, 16-bit and text. RGBA and 16-bit files are readable.
+    asked_task : {"", "segmentation"}
+        Key ``task``: empty = which findings an image has, segmentation = where its structures are.
+    structures : {"lungs", "findings"}
+        Of segmentation: the lungs, as far as neither heart nor mediastinum hides them, or each of the findings.
     """
 
     name: ClassVar[str] = "phantom"
     title: ClassVar[str] = "Phantom: drawn chest films after ChestX-ray14"
-    task: ClassVar[Task] = "multilabel"
     synthetic: ClassVar[bool] = True
     licence: ClassVar[str] = "Apache-2.0 (drawn by this project)"
     citation: ClassVar[str] = (
@@ -86,11 +95,23 @@ class Data(Dataset):
     test_fraction: float = Field(0.25, ge=0.1, le=0.5)
     duplicates: int = Field(12, ge=0, le=40)
     bad_files: bool = True
+    asked_task: Literal["", "segmentation"] = Field("", alias="task")
+    structures: Literal["lungs", "findings"] = "lungs"
+
+    @property
+    def task(self) -> Task:
+        """Any number of findings per image, or a mask for each structure."""
+        return self.asked_task or "multilabel"
+
+    @property
+    def masked(self) -> str:
+        """Structures whose masks are drawn; "" where none are."""
+        return self.structures if self.task == "segmentation" else ""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The 14 findings of ChestX-ray14 in the published order."""
-        return FINDINGS
+        """The 14 findings of ChestX-ray14 in the published order, or the lungs."""
+        return (LUNGS,) if self.masked == LUNGS else FINDINGS
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Draw the set into `folder`, or leave it if exactly this drawing is there.
@@ -105,7 +126,9 @@ class Data(Dataset):
         """
         folder = Path(folder)
         stamp = folder / STAMP
-        wanted = {"format": _FORMAT, "settings": self.model_dump()}
+        new = {"asked_task", "structures"}  # without masks a drawing is what it was before there were any
+        settings = self.model_dump(exclude=new) | ({"masks": self.masked} if self.masked else {})
+        wanted = {"format": _FORMAT, "settings": settings}
         try:
             written = json.loads(stamp.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -129,16 +152,37 @@ class Data(Dataset):
         def images(name: str) -> Callable[[], bytes]:
             return file_reader(folder / "images" / name)
 
-        yield from iter_samples(
-            read_entries(folder / ENTRIES),
-            images,
-            read_list(folder / TRAIN_VAL),
-            read_list(folder / TEST),
-        )
+        entries = read_entries(folder / ENTRIES)
+        for sample in iter_samples(entries, images, read_list(folder / TRAIN_VAL), read_list(folder / TEST)):
+            if self.masked:
+                labels = (LUNGS,) if self.masked == LUNGS else sample.labels
+                sample = replace(sample, labels=labels, masks=partial(self._masks, folder, sample.sample_id))
+            yield sample
 
-    def boxes(self, folder: Path) -> pd.DataFrame:
+    def _masks(self, folder: Path, name: str) -> tuple[MaskSource, ...]:
+        """Read the masks of an image; a structure without a file is not in it."""
+        files = [folder / MASKS / structure / name for structure in self.classes]
+        return tuple(MaskSource(file.read_bytes() if file.exists() else None) for file in files)
+
+    @property
+    def mask_classes(self) -> tuple[str, ...]:
+        """The lungs, as they were drawn."""
+        return (LUNGS,)
+
+    def masks(self, folder: Path) -> Masks:
+        """Return what draws the outline of an image's lungs again: where findings are studied, no file has it."""
+        cohort = sample_cohort(self, np.random.SeedSequence(self.seed))
+        cases = {case.name: case for case in cohort.cases}
+        cases |= {copy.name: cases[original] for original, copy in cohort.copies}
+
+        def of(name: str) -> tuple[MaskSource, ...] | None:
+            return (MaskSource(lungs(cases[name], self.size)),) if name in cases else None
+
+        return of
+
+    def boxes(self, folder: Path) -> pd.DataFrame | None:
         """Boxes of every lesion of every readable image, as `Dataset.boxes` describes."""
-        return read_boxes(Path(folder) / BOXES)
+        return None if self.masked == LUNGS else read_boxes(Path(folder) / BOXES)
 
     def _found(self, folder: Path) -> dict[str, Any]:
         entries = read_entries(folder / ENTRIES)

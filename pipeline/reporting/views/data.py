@@ -29,6 +29,7 @@ from pipeline.reporting.views.cohort import (
 from pipeline.reporting.views.duplicates import Duplicates, borderline_rows, duplicates
 from pipeline.reporting.views.flow import Flow, flow
 from pipeline.reporting.views.reading import Reading, reading
+from pipeline.reporting.views.region import Region, region
 from pipeline.reporting.views.shared import (
     Banner,
     Picture,
@@ -186,6 +187,8 @@ class Page:
         None where the data set has no dates.
     twins : Picture or None
         The figure of borderline pairs; None where there are none.
+    region : Region or None
+        The region of interest; None where images are whole.
     """
 
     study: StudyResults
@@ -207,6 +210,7 @@ class Page:
     reading: Reading | None
     dates: Dates | None = None
     twins: Picture | None = None
+    region: Region | None = None
 
     @property
     def none(self) -> str:
@@ -275,6 +279,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         how_read,
         _dates(study),
         picture_of_images(study, of_twins, path) if twins else None,
+        region(study),
     )
     return [page.write(path, "data.md", page=shown), *drawn, *of_augmented, *of_kinds]
 
