@@ -259,8 +259,8 @@ def _of_variants(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield what the split or the pictures of a variant ask of a data set that has it not."""
     if params.variants and dataset.task not in ("multilabel", "multiclass"):
         yield (
-            f"variants: {', '.join(params.variants)}; {dataset.name} is {_SORT[dataset.task]}, of which no page compares "
-            "variants; must be empty"
+            f"variants: {', '.join(params.variants)}; {dataset.name} is {_SORT[dataset.task]}, and no page compares "
+            "variants of that; must be empty"
         )
         return
     for name, variant in params.variants.items():
