@@ -49,7 +49,7 @@ def score(params: ProbeSections) -> pd.DataFrame:
         PartLogits(np.stack([by_part[name] for by_part in logits.values()]), part.targets, part.patients)
         for name, part in (("val", val), ("test", test))
     )
-    options = {"with_mean": False, "metrics_alone": True, **settings.draws()}
+    options = {"with_mean": False, "metrics_alone": True, "ordered": data.ordered, **settings.draws()}
     metrics = evaluate(data.task, data.classes, [*logits], on_val, on_test, **options).metrics
     if len(chosen) < n:
         how = f"fitted on {len(chosen):,} of {n:,} training images"

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, describe
@@ -74,7 +81,13 @@ class Dataset(BaseModel, ABC):
         """Leave out keys without a value, so that params.yaml can list them all."""
         if not isinstance(settings, Mapping):
             return settings
-        return {key: value for key, value in settings.items() if value is not None or key not in cls.model_fields}
+        known = {field.alias or key for key, field in cls.model_fields.items()}
+        return {key: value for key, value in settings.items() if value is not None or key not in known}
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `asked` where it is empty, so that what was recorded of data sets before there was it still holds."""
+        return {key: value for key, value in handler(self).items() if key != "asked" or value}
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
@@ -106,6 +119,11 @@ class Dataset(BaseModel, ABC):
     @abstractmethod
     def task(self) -> Task:
         """Any number of classes per image, or exactly one."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the classes are grades, the first the lowest; single-label."""
+        return getattr(self, "asked", "") == "ordinal"
 
     @property
     def notes(self) -> tuple[str, ...]:

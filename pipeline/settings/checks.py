@@ -85,7 +85,7 @@ def _of_losses(params: Params, dataset: Dataset) -> Iterator[str]:
 
     for name in params.study.losses:
         problems: list[str] = []
-        loss = _tried(problems, create, name, params.losses[name], dataset.task)
+        loss = _tried(problems, create, name, params.losses[name], dataset.task, dataset.ordered)
         yield from problems
         for model in params.study.models:
             if loss is not None and train_settings(params, model).mix and (reason := no_mixing(loss, f"losses.{name}")):
@@ -105,6 +105,12 @@ def _of_training(params: Params, dataset: Dataset) -> Iterator[str]:
             yield (
                 f"{_where(params, model, 'mix')}: class_weights: '{train.class_weights}' weighs an image by its one "
                 "class, which a mixed one does not have; one of them must be empty or none"
+            )
+    for model in params.study.models if not dataset.ordered else ():
+        if train_settings(params, model).select == "qwk":
+            yield (
+                f"{_where(params, model, 'select')}: 'qwk' counts how many grades decisions are off, and the classes of "
+                f"{dataset.name} are not ordered; must be auroc, or set datasets.{dataset.name}.task to ordinal"
             )
     for model in params.study.models if dataset.task == "multilabel" else ():
         train = train_settings(params, model)

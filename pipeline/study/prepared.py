@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,8 @@ class DatasetInfo:
         stay together, and no page speaks of patients.
     remarks : tuple of str
         What was found beside the images or is strange about them, one sentence each without names of files.
+    ordered : bool
+        Whether the classes are grades, the first the lowest.
     """
 
     name: str
@@ -58,6 +60,12 @@ class DatasetInfo:
     source: dict[str, Any] | None = None
     patients_known: bool = True
     remarks: tuple[str, ...] = ()
+    ordered: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """Return what dataset.json holds; the order of classes where there is one alone, so that others stay as is."""
+        content = asdict(self)
+        return content if self.ordered else {name: value for name, value in content.items() if name != "ordered"}
 
 
 def read_dataset(folder: Path = PREPARED, stage: str = "preprocess") -> DatasetInfo:

@@ -17,6 +17,7 @@ from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, flags, several, single
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen
+from pipeline.datasets.shared.grades import in_order
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
@@ -91,6 +92,9 @@ class Data(Dataset):
         or empty cells and x; the set is multi-label.
     class_names : list of str or None
         The classes of `label_column` in their order; None takes those that occur, sorted.
+    asked : {"", "ordinal"}
+        Key `task`: ordinal takes the classes of `label_column` as grades in the order of `class_names`, or of the
+        numbers that their names begin with.
     label_map : dict of str to str
         Label, or name of a class column, to class: to rename and to join classes.
     patient_column : str or None
@@ -124,6 +128,7 @@ class Data(Dataset):
     negative_label: Column | None = None
     class_columns: list[Column] = []
     class_names: list[Column] | None = None
+    asked: Literal["", "ordinal"] = Field("", alias="task")
     label_map: dict[str, Column] = {}
     patient_column: Column | None = None
     groups: Groups | None = None
@@ -149,6 +154,11 @@ class Data(Dataset):
                 problems.append(
                     f"{key}: {getattr(self, key)!r} beside class_columns; it must be set with label_column only"
                 )
+        if self.ordered and self._multilabel:
+            problems.append(
+                "task: 'ordinal' beside class_columns or separator: an image has one grade; it must be set with "
+                "label_column alone"
+            )
         if self.negative_label is not None and self.separator is None:
             problems.append(
                 f"negative_label: '{self.negative_label}' without separator; it must be set in multi-label sets only"
@@ -202,7 +212,8 @@ class Data(Dataset):
             return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in self.class_columns))
         if self.class_names is not None:
             return tuple(map(told_apart, self.class_names))
-        return tuple(sorted({label for row in self._find().rows for label in row.labels}))
+        names = {label for row in self._find().rows for label in row.labels}
+        return in_order(names, None, f"datasets.{self.name}.class_names") if self.ordered else tuple(sorted(names))
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Verify the table against the settings and look for its images; nothing is downloaded.

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -26,7 +27,9 @@ from pipeline.datasets.phantom.files import (
     TRAIN_VAL,
     content,
     own_files,
+    read_hearts,
     write_all,
+    write_hearts,
 )
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
@@ -34,6 +37,15 @@ from pipeline.study.files import write_json
 
 _FORMAT = 1
 """Raise it whenever a drawn byte changes, so that folders drawn before are drawn again."""
+
+
+GRADES = {"grade 0": 0.0, "grade 1": 0.40, "grade 2": 0.42, "grade 3": 0.44, "grade 4": 0.47}
+"""Grades of the size of the heart: its least width as a share of that of both lungs (cardiothoracic ratio). The cuts
+leave 8 to 27 % of the default images in a grade; they are no clinical ones."""
+
+
+def _grade(ratio: float) -> str:
+    return [name for name, least in GRADES.items() if ratio >= least][-1]
 
 
 class Data(Dataset):
@@ -56,13 +68,15 @@ class Data(Dataset):
     duplicates : int
         Pixel-identical copies under other names: half filed under the same patient, half under another one, and every
         other one of these in the other official list.
+    asked : {"", "ordinal"}
+        Key `task`: "" for the findings (multi-label); ordinal for the size of the heart in five grades
+        (`GRADES`), single-label.
     bad_files : bool
         Plant two files each that are truncated, empty, RGBA, 16-bit and text. RGBA and 16-bit files are readable.
     """
 
     name: ClassVar[str] = "phantom"
     title: ClassVar[str] = "Phantom: drawn chest films after ChestX-ray14"
-    task: ClassVar[Task] = "multilabel"
     synthetic: ClassVar[bool] = True
     licence: ClassVar[str] = "Apache-2.0 (drawn by this project)"
     citation: ClassVar[str] = (
@@ -86,11 +100,17 @@ class Data(Dataset):
     test_fraction: float = Field(0.25, ge=0.1, le=0.5)
     duplicates: int = Field(12, ge=0, le=40)
     bad_files: bool = True
+    asked: Literal["", "ordinal"] = Field("", alias="task")
+
+    @property
+    def task(self) -> Task:
+        """Multi-label for the findings, single-label for the grades."""
+        return "multiclass" if self.ordered else "multilabel"
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The 14 findings of ChestX-ray14 in the published order."""
-        return FINDINGS
+        """The 14 findings of ChestX-ray14 in the published order, or the grades of the heart, smallest first."""
+        return tuple(GRADES) if self.ordered else FINDINGS
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Draw the set into `folder`, or leave it if exactly this drawing is there.
@@ -118,6 +138,8 @@ class Data(Dataset):
             path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         write_all(folder, self)
+        if self.asked:
+            write_hearts(folder, self)
         found = wanted | self._found(folder)
         write_json(stamp, wanted | {"content": content(folder), "found": found})
         return found
@@ -129,16 +151,22 @@ class Data(Dataset):
         def images(name: str) -> Callable[[], bytes]:
             return file_reader(folder / "images" / name)
 
-        yield from iter_samples(
+        samples = iter_samples(
             read_entries(folder / ENTRIES),
             images,
             read_list(folder / TRAIN_VAL),
             read_list(folder / TEST),
         )
+        if not self.asked:
+            yield from samples
+            return
+        hearts = read_hearts(folder)
+        for sample in samples:
+            yield replace(sample, labels=(_grade(hearts[sample.sample_id].ratio),))
 
-    def boxes(self, folder: Path) -> pd.DataFrame:
-        """Boxes of every lesion of every readable image, as `Dataset.boxes` describes."""
-        return read_boxes(Path(folder) / BOXES)
+    def boxes(self, folder: Path) -> pd.DataFrame | None:
+        """Boxes of every lesion of every readable image, as `Dataset.boxes` describes; of grades there are none."""
+        return None if self.asked else read_boxes(Path(folder) / BOXES)
 
     def _found(self, folder: Path) -> dict[str, Any]:
         entries = read_entries(folder / ENTRIES)

@@ -23,7 +23,7 @@ from pipeline.learning.settings import Train
 from pipeline.learning.training import averaging, optimizers, schedules
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.training.guards import LossWatch, TrainingError, check_validation_loss, enough_memory, last_good
-from pipeline.metrics.functions import accuracy, auroc, f1, macro
+from pipeline.metrics.functions import accuracy, auroc, f1, macro, quadratic_kappa
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.study.params import ParamsError
 
@@ -38,8 +38,8 @@ class FittedModel:
         Weights of the best epoch (averaged ones with EMA, and with SWA once it has begun), on the CPU.
     history : list of dict
         One row per epoch: epoch, lr (of the body, in the last step), train_loss, val_loss, val_auroc (macro), for
-        single-label data also val_accuracy and val_macro_f1 (of the largest logits), images_per_second (of training
-        alone), seconds (with validation).
+        single-label data also val_accuracy and val_macro_f1 (of the largest logits), of ordered classes val_qwk,
+        images_per_second (of training alone), seconds (with validation).
     best_epoch : int
         From 1; the first with the highest value of the metric that ``train.select`` names. Epochs where it is
         undefined are never best; where it always is, the first is kept.
@@ -109,6 +109,8 @@ def fit(
             f"params.yaml:\ntrain.select: 'macro_f1' counts the largest logit of an image and is not defined for a "
             f"{loss.task} data set; it must be 'auroc'"
         )
+    if settings.select == "qwk" and not loss.of_ordered:
+        raise ParamsError("params.yaml:\ntrain.select: 'qwk' is defined for ordered classes alone; it must be 'auroc'")
     if settings.mix is not None and (reason := no_mixing(loss, type(loss).__name__)):
         raise ParamsError(f"params.yaml:\ntrain.mix: {reason}; must be empty beside it")
     set_arithmetic(settings.threads, settings.tf32)
@@ -153,7 +155,7 @@ def _epoch(
         "lr": state.lr,
         "train_loss": train_loss,
         "val_loss": val_loss,
-        **_scores(logits.cpu().numpy(), val.targets.cpu().numpy(), loss.task),
+        **_scores(logits.cpu().numpy(), val.targets.cpu().numpy(), loss),
         "images_per_second": images / (trained - started),
         "seconds": time.perf_counter() - started,
     }
@@ -217,12 +219,14 @@ def _steps(images: int, per_step: int) -> int:
     return images // per_step + (images % per_step > 1)
 
 
-def _scores(logits: np.ndarray, targets: np.ndarray, task: str) -> dict[str, float]:
+def _scores(logits: np.ndarray, targets: np.ndarray, loss: Loss) -> dict[str, float]:
     """Compute the metrics of one epoch from validation logits [N, K] and targets [N, K]."""
-    sums = Weighted(Scored(task, targets, logits[None]))
+    sums = Weighted(Scored(loss.task, targets, logits[None], ordered=loss.of_ordered))
     scores = {"val_auroc": macro(auroc(sums)).item()}
-    if task == "multiclass":
+    if loss.task == "multiclass":
         scores |= {"val_accuracy": accuracy(sums).item(), "val_macro_f1": macro(f1(sums)).item()}
+    if loss.of_ordered:
+        scores["val_qwk"] = quadratic_kappa(sums).item()
     return scores
 
 

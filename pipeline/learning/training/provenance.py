@@ -109,7 +109,7 @@ def decisive(
         "run": run,
         "train": settings.model_dump(),
         "model": described.model_dump(),
-        "loss": [type(loss).__name__, loss.task, loss.model_dump()],
+        "loss": [type(loss).__name__, loss.task, loss.model_dump(), *(["ordered"] if loss.of_ordered else [])],
         "device": device_name(device),
         "versions": versions(),
     }
