@@ -86,7 +86,7 @@ class Dataset(BaseModel, ABC):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `asked` where it is empty, so that what was recorded of data sets before there was it still holds."""
+        """Leave out `asked` where it is empty: what was recorded before there was such a key still holds."""
         return {key: value for key, value in handler(self).items() if key != "asked" or value}
 
     name: ClassVar[str]

@@ -202,7 +202,7 @@ class Scored:
 
     @cached_property
     def distances(self) -> np.ndarray:
-        """Float64 [G, 3, S]: of decisions, summed: grades off, these squared, and whether it is at most one; multiclass.
+        """Float64 [G, 3, S]: sums over decisions of grades off, of these squared, of whether at most one; multiclass.
 
         What is decided is the likeliest grade, whatever was trained: the decision of every other metric.
         """

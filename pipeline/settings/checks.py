@@ -109,8 +109,8 @@ def _of_training(params: Params, dataset: Dataset) -> Iterator[str]:
     for model in params.study.models if not dataset.ordered else ():
         if train_settings(params, model).select == "qwk":
             yield (
-                f"{_where(params, model, 'select')}: 'qwk' counts how many grades decisions are off, and the classes of "
-                f"{dataset.name} are not ordered; must be auroc, or set datasets.{dataset.name}.task to ordinal"
+                f"{_where(params, model, 'select')}: 'qwk' counts how many grades a decision is off, and classes of "
+                f"{dataset.name} have no order; must be auroc, or set datasets.{dataset.name}.task to ordinal"
             )
     for model in params.study.models if dataset.task == "multilabel" else ():
         train = train_settings(params, model)

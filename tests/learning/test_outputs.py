@@ -108,7 +108,7 @@ def test_losses_of_ordered_classes_are_refused_where_there_is_no_order():
     for kind in ("coral", "corn", "cumulative_link", "soft_ordinal"):
         with pytest.raises(ParamsError, match=rf"study\.losses: 'mine' \({kind}\).*ordered classes.*task: ordinal"):
             losses.create("mine", {"kind": kind}, "multiclass")
-    with pytest.raises(ParamsError, match="use one of these kinds:(?!.*coral)"):
+    with pytest.raises(ParamsError, match=r"use one of these kinds:(?!.*coral)"):
         losses.create("zlpr", {}, "multiclass")
 
 

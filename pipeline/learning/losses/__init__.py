@@ -35,7 +35,7 @@ class Loss(BaseModel, ABC):
     """Whether it is defined for targets between 0 and 1, as ``train.mix`` makes them."""
 
     output: ClassVar[str] = "classes"
-    """What the head computes, see `pipeline.learning.networks.outputs`: the loss gets logits of K classes in any case."""
+    """What the head computes, see `pipeline.learning.networks.outputs`; the loss gets logits of K classes always."""
 
     ordered: ClassVar[bool] = False
     """Whether it is defined for ordered classes alone."""

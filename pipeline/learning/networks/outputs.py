@@ -22,7 +22,7 @@ class Cumulative(nn.Module):
     The proportional-odds model (McCullagh, "Regression models for ordinal data", JRSS B 42(2), 1980, doi:
     10.1111/j.2517-6161.1980.tb01109.x), and the layer of CORAL (Cao, Mirjalili & Raschka, Pattern Recognition Letters
     140, 2020, arXiv 1901.07884), whose biases are the negative thresholds. CORAL proves them ordered where its loss is
-    least; here they are sums of positive gaps, so that they are ordered, and classes have probabilities, from the start.
+    least; here they are sums of positive gaps: they are ordered, and classes have probabilities, from the start.
 
     Parameters
     ----------
