@@ -86,8 +86,8 @@ class Dataset(BaseModel, ABC):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `asked` where it is empty: what was recorded before there was such a key still holds."""
-        return {key: value for key, value in handler(self).items() if key != "asked" or value}
+        """Leave out `asked_task` where it is empty: what was recorded before there was such a key still holds."""
+        return {key: value for key, value in handler(self).items() if key != "asked_task" or value}
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
@@ -123,7 +123,7 @@ class Dataset(BaseModel, ABC):
     @property
     def ordered(self) -> bool:
         """Whether the classes are grades, the first the lowest; single-label."""
-        return getattr(self, "asked", "") == "ordinal"
+        return getattr(self, "asked_task", "") == "ordinal"
 
     @property
     def notes(self) -> tuple[str, ...]:

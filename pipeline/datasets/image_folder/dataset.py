@@ -73,7 +73,7 @@ class Data(Dataset):
         and what is not.
     label_map : dict of str to str
         Class folder to class, to rename or join classes.
-    asked : {"", "ordinal"}
+    asked_task : {"", "ordinal"}
         Key `task`: ordinal takes the classes as grades in the order of `class_names`.
     class_names : list of str or None
         With ordinal: the classes from the lowest grade; None takes the order of the numbers that their names begin
@@ -91,7 +91,7 @@ class Data(Dataset):
     include: list[Pattern] = []
     exclude: list[Pattern] = []
     label_map: dict[str, Pattern] = {}
-    asked: Literal["", "ordinal"] = Field("", alias="task")
+    asked_task: Literal["", "ordinal"] = Field("", alias="task")
     class_names: list[Pattern] | None = Field(None, min_length=2)
     title: str = "Local images in class folders"
     licence: str = "not stated"

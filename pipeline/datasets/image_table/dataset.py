@@ -92,7 +92,7 @@ class Data(Dataset):
         or empty cells and x; the set is multi-label.
     class_names : list of str or None
         The classes of `label_column` in their order; None takes those that occur, sorted.
-    asked : {"", "ordinal"}
+    asked_task : {"", "ordinal"}
         Key `task`: ordinal takes the classes of `label_column` as grades in the order of `class_names`, or of the
         numbers that their names begin with.
     label_map : dict of str to str
@@ -128,7 +128,7 @@ class Data(Dataset):
     negative_label: Column | None = None
     class_columns: list[Column] = []
     class_names: list[Column] | None = None
-    asked: Literal["", "ordinal"] = Field("", alias="task")
+    asked_task: Literal["", "ordinal"] = Field("", alias="task")
     label_map: dict[str, Column] = {}
     patient_column: Column | None = None
     groups: Groups | None = None

@@ -47,7 +47,7 @@ class Data(Dataset):
         Which set: a 2D set of MedMNIST v3.
     size : {28, 64, 128, 224}
         Width and height of the published images in pixels.
-    asked : {"", "ordinal"}
+    asked_task : {"", "ordinal"}
         Key `task`: ordinal takes the classes of RetinaMNIST as grades.
     root : str or None
         Folder that holds ``<flag>.npz`` (28 px) or ``<flag>_<size>.npz``, relative to the folder of params.yaml or
@@ -61,7 +61,7 @@ class Data(Dataset):
     flag: Flag = "pneumoniamnist"
     size: Size = 28
     root: str | None = None
-    asked: Literal["", "ordinal"] = Field("", alias="task")
+    asked_task: Literal["", "ordinal"] = Field("", alias="task")
 
     @model_validator(mode="after")
     def _grades(self) -> Data:

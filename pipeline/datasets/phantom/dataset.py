@@ -68,7 +68,7 @@ class Data(Dataset):
     duplicates : int
         Pixel-identical copies under other names: half filed under the same patient, half under another one, and every
         other one of these in the other official list.
-    asked : {"", "ordinal"}
+    asked_task : {"", "ordinal"}
         Key `task`: "" for the findings (multi-label); ordinal for the size of the heart in five grades
         (`GRADES`), single-label.
     bad_files : bool
@@ -100,7 +100,7 @@ class Data(Dataset):
     test_fraction: float = Field(0.25, ge=0.1, le=0.5)
     duplicates: int = Field(12, ge=0, le=40)
     bad_files: bool = True
-    asked: Literal["", "ordinal"] = Field("", alias="task")
+    asked_task: Literal["", "ordinal"] = Field("", alias="task")
 
     @property
     def task(self) -> Task:
@@ -138,7 +138,7 @@ class Data(Dataset):
             path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         write_all(folder, self)
-        if self.asked:
+        if self.asked_task:
             write_hearts(folder, self)
         found = wanted | self._found(folder)
         write_json(stamp, wanted | {"content": content(folder), "found": found})
@@ -157,7 +157,7 @@ class Data(Dataset):
             read_list(folder / TRAIN_VAL),
             read_list(folder / TEST),
         )
-        if not self.asked:
+        if not self.asked_task:
             yield from samples
             return
         hearts = read_hearts(folder)
@@ -166,7 +166,7 @@ class Data(Dataset):
 
     def boxes(self, folder: Path) -> pd.DataFrame | None:
         """Boxes of every lesion of every readable image, as `Dataset.boxes` describes; of grades there are none."""
-        return None if self.asked else read_boxes(Path(folder) / BOXES)
+        return None if self.asked_task else read_boxes(Path(folder) / BOXES)
 
     def _found(self, folder: Path) -> dict[str, Any]:
         entries = read_entries(folder / ENTRIES)
