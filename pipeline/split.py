@@ -21,11 +21,12 @@ def main() -> None:
     with stage_errors():
         settings = load(SplitSections).split
         samples = read_samples()
-        classes = list(read_dataset().classes)
+        data = read_dataset()
+        classes = list(data.classes)
 
         table = PROTOCOLS[settings.protocol](samples, classes, settings)
         entries = entries_of(samples, table)
-        check(entries, table["part"], classes, settings)
+        check(entries, table["part"], classes, settings, negatives=data.task != "segmentation")
         report = audit(entries, table["part"], classes, settings, table)
 
         write_csv(SPLIT, table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -117,4 +118,7 @@ if __name__ == "__main__":
     with stage_errors():
         run, params = Run(arguments.model, arguments.loss, arguments.seed), load(TrainingSections)
         check_record(run.configuration, "train", training_record(run.configuration, params))
-        train(run, params)
+        if params.models[run.model].gives_masks:  # by name: no other training run depends on that code
+            import_module("pipeline.segmenting.training").train_segmentation(run, params)
+        else:
+            train(run, params)

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -31,8 +31,27 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-Task = Literal["multilabel", "multiclass"]
+Task = Literal["multilabel", "multiclass", "segmentation"]
 OfficialSplit = Literal["", "train", "val", "test"]
+
+
+class MaskSource(NamedTuple):
+    """Where a structure is in an image, as published.
+
+    Parameters
+    ----------
+    content : bytes, ndarray or None
+        An encoded image of two grey levels, of which the higher is the structure; a mask, bool [H, W]; or None, where
+        the structure is not in the image.
+    above : int or None
+        Of an image of more levels: the structure is what is brighter than this, of 255.
+    rescaled : bool
+        Whether it may have another size than the image, in the same proportions.
+    """
+
+    content: bytes | np.ndarray | None
+    above: int | None = None
+    rescaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,9 @@ class Sample:
         The published part, "" where the data set has none. A published "train + validation" list is "train".
     extra : mapping
         The data set's own columns of samples.csv (age in years, sex, view ...), the same keys for every sample.
+    masks : callable or None
+        For ``segmentation``: returns the `MaskSource` of each class, in the order of the classes; may raise `OSError`.
+        `labels` are then those classes whose mask is expected to have a pixel; what it has decides.
     """
 
     sample_id: str
@@ -64,6 +86,7 @@ class Sample:
     read: Callable[[], bytes | np.ndarray]
     official_split: OfficialSplit = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    masks: Callable[[], tuple[MaskSource, ...]] | None = None
 
 
 class DatasetError(UserError):
@@ -118,7 +141,7 @@ class Dataset(BaseModel, ABC):
     @property
     @abstractmethod
     def task(self) -> Task:
-        """Any number of classes per image, or exactly one."""
+        """Any number of classes per image, exactly one, or a mask per class."""
 
     @property
     def ordered(self) -> bool:

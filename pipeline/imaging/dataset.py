@@ -26,6 +26,8 @@ from pipeline.study.files import (
     EXCLUDED,
     IMAGES,
     KINDS,
+    MASKS,
+    PREPARATION,
     READING,
     SAMPLES,
     write_csv,
@@ -65,11 +67,14 @@ def prepare_dataset(
         If the data set is not what was found, or no image can be used.
     """
     # Run by hand and interrupted, no table of an earlier run may stand beside the images of this one.
-    for name in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, READING, KINDS, DATASET):
+    for name in (SAMPLES, EXCLUDED, DUPLICATES, BOXES, READING, KINDS, DATASET, MASKS, PREPARATION):
         (folder / name.name).unlink(missing_ok=True)
 
     samples = VerifiedSamples(dataset, raw, content)
-    prepared = prepare_all(samples, dataset.classes, dataset.task, settings, folder / IMAGES.name, progress=True)
+    masks = folder / MASKS.name if dataset.task == "segmentation" else None
+    prepared = prepare_all(
+        samples, dataset.classes, dataset.task, settings, folder / IMAGES.name, progress=True, masks_path=masks
+    )
     strange = flat_remark(prepared)
     left_out = pd.DataFrame(dataset.left_out(raw), columns=prepared.excluded.columns, dtype="str")
     prepared = prepared._replace(excluded=pd.concat([prepared.excluded, left_out], ignore_index=True))
@@ -83,6 +88,8 @@ def prepare_dataset(
     write_csv(folder / DUPLICATES.name, prepared.duplicates)
     write_json(folder / READING.name, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table()})
     write_json(folder / DATASET.name, describe(dataset, found["source"], strange).record())
+    if masks is not None:
+        write_json(folder / PREPARATION.name, settings.model_dump(mode="json", exclude={"duplicates", "threads"}))
     if boxes is not None:
         kept = boxes_in_pixels(boxes, prepared.samples, settings.size, settings.keep_aspect)
         write_csv(folder / BOXES.name, kept)

@@ -6,9 +6,10 @@ import shutil
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -24,6 +25,7 @@ from pipeline.imaging.duplicates import Found, duplicates_of, find, groups
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.hashes import THUMBNAIL, for_thumbnail, perceptual_hashes, pixel_hash, thumbnail
 from pipeline.imaging.kinds import Kind, Kinds, Pair, kind_of, pair
+from pipeline.imaging.masks import MaskError, prepared_masks
 from pipeline.imaging.reading import Reader, Scale, anew
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.classes import SAMPLE_COLUMNS
@@ -82,6 +84,8 @@ class _Facts(NamedTuple):
     small: NDArray[Any] | None
     kind: Kind
     picture: Pair | None
+    masks: NDArray[np.uint8] | None = None
+    """[size, size, K], of segmentation."""
 
 
 class _Result(NamedTuple):
@@ -229,6 +233,7 @@ def prepare_all(
     images_path: Path,
     progress: bool = False,
     total: int | None = None,
+    masks_path: Path | None = None,
 ) -> Prepared:
     """Decode, enhance and write every sample, and find the images that show the same.
 
@@ -240,8 +245,8 @@ def prepare_all(
         they use: an iterator, which cannot be, is an error then.
     classes : sequence of str [K]
         Class names, in the order of the columns.
-    task : {"multilabel", "multiclass"}
-        Multiclass samples have exactly one label.
+    task : {"multilabel", "multiclass", "segmentation"}
+        Multiclass samples have exactly one label; those of segmentation the classes whose mask has a pixel.
     settings : Preprocess
         Its `threads` decode side by side; the files are the same for any number.
     images_path : Path
@@ -251,6 +256,8 @@ def prepare_all(
         Show the progress on stderr.
     total : int, optional
         Number of samples, where it is known beforehand: for the progress, and to look for the disk space at once.
+    masks_path : Path, optional
+        Of segmentation: receives the masks likewise, uint8 [N, size, size], of several classes [N, size, size, K].
 
     Returns
     -------
@@ -266,17 +273,14 @@ def prepare_all(
     """
     records, reader = _Samples(classes, task), Reader(settings, anew(samples))
     shape = (settings.size, settings.size) if settings.channels == 1 else (settings.size, settings.size, 3)
-    row = int(np.prod(shape)) * np.dtype(settings.store).itemsize
-    # An array of an earlier run must not stand beside tables of this one.
-    images_path.unlink(missing_ok=True)
-    with (
-        replaced(images_path, total and total * row) as partial,
-        partial.open("w+b") as file,
-        closing(_in_order(samples, records, reader, settings)) as results,
-    ):
-        _check_space(partial.parent, (total or _ROWS_PER_CHECK) * row)
-        _write_header(file, settings.store, (0, *shape))
-        start = file.tell()
+    masked = (settings.size, settings.size, *([len(classes)] if len(classes) > 1 else []))
+    with ExitStack() as stack:
+        arrays = [_Array(stack, images_path, settings.store, shape, total)]
+        if masks_path is not None:
+            arrays.append(_Array(stack, masks_path, "uint8", masked, total))
+        row = sum(array.row for array in arrays)
+        results = stack.enter_context(closing(_in_order(samples, records, reader, settings)))
+        _check_space(images_path.parent, (total or _ROWS_PER_CHECK) * row)
         with closing(_shown(results, total, progress)) as shown:
             for position, (about, images) in enumerate(shown):
                 for suffix, image in images:
@@ -288,17 +292,48 @@ def prepare_all(
                         continue
                     pixels, facts = image
                     if len(records.ids) % _ROWS_PER_CHECK == _ROWS_PER_CHECK - 1:
-                        _check_space(partial.parent, _ROWS_PER_CHECK * row)
-                    file.write(pixels.data)
-                    records.keep(position, about, name, facts)
+                        _check_space(images_path.parent, _ROWS_PER_CHECK * row)
+                    arrays[0].file.write(pixels.data)
+                    if facts.masks is not None:
+                        arrays[1].file.write(facts.masks.data)
+                        about = replace(about, labels=_present(facts.masks, classes))
+                    records.keep(position, about, name, facts._replace(masks=None))
         duplicates = records.duplicates(settings)
         prepared = records.tables(duplicates, reader.scale)
         if prepared.samples.empty:
             raise DatasetError(_nothing_left(prepared.excluded["reason"]))
-        _take_out(file, start, row, duplicates.excluded)
-        file.seek(0)
-        _write_header(file, settings.store, (len(prepared.samples), *shape))
+        for array in arrays:
+            array.keep(duplicates.excluded, len(prepared.samples))
     return prepared
+
+
+class _Array:
+    """A .npy file in the making, absent until `stack` closes; an array of an earlier run is removed at once.
+
+    It must not stand beside tables of this one.
+    """
+
+    def __init__(
+        self, stack: ExitStack, path: Path, dtype: str, shape: tuple[int, ...], total: int | None = None
+    ) -> None:
+        self.dtype, self.shape = dtype, shape
+        self.row = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        path.unlink(missing_ok=True)
+        partial = stack.enter_context(replaced(path, total and total * self.row))
+        self.file: BinaryIO = stack.enter_context(partial.open("w+b"))
+        _write_header(self.file, dtype, (0, *shape))
+        self._start = self.file.tell()
+
+    def keep(self, excluded: NDArray[np.bool_], number: int) -> None:
+        """Take rows out, and write the header for those `number` that stay."""
+        _take_out(self.file, self._start, self.row, excluded)
+        self.file.seek(0)
+        _write_header(self.file, self.dtype, (number, *self.shape))
+
+
+def _present(masks: NDArray[np.uint8], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes whose mask, of [H, W, K], has a pixel."""
+    return tuple(name for name, there in zip(classes, masks.any((0, 1)), strict=True) if there)
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -357,7 +392,7 @@ def _in_order(
     try:
         for position, sample in enumerate(samples):
             records.check(sample)
-            one = pool.submit(_one, sample.read, position, records.kinds, reader, settings)
+            one = pool.submit(_one, sample, position, records.kinds, reader, settings)
             flight.append((_without_read(sample), one))
             del sample, one  # with it goes `read`, and the bytes that it may hold
             if len(flight) >= _AHEAD * settings.threads:
@@ -380,15 +415,27 @@ def _without_read(sample: Sample) -> Sample:
     return Sample(sample.sample_id, sample.patient_id, sample.labels, _spent, sample.official_split, sample.extra)
 
 
-def _one(
-    read: Callable[[], bytes | np.ndarray], position: int, kinds: Kinds, reader: Reader, settings: Preprocess
-) -> list[_Result]:
+def _one(sample: Sample, position: int, kinds: Kinds, reader: Reader, settings: Preprocess) -> list[_Result]:
     """Return the prepared images of the sample at `position`, or why there are none."""
     results = []
-    for frame in reader.frames(read):
+    for frame in reader.frames(sample.read):
         image = frame.image if isinstance(frame.image, str) else _prepared(frame.image, position, kinds, settings)
+        if sample.masks is not None and not isinstance(image, str):
+            image = _masked(image, sample, settings)
         results.append(_Result(frame.suffix, image))
     return results
+
+
+def _masked(
+    image: tuple[NDArray[Any], _Facts], sample: Sample, settings: Preprocess
+) -> tuple[NDArray[Any], _Facts] | str:
+    """Add the masks of a sample to its image, or say why there are none."""
+    pixels, facts = image
+    assert sample.masks is not None  # of segmentation
+    try:
+        return pixels, facts._replace(masks=prepared_masks(sample.masks, facts.height, facts.width, settings))
+    except MaskError as error:
+        return str(error)
 
 
 def _prepared(decoded: Decoded, position: int, kinds: Kinds, settings: Preprocess) -> tuple[NDArray[Any], _Facts]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from pipeline.learning.settings import TrainingSections, train_settings
 from pipeline.learning.weights import checked_sha256, source
 from pipeline.study.code import ROOT, digests
 from pipeline.study.runs import Configuration
+
+SEGMENTING = {"train": "training", "evaluate": "evaluation", "ensemble": "ensembles"}
+"""Of stages that do something else in a study of segmentation: the module that does it, named without an import."""
 
 
 def settings_record(configuration: Configuration, params: TrainingSections) -> dict[str, Any]:
@@ -61,4 +65,11 @@ def weights_of(model: str, params: TrainingSections) -> str | None:
 def code_of(configuration: Configuration, params: TrainingSections, script: Path) -> dict[str, str]:
     """Digest the code that a stage's script runs for `configuration`: what it imports, and the file of its loss."""
     kind, _ = kind_of(configuration.loss, params.losses[configuration.loss])
-    return digests([script, loss_module(kind)])
+    return digests([script, loss_module(kind), *segmenting_code(params, [configuration.model], script)])
+
+
+def segmenting_code(params: TrainingSections, models: Iterable[str], script: Path) -> list[Path]:
+    """Return the module that a stage's script runs by its name where the study is of segmentation; else nothing."""
+    if script.stem not in SEGMENTING or not any(params.models[model].gives_masks for model in models):
+        return []
+    return [ROOT / f"pipeline/segmenting/{SEGMENTING[script.stem]}.py"]

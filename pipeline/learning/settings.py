@@ -10,6 +10,9 @@ from pipeline.learning.weights import HUB
 from pipeline.study.params import Fraction, Name, Probability, Section, Sections
 from pipeline.study.runs import StudySections
 
+MASKS = "smp/"
+"""With which an architecture is called that gives masks."""
+
 
 class Jpeg(Section):
     """JPEG compression and back, at a quality drawn for each image."""
@@ -173,10 +176,10 @@ class Train(Section):
     schedule: Literal["cosine", "one_cycle", "plateau", "constant"] = "cosine"
     warmup_epochs: float = Field(1.0, ge=0)
     plateau: Plateau = Plateau()
-    select: Literal["auroc", "macro_f1", "qwk"] = Field(
+    select: Literal["auroc", "macro_f1", "qwk", "dice"] = Field(
         "auroc",
-        description="validation metric of the best epoch and of early stopping; macro_f1: single-label only, qwk: "
-        "ordered classes only",
+        description="validation metric of the best epoch and of early stopping; macro_f1: single-label only; "
+        "qwk: ordered classes only; dice: segmentation, and nothing else there",
     )
     patience: int = Field(5, ge=1, description="epochs without a better validation metric before stopping")
     clip_grad: float | None = Field(None, gt=0)
@@ -244,7 +247,7 @@ _Overrides = create_model("_Overrides", __base__=Section, __module__=__name__, *
 
 
 class Model(_Overrides):
-    """A named configuration of an architecture: a timm name, or ``baseline_cnn``.
+    """A named configuration of an architecture: a timm name, ``baseline_cnn``, or ``smp/NAME`` for masks.
 
     Every key of ``train`` may stand here too: it holds for this model alone.
     """
@@ -286,6 +289,11 @@ class Model(_Overrides):
         if self.sha256 and not self.weights:
             raise ValueError("sha256 without weights; set weights: FILE beside it")
         return self
+
+    @property
+    def gives_masks(self) -> bool:
+        """Whether it is a network of segmentation, see `pipeline.learning.networks.segmentation`."""
+        return self.arch.startswith(MASKS)
 
 
 class Tta(Section):

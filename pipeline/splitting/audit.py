@@ -166,8 +166,10 @@ def overlaps(samples: pd.DataFrame, parts: pd.Series) -> dict[str, list[str]]:
     return shared
 
 
-def check(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings: Split) -> None:
+def check(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings: Split, negatives: bool = True) -> None:
     """Refuse a split that leaks or that cannot be evaluated. Arguments as for `audit`.
+
+    Of segmentation no `negatives` are asked for: every image may have a structure.
 
     The one leak that passes is the one asked for by name, `settings.protocol` augment_before_split: its size is in the
     audit.
@@ -195,15 +197,15 @@ def check(samples: pd.DataFrame, parts: pd.Series, classes: list[str], settings:
                 f"part '{part}' is empty ({_listed(sizes)}); raise split.validation or split.test, or use more data"
             )
     if not settings.allow_missing_classes:
-        _check_classes({name: _by_part(samples[name], parts) for name in classes}, sizes)
+        _check_classes({name: _by_part(samples[name], parts) for name in classes}, sizes, negatives)
 
 
-def _check_classes(by_class: dict[str, dict[str, dict[str, Any]]], sizes: dict[str, int]) -> None:
+def _check_classes(by_class: dict[str, dict[str, dict[str, Any]]], sizes: dict[str, int], negatives: bool) -> None:
     problems = []
     for name, counted in by_class.items():
         positives = {part: counted[part]["positives"] for part in USED}
         for part in USED:
-            if positives[part] in (0, sizes[part]):
+            if positives[part] in (0, sizes[part] if negatives else 0):
                 kind = "positive" if positives[part] == 0 else "negative"
                 problems.append(
                     f"class '{name}' has no {kind} image among the {sizes[part]} of part '{part}' "

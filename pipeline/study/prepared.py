@@ -13,6 +13,7 @@ from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.files import (
     DATASET,
     IMAGES,
+    MASKS,
     PREPARED,
     SAMPLES,
     ArtifactError,
@@ -30,7 +31,8 @@ class DatasetInfo:
     Parameters
     ----------
     name, title, task, licence, citation, url : str
-        As the data set's file states them; task is "multilabel" or "multiclass".
+        As the data set's file states them; task is "multilabel", "multiclass", or "segmentation", of which a class is
+        a structure, and a class column of samples.csv says whether its mask has a pixel.
     classes : tuple of str
         In the order of every array.
     synthetic : bool
@@ -50,7 +52,7 @@ class DatasetInfo:
 
     name: str
     title: str
-    task: Literal["multilabel", "multiclass"]
+    task: Literal["multilabel", "multiclass", "segmentation"]
     classes: tuple[str, ...]
     synthetic: bool
     licence: str
@@ -97,6 +99,16 @@ def open_images(folder: Path = PREPARED, stage: str = "preprocess") -> np.ndarra
         if opened.dtype not in (np.uint8, np.uint16) or opened.ndim not in (3, 4):
             raise ValueError(f"{opened.dtype} {list(opened.shape)}")
     return opened
+
+
+def open_masks(folder: Path = PREPARED, stage: str = "preprocess") -> np.ndarray:
+    """Open masks.npy, uint8 [N, H, W, K] of 0 and 255, memory-mapped and read-only."""
+    path = made_by(folder / MASKS.name, stage)
+    with intact(path):
+        opened: np.ndarray = np.load(path, mmap_mode="r")
+        if opened.dtype != np.uint8 or opened.ndim not in (3, 4):
+            raise ValueError(f"{opened.dtype} {list(opened.shape)}")
+    return opened[..., None] if opened.ndim == 3 else opened
 
 
 def in_8_bits(pixels: np.ndarray) -> np.ndarray:

@@ -95,6 +95,10 @@ class Settings(Protocol):
         """Seed of everything that is drawn."""
 
     @property
+    def masked(self) -> str:
+        """Structures whose masks are drawn beside the images: "lungs", "findings", or "" for none."""
+
+    @property
     def min_prevalence(self) -> float:
         """Share of the images to which rarer findings are lifted, in [0, 1]."""
 

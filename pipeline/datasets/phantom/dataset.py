@@ -11,16 +11,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field
 
-from pipeline.datasets import Dataset, Sample, Task
+from pipeline.datasets import Dataset, MaskSource, Sample, Task
+from pipeline.datasets.phantom.drawing import LUNGS
 from pipeline.datasets.phantom.files import (
     BOXES,
     ENTRIES,
+    MASKS,
     PLANTED,
     STAMP,
     TEST,
@@ -68,11 +71,13 @@ class Data(Dataset):
     duplicates : int
         Pixel-identical copies under other names: half filed under the same patient, half under another one, and every
         other one of these in the other official list.
-    asked_task : {"", "ordinal"}
-        Key `task`: "" for the findings (multi-label); ordinal for the size of the heart in five grades
-        (`GRADES`), single-label.
     bad_files : bool
         Plant two files each that are truncated, empty, RGBA, 16-bit and text. RGBA and 16-bit files are readable.
+    asked_task : {"", "segmentation", "ordinal"}
+        Key ``task``: empty = which findings an image has, segmentation = where its structures are, ordinal = the size
+        of its heart in five grades (`GRADES`).
+    structures : {"lungs", "findings"}
+        Of segmentation: the lungs, as far as neither heart nor mediastinum hides them, or each of the findings.
     """
 
     name: ClassVar[str] = "phantom"
@@ -100,17 +105,27 @@ class Data(Dataset):
     test_fraction: float = Field(0.25, ge=0.1, le=0.5)
     duplicates: int = Field(12, ge=0, le=40)
     bad_files: bool = True
-    asked_task: Literal["", "ordinal"] = Field("", alias="task")
+    asked_task: Literal["", "segmentation", "ordinal"] = Field("", alias="task")
+    structures: Literal["lungs", "findings"] = "lungs"
 
     @property
     def task(self) -> Task:
-        """Multi-label for the findings, single-label for the grades."""
+        """Any number of findings per image, a mask for each structure, or one grade per image."""
+        if self.asked_task == "segmentation":
+            return "segmentation"
         return "multiclass" if self.ordered else "multilabel"
 
     @property
+    def masked(self) -> str:
+        """Structures whose masks are drawn; "" where none are."""
+        return self.structures if self.task == "segmentation" else ""
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """The 14 findings of ChestX-ray14 in the published order, or the grades of the heart, smallest first."""
-        return tuple(GRADES) if self.ordered else FINDINGS
+        """The 14 findings of ChestX-ray14 in the published order, the lungs, or the grades of the heart, in order."""
+        if self.ordered:
+            return tuple(GRADES)
+        return (LUNGS,) if self.masked == LUNGS else FINDINGS
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Draw the set into `folder`, or leave it if exactly this drawing is there.
@@ -125,7 +140,10 @@ class Data(Dataset):
         """
         folder = Path(folder)
         stamp = folder / STAMP
-        wanted = {"format": _FORMAT, "settings": self.model_dump()}
+        new = {"asked_task", "structures"}  # without masks a drawing is what it was before there were any
+        settings = self.model_dump(exclude=new) | ({"masks": self.masked} if self.masked else {})
+        settings |= {"hearts": True} if self.ordered else {}
+        wanted = {"format": _FORMAT, "settings": settings}
         try:
             written = json.loads(stamp.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -138,7 +156,7 @@ class Data(Dataset):
             path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         write_all(folder, self)
-        if self.asked_task:
+        if self.ordered:
             write_hearts(folder, self)
         found = wanted | self._found(folder)
         write_json(stamp, wanted | {"content": content(folder), "found": found})
@@ -151,22 +169,24 @@ class Data(Dataset):
         def images(name: str) -> Callable[[], bytes]:
             return file_reader(folder / "images" / name)
 
-        samples = iter_samples(
-            read_entries(folder / ENTRIES),
-            images,
-            read_list(folder / TRAIN_VAL),
-            read_list(folder / TEST),
-        )
-        if not self.asked_task:
-            yield from samples
-            return
-        hearts = read_hearts(folder)
-        for sample in samples:
-            yield replace(sample, labels=(_grade(hearts[sample.sample_id].ratio),))
+        entries = read_entries(folder / ENTRIES)
+        hearts = read_hearts(folder) if self.ordered else {}
+        for sample in iter_samples(entries, images, read_list(folder / TRAIN_VAL), read_list(folder / TEST)):
+            if self.masked:
+                labels = (LUNGS,) if self.masked == LUNGS else sample.labels
+                sample = replace(sample, labels=labels, masks=partial(self._masks, folder, sample.sample_id))
+            elif self.ordered:
+                sample = replace(sample, labels=(_grade(hearts[sample.sample_id].ratio),))
+            yield sample
+
+    def _masks(self, folder: Path, name: str) -> tuple[MaskSource, ...]:
+        """Read the masks of an image; a structure without a file is not in it."""
+        files = [folder / MASKS / structure / name for structure in self.classes]
+        return tuple(MaskSource(file.read_bytes() if file.exists() else None) for file in files)
 
     def boxes(self, folder: Path) -> pd.DataFrame | None:
-        """Boxes of every lesion of every readable image, as `Dataset.boxes` describes; of grades there are none."""
-        return None if self.asked_task else read_boxes(Path(folder) / BOXES)
+        """Boxes of every lesion of every readable image, as `Dataset.boxes` describes; none of lungs and grades."""
+        return None if self.masked == LUNGS or self.ordered else read_boxes(Path(folder) / BOXES)
 
     def _found(self, folder: Path) -> dict[str, Any]:
         entries = read_entries(folder / ENTRIES)

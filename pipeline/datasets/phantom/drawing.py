@@ -15,8 +15,19 @@ from pipeline.datasets.phantom.film import Array, Film, add, plateau, ramp
 from pipeline.datasets.phantom.findings import PAINTERS, reshape
 from pipeline.datasets.shared.nih_layout import FINDINGS
 
+LUNGS = "lungs"
+"""Among the masks of an image: the lungs as far as neither heart nor mediastinum hides them."""
+
 
 def draw(case: Case, size: int) -> tuple[NDArray[np.uint8], list[tuple[str, float, float, float, float]]]:
+    """Draw one image, and say where its findings are: `draw_with_masks`, without the masks."""
+    image, boxes, _ = draw_with_masks(case, size)
+    return image, boxes
+
+
+def draw_with_masks(
+    case: Case, size: int
+) -> tuple[NDArray[np.uint8], list[tuple[str, float, float, float, float]], dict[str, NDArray[np.bool_]]]:
     """Draw one image.
 
     Every finding has a generator of its own, so that the same case with one finding less differs by that finding only.
@@ -34,6 +45,8 @@ def draw(case: Case, size: int) -> tuple[NDArray[np.uint8], list[tuple[str, floa
         Bright is dense, as on a radiograph.
     boxes : list of (finding, x, y, width, height)
         One or more for every finding of the case; fractions in [0, 1], x and y at the top left corner.
+    masks : dict of str to bool array, shape (size, size)
+        Of the lungs, as `LUNGS`, and of every finding of the case: what its boxes are drawn around.
     """
     thorax, matrix, (pose, bones, tree, grain, kit), rngs, sides = _shape(case)
     film = Film(size, matrix)
@@ -42,6 +55,7 @@ def draw(case: Case, size: int) -> tuple[NDArray[np.uint8], list[tuple[str, floa
     heart = film.fill(thorax.heart(), 0.006)
     film.vessels = _vessel_tree(film, thorax, tree) * np.float32(0.20 * thorax.vessels)
     lungs = np.maximum(film.lungs[-1], film.lungs[1])
+    seen = lungs * (1 - heart) > 0.5
     shade = 1 + 0.06 * film.cloud(pose, 5)
     film.air = lungs
     film.air *= 1 - 0.86 * heart
@@ -50,7 +64,7 @@ def draw(case: Case, size: int) -> tuple[NDArray[np.uint8], list[tuple[str, floa
     for finding in case.findings:
         PAINTERS[finding](film, thorax, rngs[finding], sides[finding])
     image = _develop(film, thorax, case, heart, pose, bones, kit, grain)
-    return image, film.boxes
+    return image, film.boxes, {LUNGS: seen, **film.masks}
 
 
 class HeartSize(NamedTuple):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.phantom.cohort import UNREADABLE, Case, Cohort, Settings, sample_cohort
-from pipeline.datasets.phantom.drawing import HeartSize, draw, heart_size
+from pipeline.datasets.phantom.drawing import LUNGS, HeartSize, draw_with_masks, heart_size
 from pipeline.datasets.shared.nih_layout import BOX_ALIASES, NO_FINDING
 from pipeline.study.files import replaced, write_bytes, write_text
 
@@ -28,6 +28,8 @@ TEST = "test_list.txt"
 PLANTED = "planted.json"
 HEARTS = "hearts.csv"
 """How large every heart is drawn; there only where a task asks for it."""
+MASKS = "masks"
+"""Folder of the masks, a folder in it for each structure; an image without a structure has no file there."""
 _THREADS = 2
 
 
@@ -36,8 +38,10 @@ def own_files(folder: Path) -> list[Path]:
     digit = "[0-9]"
     images = sorted((folder / "images").glob(f"{digit * 8}_{digit * 3}.png"))
     tables = [folder / name for name in (STAMP, ENTRIES, BOXES, TRAIN_VAL, TEST, PLANTED, HEARTS)]
-    cut = [*folder.glob("partial-*"), *(folder / "images").glob("partial-*")]  # of a drawing that was killed
-    return [path for path in (*tables, *images, *cut) if path.is_file()]
+    masks = sorted((folder / MASKS).glob(f"*/{digit * 8}_{digit * 3}.png"))
+    # Of a drawing that was killed.
+    cut = [*folder.glob("partial-*"), *(folder / "images").glob("partial-*"), *(folder / MASKS).glob("*/partial-*")]
+    return [path for path in (*tables, *images, *masks, *cut) if path.is_file()]
 
 
 def content(folder: Path) -> str:
@@ -76,10 +80,15 @@ def write_all(folder: Path, settings: Settings, threads: int = _THREADS) -> None
 
     def one(case: Case) -> list[tuple[str, float, float, float, float]]:
         kind = cohort.bad.get(case.name, "")
-        image, boxes = draw(case, settings.size)
-        data = _encode(image, kind)
-        for name in (case.name, *copies.get(case.name, ())):
+        image, boxes, masks = draw_with_masks(case, settings.size)
+        data, names = _encode(image, kind), (case.name, *copies.get(case.name, ()))
+        for name in names:
             write_bytes(images / name, data)
+        if settings.masked:
+            for structure, mask in masks.items():
+                if (structure == LUNGS) == (settings.masked == LUNGS):
+                    for name in names:
+                        write_bytes(folder / MASKS / structure / name, _encode(mask.astype(np.uint8) * 255, ""))
         return [] if kind in UNREADABLE else boxes
 
     before = cv2.getNumThreads()

@@ -31,6 +31,8 @@ class Film:
         Mask in [0, 1] of each lung: -1 image left, 1 image right.
     boxes : list of (finding, x, y, width, height)
         Fractions in [0, 1], x and y at the top left corner.
+    masks : dict of str to bool array, shape (size, size)
+        What the boxes of a finding are drawn around.
     """
 
     def __init__(self, size: int, matrix: NDArray[np.float64]) -> None:
@@ -46,6 +48,7 @@ class Film:
         self.vessels: Array = np.zeros((size, size), np.float32)
         self.lungs: dict[int, Array] = {}
         self.boxes: list[tuple[str, float, float, float, float]] = []
+        self.masks: dict[str, NDArray[np.bool_]] = {}
 
     def _pixels(self, points: Points) -> NDArray[np.int32]:
         moved = points @ self.matrix[:, :2].T + self.matrix[:, 2] - 0.5
@@ -95,10 +98,12 @@ class Film:
 
     def box(self, finding: str, mask: Array, share: float = 0.2) -> None:
         """Note the rectangle around the part of `mask` that exceeds `share` of its maximum."""
-        x, y, w, h = cv2.boundingRect((mask > share * mask.max()).astype(np.uint8))
+        inside = mask > share * mask.max()
+        x, y, w, h = cv2.boundingRect(inside.astype(np.uint8))
         if w and h and float(mask.max()) > 0.02:
             n = self.size
             self.boxes.append((finding, x / n, y / n, w / n, h / n))
+            self.masks[finding] = inside | self.masks[finding] if finding in self.masks else inside
 
 
 def _float32(image: cv2.typing.MatLike) -> Array:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.datasets import Dataset, DatasetError, Sample
+from pipeline.datasets import Dataset, DatasetError, MaskSource, Sample
 from pipeline.datasets.shared.irregular import check_name, why_unreadable
 from pipeline.study.classes import SAMPLE_COLUMNS, SPLIT_COLUMNS
 from pipeline.study.files import CONTENT, IGNORE, INPUTS, ArtifactError, intact, write_text
@@ -43,7 +43,7 @@ class SampleDigest(NamedTuple):
     sample_id : str
         As the data set gives it.
     about : str
-        SHA-256 of what is known of it: patient, labels, published part and the data set's own columns.
+        SHA-256 of what is known of it: patient, labels, published part, the data set's own columns, and masks.
     image : str
         SHA-256 of the file or the pixels; empty where it cannot be read.
     """
@@ -274,7 +274,9 @@ def verified(samples: Iterable[Sample], content: list[SampleDigest] | None, data
             gone = "" if expected is None or known is False else f"'{expected.sample_id}' is gone or has moved"
             raise _changed(dataset, gone or f"'{sample.sample_id}' is new")
         if expected.about != _about(sample):
-            raise _changed(dataset, f"what is said of '{sample.sample_id}' (labels, patient, part, columns) is another")
+            raise _changed(
+                dataset, f"what is said of '{sample.sample_id}' (labels, patient, part, columns, masks) is another"
+            )
         yield replace(sample, read=_compared(sample, expected.image, dataset))
 
 
@@ -351,6 +353,8 @@ def _check_columns(dataset: Dataset, sample: Sample) -> None:
 
 def _about(sample: Sample) -> str:
     facts = [sample.patient_id, sample.labels, sample.official_split, dict(sample.extra)]
+    if sample.masks is not None:
+        facts.append(_masks_digest(sample.masks))
     return _digest(json.dumps(facts, default=str).encode())
 
 
@@ -359,6 +363,14 @@ def _image_digest(read: Callable[[], bytes | np.ndarray]) -> str:
         return _digest(read())
     except OSError:
         return _MISSING
+
+
+def _masks_digest(read: Callable[[], tuple[MaskSource, ...]]) -> list[Any]:
+    """Digest the masks of a sample; nothing, where one cannot be read."""
+    try:
+        return [(None if m.content is None else _digest(m.content), m.above, m.rescaled) for m in read()]
+    except OSError:
+        return []
 
 
 def _digest(content: bytes | np.ndarray) -> str:

@@ -88,6 +88,33 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
     return changed
 
 
+def augment_with_masks(
+    images: Tensor, masks: Tensor, settings: Augment, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Change each image as `augment` does, and move its masks with it; nothing but place changes a mask.
+
+    Parameters
+    ----------
+    images, settings, generator
+        As for `augment`; with the same generator the images are the same. RandAugment, which moves images by draws of
+        its own, must be off.
+    masks : Tensor, float32 [N, K, H, W]
+        0 and 1.
+
+    Returns
+    -------
+    images : Tensor, float32 [N, C, H, W]
+    masks : Tensor, float32 [N, K, H, W]
+        0 and 1: the value nearest to where the pixel comes from. What comes in from outside of the image has no
+        structure, or that of the nearest pixel (`settings.fill`).
+    """
+    again = torch.Generator()
+    again.set_state(generator.get_state())
+    changed = augment(images, settings, generator)
+    draw = dict(zip(_DRAWN, torch.rand(len(_DRAWN), len(images), generator=again), strict=True))
+    return changed, _moved(masks, settings, draw, "nearest")
+
+
 def examples(
     images: ResidentImages, draws: np.ndarray, settings: Augment, *, seed: int, count: int = 4, changes: int = 5
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +165,7 @@ def _a_sample(values: Tensor, like: Tensor) -> Tensor:
     return values[:, None, None, None].to(like.device, non_blocking=True)
 
 
-def _moved(images: Tensor, settings: Augment, draw: Draw) -> Tensor:
+def _moved(images: Tensor, settings: Augment, draw: Draw, mode: str = "bilinear") -> Tensor:
     """Flip, rotate, zoom and shift."""
     mirrored = draw["horizontal_flip"] < settings.horizontal_flip
     upside_down = draw["vertical_flip"] < settings.vertical_flip
@@ -146,7 +173,7 @@ def _moved(images: Tensor, settings: Augment, draw: Draw) -> Tensor:
         theta = _theta(settings, draw, mirrored, upside_down, images.shape[2] / images.shape[3])
         grid = _grid(theta.to(images.device, non_blocking=True), *images.shape[2:])
         outside = "zeros" if settings.fill == "black" else "border"
-        return functional.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
+        return functional.grid_sample(images, grid, mode=mode, padding_mode=outside, align_corners=False)
     if settings.horizontal_flip:
         images = torch.where(_a_sample(mirrored, images), images.flip(3), images)
     if settings.vertical_flip:

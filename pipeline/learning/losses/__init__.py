@@ -29,7 +29,7 @@ class Loss(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     tasks: ClassVar[frozenset[str]]
-    """Kinds of data set it is defined for: "multilabel", "multiclass"."""
+    """Kinds of data set it is defined for: "multilabel", "multiclass", "segmentation"."""
 
     soft_targets: ClassVar[bool] = False
     """Whether it is defined for targets between 0 and 1, as ``train.mix`` makes them."""
@@ -58,7 +58,7 @@ class Loss(BaseModel, ABC):
 
     @property
     def task(self) -> str:
-        """What it is used for, "multilabel" or "multiclass"."""
+        """What it is used for, "multilabel", "multiclass" or "segmentation"."""
         return self._task
 
     @property
@@ -143,9 +143,9 @@ class Loss(BaseModel, ABC):
 
         Parameters
         ----------
-        logits : Tensor, any float [N, K]
+        logits : Tensor, any float [N, K], for segmentation [N, K, H, W]
             Before sigmoid or softmax.
-        targets : Tensor [N, K]
+        targets : Tensor of the same shape
             0/1, for multiclass one 1 per row; where `soft_targets`, anything between, for multiclass of sum 1.
 
         Returns
@@ -156,12 +156,18 @@ class Loss(BaseModel, ABC):
         Raises
         ------
         ValueError
-            If the shapes differ or are not [N, K].
+            If the shapes differ or are not these.
         """
         import torch
 
-        if logits.ndim != 2 or logits.shape != targets.shape:
-            raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}; both must be [N, K]")
+        of_masks = self.task == "segmentation"
+        if logits.ndim != (4 if of_masks else 2) or logits.shape != targets.shape:
+            expected = "[N, K, H, W]" if of_masks else "[N, K]"
+            raise ValueError(
+                f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}; both must be {expected}"
+            )
+        if of_masks and self.tasks != {"segmentation"}:  # a loss of labels: every pixel is a sample
+            logits, targets = (each.movedim(1, -1).flatten(0, 2) for each in (logits, targets))
         dtype = torch.promote_types(logits.dtype, torch.float32)
         with torch.autocast(logits.device.type, enabled=False):
             return self.of_batch(logits.to(dtype), targets.to(dtype))
@@ -175,7 +181,10 @@ class Loss(BaseModel, ABC):
 
     @abstractmethod
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Compute the loss of each sample, [N], from logits and targets [N, K] of one float type."""
+        """Compute the loss of each sample, [N], from logits and targets [N, K] of one float type.
+
+        Of segmentation, a loss that is defined for nothing else gets [N, K, H, W]; for the others a pixel is a sample.
+        """
 
 
 def available() -> list[str]:
@@ -237,7 +246,7 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str, ordered: bo
         Key under ``losses``; also the kind unless the settings hold ``kind``.
     settings : mapping or None
         As in params.yaml.
-    task : {"multilabel", "multiclass"}
+    task : {"multilabel", "multiclass", "segmentation"}
         Task of the data set.
     ordered : bool
         Whether its classes are ordered.

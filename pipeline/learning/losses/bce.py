@@ -19,14 +19,24 @@ class BinaryCrossEntropy(Loss):
     epoch has :math:`w_k = \min(\mathrm{cap}, (N-n)/n)`, the ratio at which both of its values weigh the same in an
     epoch; 10 is a customary cap, without which the few images of a rare class would rule the gradient. A side that is
     never drawn counts as drawn once. The weights move the sigmoid away from the prevalence: calibrate before use.
+
+    In segmentation it is the mean over the pixels, which have no such weight.
     """
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+    tasks: ClassVar[frozenset[str]] = frozenset({"multilabel", "segmentation"})
     soft_targets: ClassVar[bool] = True
 
     pos_weight_cap: float | None = Field(
         None, gt=0, le=1e4, description="highest weight of positives; null = 1 for all"
     )
+
+    def check_task(self) -> None:
+        """See `Loss.check_task`."""
+        if self.pos_weight_cap is not None and self.task == "segmentation":
+            raise ValueError(
+                f"pos_weight_cap = {self.pos_weight_cap}: it counts images of a class, not pixels; must be "
+                "null (kinds dice and tversky weigh a mask whatever its size)"
+            )
 
     @property
     def needs_counts(self) -> bool:

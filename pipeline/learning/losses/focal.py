@@ -22,10 +22,10 @@ class Focal(Loss):
     `alpha` weighs positives and negatives alike; its default 1 and `gamma` 2 are those of published chest X-ray loss
     comparisons. `balanced_alpha` a is the paper's weight: :math:`a_t = a` for positives and :math:`1-a` for negatives,
     0.25 in RetinaNet; without it, the default, :math:`a_t = 1`. A softmax has no negatives to give the rest to, so
-    that it is defined for multi-label data only.
+    that it is defined for multi-label data and masks only. In segmentation the multi-label loss is that of every pixel.
     """
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"multilabel", "multiclass"})
+    tasks: ClassVar[frozenset[str]] = frozenset({"multilabel", "multiclass", "segmentation"})
 
     alpha: float = Field(1.0, gt=0, le=100)
     gamma: float = Field(2.0, ge=0, le=20)
@@ -35,7 +35,7 @@ class Focal(Loss):
 
     def check_task(self) -> None:
         """See `Loss.check_task`."""
-        if self.balanced_alpha is not None and self.task != "multilabel":
+        if self.balanced_alpha is not None and self.task == "multiclass":
             raise ValueError(
                 f"balanced_alpha = {self.balanced_alpha}: it weighs positives against negatives, which a {self.task} "
                 "data set does not have; must be null (kind class_balanced weighs classes by their frequency)"

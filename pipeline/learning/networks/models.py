@@ -1,4 +1,4 @@
-"""A model of the study: any timm architecture, or ``baseline_cnn``, with its input normalisation inside."""
+"""A model of the study: a timm architecture, ``baseline_cnn`` or ``smp/NAME``, with its input normalisation inside."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.learning.networks import outputs
+from pipeline.learning.networks import outputs, segmentation
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
+from pipeline.learning.networks.naming import timm_names
 from pipeline.learning.networks.transfer import (
     Weights,
     check_fit,
@@ -143,7 +144,7 @@ def build(
         weights = _read(key, settings)
     backbone, head = _architecture(key, settings, _channels(settings, weights, channels), computed, size)
     if weights is not None:
-        load_key_by_key(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
+        load_key_by_key(f"{key}.weights: {settings.weights}", *_receiver(settings, backbone, weights, head))
     _change_head(key, settings, backbone, head, computed)
     if settings.weights or settings.pretrained:
         _start_at_zero(backbone.get_submodule(head))
@@ -152,8 +153,8 @@ def build(
     if settings.trainable != "all":
         last = 0 if settings.trainable == "head" else settings.trainable.last
         frozen = freeze(f"{key}.trainable", backbone, head, last)
-    moments = torch.tensor(mean).float(), torch.tensor(std).float()
-    model = Classifier(backbone, *moments, head, frozen, outputs.create(output, classes))
+    normalised = torch.tensor(mean).float(), torch.tensor(std).float()
+    model = Classifier(backbone, *normalised, head, frozen, outputs.create(output, classes))
     if weights is not None and settings.trainable != "head":
         some = torch.from_numpy(np.array(images[:: 1 + len(images) // _UNFOLD]))
         some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / np.iinfo(images.dtype).max
@@ -221,7 +222,7 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
     if settings.weights:
         weights = _read(key, settings)
         backbone, head = _architecture(key, bare, _channels(settings, weights, channels), 2, size)
-        check_fit(f"{key}.weights: {settings.weights}", backbone, weights.state, head)
+        check_fit(f"{key}.weights: {settings.weights}", *_receiver(settings, backbone, weights, head))
     if settings.pretrained and not _hub_address(settings.arch):
         raise ModelError(
             f"{key}.pretrained: timm has no weights of {settings.arch}; must be false, or name an arch with a tag "
@@ -261,6 +262,9 @@ def check_smaller(name: str, settings: Model, channels: int, smallest: int, size
 def _check_size(key: str, settings: Model, backbone: nn.Module, channels: int, size: int) -> None:
     """Refuse images of a size that a network which takes one size alone does not take."""
     if settings.arch == "baseline_cnn":
+        return
+    if settings.gives_masks:
+        segmentation.check_side(key, settings, backbone, size)
         return
     described = _described(backbone)
     only = described["input_size"][-1]
@@ -327,12 +331,34 @@ def _read(key: str, settings: Model) -> Weights:
     """Read the weights that a model starts from; those of a known package with its normalisation, for its network."""
     given = cast(str, settings.weights)
     package = known_package(given)
-    if package is not None and timm_name(settings.arch) != package.arch:
-        raise ModelError(f"{key}.arch: '{settings.arch}' with weights: {given}; must be {package.arch}")
+    arch = _encoder(settings) if settings.gives_masks else settings.arch
+    if package is not None and timm_name(arch) != package.arch:
+        raise ModelError(f"{key}.arch: '{arch}' with weights: {given}; must be {package.arch}")
     weights = read_weights(f"{key}.weights", source(f"{key}.weights", given), settings.sha256)
     if package is None:
         return weights
     return weights._replace(mean=[package.mean] * 3, std=[package.std] * 3)
+
+
+def _encoder(settings: Model) -> str:
+    """Return timm's name of the encoder of a network that gives masks, as far as it is one of timm's."""
+    return str(settings.options.get("encoder_name", "")).removeprefix("tu-")
+
+
+def _receiver(
+    settings: Model, backbone: nn.Module, weights: Weights, head: str
+) -> tuple[nn.Module, dict[str, Tensor], str]:
+    """Return what a file of weights is loaded into, its tensors, and the name of the head among them.
+
+    Of a network that gives masks, weights are those of its encoder, with or without the head that they were trained
+    with: what of a classifier is no part of the encoder is left out.
+    """
+    if not settings.gives_masks:
+        return backbone, dict(weights.state), head
+    network = segmentation.encoder_of(backbone)
+    there = {name.split(".")[0] for name in network.state_dict()}
+    given = timm_names(network, weights.state)
+    return network, {name: value for name, value in given.items() if name.split(".")[0] in there}, head
 
 
 def timm_name(arch: str) -> str:
@@ -396,6 +422,8 @@ def _channels(settings: Model, weights: Weights | None, channels: int) -> int:
 def _architecture(key: str, settings: Model, channels: int, classes: int, size: int) -> tuple[nn.Module, str]:
     """Build the network with the architecture's own head; return it and the head's name."""
     options, baseline = dict(settings.options), settings.arch == "baseline_cnn"
+    if settings.gives_masks:
+        return segmentation.build_network(key, settings, channels, classes), segmentation.HEAD
     if settings.dropout is not None and (baseline or settings.hidden is None):  # else it follows the hidden layer
         _add_option(key, "dropout", options, "drop_rate", settings.dropout)
     if settings.drop_path is not None:
@@ -521,6 +549,8 @@ def _normalisation(
     if weights is not None and weights.mean is not None and weights.std is not None:
         return weights.mean, weights.std
     if (weights is not None or settings.pretrained) and settings.arch != "baseline_cnn":
+        if settings.gives_masks:
+            backbone = segmentation.encoder_of(backbone)
         described = _described(backbone)
         mean, std, first = described["mean"], described["std"], described["first_conv"]
         grey = backbone.get_submodule(first if isinstance(first, str) else first[0]).in_channels == 1

@@ -19,7 +19,7 @@ from pipeline.learning.images.resizing import shrunk
 from pipeline.learning.losses import Loss, no_mixing
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.session import autocast, choose_precision, compiled, set_arithmetic
-from pipeline.learning.settings import Train
+from pipeline.learning.settings import Augment, Train
 from pipeline.learning.training import averaging, optimizers, schedules
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.training.guards import LossWatch, TrainingError, check_validation_loss, enough_memory, last_good
@@ -39,7 +39,8 @@ class FittedModel:
     history : list of dict
         One row per epoch: epoch, lr (of the body, in the last step), train_loss, val_loss, val_auroc (macro), for
         single-label data also val_accuracy and val_macro_f1 (of the largest logits), of ordered classes val_qwk,
-        images_per_second (of training alone), seconds (with validation).
+        images_per_second (of training alone), seconds (with validation); of another task the metrics of its `Handling`
+        in their place.
     best_epoch : int
         From 1; the first with the highest value of the metric that ``train.select`` names. Epochs where it is
         undefined are never best; where it always is, the first is kept.
@@ -48,6 +49,23 @@ class FittedModel:
     state: dict[str, Tensor]
     history: list[dict[str, float]]
     best_epoch: int
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What training does with images and what they are held to; other tasks than classification have their own.
+
+    Parameters
+    ----------
+    change : callable
+        Takes images, targets, settings of augmentation, and a generator on the CPU; returns both, changed.
+    validate : callable
+        Takes the model, the loss as it is in this epoch, the validation part, images per call, and precision; returns
+        the validation loss, and the metrics by which an epoch may be chosen, by their names in the history.
+    """
+
+    change: Callable[[Tensor, Tensor, Augment, torch.Generator], tuple[Tensor, Tensor]]
+    validate: Callable[[nn.Module, Loss, PartData, int, str], tuple[float, dict[str, float]]]
 
 
 def derive(*numbers: int) -> int:
@@ -68,6 +86,7 @@ def fit(
     seed: int,
     checkpoint: Checkpoint,
     report: Callable[[dict[str, float]], None] = lambda row: None,
+    handling: Handling | None = None,
 ) -> FittedModel:
     """Train `model` in place and return the weights of its best epoch.
 
@@ -94,6 +113,8 @@ def fit(
         training fails.
     report : callable
         Given each row of the history as it is made.
+    handling : Handling, optional
+        Of another task than classification.
 
     Raises
     ------
@@ -111,10 +132,15 @@ def fit(
         )
     if settings.select == "qwk" and not loss.of_ordered:
         raise ParamsError("params.yaml:\ntrain.select: 'qwk' is defined for ordered classes alone; it must be 'auroc'")
+    if (settings.select == "dice") != (loss.task == "segmentation"):
+        raise ParamsError(
+            f"params.yaml:\ntrain.select: '{settings.select}' is not defined for a {loss.task} data set; it must be "
+            f"{'dice' if loss.task == 'segmentation' else 'auroc'}"
+        )
     if settings.mix is not None and (reason := no_mixing(loss, type(loss).__name__)):
         raise ParamsError(f"params.yaml:\ntrain.mix: {reason}; must be empty beside it")
     set_arithmetic(settings.threads, settings.tf32)
-    state = _State(model, lr, head_lr, settings, _steps(int(draws.sum()), _per_step(settings)))
+    state = _State(model, lr, head_lr, settings, _steps(int(draws.sum()), _per_step(settings)), handling)
     precision = choose_precision(settings.precision, train.device)
 
     def good() -> str:
@@ -147,15 +173,14 @@ def _epoch(
     train_loss, images = _train(state, loss, train, draws, precision, seed, epoch, good)
     trained = time.perf_counter()
     scored = state.average.of_epoch(epoch, lambda: _views(train, draws, settings, seed, epoch), precision)
-    logits = predict(scored, val, 4 * settings.batch_size, precision)
-    val_loss = loss(logits, val.targets.float()).item()
+    val_loss, scores = state.handling.validate(scored, loss, val, 4 * settings.batch_size, precision)
     check_validation_loss(val_loss, epoch, state.lr, good)
     row = {
         "epoch": epoch,
         "lr": state.lr,
         "train_loss": train_loss,
         "val_loss": val_loss,
-        **_scores(logits.cpu().numpy(), val.targets.cpu().numpy(), loss),
+        **scores,
         "images_per_second": images / (trained - started),
         "seconds": time.perf_counter() - started,
     }
@@ -189,7 +214,7 @@ def _train(
             state.schedule.set(step)
         if settings.progressive is not None:
             images = shrunk(images, settings.progressive, epoch, settings.epochs)
-        images = augment(images, settings.augment, generator)
+        images, targets = state.handling.change(images, targets, settings.augment, generator)
         if settings.mix is not None:
             images, targets = mix(images, targets, settings.mix, rng)
         value = state.gradients(loss, images, targets, precision)
@@ -219,21 +244,44 @@ def _steps(images: int, per_step: int) -> int:
     return images // per_step + (images % per_step > 1)
 
 
-def _scores(logits: np.ndarray, targets: np.ndarray, loss: Loss) -> dict[str, float]:
+def _scores(logits: np.ndarray, targets: np.ndarray, task: str, ordered: bool = False) -> dict[str, float]:
     """Compute the metrics of one epoch from validation logits [N, K] and targets [N, K]."""
-    sums = Weighted(Scored(loss.task, targets, logits[None], ordered=loss.of_ordered))
+    sums = Weighted(Scored(task, targets, logits[None], ordered=ordered))
     scores = {"val_auroc": macro(auroc(sums)).item()}
-    if loss.task == "multiclass":
+    if task == "multiclass":
         scores |= {"val_accuracy": accuracy(sums).item(), "val_macro_f1": macro(f1(sums)).item()}
-    if loss.of_ordered:
+    if ordered:
         scores["val_qwk"] = quadratic_kappa(sums).item()
     return scores
+
+
+def _classified(
+    model: nn.Module, loss: Loss, val: PartData, batch_size: int, precision: str
+) -> tuple[float, dict[str, float]]:
+    """Compute the loss and the metrics of a validation part whose targets are classes."""
+    logits = predict(model, val, batch_size, precision)
+    value = loss(logits, val.targets.float()).item()
+    if not math.isfinite(value):  # it ends the run, with a message of its own; there is nothing to score
+        return value, {}
+    return value, _scores(logits.cpu().numpy(), val.targets.cpu().numpy(), loss.task, loss.of_ordered)
+
+
+CLASSIFICATION = Handling(lambda images, targets, *how: (augment(images, *how), targets), _classified)
 
 
 class _State:
     """Everything that a training run carries from step to step and from epoch to epoch."""
 
-    def __init__(self, model: nn.Module, lr: float, head_lr: float | None, settings: Train, steps: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        head_lr: float | None,
+        settings: Train,
+        steps: int,
+        handling: Handling | None = None,
+    ) -> None:
+        self.handling = handling or CLASSIFICATION
         self.model, self.settings, self.steps = model, settings, steps
         self.forward: Callable[[Tensor], Tensor] = model
         self.optimizer = optimizers.create(model, lr, head_lr, settings)

@@ -7,7 +7,7 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
-NAMES = {"val_auroc": "val AUROC", "val_macro_f1": "val macro F1"}
+NAMES = {"val_auroc": "val AUROC", "val_macro_f1": "val macro F1", "val_dice": "val Dice"}
 
 
 class EpochLines:

@@ -82,7 +82,7 @@ def record(
         "macs": models.macs(model, images.channels, images.shape[2]),
         "best_epoch": fitted.best_epoch,
         "epochs": len(fitted.history),
-        "val_auroc": null(best["val_auroc"]),
+        **{name: null(best[name]) for name in ("val_auroc", "val_dice") if name in best},
         "class_weights": dict(zip(classes, loss.class_weights, strict=True)) if loss.class_weights else None,
         "proper_loss": loss.proper,
         "collapsed": collapsed,

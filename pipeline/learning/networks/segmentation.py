@@ -1,0 +1,107 @@
+"""Networks that give a mask per class, of the package segmentation-models-pytorch with encoders of timm.
+
+``arch: smp/unet`` is its `Unet`, and so on; ``options`` are what the package's class takes, such as ``encoder_name``
+(``tu-NAME`` is timm's NAME), ``encoder_depth`` and ``decoder_channels``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from pipeline.learning.settings import MASKS, Model
+from pipeline.learning.weights import ModelError
+
+HEAD = "segmentation_head"
+"""Name, in the package's networks, of the module that makes logits of features."""
+_OURS = {
+    "encoder_weights": "set weights to a file of the encoder's weights",
+    "in_channels": "it is preprocess.channels",
+    "classes": "they are those of the data set",
+    "activation": "the network gives logits",
+    "aux_params": "the network gives masks alone",
+}
+"""Options that are not the study's to set."""
+_UNUSED = ("head_lr", "hidden", "dropout", "drop_path", "layer_decay")
+
+
+def build_network(key: str, settings: Model, channels: int, classes: int) -> nn.Module:
+    """Build a network that gives logits [N, K, H, W] of images [N, C, H, W], with new weights from torch's generator.
+
+    Parameters
+    ----------
+    key : str
+        Of params.yaml, for messages: ``models.NAME``.
+    settings : Model
+        Its settings.
+    channels, classes : int
+        C and K.
+
+    Raises
+    ------
+    ModelError
+        If there is no such architecture or encoder, or it does not take an option. Nothing is ever fetched.
+    """
+    import segmentation_models_pytorch as smp
+
+    name = settings.arch.removeprefix(MASKS)
+    known = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
+    if name not in known:
+        raise ModelError(f"{key}.arch: '{settings.arch}'; use one of: {', '.join(MASKS + each for each in known)}")
+    for option, instead in _OURS.items():
+        if option in settings.options:
+            raise ModelError(f"{key}.options.{option}: {settings.options[option]}; must be left out: {instead}")
+    _check_settings(key, settings)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.options.items()}
+    try:
+        return smp.create_model(name, in_channels=channels, classes=classes, encoder_weights=None, **options)
+    except (TypeError, AssertionError, ValueError, KeyError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{key}.options: {settings.options}: {said}; must be what {name} of segmentation-models-pytorch takes"
+        ) from None
+
+
+def check_side(key: str, settings: Model, network: nn.Module, size: int) -> None:
+    """Refuse images of a side that the network does not take: it halves them, and must come back to the same size.
+
+    Raises
+    ------
+    ModelError
+        If `size`, in pixels, is no multiple of what the encoder shrinks images by.
+    """
+    encoder: Any = network.encoder
+    stride = int(encoder.output_stride)
+    if getattr(network, "requires_divisible_input_shape", True) and size % stride:
+        raise ModelError(
+            f"{key}.arch: {settings.arch} shrinks images by {stride}, and preprocess.size {size} is no multiple of it; "
+            f"must be {size // stride * stride or stride} or {(size // stride + 1) * stride}, or options.encoder_depth "
+            "lower"
+        )
+
+
+def _check_settings(key: str, settings: Model) -> None:
+    """Refuse what these networks have no meaning for."""
+    if settings.pretrained:
+        raise ModelError(
+            f"{key}.pretrained: must be false for {settings.arch}; set weights to a file of the encoder's weights"
+        )
+    for name in _UNUSED:
+        if (value := getattr(settings, name)) is not None:
+            raise ModelError(f"{key}.{name}: {value}; must be empty for {settings.arch}, which has no such part")
+    if settings.head != "linear":
+        raise ModelError(f"{key}.head: {settings.head}; must be linear for {settings.arch}")
+    if settings.weights and not str(settings.options.get("encoder_name", "")).startswith("tu-"):
+        raise ModelError(
+            f"{key}.weights: {settings.weights}: encoders of timm alone start from a file; must be empty, or "
+            "options.encoder_name be tu-NAME"
+        )
+    if settings.trainable != "all":
+        raise ModelError(f"{key}.trainable: {settings.trainable}; must be all for {settings.arch}")
+
+
+def encoder_of(network: nn.Module) -> nn.Module:
+    """Return timm's network in the encoder, which weights are loaded into."""
+    encoder: Any = network.encoder
+    return getattr(encoder, "model", encoder)
