@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.checking.signs import signs
+from pipeline.ensembling.grades import grade_comparisons
 from pipeline.ensembling.predictions import (
     MemberSet,
     chosen_of,
@@ -97,6 +98,8 @@ def ensemble(params: EnsembleSections) -> None:
     write_csv(ENSEMBLES / "comparisons.csv", compared)
     write_csv(ENSEMBLES / "class_comparisons.csv", by_class)
     write_csv(ENSEMBLES / "signs.csv", signs(study))
+    if labels.ordered:
+        write_csv(ENSEMBLES / "grade_comparisons.csv", grade_comparisons(alone, labels, settings))
     for name, table in clinical_of(predictions, chosen, settings).items():
         write_csv(ENSEMBLES / f"{name}.csv", table)
     write_json(ENSEMBLES / "members.json", content)

@@ -103,6 +103,7 @@ def load_study(params: Params) -> StudyResults:
         described=described,
         skipped=skipped,
         class_comparisons=_table(ENSEMBLES / "class_comparisons.csv"),
+        grade_comparisons=_table(ENSEMBLES / "grade_comparisons.csv"),
         missing=tuple(missing),
         dataset=info,
         audit=read_json(AUDIT, "split"),

@@ -253,6 +253,8 @@ class StudyResults:
         reading.json: ``scale`` and ``kinds``; empty in a folder that is older than this file.
     kinds : KindPictures
         One image of each kind of file.
+    grade_comparisons : DataFrame
+        grade_comparisons.csv: every pair of configurations by quadratic weighted kappa; of ordered classes alone.
     external : tuple of External
         Results on external test sets; empty where the study has none.
     """
@@ -281,6 +283,7 @@ class StudyResults:
     examples: Examples = NO_EXAMPLES
     reading: dict[str, Any] = field(default_factory=dict)
     kinds: KindPictures = NO_KINDS
+    grade_comparisons: pd.DataFrame = field(default_factory=_no_table)
     external: tuple[External, ...] = ()
     explanations: tuple[Explanation, ...] = ()
 
@@ -338,6 +341,13 @@ class StudyResults:
         """Whether images are kept together by number, in the place of patients."""
         settings = self.params.datasets.get(self.params.dataset) if self.recorded else None
         return bool(settings and settings.get("groups"))
+
+    @property
+    def graded(self) -> tuple[str, ...]:
+        """Metrics of grades, where the classes are ordered; of a bare table those that it has."""
+        if self.recorded:
+            return terms.GRADES if self.dataset.ordered else ()
+        return tuple(m for m in terms.GRADES if any(r.get(m).exists for r in self.configurations))
 
     @property
     def notes(self) -> tuple[str, ...]:

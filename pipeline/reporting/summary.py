@@ -58,6 +58,8 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
 def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, float]:
     """Return the leading metric of every configuration, mean over seeds, and of the ensemble that validation chooses.
 
+    Of ordered classes quadratic weighted kappa, too.
+
     Returns
     -------
     dict
@@ -68,6 +70,8 @@ def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, fl
     if study.chosen_ensemble is not None:
         named.append((CHOSEN_ENSEMBLE, study.chosen_ensemble))
     values = {key: results.get(study.leading, part=part).value for key, results in named}
+    if "qwk" in study.graded:
+        values |= {f"{key}-qwk": results.get("qwk", part=part).value for key, results in named}
     if part == "test":
         values |= external_headlines(study)
     return {key: round(float(value), DIGITS) for key, value in values.items() if math.isfinite(value)}

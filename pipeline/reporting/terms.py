@@ -11,6 +11,8 @@ DECISIONS = {
     "multiclass": ("accuracy", "balanced_accuracy", "f1", "mcc"),
 }
 """Metrics of the decisions that lead, by task."""
+GRADES = ("qwk", "grades_off", "within_one")
+"""Metrics of ordered classes, which lead the decisions where there are any."""
 LABELS = {
     "auroc": "AUROC",
     "average_precision": "AP",
@@ -21,6 +23,9 @@ LABELS = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "log_loss": "Log-loss",
+    "qwk": "QWK",
+    "grades_off": "MAE, grades",
+    "within_one": "Within one grade",
 }
 """What metrics are called in table heads."""
 
