@@ -120,5 +120,7 @@ if __name__ == "__main__":
         check_record(run.configuration, "train", training_record(run.configuration, params))
         if params.models[run.model].gives_masks:  # by name: no other training run depends on that code
             import_module("pipeline.segmenting.training").train_segmentation(run, params)
+        elif read_dataset().task == "regression":
+            import_module("pipeline.regressing.training").train_regression(run, params)
         else:
             train(run, params)

@@ -26,12 +26,13 @@ from pydantic import (
 
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, describe
+from pipeline.study.target import Target
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-Task = Literal["multilabel", "multiclass", "segmentation"]
+Task = Literal["multilabel", "multiclass", "segmentation", "regression"]
 OfficialSplit = Literal["", "train", "val", "test"]
 
 
@@ -141,7 +142,12 @@ class Dataset(BaseModel, ABC):
     @property
     @abstractmethod
     def task(self) -> Task:
-        """Any number of classes per image, exactly one, or a mask per class."""
+        """Any number of classes per image, exactly one, a mask per class, or a number (classes are its strata)."""
+
+    @property
+    def target(self) -> Target | None:
+        """The number that is predicted of each image, for ``regression``: key `COLUMN` of `Sample.extra`."""
+        return None
 
     @property
     def ordered(self) -> bool:

@@ -201,8 +201,8 @@ def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
     classifier = models.rebuild(run.model, described, len(classes), size, run_folder(run) / "model.safetensors")
     if classifier.output is not None:
         raise UserError(
-            f"losses.{run.loss}: its network ends in a layer for ordered classes, which timm's has not; use --format onnx "
-            "or torchscript"
+            f"losses.{run.loss}: its network ends in a layer for ordered classes, which timm's has not; use --format "
+            "onnx or torchscript"
         )
     network: Any = classifier.backbone
     mean, std = (values.flatten().tolist() for values in (classifier.mean, classifier.std))

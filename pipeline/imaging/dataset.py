@@ -113,6 +113,7 @@ def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()
         title=dataset.title,
         task=dataset.task,
         ordered=dataset.ordered,
+        target=dataset.target,
         classes=dataset.classes,
         synthetic=dataset.synthetic,
         licence=dataset.licence,

@@ -152,14 +152,19 @@ def _write_tables(
     write_text(folder / PLANTED, json.dumps(truth, indent=2) + "\n")
 
 
+def heart_sizes(settings: Settings) -> dict[str, HeartSize]:
+    """Measure the heart of every image of `settings`, by its name, to six digits."""
+    cohort = sample_cohort(settings, np.random.SeedSequence(settings.seed))
+    cases = sorted((*cohort.cases, *(copy for _, copy in cohort.copies)), key=lambda c: c.name)
+    return {case.name: HeartSize(*(round(value, 6) for value in heart_size(case))) for case in cases}
+
+
 def write_hearts(folder: Path, settings: Settings) -> None:
     """Write how large the heart of every image of `settings` is drawn, by name: `heart_size`."""
-    cohort = sample_cohort(settings, np.random.SeedSequence(settings.seed))
     with replaced(folder / HEARTS) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("sample_id", *HeartSize._fields))
-        for case in sorted((*cohort.cases, *(copy for _, copy in cohort.copies)), key=lambda c: c.name):
-            writer.writerow((case.name, *(round(value, 6) for value in heart_size(case))))
+        writer.writerows((name, *size) for name, size in heart_sizes(settings).items())
 
 
 def read_hearts(folder: Path) -> dict[str, HeartSize]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CLASSES, CUMULATIVE, CONDITIONAL = "classes", "cumulative", "conditional"
+VALUE, GAUSSIAN = "value", "gaussian"
 LEAST_GAP = 1e-4
 """Between two thresholds: the class between them keeps a finite log-probability."""
 
@@ -69,13 +70,44 @@ class Conditional(nn.Module):
         return torch.cat([start, reached], 1) + stopped
 
 
+class Standardised(nn.Module):
+    """Numbers in the unit of the target, of what a head computes in standard deviations from the mean of the training.
+
+    The scale is saved with the weights. Of two numbers the second is half the logarithm of the variance, of which the
+    standard deviation becomes (Kendall & Gal, NeurIPS 2017, arXiv 1703.04977), within exp(-5) and exp(5).
+    """
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("sd", torch.ones(()))
+
+    def scaled(self, mean: float, sd: float) -> None:
+        """Set the mean and the standard deviation of the training part."""
+        self.mean.fill_(mean)
+        self.sd.fill_(sd)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Compute values [N, 1], or values and spreads [N, 2], of numbers of the same shape."""
+        numbers = numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+        values = numbers[:, :1] * self.sd + self.mean
+        if numbers.shape[1] == 1:
+            return values
+        return torch.cat([values, numbers[:, 1:].clamp(-5, 5).exp() * self.sd], 1)
+
+
 def head_size(output: str, classes: int) -> int:
-    """Return how many numbers the head computes for `classes` classes."""
-    return {CLASSES: classes, CUMULATIVE: 1, CONDITIONAL: classes - 1}[output]
+    """Return how many numbers the head computes for `classes` classes, or for a target."""
+    return {CLASSES: classes, CUMULATIVE: 1, CONDITIONAL: classes - 1, VALUE: 1, GAUSSIAN: 2}[output]
 
 
 def create(output: str, classes: int) -> nn.Module | None:
-    """Build the layer that turns them into one logit per class; None where the head computes these."""
+    """Build the layer that turns them into one logit per class, or into the target; None where the head does that."""
+    if output in (VALUE, GAUSSIAN):
+        return Standardised()
     if output == CUMULATIVE:
         return Cumulative(classes)
     return Conditional() if output == CONDITIONAL else None

@@ -27,6 +27,12 @@ from pipeline.metrics.functions import accuracy, auroc, f1, macro, quadratic_kap
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.study.params import ParamsError
 
+SELECT = {"segmentation": ("dice",), "regression": ("mae", "rmse")}
+"""What may choose the epoch, of tasks that are no classification."""
+OF_OTHER_TASKS = {metric for metrics in SELECT.values() for metric in metrics}
+ERRORS = SELECT["regression"]
+"""Metrics of which the lowest value is the best."""
+
 
 @dataclass(frozen=True)
 class FittedModel:
@@ -132,10 +138,11 @@ def fit(
         )
     if settings.select == "qwk" and not loss.of_ordered:
         raise ParamsError("params.yaml:\ntrain.select: 'qwk' is defined for ordered classes alone; it must be 'auroc'")
-    if (settings.select == "dice") != (loss.task == "segmentation"):
+    fitting = SELECT.get(loss.task, ("auroc",))
+    if (loss.task in SELECT or settings.select in OF_OTHER_TASKS) and settings.select not in fitting:
         raise ParamsError(
             f"params.yaml:\ntrain.select: '{settings.select}' is not defined for a {loss.task} data set; it must be "
-            f"{'dice' if loss.task == 'segmentation' else 'auroc'}"
+            f"{' or '.join(fitting)}"
         )
     if settings.mix is not None and (reason := no_mixing(loss, type(loss).__name__)):
         raise ParamsError(f"params.yaml:\ntrain.mix: {reason}; must be empty beside it")
@@ -329,14 +336,17 @@ class _State:
     def finish(self, row: dict[str, float], scored: nn.Module) -> None:
         """Enter an epoch; keep its weights if it is the best so far."""
         metric = f"val_{self.settings.select}"
-        best = self.history[self.best_epoch - 1][metric] if self.best_epoch else math.nan
+        sign = -1.0 if self.settings.select in ERRORS else 1.0
+        value, best = sign * row[metric], math.nan
+        if self.best_epoch:
+            best = sign * self.history[self.best_epoch - 1][metric]
         self.history.append(row)
-        better = row[metric] > best or (math.isnan(best) and not math.isnan(row[metric]))
+        better = value > best or (math.isnan(best) and not math.isnan(value))
         if better or not self.best:
             self.best_epoch = len(self.history)
             self.best = {k: v.detach().to("cpu", copy=True) for k, v in scored.state_dict().items()}
         if len(self.history) < self.first_averaged:
-            self.schedule.epoch_ended(len(self.history) * self.steps, row[metric])
+            self.schedule.epoch_ended(len(self.history) * self.steps, value)
 
     def content(self) -> dict[str, Any]:
         return {
