@@ -30,6 +30,7 @@ from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
 from pipeline.study.parallel import over_processes
 from pipeline.study.params import load
+from pipeline.study.prepared import read_dataset
 from pipeline.study.records import check_record
 from pipeline.uncertainty.comparisons import compare_measured, measured_auroc
 
@@ -109,4 +110,10 @@ if __name__ == "__main__":
     with stage_errors():
         params = load(EnsembleSections)
         check_record(None, "ensemble", ensemble_record(params))
-        ensemble(params)
+        if read_dataset().task == "segmentation":
+            # Imports torch, for which other studies do not wait.
+            from pipeline.segmenting.ensembles import ensemble_segmentation
+
+            ensemble_segmentation(params)
+        else:
+            ensemble(params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 
 import pandas as pd
 
@@ -78,4 +79,7 @@ if __name__ == "__main__":
     with stage_errors():
         configuration, params = Configuration(arguments.model, arguments.loss), load(EvaluationSections)
         check_record(configuration, "evaluate", evaluation_record(configuration, params))
-        evaluate(configuration, params)
+        if params.models[configuration.model].gives_masks:  # by name, as in stage train
+            import_module("pipeline.segmenting.evaluation").evaluate_segmentation(configuration, params)
+        else:
+            evaluate(configuration, params)

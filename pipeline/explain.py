@@ -38,8 +38,12 @@ NO_BOXES = pd.DataFrame({"row": [], "class": [], "x": [], "y": [], "width": [], 
 
 def explain(configuration: Configuration, method: str, params: ExplainSections) -> None:
     """Write everything below ``explanations/<configuration>-<method>``."""
+    data, images, folder = read_dataset(), open_images(), explanation_folder(configuration, method)
+    if data.task == "segmentation":
+        write_json(folder / "none.json", {"reason": "not for segmentation: a mask says itself where the network looks"})
+        print(f"{configuration}: no heat maps, as the networks give masks")
+        return
     device = session.begin(params.evaluate.threads, tf32=False)
-    data, images = read_dataset(), open_images()
     classes, channels, (height, width) = list(data.classes), 1 if images.ndim == 3 else 3, images.shape[1:3]
     predictions, decisions = decided_by(configuration)
     runs: list[Run] = []
@@ -48,7 +52,6 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         if run.seed in decisions.seeds:
             runs.append(run)
             networks.append(cast(Classifier, copy.deepcopy(network).eval()))
-    folder = explanation_folder(configuration, method)
     if not networks:  # the study goes on, and its report says that there are no maps
         write_json(folder / "none.json", {"reason": "no training run has finite logits"})
         print(f"{configuration}: no heat maps, as no training run has finite logits")

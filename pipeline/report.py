@@ -14,12 +14,13 @@ from pipeline.reporting import page
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.kept import carry_over
 from pipeline.reporting.loading import load_study
-from pipeline.reporting.registry import PAGES
+from pipeline.reporting.registry import PAGES, pages_of
 from pipeline.reporting.results import StudyResults
 from pipeline.settings import load
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import REPORTS, exchanged
 from pipeline.study.parallel import beside
+from pipeline.study.prepared import read_dataset
 
 HEAD = "# Results: "
 """With which the front page begins."""
@@ -30,12 +31,12 @@ BESIDE = frozenset({"seeds"})
 def write_reports(study: StudyResults, folder: Path, but: Collection[str] = ()) -> list[Path]:
     """Write every page of `study` below `folder`, but those named in `but`, and return the files."""
     with page.about(study):
-        return [path for name, render in PAGES.items() if name not in but for path in render(study, folder)]
+        return [path for name, render in pages_of(study).items() if name not in but for path in render(study, folder)]
 
 
 def write_study(folder: Path) -> list[Path]:
     """Write the pages of the study of params.yaml below `folder`, on two processors if there are."""
-    if len(os.sched_getaffinity(0)) < 2:
+    if len(os.sched_getaffinity(0)) < 2 or read_dataset().task == "segmentation":
         return write_reports(load_study(load()), folder)
     with beside(_write_beside, folder) as others:
         study = load_study(load())

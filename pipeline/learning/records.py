@@ -12,7 +12,7 @@ from pipeline.learning.weights import checked_sha256, source
 from pipeline.study.code import ROOT, digests
 from pipeline.study.runs import Configuration
 
-SEGMENTING = {"train": "training", "evaluate": "evaluation", "ensemble": "ensembles"}
+SEGMENTING = {"train": "training", "evaluate": "evaluation"}
 """Of stages that do something else in a study of segmentation: the module that does it, named without an import."""
 
 

@@ -28,6 +28,7 @@ from pipeline.reporting.values import (
     ReportError,
 )
 from pipeline.scoring.clinical import Clinical
+from pipeline.segmenting.results import open_probabilities
 from pipeline.settings import Params
 from pipeline.study.files import (
     AUDIT,
@@ -47,7 +48,7 @@ from pipeline.study.files import (
 )
 from pipeline.study.parts import read_split
 from pipeline.study.predictions import Predictions, read_metrics
-from pipeline.study.prepared import open_images, read_dataset, read_samples
+from pipeline.study.prepared import open_images, open_masks, read_dataset, read_samples
 from pipeline.study.runs import Configuration, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder
 
@@ -67,29 +68,30 @@ def load_study(params: Params) -> StudyResults:
         If no configuration has results.
     """
     info = read_dataset()
+    of_masks = info.task == "segmentation"
     loaded, missing, trained = [], [], seeds(params)
     for configuration in configurations(params):
         if not (evaluation_folder(configuration) / "metrics.csv").exists():
             missing.append(f"{configuration}, all seeds ({', '.join(map(str, trained))})")
             continue
-        results = _load_configuration(configuration)
+        results = _load_masks(configuration) if of_masks else _load_configuration(configuration)
         loaded.append(results)
         missing += [f"{configuration}, seed {seed}" for seed in trained if seed not in results.seeds]
     if not loaded:
         raise ReportError(f"none of the {len(runs(params))} training runs has results; run: dvc repro evaluate")
-    every, described, skipped = _load_ensembles()
+    every, described, skipped = _load_mask_ensembles() if of_masks else _load_ensembles()
     samples = _load_samples()
     if info.patients_known:
         patient_of = dict(zip(samples["row"].tolist(), samples["patient_id"].tolist()))
         loaded = [replace(results, patient_of=patient_of) for results in loaded]
         every = tuple(replace(results, patient_of=patient_of) for results in every)
-    if not every:
+    if not every and not of_masks:
         missing.append("the ensembles")
     external = {name: read_external(name) for name in params.external}
     missing += [f"the external set {name}" for name, of in external.items() if of is None]
     named = [(configuration, method) for configuration in configurations(params) for method in params.explain.methods]
     explained = {(each, method): read_explanation(each, method) for each, method in named}
-    for method in params.explain.methods:
+    for method in params.explain.methods if not of_masks else ():
         without = [str(each) for each, by in named if by == method and explained[each, by] is None]
         missing += [f"heat maps by {method} of {', '.join(without)}"] if without else []
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
@@ -98,7 +100,7 @@ def load_study(params: Params) -> StudyResults:
         task=info.task,
         classes=info.classes,
         configurations=tuple(loaded),
-        ensembles=tuple(e for e in every if e.loss in shown(described)),
+        ensembles=every if of_masks else tuple(e for e in every if e.loss in shown(described)),
         every_ensemble=every,
         described=described,
         skipped=skipped,
@@ -121,6 +123,7 @@ def load_study(params: Params) -> StudyResults:
         kinds=_load_kinds(),
         external=tuple(of for of in external.values() if of is not None),
         explanations=tuple(of for of in explained.values() if of is not None),
+        **({"masks": open_masks()} if of_masks else {}),
     )
     return hide(study)
 
@@ -176,6 +179,34 @@ def _load_configuration(configuration: Configuration) -> Results:
         disagreement=_table(folder / "disagreement.csv"),
         clinical=_load_clinical(folder),
     )
+
+
+def _load_masks(configuration: Configuration) -> Results:
+    """Read the results of a configuration of segmentation."""
+    folder = evaluation_folder(configuration)
+    metrics = tidy(read_metrics(folder / "metrics.csv"))
+    return Results(
+        *configuration,
+        seeds=seeds_of(metrics),
+        metrics=metrics,
+        history=read_table(made_by(folder / "history.csv", "evaluate")),
+        runs=tuple(read_json(folder / "runs.json", "evaluate")),
+        augmented=_load_augmented(folder / AUGMENTED),
+        images=_table(folder / "images.csv", "seed"),
+        probabilities=open_probabilities(folder, "test"),
+    )
+
+
+def _load_mask_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], dict[str, str]]:
+    """Read the ensembles of a study of segmentation."""
+    if not (ENSEMBLES / "members.json").exists():
+        return (), {}, {}
+    metrics, about = (
+        tidy(read_metrics(ENSEMBLES / "metrics.csv", "ensemble")),
+        read_json(ENSEMBLES / "members.json", "ensemble"),
+    )
+    every = tuple(Results(ENSEMBLE, name, (), metrics[metrics["loss"] == name]) for name in about["ensembles"])
+    return every, about["ensembles"], about["skipped"]
 
 
 def _load_clinical(folder: Path) -> dict[str, pd.DataFrame]:

@@ -23,6 +23,7 @@ from pipeline.reporting.views import (
     ordinal,
     readme,
     seeds,
+    segmentation,
     stability,
     timing,
 )
@@ -50,3 +51,16 @@ PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
 """Name of a page to the function that writes it, in an order in which a page links those before it.
 
 A page is added by adding its file and its line here."""
+OF_MASKS: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
+    "data": data.render,
+    "segmentation": segmentation.render,
+    "summary": summary.render,
+    "timing": timing.render,
+    "readme": segmentation.render_front,
+}
+"""The same of a study of segmentation."""
+
+
+def pages_of(study: StudyResults) -> dict[str, Callable[[StudyResults, Path], list[Path]]]:
+    """Return the pages of a study."""
+    return OF_MASKS if study.task == "segmentation" else PAGES

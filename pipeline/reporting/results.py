@@ -93,6 +93,10 @@ class Results:
     patient_of : dict of int to str
         Patient of every row of the images; empty where patients are not known. Those of `predictions` are what was
         drawn: groups, as patients who share an image count as one.
+    images : DataFrame
+        Of segmentation, images.csv: the scores of every mask.
+    probabilities : uint8 [S, N, K, H, W]
+        Of segmentation, of the test set, memory-mapped: in 255ths. Without a run where there are none.
     """
 
     model: str
@@ -112,6 +116,8 @@ class Results:
     disagreement: pd.DataFrame = field(default_factory=_no_table)
     clinical: dict[str, pd.DataFrame] = field(default_factory=dict)
     patient_of: dict[int, str] = field(default_factory=dict)
+    images: pd.DataFrame = field(default_factory=_no_table)
+    probabilities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0, 0), np.uint8))
 
     @property
     def key(self) -> str:
@@ -205,8 +211,8 @@ class StudyResults:
     ----------
     title : str
         Of the data set, or of a bare table.
-    task : {"multilabel", "multiclass"}
-        Decides which metrics lead.
+    task : {"multilabel", "multiclass", "segmentation"}
+        Decides which metrics lead, and which pages there are.
     classes : tuple of str
         In the data set's order.
     configurations, ensembles : tuple of Results
@@ -257,10 +263,12 @@ class StudyResults:
         grade_comparisons.csv: every pair of configurations by quadratic weighted kappa; of ordered classes alone.
     external : tuple of External
         Results on external test sets; empty where the study has none.
+    masks : uint8 [N, H, W, K]
+        Of segmentation: masks.npy, memory-mapped; N = 0 in other studies.
     """
 
     title: str
-    task: Literal["multilabel", "multiclass"]
+    task: Literal["multilabel", "multiclass", "segmentation"]
     classes: tuple[str, ...]
     configurations: tuple[Results, ...]
     ensembles: tuple[Results, ...] = ()
@@ -286,6 +294,7 @@ class StudyResults:
     grade_comparisons: pd.DataFrame = field(default_factory=_no_table)
     external: tuple[External, ...] = ()
     explanations: tuple[Explanation, ...] = ()
+    masks: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.uint8))
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -422,7 +431,7 @@ class StudyResults:
     @cached_property
     def leading(self) -> str:
         """The metric that leads the pages: AUROC, or what a bare table without any has."""
-        for metric in ("auroc", "accuracy", "f1"):
+        for metric in ("auroc", "accuracy", "f1", "dice"):
             if any(r.get(metric, part=p).exists for r in self.configurations for p in ("test", "val")):
                 return metric
         return "auroc"
@@ -456,8 +465,8 @@ class StudyResults:
 
     @property
     def chosen_ensemble(self) -> Results | None:
-        """The ensemble with the highest validation AUROC."""
-        return highest(self.ensembles)
+        """The ensemble with the highest validation AUROC; of segmentation, Dice."""
+        return highest(self.ensembles, "dice" if self.task == "segmentation" else "auroc")
 
     def is_chosen(self, results: Results) -> bool:
         """Whether `results` is the configuration that validation chooses."""

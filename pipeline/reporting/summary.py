@@ -104,7 +104,10 @@ def curves(study: StudyResults) -> pd.DataFrame:
     for results in study.configurations:
         if not results.history.empty:
             names = [f"{results.key}-seed{seed}" for seed in results.history["seed"]]
-            tables.append(results.history.assign(cell=names)[CURVES])
+            history = results.history.assign(cell=names)
+            # DVC asks for the columns of dvc.yaml whatever the task.
+            more = [name for name in ("val_dice",) if name in history]
+            tables.append(history.reindex(columns=[*CURVES, *more]))
     return _joined(tables, CURVES)
 
 

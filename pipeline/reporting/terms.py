@@ -26,10 +26,15 @@ LABELS = {
     "qwk": "QWK",
     "grades_off": "MAE, grades",
     "within_one": "Within one grade",
+    "dice": "Dice",
+    "iou": "IoU",
+    "surface_dice": "Surface Dice",
+    "hd95": "Hausdorff distance (95 %), px",
+    "false_alarm": "False alarms",
 }
 """What metrics are called in table heads."""
 
 
 def macro(metric: str) -> str:
     """Return what the mean of `metric` over classes is called in a sentence."""
-    return {"auroc": "macro AUROC", "f1": "macro F1"}.get(metric, LABELS[metric].lower())
+    return {"auroc": "macro AUROC", "f1": "macro F1", "dice": "Dice"}.get(metric, LABELS[metric].lower())

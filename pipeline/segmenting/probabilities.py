@@ -21,6 +21,9 @@ LEVELS = 256
 HALF = 128
 """Of 255: the threshold where validation can choose none, just above one half."""
 
+_PIXELS = 2**22
+"""Pixels that are counted at once: each takes eight bytes there."""
+
 Probabilities = NDArray[np.uint8]
 
 
@@ -73,6 +76,12 @@ def dice_curves(probabilities: Probabilities, truth: NDArray[np.bool_]) -> NDArr
     float64 [N, K, 256]
         At place t: of the pixels of at least t of 255. NaN where the true mask has no pixel.
     """
+    step = max(1, _PIXELS // max(1, truth[0].size if len(truth) else 1))
+    starts = range(0, max(1, len(truth)), step)
+    return np.concatenate([_curves(probabilities[i : i + step], truth[i : i + step]) for i in starts])
+
+
+def _curves(probabilities: Probabilities, truth: NDArray[np.bool_]) -> NDArray[np.float64]:
     n, k = truth.shape[:2]
     masks = (np.arange(n * k) * LEVELS)[:, None]
     levels = probabilities.reshape(n * k, -1) + masks

@@ -94,7 +94,7 @@ def train_segmentation(run: Run, params: TrainingSections) -> None:
             handling=HANDLING,
         )
     model.load_state_dict(fitted.state)
-    batches = predicted(model, loaded["val"], 4 * settings.batch_size, precision)
+    batches = predicted(model, loaded["val"], 4 * settings.batch_size, "float32")  # as evaluation and use will
     thresholds, dice = best_thresholds(np.concatenate([dice_curves(found, truth) for found, truth, _, _ in batches]))
     sign = f"mean Dice on validation {macro(dice):.3f}" if macro(dice) < COLLAPSED else None
 

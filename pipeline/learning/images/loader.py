@@ -104,7 +104,7 @@ class ResidentImages:
         residency: str = "auto",
     ) -> None:
         self.device = device
-        self.targets = torch.from_numpy(np.ascontiguousarray(targets)).to(device)
+        self.targets = torch.from_numpy(np.array(targets, order="C")).to(device)  # a column of a table is read-only
         # A plain view: indexing the class np.memmap is several times slower.
         self._stored = np.asarray(images)[..., None] if images.ndim == 3 else np.asarray(images)
         self._rows = np.asarray(rows)

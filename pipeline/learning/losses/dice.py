@@ -19,7 +19,8 @@ class Dice(Loss):
     .. math:: 1 - \frac{2 \sum p t + s}{\sum p + \sum t + s}
 
     with sums over the pixels, :math:`p = \sigma(z)`. Nothing is squared, unlike in that paper, as in
-    Drozdzal et al. 2016 (arXiv 1608.04117). `smooth` s keeps it defined where a mask is empty; at 1 an empty mask has a gradient, too.
+    Drozdzal et al. 2016 (arXiv 1608.04117). `smooth` s keeps it defined where a mask is empty; at 1 an
+    empty mask has a gradient, too.
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset({"segmentation"})

@@ -14,12 +14,6 @@ NAMES = {
     "val_qwk": "val QWK",
     "val_mae": "val MAE",
 }
-    "val_auroc": "val AUROC",
-    "val_macro_f1": "val macro F1",
-    "val_dice": "val Dice",
-    "val_qwk": "val QWK",
-    "val_mae": "val MAE",
-}
 
 
 class EpochLines:

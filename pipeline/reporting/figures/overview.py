@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.lines import Line2D
 
-from pipeline.reporting import formats, roc
+from pipeline.reporting import formats, roc, terms
 from pipeline.reporting.figures.style import (
     COLOURS,
     DASHES,
@@ -28,7 +28,7 @@ MOST_CURVES = 6
 """Models whose ROC curves are drawn: as many colours as can be distinguished, beside that of the ensemble."""
 
 
-def forest(study: StudyResults, shown: Sequence[Results], path: Path) -> Path | None:
+def forest(study: StudyResults, shown: Sequence[Results], path: Path, metric: str = "auroc") -> Path | None:
     """Draw the main result: test macro AUROC with its interval and its seeds, one row per configuration or ensemble.
 
     Parameters
@@ -39,13 +39,15 @@ def forest(study: StudyResults, shown: Sequence[Results], path: Path) -> Path | 
         From top to bottom; those without a test AUROC are left out.
     path : Path
         Receives the figure.
+    metric : str
+        What to draw in the place of AUROC.
 
     Returns
     -------
     Path or None
         None where nothing has a test AUROC.
     """
-    rows = [r for r in shown if r.get("auroc").exists]
+    rows = [r for r in shown if r.get(metric).exists]
     if not rows:
         return None
     chosen = study.chosen
@@ -53,11 +55,11 @@ def forest(study: StudyResults, shown: Sequence[Results], path: Path) -> Path | 
         drawn = figure(10, 1.5 + 0.52 * len(rows))
         axes = drawn.subplots()
         for y, row in enumerate(rows):
-            estimate = row.get("auroc")
+            estimate = row.get(metric)
             colour = COLOURS[1] if row in study.ensembles else COLOURS[0]
             if math.isfinite(estimate.low):
                 axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
-            axes.plot(row.values("auroc"), [y] * len(row.seeds), "|", color=INK, markersize=13, markeredgewidth=1.6)
+            axes.plot(row.values(metric), [y] * len(row.seeds), "|", color=INK, markersize=13, markeredgewidth=1.6)
             axes.plot(estimate.value, y, "D" if row in study.ensembles else "o", color=colour, markersize=10)
             text = formats.estimated(estimate) if math.isfinite(estimate.low) else formats.number(estimate.value)
             axes.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
@@ -65,8 +67,8 @@ def forest(study: StudyResults, shown: Sequence[Results], path: Path) -> Path | 
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(False, axis="y")
-        axes.set_xlabel("test macro AUROC")
-        bounded = any(math.isfinite(r.get("auroc").low) for r in rows)
+        axes.set_xlabel(f"test {terms.macro(metric)}")
+        bounded = any(math.isfinite(r.get(metric).low) for r in rows)
         name = f"mean [{study.interval_name}]" if bounded else "mean"
         widen(axes)
         axes.annotate(name, (1.02, 1.02), xycoords="axes fraction", color="#666666", annotation_clip=False)
@@ -92,8 +94,8 @@ def forest(study: StudyResults, shown: Sequence[Results], path: Path) -> Path | 
         return save(drawn, path)
 
 
-def validation_curves(study: StudyResults, path: Path) -> Path | None:
-    """Draw validation AUROC by epoch, one panel per configuration; losses, which differ in scale, have other pages."""
+def validation_curves(study: StudyResults, path: Path, metric: str = "auroc") -> Path | None:
+    """Draw validation AUROC, or another `metric`, by epoch, one panel per configuration; losses have other pages."""
     shown = [r for r in study.configurations if not r.history.empty]
     if not shown:
         return None
@@ -106,10 +108,10 @@ def validation_curves(study: StudyResults, path: Path) -> Path | None:
         for axes in panels.flat[len(shown) :]:
             axes.set_visible(False)
         for axes, row in zip(panels.flat, shown):
-            epochs(axes, row, "val_auroc", order)
+            epochs(axes, row, f"val_{metric}", order)
             axes.set_title(row.key)
         for axes in panels[:, 0]:
-            axes.set_ylabel("validation AUROC")
+            axes.set_ylabel(f"validation {terms.LABELS[metric]}")
         for column in range(columns):
             visible = [a for a in panels[:, column] if a.get_visible()]
             visible[-1].set_xlabel("epoch")

@@ -1,0 +1,74 @@
+"""The figure of segmentation that shows images, private where people are in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from pipeline.reporting import english, formats
+from pipeline.reporting.figures.style import COLOURS, INK, figure, save, styled
+from pipeline.reporting.results import Results, StudyResults
+from pipeline.study.prepared import in_8_bits
+
+if TYPE_CHECKING:
+    from pipeline.reporting.views.segmentation import Example
+
+TRUTH, FOUND = "#00c8c8", COLOURS[1]
+"""Colours of the two outlines."""
+
+
+def examples(study: StudyResults, results: Results, seed: int, shown: Sequence[Example], path: Path) -> Path | None:
+    """Draw test images with the outlines of the true mask and of that of a training run.
+
+    Parameters
+    ----------
+    study : StudyResults
+        Its images and masks.
+    results : Results
+        The configuration.
+    seed : int
+        Of the training run that the outlines are of.
+    shown : sequence of Example
+        Three of each class: best, median, worst.
+    path : Path
+        Receives the figure.
+
+    Returns
+    -------
+    Path or None
+        None without any.
+    """
+    if not shown or not len(results.probabilities):
+        return None
+    table = results.images
+    rows = table[table["part"] == "test"]["row"].drop_duplicates().tolist()
+    of_run = results.probabilities[table["seed"].drop_duplicates().tolist().index(str(seed))]
+    classes = list(dict.fromkeys(each.name for each in shown))
+    with styled():
+        drawn = figure(3.3 * 3 + 0.4, 3.6 * len(classes) + 0.6)
+        grid = drawn.subplots(len(classes), 3, squeeze=False)
+        for axes, each in zip(grid.flat, shown):
+            k = study.classes.index(each.name)
+            image = in_8_bits(np.asarray(study.images[each.row]))
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            threshold = results.get("threshold", each.name, seed, "val").value
+            found = np.asarray(of_run[rows.index(each.row), k]) >= round(255 * threshold)
+            for mask, colour in ((study.masks[each.row, ..., k] > 0, TRUTH), (found, FOUND)):
+                if mask.any() and not mask.all():
+                    axes.contour(mask.astype(float), [0.5], colors=[colour], linewidths=1.8)
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+            axes.spines[:].set_visible(False)
+            axes.set_title(f"{each.kind}: Dice {formats.number(each.dice)}", fontsize=12)
+            if each.kind == "best":
+                axes.set_ylabel(english.readable(each.name), fontsize=12, fontweight="bold", color=INK)
+        keys = [
+            Line2D([], [], color=TRUTH, linewidth=2.5, label="true outline"),
+            Line2D([], [], color=FOUND, linewidth=2.5, label="outline found"),
+        ]
+        drawn.legend(handles=keys, loc="outside lower center", ncols=2)
+        return save(drawn, path, every_colour=True)

@@ -1,0 +1,131 @@
+"""What evaluations and ensembles of segmentation write, and how it is read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.segmenting import intervals
+from pipeline.segmenting.intervals import FEW, NONE, Interval, Means
+from pipeline.segmenting.scores import DICE, FALSE_ALARM, SCALES, Scores
+from pipeline.study.files import intact, made_by, replaced
+from pipeline.study.predictions import METRIC_COLUMNS
+
+MACRO = "macro"
+MEAN = "mean"
+THRESHOLD = "threshold"
+SCORES = list(Scores._fields)
+
+
+def probabilities_file(folder: Path, part: str) -> Path:
+    """File of the probabilities of a configuration in a part: uint8 [S, N, K, H, W], in 255ths."""
+    return folder / f"probabilities_{part}.npy"
+
+
+def save_probabilities(path: Path, probabilities: np.ndarray) -> None:
+    """Write them, complete or not at all."""
+    with replaced(path, probabilities.nbytes) as partial:
+        np.save(partial, probabilities)
+
+
+def open_probabilities(folder: Path, part: str) -> np.ndarray:
+    """Open them, memory-mapped and read-only."""
+    path = made_by(probabilities_file(folder, part), "evaluate")
+    with intact(path):
+        opened: np.ndarray = np.load(path, mmap_mode="r")
+        if opened.dtype != np.uint8 or opened.ndim != 5:
+            raise ValueError(f"{opened.dtype} {list(opened.shape)}")
+    return opened
+
+
+def image_table(
+    values: np.ndarray, rows: np.ndarray, classes: list[str], names: list[str], part: str, column: str = "seed"
+) -> pd.DataFrame:
+    """Return a line for each training run (or ensemble), image and class with its scores.
+
+    Parameters
+    ----------
+    values : float64 [S, N, K, 5]
+        In the order of `Scores`.
+    rows : int64 [N]
+        Positions in images.npy.
+    classes, names : list of str [K], [S]
+        Names of classes, and of runs or ensembles.
+    part, column : str
+        Of the split, and what the column of `names` is called.
+    """
+    runs, n, k = values.shape[:3]
+    about = {
+        column: np.repeat(names, n * k),
+        "part": part,
+        "row": np.tile(np.repeat(rows, k), runs),
+        "class": np.tile(classes, runs * n),
+    }
+    scores = values.reshape(-1, len(SCORES))
+    return pd.DataFrame({**about, **{name: scores[:, m] for m, name in enumerate(SCORES)}})
+
+
+def all_means(values: np.ndarray, patients: np.ndarray, draws: int, seed: int) -> dict[str, Means]:
+    """Average each score of [S, N, K, 5] over the images."""
+    return {
+        name: intervals.means(values[..., m], patients, draws, seed)
+        for m, name in enumerate(SCORES)
+        if name != FALSE_ALARM or not np.isnan(values[0, ..., m]).all()
+    }
+
+
+def metric_rows(
+    of: dict[str, Means], classes: list[str], seeds: list[str], part: str, confidence: float, seed: int, **about: str
+) -> pd.DataFrame:
+    """Return the means of every score as rows of metrics.csv: by seed, and of the mean over the seeds."""
+    tables = []
+    for metric, found in of.items():
+        scale, several = SCALES[metric], [*seeds, MEAN]
+        for s, name in enumerate(several):
+            if name == MEAN:
+                numbers = intervals.of_mean(found, confidence, scale, seed)
+            else:
+                numbers = intervals.of_run(found, s, confidence, scale)
+            tables.append(_rows(numbers, found, [*classes, MACRO]).assign(seed=name, metric=metric))
+    table = pd.concat(tables, ignore_index=True).assign(part=part, **about)
+    return table.reindex(columns=METRIC_COLUMNS)
+
+
+def _rows(numbers: Interval, found: Means, names: list[str]) -> pd.DataFrame:
+    notes = np.where(np.isnan(numbers.value), NONE, np.where(np.isnan(numbers.low), FEW, ""))
+    return pd.DataFrame(
+        {
+            "class": names,
+            "value": numbers.value,
+            "ci_low": numbers.low,
+            "ci_high": numbers.high,
+            "n": found.images,
+            "n_positive": found.images,
+            "note": notes,
+        }
+    )
+
+
+def threshold_rows(thresholds: np.ndarray, classes: list[str], seeds: list[str], n: int, **about: str) -> pd.DataFrame:
+    """Return the thresholds, int [S, K] of 255, as rows of metrics.csv, in [0, 1]."""
+    content: list[dict[str, Any]] = [
+        {"seed": name, "part": "val", "class": each, "metric": THRESHOLD, "value": thresholds[s, k] / 255, "n": n}
+        for s, name in enumerate(seeds)
+        for k, each in enumerate(classes)
+    ]
+    note = "no interval: chosen on validation"
+    return pd.DataFrame(content).assign(note=note, **about).reindex(columns=METRIC_COLUMNS)
+
+
+def value_of(metrics: pd.DataFrame, part: str, seed: str, name: str = MACRO, metric: str = DICE) -> float:
+    """Look up a value in rows of metrics.csv; NaN where there is none."""
+    of = metrics[
+        (metrics["part"] == part)
+        & (metrics["seed"].astype(str) == seed)
+        & (metrics["class"] == name)
+        & (metrics["metric"] == metric)
+    ]
+    return float(of["value"].iloc[0]) if len(of) else float("nan")
