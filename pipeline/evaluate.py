@@ -81,5 +81,7 @@ if __name__ == "__main__":
         check_record(configuration, "evaluate", evaluation_record(configuration, params))
         if params.models[configuration.model].gives_masks:  # by name, as in stage train
             import_module("pipeline.segmenting.evaluation").evaluate_segmentation(configuration, params)
+        elif read_dataset().task == "regression":
+            import_module("pipeline.regressing.evaluation").evaluate_regression(configuration, params)
         else:
             evaluate(configuration, params)

@@ -59,7 +59,7 @@ def score(params: ProbeSections) -> pd.DataFrame:
 
 def probe(params: ProbeSections) -> None:
     """Write the probes' metrics, or the head of the table alone where they are off."""
-    asked = params.evaluate.probes and read_dataset().task != "segmentation"  # thumbnails tell of labels, not of masks
+    asked = params.evaluate.probes and read_dataset().task in ("multilabel", "multiclass")  # they tell of labels
     metrics = score(params) if asked else pd.DataFrame(columns=METRIC_COLUMNS)
     write_csv(PROBES / "metrics.csv", metrics)
     for row in metrics.query("part == 'test' and `class` == 'macro' and metric == 'auroc'").to_dict("records"):

@@ -22,6 +22,7 @@ from pipeline.reporting.views import (
     models,
     ordinal,
     readme,
+    regression,
     seeds,
     segmentation,
     stability,
@@ -60,7 +61,16 @@ OF_MASKS: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
 }
 """The same of a study of segmentation."""
 
+OF_VALUES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
+    "data": data.render,
+    "regression": regression.render,
+    "summary": summary.render,
+    "timing": timing.render,
+    "readme": regression.render_front,
+}
+"""The same of a study of regression."""
+
 
 def pages_of(study: StudyResults) -> dict[str, Callable[[StudyResults, Path], list[Path]]]:
     """Return the pages of a study."""
-    return OF_MASKS if study.task == "segmentation" else PAGES
+    return {"segmentation": OF_MASKS, "regression": OF_VALUES}.get(study.task, PAGES)

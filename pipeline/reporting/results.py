@@ -19,6 +19,7 @@ import pandas as pd
 
 from pipeline.explaining.results import Explanation
 from pipeline.external.results import External
+from pipeline.regressing.values import Values
 from pipeline.reporting import roc, terms
 from pipeline.reporting.values import (
     ENSEMBLE,
@@ -93,6 +94,8 @@ class Results:
     patient_of : dict of int to str
         Patient of every row of the images; empty where patients are not known. Those of `predictions` are what was
         drawn: groups, as patients who share an image count as one.
+    values : Values or None
+        Of regression, values.npz: what is predicted of every image.
     images : DataFrame
         Of segmentation, images.csv: the scores of every mask.
     probabilities : uint8 [S, N, K, H, W]
@@ -116,6 +119,7 @@ class Results:
     disagreement: pd.DataFrame = field(default_factory=_no_table)
     clinical: dict[str, pd.DataFrame] = field(default_factory=dict)
     patient_of: dict[int, str] = field(default_factory=dict)
+    values: Values | None = None
     images: pd.DataFrame = field(default_factory=_no_table)
     probabilities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0, 0), np.uint8))
 
@@ -211,7 +215,7 @@ class StudyResults:
     ----------
     title : str
         Of the data set, or of a bare table.
-    task : {"multilabel", "multiclass", "segmentation"}
+    task : {"multilabel", "multiclass", "segmentation", "regression"}
         Decides which metrics lead, and which pages there are.
     classes : tuple of str
         In the data set's order.
@@ -268,7 +272,7 @@ class StudyResults:
     """
 
     title: str
-    task: Literal["multilabel", "multiclass", "segmentation"]
+    task: Literal["multilabel", "multiclass", "segmentation", "regression"]
     classes: tuple[str, ...]
     configurations: tuple[Results, ...]
     ensembles: tuple[Results, ...] = ()
@@ -431,7 +435,7 @@ class StudyResults:
     @cached_property
     def leading(self) -> str:
         """The metric that leads the pages: AUROC, or what a bare table without any has."""
-        for metric in ("auroc", "accuracy", "f1", "dice"):
+        for metric in ("auroc", "accuracy", "f1", "dice", "r2"):
             if any(r.get(metric, part=p).exists for r in self.configurations for p in ("test", "val")):
                 return metric
         return "auroc"
@@ -465,8 +469,8 @@ class StudyResults:
 
     @property
     def chosen_ensemble(self) -> Results | None:
-        """The ensemble with the highest validation AUROC; of segmentation, Dice."""
-        return highest(self.ensembles, "dice" if self.task == "segmentation" else "auroc")
+        """The ensemble with the highest validation AUROC; of segmentation, Dice, of regression, R2."""
+        return highest(self.ensembles, {"segmentation": "dice", "regression": "r2"}.get(self.task, "auroc"))
 
     def is_chosen(self, results: Results) -> bool:
         """Whether `results` is the configuration that validation chooses."""

@@ -70,6 +70,8 @@ def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, fl
     if study.chosen_ensemble is not None:
         named.append((CHOSEN_ENSEMBLE, study.chosen_ensemble))
     values = {key: results.get(study.leading, part=part).value for key, results in named}
+    if study.task == "regression":
+        values |= {f"{key}-mae": results.get("mae", part=part).value for key, results in named}
     if "qwk" in study.graded:
         values |= {f"{key}-qwk": results.get("qwk", part=part).value for key, results in named}
     if part == "test":
@@ -106,7 +108,7 @@ def curves(study: StudyResults) -> pd.DataFrame:
             names = [f"{results.key}-seed{seed}" for seed in results.history["seed"]]
             history = results.history.assign(cell=names)
             # DVC asks for the columns of dvc.yaml whatever the task.
-            more = [name for name in ("val_dice",) if name in history]
+            more = [name for name in ("val_dice", "val_mae", "val_r2") if name in history]
             tables.append(history.reindex(columns=[*CURVES, *more]))
     return _joined(tables, CURVES)
 

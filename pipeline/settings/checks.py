@@ -106,6 +106,27 @@ def _of_training(params: Params, dataset: Dataset) -> Iterator[str]:
                 f"{_where(params, model, 'mix')}: class_weights: '{train.class_weights}' weighs an image by its one "
                 "class, which a mixed one does not have; one of them must be empty or none"
             )
+    if dataset.task == "regression":
+        for model in params.study.models:
+            train = train_settings(params, model)
+            if train.select not in ("mae", "rmse"):
+                yield (
+                    f"{_where(params, model, 'select')}: '{train.select}' is of classes, and {dataset.name} is a "
+                    "regression; must be mae or rmse"
+                )
+            if train.class_weights != "none":
+                yield f"{_where(params, model, 'class_weights')}: a regression has no classes; must be none"
+        if params.ensemble.features:
+            yield "ensemble.features: true: heads on joined features are of classes; must be false for a regression"
+        if params.external:
+            yield f"external: {', '.join(params.external)}: not for a regression yet; must be empty"
+        return
+    for model in params.study.models:
+        if train_settings(params, model).select in ("mae", "rmse"):
+            yield (
+                f"{_where(params, model, 'select')}: '{train_settings(params, model).select}' is of a regression, and "
+                f"{dataset.name} has classes; must be auroc"
+            )
     for model in params.study.models if not dataset.ordered else ():
         if train_settings(params, model).select == "qwk":
             yield (

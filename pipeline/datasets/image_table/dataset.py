@@ -7,6 +7,7 @@ row, or in one yes/no column per class (``class_columns``). Rows name files, or 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -23,9 +24,11 @@ from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
 from pipeline.datasets.shared.names import check_patient
 from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, people_columns, sex_of, view_of
+from pipeline.datasets.shared.strata import Strata
 from pipeline.datasets.shared.tables import Table, read_table
 from pipeline.study.classes import told_apart
 from pipeline.study.inputs import located
+from pipeline.study.target import COLUMN, Target
 
 _PARTS: dict[str, OfficialSplit] = {
     "": "",
@@ -92,9 +95,14 @@ class Data(Dataset):
         or empty cells and x; the set is multi-label.
     class_names : list of str or None
         The classes of `label_column` in their order; None takes those that occur, sorted.
-    asked_task : {"", "ordinal"}
+    asked_task : {"", "ordinal", "regression"}
         Key `task`: ordinal takes the classes of `label_column` as grades in the order of `class_names`, or of the
-        numbers that their names begin with.
+        numbers that their names begin with; regression takes `target_column`.
+    target_column : str or None
+        With regression, in the place of labels: column with a number per image, as the computer writes it (a point
+        before decimals). A row without one is left out.
+    target_unit : str
+        Its unit, for the reports.
     label_map : dict of str to str
         Label, or name of a class column, to class: to rename and to join classes.
     patient_column : str or None
@@ -128,7 +136,9 @@ class Data(Dataset):
     negative_label: Column | None = None
     class_columns: list[Column] = []
     class_names: list[Column] | None = None
-    asked_task: Literal["", "ordinal"] = Field("", alias="task")
+    asked_task: Literal["", "ordinal", "regression"] = Field("", alias="task")
+    target_column: Column | None = None
+    target_unit: str = ""
     label_map: dict[str, Column] = {}
     patient_column: Column | None = None
     groups: Groups | None = None
@@ -159,6 +169,19 @@ class Data(Dataset):
                 "task: 'ordinal' beside class_columns or separator: an image has one grade; it must be set with "
                 "label_column alone"
             )
+        if (self.asked_task == "regression") != (self.target_column is not None):
+            problems.append(
+                f"target_column: {self.target_column!r} with task: '{self.asked_task}'; it must be set with regression, "
+                "and only there"
+            )
+        if self.asked_task == "regression":
+            if COLUMN in self.extra_columns:
+                problems.append(f"extra_columns: '{COLUMN}' is what target_column becomes; must not be among them")
+            problems += [
+                f"{key}: {getattr(self, key)!r} with task: 'regression', which has no classes; it must be empty"
+                for key in ("label_column", "class_columns", "class_names", "separator", "label_map")
+                if getattr(self, key)
+            ]
         if self.negative_label is not None and self.separator is None:
             problems.append(
                 f"negative_label: '{self.negative_label}' without separator; it must be set in multi-label sets only"
@@ -189,8 +212,15 @@ class Data(Dataset):
 
     @property
     def task(self) -> Task:
-        """Multi-label with `class_columns` or `separator`, single-label otherwise."""
+        """Multi-label with `class_columns` or `separator`, a number with `target_column`, single-label otherwise."""
+        if self.asked_task == "regression":
+            return "regression"
         return "multilabel" if self._multilabel else "multiclass"
+
+    @property
+    def target(self) -> Target | None:
+        """What `target_column` holds."""
+        return None if self.target_column is None else Target(self.target_column, self.target_unit)
 
     @property
     def patients_known(self) -> bool:
@@ -208,6 +238,10 @@ class Data(Dataset):
 
         What tables and pages call them, see `pipeline.study.classes.told_apart`.
         """
+        if self.target_column is not None:
+            path, table = self._table(), read_table(self._table())
+            values = self._targets(path, table, self._columns(path, table))
+            return Strata([value for value in values if value is not None]).names
         if self.class_columns:
             return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in self.class_columns))
         if self.class_names is not None:
@@ -280,7 +314,9 @@ class Data(Dataset):
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
         """Name the rows without a label."""
-        return [(image, f"no label in column '{self.label_column}'") for image in self._find().unlabelled]
+        column = self.label_column or self.target_column
+        what = "number" if self.target_column else "label"
+        return [(image, f"no {what} in column '{column}'") for image in self._find().unlabelled]
 
     def _root(self) -> Path:
         return root_folder(self.root, self.name, _LAYOUT)
@@ -300,7 +336,7 @@ class Data(Dataset):
 
     def _find(self) -> _Found:
         """Read the table and check every row."""
-        if not self.label_column and not self.class_columns:
+        if not self.label_column and not self.class_columns and not self.target_column:
             raise DatasetError(
                 f"datasets.{self.name}: neither label_column nor class_columns is set; set one of them in params.yaml"
             )
@@ -309,7 +345,13 @@ class Data(Dataset):
         places = self._columns(path, table)
         if not table.rows:
             raise DatasetError(f"{path}: no rows below the header; expected one per image")
-        labels = [tuple(map(told_apart, given)) for given in self._labels(path, table, places)]
+        targets = self._targets(path, table, places)
+        if targets:
+            strata = Strata([value for value in targets if value is not None])
+            labels = [() if value is None else (strata.of(value),) for value in targets]
+        else:
+            labels = [tuple(map(told_apart, given)) for given in self._labels(path, table, places)]
+            targets = [None] * len(labels)
         images = self._images(path, table, places)
         every = [image for several in images for image in several]
         taken = set(chosen(every, self.include, self.exclude)[0])
@@ -319,14 +361,14 @@ class Data(Dataset):
         readers = self._readers(table, places)
         unread: dict[str, list[str]] = {}
         rows, unlabelled, unchosen = [], [], []
-        for (line, fields), given, named in zip(table.rows, labels, images, strict=True):
+        for (line, fields), given, value, named in zip(table.rows, labels, targets, images, strict=True):
             where = f"{path}: line {line}"
-            own = self._extra(fields, places, readers, unread)
+            own = self._extra(fields, places, readers, unread) | ({} if value is None else {COLUMN: value})
             for image in named:
                 if image not in taken:
                     unchosen.append(image)
                     continue
-                if not given and self.task == "multiclass":
+                if not given and self.task != "multilabel":
                     unlabelled.append(image)
                     continue
                 extra = headers.extra(image) | {
@@ -343,7 +385,7 @@ class Data(Dataset):
 
     def _columns(self, path: Path, table: Table) -> dict[str, int]:
         """Position of every column that the settings name."""
-        keys = ("image_column", "label_column", "patient_column", "split_column", "date_column")
+        keys = ("image_column", "label_column", "target_column", "patient_column", "split_column", "date_column")
         named = [(key, getattr(self, key)) for key in keys if getattr(self, key)]
         named += [(key, column) for key in ("class_columns", "extra_columns") for column in getattr(self, key)]
         places = {}
@@ -356,6 +398,27 @@ class Data(Dataset):
                     f"{', '.join(table.header) or 'no columns'}"
                 ) from None
         return places
+
+    def _targets(self, path: Path, table: Table, places: dict[str, int]) -> list[float | None]:
+        """Return the number of every row, None where the cell is empty; nothing where there is no `target_column`."""
+        if self.target_column is None:
+            return []
+        values: list[float | None] = []
+        for line, fields in table.rows:
+            text = fields[places[self.target_column]].strip()
+            try:
+                value = None if is_empty(text) else float(text)
+            except ValueError:
+                value = math.nan
+            if value is not None and not math.isfinite(value):
+                raise DatasetError(
+                    f"{path}: line {line}: column '{self.target_column}' is '{text}'; it must be a number with a point "
+                    "before its decimals, or empty"
+                )
+            values.append(value)
+        if all(value is None for value in values):
+            raise DatasetError(f"{path}: column '{self.target_column}' is empty in every row; expected numbers")
+        return values
 
     def _labels(self, path: Path, table: Table, places: dict[str, int]) -> list[tuple[str, ...]]:
         """Classes of every row."""
@@ -431,7 +494,7 @@ class Data(Dataset):
 
     def _readers(self, table: Table, places: dict[str, int]) -> dict[str, tuple[int, Callable[[str], Any]]]:
         """Return place and reader of each column with sex, age, view and date, by its name in samples.csv."""
-        single = (self.image_column, self.label_column, self.patient_column, self.split_column)
+        single = (self.image_column, self.label_column, self.target_column, self.patient_column, self.split_column)
         taken = {places[column] for column in (*single, *self.class_columns) if column}
         people = people_columns(["" if i in taken else h for i, h in enumerate(table.header)])
         readers = {name: (table.header.index(column), _READERS[name]) for name, column in people.items()}
