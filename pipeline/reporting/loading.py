@@ -210,7 +210,7 @@ def _load_values(configuration: Configuration) -> Results:
         history=read_table(made_by(folder / "history.csv", "evaluate")),
         runs=tuple(read_json(folder / "runs.json", "evaluate")),
         augmented=_load_augmented(folder / AUGMENTED),
-        values=Values.load(folder / FILE),
+        predicted=Values.load(folder / FILE),
     )
 
 

@@ -94,7 +94,7 @@ class Results:
     patient_of : dict of int to str
         Patient of every row of the images; empty where patients are not known. Those of `predictions` are what was
         drawn: groups, as patients who share an image count as one.
-    values : Values or None
+    predicted : Values or None
         Of regression, values.npz: what is predicted of every image.
     images : DataFrame
         Of segmentation, images.csv: the scores of every mask.
@@ -119,7 +119,7 @@ class Results:
     disagreement: pd.DataFrame = field(default_factory=_no_table)
     clinical: dict[str, pd.DataFrame] = field(default_factory=dict)
     patient_of: dict[int, str] = field(default_factory=dict)
-    values: Values | None = None
+    predicted: Values | None = None
     images: pd.DataFrame = field(default_factory=_no_table)
     probabilities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0, 0), np.uint8))
 

@@ -96,7 +96,7 @@ def test_folders_and_tables_take_the_order_that_is_stated(tmp_path):
     assert open_dataset("image_folder", folder).classes == tuple(names)
     with pytest.raises(DatasetError, match=r"datasets\.image_folder\.class_names: empty"):
         _ = open_dataset("image_folder", folder | {"class_names": None}).classes
-    with pytest.raises(ParamsError, match="class_names.*task: ordinal alone"):
+    with pytest.raises(ParamsError, match=r"class_names.*task: ordinal alone"):
         open_dataset("image_folder", {"root": root, "class_names": names})
 
     table = tmp_path / "labels.csv"

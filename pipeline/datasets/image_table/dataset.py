@@ -7,7 +7,6 @@ row, or in one yes/no column per class (``class_columns``). Rows name files, or 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -17,6 +16,7 @@ from pydantic import Field, model_validator
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, flags, several, single
+from pipeline.datasets.image_table.targets import numbers, strata_of
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen
 from pipeline.datasets.shared.grades import in_order
 from pipeline.datasets.shared.headers import Headers
@@ -24,7 +24,6 @@ from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
 from pipeline.datasets.shared.names import check_patient
 from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, people_columns, sex_of, view_of
-from pipeline.datasets.shared.strata import Strata
 from pipeline.datasets.shared.tables import Table, read_table
 from pipeline.study.classes import told_apart
 from pipeline.study.inputs import located
@@ -212,7 +211,7 @@ class Data(Dataset):
 
     @property
     def task(self) -> Task:
-        """Multi-label with `class_columns` or `separator`, a number with `target_column`, single-label otherwise."""
+        """Multi-label with `class_columns` or `separator`, a number for regression, single-label otherwise."""
         if self.asked_task == "regression":
             return "regression"
         return "multilabel" if self._multilabel else "multiclass"
@@ -240,8 +239,7 @@ class Data(Dataset):
         """
         if self.target_column is not None:
             path, table = self._table(), read_table(self._table())
-            values = self._targets(path, table, self._columns(path, table))
-            return Strata([value for value in values if value is not None]).names
+            return strata_of(self._targets(path, table, self._columns(path, table))).names
         if self.class_columns:
             return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in self.class_columns))
         if self.class_names is not None:
@@ -347,7 +345,7 @@ class Data(Dataset):
             raise DatasetError(f"{path}: no rows below the header; expected one per image")
         targets = self._targets(path, table, places)
         if targets:
-            strata = Strata([value for value in targets if value is not None])
+            strata = strata_of(targets)
             labels = [() if value is None else (strata.of(value),) for value in targets]
         else:
             labels = [tuple(map(told_apart, given)) for given in self._labels(path, table, places)]
@@ -403,22 +401,8 @@ class Data(Dataset):
         """Return the number of every row, None where the cell is empty; nothing where there is no `target_column`."""
         if self.target_column is None:
             return []
-        values: list[float | None] = []
-        for line, fields in table.rows:
-            text = fields[places[self.target_column]].strip()
-            try:
-                value = None if is_empty(text) else float(text)
-            except ValueError:
-                value = math.nan
-            if value is not None and not math.isfinite(value):
-                raise DatasetError(
-                    f"{path}: line {line}: column '{self.target_column}' is '{text}'; it must be a number with a point "
-                    "before its decimals, or empty"
-                )
-            values.append(value)
-        if all(value is None for value in values):
-            raise DatasetError(f"{path}: column '{self.target_column}' is empty in every row; expected numbers")
-        return values
+        cells = [Cell(line, fields[places[self.target_column]]) for line, fields in table.rows]
+        return numbers(cells, str(path), self.target_column)
 
     def _labels(self, path: Path, table: Table, places: dict[str, int]) -> list[tuple[str, ...]]:
         """Classes of every row."""

@@ -178,7 +178,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     """Write regression.md and its figures into `folder`."""
     out, of = folder / "regression.md", facts(study)
     subject = study.subject or study.configurations[0]
-    values: Values | None = subject.values
+    values: Values | None = subject.predicted
     drawn = None
     if values is not None:
         mean = values.test_values.mean(axis=0)
