@@ -25,8 +25,8 @@ ALL = "mean_all"
 
 def ensemble_regression(params: EnsembleSections) -> None:
     """Write the mean predictions of each configuration's seeds and of all runs, their metrics, and comparisons."""
-    files = {str(c): evaluation_folder(c) / FILE for c in configurations(params)}
-    found = {name: Values.load(file) for name, file in files.items() if file.exists()}
+    named = {str(c): c for c in configurations(params) if (evaluation_folder(c) / FILE).exists()}
+    found = {name: Values.load(evaluation_folder(c) / FILE) for name, c in named.items()}
     if not found:
         raise ArtifactError(f"{EVALUATIONS} holds no configuration of this study: dvc repro evaluate")
     members = {f"mean_{name}": [name] for name, values in found.items() if len(values.names) > 1}
@@ -38,7 +38,16 @@ def ensemble_regression(params: EnsembleSections) -> None:
         table = scores([name], sides, **params.evaluate.draws(), with_mean=False).rows
         tables.append(table.assign(model="ensemble", loss=name, seed="")[METRIC_COLUMNS])
     write_csv(ENSEMBLES / "metrics.csv", pd.concat(tables) if tables else pd.DataFrame(columns=METRIC_COLUMNS))
-    write_json(ENSEMBLES / "members.json", {"ensembles": members, "skipped": {}, "chosen": None})
+    described = {
+        name: {
+            "method": "mean",
+            "set": name.removeprefix("mean_"),
+            "fitted_on": "nothing",
+            "members": [{**named[c]._asdict(), "seed": int(seed)} for c in names for seed in found[c].names.tolist()],
+        }
+        for name, names in members.items()
+    }
+    write_json(ENSEMBLES / "members.json", {"ensembles": described, "skipped": {}, "chosen": None})
 
 
 def combined(members: list[Values]) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:

@@ -45,4 +45,4 @@ LABELS = {
 
 def macro(metric: str) -> str:
     """Return what the mean of `metric` over classes is called in a sentence."""
-    return {"auroc": "macro AUROC", "f1": "macro F1", "dice": "Dice"}.get(metric, LABELS[metric].lower())
+    return {"auroc": "macro AUROC", "f1": "macro F1", "dice": "Dice", "r2": "R²"}.get(metric, LABELS[metric].lower())

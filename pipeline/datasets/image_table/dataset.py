@@ -170,8 +170,8 @@ class Data(Dataset):
             )
         if (self.asked_task == "regression") != (self.target_column is not None):
             problems.append(
-                f"target_column: {self.target_column!r} with task: '{self.asked_task}'; it must be set with regression, "
-                "and only there"
+                f"target_column: {self.target_column!r} with task: '{self.asked_task}'; it must be set with "
+                "regression, and only there"
             )
         if self.asked_task == "regression":
             if COLUMN in self.extra_columns:
