@@ -122,6 +122,25 @@ CHANGES: dict[str, Mapping[str, Any]] = {
         "train.epochs": "10",
         "train.patience": "6",
     },
+    "phantom_lungs": {
+        "datasets.phantom.images": "600",
+        "datasets.phantom.task": "segmentation",
+        "study": {"models": ["unet"], "losses": ["bce_dice"], "replicates": [12, 22]},
+        "train.epochs": "4",
+        "train.select": "dice",
+        "explain": {"methods": [], "images": 48},
+        "evaluate.probes": "false",
+        "models": _models(
+            {
+                "unet:": (
+                    "arch: smp/unet",
+                    "lr: 0.003",
+                    "options: {encoder_name: tu-mobilenetv3_small_050, encoder_depth: 4, "
+                    "decoder_channels: [64, 32, 16, 16]}",
+                )
+            }
+        ),
+    },
     "kermany_cpu": {
         **_KERMANY,
         "study": {"models": ["densenet", "cnn"], "losses": ["ce", "focal"], "replicates": [12]},
@@ -393,7 +412,7 @@ def _flow(key: str, value: Mapping[str, Any]) -> str:
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-    content = CommentedMap({k: CommentedSeq(v) for k, v in value.items()})
+    content = CommentedMap({k: CommentedSeq(v) if isinstance(v, list) else v for k, v in value.items()})
     content.fa.set_flow_style()
     sink = io.StringIO()
     YAML().dump({key: content}, sink)

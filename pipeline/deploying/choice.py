@@ -16,6 +16,7 @@ from pipeline.metrics import calibration
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.study.errors import UserError
 from pipeline.study.files import ENSEMBLES, FUSED, ArtifactError, read_json
+from pipeline.study.prepared import read_dataset
 from pipeline.study.runs import Run
 from pipeline.uncertainty.conformal import conformal_quantile, lac_scores
 
@@ -90,6 +91,11 @@ def choose(params: EnsembleSections, configuration: str | None = None, ensemble:
     ArtifactError
         If nothing has been evaluated.
     """
+    if read_dataset().task == "regression":
+        raise UserError(
+            "this study is a regression: new images cannot be predicted, nor its networks exported, by this command; "
+            "what they predict of the study's own images stands in evaluations/*/values.npz"
+        )
     study = gather(params)
     if ensemble is not None:
         return _ensemble(study, ensemble)

@@ -173,6 +173,8 @@ def _compared(
     for family, first, second, one, other in pairs:
         found = intervals.difference(one, other, confidence, settings.seed)
         for k, name in enumerate([*classes, MACRO]):
+            if name != MACRO and len(classes) == 1:
+                continue
             numbers = found.value[k], found.low[k], found.high[k]
             rows.append([family, first, second, name, *numbers, confidence, one.images[k], one.patients[k]])
     return pd.DataFrame(rows, columns=COMPARED)

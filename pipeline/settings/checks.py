@@ -60,6 +60,10 @@ def check(params: Params) -> None:
     problems: list[str] = []
     dataset = _tried(problems, open_dataset, params.dataset, params.datasets[params.dataset])
     if dataset is not None:
+        from pipeline.settings.regression import problems_of_numbers
+        from pipeline.settings.segmentation import problems_of_task
+
+        problems += [*problems_of_task(params, dataset), *problems_of_numbers(params, dataset)]
         problems += [*_of_losses(params, dataset), *_of_training(params, dataset), *_of_split(params, dataset)]
         if getattr(dataset, "class_columns", None):
             _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.label_map")
@@ -106,33 +110,6 @@ def _of_training(params: Params, dataset: Dataset) -> Iterator[str]:
                 f"{_where(params, model, 'mix')}: class_weights: '{train.class_weights}' weighs an image by its one "
                 "class, which a mixed one does not have; one of them must be empty or none"
             )
-    if dataset.task == "regression":
-        for model in params.study.models:
-            train = train_settings(params, model)
-            if train.select not in ("mae", "rmse"):
-                yield (
-                    f"{_where(params, model, 'select')}: '{train.select}' is of classes, and {dataset.name} is a "
-                    "regression; must be mae or rmse"
-                )
-            if train.class_weights != "none":
-                yield f"{_where(params, model, 'class_weights')}: a regression has no classes; must be none"
-        if params.ensemble.features:
-            yield "ensemble.features: true: heads on joined features are of classes; must be false for a regression"
-        if params.external:
-            yield f"external: {', '.join(params.external)}: not for a regression yet; must be empty"
-        return
-    for model in params.study.models:
-        if train_settings(params, model).select in ("mae", "rmse"):
-            yield (
-                f"{_where(params, model, 'select')}: '{train_settings(params, model).select}' is of a regression, and "
-                f"{dataset.name} has classes; must be auroc"
-            )
-    for model in params.study.models if not dataset.ordered else ():
-        if train_settings(params, model).select == "qwk":
-            yield (
-                f"{_where(params, model, 'select')}: 'qwk' counts how many grades a decision is off, and classes of "
-                f"{dataset.name} have no order; must be auroc, or set datasets.{dataset.name}.task to ordinal"
-            )
     for model in params.study.models if dataset.task == "multilabel" else ():
         train = train_settings(params, model)
         if train.class_weights != "none":
@@ -161,9 +138,9 @@ def _of_split(params: Params, dataset: Dataset) -> Iterator[str]:
         f"split.protocol: '{split.protocol}'": split.protocol == LEAKS,
     }
     for what, asked in single.items():
-        if asked and dataset.task == "multilabel":
+        if asked and dataset.task != "multiclass":
             instead = _INSTEAD[what.split(":")[0]]
-            yield f"{what} counts images class by class, and {dataset.name} is multi-label; {instead}"
+            yield f"{what} counts images class by class, and {dataset.name} is {_SORT[dataset.task]}; {instead}"
     if split.protocol == LEAKS and split.method != "global":
         yield f"split.protocol: '{LEAKS}' with split.method '{split.method}'; must be global, or protocol split_first"
     if split.protocol == LEAKS and split.balance.method not in ("none", "augment_to"):
@@ -245,6 +222,7 @@ def _of_external(params: Params, dataset: Dataset) -> Iterator[str]:
             yield from mapping_problems(f"external.{name}", *sides, given.classes, given.unmapped)
 
 
+_SORT = {"multilabel": "multi-label", "segmentation": "one of masks", "regression": "a regression"}
 _INSTEAD = {
     "split.method": "must be official, grouped or global",
     "split.balance.method": "must be none or oversample",

@@ -10,10 +10,14 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pipeline.datasets import Dataset, DatasetError, Sample, Task
+from pydantic import Field
+
+from pipeline.datasets import Dataset, DatasetError, MaskSource, Sample, Task
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import (
     count_differences,
@@ -26,6 +30,8 @@ from pipeline.datasets.shared.local import (
     summary,
 )
 
+LUNGS = "lungs"
+"""What the published masks are of."""
 HANDLE = "tawsifurrahman/covid19-radiography-database"
 PUBLISHED = {"COVID": 3616, "Lung_Opacity": 6012, "Normal": 10192, "Viral Pneumonia": 1345}
 """Images per class of the release with four classes, 21,165 altogether."""
@@ -56,11 +62,13 @@ class Data(Dataset):
         or absolute. None fetches the set from Kaggle.
     n_classes : {4, 3}
         3 leaves out Lung_Opacity, as studies of the first releases do.
+    asked_task : {"", "segmentation"}
+        Key ``task``: empty = the class of an image, segmentation = the published masks of the lungs (Rahman et al.),
+        which are of 256 x 256 pixels, unlike the images of 299 x 299.
     """
 
     name: ClassVar[str] = "covid_radiography"
     title: ClassVar[str] = "COVID-19 Radiography Database"
-    task: ClassVar[Task] = "multiclass"
     licence: ClassVar[str] = "No licence is granted; Kaggle states: data files (c) original authors"
     citation: ClassVar[str] = (
         "M. E. H. Chowdhury, T. Rahman, A. Khandakar et al. Can AI help in screening viral and COVID-19 pneumonia? "
@@ -80,6 +88,12 @@ class Data(Dataset):
 
     root: str | None = None
     n_classes: Literal[3, 4] = 4
+    asked_task: Literal["", "segmentation"] = Field("", alias="task")
+
+    @property
+    def task(self) -> Task:
+        """One class per image, or a mask of the lungs."""
+        return self.asked_task or "multiclass"
 
     @property
     def patients_known(self) -> bool:
@@ -88,7 +102,11 @@ class Data(Dataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Published folder names in their published order."""
+        """Published folder names in their published order, or the lungs."""
+        return (LUNGS,) if self.task == "segmentation" else self._folders
+
+    @property
+    def _folders(self) -> tuple[str, ...]:
         return tuple(c for c in PUBLISHED if self.n_classes == 4 or c != "Lung_Opacity")
 
     def fetch(self, folder: Path) -> dict[str, Any]:
@@ -110,7 +128,7 @@ class Data(Dataset):
             fetch_kaggle_copy(HANDLE, folder, self.name)
         base = self._base(folder)
         files, others = self._files(folder)
-        counts = {c: sum(f.label == c for f in files) for c in self.classes}
+        counts = {c: sum(f.label == c for f in files) for c in self._folders}
         digest, total = fingerprint(base, [f.path.relative_to(base).as_posix() for f in files])
         return {
             "root": self.root,
@@ -119,7 +137,7 @@ class Data(Dataset):
             "images": len(files),
             "bytes": total,
             "counts": counts,
-            "differs_from_published": count_differences(counts, {c: PUBLISHED[c] for c in self.classes}),
+            "differs_from_published": count_differences(counts, {c: PUBLISHED[c] for c in self._folders}),
             "metadata": self._metadata(base)[1],
             "other_files": summary(others),
             "fingerprint": digest,
@@ -131,12 +149,15 @@ class Data(Dataset):
         for file in self._files(folder)[0]:
             name = file.path.name
             extra = {} if sources is None else {_SOURCE_COLUMN: sources.get((file.label, _key(name)))}
-            yield Sample(name, name, (file.label,), file_reader(file.path), extra=extra)
+            sample = Sample(name, name, (file.label,), file_reader(file.path), extra=extra)
+            if self.task == "segmentation":
+                sample = replace(sample, labels=(LUNGS,), masks=partial(_mask, file.path))
+            yield sample
 
     def _base(self, folder: Path) -> Path:
         """Return the folder that holds the class folders."""
         top = kaggle_copy(folder, self.name) if self.root is None else root_folder(self.root, self.name, _LAYOUT)
-        base = find_below(top, lambda p: all(_class_folder(p, c) for c in self.classes))
+        base = find_below(top, lambda p: all(_class_folder(p, c) for c in self._folders))
         if base is None:
             hint = "; n_classes: 3 does without Lung_Opacity" if self.n_classes == 4 else ""
             raise DatasetError(
@@ -153,7 +174,7 @@ class Data(Dataset):
         files: list[_File] = []
         others: list[str] = []
         seen: dict[str, str] = {}
-        for label in self.classes:
+        for label in self._folders:
             place = _class_folder(base, label)
             assert place is not None  # _base found it
             found = list_files(place, _SUFFIXES, recursive=False)
@@ -170,7 +191,7 @@ class Data(Dataset):
 
     def _metadata(self, base: Path) -> tuple[Mapping[tuple[str, str], str] | None, str]:
         """Return the source of each image by (class, name), or None, and what to record about the metadata."""
-        tables = {c: p for c in self.classes if (p := base / f"{c}.metadata.xlsx").is_file()}
+        tables = {c: p for c in self._folders if (p := base / f"{c}.metadata.xlsx").is_file()}
         if not tables:
             return None, "none"
         if importlib.util.find_spec("openpyxl") is None:
@@ -179,6 +200,11 @@ class Data(Dataset):
         for label, path in tables.items():
             sources.update({(label, name): url for name, url in _read_table(path).items()})
         return sources, f"read: {len(tables)} files, {len(sources)} rows"
+
+
+def _mask(image: Path) -> tuple[MaskSource, ...]:
+    """Read the mask of an image: the file of its name in ``masks/`` beside ``images/``."""
+    return (MaskSource((image.parent.parent / "masks" / image.name).read_bytes(), rescaled=True),)
 
 
 def _class_folder(base: Path, label: str) -> Path | None:

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, flags, several, single
+from pipeline.datasets.image_table.masks import mask_reader, named_masks
 from pipeline.datasets.image_table.targets import numbers, strata_of
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen
 from pipeline.datasets.shared.grades import in_order
@@ -53,6 +54,7 @@ class _Row(NamedTuple):
     labels: tuple[str, ...]
     part: OfficialSplit
     extra: dict[str, Any]
+    masks: tuple[str | None, ...] = ()
 
 
 class _Found(NamedTuple):
@@ -94,16 +96,23 @@ class Data(Dataset):
         or empty cells and x; the set is multi-label.
     class_names : list of str or None
         The classes of `label_column` in their order; None takes those that occur, sorted.
-    asked_task : {"", "ordinal", "regression"}
-        Key `task`: ordinal takes the classes of `label_column` as grades in the order of `class_names`, or of the
-        numbers that their names begin with; regression takes `target_column`.
     target_column : str or None
         With regression, in the place of labels: column with a number per image, as the computer writes it (a point
         before decimals). A row without one is left out.
     target_unit : str
         Its unit, for the reports.
     label_map : dict of str to str
-        Label, or name of a class column, to class: to rename and to join classes.
+        Label, or name of a class column, to class: to rename and to join classes. Names of masks are renamed by it.
+    asked_task : {"", "segmentation", "ordinal", "regression"}
+        Key ``task``: empty = which classes an image has, segmentation = where its structures are; ordinal = which grade,
+        of the classes of `label_column` in the order of `class_names`, or of the numbers that their names begin with;
+        regression = the number in `target_column`.
+    mask_columns : list of str
+        Of segmentation, in the place of labels: a column for each structure with the path of its mask below `root`, an
+        image of the same size, 0 where the structure is not. An empty cell: the image has none of it; a row in which
+        all are empty is left out.
+    mask_above : int or None
+        Of 0 to 254: pixels of a mask that are brighter belong to the structure. None asks for masks of two values.
     patient_column : str or None
         Column with the patient. None takes the patients of DICOM headers, if every image has one; otherwise patients
         are not known.
@@ -135,10 +144,12 @@ class Data(Dataset):
     negative_label: Column | None = None
     class_columns: list[Column] = []
     class_names: list[Column] | None = None
-    asked_task: Literal["", "ordinal", "regression"] = Field("", alias="task")
     target_column: Column | None = None
     target_unit: str = ""
     label_map: dict[str, Column] = {}
+    asked_task: Literal["", "segmentation", "ordinal", "regression"] = Field("", alias="task")
+    mask_columns: list[Column] = []
+    mask_above: int | None = Field(None, ge=0, le=254)
     patient_column: Column | None = None
     groups: Groups | None = None
     split_column: Column | None = None
@@ -158,6 +169,13 @@ class Data(Dataset):
             problems.append(
                 f"label_column: '{self.label_column}' beside class_columns {self.class_columns}; set one of the two"
             )
+        if bool(self.mask_columns) != (self.asked_task == "segmentation"):
+            problems.append(
+                f"mask_columns: {self.mask_columns} with task: '{self.asked_task}'; they are set with task: "
+                "segmentation, and must be empty without it"
+            )
+        if self.mask_columns and (self.label_column or self.class_columns):
+            problems.append(f"mask_columns: {self.mask_columns} beside label_column or class_columns; set one of them")
         for key in ("separator", "class_names"):
             if self.class_columns and getattr(self, key) is not None:
                 problems.append(
@@ -187,10 +205,10 @@ class Data(Dataset):
             )
         if self.groups is not None and self.patient_column is not None:
             problems.append(f"groups: '{self.groups}' beside patient_column; it must be empty where patients are known")
-        for name in self.label_map if self.class_columns else ():
-            if name not in self.class_columns:
-                problems.append(f"label_map: '{name}' is no class column; it must be one of {self.class_columns}")
-        for key in ("class_columns", "class_names", "extra_columns"):
+        for name in self.label_map if (columns := self.class_columns or self.mask_columns) else ():
+            if name not in columns:
+                problems.append(f"label_map: '{name}' is no class column; it must be one of {columns}")
+        for key in ("class_columns", "class_names", "mask_columns", "extra_columns"):
             given = getattr(self, key) or []
             twice = sorted({v for v in given if given.count(v) > 1})
             if twice:
@@ -211,9 +229,9 @@ class Data(Dataset):
 
     @property
     def task(self) -> Task:
-        """Multi-label with `class_columns` or `separator`, a number for regression, single-label otherwise."""
-        if self.asked_task == "regression":
-            return "regression"
+        """A mask for each structure, a number, multi-label with `class_columns` or `separator`, or single-label."""
+        if self.asked_task in ("segmentation", "regression"):
+            return self.asked_task
         return "multilabel" if self._multilabel else "multiclass"
 
     @property
@@ -240,8 +258,8 @@ class Data(Dataset):
         if self.target_column is not None:
             path, table = self._table(), read_table(self._table())
             return strata_of(self._targets(path, table, self._columns(path, table))).names
-        if self.class_columns:
-            return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in self.class_columns))
+        if named := self.class_columns or self.mask_columns:
+            return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in named))
         if self.class_names is not None:
             return tuple(map(told_apart, self.class_names))
         names = {label for row in self._find().rows for label in row.labels}
@@ -281,7 +299,8 @@ class Data(Dataset):
                 f"is '{rows[0].image}' (check root, image_column, image_by and suffix)"
             )
         there = set(present)
-        named = {Path(image).as_posix() for image in (*present, *found.unlabelled, *found.unchosen)}
+        masks = {name for row in rows for name in row.masks if name}
+        named = {Path(image).as_posix() for image in (*present, *found.unlabelled, *found.unchosen, *masks)}
         digest, total = fingerprint(root, present)
         return {
             "root": self.root,
@@ -308,13 +327,17 @@ class Data(Dataset):
         """Yield one sample per labelled row, in the table's order, whether or not its file is there."""
         root = self._root()
         for row in self._find().rows:
-            yield Sample(row.image, row.patient, row.labels, file_reader(root / row.image), row.part, row.extra)
+            masks = mask_reader(root, row.masks, self.mask_above) if self.mask_columns else None
+            yield Sample(row.image, row.patient, row.labels, file_reader(root / row.image), row.part, row.extra, masks)
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
-        """Name the rows without a label."""
-        column = self.label_column or self.target_column
-        what = "number" if self.target_column else "label"
-        return [(image, f"no {what} in column '{column}'") for image in self._find().unlabelled]
+        """Name the rows without a label, a mask or a number."""
+        why = f"no label in column '{self.label_column}'"
+        if self.mask_columns:
+            why = f"no mask in {', '.join(self.mask_columns)}"
+        elif self.target_column:
+            why = f"no number in column '{self.target_column}'"
+        return [(image, why) for image in self._find().unlabelled]
 
     def _root(self) -> Path:
         return root_folder(self.root, self.name, _LAYOUT)
@@ -334,7 +357,7 @@ class Data(Dataset):
 
     def _find(self) -> _Found:
         """Read the table and check every row."""
-        if not self.label_column and not self.class_columns and not self.target_column:
+        if not (self.label_column or self.class_columns or self.mask_columns or self.target_column):
             raise DatasetError(
                 f"datasets.{self.name}: neither label_column nor class_columns is set; set one of them in params.yaml"
             )
@@ -373,7 +396,9 @@ class Data(Dataset):
                     c: v for c, v in own.items() if v is not None or c not in headers.columns
                 }
                 patient = self._patient(where, fields, places, image, headers)
-                rows.append(_Row(line, image, patient, given, self._part(where, fields, places), extra))
+                masks = named_masks(where, root, fields, [places[column] for column in self.mask_columns])
+                part = self._part(where, fields, places)
+                rows.append(_Row(line, image, patient, given, part, extra, masks))
         if not rows:
             raise DatasetError(
                 f"{path}: none of its {len(table.rows)} rows can be used: {len(unlabelled)} have no label in column "
@@ -385,7 +410,8 @@ class Data(Dataset):
         """Position of every column that the settings name."""
         keys = ("image_column", "label_column", "target_column", "patient_column", "split_column", "date_column")
         named = [(key, getattr(self, key)) for key in keys if getattr(self, key)]
-        named += [(key, column) for key in ("class_columns", "extra_columns") for column in getattr(self, key)]
+        several = ("class_columns", "mask_columns", "extra_columns")
+        named += [(key, column) for key in several for column in getattr(self, key)]
         places = {}
         for key, column in named:
             try:
@@ -411,6 +437,9 @@ class Data(Dataset):
         def cells(column: str) -> list[Cell]:
             return [Cell(line, fields[places[column]]) for line, fields in table.rows]
 
+        if self.mask_columns:
+            named = [(places[column], self.label_map.get(column, column)) for column in self.mask_columns]
+            return [tuple(name for place, name in named if fields[place].strip()) for _, fields in table.rows]
         if self.class_columns:
             answers = flags({column: cells(column) for column in self.class_columns}, str(path))
             names = [self.label_map.get(column, column) for column in self.class_columns]
@@ -479,7 +508,7 @@ class Data(Dataset):
     def _readers(self, table: Table, places: dict[str, int]) -> dict[str, tuple[int, Callable[[str], Any]]]:
         """Return place and reader of each column with sex, age, view and date, by its name in samples.csv."""
         single = (self.image_column, self.label_column, self.target_column, self.patient_column, self.split_column)
-        taken = {places[column] for column in (*single, *self.class_columns) if column}
+        taken = {places[column] for column in (*single, *self.class_columns, *self.mask_columns) if column}
         people = people_columns(["" if i in taken else h for i, h in enumerate(table.header)])
         readers = {name: (table.header.index(column), _READERS[name]) for name, column in people.items()}
         return readers | ({} if self.date_column is None else {"study_date": (places[self.date_column], date_of)})

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pipeline.datasets import Dataset, DatasetError, Sample, Task
+from pydantic import Field, model_validator
+
+from pipeline.datasets import Dataset, DatasetError, MaskSource, Sample, Task
 from pipeline.datasets.shared.choosing import Groups, block, block_notes, blocks_of
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import (
@@ -25,6 +29,10 @@ from pipeline.datasets.shared.local import (
     summary,
 )
 
+BLASTS = "blasts"
+"""What the published segmented images leave in colour."""
+_BLACK = 25
+"""Of 255: what is darker in a segmented image was blackened, but for what JPEG adds beside the edges."""
 HANDLE = "mehradaria/leukemia"
 PUBLISHED = {"Benign": 504, "Early": 985, "Pre": 963, "Pro": 804}
 """Images per class, 3,256 altogether."""
@@ -56,11 +64,13 @@ class Data(Dataset):
     groups : str or None
         ``blocks of 100`` keeps images together whose numbers are neighbours within a class, as images of one patient
         are likely to be.
+    asked_task : {"", "segmentation"}
+        Key ``task``: empty = the class of an image, segmentation = where the blasts are: what the segmented version of
+        an image leaves in colour. A program made those, not a person.
     """
 
     name: ClassVar[str] = "leukemia"
     title: ClassVar[str] = "Acute lymphoblastic leukaemia (ALL) image dataset"
-    task: ClassVar[Task] = "multiclass"
     licence: ClassVar[str] = f"Not verified: see https://www.kaggle.com/datasets/{HANDLE}"
     citation: ClassVar[str] = (
         "M. Ghaderzadeh, M. Aria, A. Hosseini, F. Asadi, D. Bashash, H. Abolghasemi. A fast and efficient CNN model "
@@ -72,6 +82,20 @@ class Data(Dataset):
     root: str | None = None
     images: Literal["original", "segmented"] = "original"
     groups: Groups | None = None
+    asked_task: Literal["", "segmentation"] = Field("", alias="task")
+
+    @model_validator(mode="after")
+    def _originals_are_segmented(self) -> Data:
+        if self.asked_task == "segmentation" and self.images != "original":
+            raise ValueError(
+                f"images: '{self.images}' with task: segmentation, whose masks these are; must be original"
+            )
+        return self
+
+    @property
+    def task(self) -> Task:
+        """One class per image, or a mask of the blasts."""
+        return self.asked_task or "multiclass"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -90,8 +114,8 @@ class Data(Dataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Benign, then the stages in the order of maturation."""
-        return tuple(PUBLISHED)
+        """Benign, then the stages in the order of maturation; or the blasts."""
+        return (BLASTS,) if self.task == "segmentation" else tuple(PUBLISHED)
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Verify a local copy, or fetch the set from Kaggle (about 0.1 GB).
@@ -131,7 +155,11 @@ class Data(Dataset):
         """Yield the images by class and name; each is on its own, or in its block, since the set names no patients."""
         for file in self._files(folder)[0]:
             name = file.path.name
-            yield Sample(name, block(name, self.groups) if self.groups else name, (file.label,), file_reader(file.path))
+            owner = block(name, self.groups) if self.groups else name
+            sample = Sample(name, owner, (file.label,), file_reader(file.path))
+            if self.task == "segmentation":
+                sample = replace(sample, labels=(BLASTS,), masks=partial(_mask, file.path))
+            yield sample
 
     def _base(self, folder: Path) -> Path:
         """Return the folder Original/ or Segmented/."""
@@ -172,3 +200,9 @@ class Data(Dataset):
                     )
                 files.append(_File(label, base / label / name))
         return files, others
+
+
+def _mask(image: Path) -> tuple[MaskSource, ...]:
+    """Read the mask of an image: what its namesake in Segmented/ leaves in colour."""
+    segmented = image.parents[2] / _FOLDERS["segmented"] / image.parent.name / image.name
+    return (MaskSource(segmented.read_bytes(), above=_BLACK),)
