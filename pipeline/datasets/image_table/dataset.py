@@ -104,9 +104,9 @@ class Data(Dataset):
     label_map : dict of str to str
         Label, or name of a class column, to class: to rename and to join classes. Names of masks are renamed by it.
     asked_task : {"", "segmentation", "ordinal", "regression"}
-        Key ``task``: empty = which classes an image has, segmentation = where its structures are; ordinal = which grade,
-        of the classes of `label_column` in the order of `class_names`, or of the numbers that their names begin with;
-        regression = the number in `target_column`.
+        Key ``task``: empty = which classes an image has, segmentation = where its structures are; ordinal = which
+        grade, of the classes of `label_column` in the order of `class_names`, or of the numbers that their names begin
+        with; regression = the number in `target_column`.
     mask_columns : list of str
         Of segmentation, in the place of labels: a column for each structure with the path of its mask below `root`, an
         image of the same size, 0 where the structure is not. An empty cell: the image has none of it; a row in which
