@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.checking.signs import signs
+from pipeline.ensembling.grades import grade_comparisons
 from pipeline.ensembling.predictions import (
     MemberSet,
     chosen_of,
@@ -25,6 +26,7 @@ from pipeline.ensembling.predictions import (
 from pipeline.ensembling.records import ensemble_record
 from pipeline.ensembling.sets import asked, means_of, member_sets, one_family, questions, ranked
 from pipeline.ensembling.settings import EnsembleSections
+from pipeline.regressing.ensembles import ensemble_regression
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
 from pipeline.study.parallel import over_processes
@@ -98,6 +100,8 @@ def ensemble(params: EnsembleSections) -> None:
     write_csv(ENSEMBLES / "comparisons.csv", compared)
     write_csv(ENSEMBLES / "class_comparisons.csv", by_class)
     write_csv(ENSEMBLES / "signs.csv", signs(study))
+    if labels.ordered:
+        write_csv(ENSEMBLES / "grade_comparisons.csv", grade_comparisons(alone, labels, settings))
     for name, table in clinical_of(predictions, chosen, settings).items():
         write_csv(ENSEMBLES / f"{name}.csv", table)
     write_json(ENSEMBLES / "members.json", content)
@@ -107,10 +111,13 @@ if __name__ == "__main__":
     with stage_errors():
         params = load(EnsembleSections)
         check_record(None, "ensemble", ensemble_record(params))
-        if read_dataset().task == "segmentation":
+        task = read_dataset().task
+        if task == "segmentation":
             # Imports torch, for which other studies do not wait.
             from pipeline.segmenting.ensembles import ensemble_segmentation
 
             ensemble_segmentation(params)
+        elif task == "regression":
+            ensemble_regression(params)
         else:
             ensemble(params)

@@ -34,7 +34,8 @@ def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
     task, classes, seeds = predictions.task, list(predictions.classes), predictions.seeds.tolist()
     val, test = PartLogits.of(predictions, "val"), PartLogits.of(predictions, "test")
     bootstrap = params.evaluate.draws()
-    scored = score(task, classes, seeds, val, test, prevalence=params.evaluate.stated_prevalence(), **bootstrap)
+    asked = {"prevalence": params.evaluate.stated_prevalence(), "ordered": predictions.ordered}
+    scored = score(task, classes, seeds, val, test, **asked, **bootstrap)
     subgroups = {
         name: evaluate_subgroups(task, classes, seeds, test, labels, name, scored.points, **bootstrap)
         for name, labels in subgroups_of(predictions.test_rows).items()
@@ -82,5 +83,7 @@ if __name__ == "__main__":
         check_record(configuration, "evaluate", evaluation_record(configuration, params))
         if params.models[configuration.model].gives_masks:  # by name, as in stage train
             import_module("pipeline.segmenting.evaluation").evaluate_segmentation(configuration, params)
+        elif read_dataset().task == "regression":
+            import_module("pipeline.regressing.evaluation").evaluate_regression(configuration, params)
         else:
             evaluate(configuration, params)

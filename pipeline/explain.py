@@ -43,6 +43,10 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         write_json(folder / "none.json", {"reason": "not for segmentation: a mask says itself where the network looks"})
         print(f"{configuration}: no heat maps, as the networks give masks")
         return
+    if data.task == "regression":
+        write_json(folder / "none.json", {"reason": "not for regression: maps are of classes"})
+        print(f"{configuration}: no heat maps, as the networks give a number")
+        return
     device = session.begin(params.evaluate.threads, tf32=False)
     classes, channels, (height, width) = list(data.classes), 1 if images.ndim == 3 else 3, images.shape[1:3]
     predictions, decisions = decided_by(configuration)

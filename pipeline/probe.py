@@ -49,7 +49,7 @@ def score(params: ProbeSections) -> pd.DataFrame:
         PartLogits(np.stack([by_part[name] for by_part in logits.values()]), part.targets, part.patients)
         for name, part in (("val", val), ("test", test))
     )
-    options = {"with_mean": False, "metrics_alone": True, **settings.draws()}
+    options = {"with_mean": False, "metrics_alone": True, "ordered": data.ordered, **settings.draws()}
     metrics = evaluate(data.task, data.classes, [*logits], on_val, on_test, **options).metrics
     if len(chosen) < n:
         how = f"fitted on {len(chosen):,} of {n:,} training images"
@@ -59,7 +59,7 @@ def score(params: ProbeSections) -> pd.DataFrame:
 
 def probe(params: ProbeSections) -> None:
     """Write the probes' metrics, or the head of the table alone where they are off."""
-    asked = params.evaluate.probes and read_dataset().task != "segmentation"  # thumbnails tell of labels, not of masks
+    asked = params.evaluate.probes and read_dataset().task in ("multilabel", "multiclass")  # they tell of labels
     metrics = score(params) if asked else pd.DataFrame(columns=METRIC_COLUMNS)
     write_csv(PROBES / "metrics.csv", metrics)
     for row in metrics.query("part == 'test' and `class` == 'macro' and metric == 'auroc'").to_dict("records"):

@@ -36,7 +36,7 @@ def write_reports(study: StudyResults, folder: Path, but: Collection[str] = ()) 
 
 def write_study(folder: Path) -> list[Path]:
     """Write the pages of the study of params.yaml below `folder`, on two processors if there are."""
-    if len(os.sched_getaffinity(0)) < 2 or read_dataset().task == "segmentation":
+    if len(os.sched_getaffinity(0)) < 2 or read_dataset().task in ("segmentation", "regression"):
         return write_reports(load_study(load()), folder)
     with beside(_write_beside, folder) as others:
         study = load_study(load())

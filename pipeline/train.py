@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict
 from importlib import import_module
 
 import numpy as np
@@ -16,6 +15,7 @@ from pipeline.learning.images import augmentation
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
+from pipeline.learning.networks.outputs import CLASSES
 from pipeline.learning.records import training_record
 from pipeline.learning.settings import Model, TrainingSections, train_settings
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
@@ -44,8 +44,9 @@ def train(run: Run, params: TrainingSections) -> None:
 
     data, parts, images = read_dataset(), read_parts(["train", "val"]), open_images()
     rows, targets, draws = parts["train"].rows, parts["train"].targets, parts["train"].draws
-    loss = losses.for_training(run.loss, params.losses[run.loss], data.task, targets, draws, settings.class_weights)
-    model = _new_model(run, described, len(data.classes), images, rows)
+    weighting = targets, draws, settings.class_weights, data.ordered
+    loss = losses.for_training(run.loss, params.losses[run.loss], data.task, *weighting)
+    model = _new_model(run, described, len(data.classes), images, rows, loss.output)
     model = model.to(device).to(memory_format=torch.channels_last)
     loaded = {
         name: ResidentImages(images, part.rows, part.targets, device, part.augmented, settings.residency)
@@ -76,7 +77,8 @@ def train(run: Run, params: TrainingSections) -> None:
 
     places, pictures = augmentation.examples(loaded["train"], draws, settings.augment, seed=derive(run.seed, 0, 1))
     write_augmented(run, rows[places], pictures)
-    models.save(run_folder(run) / "model.safetensors", fitted.state, {**run._asdict(), **asdict(data)})
+    of_output = {} if loss.output == CLASSES else {"output": loss.output}
+    models.save(run_folder(run) / "model.safetensors", fitted.state, {**run._asdict(), **data.record(), **of_output})
     write_csv(run_folder(run) / "history.csv", history)
     about = record(
         run,
@@ -98,12 +100,14 @@ def train(run: Run, params: TrainingSections) -> None:
     print(f"{run}: best epoch {fitted.best_epoch}{said}")
 
 
-def _new_model(run: Run, described: Model, classes: int, images: np.ndarray, rows: np.ndarray) -> models.Classifier:
+def _new_model(
+    run: Run, described: Model, classes: int, images: np.ndarray, rows: np.ndarray, output: str
+) -> models.Classifier:
     """Build the model of `run` with the initial weights of its seed, normalised by some of the training images."""
     torch.manual_seed(derive(run.seed, 0))
     channels = 1 if images.ndim == 3 else images.shape[3]
     some = images[rows[:: 1 + len(rows) // 4096]]
-    return models.build(run.model, described, channels, classes, images.shape[1], some)
+    return models.build(run.model, described, channels, classes, images.shape[1], some, output)
 
 
 if __name__ == "__main__":
@@ -118,5 +122,7 @@ if __name__ == "__main__":
         check_record(run.configuration, "train", training_record(run.configuration, params))
         if params.models[run.model].gives_masks:  # by name: no other training run depends on that code
             import_module("pipeline.segmenting.training").train_segmentation(run, params)
+        elif read_dataset().task == "regression":
+            import_module("pipeline.regressing.training").train_regression(run, params)
         else:
             train(run, params)

@@ -31,7 +31,8 @@ def test_committed_params_files_are_valid_and_their_plug_ins_too(path):
     from pipeline.learning.losses import check_study
 
     study = load(path)
-    check_study(study.study.losses, study.losses, open_dataset(study.dataset, study.datasets[study.dataset]).task)
+    dataset = open_dataset(study.dataset, study.datasets[study.dataset])
+    check_study(study.study.losses, study.losses, dataset.task, dataset.ordered)
 
 
 def test_the_default_file_offers_every_loss_and_all_of_them_are_valid_for_their_tasks():
@@ -40,8 +41,9 @@ def test_the_default_file_offers_every_loss_and_all_of_them_are_valid_for_their_
     offered = load(ROOT / "params.yaml").losses
     assert {(settings or {}).get("kind", name) for name, settings in offered.items()} == set(losses.available())
     for name, settings in offered.items():
-        for task in losses.loss_class((settings or {}).get("kind", name)).tasks:
-            losses.create(name, settings, task)
+        of = losses.loss_class((settings or {}).get("kind", name))
+        for task in of.tasks:
+            losses.create(name, settings, task, of.ordered)
 
 
 def test_every_key_is_listed_so_that_it_can_be_set_from_the_command_line():
@@ -50,7 +52,8 @@ def test_every_key_is_listed_so_that_it_can_be_set_from_the_command_line():
 
     content = params.read(ROOT / "params.yaml")
     for name in available():
-        assert sorted(content["datasets"][name]) == sorted(dataset_class(name).model_fields), name
+        fields = dataset_class(name).model_fields
+        assert sorted(content["datasets"][name]) == sorted(field.alias or key for key, field in fields.items()), name
     sections = [("", Params, content)]
     while sections:
         path, model, below = sections.pop()

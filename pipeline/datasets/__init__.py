@@ -15,16 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError, describe
+from pipeline.study.target import Target
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-Task = Literal["multilabel", "multiclass", "segmentation"]
+Task = Literal["multilabel", "multiclass", "segmentation", "regression"]
 OfficialSplit = Literal["", "train", "val", "test"]
 
 
@@ -101,8 +109,13 @@ class Dataset(BaseModel, ABC):
         """Leave out keys without a value, so that params.yaml can list them all."""
         if not isinstance(settings, Mapping):
             return settings
-        ours = {name for field, info in cls.model_fields.items() for name in (field, info.alias)}
-        return {key: value for key, value in settings.items() if value is not None or key not in ours}
+        known = {field.alias or key for key, field in cls.model_fields.items()}
+        return {key: value for key, value in settings.items() if value is not None or key not in known}
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `asked_task` where it is empty: what was recorded before there was such a key still holds."""
+        return {key: value for key, value in handler(self).items() if key != "asked_task" or value}
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
@@ -133,7 +146,17 @@ class Dataset(BaseModel, ABC):
     @property
     @abstractmethod
     def task(self) -> Task:
-        """Any number of classes per image, exactly one, or a mask per class."""
+        """Any number of classes per image, exactly one, a mask per class, or a number (classes are its strata)."""
+
+    @property
+    def target(self) -> Target | None:
+        """The number that is predicted of each image, for ``regression``: key `COLUMN` of `Sample.extra`."""
+        return None
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the classes are grades, the first the lowest; single-label."""
+        return getattr(self, "asked_task", "") == "ordinal"
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -111,6 +111,11 @@ def choose(
             "a study of segmentation has networks that give masks: medmatrix predict writes masks, and a folder "
             "models/MODEL-LOSS/seedN is all that pipeline.segmenting.use.find_masks needs elsewhere"
         )
+    if DATASET.exists() and read_dataset().task == "regression":
+        raise UserError(
+            "this study is a regression: new images cannot be predicted, nor its networks exported, by this command; "
+            "what they predict of the study's own images stands in evaluations/*/values.npz"
+        )
     study = gather(params)
     if folds:
         return _of_folds(params, study, configuration)

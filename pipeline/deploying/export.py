@@ -208,6 +208,11 @@ def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
         raise UserError(f"models.{run.model}: {what} is no network of timm's; use --format onnx or torchscript")
     size = open_images().shape[1]
     classifier = models.rebuild(run.model, described, len(classes), size, run_folder(run) / "model.safetensors")
+    if classifier.output is not None:
+        raise UserError(
+            f"losses.{run.loss}: its network ends in a layer for ordered classes, which timm's has not; use --format "
+            "onnx or torchscript"
+        )
     network: Any = classifier.backbone
     mean, std = (values.flatten().tolist() for values in (classifier.mean, classifier.std))
     network.pretrained_cfg = {

@@ -346,12 +346,12 @@ def train_head(
     lr = described.head_lr or described.lr
     session.begin(settings.threads, settings.tf32, settings.device)
     parts = join(members, params, settings, study)
-    weighting = training.targets, training.draws, settings.class_weights
+    weighting = training.targets, training.draws, settings.class_weights, data.ordered
     loss = losses.for_training(best.loss, params.losses[best.loss], data.task, *weighting)
     decisive = {
         "members": members,
         "train": settings.model_dump(),
-        "loss": [type(loss).__name__, loss.task, loss.model_dump()],
+        "loss": [type(loss).__name__, loss.task, loss.model_dump(), *(["ordered"] if loss.of_ordered else [])],
         "head": [lr, params.seed],
         "device": device_name(parts["train"].device),
         "versions": versions(),

@@ -218,7 +218,8 @@ def score_ensembles(predictions: Predictions, scoring: dict[str, Any]) -> pd.Dat
     if not names:
         return pd.DataFrame(columns=METRIC_COLUMNS)
     val, test = PartLogits.of(predictions, "val"), PartLogits.of(predictions, "test")
-    table = evaluate(task, classes, names, val, test, with_mean=False, metrics_alone=True, **scoring).metrics
+    options = {"with_mean": False, "metrics_alone": True, "ordered": predictions.ordered}
+    table = evaluate(task, classes, names, val, test, **options, **scoring).metrics
     order = np.argsort(table["seed"].map({name: i for i, name in enumerate(names)}).to_numpy(), kind="stable")
     table = table.iloc[order]
     return table.assign(model="ensemble", loss=table["seed"], seed="")[METRIC_COLUMNS]

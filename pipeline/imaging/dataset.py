@@ -96,7 +96,7 @@ def prepare_dataset(
     write_csv(folder / DUPLICATES.name, prepared.duplicates)
     region = {"region": files} if (files := model_identity(settings.roi)) else {}
     write_json(folder / READING.name, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table(), **region})
-    write_json(folder / DATASET.name, asdict(describe(dataset, found["source"], strange)))
+    write_json(folder / DATASET.name, describe(dataset, found["source"], strange).record())
     if masks is not None:
         write_json(folder / PREPARATION.name, settings.model_dump(mode="json", exclude={"duplicates", "threads"}))
     if boxes is not None:
@@ -121,6 +121,8 @@ def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()
         name=dataset.name,
         title=dataset.title,
         task=dataset.task,
+        ordered=dataset.ordered,
+        target=dataset.target,
         classes=dataset.classes,
         synthetic=dataset.synthetic,
         licence=dataset.licence,

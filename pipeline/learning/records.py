@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.learning.losses import kind_of, loss_module
+from pipeline.learning.losses import kind_of, loss_class, loss_module
 from pipeline.learning.settings import TrainingSections, train_settings
 from pipeline.learning.weights import checked_sha256, source
 from pipeline.study.code import ROOT, digests
@@ -14,6 +14,10 @@ from pipeline.study.runs import Configuration
 
 SEGMENTING = {"train": "training", "evaluate": "evaluation"}
 """Of stages that do something else in a study of segmentation: the module that does it, named without an import."""
+
+
+REGRESSING = {"train": "training", "evaluate": "evaluation", "ensemble": "ensembles"}
+"""Likewise, in a study of regression."""
 
 
 def settings_record(configuration: Configuration, params: TrainingSections) -> dict[str, Any]:
@@ -65,7 +69,15 @@ def weights_of(model: str, params: TrainingSections) -> str | None:
 def code_of(configuration: Configuration, params: TrainingSections, script: Path) -> dict[str, str]:
     """Digest the code that a stage's script runs for `configuration`: what it imports, and the file of its loss."""
     kind, _ = kind_of(configuration.loss, params.losses[configuration.loss])
-    return digests([script, loss_module(kind), *segmenting_code(params, [configuration.model], script)])
+    other = [*segmenting_code(params, [configuration.model], script), *regressing_code([kind], script)]
+    return digests([script, loss_module(kind), *other])
+
+
+def regressing_code(kinds: Iterable[str], script: Path) -> list[Path]:
+    """Return the module that a stage's script runs by its name where the losses are of regression; else nothing."""
+    if script.stem not in REGRESSING or not any("regression" in loss_class(kind).tasks for kind in kinds):
+        return []
+    return [ROOT / f"pipeline/regressing/{REGRESSING[script.stem]}.py"]
 
 
 def segmenting_code(params: TrainingSections, models: Iterable[str], script: Path) -> list[Path]:

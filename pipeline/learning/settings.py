@@ -176,10 +176,10 @@ class Train(Section):
     schedule: Literal["cosine", "one_cycle", "plateau", "constant"] = "cosine"
     warmup_epochs: float = Field(1.0, ge=0)
     plateau: Plateau = Plateau()
-    select: Literal["auroc", "macro_f1", "dice"] = Field(
+    select: Literal["auroc", "macro_f1", "qwk", "dice", "mae", "rmse"] = Field(
         "auroc",
         description="validation metric of the best epoch and of early stopping; macro_f1: single-label only; "
-        "dice: segmentation, and nothing else there",
+        "qwk: ordered classes only; dice: segmentation, and nothing else there; mae, rmse: regression, likewise",
     )
     patience: int = Field(5, ge=1, description="epochs without a better validation metric before stopping")
     clip_grad: float | None = Field(None, gt=0)

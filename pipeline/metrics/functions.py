@@ -264,6 +264,63 @@ def chance_disagreement(sums: Weighted, point: str) -> np.ndarray:
     return (called * (true.sum(axis=-1, keepdims=True) - true)).sum(axis=-1)
 
 
+def quadratic_kappa(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
+    """Cohen's kappa of grades with quadratic weights; undefined where truth and decisions are one and the same grade.
+
+    1 minus the mean squared distance of decisions over that which the same decisions, shuffled, would have. Cohen,
+    Psychol Bull 70(4), 1968, doi:10.1037/h0026256.
+
+    Examples
+    --------
+    Squared distances are 0, 0, 1 and 0; of all pairs of a truth and a decision 7/4 on average.
+
+    >>> truth, decided = np.eye(3)[[0, 0, 1, 2]], np.eye(3)[[0, 0, 2, 2]]
+    >>> sums = Weighted(Scored("multiclass", truth, decided[None], ordered=True))
+    >>> round(quadratic_kappa(sums).item(), 4)  # 1 - (1 / 4) / (7 / 4)
+    0.8571
+    """
+    expected = chance_distance(sums, point)
+    return ratio(expected - sums.distances[1], expected)
+
+
+def chance_distance(sums: Weighted, point: str) -> np.ndarray:
+    """Mean squared distance of truth and decisions [B, S] if they were independent, in grades.
+
+    A sum over pairs of different grades, so that one and the same grade on both sides gives exactly 0.
+    """
+    tp, fp, fn, _ = sums.counts(point)
+    grades = np.arange(tp.shape[-1])
+    apart = (grades[:, None] - grades) ** 2
+    total = np.broadcast_to(sums.total, tp.shape[:2])
+    return ratio((((tp + fn) @ apart) * (tp + fp)).sum(axis=-1), total**2)
+
+
+def grades_off(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
+    """Mean absolute error of decisions, in grades.
+
+    Examples
+    --------
+    >>> truth, decided = np.eye(3)[[0, 0, 1, 2]], np.eye(3)[[0, 2, 2, 2]]
+    >>> sums = Weighted(Scored("multiclass", truth, decided[None], ordered=True))
+    >>> grades_off(sums).item()  # (0 + 2 + 1 + 0) / 4
+    0.75
+    """
+    return sums.distances[0]
+
+
+def within_one(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
+    """Share of the images whose decision is right or off by one grade.
+
+    Examples
+    --------
+    >>> truth, decided = np.eye(3)[[0, 0, 1, 2]], np.eye(3)[[0, 2, 2, 2]]
+    >>> sums = Weighted(Scored("multiclass", truth, decided[None], ordered=True))
+    >>> within_one(sums).item()  # 3 / 4
+    0.75
+    """
+    return sums.distances[2]
+
+
 def macro(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis of what is defined; NaN where nothing is.
 

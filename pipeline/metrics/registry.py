@@ -19,7 +19,9 @@ from pipeline.metrics.functions import (
     brier,
     calibration_error,
     chance_disagreement,
+    chance_distance,
     f1,
+    grades_off,
     kappa,
     log_loss,
     macro,
@@ -27,8 +29,10 @@ from pipeline.metrics.functions import (
     multiclass_mcc,
     oracle_f1,
     precision,
+    quadratic_kappa,
     sensitivity,
     specificity,
+    within_one,
 )
 from pipeline.metrics.scored import TASKS, Task, Weighted
 from pipeline.metrics.thresholds import MAX_F1, MISSING, POOLED, SPECIFICITIES, ZERO
@@ -72,6 +76,8 @@ class Metric:
         Whose patients it rests on: how many there are says how well its error is known.
     proportion : bool
         Whether it is a share of the images of `carrier`.
+    ordered : bool
+        Whether it fits ordered classes alone.
     """
 
     name: str
@@ -86,6 +92,7 @@ class Metric:
     scale: Scale = "share"
     carrier: Carrier = "rarer"
     proportion: bool = False
+    ordered: bool = False
 
 
 CONDITIONS: dict[str, Callable[[Weighted, str], np.ndarray]] = {
@@ -97,6 +104,7 @@ CONDITIONS: dict[str, Callable[[Weighted, str], np.ndarray]] = {
     "one class only in the truth": lambda s, _: ((s.positives > 0).sum(axis=-1) == 1)[..., None],
     "one class only predicted": lambda s, at: ((_called(s, at) > 0).sum(axis=-1) == 1)[..., None],
     "one and the same class in the truth and predicted": lambda s, at: (chance_disagreement(s, at) == 0)[..., None],
+    "one and the same grade in the truth and predicted": lambda s, at: (chance_distance(s, at) == 0)[..., None],
 }
 """Reason text: `Weighted` and operating point to bool, broadcastable to [B, S, K] (or [B, S, 1] if overall)."""
 
@@ -179,6 +187,18 @@ METRICS: dict[str, Metric] = {
         undefined_when=("one and the same class in the truth and predicted",),
         scale="correlation",
     ),
+    "overall_qwk": Metric(
+        "qwk",
+        quadratic_kappa,
+        **_OVERALL,
+        undefined_when=("one and the same grade in the truth and predicted",),
+        scale="correlation",
+        ordered=True,
+    ),
+    "overall_grades_off": Metric(
+        "grades_off", grades_off, **_OVERALL, higher_is_better=False, scale="loss", ordered=True
+    ),
+    "overall_within_one": Metric("within_one", within_one, **_OVERALL, proportion=True, ordered=True),
     "overall_log_loss": Metric("log_loss", log_loss, **_ERROR_OF_ALL),
     "overall_brier": Metric("brier", brier, **_ERROR_OF_ALL),
     "overall_ece": Metric("ece", calibration_error, **_ERROR_OF_ALL, inflates=True),
@@ -192,9 +212,9 @@ the scored part itself begins with ``oracle_``.
 """
 
 
-def metrics_of(task: str) -> dict[str, Metric]:
-    """Return the part of `METRICS` that fits `task`, in order."""
-    return {key: metric for key, metric in METRICS.items() if task in metric.tasks}
+def metrics_of(task: str, ordered: bool = False) -> dict[str, Metric]:
+    """Return the part of `METRICS` that fits `task`, and classes that are `ordered` or not, in order."""
+    return {key: m for key, m in METRICS.items() if task in m.tasks and (ordered or not m.ordered)}
 
 
 def columns(metric: Metric, classes: Sequence[str]) -> list[str]:
@@ -224,6 +244,8 @@ def measure(metric: Metric, sums: Weighted) -> np.ndarray:
     """
     if sums.scored.task not in metric.tasks:
         raise ValueError(f"{metric.name} ({metric.aggregate}) does not fit task {sums.scored.task!r}")
+    if metric.ordered and not sums.scored.ordered:
+        raise ValueError(f"{metric.name} is of ordered classes, and these are not")
     if metric.needs == "curve" and not sums.curves:
         raise ValueError(f"{metric.name} needs the curve, which these sums were told to leave out")
     values = metric.function(sums, metric.point) if metric.needs == "decisions" else metric.function(sums)

@@ -98,6 +98,8 @@ class Scored:
         Group (patient) of each image, 0..G-1; None gives every image its own. Weights are those of groups.
     n_groups : int or None
         G; None takes the largest group + 1.
+    ordered : bool
+        Whether the classes are grades, the first the lowest: distances between them have a meaning.
 
     Raises
     ------
@@ -113,6 +115,7 @@ class Scored:
         thresholds: np.ndarray | Mapping[str, np.ndarray] | None = None,
         groups: np.ndarray | None = None,
         n_groups: int | None = None,
+        ordered: bool = False,
     ) -> None:
         targets, logits = np.asarray(targets), np.asarray(logits, dtype=np.float64)
         if task not in TASKS:
@@ -124,7 +127,7 @@ class Scored:
         if task == "multiclass" and not (targets.sum(axis=1) == 1).all():
             raise ValueError("a multiclass target has not exactly one 1 in its row")
         n_seeds, n_images, n_classes = logits.shape
-        self.task = task
+        self.task, self.ordered = task, ordered
         self.truth = targets.astype(bool)
         self.broken = ~np.isfinite(logits).all(axis=(1, 2))
         self.logits = np.where(self.broken[:, None, None], 0.0, logits)
@@ -196,6 +199,15 @@ class Scored:
         """Float64 [G, S, K] (multi-label) or [G, S] (multiclass, over all classes): summed squared error."""
         squared = (self.probabilities - self.truth) ** 2
         return self.by_group(squared if self.task == "multilabel" else squared.sum(axis=-1), axis=1)
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """Float64 [G, 3, S]: sums over decisions of grades off, of these squared, of whether at most one; multiclass.
+
+        What is decided is the likeliest grade, whatever was trained: the decision of every other metric.
+        """
+        off = np.abs(self.logits.argmax(axis=-1) - self.truth.argmax(axis=-1))
+        return self.by_group(np.stack([off, off**2, off <= 1]), axis=2)
 
     @cached_property
     def bins(self) -> csr_array:
@@ -308,6 +320,12 @@ class Weighted:
     def loss(self) -> np.ndarray:
         """Float64 [B, S, K] (multi-label) or [B, S] (multiclass): mean negative log-likelihood."""
         return self._mean(self._sum(self.scored.losses))
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """Float64 [3, B, S]: mean over the images of grades off, of these squared, share of at most one grade off."""
+        sums = np.moveaxis(self._sum(self.scored.distances), 1, 0)
+        return np.stack([self._mean(each) for each in sums])
 
     @cached_property
     def squares(self) -> np.ndarray:

@@ -17,8 +17,8 @@ _REQUIRED = ["model", "loss", "seed", "part", "class", "metric", "value"]
 _NUMBERS = ["value", "ci_low", "ci_high", "n", "n_positive"]
 _KEY = ["model", "loss", "seed", "part", "class", "metric"]
 _BOUNDS = {
-    **dict.fromkeys((*AVERAGED, "accuracy", "balanced_accuracy"), (0.0, 1.0)),
-    **dict.fromkeys(("mcc", "kappa"), (-1.0, 1.0)),
+    **dict.fromkeys((*AVERAGED, "accuracy", "balanced_accuracy", "within_one"), (0.0, 1.0)),
+    **dict.fromkeys(("mcc", "kappa", "qwk"), (-1.0, 1.0)),
 }
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from pipeline.ensembling.sets import shown
 from pipeline.explaining.results import read_explanation
 from pipeline.external.results import read_external
+from pipeline.regressing.values import FILE, Values
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
 from pipeline.reporting.pseudonyms import hide
 from pipeline.reporting.results import Results, StudyResults
@@ -69,30 +70,31 @@ def load_study(params: Params) -> StudyResults:
         If no configuration has results.
     """
     info = read_dataset()
-    of_masks = info.task == "segmentation"
+    of_masks, of_values = info.task == "segmentation", info.task == "regression"
     loaded, missing, trained = [], [], seeds(params)
     for configuration in configurations(params):
         if not (evaluation_folder(configuration) / "metrics.csv").exists():
             missing.append(f"{configuration}, all seeds ({', '.join(map(str, trained))})")
             continue
-        results = _load_masks(configuration) if of_masks else _load_configuration(configuration)
+        load_one = _load_masks if of_masks else _load_values if of_values else _load_configuration
+        results = load_one(configuration)
         loaded.append(results)
         missing += [f"{configuration}, seed {seed}" for seed in trained if seed not in results.seeds]
     if not loaded:
         raise ReportError(f"none of the {len(runs(params))} training runs has results; run: dvc repro evaluate")
-    every, described, skipped = _load_mask_ensembles() if of_masks else _load_ensembles()
+    every, described, skipped = _load_mask_ensembles() if of_masks or of_values else _load_ensembles()
     samples = _load_samples()
     if info.patients_known:
         patient_of = dict(zip(samples["row"].tolist(), samples["patient_id"].tolist()))
         loaded = [replace(results, patient_of=patient_of) for results in loaded]
         every = tuple(replace(results, patient_of=patient_of) for results in every)
-    if not every and not of_masks:
+    if not every and not of_masks and not of_values:
         missing.append("the ensembles")
     external = {name: read_external(name) for name in params.external}
     missing += [f"the external set {name}" for name, of in external.items() if of is None]
     named = [(configuration, method) for configuration in configurations(params) for method in params.explain.methods]
     explained = {(each, method): read_explanation(each, method) for each, method in named}
-    for method in params.explain.methods if not of_masks else ():
+    for method in params.explain.methods if not of_masks and not of_values else ():
         without = [str(each) for each, by in named if by == method and explained[each, by] is None]
         missing += [f"heat maps by {method} of {', '.join(without)}"] if without else []
     variants = read_variants(params.variants, params, params.split)
@@ -103,11 +105,12 @@ def load_study(params: Params) -> StudyResults:
         task=info.task,
         classes=info.classes,
         configurations=tuple(loaded),
-        ensembles=every if of_masks else tuple(e for e in every if e.loss in shown(described)),
+        ensembles=every if of_masks or of_values else tuple(e for e in every if e.loss in shown(described)),
         every_ensemble=every,
         described=described,
         skipped=skipped,
         class_comparisons=_table(ENSEMBLES / "class_comparisons.csv"),
+        grade_comparisons=_table(ENSEMBLES / "grade_comparisons.csv"),
         missing=tuple(missing),
         dataset=info,
         audit=read_json(AUDIT, "split"),
@@ -200,8 +203,23 @@ def _load_masks(configuration: Configuration) -> Results:
     )
 
 
+def _load_values(configuration: Configuration) -> Results:
+    """Read the results of a configuration of regression."""
+    folder = evaluation_folder(configuration)
+    metrics = tidy(read_metrics(folder / "metrics.csv"))
+    return Results(
+        *configuration,
+        seeds=seeds_of(metrics),
+        metrics=metrics,
+        history=read_table(made_by(folder / "history.csv", "evaluate")),
+        runs=tuple(read_json(folder / "runs.json", "evaluate")),
+        augmented=_load_augmented(folder / AUGMENTED),
+        predicted=Values.load(folder / FILE),
+    )
+
+
 def _load_mask_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], dict[str, str]]:
-    """Read the ensembles of a study of segmentation."""
+    """Read the ensembles of a study of segmentation or regression."""
     if not (ENSEMBLES / "members.json").exists():
         return (), {}, {}
     metrics, about = (

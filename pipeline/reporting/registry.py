@@ -21,7 +21,9 @@ from pipeline.reporting.views import (
     methods,
     model_card,
     models,
+    ordinal,
     readme,
+    regression,
     seeds,
     segmentation,
     stability,
@@ -36,6 +38,7 @@ PAGES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "ensembles": ensembles.render,
     "clinical": clinical.render,
     "errors": errors.render,
+    "ordinal": ordinal.render,
     "explain": explain.render,
     "external": external.render,
     "folds": folds.render,
@@ -62,7 +65,16 @@ OF_MASKS: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
 }
 """The same of a study of segmentation."""
 
+OF_VALUES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
+    "data": data.render,
+    "regression": regression.render,
+    "summary": summary.render,
+    "timing": timing.render,
+    "readme": regression.render_front,
+}
+"""The same of a study of regression."""
+
 
 def pages_of(study: StudyResults) -> dict[str, Callable[[StudyResults, Path], list[Path]]]:
     """Return the pages of a study."""
-    return OF_MASKS if study.task == "segmentation" else PAGES
+    return {"segmentation": OF_MASKS, "regression": OF_VALUES}.get(study.task, PAGES)

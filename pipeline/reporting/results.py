@@ -19,6 +19,7 @@ import pandas as pd
 
 from pipeline.explaining.results import Explanation
 from pipeline.external.results import External
+from pipeline.regressing.values import Values
 from pipeline.reporting import roc, terms
 from pipeline.reporting.values import (
     ENSEMBLE,
@@ -97,6 +98,8 @@ class Results:
     patient_of : dict of int to str
         Patient of every row of the images; empty where patients are not known. Those of `predictions` are what was
         drawn: groups, as patients who share an image count as one.
+    predicted : Values or None
+        Of regression, values.npz: what is predicted of every image.
     images : DataFrame
         Of segmentation, images.csv: the scores of every mask.
     probabilities : uint8 [S, N, K, H, W]
@@ -120,6 +123,7 @@ class Results:
     disagreement: pd.DataFrame = field(default_factory=_no_table)
     clinical: dict[str, pd.DataFrame] = field(default_factory=dict)
     patient_of: dict[int, str] = field(default_factory=dict)
+    predicted: Values | None = None
     images: pd.DataFrame = field(default_factory=_no_table)
     probabilities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0, 0), np.uint8))
 
@@ -215,7 +219,7 @@ class StudyResults:
     ----------
     title : str
         Of the data set, or of a bare table.
-    task : {"multilabel", "multiclass", "segmentation"}
+    task : {"multilabel", "multiclass", "segmentation", "regression"}
         Decides which metrics lead, and which pages there are.
     classes : tuple of str
         In the data set's order.
@@ -263,6 +267,8 @@ class StudyResults:
         reading.json: ``scale`` and ``kinds``; empty in a folder that is older than this file.
     kinds : KindPictures
         One image of each kind of file.
+    grade_comparisons : DataFrame
+        grade_comparisons.csv: every pair of configurations by quadratic weighted kappa; of ordered classes alone.
     external : tuple of External
         Results on external test sets; empty where the study has none.
     explanations : tuple of Explanation
@@ -274,7 +280,7 @@ class StudyResults:
     """
 
     title: str
-    task: Literal["multilabel", "multiclass", "segmentation"]
+    task: Literal["multilabel", "multiclass", "segmentation", "regression"]
     classes: tuple[str, ...]
     configurations: tuple[Results, ...]
     ensembles: tuple[Results, ...] = ()
@@ -297,6 +303,7 @@ class StudyResults:
     examples: Examples = NO_EXAMPLES
     reading: dict[str, Any] = field(default_factory=dict)
     kinds: KindPictures = NO_KINDS
+    grade_comparisons: pd.DataFrame = field(default_factory=_no_table)
     external: tuple[External, ...] = ()
     explanations: tuple[Explanation, ...] = ()
     variants: tuple[VariantResults, ...] = ()
@@ -356,6 +363,13 @@ class StudyResults:
         """Whether images are kept together by number, in the place of patients."""
         settings = self.params.datasets.get(self.params.dataset) if self.recorded else None
         return bool(settings and settings.get("groups"))
+
+    @property
+    def graded(self) -> tuple[str, ...]:
+        """Metrics of grades, where the classes are ordered; of a bare table those that it has."""
+        if self.recorded:
+            return terms.GRADES if self.dataset.ordered else ()
+        return tuple(m for m in terms.GRADES if any(r.get(m).exists for r in self.configurations))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -430,7 +444,7 @@ class StudyResults:
     @cached_property
     def leading(self) -> str:
         """The metric that leads the pages: AUROC, or what a bare table without any has."""
-        for metric in ("auroc", "accuracy", "f1", "dice"):
+        for metric in ("auroc", "accuracy", "f1", "dice", "r2"):
             if any(r.get(metric, part=p).exists for r in self.configurations for p in ("test", "val")):
                 return metric
         return "auroc"
@@ -464,8 +478,8 @@ class StudyResults:
 
     @property
     def chosen_ensemble(self) -> Results | None:
-        """The ensemble with the highest validation AUROC; of segmentation, Dice."""
-        return highest(self.ensembles, "dice" if self.task == "segmentation" else "auroc")
+        """The ensemble with the highest validation AUROC; of segmentation, Dice, of regression, R2."""
+        return highest(self.ensembles, {"segmentation": "dice", "regression": "r2"}.get(self.task, "auroc"))
 
     @cached_property
     def folds(self) -> dict[str, list[Fold]]:

@@ -60,6 +60,8 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
 def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, float]:
     """Return the leading metric of every configuration, mean over seeds, and of the ensemble that validation chooses.
 
+    Of ordered classes quadratic weighted kappa, too.
+
     Returns
     -------
     dict
@@ -70,6 +72,10 @@ def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, fl
     if study.chosen_ensemble is not None:
         named.append((CHOSEN_ENSEMBLE, study.chosen_ensemble))
     values = {key: results.get(study.leading, part=part).value for key, results in named}
+    if study.task == "regression":
+        values |= {f"{key}-mae": results.get("mae", part=part).value for key, results in named}
+    if "qwk" in study.graded:
+        values |= {f"{key}-qwk": results.get("qwk", part=part).value for key, results in named}
     if part == "test":
         values |= external_headlines(study) | fold_headlines(study)
     return {key: round(float(value), DIGITS) for key, value in values.items() if math.isfinite(value)}
@@ -109,7 +115,7 @@ def curves(study: StudyResults) -> pd.DataFrame:
             names = [f"{results.key}-seed{seed}" for seed in results.history["seed"]]
             history = results.history.assign(cell=names)
             # DVC asks for the columns of dvc.yaml whatever the task.
-            more = [name for name in ("val_dice",) if name in history]
+            more = [name for name in ("val_dice", "val_mae", "val_r2") if name in history]
             tables.append(history.reindex(columns=[*CURVES, *more]))
     return _joined(tables, CURVES)
 

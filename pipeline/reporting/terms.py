@@ -11,6 +11,8 @@ DECISIONS = {
     "multiclass": ("accuracy", "balanced_accuracy", "f1", "mcc"),
 }
 """Metrics of the decisions that lead, by task."""
+GRADES = ("qwk", "grades_off", "within_one")
+"""Metrics of ordered classes, which lead the decisions where there are any."""
 LABELS = {
     "auroc": "AUROC",
     "average_precision": "AP",
@@ -21,6 +23,17 @@ LABELS = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "log_loss": "Log-loss",
+    "qwk": "QWK",
+    "grades_off": "MAE, grades",
+    "within_one": "Within one grade",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R²",
+    "bias": "Bias",
+    "loa_low": "Lower limit of agreement",
+    "loa_high": "Upper limit of agreement",
+    "ccc": "CCC",
+    "coverage": "Coverage",
     "dice": "Dice",
     "iou": "IoU",
     "surface_dice": "Surface Dice",
@@ -32,4 +45,4 @@ LABELS = {
 
 def macro(metric: str) -> str:
     """Return what the mean of `metric` over classes is called in a sentence."""
-    return {"auroc": "macro AUROC", "f1": "macro F1", "dice": "Dice"}.get(metric, LABELS[metric].lower())
+    return {"auroc": "macro AUROC", "f1": "macro F1", "dice": "Dice", "r2": "R²"}.get(metric, LABELS[metric].lower())

@@ -91,6 +91,7 @@ def evaluate(
     with_mean: bool = True,
     metrics_alone: bool = False,
     prevalence: float | Mapping[str, float] | None = None,
+    ordered: bool = False,
 ) -> Evaluation:
     """Score every seed, choose on validation, put patient-bootstrap intervals on the test part, compare the seeds.
 
@@ -115,6 +116,8 @@ def evaluate(
         Leave ``seeds``, ``reliability`` and ``confusion`` empty, which take half of the time.
     prevalence : float, mapping of str to float, or None
         For predictive values: of every class, or by class; None, or a class that is not named: that of the test part.
+    ordered : bool
+        Whether the classes are ordered: metrics of distances between them are taken, too.
 
     Returns
     -------
@@ -141,14 +144,14 @@ def evaluate(
     calibrations = tuple(fit(task, logits, val.targets) for logits in val.logits)
 
     rows = threshold_rows(classes, labels, points, val) + calibration_rows(task, classes, labels, calibrations, val)
-    of_val = views_of(task, val, points, calibrations)
+    of_val = views_of(task, val, points, calibrations, ordered=ordered)
     for view in of_val:
         rows += metric_rows(view, "val", classes, labels, with_mean)
 
     counts, index = patient_draws(test.patients, draws, seed)
     spreads: list[pd.DataFrame] = []
     expected: list[pd.DataFrame] = []
-    views = views_of(task, test, points, calibrations, index, counts.shape[1])
+    views = views_of(task, test, points, calibrations, index, counts.shape[1], ordered)
     of_metrics: dict[str, np.ndarray] = {}
     for view, suffix in zip(views, ("", "_calibrated")):
         rows += calibration_on_test(view, suffix, classes, labels, with_mean, confidence)

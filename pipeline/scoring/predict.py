@@ -14,7 +14,7 @@ from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.settings import train_settings
-from pipeline.metrics.functions import accuracy, auroc, balanced_accuracy, f1, macro
+from pipeline.metrics.functions import accuracy, auroc, balanced_accuracy, f1, macro, quadratic_kappa
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.study.files import MODELS, ArtifactError, made_by, read_json
@@ -40,7 +40,7 @@ class Trained(NamedTuple):
     fits : DataFrame
         seed (and "mean"), part, class, metric, value, n, n_positive, note, as in metrics.csv: the training loss of
         every part, and of the training part also its AUROC and, for single-label data, accuracy, balanced accuracy
-        and macro F1.
+        and macro F1, of ordered classes quadratic weighted kappa.
     """
 
     predictions: Predictions
@@ -76,7 +76,7 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
     training = parts["train"]
     parts["train"] = training.drawn()
     settings = train_settings(params, configuration.model)
-    weighting = training.targets, training.draws, settings.class_weights
+    weighting = training.targets, training.draws, settings.class_weights, data.ordered
     loss = losses.for_training(configuration.loss, params.losses[configuration.loss], data.task, *weighting)
     loaded = {
         name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
@@ -93,7 +93,7 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
             predicted = predict(model, part, batch_size, "float32", tta)
             value = minimised(predicted, part.targets.float()).item()
             logits[name].append(predicted.cpu().numpy())
-            fits += _fit(name, parts[name].targets, logits[name][-1], data.task, value, run.seed)
+            fits += _fit(name, parts[name].targets, logits[name][-1], data.task, value, run.seed, data.ordered)
     content = {
         f"{name}_{key}": value
         for name, part in parts.items()
@@ -106,7 +106,8 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
         )
     }
     trained = np.array([run.seed for run in runs])
-    predictions = Predictions(task=data.task, seeds=trained, classes=np.array(data.classes), **content)
+    about = {"task": data.task, "classes": np.array(data.classes), "ordered": data.ordered}
+    predictions = Predictions(seeds=trained, **about, **content)
     return Trained(predictions, _with_means(pd.DataFrame(fits)).assign(ci_low=np.nan, ci_high=np.nan))
 
 
@@ -179,17 +180,19 @@ def _with_means(fits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fit(
-    part: str, targets: np.ndarray, logits: np.ndarray, task: str, loss: float, seed: int
+    part: str, targets: np.ndarray, logits: np.ndarray, task: str, loss: float, seed: int, ordered: bool
 ) -> list[dict[str, object]]:
     """Return the rows of one seed and part."""
     values = {("overall", "loss"): (loss, LOSS)}
     if part == "train":
-        sums = Weighted(Scored(task, targets, logits[None]))
+        sums = Weighted(Scored(task, targets, logits[None], ordered=ordered))
         values["macro", "auroc"] = macro(auroc(sums)).item(), FIT
         if task == "multiclass":
             values["overall", "accuracy"] = accuracy(sums).item(), FIT
             values["overall", "balanced_accuracy"] = balanced_accuracy(sums).item(), FIT
             values["macro", "f1"] = macro(f1(sums)).item(), FIT
+        if ordered:
+            values["overall", "qwk"] = quadratic_kappa(sums).item(), FIT
     about = {"seed": str(seed), "part": part, "n": len(targets), "n_positive": int(targets.sum())}
     return [
         {**about, "class": group, "metric": metric, "value": value, "note": note}

@@ -63,9 +63,10 @@ def check(params: Params) -> None:
     problems: list[str] = []
     dataset = _tried(problems, open_dataset, params.dataset, params.datasets[params.dataset])
     if dataset is not None:
+        from pipeline.settings.regression import problems_of_numbers
         from pipeline.settings.segmentation import problems_of_task
 
-        problems += [*problems_of_task(params, dataset)]
+        problems += [*problems_of_task(params, dataset), *problems_of_numbers(params, dataset)]
         problems += [*_of_losses(params, dataset), *_of_training(params, dataset), *_of_split(params, dataset)]
         if getattr(dataset, "class_columns", None):
             _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.label_map")
@@ -94,7 +95,7 @@ def _of_losses(params: Params, dataset: Dataset) -> Iterator[str]:
 
     for name in params.study.losses:
         problems: list[str] = []
-        loss = _tried(problems, create, name, params.losses[name], dataset.task)
+        loss = _tried(problems, create, name, params.losses[name], dataset.task, dataset.ordered)
         yield from problems
         for model in params.study.models:
             if loss is not None and train_settings(params, model).mix and (reason := no_mixing(loss, f"losses.{name}")):
@@ -284,7 +285,7 @@ def _check_network(roi: Roi) -> None:
         _set(mark)
 
 
-_SORT = {"multilabel": "multi-label", "segmentation": "one of masks"}
+_SORT = {"multilabel": "multi-label", "segmentation": "one of masks", "regression": "a regression"}
 _INSTEAD = {
     "split.method": "must be official, grouped or global",
     "split.balance.method": "must be none or oversample",

@@ -51,6 +51,8 @@ class Predictions:
         Groups of `pipeline.study.parts.Part`, the unit of the bootstrap.
     methods : str [S] or empty
         Names of the ensembles; empty for the seeds of a configuration.
+    ordered : bool
+        Whether the classes are grades, the first the lowest.
     """
 
     task: str
@@ -65,6 +67,7 @@ class Predictions:
     test_targets: np.ndarray
     test_patients: np.ndarray
     methods: np.ndarray | tuple[()] = ()
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         """Check shapes, so that a mistake is found where it is made."""
@@ -78,7 +81,8 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write the file, complete or not at all."""
-        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
+        content = {name: value for name, value in vars(self).items() if name != "ordered" or self.ordered}
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in content.items()}
         with replaced(path, sum(array.nbytes for array in arrays.values())) as partial:
             np.savez(partial, **arrays)
 
@@ -88,7 +92,8 @@ class Predictions:
         made_by(path, stage)
         with opened_arrays(path) as file:
             content: dict[str, Any] = {key: file[key] for key in file.files}
-            return cls(**{**content, "task": str(content["task"])})
+            ordered = bool(content.get("ordered", False))
+            return cls(**{**content, "task": str(content["task"]), "ordered": ordered})
 
 
 def read_metrics(path: Path, stage: str = "evaluate") -> pd.DataFrame:

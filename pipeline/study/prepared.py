@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from pipeline.study.files import (
     read_json,
     read_table,
 )
+from pipeline.study.target import Target
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,15 @@ class DatasetInfo:
         stay together, and no page speaks of patients.
     remarks : tuple of str
         What was found beside the images or is strange about them, one sentence each without names of files.
+    ordered : bool
+        Whether the classes are grades, the first the lowest.
+    target : Target or None
+        Of a regression: what is predicted. The classes are then strata of it, by which images are divided and counted.
     """
 
     name: str
     title: str
-    task: Literal["multilabel", "multiclass", "segmentation"]
+    task: Literal["multilabel", "multiclass", "segmentation", "regression"]
     classes: tuple[str, ...]
     synthetic: bool
     licence: str
@@ -60,6 +65,12 @@ class DatasetInfo:
     source: dict[str, Any] | None = None
     patients_known: bool = True
     remarks: tuple[str, ...] = ()
+    ordered: bool = False
+    target: Target | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what dataset.json holds; `ordered` and `target` where they say something: others stay as they are."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("ordered", "target")}
 
 
 def read_dataset(folder: Path = PREPARED, stage: str = "preprocess") -> DatasetInfo:
@@ -68,7 +79,8 @@ def read_dataset(folder: Path = PREPARED, stage: str = "preprocess") -> DatasetI
     content = read_json(path, stage)
     with intact(path):
         lists = {name: tuple(content.get(name, ())) for name in ("classes", "notes", "remarks")}
-        return DatasetInfo(**{**content, **lists})
+        target = content.get("target")
+        return DatasetInfo(**{**content, **lists, "target": None if target is None else Target(**target)})
 
 
 def read_samples(folder: Path = PREPARED, stage: str = "preprocess") -> pd.DataFrame:

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from scipy.stats import t as student
 from threadpoolctl import threadpool_limits
 
-from pipeline.metrics.registry import measure, metrics_of
+from pipeline.metrics.registry import METRICS, measure, metrics_of
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.improvement import NOTHING, improvement
@@ -194,6 +194,24 @@ def measured_auroc(
     return measured
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def measured_grades(
+    logits: Mapping[str, np.ndarray], targets: np.ndarray, patients: np.ndarray, *, draws: int = 2000, seed: int = 0
+) -> dict[str, Measured]:
+    """Measure the quadratic weighted kappa of ordered classes, as `measured_auroc` does the AUROC; one column."""
+    metric = METRICS["overall_qwk"]
+    counts, index = patient_draws(patients, draws, seed)
+    measured = {}
+    for name, prediction in logits.items():
+        scored = Scored("multiclass", targets, prediction, None, index, counts.shape[1], ordered=True)
+        rests_on = support(metric, scored)
+        values = measure(metric, Weighted(scored, curves=False))[0]
+        resampled = metric_draws(scored, {"qwk": metric}, counts)["qwk"]
+        decided = scored.logits.argmax(axis=-1)[..., None].astype(float)
+        measured[name] = Measured(values, resampled, decided, rests_on.refused, rests_on.freedom[0].tolist())
+    return measured
+
+
 def compare_measured(
     measured: Mapping[str, Measured],
     *,
@@ -203,8 +221,9 @@ def compare_measured(
     classes: Sequence[str] | None = None,
     pairs: Collection[tuple[str, str]] | None = None,
     seed: int = 0,
+    metric: str = "auroc",
 ) -> pd.DataFrame:
-    """Test what `measured_auroc` has measured; see `compare`."""
+    """Test what `measured_auroc`, or another of `metric`, has measured; see `compare`."""
     if not 0.5 < confidence < 1 or not 0 < margin < np.inf:
         raise ValueError(f"confidence {confidence}, margin {margin}: confidence must be in (0.5, 1), margin above 0")
     names = ["macro"] if classes is None else ["macro", *classes]
@@ -218,7 +237,7 @@ def compare_measured(
                 for key, side in ((first, measured[first]), (second, measured[second]))
             )
             difference = float(one.values.mean() - other.values.mean())
-            row = {"first": first, "second": second, "metric": "auroc", "seeds": kind_of_seeds(one, other)}
+            row = {"first": first, "second": second, "metric": metric, "seeds": kind_of_seeds(one, other)}
             error, degrees = (np.nan, np.nan) if refused else difference_error(one, other, freedom)
             note = refused
             if not note and error == 0:

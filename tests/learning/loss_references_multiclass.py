@@ -75,6 +75,38 @@ def balanced_softmax(z, t, *, positives, total=None):
     return sum(values) / len(values)
 
 
+def coral(p, y):
+    total = 0.0
+    for cut in range(1, len(p)):
+        total -= math.log(sum(p[cut:]) if y >= cut else sum(p[:cut]))
+    return total
+
+
+def cumulative_link(p, y):
+    below = [sum(p[:k]) for k in range(len(p) + 1)]
+    return -math.log(below[y + 1] - below[y])
+
+
+def soft_ordinal(p, y, distance="squared", alpha=1.0):
+    far = [alpha * (abs(k - y) ** 2 if distance == "squared" else abs(k - y)) for k in range(len(p))]
+    shares = [math.exp(-d) for d in far]
+    return -sum(q / sum(shares) * math.log(x) for q, x in zip(shares, p))
+
+
+def corn(z, t, *, positives=None, total=None):
+    """Task by task, as the paper's algorithm has it: among the images that reach a class, which go beyond it."""
+    rows, ys = [probabilities(row) for row in z], [int(np.argmax(hot)) for hot in t]
+    value, pairs = 0.0, 0
+    for k in range(len(rows[0]) - 1):
+        for p, y in zip(rows, ys):
+            if y < k:
+                continue
+            beyond, here = sum(p[k + 1 :]) / sum(p[k:]), p[k] / sum(p[k:])
+            value -= math.log(beyond if y > k else here)
+            pairs += 1
+    return value / pairs
+
+
 REFERENCES = {
     "ce": mean_over_samples(cross_entropy),
     "label_smoothing": mean_over_samples(label_smoothing),
@@ -88,6 +120,10 @@ REFERENCES = {
     "calibrated_hinge": calibrated(hinge),
     "calibrated_negative_entropy": calibrated(negative_entropy),
     "balanced_softmax": balanced_softmax,
+    "coral": mean_over_samples(coral),
+    "corn": corn,
+    "cumulative_link": mean_over_samples(cumulative_link),
+    "soft_ordinal": mean_over_samples(soft_ordinal),
 }
 
 SETTINGS = {
@@ -103,6 +139,10 @@ SETTINGS = {
     "calibrated_hinge": [{}, {"beta": 0.3}],
     "calibrated_negative_entropy": [{}, {"entropy_weight": 0.1, "beta": 0.5}],
     "balanced_softmax": [{}],
+    "coral": [{}],
+    "corn": [{}],
+    "cumulative_link": [{}],
+    "soft_ordinal": [{}, {"distance": "absolute"}, {"alpha": 3.0}],
 }
 
 BATCH_LEVEL = frozenset(kind for kind in REFERENCES if kind.startswith("calibrated_"))

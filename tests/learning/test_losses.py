@@ -20,8 +20,9 @@ SETTINGS = {
     "multilabel": multilabel.SETTINGS,
     "multiclass": multiclass.SETTINGS | multilabel.SETTINGS_SHARED_MULTICLASS,
 }
-OF_MASKS = "segmentation"  # tests/learning/test_losses_of_masks.py
-CASES = [(kind, task) for kind in losses.available() for task in sorted(losses.loss_class(kind).tasks - {OF_MASKS})]
+CASES = [
+    (kind, task) for kind in losses.available() for task in sorted(losses.loss_class(kind).tasks & REFERENCES.keys())
+]
 SETTLED = [
     pytest.param(kind, task, settings, id="-".join([kind, task, *(f"{k}={v}" for k, v in settings.items())]))
     for kind, task in CASES
@@ -50,7 +51,7 @@ def frequencies(task, k):
 
 def ready(kind, settings, task, k=5):
     """The loss, as a training part with the frequencies above makes it."""
-    return losses.create(kind, settings, task).counted(*frequencies(task, k))
+    return losses.create(kind, settings, task, losses.loss_class(kind).ordered).counted(*frequencies(task, k))
 
 
 @pytest.mark.parametrize(("kind", "task"), CASES)
@@ -106,7 +107,7 @@ def test_extreme_logits_give_finite_values_and_gradients(kind, task, settings):
 @pytest.mark.parametrize(("kind", "task", "settings"), SETTLED)
 def test_classes_that_are_never_or_always_positive_give_finite_values_and_gradients(kind, task, settings):
     logits, targets = (x.float() for x in batch(task, k=3))
-    loss = losses.create(kind, settings, task).counted([0.0, 90.0, 0.0], 90)
+    loss = losses.create(kind, settings, task, losses.loss_class(kind).ordered).counted([0.0, 90.0, 0.0], 90)
     for epoch in (1, 10):
         assert_finite(loss.at_epoch(epoch, 10), logits, targets, lowest=float("-inf"))
 
@@ -114,7 +115,7 @@ def test_classes_that_are_never_or_always_positive_give_finite_values_and_gradie
 @pytest.mark.parametrize(("kind", "task", "settings"), SETTLED)
 def test_frequencies_are_asked_for_exactly_where_they_matter(kind, task, settings):
     logits, targets = batch(task)
-    loss = losses.create(kind, settings, task)
+    loss = losses.create(kind, settings, task, losses.loss_class(kind).ordered)
     if loss.needs_counts:
         with pytest.raises(ValueError, match=r"class frequencies.*counted\(\)"):
             loss(logits, targets)
@@ -406,7 +407,10 @@ def test_class_weights_multiply_the_losses_of_the_samples(kind):
     of_samples = np.array(weights)[targets.argmax(1)]
     plain = loss(logits, targets).item()
     # what a loss adds for the batch as a whole is the same with and without weights
-    assert weighted(logits, targets).item() - plain == pytest.approx((each * (of_samples - 1)).mean(), rel=1e-9)
+    added = (each * (of_samples - 1)).mean()
+    if kind == "corn":  # its unit is a pair of image and question: one of class 0, two of each of the others
+        added /= np.minimum(targets.numpy().argmax(1) + 1, 2).mean()
+    assert weighted(logits, targets).item() - plain == pytest.approx(added, rel=1e-9)
     assert (weighted.class_weights, loss.class_weights, weighted.task) == (weights, None, "multiclass")
     if type(loss).of_batch is losses.Loss.of_batch:
         alone = [loss(z[None], t[None]).item() for z, t in zip(logits, targets)]

@@ -34,7 +34,7 @@ def batch(n=7, k=5, seed=0, scale=3.0):
 
 def create(kind, positives=None, **given_settings):
     """Build a loss; `positives` are the draws of each class."""
-    loss = losses.create(kind, given_settings, "multiclass")
+    loss = losses.create(kind, given_settings, "multiclass", losses.loss_class(kind).ordered)
     return loss.counted(positives, sum(positives)) if positives is not None else loss
 
 
@@ -359,11 +359,11 @@ def test_balanced_softmax_says_that_it_needs_the_frequencies():
 @pytest.mark.parametrize(("kind", "given_settings"), [*CASES, ("ldam", {"drw": 0}), ("logit_adjusted", {"tau": 0})])
 def test_balanced_weights_are_refused_where_the_loss_balances_classes_itself(kind, given_settings):
     targets, draws = np.eye(3, dtype=np.uint8)[[0, 0, 0, 1, 2, 2]], np.ones(6, dtype=np.int64)
-    seen = {"kind": kind, **given_settings}, "multiclass", targets, draws
-    assert losses.for_training("mine", *seen, "none").class_weights is None
+    seen, ordered = ({"kind": kind, **given_settings}, "multiclass", targets, draws), losses.loss_class(kind).ordered
+    assert losses.for_training("mine", *seen, "none", ordered).class_weights is None
     balances = {"balanced_softmax", "class_balanced", "ldam", "logit_adjusted"}
     if kind in balances and 0 not in given_settings.values():
         with pytest.raises(ParamsError, match=r"train\.class_weights: 'balanced'.*losses\.mine.*must be none"):
             losses.for_training("mine", *seen, "balanced")
     else:
-        assert losses.for_training("mine", *seen, "balanced").class_weights == pytest.approx((2 / 3, 2.0, 1.0))
+        assert losses.for_training("mine", *seen, "balanced", ordered).class_weights == pytest.approx((2 / 3, 2.0, 1.0))

@@ -15,4 +15,4 @@ def test_the_examples_hold():
 def test_every_public_function_has_an_example():
     public = [f for name, f in inspect.getmembers(functions, inspect.isfunction) if not name.startswith("_")]
     bare = {f.__name__ for f in public if f.__module__ == functions.__name__ and ">>> " not in (f.__doc__ or "")}
-    assert bare == {"chance_disagreement"}
+    assert bare == {"chance_disagreement", "chance_distance"}

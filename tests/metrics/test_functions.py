@@ -98,6 +98,9 @@ OVERALL = {
     "overall_balanced_accuracy": mean_recall,
     "overall_mcc": lambda t, d, z, w: sk.matthews_corrcoef(t, d, sample_weight=w),
     "overall_kappa": lambda t, d, z, w: sk.cohen_kappa_score(t, d, sample_weight=w),
+    "overall_qwk": lambda t, d, z, w: sk.cohen_kappa_score(t, d, sample_weight=w, weights="quadratic"),
+    "overall_grades_off": lambda t, d, z, w: sk.mean_absolute_error(t, d, sample_weight=w),
+    "overall_within_one": lambda t, d, z, w: np.average(np.abs(t - d) <= 1, weights=w),
     "overall_brier": lambda t, d, z, w: multiclass_brier(t, z, w),
     "overall_ece": lambda t, d, z, w: top_1_error(t, z, w),
     "overall_log_loss": lambda t, d, z, w: np.average(-log_softmax(z, axis=1)[np.arange(len(t)), t], weights=w),
@@ -125,7 +128,7 @@ def expected(key, scored, s, k, weights):
         ):
             return np.nan
         one = {*truth[weights > 0].argmax(1), *decided[weights > 0].argmax(1)}
-        if key == "overall_kappa" and len(one) == 1:
+        if key in ("overall_kappa", "overall_qwk") and len(one) == 1:
             return np.nan
         return OVERALL[key](truth.argmax(1), decided.argmax(1), logits, weights)
     t, d = truth[:, k], decided[:, k]
@@ -148,7 +151,7 @@ def points(thresholds):
 
 def check(key, task, targets, logits, thresholds, weights):
     metric = METRICS[key]
-    scored = Scored(task, targets, logits, points(thresholds) if task == "multilabel" else None)
+    scored = Scored(task, targets, logits, points(thresholds) if task == "multilabel" else None, ordered=True)
     got = measure(metric, Weighted(scored, weights))
     n_seeds, n_classes = logits.shape[0], logits.shape[2]
     assert got.shape == (len(weights), n_seeds, n_classes + 1 if metric.aggregate == "macro" else 1)
@@ -204,8 +207,8 @@ def test_a_weight_is_a_repeated_row(key, task):
     thresholds = points(thresholds)
     counts = np.random.default_rng(0).integers(0, 4, len(targets))
     rows = np.repeat(np.arange(len(targets)), counts)
-    weighted = measure(METRICS[key], Weighted(Scored(task, targets, logits, thresholds), counts[None]))
-    repeated = measure(METRICS[key], Weighted(Scored(task, targets[rows], logits[:, rows], thresholds)))
+    weighted = measure(METRICS[key], Weighted(Scored(task, targets, logits, thresholds, ordered=True), counts[None]))
+    repeated = measure(METRICS[key], Weighted(Scored(task, targets[rows], logits[:, rows], thresholds, ordered=True)))
     np.testing.assert_allclose(weighted, repeated, rtol=1e-13)
 
 
@@ -220,7 +223,7 @@ def test_nothing_is_nan_without_a_reason_nor_the_other_way_round(key, task):
     else:
         targets[:] = np.eye(3, dtype=np.uint8)[[2] * 15 + [0] * 15]
         logits[1] = [0, 9, 0]
-    scored = Scored(task, targets, logits, thresholds)
+    scored = Scored(task, targets, logits, thresholds, ordered=True)
     once = Weighted(scored)
     values, texts = measure(metric, once)[0], reasons(metric, once)
     if task == "multilabel" and metric.undefined_when:
@@ -237,9 +240,9 @@ def test_nothing_is_nan_without_a_reason_nor_the_other_way_round(key, task):
 @pytest.mark.parametrize(("key", "task"), CASES)
 def test_a_model_without_finite_logits_is_undefined_and_leaves_the_others_alone(key, task):
     targets, logits, thresholds = example(task, 2)
-    before = measure(METRICS[key], Weighted(Scored(task, targets, logits, thresholds)))
+    before = measure(METRICS[key], Weighted(Scored(task, targets, logits, thresholds, ordered=True)))
     logits[1, 3, 0] = np.inf
-    once = Weighted(Scored(task, targets, logits, thresholds))
+    once = Weighted(Scored(task, targets, logits, thresholds, ordered=True))
     after = measure(METRICS[key], once)
     np.testing.assert_array_equal(after[:, 0], before[:, 0])
     assert np.isnan(after[:, 1]).all()

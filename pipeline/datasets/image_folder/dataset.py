@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen, masks
+from pipeline.datasets.shared.grades import in_order
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, is_junk_folder, list_files, root_folder, subfolders, summary
@@ -72,6 +73,11 @@ class Data(Dataset):
         and what is not.
     label_map : dict of str to str
         Class folder to class, to rename or join classes.
+    asked_task : {"", "ordinal"}
+        Key `task`: ordinal takes the classes as grades in the order of `class_names`.
+    class_names : list of str or None
+        With ordinal: the classes from the lowest grade; None takes the order of the numbers that their names begin
+        with.
     title, licence, citation, url : str
         What the reports are to say about the data set; `url` may be empty.
     """
@@ -85,6 +91,8 @@ class Data(Dataset):
     include: list[Pattern] = []
     exclude: list[Pattern] = []
     label_map: dict[str, Pattern] = {}
+    asked_task: Literal["", "ordinal"] = Field("", alias="task")
+    class_names: list[Pattern] | None = Field(None, min_length=2)
     title: str = "Local images in class folders"
     licence: str = "not stated"
     citation: str = "not stated"
@@ -108,6 +116,10 @@ class Data(Dataset):
         if self.groups is not None and self.patient_pattern is not None:
             raise ValueError(
                 f"groups: '{self.groups}' beside patient_pattern; it must be empty where patients are known"
+            )
+        if self.class_names is not None and not self.ordered:
+            raise ValueError(
+                f"class_names: {self.class_names} states an order, which counts with task: ordinal alone; must be empty"
             )
         return self
 
@@ -261,6 +273,9 @@ class Data(Dataset):
         apart = masks([f.path for f in listed_files if not f.hidden])
         files = [f._replace(label=told_apart(names[f.label])) for f in listed_files if f.path not in apart]
         classes = tuple(sorted({f.label for f in files}))
+        if self.ordered and len(classes) > 1:
+            stated = None if self.class_names is None else [*map(told_apart, self.class_names)]
+            classes = in_order(classes, stated, f"datasets.{self.name}.class_names")
         if len(classes) < 2:
             raise DatasetError(
                 f"{self.root}: one class folder, '{classes[0] if classes else folders[0]}'; a study needs at least two "

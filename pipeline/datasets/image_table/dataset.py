@@ -17,7 +17,9 @@ from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, flags, several, single
 from pipeline.datasets.image_table.masks import mask_reader, named_masks
+from pipeline.datasets.image_table.targets import numbers, strata_of
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen
+from pipeline.datasets.shared.grades import in_order
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
@@ -26,6 +28,7 @@ from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, peo
 from pipeline.datasets.shared.tables import Table, read_table
 from pipeline.study.classes import told_apart
 from pipeline.study.inputs import located
+from pipeline.study.target import COLUMN, Target
 
 _PARTS: dict[str, OfficialSplit] = {
     "": "",
@@ -93,10 +96,17 @@ class Data(Dataset):
         or empty cells and x; the set is multi-label.
     class_names : list of str or None
         The classes of `label_column` in their order; None takes those that occur, sorted.
+    target_column : str or None
+        With regression, in the place of labels: column with a number per image, as the computer writes it (a point
+        before decimals). A row without one is left out.
+    target_unit : str
+        Its unit, for the reports.
     label_map : dict of str to str
         Label, or name of a class column, to class: to rename and to join classes. Names of masks are renamed by it.
-    asked_task : {"", "segmentation"}
-        Key ``task``: empty = which classes an image has, segmentation = where its structures are.
+    asked_task : {"", "segmentation", "ordinal", "regression"}
+        Key ``task``: empty = which classes an image has, segmentation = where its structures are; ordinal = which
+        grade, of the classes of `label_column` in the order of `class_names`, or of the numbers that their names begin
+        with; regression = the number in `target_column`.
     mask_columns : list of str
         Of segmentation, in the place of labels, or beside them for ``preprocess.roi``: a column for each structure with
         the path of its mask below `root`, an image of the same size, 0 where the structure is not. An empty cell: the
@@ -134,8 +144,10 @@ class Data(Dataset):
     negative_label: Column | None = None
     class_columns: list[Column] = []
     class_names: list[Column] | None = None
+    target_column: Column | None = None
+    target_unit: str = ""
     label_map: dict[str, Column] = {}
-    asked_task: Literal["", "segmentation"] = Field("", alias="task")
+    asked_task: Literal["", "segmentation", "ordinal", "regression"] = Field("", alias="task")
     mask_columns: list[Column] = []
     mask_above: int | None = Field(None, ge=0, le=254)
     patient_column: Column | None = None
@@ -169,6 +181,24 @@ class Data(Dataset):
                 problems.append(
                     f"{key}: {getattr(self, key)!r} beside class_columns; it must be set with label_column only"
                 )
+        if self.ordered and self._multilabel:
+            problems.append(
+                "task: 'ordinal' beside class_columns or separator: an image has one grade; it must be set with "
+                "label_column alone"
+            )
+        if (self.asked_task == "regression") != (self.target_column is not None):
+            problems.append(
+                f"target_column: {self.target_column!r} with task: '{self.asked_task}'; it must be set with "
+                "regression, and only there"
+            )
+        if self.asked_task == "regression":
+            if COLUMN in self.extra_columns:
+                problems.append(f"extra_columns: '{COLUMN}' is what target_column becomes; must not be among them")
+            problems += [
+                f"{key}: {getattr(self, key)!r} with task: 'regression', which has no classes; it must be empty"
+                for key in ("label_column", "class_columns", "class_names", "separator", "label_map")
+                if getattr(self, key)
+            ]
         if self.negative_label is not None and self.separator is None:
             problems.append(
                 f"negative_label: '{self.negative_label}' without separator; it must be set in multi-label sets only"
@@ -210,10 +240,15 @@ class Data(Dataset):
 
     @property
     def task(self) -> Task:
-        """A mask for each structure, multi-label with `class_columns` or `separator`, or single-label."""
-        if self.asked_task:
+        """A mask for each structure, a number, multi-label with `class_columns` or `separator`, or single-label."""
+        if self.asked_task in ("segmentation", "regression"):
             return self.asked_task
         return "multilabel" if self._multilabel else "multiclass"
+
+    @property
+    def target(self) -> Target | None:
+        """What `target_column` holds."""
+        return None if self.target_column is None else Target(self.target_column, self.target_unit)
 
     @property
     def patients_known(self) -> bool:
@@ -231,11 +266,15 @@ class Data(Dataset):
 
         What tables and pages call them, see `pipeline.study.classes.told_apart`.
         """
+        if self.target_column is not None:
+            path, table = self._table(), read_table(self._table())
+            return strata_of(self._targets(path, table, self._columns(path, table))).names
         if named := self.mask_columns if self._segmented else self.class_columns:
             return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in named))
         if self.class_names is not None:
             return tuple(map(told_apart, self.class_names))
-        return tuple(sorted({label for row in self._find().rows for label in row.labels}))
+        names = {label for row in self._find().rows for label in row.labels}
+        return in_order(names, None, f"datasets.{self.name}.class_names") if self.ordered else tuple(sorted(names))
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Verify the table against the settings and look for its images; nothing is downloaded.
@@ -303,10 +342,12 @@ class Data(Dataset):
             yield Sample(row.image, row.patient, row.labels, file_reader(root / row.image), row.part, row.extra, masks)
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
-        """Name the rows without a label or a mask."""
+        """Name the rows without a label, a mask or a number."""
         why = f"no label in column '{self.label_column}'"
         if self._segmented:
             why = f"no mask in {', '.join(self.mask_columns)}"
+        elif self.target_column:
+            why = f"no number in column '{self.target_column}'"
         return [(image, why) for image in self._find().unlabelled]
 
     def _root(self) -> Path:
@@ -327,7 +368,7 @@ class Data(Dataset):
 
     def _find(self) -> _Found:
         """Read the table and check every row."""
-        if not (self.label_column or self.class_columns or self._segmented):
+        if not (self.label_column or self.class_columns or self._segmented or self.target_column):
             raise DatasetError(
                 f"datasets.{self.name}: neither label_column nor class_columns is set; set one of them in params.yaml"
             )
@@ -336,7 +377,13 @@ class Data(Dataset):
         places = self._columns(path, table)
         if not table.rows:
             raise DatasetError(f"{path}: no rows below the header; expected one per image")
-        labels = [tuple(map(told_apart, given)) for given in self._labels(path, table, places)]
+        targets = self._targets(path, table, places)
+        if targets:
+            strata = strata_of(targets)
+            labels = [() if value is None else (strata.of(value),) for value in targets]
+        else:
+            labels = [tuple(map(told_apart, given)) for given in self._labels(path, table, places)]
+            targets = [None] * len(labels)
         images = self._images(path, table, places)
         every = [image for several in images for image in several]
         taken = set(chosen(every, self.include, self.exclude)[0])
@@ -346,9 +393,9 @@ class Data(Dataset):
         readers = self._readers(table, places)
         unread: dict[str, list[str]] = {}
         rows, unlabelled, unchosen = [], [], []
-        for (line, fields), given, named in zip(table.rows, labels, images, strict=True):
+        for (line, fields), given, value, named in zip(table.rows, labels, targets, images, strict=True):
             where = f"{path}: line {line}"
-            own = self._extra(fields, places, readers, unread)
+            own = self._extra(fields, places, readers, unread) | ({} if value is None else {COLUMN: value})
             for image in named:
                 if image not in taken:
                     unchosen.append(image)
@@ -372,7 +419,7 @@ class Data(Dataset):
 
     def _columns(self, path: Path, table: Table) -> dict[str, int]:
         """Position of every column that the settings name."""
-        keys = ("image_column", "label_column", "patient_column", "split_column", "date_column")
+        keys = ("image_column", "label_column", "target_column", "patient_column", "split_column", "date_column")
         named = [(key, getattr(self, key)) for key in keys if getattr(self, key)]
         several = ("class_columns", "mask_columns", "extra_columns")
         named += [(key, column) for key in several for column in getattr(self, key)]
@@ -386,6 +433,13 @@ class Data(Dataset):
                     f"{', '.join(table.header) or 'no columns'}"
                 ) from None
         return places
+
+    def _targets(self, path: Path, table: Table, places: dict[str, int]) -> list[float | None]:
+        """Return the number of every row, None where the cell is empty; nothing where there is no `target_column`."""
+        if self.target_column is None:
+            return []
+        cells = [Cell(line, fields[places[self.target_column]]) for line, fields in table.rows]
+        return numbers(cells, str(path), self.target_column)
 
     def _labels(self, path: Path, table: Table, places: dict[str, int]) -> list[tuple[str, ...]]:
         """Classes of every row."""
@@ -464,7 +518,7 @@ class Data(Dataset):
 
     def _readers(self, table: Table, places: dict[str, int]) -> dict[str, tuple[int, Callable[[str], Any]]]:
         """Return place and reader of each column with sex, age, view and date, by its name in samples.csv."""
-        single = (self.image_column, self.label_column, self.patient_column, self.split_column)
+        single = (self.image_column, self.label_column, self.target_column, self.patient_column, self.split_column)
         taken = {places[column] for column in (*single, *self.class_columns, *self.mask_columns) if column}
         people = people_columns(["" if i in taken else h for i, h in enumerate(table.header)])
         readers = {name: (table.header.index(column), _READERS[name]) for name, column in people.items()}

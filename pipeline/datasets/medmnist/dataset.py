@@ -14,13 +14,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
-from pipeline.datasets.medmnist.sets import RECORD, SETS, Flag, Size
+from pipeline.datasets.medmnist.sets import ORDERED, RECORD, SETS, Flag, Size
 from pipeline.datasets.shared.fetching.files import fetch_files
 from pipeline.datasets.shared.fetching.remote import RemoteFile
 from pipeline.datasets.shared.local import root_folder
@@ -46,6 +47,8 @@ class Data(Dataset):
         Which set: a 2D set of MedMNIST v3.
     size : {28, 64, 128, 224}
         Width and height of the published images in pixels.
+    asked_task : {"", "ordinal"}
+        Key `task`: ordinal takes the classes of RetinaMNIST as grades.
     root : str or None
         Folder that holds ``<flag>.npz`` (28 px) or ``<flag>_<size>.npz``, relative to the folder of params.yaml or
         absolute. None fetches the file from Zenodo.
@@ -58,6 +61,16 @@ class Data(Dataset):
     flag: Flag = "pneumoniamnist"
     size: Size = 28
     root: str | None = None
+    asked_task: Literal["", "ordinal"] = Field("", alias="task")
+
+    @model_validator(mode="after")
+    def _grades(self) -> Data:
+        if self.ordered and self.flag not in ORDERED:
+            raise ValueError(
+                f"task: 'ordinal' with flag {self.flag}, whose classes have no order; must be empty, or flag one of "
+                f"{', '.join(ORDERED)}"
+            )
+        return self
 
     @property
     def task(self) -> Task:

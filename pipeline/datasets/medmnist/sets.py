@@ -25,6 +25,9 @@ Flag = Literal[
 
 Size = Literal[28, 64, 128, 224]
 
+ORDERED: tuple[Flag, ...] = ("retinamnist",)
+"""Sets whose classes are grades, from the lowest: of diabetic retinopathy."""
+
 RECORD = "https://zenodo.org/records/10519652"
 """Page of the publisher, below which the files lie."""
 

@@ -31,15 +31,29 @@ from pipeline.datasets.phantom.files import (
     TEST,
     TRAIN_VAL,
     content,
+    heart_sizes,
     own_files,
+    read_hearts,
     write_all,
+    write_hearts,
 )
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
+from pipeline.datasets.shared.strata import Strata
 from pipeline.study.files import write_json
+from pipeline.study.target import COLUMN, Target
 
 _FORMAT = 1
 """Raise it whenever a drawn byte changes, so that folders drawn before are drawn again."""
+
+
+GRADES = {"grade 0": 0.0, "grade 1": 0.40, "grade 2": 0.42, "grade 3": 0.44, "grade 4": 0.47}
+"""Grades of the size of the heart: its least width as a share of that of both lungs (cardiothoracic ratio). The cuts
+leave 8 to 27 % of the default images in a grade; they are no clinical ones."""
+
+
+def _grade(ratio: float) -> str:
+    return [name for name, least in GRADES.items() if ratio >= least][-1]
 
 
 class Data(Dataset):
@@ -64,8 +78,9 @@ class Data(Dataset):
         other one of these in the other official list.
     bad_files : bool
         Plant two files each that are truncated, empty, RGBA, 16-bit and text. RGBA and 16-bit files are readable.
-    asked_task : {"", "segmentation"}
-        Key ``task``: empty = which findings an image has, segmentation = where its structures are.
+    asked_task : {"", "segmentation", "ordinal", "regression"}
+        Key ``task``: empty = which findings an image has, segmentation = where its structures are, ordinal = the size
+        of its heart in five grades (`GRADES`), regression = the width of its heart in pixels.
     structures : {"lungs", "findings"}
         Of segmentation: the lungs, as far as neither heart nor mediastinum hides them, or each of the findings.
     """
@@ -95,13 +110,15 @@ class Data(Dataset):
     test_fraction: float = Field(0.25, ge=0.1, le=0.5)
     duplicates: int = Field(12, ge=0, le=40)
     bad_files: bool = True
-    asked_task: Literal["", "segmentation"] = Field("", alias="task")
+    asked_task: Literal["", "segmentation", "ordinal", "regression"] = Field("", alias="task")
     structures: Literal["lungs", "findings"] = "lungs"
 
     @property
     def task(self) -> Task:
-        """Any number of findings per image, or a mask for each structure."""
-        return self.asked_task or "multilabel"
+        """Any number of findings per image, a mask for each structure, one grade, or a number."""
+        if self.asked_task in ("segmentation", "regression"):
+            return self.asked_task
+        return "multiclass" if self.ordered else "multilabel"
 
     @property
     def masked(self) -> str:
@@ -109,8 +126,26 @@ class Data(Dataset):
         return self.structures if self.task == "segmentation" else ""
 
     @property
+    def _of_heart(self) -> bool:
+        return self.asked_task in ("ordinal", "regression")
+
+    @property
+    def target(self) -> Target | None:
+        """The width of the heart, in pixels of the image as it is drawn."""
+        return Target("heart width", "px") if self.task == "regression" else None
+
+    @property
+    def _strata(self) -> Strata:
+        sizes = heart_sizes(self)
+        return Strata([round(size.width * self.size, 3) for size in sizes.values()])
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """The 14 findings of ChestX-ray14 in the published order, or the lungs."""
+        """The 14 findings of ChestX-ray14 in the published order, the lungs, or the grades or widths of the heart."""
+        if self.ordered:
+            return tuple(GRADES)
+        if self.task == "regression":
+            return self._strata.names
         return (LUNGS,) if self.masked == LUNGS else FINDINGS
 
     def fetch(self, folder: Path) -> dict[str, Any]:
@@ -128,6 +163,7 @@ class Data(Dataset):
         stamp = folder / STAMP
         new = {"asked_task", "structures"}  # without masks a drawing is what it was before there were any
         settings = self.model_dump(exclude=new) | ({"masks": self.masked} if self.masked else {})
+        settings |= {"hearts": True} if self._of_heart else {}
         wanted = {"format": _FORMAT, "settings": settings}
         try:
             written = json.loads(stamp.read_text(encoding="utf-8"))
@@ -141,6 +177,8 @@ class Data(Dataset):
             path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         write_all(folder, self)
+        if self._of_heart:
+            write_hearts(folder, self)
         found = wanted | self._found(folder)
         write_json(stamp, wanted | {"content": content(folder), "found": found})
         return found
@@ -153,10 +191,17 @@ class Data(Dataset):
             return file_reader(folder / "images" / name)
 
         entries = read_entries(folder / ENTRIES)
+        hearts = read_hearts(folder) if self._of_heart else {}
+        strata = self._strata if self.task == "regression" else None
         for sample in iter_samples(entries, images, read_list(folder / TRAIN_VAL), read_list(folder / TEST)):
             if self.masked:
                 labels = (LUNGS,) if self.masked == LUNGS else sample.labels
                 sample = replace(sample, labels=labels, masks=partial(self._masks, folder, sample.sample_id))
+            elif self.ordered:
+                sample = replace(sample, labels=(_grade(hearts[sample.sample_id].ratio),))
+            elif strata is not None:
+                width = round(hearts[sample.sample_id].width * self.size, 3)
+                sample = replace(sample, labels=(strata.of(width),), extra={**sample.extra, COLUMN: width})
             yield sample
 
     def _masks(self, folder: Path, name: str) -> tuple[MaskSource, ...]:
@@ -181,8 +226,8 @@ class Data(Dataset):
         return of
 
     def boxes(self, folder: Path) -> pd.DataFrame | None:
-        """Boxes of every lesion of every readable image, as `Dataset.boxes` describes."""
-        return None if self.masked == LUNGS else read_boxes(Path(folder) / BOXES)
+        """Boxes of every lesion of every readable image, as `Dataset.boxes` describes; none of lungs and grades."""
+        return None if self.masked == LUNGS or self._of_heart else read_boxes(Path(folder) / BOXES)
 
     def _found(self, folder: Path) -> dict[str, Any]:
         entries = read_entries(folder / ENTRIES)

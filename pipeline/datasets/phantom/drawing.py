@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -74,25 +75,48 @@ def _seen(film: Film, heart: Array) -> NDArray[np.bool_]:
     return np.asarray(np.maximum(film.lungs[-1], film.lungs[1]) * (1 - heart) > 0.5)
 
 
+class HeartSize(NamedTuple):
+    """How large the heart of an image is drawn: its width as a share of the image, and of the width of both lungs."""
+
+    width: float
+    ratio: float
+
+
+def heart_size(case: Case) -> HeartSize:
+    """Measure the heart that `draw` draws, on its outline."""
+    thorax, matrix, *_ = _shape(case)
+    outlines = thorax.heart(), np.concatenate([thorax.lung(-1), thorax.lung(1)])
+    heart, lungs = (float(np.ptp(points @ matrix[0, :2])) for points in outlines)
+    return HeartSize(heart, heart / lungs)
+
+
 def _posed(
     case: Case, size: int
 ) -> tuple[Film, Anatomy, list[np.random.Generator], dict[str, np.random.Generator], dict[str, int]]:
     """Return a film with lungs, the thorax, generators of the image and of each finding, and each finding's side."""
+    thorax, matrix, general, rngs, sides = _shape(case)
+    film = Film(size, matrix)
+    for side in (-1, 1):
+        film.lungs[side] = film.fill(thorax.lung(side), 0.0035)
+    return film, thorax, general, rngs, sides
+
+
+_Drawn = tuple[Anatomy, NDArray[np.float64], list[np.random.Generator], dict[str, np.random.Generator], dict[str, int]]
+
+
+def _shape(case: Case) -> _Drawn:
+    """Return anatomy and pose of a case, the generators of what is drawn next and of findings, and their sides."""
     # SeedSequence.spawn counts its children; a fresh copy makes the drawing repeatable.
     own = np.random.SeedSequence(case.image_seed.entropy, spawn_key=case.image_seed.spawn_key).spawn(5 + len(FINDINGS))
     kin = np.random.SeedSequence(case.body_seed.entropy, spawn_key=case.body_seed.spawn_key).spawn(2)
     body, habit = (np.random.default_rng(s) for s in kin)
-    pose, *others = (np.random.default_rng(s) for s in own[:5])
+    general = [np.random.default_rng(s) for s in own[:5]]
     rngs = {f: np.random.default_rng(s) for f, s in zip(FINDINGS, own[5:], strict=True)}
     # The side of a lesion is the patient's, its form the image's: follow-ups resemble each other and change.
     sides = {f: 1 if habit.random() < 0.5 else -1 for f in FINDINGS}
-
-    thorax = thorax_of(body, pose, case)
+    thorax = thorax_of(body, general[0], case)
     reshape(thorax, case.findings, rngs, sides)
-    film = Film(size, _pose(pose))
-    for side in (-1, 1):
-        film.lungs[side] = film.fill(thorax.lung(side), 0.0035)
-    return film, thorax, [pose, *others], rngs, sides
+    return thorax, _pose(general[0]), general, rngs, sides
 
 
 def _develop(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.phantom.cohort import UNREADABLE, Case, Cohort, Settings, sample_cohort
-from pipeline.datasets.phantom.drawing import LUNGS, draw_with_masks
+from pipeline.datasets.phantom.drawing import LUNGS, HeartSize, draw_with_masks, heart_size
 from pipeline.datasets.shared.nih_layout import BOX_ALIASES, NO_FINDING
 from pipeline.study.files import replaced, write_bytes, write_text
 
@@ -26,6 +26,8 @@ BOXES = "BBox_List_2017.csv"
 TRAIN_VAL = "train_val_list.txt"
 TEST = "test_list.txt"
 PLANTED = "planted.json"
+HEARTS = "hearts.csv"
+"""How large every heart is drawn; there only where a task asks for it."""
 MASKS = "masks"
 """Folder of the masks, a folder in it for each structure; an image without a structure has no file there."""
 _THREADS = 2
@@ -35,7 +37,7 @@ def own_files(folder: Path) -> list[Path]:
     """Files in `folder` that a drawing writes, whichever its settings."""
     digit = "[0-9]"
     images = sorted((folder / "images").glob(f"{digit * 8}_{digit * 3}.png"))
-    tables = [folder / name for name in (STAMP, ENTRIES, BOXES, TRAIN_VAL, TEST, PLANTED)]
+    tables = [folder / name for name in (STAMP, ENTRIES, BOXES, TRAIN_VAL, TEST, PLANTED, HEARTS)]
     masks = sorted((folder / MASKS).glob(f"*/{digit * 8}_{digit * 3}.png"))
     # Of a drawing that was killed.
     cut = [*folder.glob("partial-*"), *(folder / "images").glob("partial-*"), *(folder / MASKS).glob("*/partial-*")]
@@ -148,6 +150,30 @@ def _write_tables(
         ],
     }
     write_text(folder / PLANTED, json.dumps(truth, indent=2) + "\n")
+
+
+def heart_sizes(settings: Settings) -> dict[str, HeartSize]:
+    """Measure the heart of every image of `settings`, by its name, to six digits."""
+    cohort = sample_cohort(settings, np.random.SeedSequence(settings.seed))
+    cases = sorted((*cohort.cases, *(copy for _, copy in cohort.copies)), key=lambda c: c.name)
+    return {case.name: HeartSize(*(round(value, 6) for value in heart_size(case))) for case in cases}
+
+
+def write_hearts(folder: Path, settings: Settings) -> None:
+    """Write how large the heart of every image of `settings` is drawn, by name: `heart_size`."""
+    with replaced(folder / HEARTS) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("sample_id", *HeartSize._fields))
+        writer.writerows((name, *size) for name, size in heart_sizes(settings).items())
+
+
+def read_hearts(folder: Path) -> dict[str, HeartSize]:
+    """Read what `write_hearts` wrote, by name of the image."""
+    path = folder / HEARTS
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; run stage download")
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["sample_id"]: HeartSize(float(row["width"]), float(row["ratio"])) for row in csv.DictReader(file)}
 
 
 def _encode(image: NDArray[np.uint8], kind: str) -> bytes:

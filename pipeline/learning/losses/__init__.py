@@ -34,6 +34,12 @@ class Loss(BaseModel, ABC):
     soft_targets: ClassVar[bool] = False
     """Whether it is defined for targets between 0 and 1, as ``train.mix`` makes them."""
 
+    output: ClassVar[str] = "classes"
+    """What the head computes, see `pipeline.learning.networks.outputs`; the loss gets logits of K classes always."""
+
+    ordered: ClassVar[bool] = False
+    """Whether it is defined for ordered classes alone."""
+
     _task: str = PrivateAttr("multilabel")
     """Which of `tasks` it is used for; set by `create`, not by params.yaml: the data set decides."""
 
@@ -48,10 +54,17 @@ class Loss(BaseModel, ABC):
     _positives: tuple[float, ...] | None = PrivateAttr(None)
     _total: float | None = PrivateAttr(None)
 
+    _of_ordered: bool = PrivateAttr(False)
+
     @property
     def task(self) -> str:
         """What it is used for, "multilabel", "multiclass" or "segmentation"."""
         return self._task
+
+    @property
+    def of_ordered(self) -> bool:
+        """Whether the classes that it is used for are ordered."""
+        return self._of_ordered
 
     @property
     def needs_counts(self) -> bool:
@@ -216,11 +229,15 @@ def no_mixing(loss: Loss, name: str) -> str | None:
         return "train.class_weights: 'balanced' weighs an image by its one class, which a mixed one does not have"
     if loss.soft_targets:
         return None
-    fitting = [k for k in available() if loss.task in loss_class(k).tasks and loss_class(k).soft_targets]
+    fitting = [
+        kind
+        for kind in available()
+        if loss.task in (cls := loss_class(kind)).tasks and cls.soft_targets and (loss.of_ordered or not cls.ordered)
+    ]
     return f"{name} is defined for labels of 0 and 1 alone; these kinds take others: {', '.join(fitting)}"
 
 
-def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
+def create(name: str, settings: Mapping[str, Any] | None, task: str, ordered: bool = False) -> Loss:
     """Build the loss that ``losses.<name>`` describes.
 
     Parameters
@@ -231,16 +248,24 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
         As in params.yaml.
     task : {"multilabel", "multiclass", "segmentation"}
         Task of the data set.
+    ordered : bool
+        Whether its classes are ordered.
 
     Raises
     ------
     ParamsError
-        For an unknown kind or key, a value out of range, or a loss or setting that is not defined for `task`.
+        For an unknown kind or key, a value out of range, or a loss or setting that is not defined for `task`, or for
+        classes without an order.
     """
     kind, settings = kind_of(name, settings)
     cls = loss_class(kind)
+    if cls.ordered and not ordered:
+        raise ParamsError(
+            f"params.yaml:\nstudy.losses: '{name}' ({kind}) is defined for ordered classes alone; say that they are by "
+            "task: ordinal under the data set, or use another loss"
+        )
     if task not in cls.tasks:
-        fitting = [k for k in available() if task in loss_class(k).tasks]
+        fitting = [k for k in available() if task in loss_class(k).tasks and (ordered or not loss_class(k).ordered)]
         raise ParamsError(
             f"params.yaml:\nstudy.losses: '{name}' ({kind}) is not defined for a {task} data set; "
             f"use one of these kinds: {', '.join(fitting)}"
@@ -249,7 +274,7 @@ def create(name: str, settings: Mapping[str, Any] | None, task: str) -> Loss:
         loss = cls.model_validate(settings)
     except ValidationError as error:
         raise ParamsError(f"params.yaml:\n{describe(error, cls, f'losses.{name}')}") from None
-    loss._task = task
+    loss._task, loss._of_ordered = task, ordered
     try:
         loss.check_task()
     except ValueError as error:
@@ -264,12 +289,13 @@ def for_training(
     targets: NDArray[np.uint8],
     draws: NDArray[np.int64],
     class_weights: str,
+    ordered: bool = False,
 ) -> Loss:
     """Build the loss that ``losses.<name>`` describes for a training part, which its counts and weights come from.
 
     Parameters
     ----------
-    name, settings, task
+    name, settings, task, ordered
         As for `create`.
     targets : uint8 [N, K]
         Of the training part.
@@ -283,7 +309,7 @@ def for_training(
     ParamsError
         As `create`, and for balanced weights on a multi-label data set or beside a loss that balances classes itself.
     """
-    loss = create(name, settings, task)
+    loss = create(name, settings, task, ordered)
     if class_weights == "balanced" and loss.balances:
         raise ParamsError(
             "params.yaml:\ntrain.class_weights: 'balanced' makes up for how rare a class is, and so does "
@@ -331,7 +357,9 @@ def balanced_weights(targets: NDArray[np.uint8], draws: NDArray[np.int64], task:
     return np.where(positives > 0, weights, 1.0)
 
 
-def check_study(names: Sequence[str], losses: Mapping[str, Mapping[str, Any] | None], task: str) -> None:
+def check_study(
+    names: Sequence[str], losses: Mapping[str, Mapping[str, Any] | None], task: str, ordered: bool = False
+) -> None:
     """Refuse, before any work is spent, a study with a loss that cannot be built for `task` (see `create`).
 
     Parameters
@@ -340,8 +368,8 @@ def check_study(names: Sequence[str], losses: Mapping[str, Mapping[str, Any] | N
         As ``study.losses`` lists them.
     losses : mapping
         Section ``losses`` of params.yaml.
-    task : {"multilabel", "multiclass"}
-        Task of the data set.
+    task, ordered
+        As for `create`.
     """
     for name in names:
-        create(name, losses[name], task)
+        create(name, losses[name], task, ordered)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.learning.networks import segmentation
+from pipeline.learning.networks import outputs, segmentation
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
 from pipeline.learning.networks.naming import timm_names
 from pipeline.learning.networks.transfer import (
@@ -44,16 +44,24 @@ class Classifier(nn.Module):
         Name, in the backbone, of the module that makes logits of features.
     frozen : sequence of Module
         Parts of the backbone that stay in evaluation mode.
+    output : Module or None
+        Makes the logits of what the backbone gives, see `pipeline.learning.networks.outputs`; None where it gives them.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, backbone: nn.Module, mean: Tensor, std: Tensor, head: str, frozen: Sequence[nn.Module] = ()
+        self,
+        backbone: nn.Module,
+        mean: Tensor,
+        std: Tensor,
+        head: str,
+        frozen: Sequence[nn.Module] = (),
+        output: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.head, self.frozen = backbone, head, list(frozen)
+        self.backbone, self.head, self.frozen, self.output = backbone, head, list(frozen), output
         self.register_buffer("mean", mean.reshape(1, -1, 1, 1))
         self.register_buffer("std", std.reshape(1, -1, 1, 1))
 
@@ -65,7 +73,8 @@ class Classifier(nn.Module):
         """
         if images.shape[1] == 3 and self.mean.shape[1] == 1:
             images = (images * images.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
-        return self.backbone((images - self.mean) / self.std)
+        logits = self.backbone((images - self.mean) / self.std)
+        return logits if self.output is None else self.output(logits)
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; frozen parts stay in evaluation mode."""
@@ -75,8 +84,9 @@ class Classifier(nn.Module):
         return self
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """List the parameters of the module that makes logits of features."""
-        return list(self.backbone.get_submodule(self.head).parameters())
+        """List the parameters of the modules that make logits of features."""
+        last = [] if self.output is None else list(self.output.parameters())
+        return list(self.backbone.get_submodule(self.head).parameters()) + last
 
 
 class CosineHead(nn.Module):
@@ -97,7 +107,15 @@ class CosineHead(nn.Module):
         return functional.linear(functional.normalize(features), functional.normalize(self.weight))
 
 
-def build(name: str, settings: Model, channels: int, classes: int, size: int, images: np.ndarray) -> Classifier:
+def build(
+    name: str,
+    settings: Model,
+    channels: int,
+    classes: int,
+    size: int,
+    images: np.ndarray,
+    output: str = outputs.CLASSES,
+) -> Classifier:
     """Build the model that ``models.<name>`` describes, ready to be trained, its new weights from torch's generator.
 
     Parameters
@@ -111,6 +129,8 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     images : uint8 or uint16 array [N, H, W] or [N, H, W, 3]
         Training images: their mean and standard deviation normalise the input of a model that starts from scratch, and
         they unfold batch norms that came folded (see `transfer.unfold_batch_norms`).
+    output : str
+        What the loss asks the head to compute, see `pipeline.learning.networks.outputs`.
 
     Raises
     ------
@@ -118,14 +138,14 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
         If timm has no such architecture, refuses an option, cannot fetch the pretrained weights, or the file under
         ``weights`` does not fit.
     """
-    key = f"models.{name}"
+    key, computed = f"models.{name}", outputs.head_size(output, classes)
     weights = None
     if settings.weights:
         weights = _read(key, settings)
-    backbone, head = _architecture(key, settings, _channels(settings, weights, channels), classes, size)
+    backbone, head = _architecture(key, settings, _channels(settings, weights, channels), computed, size)
     if weights is not None:
         load_key_by_key(f"{key}.weights: {settings.weights}", *_receiver(settings, backbone, weights, head))
-    _change_head(key, settings, backbone, head, classes)
+    _change_head(key, settings, backbone, head, computed)
     if settings.weights or settings.pretrained:
         _start_at_zero(backbone.get_submodule(head))
     mean, std = _normalisation(settings, weights, backbone, images)
@@ -133,7 +153,8 @@ def build(name: str, settings: Model, channels: int, classes: int, size: int, im
     if settings.trainable != "all":
         last = 0 if settings.trainable == "head" else settings.trainable.last
         frozen = freeze(f"{key}.trainable", backbone, head, last)
-    model = Classifier(backbone, torch.tensor(mean).float(), torch.tensor(std).float(), head, frozen)
+    normalised = torch.tensor(mean).float(), torch.tensor(std).float()
+    model = Classifier(backbone, *normalised, head, frozen, outputs.create(output, classes))
     if weights is not None and settings.trainable != "head":
         some = torch.from_numpy(np.array(images[:: 1 + len(images) // _UNFOLD]))
         some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / np.iinfo(images.dtype).max
@@ -156,10 +177,13 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
 
     with safe_open(path, "pt") as file:
         channels = file.get_slice("mean").get_shape()[1]
-    key = f"models.{name}"
-    backbone, head = _architecture(key, settings.model_copy(update={"pretrained": False}), channels, classes, size)
-    _change_head(key, settings, backbone, head, classes)
-    return load_weights(Classifier(backbone, torch.zeros(channels), torch.ones(channels), head), path).eval()
+        about = json.loads((file.metadata() or {}).get("medmatrix", "{}"))
+    key, output = f"models.{name}", about.get("output", outputs.CLASSES)
+    computed = outputs.head_size(output, classes)
+    backbone, head = _architecture(key, settings.model_copy(update={"pretrained": False}), channels, computed, size)
+    _change_head(key, settings, backbone, head, computed)
+    normalised = torch.zeros(channels), torch.ones(channels)
+    return load_weights(Classifier(backbone, *normalised, head, (), outputs.create(output, classes)), path).eval()
 
 
 def check(name: str, settings: Model, channels: int, size: int) -> None:

@@ -23,9 +23,15 @@ from pipeline.learning.settings import Augment, Train
 from pipeline.learning.training import averaging, optimizers, schedules
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.training.guards import LossWatch, TrainingError, check_validation_loss, enough_memory, last_good
-from pipeline.metrics.functions import accuracy, auroc, f1, macro
+from pipeline.metrics.functions import accuracy, auroc, f1, macro, quadratic_kappa
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.study.params import ParamsError
+
+SELECT = {"segmentation": ("dice",), "regression": ("mae", "rmse")}
+"""What may choose the epoch, of tasks that are no classification."""
+OF_OTHER_TASKS = {metric for metrics in SELECT.values() for metric in metrics}
+ERRORS = SELECT["regression"]
+"""Metrics of which the lowest value is the best."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ class FittedModel:
         Weights of the best epoch (averaged ones with EMA, and with SWA once it has begun), on the CPU.
     history : list of dict
         One row per epoch: epoch, lr (of the body, in the last step), train_loss, val_loss, val_auroc (macro), for
-        single-label data also val_accuracy and val_macro_f1 (of the largest logits), images_per_second (of training
-        alone), seconds (with validation); of another task the metrics of its `Handling` in their place.
+        single-label data also val_accuracy and val_macro_f1 (of the largest logits), of ordered classes val_qwk,
+        images_per_second (of training alone), seconds (with validation); of another task the metrics of its `Handling`
+        in their place.
     best_epoch : int
         From 1; the first with the highest value of the metric that ``train.select`` names. Epochs where it is
         undefined are never best; where it always is, the first is kept.
@@ -129,10 +136,13 @@ def fit(
             f"params.yaml:\ntrain.select: 'macro_f1' counts the largest logit of an image and is not defined for a "
             f"{loss.task} data set; it must be 'auroc'"
         )
-    if (settings.select == "dice") != (loss.task == "segmentation"):
+    if settings.select == "qwk" and not loss.of_ordered:
+        raise ParamsError("params.yaml:\ntrain.select: 'qwk' is defined for ordered classes alone; it must be 'auroc'")
+    fitting = SELECT.get(loss.task, ("auroc",))
+    if (loss.task in SELECT or settings.select in OF_OTHER_TASKS) and settings.select not in fitting:
         raise ParamsError(
             f"params.yaml:\ntrain.select: '{settings.select}' is not defined for a {loss.task} data set; it must be "
-            f"{'dice' if loss.task == 'segmentation' else 'auroc'}"
+            f"{' or '.join(fitting)}"
         )
     if settings.mix is not None and (reason := no_mixing(loss, type(loss).__name__)):
         raise ParamsError(f"params.yaml:\ntrain.mix: {reason}; must be empty beside it")
@@ -241,12 +251,14 @@ def _steps(images: int, per_step: int) -> int:
     return images // per_step + (images % per_step > 1)
 
 
-def _scores(logits: np.ndarray, targets: np.ndarray, task: str) -> dict[str, float]:
+def _scores(logits: np.ndarray, targets: np.ndarray, task: str, ordered: bool = False) -> dict[str, float]:
     """Compute the metrics of one epoch from validation logits [N, K] and targets [N, K]."""
-    sums = Weighted(Scored(task, targets, logits[None]))
+    sums = Weighted(Scored(task, targets, logits[None], ordered=ordered))
     scores = {"val_auroc": macro(auroc(sums)).item()}
     if task == "multiclass":
         scores |= {"val_accuracy": accuracy(sums).item(), "val_macro_f1": macro(f1(sums)).item()}
+    if ordered:
+        scores["val_qwk"] = quadratic_kappa(sums).item()
     return scores
 
 
@@ -258,7 +270,7 @@ def _classified(
     value = loss(logits, val.targets.float()).item()
     if not math.isfinite(value):  # it ends the run, with a message of its own; there is nothing to score
         return value, {}
-    return value, _scores(logits.cpu().numpy(), val.targets.cpu().numpy(), loss.task)
+    return value, _scores(logits.cpu().numpy(), val.targets.cpu().numpy(), loss.task, loss.of_ordered)
 
 
 CLASSIFICATION = Handling(lambda images, targets, *how: (augment(images, *how), targets), _classified)
@@ -324,14 +336,17 @@ class _State:
     def finish(self, row: dict[str, float], scored: nn.Module) -> None:
         """Enter an epoch; keep its weights if it is the best so far."""
         metric = f"val_{self.settings.select}"
-        best = self.history[self.best_epoch - 1][metric] if self.best_epoch else math.nan
+        sign = -1.0 if self.settings.select in ERRORS else 1.0
+        value, best = sign * row[metric], math.nan
+        if self.best_epoch:
+            best = sign * self.history[self.best_epoch - 1][metric]
         self.history.append(row)
-        better = row[metric] > best or (math.isnan(best) and not math.isnan(row[metric]))
+        better = value > best or (math.isnan(best) and not math.isnan(value))
         if better or not self.best:
             self.best_epoch = len(self.history)
             self.best = {k: v.detach().to("cpu", copy=True) for k, v in scored.state_dict().items()}
         if len(self.history) < self.first_averaged:
-            self.schedule.epoch_ended(len(self.history) * self.steps, row[metric])
+            self.schedule.epoch_ended(len(self.history) * self.steps, value)
 
     def content(self) -> dict[str, Any]:
         return {

@@ -64,6 +64,9 @@ def _by_layer(model: nn.Module, weight_decay: float, layer_decay: float) -> list
 
     network = getattr(model, "backbone", model)
     groups: list[dict[str, Any]] = param_groups_layer_decay(network, weight_decay, layer_decay=layer_decay)
+    output = getattr(model, "output", None)
+    if output is not None and (after := list(output.parameters())):
+        groups.append({"params": after, "weight_decay": 0.0, "lr_scale": 1.0})
     return sorted(groups, key=lambda group: -group["lr_scale"])
 
 

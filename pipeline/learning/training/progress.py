@@ -7,7 +7,13 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
-NAMES = {"val_auroc": "val AUROC", "val_macro_f1": "val macro F1", "val_dice": "val Dice"}
+NAMES = {
+    "val_auroc": "val AUROC",
+    "val_macro_f1": "val macro F1",
+    "val_dice": "val Dice",
+    "val_qwk": "val QWK",
+    "val_mae": "val MAE",
+}
 
 
 class EpochLines:

@@ -82,7 +82,7 @@ def record(
         "macs": models.macs(model, images.channels, images.shape[2]),
         "best_epoch": fitted.best_epoch,
         "epochs": len(fitted.history),
-        **{name: null(best[name]) for name in ("val_auroc", "val_dice") if name in best},
+        **{name: null(best[name]) for name in ("val_auroc", "val_dice", "val_mae", "val_r2") if name in best},
         "class_weights": dict(zip(classes, loss.class_weights, strict=True)) if loss.class_weights else None,
         "proper_loss": loss.proper,
         "collapsed": collapsed,
@@ -109,7 +109,7 @@ def decisive(
         "run": run,
         "train": settings.model_dump(),
         "model": described.model_dump(),
-        "loss": [type(loss).__name__, loss.task, loss.model_dump()],
+        "loss": [type(loss).__name__, loss.task, loss.model_dump(), *(["ordered"] if loss.of_ordered else [])],
         "device": device_name(device),
         "versions": versions(),
     }

@@ -177,7 +177,7 @@ def view(study: StudyResults) -> Page:
         tied=_tied(shown, best),
         rows=[_row(study, e, best, metrics) for e in shown],
         labels=[LABELS[m] for m in metrics],
-        decisions=decisions([(e.loss, e) for e in shown], DECIDED[study.task]),
+        decisions=decisions([(e.loss, e) for e in shown], (*study.graded, *DECIDED[study.task])),
         described=bool(about),
         methods=list(fitted_on.items()),
         n_sets=len({of["set"] for of in about.values()}),

@@ -314,7 +314,7 @@ def _model(
     chosen = highest(configurations)
     metrics = [
         [m for m in group if any(r.get(m).exists for r in configurations)]
-        for group in (RANKING, DECIDED[study.task], PROBABILITIES)
+        for group in (RANKING, (*study.graded, *DECIDED[study.task]), PROBABILITIES)
     ]
     labels = _LABELS | ({"f1": "Macro F1"} if study.task == "multiclass" else {})
     ranking, decisions, probabilities = ([labels[m] for m in group] for group in metrics)

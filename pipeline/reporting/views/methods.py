@@ -64,7 +64,7 @@ def facts(study: StudyResults, pictures: dict[str, bool]) -> dict[str, object]:
         "banner_facts": shared.banner(study),
         "design": design(study),
         "data": data(study),
-        "decisions": shared.decisions(named, DECISIONS[study.task]),
+        "decisions": shared.decisions(named, (*study.graded, *DECISIONS[study.task])),
         "every": readme.ranking(study, study.everything) if len(study.everything) > readme.MOST else None,
         "pairs": verdict.pair_table(study),
         "probes": doubts.probes(study, subject) if study.probes and subject is not None else None,

@@ -199,7 +199,7 @@ class Overall(NamedTuple):
 
 def overall(study: StudyResults, results: Results) -> list[Overall]:
     """Return the leading metrics on the whole test set."""
-    metrics = (*RANKING, *DECISIONS[study.task])
+    metrics = (*RANKING, *study.graded, *DECISIONS[study.task])
     shown = [m for m in metrics if results.get(m).exists or results.get(m).note]
     return [Overall(LABELS[m], results.get(m), results.sd(m)) for m in shown]
 

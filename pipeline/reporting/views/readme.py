@@ -21,6 +21,7 @@ _PAGES = (
     "models.md",
     "losses.md",
     "ensembles.md",
+    "ordinal.md",
     "errors.md",
     "clinical.md",
     "explain.md",

@@ -278,8 +278,8 @@ def _class_row(results: Results, name: str, test: Tested) -> ClassRow:
 
 
 def _overall(study: StudyResults, results: Results) -> Overall:
-    metrics = [m for m in ("loss", *COLUMNS[study.task]) if np.isfinite(results.values(m)).any()]
-    names = {m: f"Macro {LABELS[m]}" if m in _MACRO else LABELS[m] for m in COLUMNS[study.task]}
+    metrics = [m for m in ("loss", *COLUMNS[study.task], *study.graded) if np.isfinite(results.values(m)).any()]
+    names = {m: f"Macro {LABELS[m]}" if m in _MACRO else LABELS[m] for m in (*COLUMNS[study.task], *study.graded)}
     names["loss"] = f"Loss ({results.loss})"
     runs = [
         Run(
