@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -74,7 +73,7 @@ def train(run: Run, params: TrainingSections) -> None:
 
     places, pictures = augmentation.examples(loaded["train"], draws, settings.augment, seed=derive(run.seed, 0, 1))
     write_augmented(run, rows[places], pictures)
-    models.save(run_folder(run) / "model.safetensors", fitted.state, {**run._asdict(), **asdict(data)})
+    models.save(run_folder(run) / "model.safetensors", fitted.state, {**run._asdict(), **data.content()})
     write_csv(run_folder(run) / "history.csv", history)
     about = record(
         run,

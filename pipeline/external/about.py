@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,7 @@ def about(
     reasons = samples["reason"].value_counts().items()
     overlap = Counter(f"{part} {kind}" for part, kind in zip(copies["part"], copies["kind"]))
     return {
-        "dataset": {**asdict(info), "source": None},
+        "dataset": {**info.content(), "source": None},
         "mapping": {key: list(getattr(mapping, key)) for key in ("shared", "only_here", "only_there")},
         "pairs": dict(mapping.pairs),
         "unmapped": mapping.unmapped,

@@ -82,7 +82,7 @@ def prepare_dataset(
     write_csv(folder / EXCLUDED.name, prepared.excluded)
     write_csv(folder / DUPLICATES.name, prepared.duplicates)
     write_json(folder / READING.name, {"scale": asdict(prepared.scale), "kinds": prepared.kinds.table()})
-    write_json(folder / DATASET.name, asdict(describe(dataset, found["source"], strange)))
+    write_json(folder / DATASET.name, describe(dataset, found["source"], strange).content())
     if boxes is not None:
         kept = boxes_in_pixels(boxes, prepared.samples, settings.size, settings.keep_aspect)
         write_csv(folder / BOXES.name, kept)
@@ -113,5 +113,6 @@ def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()
         notes=dataset.notes,
         source=source,
         patients_known=dataset.patients_known,
+        uncertain=dataset.uncertain_as,
         remarks=(*classes.remarks(dataset.classes), *remarks(source, names=False), *found),
     )

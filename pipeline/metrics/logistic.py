@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import expit, logsumexp
 
 from pipeline.metrics.thresholds import probabilities
+from pipeline.study.unknown import known_of
 
 
 def log_odds(logits: np.ndarray, task: str) -> np.ndarray:
@@ -68,7 +69,7 @@ def truth_probabilities(
     logits : float [N, K]
         Finite.
     targets : 0/1 [N, K]
-        Truth, one 1 per row for multiclass.
+        Truth, one 1 per row for multiclass; NaN where it is not known.
     task : {"multilabel", "multiclass"}
         Decides between sigmoid and softmax.
     clip : (float, float)
@@ -77,9 +78,13 @@ def truth_probabilities(
     Returns
     -------
     float64 [N, K] (multi-label) or [N] (multiclass)
-        Multi-label: of the class where it is present, of its absence elsewhere.
+        Multi-label: of the class where it is present, of its absence elsewhere; of the known labels alone, in one row,
+        where some are not known.
     """
-    truth, likely = np.asarray(targets).astype(bool), probabilities(logits, task)
+    targets, likely = np.asarray(targets), probabilities(logits, task)
+    if (known := known_of(targets)) is not None:
+        targets, likely = targets[known], likely[known]
+    truth = targets.astype(bool)
     return np.clip(likely[truth] if task == "multiclass" else np.where(truth, likely, 1 - likely), *clip)
 
 
@@ -93,6 +98,8 @@ def mean_log_loss(logits: np.ndarray, targets: np.ndarray, task: str, clip: tupl
     clip : (float, float) or None
         Clip of `truth_probabilities`, from which the loss is then computed; None computes it from the logits.
     """
+    if clip is None and (known := known_of(np.asarray(targets))) is not None:
+        return float(log_losses(np.asarray(logits)[known], np.asarray(targets)[known], task).mean())
     if clip is None:
         return float(log_losses(logits, targets, task).mean())
     return float(-np.log(truth_probabilities(logits, targets, task, clip)).mean())

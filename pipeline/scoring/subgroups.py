@@ -138,7 +138,7 @@ def evaluate_subgroups(
         n_patients = len(np.unique(part.patients))
         if n_patients < MIN_PATIENTS:
             series = [*labels, "mean"] if with_mean else labels
-            n, n_positive = len(part.targets), int(np.asarray(part.targets).sum())
+            n, n_positive = len(part.targets), int((np.asarray(part.targets) == 1).sum())
             note = f"fewer than {MIN_PATIENTS} patients ({n_patients})"
             rows = [
                 row(label, "test", columns(metric, [])[0], metric.name, np.nan, n, n_positive, note)

@@ -46,7 +46,9 @@ class Loss(BaseModel, ABC):
         return False
 
     _positives: tuple[float, ...] | None = PrivateAttr(None)
-    _total: float | None = PrivateAttr(None)
+    _total: float | tuple[float, ...] | None = PrivateAttr(None)
+    _partial: bool | None = PrivateAttr(None)
+    """Whether labels may be unknown; set by `for_training`. None: each batch is looked at."""
 
     @property
     def task(self) -> str:
@@ -74,27 +76,29 @@ class Loss(BaseModel, ABC):
         changed._class_weights = tuple(float(w) for w in weights)
         return changed
 
-    def counted(self, positives: Sequence[float], total: float) -> Self:
+    def counted(self, positives: Sequence[float], total: float | Sequence[float]) -> Self:
         """Return the same loss for a training part in which class k is positive in `positives[k]` of `total` draws.
 
         Parameters
         ----------
         positives : sequence of float [K]
             Draws of an epoch (not images: what balancing has evened out is not evened a second time), at least 0.
-        total : float
-            Draws of an epoch, at least 1.
+        total : float or sequence of float [K]
+            Draws of an epoch, at least 1; those in which the label is known, if some are not.
 
         Raises
         ------
         ValueError
             If there is no draw, or a class is positive in fewer than none or more than all of them.
         """
-        if total < 1 or not all(0 <= p <= total for p in positives):
+        totals = [float(total)] * len(positives) if isinstance(total, (int, float, np.number)) else list(total)
+        if min(totals) < 1 or not all(0 <= p <= t for p, t in zip(positives, totals, strict=True)):
             raise ValueError(
                 f"positives {list(positives)} of {total} draws; each must be in [0, {total}], draws must be at least 1"
             )
         changed = self.model_copy()
-        changed._positives, changed._total = tuple(float(p) for p in positives), float(total)
+        changed._positives = tuple(float(p) for p in positives)
+        changed._total = totals[0] if isinstance(total, (int, float, np.number)) else tuple(float(t) for t in totals)
         return changed
 
     def at_epoch(self, epoch: int, epochs: int) -> Self:
@@ -110,8 +114,8 @@ class Loss(BaseModel, ABC):
             "<setting> = <value>: <reason>; must be <what>".
         """
 
-    def counts(self, like: Tensor) -> tuple[Tensor, float]:
-        """Return positives [K], of the type and on the device of `like`, and the total that `counted` was given.
+    def counts(self, like: Tensor) -> tuple[Tensor, Any]:
+        """Return positives [K], of the type and on the device of `like`, and the total: a float, or a tensor [K].
 
         Raises
         ------
@@ -120,7 +124,8 @@ class Loss(BaseModel, ABC):
         """
         if self._positives is None or self._total is None:
             raise ValueError(f"{type(self).__name__} needs the class frequencies of the training part: call counted()")
-        return like.new_tensor(self._positives), self._total
+        total = like.new_tensor(self._total) if isinstance(self._total, tuple) else self._total
+        return like.new_tensor(self._positives), total
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss of a batch, in float32 also under autocast.
@@ -133,7 +138,8 @@ class Loss(BaseModel, ABC):
         logits : Tensor, any float [N, K]
             Before sigmoid or softmax.
         targets : Tensor [N, K]
-            0/1, for multiclass one 1 per row; where `soft_targets`, anything between, for multiclass of sum 1.
+            0/1, for multiclass one 1 per row; where `soft_targets`, anything between, for multiclass of sum 1. NaN
+            where a label is not known: it has no part in the value, and its logit a gradient of exactly 0.
 
         Returns
         -------
@@ -143,7 +149,7 @@ class Loss(BaseModel, ABC):
         Raises
         ------
         ValueError
-            If the shapes differ or are not [N, K].
+            If the shapes differ or are not [N, K], or a label is not known and the loss is not defined for that.
         """
         import torch
 
@@ -151,7 +157,14 @@ class Loss(BaseModel, ABC):
             raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}; both must be [N, K]")
         dtype = torch.promote_types(logits.dtype, torch.float32)
         with torch.autocast(logits.device.type, enabled=False):
-            return self.of_batch(logits.to(dtype), targets.to(dtype))
+            logits, targets = logits.to(dtype), targets.to(dtype)
+            if self._partial is False:
+                return self.of_batch(logits, targets)
+            known = ~targets.isnan()
+            if self._partial is None and bool(known.all()):
+                return self.of_batch(logits, targets)
+            zero = logits.new_zeros(())
+            return self.of_known(torch.where(known, logits, zero), torch.where(known, targets, zero), known)
 
     def of_batch(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of a batch, []: the weighted mean of `per_sample`, for most losses."""
@@ -159,6 +172,44 @@ class Loss(BaseModel, ABC):
         if self._class_weights is not None:
             values = values * (targets @ values.new_tensor(self._class_weights))
         return values.mean()
+
+    def of_known(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """Compute the loss of a batch of which some labels are not known, []: the mean of `per_label` over the others.
+
+        Every known label of the batch weighs alike, however many its image has. Without any it is 0.
+
+        Parameters
+        ----------
+        logits, targets : Tensor, float [N, K]
+            0 where a label is not known, so that nothing flows back to the network from there.
+        known : Tensor, bool [N, K]
+            Which labels are.
+        """
+        if not self.masks():
+            raise ValueError(f"{type(self).__name__} is not defined where labels are unknown")
+        import torch
+
+        values = self.per_label(logits, targets)
+        return torch.where(known, values, values.new_zeros(())).sum() / self.share(known).clamp_min(1)
+
+    def share(self, known: Tensor) -> Tensor:
+        """Return what the mean over a batch divides by, []: its known labels."""
+        return known.sum()
+
+    def part_of(self, some: Tensor, targets: Tensor) -> Any:
+        """Return the share of a batch's mean that `some` of its `targets` have."""
+        if not self._partial:
+            return len(some) / len(targets)
+        return self.share(~some.isnan()) / self.share(~targets.isnan()).clamp_min(1)
+
+    @classmethod
+    def masks(cls) -> bool:
+        """Return whether it is defined for labels of which some are not known."""
+        return cls.per_label is not Loss.per_label or cls.of_known is not Loss.of_known
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss of each label, [N, K], where `per_sample` is its mean over the labels."""
+        raise NotImplementedError
 
     @abstractmethod
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -263,7 +314,7 @@ def for_training(
     name, settings, task
         As for `create`.
     targets : uint8 [N, K]
-        Of the training part.
+        Of the training part; float32 with NaN where labels of the data set are not known.
     draws : int64 [N]
         Draws per epoch of each row.
     class_weights : {"none", "balanced"}
@@ -272,7 +323,7 @@ def for_training(
     Raises
     ------
     ParamsError
-        As `create`, and for balanced weights on a multi-label data set or beside a loss that balances classes itself.
+        As `create` and `check_labels`, and for balanced weights on a multi-label data set or beside a loss that balances classes itself.
     """
     loss = create(name, settings, task)
     if class_weights == "balanced" and loss.balances:
@@ -280,8 +331,41 @@ def for_training(
             "params.yaml:\ntrain.class_weights: 'balanced' makes up for how rare a class is, and so does "
             f"losses.{name} by itself; must be none beside it (or take a loss that does not, such as ce)"
         )
-    loss = loss.counted((targets * draws[:, None]).sum(0), draws.sum())
+    partial = targets.dtype.kind == "f"
+    if partial:
+        check_labels(loss, name, targets)
+        known, labels = ~np.isnan(targets), np.nan_to_num(targets)
+        each = (known * draws[:, None]).sum(0)
+        loss = loss.counted((labels.astype(np.float64) * draws[:, None]).sum(0), np.maximum(each, 1).tolist())
+    else:
+        loss = loss.counted((targets * draws[:, None]).sum(0), draws.sum())
+    loss._partial = partial
     return loss.weighted(balanced_weights(targets, draws, task)) if class_weights == "balanced" else loss
+
+
+def check_labels(loss: Loss, name: str, labels: NDArray[Any]) -> None:
+    """Refuse unknown and soft labels, NaN and between 0 and 1, beside a loss that is not defined for them.
+
+    Raises
+    ------
+    ParamsError
+        Naming the loss, and those that are.
+    """
+    classes = [(k, loss_class(k)) for k in available() if loss.task in loss_class(k).tasks]
+    soft = bool(((labels > 0) & (labels < 1)).any())
+    if soft and not loss.soft_targets:
+        fitting = ", ".join(k for k, cls in classes if cls.soft_targets)
+        raise ParamsError(
+            f"params.yaml:\nlosses.{name}: it is defined for labels of 0 and 1 alone, and the data set's setting "
+            f"'uncertain' makes soft labels; must be ignore, positive or negative beside it, or the loss of one of these "
+            f"kinds: {fitting}"
+        )
+    if not loss.masks() and bool(np.isnan(labels).any()):
+        fitting = ", ".join(k for k, cls in classes if cls.masks())
+        raise ParamsError(
+            f"params.yaml:\nstudy.losses: '{name}' is not defined where labels are unknown, as some of this data set "
+            f"are; use one of these kinds: {fitting}"
+        )
 
 
 def balanced_weights(targets: NDArray[np.uint8], draws: NDArray[np.int64], task: str) -> NDArray[np.float64]:
