@@ -139,11 +139,12 @@ def _fitted(
     else:
         combiner, logits = fit(method, val, labels.val_targets, labels.task, labels.val_patients)
     calibrated = calibration.fit(labels.task, logits, labels.val_targets)
-    likely, truth = probabilities(calibrated.apply(logits), labels.task), labels.val_targets.astype(bool)
+    likely, truth = probabilities(calibrated.apply(logits), labels.task), labels.val_targets == 1
     thresholds, conformal, class_wise = np.full(len(labels.classes), np.nan), None, None
     if labels.task == "multilabel":
         thresholds = best_f1_thresholds(labels.val_targets, likely)
-        class_wise = np.array([_limits(p, held) for p, held in zip(likely.T, truth.T)])
+        absent = labels.val_targets == 0
+        class_wise = np.array([_limits(p, held, not_held) for p, held, not_held in zip(likely.T, truth.T, absent.T)])
     else:
         conformal = conformal_quantile(lac_scores(likely)[truth], COVERAGE)
     return Choice(
@@ -151,10 +152,10 @@ def _fitted(
     )
 
 
-def _limits(likely: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+def _limits(likely: np.ndarray, truth: np.ndarray, absent: np.ndarray) -> tuple[float, float]:
     """Return what the probability of absence and of presence may lack to be in the set of a class."""
     scores = lac_scores(np.stack([1 - likely, likely], axis=-1))
-    return conformal_quantile(scores[~truth, 0], COVERAGE), conformal_quantile(scores[truth, 1], COVERAGE)
+    return conformal_quantile(scores[absent, 0], COVERAGE), conformal_quantile(scores[truth, 1], COVERAGE)
 
 
 def _one_of(name: str, known: list[str]) -> str:

@@ -1,6 +1,6 @@
 """Labels that are not known, and labels that a data set calls uncertain, of multi-label sets.
 
-In memory while a data set is prepared a label is a code, in samples.csv 1, 0, -1 (uncertain) or an empty cell (unknown).
+While a data set is prepared a label is a code; in samples.csv it is 1, 0, -1 (uncertain) or an empty cell (unknown).
 Whoever scores, counts or splits sees an uncertain label as unknown: NaN. Training alone takes it for what
 ``datasets.<name>.uncertain`` says. A data set whose labels are all known has columns of 0 and 1, as uint8.
 """
@@ -59,6 +59,19 @@ def known_of(targets: np.ndarray) -> NDArray[np.bool_] | None:
         return None
     is_known = ~np.isnan(targets)
     return None if is_known.all() else is_known
+
+
+def sides(targets: np.ndarray) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Count the positives and the negatives of each class, [K], of `targets` (0, 1, NaN) [N, K]."""
+    positives = (targets == 1).sum(axis=0)
+    return positives, (targets == 0).sum(axis=0)
+
+
+def shares(targets: np.ndarray) -> NDArray[np.float64]:
+    """Return the share of positives among the known labels of each class [K]; NaN where there are none."""
+    positives, negatives = sides(targets)
+    total = positives + negatives
+    return np.divide(positives, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def hard(targets: np.ndarray) -> np.ndarray:

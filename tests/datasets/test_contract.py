@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import Dataset, DatasetError, available, dataset_class, open_dataset
+from pipeline.datasets.chexpert.dataset import OBSERVATIONS
 from pipeline.datasets.shared import inputs
 from pipeline.download import download
 from pipeline.imaging.prepare import prepare_all
@@ -53,6 +54,28 @@ def chestxray14(folder):
     (folder / "train_val_list.txt").write_text("\n".join(names[:6]))
     (folder / "test_list.txt").write_text("\n".join(names[6:]))
     return {"root": root}
+
+
+def chexpert(folder):
+    base, about = folder / "CheXpert-v1.0-small", "Path,Sex,Age,Frontal/Lateral,AP/PA"
+    header = ",".join([about, *OBSERVATIONS])
+    rows = {"train.csv": [], "valid.csv": []}
+    for i in range(8):
+        part = "train" if i < 5 else "valid"
+        frontal = i != 3
+        view = "Frontal,AP" if frontal else "Lateral,"
+        name = f"{part}/patient{i // 2 + 1 if i < 5 else 60000 + i:05d}/study{i % 2 + 1}/view1"
+        path = f"{name}_{'frontal' if frontal else 'lateral'}.jpg"
+        cells = [("1.0", "0.0", "-1.0", "")[(i + k) % 4] for k in range(1, 14)]
+        if part == "valid":
+            cells = [("1.0", "0.0")[(i + k) % 2] for k in range(1, 14)]
+        nothing = "" if part == "train" else "0.0"
+        rows[f"{part}.csv"].append(f"CheXpert-v1.0-small/{path},Female,{40 + i},{view},{nothing}," + ",".join(cells))
+        write(base, [path])
+        (base / path).write_bytes(picture(100 + i, ".jpg"))
+    for name, lines in rows.items():
+        (base / name).write_text("\n".join([header, *lines]) + "\n")
+    return {"root": str(folder)}
 
 
 def paediatric_pneumonia(folder):
@@ -111,6 +134,7 @@ MINIATURES = {
     f.__name__: f
     for f in (
         chestxray14,
+        chexpert,
         covid_radiography,
         image_folder,
         image_table,
@@ -251,8 +275,9 @@ def test_goes_through_preprocess(name, published, tmp_path):
     # Only the phantom has faults planted; noise has no twins and every file decodes.
     assert result.excluded.empty or name == "phantom"
     assert images.std() > 1
-    labels = result.samples[list(dataset.classes)].to_numpy()
-    assert labels.any()
+    labels = result.samples[list(dataset.classes)].astype(float).to_numpy()
+    assert (labels == 1).any()
+    assert np.isin(labels[~np.isnan(labels)], (0, 1, -1)).all()
     assert dataset.task == "multilabel" or (labels.sum(axis=1) == 1).all()
     boxes = dataset.boxes(folder)
     if boxes is not None:

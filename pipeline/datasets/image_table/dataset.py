@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.image_table.files import below, by_header
-from pipeline.datasets.image_table.labels import Cell, flags, several, single
+from pipeline.datasets.image_table.labels import Cell, Labels, flags, several, single
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
@@ -25,6 +25,7 @@ from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, peo
 from pipeline.datasets.shared.tables import Table, read_table
 from pipeline.study.classes import told_apart
 from pipeline.study.inputs import located
+from pipeline.study.unknown import Policy, policy_of
 
 _PARTS: dict[str, OfficialSplit] = {
     "": "",
@@ -47,7 +48,7 @@ class _Row(NamedTuple):
     line: int
     image: str
     patient: str
-    labels: tuple[str, ...]
+    labels: Labels
     part: OfficialSplit
     extra: dict[str, Any]
 
@@ -89,6 +90,11 @@ class Data(Dataset):
     class_columns : list of str
         One column per class, instead of `label_column`, with 0 and 1, no and yes, false and true, absent and present,
         or empty cells and x; the set is multi-label.
+    empty : {"unknown", "negative"} or None
+        What an empty cell of a class column says, but in a table of marks; None refuses it.
+    uncertain : rule, mapping of str to rule, or None
+        What training takes an uncertain cell (-1, u) of a class column for: ignore, positive, negative or a number
+        between 0 and 1, for all classes or by class (`pipeline.study.unknown`); None refuses it.
     class_names : list of str or None
         The classes of `label_column` in their order; None takes those that occur, sorted.
     label_map : dict of str to str
@@ -123,6 +129,8 @@ class Data(Dataset):
     separator: Annotated[str, Field(min_length=1)] | None = None
     negative_label: Column | None = None
     class_columns: list[Column] = []
+    empty: Literal["unknown", "negative"] | None = None
+    uncertain: Policy | None = None
     class_names: list[Column] | None = None
     label_map: dict[str, Column] = {}
     patient_column: Column | None = None
@@ -155,6 +163,11 @@ class Data(Dataset):
             )
         if self.groups is not None and self.patient_column is not None:
             problems.append(f"groups: '{self.groups}' beside patient_column; it must be empty where patients are known")
+        for key in ("empty", "uncertain"):
+            if not self.class_columns and getattr(self, key) is not None:
+                problems.append(
+                    f"{key}: {getattr(self, key)!r} without class_columns; it must be set with class_columns only"
+                )
         for name in self.label_map if self.class_columns else ():
             if name not in self.class_columns:
                 problems.append(f"label_map: '{name}' is no class column; it must be one of {self.class_columns}")
@@ -169,9 +182,19 @@ class Data(Dataset):
                 problems.append(f"{key}: {given}; there must be at least {least} {'classes' if least > 1 else 'class'}")
         if self.class_names and self.negative_label in self.class_names:
             problems.append(f"negative_label: '{self.negative_label}' is also in class_names; it must be another value")
+        if not problems and self.uncertain is not None:
+            try:
+                policy_of(self.uncertain, self.classes)
+            except ValueError as error:
+                problems.append(str(error))
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def uncertain_as(self) -> dict[str, float | None]:
+        """What `uncertain` says, by class."""
+        return {} if self.uncertain is None else policy_of(self.uncertain, self.classes)
 
     @property
     def _multilabel(self) -> bool:
@@ -202,7 +225,7 @@ class Data(Dataset):
             return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in self.class_columns))
         if self.class_names is not None:
             return tuple(map(told_apart, self.class_names))
-        return tuple(sorted({label for row in self._find().rows for label in row.labels}))
+        return tuple(sorted({label for row in self._find().rows for label in row.labels.positive}))
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Verify the table against the settings and look for its images; nothing is downloaded.
@@ -254,7 +277,7 @@ class Data(Dataset):
             "patients": len({row.patient for row in rows}) if found.patients_known else None,
             "patients_from": self.patient_column or ("PatientID" if found.patients_known else None),
             "bytes": total,
-            "counts": {c: sum(c in row.labels for row in rows) for c in classes},
+            "counts": {c: sum(c in row.labels.positive for row in rows) for c in classes},
             "parts": {p: n for p in ("train", "val", "test", "") if (n := sum(row.part == p for row in rows))},
             "dicom": found.headers.record(),
             "blocks": blocks_of(present, None if found.patients_known else self.groups),
@@ -265,7 +288,8 @@ class Data(Dataset):
         """Yield one sample per labelled row, in the table's order, whether or not its file is there."""
         root = self._root()
         for row in self._find().rows:
-            yield Sample(row.image, row.patient, row.labels, file_reader(root / row.image), row.part, row.extra)
+            read = file_reader(root / row.image)
+            yield Sample(row.image, row.patient, row.labels.positive, read, row.part, row.extra, *row.labels[1:])
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
         """Name the rows without a label."""
@@ -298,7 +322,7 @@ class Data(Dataset):
         places = self._columns(path, table)
         if not table.rows:
             raise DatasetError(f"{path}: no rows below the header; expected one per image")
-        labels = [tuple(map(told_apart, given)) for given in self._labels(path, table, places)]
+        labels = [Labels(*(tuple(map(told_apart, of)) for of in given)) for given in self._labels(path, table, places)]
         images = self._images(path, table, places)
         every = [image for several in images for image in several]
         taken = set(chosen(every, self.include, self.exclude)[0])
@@ -315,7 +339,7 @@ class Data(Dataset):
                 if image not in taken:
                     unchosen.append(image)
                     continue
-                if not given and self.task == "multiclass":
+                if not given.positive and self.task == "multiclass":
                     unlabelled.append(image)
                     continue
                 extra = headers.extra(image) | {
@@ -346,7 +370,7 @@ class Data(Dataset):
                 ) from None
         return places
 
-    def _labels(self, path: Path, table: Table, places: dict[str, int]) -> list[tuple[str, ...]]:
+    def _labels(self, path: Path, table: Table, places: dict[str, int]) -> list[Labels]:
         """Classes of every row."""
         key = f"datasets.{self.name}"
 
@@ -354,25 +378,17 @@ class Data(Dataset):
             return [Cell(line, fields[places[column]]) for line, fields in table.rows]
 
         if self.class_columns:
-            answers = flags({column: cells(column) for column in self.class_columns}, str(path))
+            read = {column: cells(column) for column in self.class_columns}
+            answers = flags(read, str(path), self.empty, self.uncertain is not None)
             names = [self.label_map.get(column, column) for column in self.class_columns]
-            return [
-                tuple(dict.fromkeys(name for name, yes in zip(names, row, strict=True) if yes))
-                for row in zip(*answers.values(), strict=True)
-            ]
+            return [Labels.of(names, row) for row in zip(*answers.values(), strict=True)]
         assert self.label_column is not None  # _find checked it
         where = f"{path}: column '{self.label_column}'"
         if self.separator is None:
-            return single(cells(self.label_column), where, key, self.class_names, self.label_map)
-        return several(
-            cells(self.label_column),
-            where,
-            key,
-            self.separator,
-            self.negative_label,
-            self.class_names,
-            self.label_map,
-        )
+            return list(map(Labels, single(cells(self.label_column), where, key, self.class_names, self.label_map)))
+        column, names = cells(self.label_column), self.class_names
+        listed = several(column, where, key, self.separator, self.negative_label, names, self.label_map)
+        return list(map(Labels, listed))
 
     def _images(self, path: Path, table: Table, places: dict[str, int]) -> list[list[str]]:
         """Paths below root that every row names."""

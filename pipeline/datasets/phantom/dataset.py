@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -34,6 +36,10 @@ from pipeline.study.files import write_json
 
 _FORMAT = 1
 """Raise it whenever a drawn byte changes, so that folders drawn before are drawn again."""
+
+
+_TAKEN = 1
+"""Second number of the seed of what `unknown` takes away."""
 
 
 class Data(Dataset):
@@ -58,6 +64,8 @@ class Data(Dataset):
         other one of these in the other official list.
     bad_files : bool
         Plant two files each that are truncated, empty, RGBA, 16-bit and text. RGBA and 16-bit files are readable.
+    unknown : float
+        Share of the labels, of all images and classes, that are taken away at random; nothing is drawn anew.
     """
 
     name: ClassVar[str] = "phantom"
@@ -70,7 +78,7 @@ class Data(Dataset):
         "ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks, CVPR 2017, 3462-3471."
     )
     url: ClassVar[str] = ""
-    notes: ClassVar[tuple[str, ...]] = (
+    _notes: ClassVar[tuple[str, ...]] = (
         "The images are synthetic: a program drew them from simple shapes, and no result on them says anything about "
         "patients or about how a model performs on real radiographs.",
         "With the default settings Cardiomegaly, Pneumonia, Edema, Emphysema, Fibrosis and Hernia are lifted from "
@@ -86,6 +94,13 @@ class Data(Dataset):
     test_fraction: float = Field(0.25, ge=0.1, le=0.5)
     duplicates: int = Field(12, ge=0, le=40)
     bad_files: bool = True
+    unknown: float = Field(0.0, ge=0.0, le=0.9)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the drawing is not, and what was taken away of it."""
+        taken = f"{self.unknown:.0%} of the labels were taken away at random, and count as unknown."
+        return (*self._notes, taken) if self.unknown else self._notes
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,7 +120,7 @@ class Data(Dataset):
         """
         folder = Path(folder)
         stamp = folder / STAMP
-        wanted = {"format": _FORMAT, "settings": self.model_dump()}
+        wanted = {"format": _FORMAT, "settings": self.model_dump(exclude={"unknown"})}
         try:
             written = json.loads(stamp.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -129,12 +144,19 @@ class Data(Dataset):
         def images(name: str) -> Callable[[], bytes]:
             return file_reader(folder / "images" / name)
 
-        yield from iter_samples(
+        listed = iter_samples(
             read_entries(folder / ENTRIES),
             images,
             read_list(folder / TRAIN_VAL),
             read_list(folder / TEST),
         )
+        if not self.unknown:
+            yield from listed
+            return
+        rng = np.random.default_rng([self.seed, _TAKEN])
+        for sample in listed:
+            taken = tuple(name for name, out in zip(FINDINGS, rng.random(len(FINDINGS)) < self.unknown) if out)
+            yield replace(sample, labels=tuple(name for name in sample.labels if name not in taken), unknown=taken)
 
     def boxes(self, folder: Path) -> pd.DataFrame:
         """Boxes of every lesion of every readable image, as `Dataset.boxes` describes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -258,7 +258,7 @@ def no_mixing(loss: Loss, name: str) -> str | None:
         return "train.class_weights: 'balanced' weighs an image by its one class, which a mixed one does not have"
     if loss.soft_targets:
         return None
-    fitting = [k for k in available() if loss.task in loss_class(k).tasks and loss_class(k).soft_targets]
+    fitting = _kinds(loss.task, lambda cls: cls.soft_targets)
     return f"{name} is defined for labels of 0 and 1 alone; these kinds take others: {', '.join(fitting)}"
 
 
@@ -323,7 +323,8 @@ def for_training(
     Raises
     ------
     ParamsError
-        As `create` and `check_labels`, and for balanced weights on a multi-label data set or beside a loss that balances classes itself.
+        As `create` and `check_labels`, and for balanced weights on a multi-label data set or beside a loss that
+        balances classes itself.
     """
     loss = create(name, settings, task)
     if class_weights == "balanced" and loss.balances:
@@ -351,21 +352,32 @@ def check_labels(loss: Loss, name: str, labels: NDArray[Any]) -> None:
     ParamsError
         Naming the loss, and those that are.
     """
-    classes = [(k, loss_class(k)) for k in available() if loss.task in loss_class(k).tasks]
-    soft = bool(((labels > 0) & (labels < 1)).any())
-    if soft and not loss.soft_targets:
-        fitting = ", ".join(k for k, cls in classes if cls.soft_targets)
-        raise ParamsError(
-            f"params.yaml:\nlosses.{name}: it is defined for labels of 0 and 1 alone, and the data set's setting "
-            f"'uncertain' makes soft labels; must be ignore, positive or negative beside it, or the loss of one of these "
-            f"kinds: {fitting}"
-        )
-    if not loss.masks() and bool(np.isnan(labels).any()):
-        fitting = ", ".join(k for k, cls in classes if cls.masks())
+    if ((labels > 0) & (labels < 1)).any() and not loss.soft_targets:
+        raise ParamsError(f"params.yaml:\nlosses.{name}: {_hard_alone(loss, name)}")
+    if not loss.masks() and np.isnan(labels).any():
         raise ParamsError(
             f"params.yaml:\nstudy.losses: '{name}' is not defined where labels are unknown, as some of this data set "
-            f"are; use one of these kinds: {fitting}"
+            f"are; use one of these kinds: {', '.join(_kinds(loss.task, lambda cls: cls.masks()))}"
         )
+
+
+def no_soft_labels(loss: Loss, name: str, uncertain: Mapping[str, float | None]) -> str | None:
+    """Say why ``losses.<name>`` cannot be used where `uncertain` makes soft labels of some class; None if it can."""
+    soft = any(value is not None and 0 < value < 1 for value in uncertain.values())
+    return _hard_alone(loss, name) if soft and not loss.soft_targets else None
+
+
+def _hard_alone(loss: Loss, name: str) -> str:
+    fitting = ", ".join(_kinds(loss.task, lambda cls: cls.soft_targets))
+    return (
+        f"losses.{name} is defined for labels of 0 and 1 alone, not for soft ones of what is uncertain; "
+        f"'uncertain' must be ignore, positive or negative beside it, or the loss one of these kinds: {fitting}"
+    )
+
+
+def _kinds(task: str, fits: Callable[[type[Loss]], bool]) -> list[str]:
+    """Return the kinds of losses for `task` that fit."""
+    return [k for k in available() if task in (cls := loss_class(k)).tasks and fits(cls)]
 
 
 def balanced_weights(targets: NDArray[np.uint8], draws: NDArray[np.int64], task: str) -> NDArray[np.float64]:

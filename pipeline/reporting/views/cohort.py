@@ -223,7 +223,7 @@ def cohort(study: StudyResults) -> Cohort:
     unit = _unit(study)
     per_patient = kept[unit].value_counts()
     bins = [Bin(low, high, int(per_patient.between(low, high).sum())) for low, high in _BINS]
-    none = {name: ~part[names].any(axis=1) for name, part in frames.items()}
+    none = {name: (part[names] == 0).all(axis=1) for name, part in frames.items()}
     labels = kept[names].sum(axis=1).value_counts().sort_index()
     return Cohort(
         [_part(name, part, unit) for name, part in frames.items()],
@@ -277,9 +277,10 @@ def pairs(study: StudyResults) -> Pairs | None:
     samples, classes = images(study), study.classes
     if study.task == "multiclass" or len(classes) < 2:
         return None
-    labels = samples[list(classes)].to_numpy(np.int64)
-    counts = labels.T @ labels
-    expected = np.outer(np.diag(counts), np.diag(counts)) / len(samples)
+    truth = samples[list(classes)].to_numpy()
+    labels, known = (truth == 1).astype(np.int64), (~np.isnan(truth)).astype(np.int64)
+    counts, of_known = labels.T @ labels, labels.T @ known  # images with the first class whose second is known
+    expected = of_known * of_known.T / np.maximum(known.T @ known, 1)
     every = list(combinations(range(len(classes)), 2))
     often = [pair for pair in every if counts[pair] >= LEAST_TOGETHER]
     often.sort(key=lambda pair: (-counts[pair] / expected[pair], -counts[pair], pair))

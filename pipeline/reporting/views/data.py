@@ -313,7 +313,7 @@ def picks(study: StudyResults) -> dict[str, list[int]]:
     order = samples["part"].map({part: i for i, part in enumerate(PARTS)})
     chosen = {}
     for name in [*classes, NONE]:
-        has = labels == 0 if name == NONE else samples[name] == 1
+        has = (samples[list(study.classes)] == 0).all(axis=1) if name == NONE else samples[name] == 1
         boxes = study.boxes
         boxed = set() if boxes.empty else set(boxes.loc[boxes["class"] == name, "row"])
         keys = pd.DataFrame(
