@@ -191,7 +191,7 @@ def test_class_columns_hold_0_and_1_only(root, tmp_path, value):
 def test_uncertain_and_missing_labels_are_refused_by_name(root, tmp_path, value, kind):
     data = Data(**table(root, f"image,Mass\n1.png,1\n2.jpg,{value}\n3.tif,{value}\n"), class_columns=["Mass"])
     with pytest.raises(
-        DatasetError, match=rf"'Mass' is {kind} in 2 rows \(first in line 3\).*no policy.*class_columns"
+        DatasetError, match=rf"'Mass' is {kind} in 2 rows \(first in line 3\).*Say what they are.*class_columns"
     ):
         data.fetch(tmp_path)
 
