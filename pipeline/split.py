@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.splitting.audit import audit, check
+from pipeline.splitting.audit import audit, check, label_counts
 from pipeline.splitting.protocols import PROTOCOLS, entries_of
 from pipeline.splitting.settings import SplitSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import AUDIT, SPLIT, write_csv, write_json
 from pipeline.study.params import load
-from pipeline.study.prepared import read_dataset, read_samples
+from pipeline.study.prepared import partial, read_dataset, read_published, read_samples
 
 
 def main() -> None:
@@ -27,6 +27,8 @@ def main() -> None:
         entries = entries_of(samples, table)
         check(entries, table["part"], classes, settings)
         report = audit(entries, table["part"], classes, settings, table)
+        if partial(samples, classes):
+            report["labels"] = label_counts(entries_of(read_published(), table), table["part"], classes)
 
         write_csv(SPLIT, table)
         write_json(AUDIT, report)

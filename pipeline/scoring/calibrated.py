@@ -63,7 +63,8 @@ def _floors(
         rows = [scored.rows_of(k) for k in range(len(classes))]
         held = [bool(n) for n in scored.n_known]
         of_class = np.array([[error_floor(p[r, k]) if held[k] else np.nan for k, r in enumerate(rows)] for p in likely])
-        mean = (of_class if all(held) else of_class[:, held]).mean(axis=1, keepdims=True) if any(held) else of_class[:, :1]
+        counted = of_class if all(held) else of_class[:, held] if any(held) else of_class[:, :1]
+        mean = counted.mean(axis=1, keepdims=True)
         of_class = np.concatenate([of_class, mean], axis=1)
     values = np.where(scored.broken[:, None], np.nan, of_class)
     if with_mean:

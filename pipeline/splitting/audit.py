@@ -13,7 +13,7 @@ from pipeline.splitting.by_time import dates
 from pipeline.splitting.errors import SplitError
 from pipeline.splitting.settings import LEAKS, Split
 from pipeline.study.parts import PARTS
-from pipeline.study.unknown import differ
+from pipeline.study.unknown import IN_TABLE, differ, without_any
 
 USED = PARTS[:3]
 _NAMED = 5
@@ -60,7 +60,7 @@ def audit(
     """
     if table is None:
         table = pd.DataFrame({"copies": 1, "augmented": 0}, index=samples.index)
-    none = (samples[classes] == 0).all(axis=1)
+    none = without_any(samples[classes])
     by_class = {name: _by_part(samples[name], parts) for name in classes}
     images = samples.drop_duplicates("sample_id")
     return {
@@ -80,7 +80,7 @@ def audit(
             for part, rows in ((p, samples[parts == p]) for p in PARTS)
         },
         "classes": by_class,
-        "no_finding": _by_part(none, parts) if none.any() else None,
+        "no_finding": _by_part(none, parts) if (none == 1).any() else None,
         "largest_prevalence_difference": _largest_difference(by_class),
         **{name: len(shared) for name, shared in overlaps(samples, parts).items()},
         "leak": leak(samples, parts, table["augmented"]),
@@ -90,6 +90,35 @@ def audit(
         "duplicates_with_other_labels": _relabelled(images, classes),
         "unused": _unused(samples, parts, settings.method),
     }
+
+
+def label_counts(published: pd.DataFrame, parts: pd.Series, classes: list[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """Count the labels of each class and part that are known, uncertain and unknown.
+
+    Parameters
+    ----------
+    published : DataFrame
+        As from `pipeline.study.prepared.read_published`, one line per entry.
+    parts : Series of str
+        Part of each line, indexed as `published`.
+    classes : list of str
+        Class names.
+
+    Returns
+    -------
+    dict
+        class: part: ``positive``, ``negative``, ``uncertain``, ``unknown``; of train, val and test.
+    """
+    kinds: dict[str, float] = {"positive": 1, "negative": 0, "uncertain": IN_TABLE}
+    counted: dict[str, dict[str, dict[str, int]]] = {}
+    for name in classes:
+        by_part = {part: published.loc[parts == part, name] for part in USED}
+        counted[name] = {
+            part: {kind: int((labels == value).sum()) for kind, value in kinds.items()}
+            | {"unknown": int(labels.isna().sum())}
+            for part, labels in by_part.items()
+        }
+    return counted
 
 
 def leak(samples: pd.DataFrame, parts: pd.Series, augmented: pd.Series) -> dict[str, dict[str, int]]:

@@ -74,6 +74,12 @@ def shares(targets: np.ndarray) -> NDArray[np.float64]:
     return np.divide(positives, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
+def without_any(labels: pd.DataFrame) -> pd.Series:
+    """Return for each image 1 where it is known to have none of the classes, 0 where it has one, otherwise NaN."""
+    none, some = (labels == 0).all(axis=1), (labels == 1).any(axis=1)
+    return none if (none | some).all() else none.astype(np.float64).where(none | some)
+
+
 def hard(targets: np.ndarray) -> np.ndarray:
     """Return `targets` (0, 1, NaN, and soft labels between) with soft labels as unknown: they are no truth."""
     return np.where((targets > 0) & (targets < 1), np.nan, targets) if targets.dtype.kind == "f" else targets

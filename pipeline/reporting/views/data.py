@@ -28,6 +28,7 @@ from pipeline.reporting.views.cohort import (
 )
 from pipeline.reporting.views.duplicates import Duplicates, borderline_rows, duplicates
 from pipeline.reporting.views.flow import Flow, flow
+from pipeline.reporting.views.known import Labels, labels
 from pipeline.reporting.views.reading import Reading, reading
 from pipeline.reporting.views.shared import (
     Banner,
@@ -186,6 +187,8 @@ class Page:
         None where the data set has no dates.
     twins : Picture or None
         The figure of borderline pairs; None where there are none.
+    labels : Labels or None
+        Which labels are known; None where all are.
     """
 
     study: StudyResults
@@ -207,6 +210,7 @@ class Page:
     reading: Reading | None
     dates: Dates | None = None
     twins: Picture | None = None
+    labels: Labels | None = None
 
     @property
     def none(self) -> str:
@@ -275,6 +279,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         how_read,
         _dates(study),
         picture_of_images(study, of_twins, path) if twins else None,
+        labels(study),
     )
     return [page.write(path, "data.md", page=shown), *drawn, *of_augmented, *of_kinds]
 
@@ -309,7 +314,7 @@ def picks(study: StudyResults) -> dict[str, list[int]]:
         counts = samples[classes].sum()
         classes = sorted(sorted(classes, key=lambda c: -int(counts[c]))[:_MOST_PICTURED], key=study.classes.index)
     each = 3 if len(classes) > 8 else 4 if len(classes) > 4 else 6
-    labels = samples[list(study.classes)].sum(axis=1)
+    n_labels = samples[list(study.classes)].sum(axis=1)
     order = samples["part"].map({part: i for i, part in enumerate(PARTS)})
     chosen = {}
     for name in [*classes, NONE]:
@@ -320,7 +325,7 @@ def picks(study: StudyResults) -> dict[str, list[int]]:
             {
                 "boxless": ~samples["row"].isin(boxed),
                 "part": order,
-                "labels": labels,
+                "labels": n_labels,
                 "row": samples["row"],
                 "patient": samples["patient_id" if study.patients_known else "group_id"],
             }
