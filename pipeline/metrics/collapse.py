@@ -41,7 +41,7 @@ def too_few(targets: np.ndarray) -> str | None:
     reached = _noise_reaches(targets, bound=int(bound))
     if reached <= TOO_FEW:
         return None
-    return f"{len(targets)} images, on which the AUROC of noise reaches {min(reached, 1):.3f}: too few to tell"
+    return f"{_images(targets)} images, on which the AUROC of noise reaches {min(reached, 1):.3f}: too few to tell"
 
 
 def unclear(targets: np.ndarray, auroc: float) -> str | None:
@@ -69,7 +69,7 @@ def unclear(targets: np.ndarray, auroc: float) -> str | None:
     if auroc > noise or highest < 0.5 + LEARNED / 2:
         return None
     return (
-        f"{len(targets)} images, AUROC {auroc:.3f}: noise reaches {noise:.3f}, and so few images allow for "
+        f"{_images(targets)} images, AUROC {auroc:.3f}: noise reaches {noise:.3f}, and so few images allow for "
         f"{highest:.3f} as well: too few to tell"
     )
 
@@ -137,6 +137,11 @@ def collapse_sign(history: Sequence[float], auroc: float, targets: np.ndarray, p
     if (targets.sum(1) == 1).all() and np.allclose(probabilities.sum(1), 1, atol=1e-3):
         return _sign_of_decisions(targets.argmax(1), probabilities.argmax(1), targets.shape[1])
     return None
+
+
+def _images(targets: np.ndarray) -> int:
+    """Count the images with a known label."""
+    return int(((targets == 0) | (targets == 1)).any(axis=1).sum())
 
 
 def _noise_reaches(targets: np.ndarray, bound: int = 0) -> float:

@@ -200,7 +200,7 @@ class Loss(BaseModel, ABC):
         """Return the share of a batch's mean that `some` of its `targets` have."""
         if not self._partial:
             return len(some) / len(targets)
-        return self.share(~some.isnan()) / self.share(~targets.isnan()).clamp_min(1)
+        return self.share(~some.isnan()).double() / self.share(~targets.isnan()).clamp_min(1)
 
     @classmethod
     def masks(cls) -> bool:

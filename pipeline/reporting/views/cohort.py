@@ -79,7 +79,7 @@ class Bin(NamedTuple):
 
 
 class ClassRow(NamedTuple):
-    """A class: images in every set, of those with a known label; patients in the test set, if it has any, and in all."""
+    """A class: images in every set, of those with a known label; patients in the test set, if any, and in all."""
 
     name: str
     images: list[Count]

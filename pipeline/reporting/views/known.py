@@ -30,7 +30,7 @@ class Counts(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What training takes an uncertain label for (None: it is left out), and of which classes; empty for all."""
+    """What training takes an uncertain label for (None: it is left out), and of which classes; empty for all others."""
 
     value: float | None
     classes: list[str]
@@ -47,7 +47,7 @@ class Labels:
     sets : dict of str to Counts
         Of all classes together, by the name of the set.
     rules : list of Rule
-        Empty where no label is uncertain.
+        The most frequent last; empty where no label is uncertain.
     """
 
     classes: dict[str, list[Counts]]
@@ -81,4 +81,5 @@ def _rules(study: StudyResults) -> list[Rule]:
     by_value: dict[float | None, list[str]] = {}
     for name, value in study.dataset.uncertain.items():
         by_value.setdefault(value, []).append(name)
-    return [Rule(value, [] if len(by_value) == 1 else names) for value, names in by_value.items()]
+    ranked = sorted(by_value.items(), key=lambda item: len(item[1]))
+    return [Rule(value, names if place < len(ranked) - 1 else []) for place, (value, names) in enumerate(ranked)]
