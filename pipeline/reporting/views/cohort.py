@@ -198,7 +198,7 @@ class Cohort:
     has_test : bool
         Whether the test set has images.
     labels : dict of int to int
-        Images by their number of classes.
+        Images by their number of classes, of those that they are known to have.
     people : People
         Age, sex, and view.
     """
