@@ -308,7 +308,7 @@ def co_occurrence(decisions: Decisions, confidence: float) -> pd.DataFrame:
     return table.assign(p_holm=holm(table["p"].to_numpy(np.float64)))
 
 
-def _false_calls(decisions: Decisions, absent: np.ndarray, a: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _false_calls(decisions: Decisions, absent: np.ndarray, a: np.intp) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the images `absent` without class `a`, which of them are called it, and the first of each patient."""
     return (
         absent,

@@ -116,7 +116,8 @@ class ClassMap:
         labels, unknown = np.asarray(labels) == 1, np.isnan(np.asarray(labels, dtype=np.float64))
         targets = np.zeros((len(labels), len(self.ours)), np.uint8)
         open_labels = np.zeros(targets.shape, bool)
-        listed, hidden = np.zeros(len(labels), bool), unknown.any(axis=1)
+        listed = np.zeros(len(labels), bool)
+        hidden = unknown.any(axis=1) & ~labels.any(axis=1)  # whether it has any class is not known
         for their, ours in self.pairs.items():
             has = labels[:, place[their]] if their in place else ~labels.any(axis=1) & ~hidden
             listed |= has
@@ -127,7 +128,7 @@ class ClassMap:
         if self.task == "multiclass":
             number = [int(n) for n in targets.sum(axis=1)]
             if open_labels.any():
-                undecided = open_labels.any(axis=1)
+                undecided = open_labels.any(axis=1).tolist()
                 texts = [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number]
                 return Mapped(targets, [NOT_KNOWN if out else text for text, out in zip(texts, undecided)])
             return Mapped(targets, [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number])

@@ -404,7 +404,9 @@ def _labels(table: Raw, column: str) -> np.ndarray:
 
 def _changed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the images of which the truths [N, K] are not the same, unknown ones included."""
-    return np.not_equal(*(np.nan_to_num(of.astype(np.float32), nan=-1) for of in (one, other))).any(axis=-1)
+    first, second = (np.nan_to_num(of.astype(np.float32), nan=-1) for of in (one, other))
+    changed: np.ndarray = (first != second).any(axis=-1)
+    return changed
 
 
 def _contradiction(one: Raw, here: int, other: Raw, there: int) -> str:

@@ -386,9 +386,8 @@ class Data(Dataset):
         where = f"{path}: column '{self.label_column}'"
         if self.separator is None:
             return list(map(Labels, single(cells(self.label_column), where, key, self.class_names, self.label_map)))
-        column, names = cells(self.label_column), self.class_names
-        listed = several(column, where, key, self.separator, self.negative_label, names, self.label_map)
-        return list(map(Labels, listed))
+        given = cells(self.label_column), where, key, self.separator
+        return list(map(Labels, several(*given, self.negative_label, self.class_names, self.label_map)))
 
     def _images(self, path: Path, table: Table, places: dict[str, int]) -> list[list[str]]:
         """Paths below root that every row names."""
