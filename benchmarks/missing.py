@@ -1,8 +1,8 @@
 """Labels taken away at random, left out of the loss and set to 0: what each costs in macro AUROC.
 
 ``python -m benchmarks.missing [--unknown 0.3] [--losses bce zlpr] [--models cnn] [--seeds 42 12 22]``: trains the study
-of params.yaml at 48 px on three versions of the phantom's training and validation labels, under the same split and seeds, and
-scores all of them on the full truth of the test set. Some ten minutes of one core with the defaults.
+of params.yaml at 48 px on three versions of the phantom's training and validation labels, under the same split and
+seeds, and scores all of them on the full truth of the test set. Some ten minutes of one core with the defaults.
 """
 
 from __future__ import annotations

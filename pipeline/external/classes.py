@@ -128,7 +128,7 @@ class ClassMap:
         if self.task == "multiclass":
             number = [int(n) for n in targets.sum(axis=1)]
             if open_labels.any():
-                undecided = open_labels.any(axis=1).tolist()
+                undecided = np.asarray(open_labels.any(axis=1))
                 texts = [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number]
                 return Mapped(targets, [NOT_KNOWN if out else text for text, out in zip(texts, undecided)])
             return Mapped(targets, [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number])

@@ -327,7 +327,7 @@ def _as_pairs(listed: Sequence[tuple[int, int, int, float]]) -> NearPairs:
 
 def _contradictions(sample_ids: Sequence[str], first: NDArray[np.int64], targets: NDArray[np.uint8]) -> dict[int, str]:
     """Reason for each image whose pixels occur under other labels too; it names the first such image."""
-    other: NDArray[np.bool_] = differ(targets, targets[first]).any(axis=1)
+    other = np.asarray(differ(targets, targets[first]).any(axis=1))
     against: dict[int, int] = {}
     for i in np.flatnonzero(other).tolist():
         against.setdefault(int(first[i]), i)

@@ -2,9 +2,10 @@
 
 A table has one row per image (and seed): ``id``; the truth, either a column ``truth`` with the name of the class
 (single-label) or one column ``truth_<class>`` per class with 0, 1 or, where it is not known, nothing (multi-label); one
-column per class with its probability, named as the class or ``p_<class>``; and where they are known ``patient`` and ``seed``. With two classes
-one column of probabilities is enough. Fields are separated by commas, semicolons or tabs. What is missing, twice there
-or contradictory is an error that names file, line and value: a row is never dropped and never guessed.
+column per class with its probability, named as the class or ``p_<class>``; and where they are known ``patient`` and
+``seed``. With two classes one column of probabilities is enough. Fields are separated by commas, semicolons or tabs.
+What is missing, twice there or contradictory is an error that names file, line and value: a row is never dropped and
+never guessed.
 """
 
 from __future__ import annotations
