@@ -50,9 +50,9 @@ def age_bands(ages: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the labels by which the images `rows` are grouped: those of sex, view and age that the data set has."""
+    """Return the labels by which images are grouped: those of sex, view, source and age that the data set has."""
     about = read_samples().set_index("row").loc[rows]
-    labels = {name: about[name].to_numpy() for name in ("sex", "view") if name in about}
+    labels = {name: about[name].to_numpy() for name in ("sex", "view", "source") if name in about}
     if "age" in about:
         labels["age"] = age_bands(pd.to_numeric(about["age"], errors="coerce").to_numpy(float))
     return {name: values for name, values in labels.items() if not pd.isna(values).all()}
