@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator
 
 UNKNOWN, UNCERTAIN = 2, 3
 """Codes of labels beside 0 and 1, uint8."""
@@ -21,13 +21,26 @@ UNKNOWN, UNCERTAIN = 2, 3
 IN_TABLE = -1
 """What stands for an uncertain label in samples.csv."""
 
-Rule = Literal["ignore", "positive", "negative"] | Annotated[float, Field(ge=0, le=1)]
+_RULES: dict[str, float | None] = {"ignore": None, "positive": 1.0, "negative": 0.0}
+
+
+def _rules(given: Any) -> Any:
+    """Refuse what is no policy, before the parts of the type below are tried one by one."""
+    for where, rule in given.items() if isinstance(given, Mapping) else [("", given)]:
+        number = isinstance(rule, (int, float)) and not isinstance(rule, bool)
+        if not (0 <= rule <= 1 if number else isinstance(rule, str) and rule in _RULES):
+            raise ValueError(
+                f"{where and f'{where}: '}{rule!r}; must be ignore, positive, negative or a soft label from 0 to 1"
+                f"{'' if where else ', or these by class'}"
+            )
+    return given
+
+
+Rule = Literal["ignore", "positive", "negative"] | float
 """What training takes an uncertain label for: nothing, 1, 0, or a soft label between them."""
 
-Policy = Rule | dict[str, Rule]
+Policy = Annotated[Rule | dict[str, Rule], BeforeValidator(_rules)]
 """A rule for all classes, or by class; classes that are not named are ignored."""
-
-_RULES: dict[str, float | None] = {"ignore": None, "positive": 1.0, "negative": 0.0}
 
 
 def code(name: str, positive: Sequence[str], unknown: Sequence[str], uncertain: Sequence[str]) -> int:
