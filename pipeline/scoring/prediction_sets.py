@@ -12,7 +12,7 @@ from pipeline.scoring.quantities import COLUMNS as QUANTITIES
 from pipeline.scoring.quantities import Quantity, quantity_table
 from pipeline.uncertainty.conformal import aps_scores, lac_scores, prediction_sets
 from pipeline.uncertainty.ratios import Drawn, ratio_draws
-from pipeline.uncertainty.support import n_patients
+from pipeline.uncertainty.support import n_patients, n_patients_of
 
 TARGET = 0.9
 """Coverage that is promised."""
@@ -125,7 +125,7 @@ def _exclusive(sets: np.ndarray, val: Scored, test: Scored, counts: np.ndarray) 
 
 def _binary(sets: np.ndarray, val: Scored, test: Scored, counts: np.ndarray) -> Iterator[Quantity]:
     """Yield what is measured of sets [S, N, K, 2] of presence and absence."""
-    everyone, every = np.full(test.truth.shape[1], float(n_patients(test))), test.everything
+    everyone, every = n_patients_of(test), test.everything
     absent, present = np.moveaxis(sets, -1, 0)
     held = np.where(test.truth, present, absent) & every
     with_positive, with_negative = (test.class_counts > 0).sum(axis=0).astype(float)

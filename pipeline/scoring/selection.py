@@ -11,7 +11,7 @@ from pipeline.metrics.scored import Scored
 from pipeline.metrics.selective import aurc, cut_for_coverage
 from pipeline.scoring.quantities import Quantity, quantity_table
 from pipeline.uncertainty.ratios import Drawn, expected_interval, linear_draws, ratio_draws
-from pipeline.uncertainty.support import MIN_PATIENTS, class_refusals, mean_refusal, n_patients
+from pipeline.uncertainty.support import MIN_PATIENTS, class_refusals, mean_refusal, n_patients, n_patients_of
 
 COVERAGES = {"90": 0.9, "80": 0.8}
 """Shares of the images that are kept, by the name that metrics carry."""
@@ -82,7 +82,8 @@ def selection_tables(
     blank = raw.undecided() | raw.broken[:, None] if raw.task == "multilabel" else raw.broken[:, None]
     n = len(raw.truth)
     rows, rows_of_val = ([part.rows_of(c) for c in range(certain.shape[2])] for part in (raw, val[0]))
-    n_columns, everyone = certain.shape[2], np.full(certain.shape[2], float(n_patients(raw)))
+    n_columns = certain.shape[2]
+    everyone = n_patients_of(raw) if raw.task == "multilabel" else np.full(n_columns, float(n_patients(raw)))
     truth = raw.truth if raw.task == "multilabel" else np.ones((n, 1), dtype=bool)
 
     def drawn(above: np.ndarray, below: np.ndarray) -> Drawn:

@@ -166,6 +166,11 @@ class Beside:
         """Images compared."""
         return len(self.predicted.targets)
 
+    @property
+    def unknown(self) -> int:
+        """Labels, of all images and classes, that are not known."""
+        return int(np.isnan(self.predicted.targets.astype(np.float64)).sum())
+
     def images_of(self, group: str) -> int:
         """Count the images of which the label of a class is known; of "macro" and "overall" any label."""
         known = ~np.isnan(self.predicted.targets.astype(np.float64))
