@@ -92,6 +92,21 @@ def covid_radiography(folder):
     return {"root": str(folder)}
 
 
+def joined(folder):
+    first, second = (image_table(folder / name) for name in ("one", "two"))
+    (folder / "two/labels.csv").write_text("id,d,age\n0,1,50\n1,0,51\n2,1,\n")
+    own = {key: second[key] for key in ("image_column", "suffix")}
+    sets = {
+        "one": {"dataset": "image_table", **first},
+        "two": {"dataset": "image_table", **own, "class_columns": ["d"]},
+    }
+    for name in sets:
+        sets[name] |= {"root": f"{name}/images", "table": f"{name}/labels.csv"}
+    for seed in range(6):
+        (folder / f"two/images/{seed}.png").write_bytes(picture(200 + seed))
+    return {"root": str(folder), "of": sets}
+
+
 def leukemia(folder):
     stems = {"Benign": "WBC-Benign", **{c: f"WBC-Malignant-{c}" for c in ("Early", "Pre", "Pro")}}
     files = [f"{v}/{c}/{s}-00{i}.jpg" for v in ("Original", "Segmented") for c, s in stems.items() for i in (1, 2)]
@@ -138,6 +153,7 @@ MINIATURES = {
         covid_radiography,
         image_folder,
         image_table,
+        joined,
         leukemia,
         medmnist,
         paediatric_pneumonia,
@@ -180,7 +196,7 @@ def test_says_what_it_is(name, published):
     for text in (dataset.title, dataset.licence, dataset.citation, *dataset.notes):
         assert text.strip() == text != ""
     assert dataset.url.startswith("https://") or not dataset.url
-    local = name in ("image_folder", "image_table", "phantom")
+    local = name in ("image_folder", "image_table", "joined", "phantom")
     assert bool(dataset.url) or local
     assert all(note.endswith(".") for note in dataset.notes)
 

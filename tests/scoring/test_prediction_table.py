@@ -153,7 +153,7 @@ def test_an_empty_truth_of_a_class_is_one_that_is_not_known(tmp_path):
         (tmp_path / f"{name}.csv").write_text("\n".join(rows) + "\n")
     predicted = read_pair(tmp_path / "one.csv", tmp_path / "two.csv")
     np.testing.assert_array_equal(predicted.targets, [[1, np.nan], [0, 1], [np.nan, 0]])
-    other = rows[:1] + ["1,1,0,0.8,0.3", *rows[2:]]
+    other = [rows[0], "1,1,0,0.8,0.3", *rows[2:]]
     (tmp_path / "two.csv").write_text("\n".join(other) + "\n")
     with pytest.raises(TableError, match="truth_b"):
         read_pair(tmp_path / "one.csv", tmp_path / "two.csv")
