@@ -1,4 +1,4 @@
-"""Stage `probe`: score what an 8 x 8 thumbnail, and what facts about the picture, tell of the labels."""
+"""Stage `probe`: score what an 8 x 8 thumbnail, facts about the picture, and where it is from, tell of the labels."""
 
 from __future__ import annotations
 
@@ -23,17 +23,30 @@ from pipeline.study.records import check_record
 MAX_TRAINING = 20_000
 """Training images that the probes are fitted on; of more, so many at random. A class has up to 193 numbers to fit."""
 _BLOCK = 1024
+SOURCE = "source"
+"""Column of samples.csv that names where an image is from: a hospital, or one of several data sets in one table."""
+MOST_SOURCES = 100
+"""With more values it is no source, but nearly a name of the image."""
 
 
 def features(rows: np.ndarray) -> dict[str, np.ndarray]:
     """Compute what each probe sees [N, F] of the images `rows` [N], of which some at a time are in memory."""
     images, about = open_images(), read_samples().set_index("row")
     seen: dict[str, list[np.ndarray]] = {"thumbnail": [], "metadata": []}
+    where = sources(about[SOURCE]) if SOURCE in about else None
+    if where is not None:
+        seen["source"] = [where.loc[rows].to_numpy(np.float64)]
     for block in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
         pixels, sizes = images[block], about.loc[block]
         seen["thumbnail"].append(thumbnails(pixels))
         seen["metadata"].append(metadata(pixels, sizes["width"].to_numpy(), sizes["height"].to_numpy()))
     return {name: np.concatenate(blocks) for name, blocks in seen.items()}
+
+
+def sources(column: pd.Series) -> pd.DataFrame | None:
+    """Return a column of 0 and 1 for each source that images are from; None where they are all from one."""
+    named = pd.get_dummies(column.fillna("").astype(str), dtype=np.float64)
+    return named if 1 < named.shape[1] <= MOST_SOURCES else None
 
 
 def score(params: ProbeSections) -> pd.DataFrame:

@@ -178,3 +178,20 @@ def test_as_a_program_it_needs_no_torch(make, tmp_path, plain_forks):
     row = auroc(read_metrics(PROBES / "metrics.csv", "probe"), "metadata", "macro")
     shown = f"{row['value']:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]"
     assert f"probe metadata: test macro AUROC {shown}" in done.stdout
+
+
+def test_where_an_image_is_from_is_a_probe_of_its_own(make):
+    _, targets, _ = make("multilabel")
+    flipped = np.random.default_rng(1).random(N) < 0.1
+    samples = read_samples()
+    write_csv(SAMPLES, samples.assign(source=np.where((targets[:, 2] == 1) ^ flipped, "here", "there")))
+    metrics = written(settings())
+    assert metrics["loss"].unique().tolist() == ["thumbnail", "metadata", "source"]
+    assert auroc(metrics, "source", "noise")["ci_low"] > 0.8
+    assert abs(auroc(metrics, "source", "border")["value"] - 0.5) < 0.15
+
+
+@pytest.mark.parametrize("values", [["here"] * 3, [f"{i}" for i in range(101)]])
+def test_one_source_and_a_name_for_each_image_are_no_probe(values):
+    assert probe.sources(pd.Series(values)) is None
+    assert probe.sources(pd.Series(["a", None, "a"])).to_numpy().tolist() == [[0, 1], [1, 0], [0, 1]]

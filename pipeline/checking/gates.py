@@ -22,6 +22,7 @@ from pipeline.metrics.collapse import too_few, unclear
 from pipeline.metrics.functions import rank_auroc
 from pipeline.metrics.logistic import mean_log_loss
 from pipeline.metrics.thresholds import probabilities
+from pipeline.study.unknown import shares, sides
 
 KERAS_EPSILON = 1e-7
 """Where Keras cuts probabilities off before it takes their logarithm."""
@@ -43,7 +44,7 @@ class TrainedRun:
     task : {"multilabel", "multiclass"}
         Of the data set.
     targets : 0/1 [N, K]
-        Truth; exactly one 1 per row for multiclass.
+        Truth; exactly one 1 per row for multiclass. NaN where it is not known.
     logits : float [N, K]
         Predictions.
     history : sequence of float
@@ -62,7 +63,12 @@ class TrainedRun:
     @cached_property
     def truth(self) -> np.ndarray:
         """Bool [N, K]."""
-        return np.asarray(self.targets).astype(bool)
+        return np.asarray(self.targets) == 1
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Bool [N, K]: which labels are known."""
+        return ~np.isnan(np.asarray(self.targets, dtype=np.float64))
 
     @cached_property
     def likely(self) -> np.ndarray:
@@ -74,7 +80,7 @@ class TrainedRun:
         """Share of images (multiclass), or of images and classes (multi-label, at 0.5), that are decided rightly."""
         if self.task == "multiclass":
             return float((np.asarray(self.logits).argmax(axis=1) == self.truth.argmax(axis=1)).mean())
-        return float(((self.likely >= 0.5) == self.truth).mean())
+        return float(((self.likely >= 0.5) == self.truth)[self.known].mean())
 
     @cached_property
     def majority(self) -> float:
@@ -84,7 +90,9 @@ class TrainedRun:
     @cached_property
     def auroc(self) -> float:
         """Mean over the classes that have an AUROC, NaN if none has."""
-        values = rank_auroc(self.truth, np.asarray(self.logits) if self.task == "multilabel" else self.likely)
+        values = rank_auroc(
+            np.asarray(self.targets), np.asarray(self.logits) if self.task == "multilabel" else self.likely
+        )
         return float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else math.nan
 
     @cached_property
@@ -95,7 +103,8 @@ class TrainedRun:
     @cached_property
     def prior_loss(self) -> float:
         """Mean log-loss of the best constant prediction, the shares of the classes in this part."""
-        return prior_loss(self.truth.mean(axis=0), self.task)
+        frequent = shares(np.asarray(self.targets))
+        return prior_loss(frequent[~np.isnan(frequent)], self.task)
 
 
 def prior_loss(shares: np.ndarray, task: str) -> float:
@@ -221,17 +230,17 @@ def chance_auroc(run: TrainedRun) -> str | None:
     doi:10.1214/aoms/1177730491); for K classes the reach is widened (Sidak) so that noise stays inside it for all of
     them together as often as it does for one.
     """
-    positives = run.truth.sum(axis=0).astype(float)
-    negatives = len(run.truth) - positives
+    targets = np.asarray(run.targets)
+    positives, negatives = (side.astype(float) for side in sides(targets))
     both = (positives > 0) & (negatives > 0)
     if not both.any():
         return None
     scores = np.asarray(run.logits) if run.task == "multilabel" else run.likely
-    auroc = rank_auroc(run.truth[:, both], scores[:, both])
-    error = np.sqrt((len(run.truth) + 1) / (12 * positives[both] * negatives[both]))
+    auroc = rank_auroc(targets[:, both], scores[:, both])
+    error = np.sqrt((positives[both] + negatives[both] + 1) / (12 * positives[both] * negatives[both]))
     inside = norm.cdf(2) - norm.cdf(-2)
     reach = norm.ppf((1 + inside ** (1 / both.sum())) / 2)
-    if (np.abs(auroc - 0.5) > reach * error).any() or unclear(run.truth, run.auroc):
+    if (np.abs(auroc - 0.5) > reach * error).any() or unclear(targets, run.auroc):
         return None
     return (
         f"AUROC of {both.sum()} classes lies between {auroc.min():.3f} and {auroc.max():.3f}, "
@@ -283,11 +292,11 @@ def check_run(run: TrainedRun) -> dict[str, str]:
     if not np.isfinite(np.asarray(run.logits, dtype=np.float64)).all():
         return {"not_finite": str(not_finite(run))}
     sentences = {name: gate(run) for name, gate in GATES.items()}
-    if few := too_few(run.truth):
+    if few := too_few(np.asarray(run.targets)):
         kept = (*_OF_FEW, "one_prediction") if run.task == "multilabel" else _OF_FEW
         sentences = {**{name: sentences[name] for name in kept}, TOO_FEW_TO_TELL: few}
     elif not any(sentences.values()):
-        sentences = {TOO_FEW_TO_TELL: unclear(run.truth, run.auroc)}
+        sentences = {TOO_FEW_TO_TELL: unclear(np.asarray(run.targets), run.auroc)}
     return {name: sentence for name, sentence in sentences.items() if sentence is not None}
 
 
@@ -315,4 +324,4 @@ def check_study(runs: Mapping[str, TrainedRun]) -> list[tuple[str, str, str]]:
 def _metric_vector(run: TrainedRun) -> np.ndarray:
     """Return accuracy, log-loss, mean probabilities [K] and AUROC [K]: enough numbers to tell two runs apart."""
     scores = np.asarray(run.logits) if run.task == "multilabel" else run.likely
-    return np.array([run.accuracy, run.loss, *run.likely.mean(axis=0), *rank_auroc(run.truth, scores)])
+    return np.array([run.accuracy, run.loss, *run.likely.mean(axis=0), *rank_auroc(np.asarray(run.targets), scores)])

@@ -15,6 +15,7 @@ from scipy.stats import fisher_exact
 from pipeline.metrics.calibration import ECE_BINS
 from pipeline.metrics.thresholds import probabilities
 from pipeline.study.predictions import Predictions
+from pipeline.study.unknown import known_of
 from pipeline.uncertainty.bootstrap import patient_draws
 from pipeline.uncertainty.intervals import wilson
 from pipeline.uncertainty.metric_intervals import share_interval
@@ -71,6 +72,8 @@ class Decisions:
         In [0, 1].
     thresholds : float64 [S, K]
         Chosen on validation; NaN where none was, and for multiclass.
+    known : bool [N, K] or None
+        Which labels are known; None: all.
     """
 
     task: str
@@ -81,6 +84,7 @@ class Decisions:
     truth: np.ndarray
     probabilities: np.ndarray
     thresholds: np.ndarray
+    known: np.ndarray | None = None
 
     @classmethod
     def of(cls, predictions: Predictions, seeds: Sequence[int], threshold: Callable[[int, str], float]) -> Decisions:
@@ -104,12 +108,18 @@ class Decisions:
             seeds=tuple(finite),
             rows=predictions.test_rows,
             patients=predictions.test_patients,
-            truth=predictions.test_targets.astype(bool),
+            truth=predictions.test_targets == 1,
+            known=known_of(predictions.test_targets),
             probabilities=probabilities(
                 predictions.test_logits[[trained.index(seed) for seed in finite]], predictions.task
             ),
             thresholds=np.array(thresholds, dtype=np.float64).reshape(len(finite), len(classes)),
         )
+
+    @cached_property
+    def absent(self) -> np.ndarray:
+        """Bool [N, K]: known not to be there."""
+        return ~self.truth if self.known is None else self.known & ~self.truth
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -137,7 +147,8 @@ class Decisions:
     @cached_property
     def wrong(self) -> np.ndarray:
         """Bool [S, N, K]: decided against the label."""
-        return (self.called != self.truth) & self.decided
+        wrong = (self.called != self.truth) & self.decided
+        return wrong if self.known is None else wrong & self.known
 
 
 def confident_errors(decisions: Decisions, each: int = EACH) -> pd.DataFrame:
@@ -169,7 +180,7 @@ def confident_errors(decisions: Decisions, each: int = EACH) -> pd.DataFrame:
             column = np.full(len(decisions.rows), k)
             mostly = 2 * decisions.wrong[:, :, k].sum(axis=0) > len(decisions.seeds)
             cases = [
-                (POSITIVE, mostly & ~decisions.truth[:, k], column),
+                (POSITIVE, mostly & decisions.absent[:, k], column),
                 (NEGATIVE, mostly & decisions.truth[:, k], column),
             ]
         for kind, wrong, decided_for in cases:
@@ -222,7 +233,7 @@ def shared_errors(decisions: Decisions, draws: int, confidence: float, seed: int
         kinds = {CONFUSED: decisions.wrong.any(axis=2, keepdims=True)}
     else:
         kinds = {
-            POSITIVE: decisions.wrong & ~decisions.truth,
+            POSITIVE: decisions.wrong & decisions.absent,
             NEGATIVE: decisions.wrong & decisions.truth,
             "all errors": decisions.wrong,
         }
@@ -278,10 +289,12 @@ def co_occurrence(decisions: Decisions, confidence: float) -> pd.DataFrame:
     """
     rows = []
     for a in np.flatnonzero(decisions.decided):
-        absent = np.flatnonzero(~decisions.truth[:, a])
-        false, first = decisions.mostly_called[absent, a], np.unique(decisions.patients[absent], return_index=True)[1]
-        n_false = int(false.sum())
+        without = np.flatnonzero(decisions.absent[:, a])
+        absent, false, first = _false_calls(decisions, without, a)
         for b in (b for b in range(len(decisions.classes)) if b != a):
+            if decisions.known is not None:
+                absent, false, first = _false_calls(decisions, without[decisions.known[without, b]], a)
+            n_false = int(false.sum())
             present = decisions.truth[absent, b]
             n_both = int((false & present).sum())
             prevalence = present.mean() if len(absent) else math.nan
@@ -293,6 +306,15 @@ def co_occurrence(decisions: Decisions, confidence: float) -> pd.DataFrame:
             rows.append([decisions.classes[a], decisions.classes[b], *counted, more, p])
     table = pd.DataFrame(rows, columns=_PAIR_COLUMNS[:-1])
     return table.assign(p_holm=holm(table["p"].to_numpy(np.float64)))
+
+
+def _false_calls(decisions: Decisions, absent: np.ndarray, a: np.intp) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the images `absent` without class `a`, which of them are called it, and the first of each patient."""
+    return (
+        absent,
+        decisions.mostly_called[absent, a],
+        np.unique(decisions.patients[absent], return_index=True)[1],
+    )
 
 
 def _fisher(first: np.ndarray, second: np.ndarray) -> tuple[bool, float]:

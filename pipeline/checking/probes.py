@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.metrics.logistic import fit_logistic, mean_log_loss
+from pipeline.study.unknown import hard, known_of, sides
 
 MARGIN = 0.05
 """Macro AUROC by which a model must beat a probe."""
@@ -153,7 +154,7 @@ def probe(
     features : float [N, F]
         Of every image, as `thumbnails` and `metadata` give them.
     targets : 0/1 [N, K]
-        Rows of the test part are not read.
+        NaN where a label is not known. Rows of the test part are not read.
     split : str [N]
         "train", "val", "test"; anything else is left out.
     task : {"multilabel", "multiclass"}
@@ -178,7 +179,8 @@ def probe(
     train, val = (np.flatnonzero(parts == name) for name in ("train", "val"))
     if not len(train) or not len(val):
         raise ValueError(f"{len(train)} training and {len(val)} validation images; there must be at least 1 of each")
-    train_truth, val_truth = np.asarray(targets)[train], np.asarray(targets)[val]
+    labels = hard(np.asarray(targets))  # soft ones say nothing to a probe
+    train_truth, val_truth = labels[train], labels[val]
     models = [_fit(np.asarray(features)[train], train_truth, task, penalty) for penalty in PENALTIES]
     losses = [mean_log_loss(np.asarray(features)[val] @ w + b, val_truth, task) for w, b in models]
     weights, intercepts = models[int(np.argmin(losses))]
@@ -194,7 +196,8 @@ def _fit(features: np.ndarray, targets: np.ndarray, task: str, penalty: float) -
     weights, intercepts = np.zeros((n_features, n_classes)), _constant(targets, task)
     if task == "multilabel":
         for k in range(n_classes):
-            if (fitted := fit_logistic(features, targets[:, k], penalty)) is not None:
+            seen = slice(None) if (known := known_of(targets)) is None else known[:, k]
+            if (fitted := fit_logistic(features[seen], targets[seen, k], penalty)) is not None:
                 weights[:, k], intercepts[k] = fitted[0][0], fitted[1][0]
         return weights, intercepts
     present = np.flatnonzero(targets.any(axis=0))
@@ -215,7 +218,8 @@ def _fit(features: np.ndarray, targets: np.ndarray, task: str, penalty: float) -
 
 def _constant(targets: np.ndarray, task: str) -> np.ndarray:
     """Return logits [K] of the shares of the classes, half an image added to each side so that they are finite."""
-    counts, total = targets.sum(axis=0) + 0.5, len(targets) + 1.0
+    positives, negatives = sides(targets)
+    counts, total = positives + 0.5, positives + negatives + 1.0
     return np.log(counts) - (np.log(total - counts) if task == "multilabel" else 0)
 
 

@@ -78,6 +78,10 @@ class Sample:
         samples in the archive's order and holds the bytes of those few that are in flight.
     official_split : {"", "train", "val", "test"}
         The published part, "" where the data set has none. A published "train + validation" list is "train".
+    unknown : tuple of str
+        Classes of which nothing is known for this image, ``multilabel`` only; none of `labels`.
+    uncertain : tuple of str
+        Classes that the data set calls uncertain, ``multilabel`` only; see `Dataset.uncertain_as`.
     extra : mapping
         The data set's own columns of samples.csv (age in years, sex, view ...), the same keys for every sample.
     masks : callable or None
@@ -92,6 +96,8 @@ class Sample:
     official_split: OfficialSplit = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
     masks: Callable[[], tuple[MaskSource, ...]] | None = None
+    unknown: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
 
 
 class DatasetError(UserError):
@@ -167,6 +173,11 @@ class Dataset(BaseModel, ABC):
     def patients_known(self) -> bool:
         """Whether `Sample.patient_id` names patients; otherwise no page speaks of them."""
         return True
+
+    @property
+    def uncertain_as(self) -> dict[str, float | None]:
+        """What training takes an uncertain label for, by class; see `pipeline.study.unknown`. Empty: it has none."""
+        return {}
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
         """Name what belongs to the data set and is no sample of it: files or rows, each with the reason.

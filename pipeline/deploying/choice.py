@@ -221,20 +221,21 @@ class _Decided(NamedTuple):
 def _decided(task: str, logits: np.ndarray, targets: np.ndarray) -> _Decided:
     """Fit calibration, thresholds and limits of prediction sets on combined logits [N, K] of images not trained on."""
     calibrated = calibration.fit(task, logits, targets)
-    likely, truth = probabilities(calibrated.apply(logits), task), targets.astype(bool)
+    likely, truth = probabilities(calibrated.apply(logits), task), targets == 1
     thresholds, conformal, class_wise = np.full(targets.shape[1], np.nan), None, None
     if task == "multilabel":
         thresholds = best_f1_thresholds(targets, likely)
-        class_wise = np.array([_limits(p, held) for p, held in zip(likely.T, truth.T)])
+        absent = targets == 0
+        class_wise = np.array([_limits(p, held, not_held) for p, held, not_held in zip(likely.T, truth.T, absent.T)])
     else:
         conformal = conformal_quantile(lac_scores(likely)[truth], COVERAGE)
     return _Decided(calibrated, thresholds, len(logits), conformal, class_wise)
 
 
-def _limits(likely: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+def _limits(likely: np.ndarray, truth: np.ndarray, absent: np.ndarray) -> tuple[float, float]:
     """Return what the probability of absence and of presence may lack to be in the set of a class."""
     scores = lac_scores(np.stack([1 - likely, likely], axis=-1))
-    return conformal_quantile(scores[~truth, 0], COVERAGE), conformal_quantile(scores[truth, 1], COVERAGE)
+    return conformal_quantile(scores[absent, 0], COVERAGE), conformal_quantile(scores[truth, 1], COVERAGE)
 
 
 def _one_of(name: str, known: list[str]) -> str:

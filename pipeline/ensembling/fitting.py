@@ -31,6 +31,7 @@ from pipeline.ensembling.combiners import (
 from pipeline.metrics.functions import rank_auroc
 from pipeline.metrics.logistic import fit_logistic, fit_logistics, log_odds, mean_log_loss, truth_probabilities
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
+from pipeline.study.unknown import known_of, sides
 
 FOLDS = 5
 """Groups of validation patients that are left out in turn where labels are fitted."""
@@ -137,7 +138,7 @@ def fit_greedy(logits: np.ndarray, targets: np.ndarray, task: str, patients: np.
 
 def _macro_aurocs(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Macro AUROC [C] of scores [C, N, K] over the classes with both kinds of truth; 0 without any: all are equal."""
-    known = targets.any(axis=0) & ~targets.all(axis=0)
+    known = np.logical_and(*(side > 0 for side in sides(targets)))
     if not known.any():
         return np.zeros(len(scores))
     # All candidates' classes side by side: a call for each takes longer for its checks than for its ranks.
@@ -176,12 +177,13 @@ def _stacks(logits: np.ndarray, targets: np.ndarray, task: str, penalties: Seque
     features = stack_features(logits, task)
     n_members, _, n_classes = logits.shape
     if task == "multilabel":
-        truth = np.asarray(targets).astype(bool).T
-        fitted = truth.any(axis=1) & ~truth.all(axis=1)
+        truth, known = (np.asarray(targets) == 1).T, known_of(np.asarray(targets))
+        fitted = np.logical_and(*(side > 0 for side in sides(np.asarray(targets))))
+        rows = None if known is None else known.T[fitted]
         unfitted = tuple(np.flatnonzero(~fitted).tolist())
         stacks = []
         for penalty, found in zip(
-            penalties, fit_logistics(features.transpose(2, 0, 1)[fitted], truth[fitted], penalties)
+            penalties, fit_logistics(features.transpose(2, 0, 1)[fitted], truth[fitted], penalties, rows)
         ):
             weights, intercepts = np.full((n_classes, n_members), 1 / n_members), np.zeros(n_classes)
             weights[fitted], intercepts[fitted] = found

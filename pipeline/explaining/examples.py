@@ -31,7 +31,8 @@ def examples(made: Decisions) -> list[Example]:
     chosen: list[Example] = []
     for k in range(len(made.classes)):
         truth, called = made.truth[:, k], made.mostly_called[:, k]
-        kinds = (truth & called, ~truth & called, truth & ~called, ~truth & ~called)
+        absent = made.absent[:, k]
+        kinds = (truth & called, absent & called, truth & ~called, absent & ~called)
         for kind, inside in zip(KINDS, kinds):
             places = np.flatnonzero(inside)
             ordered = places[np.argsort(made.mean[places, k], kind="stable")]

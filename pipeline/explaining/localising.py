@@ -67,7 +67,7 @@ def marked(part: Part, boxes: pd.DataFrame, classes: Sequence[str]) -> Marked:
     for (at, name), of in boxes.groupby(["row", "class"], sort=True):
         row = int(str(at))
         place, k = places.get(row), known.get(str(name))
-        if place is not None and k is not None and part.targets[place, k]:
+        if place is not None and k is not None and part.targets[place, k] == 1:
             found.append((row, k, str(part.patients[place]), of[["x", "y", "width", "height"]].to_numpy(float)))
     rows, of_classes, patients, drawn = zip(*found) if found else ((), (), (), ())
     return Marked(np.array(rows, np.int64), np.array(of_classes, np.int64), np.array(patients, str), list(drawn))

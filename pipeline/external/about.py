@@ -63,6 +63,6 @@ def about(
             "used": len(targets),
             "groups": len(np.unique(groups)),
         },
-        "positives": {each: int(targets[:, k].sum()) for k, each in enumerate(classes)},
+        "positives": {each: int((targets[:, k] == 1).sum()) for k, each in enumerate(classes)},
         "overlap": dict(sorted(overlap.items())),
     }

@@ -24,6 +24,7 @@ from pipeline.metrics.thresholds import MAX_F1
 from pipeline.scoring.calibrated import calibration_lines, calibration_on_test
 from pipeline.scoring.part import PartLogits, View, calibration_remarks
 from pipeline.scoring.rows import COLUMNS, metric_rows, row
+from pipeline.study.unknown import shares as frequencies
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.intervals import nested_error, spread
 from pipeline.uncertainty.support import support
@@ -100,8 +101,7 @@ def adapt(
         raise ValueError(f"{aside.sum()} of {len(aside)} images set aside: some must be, and some must be left")
     fitted_on, rest = (_take(there, chosen) for chosen in (aside, ~aside))
     carried, anew = Carried.of(task, val), Carried.of(task, fitted_on)
-    before = np.asarray(val.targets, dtype=float).mean(axis=0)
-    counted = fitted_on.targets.mean(axis=0)
+    before, counted = frequencies(np.asarray(val.targets)), frequencies(fitted_on.targets)
     old, new = (np.stack([c.apply(z) for c, z in zip(of.calibrations, rest.logits)]) for of in (carried, anew))
     estimated = np.stack([estimated_prevalence(z, task, before) for z in old])
     logits = {
@@ -143,7 +143,7 @@ def adapt(
         *((COUNTED, "mean", name, p) for name, p in zip(classes, counted)),
         *((ESTIMATED, s, name, p) for s, of in zip(labels, estimated) for name, p in zip(classes, of)),
         *((ESTIMATED, "mean", name, p) for name, p in zip(classes, estimated.mean(axis=0)) if with_mean),
-        *(("true", "mean", name, p) for name, p in zip(classes, rest.targets.mean(axis=0))),
+        *(("true", "mean", name, p) for name, p in zip(classes, frequencies(rest.targets))),
     ]
     shares = pd.DataFrame(prevalence, columns=["variant", "seed", "class", "prevalence"])
     whole = pd.concat(tables, ignore_index=True)[["variant", *COLUMNS]]

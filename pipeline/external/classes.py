@@ -16,6 +16,7 @@ Unmapped = Literal["exclude", "negative"]
 NO_CLASS = "none of its labels is mapped to a class of the study"
 SEVERAL = "its labels are mapped to several classes of the study"
 UNMAPPED = "it has a label that is not mapped to a class of the study"
+NOT_KNOWN = "a label that its class hangs on is not known"
 
 
 class Mapped(NamedTuple):
@@ -25,6 +26,7 @@ class Mapped(NamedTuple):
     ----------
     targets : uint8 [N, K]
         In the study's classes; what is not in `ClassMap.shared` is 0 and means nothing for a multi-label study.
+        Float32 with NaN where labels of a multi-label study are not known.
     reasons : list of str [N]
         Why an image is not used; "" where it is.
     """
@@ -107,20 +109,31 @@ class ClassMap:
         Parameters
         ----------
         labels : 0/1 [N, T]
-            Of the set, in its classes.
+            Of the set, in its classes; NaN where a label is not known. One of the study's classes is known to be absent
+            where all that are mapped to it are.
         """
         place = {name: k for k, name in enumerate(self.theirs)}
-        labels = np.asarray(labels).astype(bool)
+        labels, unknown = np.asarray(labels) == 1, np.isnan(np.asarray(labels, dtype=np.float64))
         targets = np.zeros((len(labels), len(self.ours)), np.uint8)
+        open_labels = np.zeros(targets.shape, bool)
         listed = np.zeros(len(labels), bool)
+        hidden = unknown.any(axis=1) & ~labels.any(axis=1)  # whether it has any class is not known
         for their, ours in self.pairs.items():
-            has = labels[:, place[their]] if their in place else ~labels.any(axis=1)
+            has = labels[:, place[their]] if their in place else ~labels.any(axis=1) & ~hidden
             listed |= has
             if ours is not None:
                 targets[has, self.ours.index(ours)] = 1
+                open_labels[:, self.ours.index(ours)] |= unknown[:, place[their]] if their in place else hidden
+        open_labels &= targets == 0
         if self.task == "multiclass":
             number = [int(n) for n in targets.sum(axis=1)]
+            if open_labels.any():
+                undecided = np.asarray(open_labels.any(axis=1))
+                texts = [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number]
+                return Mapped(targets, [NOT_KNOWN if out else text for text, out in zip(texts, undecided)])
             return Mapped(targets, [NO_CLASS if n == 0 else SEVERAL if n > 1 else "" for n in number])
+        if open_labels.any():
+            targets = np.where(open_labels, np.float32(np.nan), targets.astype(np.float32))
         if self.unmapped == "negative":
             return Mapped(targets, [""] * len(labels))
         other = labels[:, [place[name] for name in self.only_there]].any(axis=1)

@@ -227,7 +227,8 @@ def _reliability(
             continue
         forecast = probabilities(fit_calibration(task, fitted_on, val.targets).apply(logits), task)
         if task == "multilabel":
-            pairs = list(zip(classes, forecast.T, truth.T))
+            known = ~np.isnan(truth.T)
+            pairs = [(name, p[k], y[k]) for name, p, y, k in zip(classes, forecast.T, truth.T, known) if k.any()]
         else:
             right = truth[np.arange(len(truth)), logits.argmax(axis=1)]
             pairs = [("overall", forecast.max(axis=1), right)]

@@ -58,7 +58,7 @@ def comparable(
         lacking = [
             f"no {kind} image {where}"
             for where, truth in (("in the external set", there), ("in the test set", here))
-            for kind, number in (("positive", truth[:, k].sum()), ("negative", (1 - truth[:, k].astype(int)).sum()))
+            for kind, number in (("positive", (truth[:, k] == 1).sum()), ("negative", (truth[:, k] == 0).sum()))
             if number == 0 and (task == "multilabel" or kind == "positive")
         ]
         if name not in shared:

@@ -131,5 +131,6 @@ def describe(dataset: Dataset, source: dict[str, Any], found: Iterable[str] = ()
         notes=dataset.notes,
         source=source,
         patients_known=dataset.patients_known,
+        uncertain=dataset.uncertain_as,
         remarks=(*classes.remarks(dataset.classes), *remarks(source, names=False), *found),
     )

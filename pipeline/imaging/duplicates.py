@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.imaging.hashes import HASH_BITS
 from pipeline.imaging.settings import Duplicates
 from pipeline.imaging.twins import finer_pairs
+from pipeline.study.unknown import differ
 
 COLUMNS = ["sample_id", "other_id", "kind", "hamming", "correlation", "labels_agree", "action"]
 """Columns of duplicates.csv. `other_id` stands before `sample_id` in the data set; `kind` is exact, near or borderline;
@@ -267,7 +268,7 @@ def find(
     near : (uint64 [N], uint8 [N, 32, 32]) or None
         `perceptual_hashes` and `thumbnail` of each image; None to look for exact duplicates only.
     targets : uint8 [N, K]
-        Labels as 0/1.
+        Labels as 0/1, or as the codes of `pipeline.study.unknown`: what is not known contradicts nothing.
     settings : Duplicates
         Section ``preprocess.duplicates``.
 
@@ -302,7 +303,7 @@ def find(
     # With names of their own mypy, which tries every overload, takes a second less.
     hamming = np.concatenate((np.zeros(len(copies), np.int64), pairs.hamming, apart.hamming))
     correlation = np.concatenate((np.ones(len(copies)), pairs.correlation, apart.correlation)).round(6)
-    labels_agree = (targets[later] == targets[earlier]).all(axis=1).astype(np.uint8)
+    labels_agree = (~differ(targets[later], targets[earlier])).all(axis=1).astype(np.uint8)
     table = pd.DataFrame(
         {
             "sample_id": pd.Series(ids[later], dtype="str"),
@@ -326,7 +327,7 @@ def _as_pairs(listed: Sequence[tuple[int, int, int, float]]) -> NearPairs:
 
 def _contradictions(sample_ids: Sequence[str], first: NDArray[np.int64], targets: NDArray[np.uint8]) -> dict[int, str]:
     """Reason for each image whose pixels occur under other labels too; it names the first such image."""
-    other = (targets != targets[first]).any(axis=1)
+    other = np.asarray(differ(targets, targets[first]).any(axis=1))
     against: dict[int, int] = {}
     for i in np.flatnonzero(other).tolist():
         against.setdefault(int(first[i]), i)

@@ -32,6 +32,7 @@ from pipeline.imaging.settings import Preprocess
 from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.disk import amount
 from pipeline.study.files import replaced
+from pipeline.study.unknown import as_column, code
 
 EXCLUDED_COLUMNS = ["file", "reason"]
 
@@ -140,9 +141,13 @@ class _Samples:
             self.own = {name: [] for name in sample.extra}
         name = sample.sample_id
         self.name(name)
-        unknown = [label for label in sample.labels if label not in self.classes]
-        if unknown:
-            raise DatasetError(f"{name}: class '{unknown[0]}' is unknown; use one of: {', '.join(self.classes)}")
+        named = (*sample.labels, *sample.unknown, *sample.uncertain)
+        if foreign := [label for label in named if label not in self.classes]:
+            raise DatasetError(f"{name}: class '{foreign[0]}' is unknown; use one of: {', '.join(self.classes)}")
+        if len(set(named)) < len(sample.labels) + len(sample.unknown) + len(sample.uncertain):
+            raise DatasetError(f"{name}: a class is named twice among its labels {list(named)}")
+        if self.task == "multiclass" and (sample.unknown or sample.uncertain):
+            raise DatasetError(f"{name}: unknown labels; a multiclass sample has exactly one, which is known")
         if self.task == "multiclass" and len(sample.labels) != 1:
             raise DatasetError(f"{name}: labels {list(sample.labels)}; a multiclass sample has exactly one")
         if list(sample.extra) != list(self.own):
@@ -164,7 +169,10 @@ class _Samples:
         self.ids.append(sample_id)
         self.patients.append(about.patient_id)
         self.official.append(about.official_split)
-        self.labels += bytes(name in about.labels for name in self.classes)
+        if about.unknown or about.uncertain:
+            self.labels += bytes(code(name, about.labels, about.unknown, about.uncertain) for name in self.classes)
+        else:
+            self.labels += bytes(name in about.labels for name in self.classes)
         self.sizes.append((facts.width, facts.height))
         self.hashes.append(facts.hash)
         if facts.small is not None:
@@ -183,7 +191,7 @@ class _Samples:
         self.small.clear()
 
     def targets(self) -> NDArray[np.uint8]:
-        """Return labels as 0/1, [N, K]."""
+        """Return labels as 0/1 (or as the codes of `pipeline.study.unknown`), [N, K]."""
         return np.frombuffer(bytes(self.labels), np.uint8).reshape(len(self.ids), len(self.classes))
 
     def duplicates(self, settings: Preprocess) -> Found:
@@ -212,7 +220,7 @@ class _Samples:
             "width": sizes[:, 0],
             "height": sizes[:, 1],
             "official_split": self.official,
-            **{name: targets[:, k] for k, name in enumerate(self.classes)},
+            **{name: as_column(targets[:, k]) for k, name in enumerate(self.classes)},
             # object: a missing value among whole numbers must not turn them into decimals
             **{name: pd.Series(values, dtype=object) for name, values in self.own.items()},
             **{name: [r[i] for r in self.regions] for i, name in enumerate(self.further)},
@@ -427,7 +435,7 @@ def _spent() -> bytes:
 
 
 def _without_read(sample: Sample) -> Sample:
-    return Sample(sample.sample_id, sample.patient_id, sample.labels, _spent, sample.official_split, sample.extra)
+    return replace(sample, read=_spent)
 
 
 def _one(

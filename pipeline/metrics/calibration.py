@@ -14,6 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from pipeline.metrics.logistic import logistic_optimum
+from pipeline.study.unknown import known_of
 
 ECE_BINS = 15
 """Bins of equal mass of the expected calibration error."""
@@ -77,7 +78,7 @@ def fit(task: str, logits: np.ndarray, targets: np.ndarray) -> Calibration:
     logits : float [N, K]
         Before sigmoid or softmax.
     targets : 0/1 [N, K]
-        Truth.
+        Truth; NaN where it is not known (multi-label), which is left out.
 
     Returns
     -------
@@ -99,7 +100,9 @@ def fit(task: str, logits: np.ndarray, targets: np.ndarray) -> Calibration:
     1706.04599. Platt, Advances in Large Margin Classifiers, 1999; Lin, Lin & Weng, Machine Learning 68, 2007,
     doi:10.1007/s10994-007-5018-6.
     """
-    values, truth = np.asarray(logits, dtype=np.float64), np.asarray(targets).astype(bool)
+    values, targets = np.asarray(logits, dtype=np.float64), np.asarray(targets)
+    known = known_of(targets)
+    truth = targets.astype(bool) if known is None else targets == 1
     if values.shape != truth.shape or values.ndim != 2 or not values.size:
         raise ValueError(f"logits {values.shape} and targets {truth.shape}; expected [N, K] twice, N > 0")
     if task not in ("multilabel", "multiclass"):
@@ -110,7 +113,7 @@ def fit(task: str, logits: np.ndarray, targets: np.ndarray) -> Calibration:
     if task == "multiclass":
         slope, note = _inverse_temperature(values, truth)
         return Calibration(task, np.full(n_classes, slope), np.zeros(n_classes), (note,) * n_classes)
-    slopes, intercepts, notes = _platt(values, truth)
+    slopes, intercepts, notes = _platt(values, truth, known)
     return Calibration(task, slopes, intercepts, tuple(notes))
 
 
@@ -137,10 +140,17 @@ def _inverse_temperature(logits: np.ndarray, truth: np.ndarray) -> tuple[float, 
     return float(brentq(derivative, 0.0, high, xtol=1e-14, rtol=1e-13) / unit), ""
 
 
-def _platt(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _platt(
+    logits: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return slopes and intercepts [K] of all classes; 1, 0 and why, where there is nothing to fit."""
-    n_positive, n_negative = truth.sum(axis=0), (~truth).sum(axis=0)
-    centre, scale = logits.mean(axis=0), logits.std(axis=0)
+    n_positive, n_negative = truth.sum(axis=0), (~truth if known is None else known & ~truth).sum(axis=0)
+    if known is None:
+        centre, scale = logits.mean(axis=0), logits.std(axis=0)
+    else:
+        n = np.maximum(known.sum(axis=0), 1)
+        centre = np.where(known, logits, 0).sum(axis=0) / n
+        scale = np.sqrt((np.where(known, logits - centre, 0) ** 2).sum(axis=0) / n)
     flat = ~(scale > 1e-12 * np.maximum(1.0, np.abs(centre)))
     notes = np.select(
         [n_positive == 0, n_negative == 0, flat],
@@ -153,7 +163,10 @@ def _platt(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarra
         # Smoothed targets are inside (0, 1), so that the minimum is finite even where the class is separated.
         smoothed = np.where(truth, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))[:, fits]
         standard = (logits[:, fits] - centre[fits]) / scale[fits]
-        solution = logistic_optimum(np.stack([standard.T, np.ones_like(standard.T)], axis=-1), smoothed.T)
+        design = np.stack([standard.T, np.ones_like(standard.T)], axis=-1)
+        if known is not None:  # a row of zeros has the same loss whatever the coefficients
+            design *= known[:, fits].T[..., None]
+        solution = logistic_optimum(design, smoothed.T)
         slopes[fits] = solution[:, 0] / scale[fits]
         intercepts[fits] = solution[:, 1] - solution[:, 0] * centre[fits] / scale[fits]
     falls = slopes <= 0

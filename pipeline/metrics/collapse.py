@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.study.unknown import sides
+
 CONSTANT = 1e-6
 """Range below which values count as one."""
 TOO_FEW = 0.75
@@ -24,22 +26,22 @@ def too_few(targets: np.ndarray) -> str | None:
     Parameters
     ----------
     targets : 0/1 [N, K]
-        Truth.
+        Truth; NaN where it is not known.
 
     Returns
     -------
     str or None
         "12 images, on which the AUROC of noise reaches 0.847: too few to tell".
     """
-    positives = targets.sum(0)
-    if not ((positives > 0) & (positives < len(targets))).any():
+    positives, negatives = sides(targets)
+    if not ((positives > 0) & (negatives > 0)).any():
         return None  # no AUROC at all, which has a sign of its own
     # Of single-label classes one follows from the others: the two AUROCs of two classes are one number.
     bound = (targets.sum(1) == 1).all()
     reached = _noise_reaches(targets, bound=int(bound))
     if reached <= TOO_FEW:
         return None
-    return f"{len(targets)} images, on which the AUROC of noise reaches {min(reached, 1):.3f}: too few to tell"
+    return f"{_images(targets)} images, on which the AUROC of noise reaches {min(reached, 1):.3f}: too few to tell"
 
 
 def unclear(targets: np.ndarray, auroc: float) -> str | None:
@@ -48,7 +50,7 @@ def unclear(targets: np.ndarray, auroc: float) -> str | None:
     Parameters
     ----------
     targets : 0/1 [N, K]
-        Truth.
+        Truth; NaN where it is not known.
     auroc : float
         Macro AUROC, NaN if undefined.
 
@@ -67,7 +69,7 @@ def unclear(targets: np.ndarray, auroc: float) -> str | None:
     if auroc > noise or highest < 0.5 + LEARNED / 2:
         return None
     return (
-        f"{len(targets)} images, AUROC {auroc:.3f}: noise reaches {noise:.3f}, and so few images allow for "
+        f"{_images(targets)} images, AUROC {auroc:.3f}: noise reaches {noise:.3f}, and so few images allow for "
         f"{highest:.3f} as well: too few to tell"
     )
 
@@ -82,7 +84,7 @@ def collapse_sign(history: Sequence[float], auroc: float, targets: np.ndarray, p
     auroc : float
         Validation macro AUROC of the weights that were kept, NaN if undefined.
     targets : 0/1 [N, K]
-        Validation truth.
+        Validation truth; NaN where it is not known.
     probabilities : float [N, K]
         Validation predictions of the weights that were kept.
 
@@ -137,15 +139,19 @@ def collapse_sign(history: Sequence[float], auroc: float, targets: np.ndarray, p
     return None
 
 
+def _images(targets: np.ndarray) -> int:
+    """Count the images with a known label."""
+    return int(((targets == 0) | (targets == 1)).any(axis=1).sum())
+
+
 def _noise_reaches(targets: np.ndarray, bound: int = 0) -> float:
     """Return the highest macro AUROC that is taken for chance; at least one class has positives and negatives.
 
     `bound` is the number of classes that do not count as independent of the others.
     """
-    positives = targets.sum(0).astype(float)
-    negatives = len(targets) - positives
+    positives, negatives = (side.astype(float) for side in sides(targets))
     both = (positives > 0) & (negatives > 0)
-    variance = (len(targets) + 1) / (12 * positives[both] * negatives[both])
+    variance = (positives[both] + negatives[both] + 1) / (12 * positives[both] * negatives[both])
     independent = max(1, both.sum() - bound)
     return float(0.5 + _Z * np.sqrt(variance.sum() / both.sum() / independent))
 

@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 
 from pipeline.metrics.scored import Scored, Weighted, ratio
 from pipeline.metrics.thresholds import MAX_F1
+from pipeline.study.unknown import known_of
 
 
 def auroc(sums: Weighted) -> np.ndarray:
@@ -388,9 +389,16 @@ def rank_auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     >>> rank_auroc(np.c_[[1, 0, 1, 0]], np.c_[[3, 2, 1, 0]]).item()
     0.75
     """
-    truth = np.asarray(targets).astype(bool)
-    positives, negatives = truth.sum(axis=0).astype(float), (~truth).sum(axis=0).astype(float)
-    wins = (rankdata(scores, axis=0) * truth).sum(axis=0) - positives * (positives + 1) / 2
+    targets = np.asarray(targets)
+    known = known_of(targets)
+    truth = targets.astype(bool) if known is None else targets == 1
+    absent = ~truth if known is None else known & ~truth
+    positives, negatives = truth.sum(axis=0).astype(float), absent.sum(axis=0).astype(float)
+    if known is None:
+        ranks = rankdata(scores, axis=0)
+    else:  # ranks are those among the known: NaN are left out, and have the rank NaN
+        ranks = np.nan_to_num(rankdata(np.where(known, scores, np.nan), axis=0, nan_policy="omit"))
+    wins = (ranks * truth).sum(axis=0) - positives * (positives + 1) / 2
     pairs = positives * negatives
     return np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import expit, logsumexp
 
 from pipeline.metrics.thresholds import probabilities
+from pipeline.study.unknown import known_of
 
 
 def log_odds(logits: np.ndarray, task: str) -> np.ndarray:
@@ -68,7 +69,7 @@ def truth_probabilities(
     logits : float [N, K]
         Finite.
     targets : 0/1 [N, K]
-        Truth, one 1 per row for multiclass.
+        Truth, one 1 per row for multiclass; NaN where it is not known.
     task : {"multilabel", "multiclass"}
         Decides between sigmoid and softmax.
     clip : (float, float)
@@ -77,9 +78,13 @@ def truth_probabilities(
     Returns
     -------
     float64 [N, K] (multi-label) or [N] (multiclass)
-        Multi-label: of the class where it is present, of its absence elsewhere.
+        Multi-label: of the class where it is present, of its absence elsewhere; of the known labels alone, in one row,
+        where some are not known.
     """
-    truth, likely = np.asarray(targets).astype(bool), probabilities(logits, task)
+    targets, likely = np.asarray(targets), probabilities(logits, task)
+    if (known := known_of(targets)) is not None:
+        targets, likely = targets[known], likely[known]
+    truth = targets.astype(bool)
     return np.clip(likely[truth] if task == "multiclass" else np.where(truth, likely, 1 - likely), *clip)
 
 
@@ -93,6 +98,8 @@ def mean_log_loss(logits: np.ndarray, targets: np.ndarray, task: str, clip: tupl
     clip : (float, float) or None
         Clip of `truth_probabilities`, from which the loss is then computed; None computes it from the logits.
     """
+    if clip is None and (known := known_of(np.asarray(targets))) is not None:
+        return float(log_losses(np.asarray(logits)[known], np.asarray(targets)[known], task).mean())
     if clip is None:
         return float(log_losses(logits, targets, task).mean())
     return float(-np.log(truth_probabilities(logits, targets, task, clip)).mean())
@@ -137,7 +144,7 @@ def fit_logistic(
 
 
 def fit_logistics(
-    features: np.ndarray, truth: np.ndarray, penalties: Iterable[float]
+    features: np.ndarray, truth: np.ndarray, penalties: Iterable[float], known: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Fit P logistic regressions at once, of two classes, each as `fit_logistic` does.
 
@@ -150,6 +157,8 @@ def fit_logistics(
     penalties : iterable of float
         Inverse strengths C. Each fit starts where the one before it ended, so that an order from strong to weak is the
         quickest; where it ends does not depend on it.
+    known : bool [P, N] or None
+        Which rows each is fitted on; None: all. `truth` is 0 in the others.
 
     Yields
     ------
@@ -163,12 +172,21 @@ def fit_logistics(
     rows by scikit-learn take seconds for checks and copies; all together in one product, tenths of them.
     """
     values, target = np.asarray(features, dtype=np.float64), np.asarray(truth).astype(np.float64)
-    mean, spread = values.mean(axis=1, keepdims=True), values.std(axis=1, keepdims=True)
+    if known is None:
+        mean, spread = values.mean(axis=1, keepdims=True), values.std(axis=1, keepdims=True)
+        negatives = (1 - target).sum(axis=1)
+    else:
+        counted, n = known[..., None], known.sum(axis=1)[:, None, None]
+        mean = np.where(counted, values, 0).sum(axis=1, keepdims=True) / n
+        spread = np.sqrt((np.where(counted, values - mean, 0) ** 2).sum(axis=1, keepdims=True) / n)
+        negatives = (known & (target == 0)).sum(axis=1)
     varies = spread > 1e-12
     scale = np.where(varies, spread, 1.0)
     design = np.concatenate([np.where(varies, (values - mean) / scale, 0.0), np.ones((*target.shape, 1))], axis=2)
+    if known is not None:  # a row of zeros has the same loss whatever the coefficients
+        design *= known[..., None]
     at = np.zeros((len(design), design.shape[2]))
-    at[:, -1] = np.log(target.sum(axis=1) / (1 - target).sum(axis=1))
+    at[:, -1] = np.log(target.sum(axis=1) / negatives)
     for penalty in penalties:
         ridge = np.append(np.full(design.shape[2] - 1, 1 / penalty), 0.0)
         at = logistic_optimum(design, target, ridge, at)

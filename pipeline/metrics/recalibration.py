@@ -79,7 +79,9 @@ def recalibration(logits: np.ndarray, truth: np.ndarray, groups: np.ndarray, n_g
     return recalibrations(np.asarray(logits)[None], np.asarray(truth)[None], groups, n_groups)[0]
 
 
-def recalibrations(logits: np.ndarray, truth: np.ndarray, groups: np.ndarray, n_groups: int) -> list[Line]:
+def recalibrations(
+    logits: np.ndarray, truth: np.ndarray, groups: np.ndarray, n_groups: int, known: np.ndarray | None = None
+) -> list[Line]:
     """Regress P truths on their logits, each by itself.
 
     Parameters
@@ -90,20 +92,33 @@ def recalibrations(logits: np.ndarray, truth: np.ndarray, groups: np.ndarray, n_
         Whether it is there.
     groups, n_groups
         As for `recalibration`.
+    known : bool [P, N] or None
+        Which truths are known; None: all.
 
     Returns
     -------
     list of Line [P]
     """
     z, y = np.asarray(logits, dtype=np.float64), np.asarray(truth).astype(bool)
-    reasons = [_reason(*pair) for pair in zip(z, y)]
+    if known is None:
+        reasons = [_reason(*pair) for pair in zip(z, y)]
+    else:
+        reasons = [_reason(of_z[k], of_y[k]) if k.any() else "no known label" for of_z, of_y, k in zip(z, y, known)]
     lines = [Line(np.nan, np.nan, np.full((n_groups, 2), np.nan), note) for note in reasons]
     fits = np.flatnonzero([not note for note in reasons])
     if not len(fits):
         return lines
     z, y = z[fits], y[fits]
-    centre, scale = z.mean(axis=1, keepdims=True), z.std(axis=1, keepdims=True)
+    if known is None:
+        centre, scale = z.mean(axis=1, keepdims=True), z.std(axis=1, keepdims=True)
+    else:
+        counted = known[fits]
+        n = counted.sum(axis=1, keepdims=True)
+        centre = np.where(counted, z, 0).sum(axis=1, keepdims=True) / n
+        scale = np.sqrt((np.where(counted, z - centre, 0) ** 2).sum(axis=1, keepdims=True) / n)
     design = np.stack([(z - centre) / scale, np.ones_like(z)], axis=-1)
+    if known is not None:  # rows of zeros have no part in sums
+        design *= counted[..., None]
     at = logistic_optimum(design, y.astype(np.float64))
     p = expit((design @ at[..., None])[..., 0])
     information = (design * (p * (1 - p))[..., None]).swapaxes(1, 2) @ design

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from pipeline.metrics.calibration import ECE_BINS, equal_mass_bins
 from pipeline.metrics.logistic import log_losses, log_odds
 from pipeline.metrics.thresholds import MAX_F1, ZERO, probabilities
+from pipeline.study.unknown import known_of
 
 Task = Literal["multilabel", "multiclass"]
 TASKS: tuple[Task, ...] = ("multilabel", "multiclass")
@@ -85,7 +86,8 @@ class Scored:
         Multi-label classes are ranked by their logit, which has the order of the sigmoid without its saturation.
         Multiclass classes are taken one against the rest, ranked by the log-odds of the softmax for the same reason.
     targets : 0/1 [N, K]
-        Truth; exactly one 1 per row for multiclass.
+        Truth; exactly one 1 per row for multiclass. Multi-label: NaN where a label is not known, which then counts for
+        nothing: neither as a positive nor as a negative.
     logits : float [S, N, K]
         A model with a logit that is not finite has no defined metric at all.
     thresholds : float [S, K], mapping of str to float [S, K], or None
@@ -122,13 +124,14 @@ class Scored:
             raise ValueError(f"task {task!r} must be one of {', '.join(TASKS)}")
         if targets.ndim != 2 or logits.ndim != 3 or logits.shape[1:] != targets.shape or not targets.size:
             raise ValueError(f"targets {targets.shape} and logits {logits.shape}; expected [N, K] and [S, N, K]")
-        if not np.isin(targets, (0, 1)).all():
+        self.known = known_of(targets) if task == "multilabel" else None
+        if not (np.isin(targets, (0, 1)) if self.known is None else np.isin(targets, (0, 1)) | ~self.known).all():
             raise ValueError("a target is neither 0 nor 1")
         if task == "multiclass" and not (targets.sum(axis=1) == 1).all():
             raise ValueError("a multiclass target has not exactly one 1 in its row")
         n_seeds, n_images, n_classes = logits.shape
         self.task, self.ordered = task, ordered
-        self.truth = targets.astype(bool)
+        self.truth = targets.astype(bool) if self.known is None else targets == 1
         self.broken = ~np.isfinite(logits).all(axis=(1, 2))
         self.logits = np.where(self.broken[:, None, None], 0.0, logits)
         self.groups = np.arange(n_images) if groups is None else np.asarray(groups)
@@ -171,33 +174,45 @@ class Scored:
     def rankings(self) -> list[list[_Ranking]]:
         """A `_Ranking` for each model and class."""
         n_seeds, n_classes = self.shape
+        if self.known is None:
+            return [
+                [
+                    _Ranking(self.truth[:, k], self.ranked_by[s, :, k], self.groups, self.n_groups)
+                    for k in range(n_classes)
+                ]
+                for s in range(n_seeds)
+            ]
+        rows = [self.rows_of(k) for k in range(n_classes)]
         return [
-            [_Ranking(self.truth[:, k], self.ranked_by[s, :, k], self.groups, self.n_groups) for k in range(n_classes)]
+            [
+                _Ranking(self.truth[r, k], self.ranked_by[s, r, k], self.groups[r], self.n_groups)
+                for k, r in enumerate(rows)
+            ]
             for s in range(n_seeds)
         ]
 
     def counts(self, point: str = MAX_F1) -> np.ndarray:
         """Float64 [G, 4, S, K]: true positives, false positives, false negatives, true negatives at `point`."""
         if point not in self._counts:
-            truth, called = self.truth[None], self.decisions(point)
-            four = np.stack([truth & called, ~truth & called, truth & ~called, ~truth & ~called])
+            truth, absent, called = self.truth[None], self.absent[None], self.decisions(point)
+            four = np.stack([truth & called, absent & called, truth & ~called, absent & ~called])
             self._counts[point] = self.by_group(four, axis=2)
         return self._counts[point]
 
     @cached_property
     def class_counts(self) -> np.ndarray:
         """Float64 [G, 2, K]: positives and negatives of each group."""
-        return self.by_group(np.stack([self.truth, ~self.truth]), axis=1)
+        return self.by_group(np.stack([self.truth, self.absent]), axis=1)
 
     @cached_property
     def losses(self) -> np.ndarray:
         """Float64 [G, S, K] (multi-label) or [G, S] (multiclass): summed negative log-likelihood of each group."""
-        return self.by_group(log_losses(self.logits, self.truth, self.task), axis=1)
+        return self.by_group(self._of_known(log_losses(self.logits, self.truth, self.task)), axis=1)
 
     @cached_property
     def squares(self) -> np.ndarray:
         """Float64 [G, S, K] (multi-label) or [G, S] (multiclass, over all classes): summed squared error."""
-        squared = (self.probabilities - self.truth) ** 2
+        squared = self._of_known((self.probabilities - self.truth) ** 2)
         return self.by_group(squared if self.task == "multilabel" else squared.sum(axis=-1), axis=1)
 
     @cached_property
@@ -221,6 +236,8 @@ class Scored:
         if self.task == "multiclass":
             best = self.logits.argmax(axis=-1)[..., None]
             forecast, outcome = (np.take_along_axis(a, best, axis=-1) for a in (forecast, outcome))
+        if self.known is not None:
+            return self._bins_of_known(forecast, outcome)
         n_seeds, n_images, n_forecasts = forecast.shape
         rows = np.empty((n_seeds, n_forecasts, n_images), dtype=np.int64)
         for s, k in np.ndindex(n_seeds, n_forecasts):
@@ -228,6 +245,56 @@ class Scored:
         entries = (outcome - forecast).swapaxes(1, 2).ravel()
         place = (rows.ravel(), np.tile(self.groups, n_seeds * n_forecasts))
         return csr_array((entries, place), shape=(n_seeds * n_forecasts * ECE_BINS, self.n_groups))
+
+    def _bins_of_known(self, forecast: np.ndarray, outcome: np.ndarray) -> csr_array:
+        """Return `bins` of multi-label data, cut and filled by the images with a known label of the class."""
+        assert self.known is not None
+        n_seeds, _, n_classes = forecast.shape
+        rows, columns, entries = [], [], []
+        for s, k in np.ndindex(n_seeds, n_classes):
+            kept = np.flatnonzero(self.known[:, k])
+            if len(kept):
+                rows.append((s * n_classes + k) * ECE_BINS + equal_mass_bins(forecast[s, kept, k], ECE_BINS))
+                columns.append(self.groups[kept])
+                entries.append(outcome[s, kept, k] - forecast[s, kept, k])
+        shape = (n_seeds * n_classes * ECE_BINS, self.n_groups)
+        if not rows:
+            return csr_array(shape, dtype=np.float64)
+        place = (np.concatenate(rows), np.concatenate(columns))
+        return csr_array((np.concatenate(entries), place), shape=shape)
+
+    @cached_property
+    def absent(self) -> np.ndarray:
+        """Bool [N, K]: known not to be there."""
+        return ~self.truth if self.known is None else self.known & ~self.truth
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The truth as it was given, [N, K]: bool, or float64 with NaN where a label is not known."""
+        return self.truth if self.known is None else np.where(self.known, self.truth, np.nan)
+
+    def rows_of(self, k: int) -> Any:
+        """Return which images have a known label of class `k`: a slice of all, or int64 [n]."""
+        return slice(None) if self.known is None else np.flatnonzero(self.known[:, k])
+
+    @property
+    def everything(self) -> np.ndarray:
+        """Bool [N, K]: which labels are known; all ones where all are."""
+        return np.ones(self.truth.shape, dtype=bool) if self.known is None else self.known
+
+    @property
+    def n_known(self) -> np.ndarray:
+        """Int64 [K]: images with a known label of each class."""
+        return np.full(self.shape[1], len(self.truth)) if self.known is None else self.known.sum(axis=0)
+
+    @property
+    def n_images(self) -> int:
+        """Images with any known label."""
+        return len(self.truth) if self.known is None else int(self.known.any(axis=1).sum())
+
+    def _of_known(self, values: np.ndarray) -> np.ndarray:
+        """Set `values` [S, N, K] to 0 where the label is not known; other shapes are those of multiclass data."""
+        return values if self.known is None else np.where(self.known, values, 0.0)
 
     @cached_property
     def _member(self) -> csr_array:
@@ -280,7 +347,7 @@ class Weighted:
 
     @cached_property
     def total(self) -> np.ndarray:
-        """Float64 [B, 1]: summed weight of the images."""
+        """Float64 [B, 1]: summed weight of the images; not to be asked for where labels are unknown."""
         return (self.positives + self.negatives)[..., 0]
 
     @cached_property
@@ -341,6 +408,8 @@ class Weighted:
 
     def _mean(self, sums: np.ndarray) -> np.ndarray:
         """Divide `sums` [B, S, K] or [B, S] by the weight of the images; NaN for a model without finite logits."""
+        if sums.ndim == 3 and self.scored.known is not None:
+            return self._blank(ratio(sums, np.broadcast_to(self.positives + self.negatives, sums.shape)))
         if sums.ndim == 3:
             return self._blank(ratio(sums, np.broadcast_to(self.total[..., None], sums.shape)))
         return np.where(self.scored.broken, np.nan, ratio(sums, np.broadcast_to(self.total, sums.shape)))

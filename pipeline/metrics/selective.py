@@ -34,7 +34,7 @@ def aurc(certainty: np.ndarray, wrong: np.ndarray) -> Aurc:
     Parameters
     ----------
     certainty : float [N]
-        The larger, the more certain; equal ones are kept or left together.
+        The larger, the more certain; equal ones are kept or left together. Of no image the area is NaN.
     wrong : bool [N]
         Whether the decision is wrong.
 
@@ -51,6 +51,8 @@ def aurc(certainty: np.ndarray, wrong: np.ndarray) -> Aurc:
     """
     sure, errors = np.asarray(certainty, dtype=np.float64), np.asarray(wrong, dtype=np.float64)
     n = len(sure)
+    if not n:
+        return Aurc(float("nan"), np.zeros(0))
     order = np.argsort(-sure, kind="stable")
     ordered = sure[order]
     last = np.append(np.flatnonzero(np.diff(ordered)), n - 1)
@@ -81,7 +83,9 @@ def cut_for_coverage(certainty: np.ndarray, coverage: float) -> float:
     Returns
     -------
     float
-        The highest cut that keeps at least this share; ties may keep more.
+        The highest cut that keeps at least this share; ties may keep more. NaN, which keeps nothing, of no image.
     """
     ordered = np.sort(np.asarray(certainty, dtype=np.float64))[::-1]
+    if not len(ordered):
+        return float("nan")
     return float(ordered[min(len(ordered), int(np.ceil(coverage * len(ordered) - 1e-9))) - 1])

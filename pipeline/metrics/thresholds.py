@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.special import expit, softmax
+
+from pipeline.study.unknown import known_of
 
 MAX_F1 = "max_f1"
 """Operating point: each class at its threshold of highest F1 on validation."""
@@ -65,7 +69,7 @@ def operating_points(task: str, targets: np.ndarray, logits: np.ndarray) -> dict
     task : {"multilabel", "multiclass"}
         Multiclass decides for the largest logit and has no operating points.
     targets : 0/1 [N, K]
-        Truth of the validation part.
+        Truth of the validation part; NaN where it is not known, which counts for nothing.
     logits : float [S, N, K]
         Of S models for the same images.
 
@@ -99,7 +103,7 @@ def best_f1_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.nda
     Parameters
     ----------
     targets : 0/1 [N, K]
-        Truth of the validation part.
+        Truth of the validation part; NaN where it is not known, which counts for nothing.
     probabilities : float [N, K]
         Scores of the same images, in [0, 1].
 
@@ -118,8 +122,8 @@ def best_f1_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.nda
     Lipton, Elkan, Naryanaswamy, "Optimal thresholding of classifiers to maximize F1 measure", ECML PKDD 2014,
     doi:10.1007/978-3-662-44851-9_15. The maximum found is optimistic on the part that chose it.
     """
-    truth, scores = _checked(targets, probabilities)
-    return np.array([_best_f1_threshold(truth[:, k], scores[:, k]) for k in range(truth.shape[1])])
+    truth, scores, known = _checked(targets, probabilities)
+    return np.array([_best_f1_threshold(truth[r, k], scores[r, k]) for k, r in enumerate(_rows(known, truth))])
 
 
 def pooled_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float:
@@ -131,7 +135,7 @@ def pooled_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float
     Parameters
     ----------
     targets : 0/1 [N, K]
-        Truth of the validation part.
+        Truth of the validation part; NaN where it is not known, which counts for nothing.
     probabilities : float [N, K]
         Scores of the same images, in [0, 1].
 
@@ -145,7 +149,9 @@ def pooled_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float
     ValueError
         If the shapes differ or a score is not in [0, 1].
     """
-    truth, scores = _checked(targets, probabilities)
+    truth, scores, known = _checked(targets, probabilities)
+    if known is not None:
+        return _best_f1_threshold(truth[known], scores[known])
     return _best_f1_threshold(truth.ravel(), scores.ravel())
 
 
@@ -158,7 +164,7 @@ def specificity_thresholds(targets: np.ndarray, probabilities: np.ndarray, speci
     Parameters
     ----------
     targets : 0/1 [N, K]
-        Truth of the validation part.
+        Truth of the validation part; NaN where it is not known, which counts for nothing.
     probabilities : float [N, K]
         Scores of the same images, in [0, 1].
     specificity : float
@@ -174,20 +180,29 @@ def specificity_thresholds(targets: np.ndarray, probabilities: np.ndarray, speci
     ValueError
         If the shapes differ, or a score is not in [0, 1] or `specificity` not in (0, 1].
     """
-    truth, scores = _checked(targets, probabilities)
+    truth, scores, known = _checked(targets, probabilities)
     if not 0 < specificity <= 1:
         raise ValueError(f"specificity {specificity} must be above 0 and at most 1")
-    return np.array([_specificity_threshold(~truth[:, k], scores[:, k], specificity) for k in range(truth.shape[1])])
+    return np.array(
+        [_specificity_threshold(~truth[r, k], scores[r, k], specificity) for k, r in enumerate(_rows(known, truth))]
+    )
 
 
-def _checked(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return truth (bool) and scores (float64) [N, K], or raise."""
-    truth, scores = np.asarray(targets).astype(bool), np.asarray(probabilities, dtype=np.float64)
+def _rows(known: np.ndarray | None, truth: np.ndarray) -> list[Any]:
+    """Return for each class which rows have a known label: all of them, or their positions."""
+    return [slice(None)] * truth.shape[1] if known is None else [np.flatnonzero(of_class) for of_class in known.T]
+
+
+def _checked(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return truth (bool) and scores (float64) [N, K], and which labels are known (None: all), or raise."""
+    targets, scores = np.asarray(targets), np.asarray(probabilities, dtype=np.float64)
+    known = known_of(targets)
+    truth = targets.astype(bool) if known is None else targets == 1
     if truth.shape != scores.shape or truth.ndim != 2:
         raise ValueError(f"targets {truth.shape} and probabilities {scores.shape}; expected [N, K] twice")
     if not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError("a probability is not in [0, 1]")
-    return truth, scores
+    return truth, scores, known
 
 
 def _best_f1_threshold(positive: np.ndarray, scores: np.ndarray) -> float:

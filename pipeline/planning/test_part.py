@@ -64,11 +64,11 @@ def class_plans(part: Part, classes: tuple[str, ...]) -> list[ClassPlan]:
     list of ClassPlan
         By one image per patient: several of them make intervals a little narrower.
     """
-    patients = len(np.unique(part.patients))
     plans = []
     for k, name in enumerate(classes):
-        has = part.targets[:, k].astype(bool)
-        positive, negative = (len(np.unique(part.patients[here])) for here in (has, ~has))
+        labels = part.targets[:, k]
+        positive, negative = (len(np.unique(part.patients[here])) for here in (labels == 1, labels == 0))
+        patients = len(np.unique(part.patients[~np.isnan(labels)]))
         prevalence = positive / patients if patients else 0.0
         if 0 < prevalence < 1:
             reach = float(ndtri(0.975))

@@ -351,7 +351,8 @@ def _aligned(one: _Predicted, other: _Predicted) -> _Predicted:
         test_targets=p.test_targets[places],
         test_patients=p.test_patients[places],
     )
-    changed = int((moved.test_targets != one.predictions.test_targets).any(axis=1).sum())
+    pair = (np.nan_to_num(of.test_targets.astype(float), nan=-1.0) for of in (moved, one.predictions))
+    changed = int(np.not_equal(*pair).any(axis=1).sum())
     if changed:
         raise _NotPaired(f"the labels of {changed} test images differ")
     if _partition(moved.test_patients) != _partition(one.predictions.test_patients):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from pipeline.study.predictions import Predictions
+from pipeline.study.unknown import known_of
 
 GRID = np.linspace(0, 1, 199)
 """False-positive rates at which every curve is read; few enough for a file that is diffed."""
@@ -71,9 +73,14 @@ def of_classes(predictions: Predictions, read: Callable[[np.ndarray, np.ndarray]
     read : callable
         Gives the curve [G] of scores [N] and truth [N].
     """
-    truth = predictions.test_targets.astype(bool)
+    targets = predictions.test_targets
+    known = known_of(targets)
+    if known is None:
+        rows: list[Any] = [slice(None)] * targets.shape[1]
+    else:
+        rows = list(known.T)
     return np.array(
-        [[read(scores[:, k], truth[:, k]) for k in range(truth.shape[1])] for scores in ranking_scores(predictions)]
+        [[read(scores[r, k], targets[r, k] == 1) for k, r in enumerate(rows)] for scores in ranking_scores(predictions)]
     )
 
 

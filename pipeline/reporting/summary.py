@@ -153,12 +153,13 @@ def confusions(study: StudyResults) -> pd.DataFrame:
     for results in study.configurations:
         if not results.has_predictions:
             continue
-        decided, true = _decisions(study, results), results.predictions.test_targets.astype(bool)
+        decided, true = _decisions(study, results), results.predictions.test_targets == 1
         names, truth = [*study.classes], true
         if study.task == "multilabel":
             names.append(NONE)
             decided = np.concatenate([decided, ~decided.any(2, keepdims=True)], 2)
-            truth = np.concatenate([true, ~true.any(1, keepdims=True)], 1)
+            none = (results.predictions.test_targets == 0).all(1, keepdims=True)
+            truth = np.concatenate([true, none], 1)
         counts = np.einsum("nk,snj->kj", truth.astype(np.int64), decided.astype(np.int64))
         rows = [(results.key, names[i], names[j], int(counts[i, j])) for i, j in np.ndindex(*counts.shape)]
         tables.append(pd.DataFrame(rows, columns=columns))

@@ -60,16 +60,21 @@ def _floors(
         counts = [sum(positives)]
     else:
         names, counts = [*classes, "macro"], [*positives, sum(positives)]
-        of_class = np.array([[error_floor(p[:, k]) for k in range(len(classes))] for p in likely])
-        of_class = np.concatenate([of_class, of_class.mean(axis=1, keepdims=True)], axis=1)
+        rows = [scored.rows_of(k) for k in range(len(classes))]
+        held = [bool(n) for n in scored.n_known]
+        of_class = np.array([[error_floor(p[r, k]) if held[k] else np.nan for k, r in enumerate(rows)] for p in likely])
+        counted = of_class if all(held) else of_class[:, held] if any(held) else of_class[:, :1]
+        mean = counted.mean(axis=1, keepdims=True)
+        of_class = np.concatenate([of_class, mean], axis=1)
     values = np.where(scored.broken[:, None], np.nan, of_class)
     if with_mean:
         values = np.concatenate([values, values.mean(axis=0, keepdims=True)])
-    n = len(scored.truth)
+    images = [scored.n_images] if scored.task == "multiclass" else [*scored.n_known.tolist(), scored.n_images]
+    why = "logits are not finite" if scored.broken.any() else "no known label"
     return [
-        row(s, "test", name, f"ece_floor{suffix}", v, n, count, "logits are not finite" if np.isnan(v) else FLOOR)
+        row(s, "test", name, f"ece_floor{suffix}", v, n, count, why if np.isnan(v) else FLOOR)
         for s, by_class in zip(series, values)
-        for name, v, count in zip(names, by_class, counts)
+        for name, v, n, count in zip(names, by_class, images, counts)
     ]
 
 
@@ -80,14 +85,15 @@ def calibration_lines(
 
     `series` are the names of the models, and last "mean" if `with_mean`.
     """
-    refused, n = class_refusals(scored), len(scored.truth)
+    refused, n_all = class_refusals(scored), len(scored.truth)
     carriers = (scored.class_counts > 0).sum(axis=0).min(axis=0)
     rows = []
     n_models = len(scored.broken)
-    pairs = scored.ranked_by.transpose(2, 0, 1).reshape(-1, n), np.repeat(scored.truth.T, n_models, axis=0)
-    fitted = recalibrations(*pairs, scored.groups, scored.n_groups)
+    pairs = scored.ranked_by.transpose(2, 0, 1).reshape(-1, n_all), np.repeat(scored.truth.T, n_models, axis=0)
+    known = None if scored.known is None else np.repeat(scored.known.T, n_models, axis=0)
+    fitted = recalibrations(*pairs, scored.groups, scored.n_groups, known)
     for k, name in enumerate(classes):
-        truth, lines = scored.truth[:, k], fitted[k * n_models : (k + 1) * n_models]
+        n, truth, lines = int(scored.n_known[k]), scored.truth[:, k], fitted[k * n_models : (k + 1) * n_models]
         notes = [
             "logits are not finite" if broken else line.note for line, broken in zip(lines, scored.broken.tolist())
         ]

@@ -64,11 +64,15 @@ def decision_table(
     """
     refused = class_refusals(calibrated)
     with_class, without = (calibrated.class_counts > 0).sum(axis=0)
-    n, tables = len(calibrated.truth), []
-    images = calibrated.by_group(np.ones(n))[:, None, None]
+    tables, images = [], calibrated.by_group(np.ones(len(calibrated.truth)))[:, None, None]
     for k, name in enumerate(classes):
+        n, rows = int(calibrated.n_known[k]), calibrated.rows_of(k)
         truth, likely = calibrated.truth[:, k], calibrated.probabilities[:, :, k]
         each = np.concatenate([benefits(likely, truth, thresholds), benefits_of_all(truth, thresholds)[None]])
+        if calibrated.known is not None:
+            each *= calibrated.known[:, k, None]
+            images = calibrated.by_group(calibrated.known[:, k])[:, None, None]
+        truth, likely = truth[rows], likely[:, rows]
         sums = calibrated.by_group(each, 1)
         both = ratio_draws(sums, images, counts)
         model = Drawn(both.values[:-1].copy(), both.draws[:, :-1])
@@ -102,10 +106,10 @@ def _unseen(
     Probabilities [S, N] and truth [N]; float64 [T] each, 0 where there was one. A threshold that nobody reaches, or
     everybody, is no decision: there it is 0, too.
     """
-    prevalence, odds = truth.mean(), thresholds / (1 - thresholds)
     positives, negatives = likely[:, truth], likely[:, ~truth]
     if not positives.size or not negatives.size:
         return np.zeros(len(thresholds)), np.zeros(len(thresholds))
+    prevalence, odds = truth.mean(), thresholds / (1 - thresholds)
     called, missed = (1 - wilson(n, n, confidence)[0] for n in (without, with_class))
     no_false = (negatives.max() < thresholds) & (positives.max() >= thresholds)
     none_missed = (positives.min() >= thresholds) & (negatives.min() < thresholds)

@@ -229,12 +229,17 @@ def _reliability(
         for calibrated in (False, True):
             forecast = probabilities(calibration.apply(logits) if calibrated else logits, task)
             if task == "multilabel":
-                pairs = list(zip(classes, forecast.T, truth.T))
+                pairs = [
+                    (name, p[~np.isnan(y)], y[~np.isnan(y)])  # NaN: the label is not known
+                    for name, p, y in zip(classes, forecast.T, truth.T)
+                ]
             else:
                 right = truth[np.arange(len(truth)), logits.argmax(axis=1)]
                 pairs = [("overall", forecast.max(axis=1), right)]
             curves += [
-                reliability(p, y).assign(seed=label, calibrated=calibrated, **{"class": name}) for name, p, y in pairs
+                reliability(p, y).assign(seed=label, calibrated=calibrated, **{"class": name})
+                for name, p, y in pairs
+                if len(y)
             ]
     names = ["seed", "class", "calibrated", *RELIABILITY_COLUMNS]
     return pd.concat(curves, ignore_index=True)[names] if curves else pd.DataFrame(columns=names)

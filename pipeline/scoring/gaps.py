@@ -96,7 +96,6 @@ def gap_table(
     rows: list[dict[str, Any]] = []
     for first, second in combinations(subgroups, 2):
         about = {"variable": variable, "first": first.name, "second": second.name, "n_seeds": first.scored.shape[0]}
-        about |= {"n_first": len(first.scored.truth), "n_second": len(second.scored.truth)}
         for key in GAP_METRICS[task]:
             rows += [about | row for row in _pair(first, second, METRICS[key], key, classes, confidence)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -130,6 +129,7 @@ def _pair(
     error, freedom = of.error(np.maximum(patients - 1, 1))
     mean = of.values.mean(axis=0)
     positives = [_positives(side.scored, metric) for side in (first, second)]
+    images = [[*side.scored.n_known.tolist(), side.scored.n_images][-len(names) :] for side in (first, second)]
     rows = []
     for c, name in enumerate(names):
         note = refused[c]
@@ -147,6 +147,8 @@ def _pair(
                 "ci_high": mean[c] + reach,
                 "p": np.nan if note else 2 * student.sf(abs(mean[c]) / error[c], freedom[c]),
                 "n_classes": n_classes[c],
+                "n_first": images[0][c],
+                "n_second": images[1][c],
                 "n_positive_first": positives[0][c],
                 "n_positive_second": positives[1][c],
                 "note": note,

@@ -165,7 +165,7 @@ def operating_table(
             for of, patients in ((sensitivity, positive), (specificity, negative))
         )
         found = _measured(one, other, prevalence, np.minimum(positive, negative), confidence)
-        about = {"point": point, "n": len(scored.truth), "n_seeds": scored.shape[0]}
+        about = {"point": point, "n_seeds": scored.shape[0]}
         for k, name in enumerate(classes):
             for metric, (value, low, high) in found.items():
                 usable = not refused[k] and not np.isnan(value[k])
@@ -177,6 +177,7 @@ def operating_table(
                         "value": value[k],
                         "ci_low": low[k] if usable else np.nan,
                         "ci_high": high[k] if usable else np.nan,
+                        "n": int(scored.n_known[k]),
                         "n_positive": int(scored.truth[:, k].sum()),
                         "prevalence": prevalence.value[k],
                         "prevalence_from": STATED if prevalence.stated[k] else OWN,

@@ -23,6 +23,7 @@ from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Configuration, Run, seeds
 from pipeline.study.trainings import run_folder
+from pipeline.study.unknown import hard, known_of
 
 FIT = "training images as they are, without augmentation: how far the training has fitted, not how good it is"
 
@@ -185,7 +186,7 @@ def _fit(
     """Return the rows of one seed and part."""
     values = {("overall", "loss"): (loss, LOSS)}
     if part == "train":
-        sums = Weighted(Scored(task, targets, logits[None], ordered=ordered))
+        sums = Weighted(Scored(task, hard(targets), logits[None], ordered=ordered))
         values["macro", "auroc"] = macro(auroc(sums)).item(), FIT
         if task == "multiclass":
             values["overall", "accuracy"] = accuracy(sums).item(), FIT
@@ -193,8 +194,14 @@ def _fit(
             values["macro", "f1"] = macro(f1(sums)).item(), FIT
         if ordered:
             values["overall", "qwk"] = quadratic_kappa(sums).item(), FIT
-    about = {"seed": str(seed), "part": part, "n": len(targets), "n_positive": int(targets.sum())}
+    about = {"seed": str(seed), "part": part, "n": _known(targets), "n_positive": int((targets == 1).sum())}
     return [
         {**about, "class": group, "metric": metric, "value": value, "note": note}
         for (group, metric), (value, note) in values.items()
     ]
+
+
+def _known(targets: np.ndarray) -> int:
+    """Count the images with a known label."""
+    known = known_of(targets)
+    return len(targets) if known is None else int(known.any(axis=1).sum())

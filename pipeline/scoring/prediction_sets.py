@@ -12,7 +12,7 @@ from pipeline.scoring.quantities import COLUMNS as QUANTITIES
 from pipeline.scoring.quantities import Quantity, quantity_table
 from pipeline.uncertainty.conformal import aps_scores, lac_scores, prediction_sets
 from pipeline.uncertainty.ratios import Drawn, ratio_draws
-from pipeline.uncertainty.support import n_patients
+from pipeline.uncertainty.support import n_patients, n_patients_of
 
 TARGET = 0.9
 """Coverage that is promised."""
@@ -52,7 +52,7 @@ def conformal_table(
     methods = [LAC, BY_CLASS] if multilabel else [LAC, APS, BY_CLASS]
     tables = []
     for method in methods:
-        sets = np.stack([_sets(v, t, val.truth, method, target) for v, t in zip(_likely(val), _likely(test))])
+        sets = np.stack([_sets(v, t, val, method, target) for v, t in zip(_likely(val), _likely(test))])
         found = (_binary if multilabel else _exclusive)(sets, val, test, counts)
         table = quantity_table(found, test, classes, confidence, macro=multilabel)
         if method == BY_CLASS:
@@ -64,7 +64,7 @@ def conformal_table(
 def _few(val: Scored, classes: Sequence[str], target: float) -> dict[str, str]:
     """Say of which classes validation has too few images for a quantile of their own, so that every set holds them."""
     needed = int(np.ceil(target / (1 - target) - 1e-9))
-    sides = {"present": val.truth.sum(axis=0), "absent": (~val.truth).sum(axis=0)}
+    sides = {"present": val.truth.sum(axis=0), "absent": val.absent.sum(axis=0)}
     texts = {}
     for k, name in enumerate(classes):
         held = [
@@ -88,15 +88,15 @@ def _likely(part: Scored) -> np.ndarray:
     return np.stack([1 - p, p], axis=-1) if part.task == "multilabel" else p
 
 
-def _sets(val: np.ndarray, test: np.ndarray, truth: np.ndarray, method: str, target: float) -> np.ndarray:
+def _sets(val: np.ndarray, test: np.ndarray, held: Scored, method: str, target: float) -> np.ndarray:
     """Return the sets of one model: bool [N, K], or [N, K, 2] (absent, present)."""
     scores = aps_scores if method == APS else lac_scores
-    fitted, new, by_class = scores(val), scores(test), method == BY_CLASS
+    fitted, new, by_class, truth = scores(val), scores(test), method == BY_CLASS, held.truth
     if val.ndim == 2:
         return prediction_sets(fitted, truth.argmax(axis=1), new, target, by_class=by_class)
     one_by_one = [
-        prediction_sets(fitted[:, k], truth[:, k].astype(int), new[:, k], target, by_class=by_class)
-        for k in range(truth.shape[1])
+        prediction_sets(fitted[r, k], truth[r, k].astype(int), new[:, k], target, by_class=by_class)
+        for k, r in ((k, held.rows_of(k)) for k in range(truth.shape[1]))
     ]
     return np.stack(one_by_one, axis=1)
 
@@ -125,15 +125,15 @@ def _exclusive(sets: np.ndarray, val: Scored, test: Scored, counts: np.ndarray) 
 
 def _binary(sets: np.ndarray, val: Scored, test: Scored, counts: np.ndarray) -> Iterator[Quantity]:
     """Yield what is measured of sets [S, N, K, 2] of presence and absence."""
-    everyone, every = np.full(test.truth.shape[1], float(n_patients(test))), np.ones(test.truth.shape)
+    everyone, every = n_patients_of(test), test.everything
     absent, present = np.moveaxis(sets, -1, 0)
-    held = np.where(test.truth, present, absent)
+    held = np.where(test.truth, present, absent) & every
     with_positive, with_negative = (test.class_counts > 0).sum(axis=0).astype(float)
     yield Quantity("coverage", _shares(val, test, counts, held, every), everyone, undefined=_NOT_FINITE)
-    for name, side, patients in (("present", test.truth, with_positive), ("absent", ~test.truth, with_negative)):
+    for name, side, patients in (("present", test.truth, with_positive), ("absent", test.absent, with_negative)):
         of_side = _shares(val, test, counts, held & side, side)
         yield Quantity(f"coverage_{name}", of_side, patients, undefined=f"no such image, or {_NOT_FINITE}")
     size = absent.astype(int) + present
-    yield Quantity("size", _shares(val, test, counts, size, every), everyone, "loss", undefined=_NOT_FINITE)
+    yield Quantity("size", _shares(val, test, counts, size * every, every), everyone, "loss", undefined=_NOT_FINITE)
     for name, which in (("single", size == 1), ("both", size == 2), ("empty", size == 0)):
-        yield Quantity(name, _shares(val, test, counts, which, every), everyone, undefined=_NOT_FINITE)
+        yield Quantity(name, _shares(val, test, counts, which & every, every), everyone, undefined=_NOT_FINITE)

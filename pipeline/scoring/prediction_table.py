@@ -1,10 +1,11 @@
 """Read tables of predictions that were made anywhere, and join two of them image by image.
 
 A table has one row per image (and seed): ``id``; the truth, either a column ``truth`` with the name of the class
-(single-label) or one column ``truth_<class>`` with 0 or 1 per class (multi-label); one column per class with its
-probability, named as the class or ``p_<class>``; and where they are known ``patient`` and ``seed``. With two classes
-one column of probabilities is enough. Fields are separated by commas, semicolons or tabs. What is missing, twice there
-or contradictory is an error that names file, line and value: a row is never dropped and never guessed.
+(single-label) or one column ``truth_<class>`` per class with 0, 1 or, where it is not known, nothing (multi-label); one
+column per class with its probability, named as the class or ``p_<class>``; and where they are known ``patient`` and
+``seed``. With two classes one column of probabilities is enough. Fields are separated by commas, semicolons or tabs.
+What is missing, twice there or contradictory is an error that names file, line and value: a row is never dropped and
+never guessed.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Predicted:
     probabilities : pair of float64 [S, N, K]
         In [0, 1].
     targets : uint8 [N, K]
-        Truth.
+        Truth; float32 with NaN where it is not known.
     patients : str [N]
         Patient of each image, or the image where no table names patients.
     patients_known : bool
@@ -374,7 +375,7 @@ def _arrays(
     else:
         targets = np.stack([_labels(table, _OF_CLASS + name) for name in classes], axis=-1)
     for s in range(1, len(seeds)):
-        changed = (targets[rows[s]] != targets[rows[0]]).any(axis=-1)
+        changed = _changed(targets[rows[s]], targets[rows[0]])
         if changed.any():
             n = int(np.argmax(changed))
             raise TableError(_contradiction(table, int(rows[0, n]), table, int(rows[s, n])))
@@ -394,12 +395,19 @@ def _numbers(table: Raw, column: str) -> np.ndarray:
 
 
 def _labels(table: Raw, column: str) -> np.ndarray:
-    values = np.empty(len(table.lines), dtype=np.uint8)
+    values = np.empty(len(table.lines), dtype=np.float32)
     for row, text in enumerate(table.cells[column]):
-        if text.lower() not in (*_YES, *_NO):
-            raise TableError(f"{table.at(row, column)} must be 0 or 1")
-        values[row] = text.lower() in _YES
-    return values
+        if text and text.lower() not in (*_YES, *_NO):
+            raise TableError(f"{table.at(row, column)} must be 0 or 1, or empty where it is not known")
+        values[row] = text.lower() in _YES if text else np.nan
+    return values if np.isnan(values).any() else values.astype(np.uint8)
+
+
+def _changed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the images of which the truths [N, K] are not the same, unknown ones included."""
+    first, second = (np.nan_to_num(of.astype(np.float32), nan=-1) for of in (one, other))
+    changed: np.ndarray = (first != second).any(axis=-1)
+    return changed
 
 
 def _contradiction(one: Raw, here: int, other: Raw, there: int) -> str:
@@ -414,7 +422,7 @@ def _contradiction(one: Raw, here: int, other: Raw, there: int) -> str:
 
 
 def _same_truth(tables: Sequence[Raw], arrays: Sequence[_Arrays], order: Sequence[str]) -> None:
-    changed = (arrays[0].targets != arrays[1].targets).any(axis=-1)
+    changed = _changed(arrays[0].targets, arrays[1].targets)
     if changed.any():
         n = int(np.argmax(changed))
         more = int(changed.sum()) - 1

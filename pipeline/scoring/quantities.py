@@ -75,17 +75,18 @@ def quantity_table(
         few = f"fewer than {MIN_PATIENTS} patients ({everyone})" if everyone < MIN_PATIENTS else ""
         refused = [few] if overall else class_refusals(scored)
         counted = [int(positives.sum())] if overall else positives.tolist()
+        images = [scored.n_images] if overall else scored.n_known.tolist()
         if macro:
             kept = ~np.isnan(of.values).any(axis=0)
             of = Drawn(_with_mean(of.values, kept), _with_mean(of.draws, kept))
             patients = np.append(np.broadcast_to(patients, len(names)), float(everyone))
             refused, names = [*refused, mean_refusal(scored, refused)], [*names, "macro"]
-            counted = [*counted, int(positives.sum())]
+            counted, images = [*counted, int(positives.sum())], [*images, scored.n_images]
         value, low, high = expected_interval(of, patients, confidence, scale, proportion=proportion)
         for c, of_class in enumerate(names):
             blank = bool(refused[c]) or np.isnan(value[c])
             note = undefined if np.isnan(value[c]) else refused[c] or _still(value[c], low[c])
-            about = {"class": of_class, "metric": name, "n": len(scored.truth), "n_positive": counted[c]}
+            about = {"class": of_class, "metric": name, "n": images[c], "n_positive": counted[c]}
             limits = {"ci_low": np.nan if blank else low[c], "ci_high": np.nan if blank else high[c]}
             rows.append(about | limits | {"value": value[c], "n_seeds": len(of.values), "note": note})
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -11,6 +11,7 @@ from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.registry import columns, measure, reasons
 from pipeline.metrics.thresholds import MAX_F1, MISSING, POOLED, SPECIFICITIES
 from pipeline.scoring.part import PartLogits, View
+from pipeline.study.unknown import known_of
 from pipeline.uncertainty.metric_intervals import metric_intervals, total_intervals
 from pipeline.uncertainty.support import support
 
@@ -70,16 +71,18 @@ def threshold_rows(
     classes: Sequence[str], labels: Sequence[str], points: Mapping[str, np.ndarray], val: PartLogits
 ) -> list[dict[str, Any]]:
     """Return the thresholds as rows of metrics.csv; none for multiclass, which decides without."""
-    n, positives = len(val.targets), np.asarray(val.targets).astype(bool).sum(axis=0).tolist()
+    images, positives, n = _counted(val)
     rows: list[dict[str, Any]] = []
     for point, chosen in points.items():
         metric, how = _HOW[point]
         for s, label in enumerate(labels):
             missing = MISSING[point] if np.isfinite(val.logits[s]).all() else "logits are not finite"
-            pooled = [("overall", chosen[s, 0], sum(positives))]
+            pooled = [("overall", chosen[s, 0], n, sum(positives))]
             rows += [
-                row(label, "val", name, metric, value, n, positive, missing if np.isnan(value) else how)
-                for name, value, positive in (pooled if point == POOLED else zip(classes, chosen[s], positives))
+                row(label, "val", name, metric, value, known, positive, missing if np.isnan(value) else how)
+                for name, value, known, positive in (
+                    pooled if point == POOLED else zip(classes, chosen[s], images, positives)
+                )
             ]
     return rows
 
@@ -88,7 +91,7 @@ def calibration_rows(
     task: str, classes: Sequence[str], labels: Sequence[str], calibrations: Sequence[Calibration], val: PartLogits
 ) -> list[dict[str, Any]]:
     """Return the parameters of the calibrations as rows of metrics.csv."""
-    n, positives = len(val.targets), np.asarray(val.targets).astype(bool).sum(axis=0).tolist()
+    images, positives, n = _counted(val)
     rows: list[dict[str, Any]] = []
     for label, calibration in zip(labels, calibrations):
         notes = [f"not calibrated: {note}" if note else "fitted on validation" for note in calibration.notes]
@@ -98,10 +101,18 @@ def calibration_rows(
             continue
         for metric, values in (("platt_slope", calibration.slope), ("platt_intercept", calibration.intercept)):
             rows += [
-                row(label, "val", name, metric, value, n, positive, note)
-                for name, value, positive, note in zip(classes, values, positives, notes)
+                row(label, "val", name, metric, value, known, positive, note)
+                for name, value, known, positive, note in zip(classes, values, images, positives, notes)
             ]
     return rows
+
+
+def _counted(part: PartLogits) -> tuple[list[int], list[int], int]:
+    """Return images with a known label and positives of each class, and images with any known label."""
+    targets = np.asarray(part.targets)
+    if (known := known_of(targets)) is None:
+        return [len(targets)] * targets.shape[1], targets.astype(bool).sum(axis=0).tolist(), len(targets)
+    return known.sum(axis=0).tolist(), (targets == 1).sum(axis=0).tolist(), int(known.any(axis=1).sum())
 
 
 def metric_rows(
@@ -138,7 +149,7 @@ def metric_rows(
         Rows of `COLUMNS`, by metric, then seed, then class.
     """
     scored = view.scored
-    n = len(scored.truth)
+    images = [*scored.n_known.tolist(), scored.n_images]
     per_class = scored.truth.sum(axis=0).tolist()
     rows: list[dict[str, Any]] = []
     for key, metric in view.metrics.items():
@@ -178,6 +189,7 @@ def metric_rows(
                         notes.append(_draw_note(int(defined[s, c]), len(drawn)) or _end_note(values[s, c], low[s, c]))
                 note = "; ".join(text for text in notes if text)
                 between = low[s, c], high[s, c]
+                n = images[c] if c < len(names) - 1 else scored.n_images  # last stands what all classes make
                 rows.append(row(label, part, name, metric.name, values[s, c], n, positives[c], note, between))
     return rows
 

@@ -11,7 +11,7 @@ from pipeline.metrics.scored import Scored
 from pipeline.metrics.selective import aurc, cut_for_coverage
 from pipeline.scoring.quantities import Quantity, quantity_table
 from pipeline.uncertainty.ratios import Drawn, expected_interval, linear_draws, ratio_draws
-from pipeline.uncertainty.support import MIN_PATIENTS, class_refusals, mean_refusal, n_patients
+from pipeline.uncertainty.support import MIN_PATIENTS, class_refusals, mean_refusal, n_patients, n_patients_of
 
 COVERAGES = {"90": 0.9, "80": 0.8}
 """Shares of the images that are kept, by the name that metrics carry."""
@@ -35,10 +35,11 @@ def certainty(raw: Scored, calibrated: Scored) -> tuple[np.ndarray, np.ndarray]:
         Calibrated probability that the decision is right; C = K for multi-label, where each class is decided by
         itself, and 1 for multiclass.
     wrong : bool [S, N, C]
+        False where the label is not known: what it is divided by says so.
     """
     likely, called = calibrated.probabilities, raw.decisions()
     if raw.task == "multilabel":
-        return np.where(called, likely, 1 - likely), called != raw.truth
+        return np.where(called, likely, 1 - likely), (called != raw.truth) & raw.everything
     return np.take_along_axis(likely, raw.logits.argmax(axis=-1)[..., None], -1), ~(called & raw.truth).any(
         axis=-1, keepdims=True
     )
@@ -80,7 +81,9 @@ def selection_tables(
     raw = test[0]
     blank = raw.undecided() | raw.broken[:, None] if raw.task == "multilabel" else raw.broken[:, None]
     n = len(raw.truth)
-    n_columns, everyone = certain.shape[2], np.full(certain.shape[2], float(n_patients(raw)))
+    rows, rows_of_val = ([part.rows_of(c) for c in range(certain.shape[2])] for part in (raw, val[0]))
+    n_columns = certain.shape[2]
+    everyone = n_patients_of(raw) if raw.task == "multilabel" else np.full(n_columns, float(n_patients(raw)))
     truth = raw.truth if raw.task == "multilabel" else np.ones((n, 1), dtype=bool)
 
     def drawn(above: np.ndarray, below: np.ndarray) -> Drawn:
@@ -89,19 +92,22 @@ def selection_tables(
         found = ratio_draws(tops, bottoms, counts)
         return Drawn(np.where(blank, np.nan, found.values), found.draws)
 
-    every = np.ones_like(wrong)
-    right = drawn(~wrong, every)
-    areas = [[aurc(certain[s, :, c], wrong[s, :, c]) for c in range(n_columns)] for s in range(len(certain))]
-    influence = np.stack([np.stack([a.influence for a in row], axis=-1) for row in areas], axis=1)
-    value = np.where(blank, np.nan, [[a.value for a in row] for row in areas])
+    every = np.broadcast_to(raw.everything if raw.task == "multilabel" else truth, wrong.shape)
+    right = drawn(~wrong & every, every)
+    areas = [[aurc(certain[s, r, c], wrong[s, r, c]) for c, r in enumerate(rows)] for s in range(len(certain))]
+    influence = np.zeros((n, len(certain), n_columns))
+    for s, of_seed in enumerate(areas):
+        for c, area in enumerate(of_seed):
+            influence[rows[c], s, c] = area.influence
+    value = np.where(blank, np.nan, [[a.value for a in of_seed] for of_seed in areas])
     of_patients = linear_draws(value, raw.by_group(influence), counts)
     quantities = [
         Quantity("error", Drawn(1 - right.values, 1 - right.draws), everyone, undefined=_NO_DECISION),
         Quantity("aurc", of_patients, everyone, proportion=False, undefined=_NO_DECISION),
     ]
     for name, coverage in COVERAGES.items():
-        cuts = [[cut_for_coverage(one[:, c], coverage) for c in range(n_columns)] for one in of_val]
-        kept = certain >= np.array(cuts)[:, None]
+        cuts = [[cut_for_coverage(one[r, c], coverage) for c, r in enumerate(rows_of_val)] for one in of_val]
+        kept = (certain >= np.array(cuts)[:, None]) & every
         accuracy = drawn(kept & ~wrong, kept)
         carriers = (raw.by_group(kept, 1) > 0).sum(axis=0).min(axis=0).astype(float)  # patients with an image kept
         nothing = f"no image is as certain as the cut of validation; {_NO_DECISION}"
@@ -131,16 +137,22 @@ def _curve(
     confidence: float,
 ) -> pd.DataFrame:
     """Return the error at each coverage of `GRID`: of every column and, for multi-label, of their mean."""
-    columns, ordered = range(certain.shape[2]), np.sort(certain, axis=1)[:, ::-1]
-    cuts = ordered[:, np.maximum(np.ceil(GRID * certain.shape[1] - 1e-9).astype(int), 1) - 1]  # [S, points, C]
+    columns = range(certain.shape[2])
     curves, carriers = [], []
     for c in columns:
-        kept = certain[:, :, c, None] >= cuts[:, None, :, c]
+        here = certain[:, raw.rows_of(c), c]
+        ordered = np.sort(here, axis=1)[:, ::-1]
+        last = np.maximum(np.ceil(GRID * here.shape[1] - 1e-9).astype(int), 1) - 1
+        cuts = ordered[:, last] if here.shape[1] else np.full((len(here), len(GRID)), np.nan)  # [S, points]
+        kept = certain[:, :, c, None] >= cuts[:, None]
+        if raw.known is not None:
+            kept &= raw.known[:, c, None]
         lost, held = (raw.by_group(x, 1) for x in (kept & wrong[:, :, c, None], kept))
         found = ratio_draws(lost, held, counts)
         curves.append(Drawn(np.where(blank[:, c, None], np.nan, found.values), found.draws))
         carriers.append((held > 0).sum(axis=0).min(axis=0))
     names = list(classes) if raw.task == "multilabel" else ["overall"]
+    images = [*raw.n_known.tolist(), raw.n_images] if raw.task == "multilabel" else [raw.n_images]
     refused = class_refusals(raw) if raw.task == "multilabel" else [""]
     known = [c for c in columns if not np.isnan(curves[c].values).any()]
     if raw.task == "multilabel" and known:
@@ -148,9 +160,9 @@ def _curve(
         curves, names, refused = [*curves, mean], [*names, "macro"], [*refused, mean_refusal(raw, refused)]
         carriers.append(np.min([carriers[c] for c in known], axis=0))
     tables = []
-    for name, of, few, patients in zip(names, curves, refused, carriers):
+    for name, n, of, few, patients in zip(names, images, curves, refused, carriers):
         value, low, high = expected_interval(of, patients, confidence, "share", proportion=True, curve=True)
         low, high = (np.where(bool(few) | (patients < MIN_PATIENTS), np.nan, end) for end in (low, high))
-        content = [name, GRID, value, low, high, len(raw.truth), len(certain)]
+        content = [name, GRID, value, low, high, n, len(certain)]
         tables.append(pd.DataFrame(dict(zip(CURVE_COLUMNS, content))))
     return pd.concat(tables, ignore_index=True)

@@ -167,6 +167,17 @@ class Beside:
         return len(self.predicted.targets)
 
     @property
+    def unknown(self) -> int:
+        """Labels, of all images and classes, that are not known."""
+        return int(np.isnan(self.predicted.targets.astype(np.float64)).sum())
+
+    def images_of(self, group: str) -> int:
+        """Count the images of which the label of a class is known; of "macro" and "overall" any label."""
+        known = ~np.isnan(self.predicted.targets.astype(np.float64))
+        classes = list(self.predicted.classes)
+        return int((known[:, classes.index(group)] if group in classes else known.any(axis=1)).sum())
+
+    @property
     def patients(self) -> int:
         """Patients compared; images where no patients are known."""
         return len(np.unique(self.predicted.patients))
@@ -184,7 +195,7 @@ class Beside:
                 "p_holm": line.p_holm,
                 "false_claim_flat": float(line.false_claim.flat),
                 "false_claim": float(line.false_claim.sceptical),
-                "n": self.images,
+                "n": self.images_of(line.group),
                 "n_positive": line.positives,
                 "note": "; ".join(
                     dict.fromkeys(filter(None, (line.first.note, line.second.note, line.difference.note)))
@@ -358,7 +369,7 @@ def _line(
         Value(float(m.values[:, place].mean()), float(m.low[place]), float(m.high[place]), m.notes[place]) for m in both
     )
     numbers = {key: float(str(row[key])) for key in ("difference", "ci_low", "ci_high", "p")}
-    positives = predicted.targets.sum(axis=0)[1 if predicted.binary else 0 :]
+    positives = (predicted.targets == 1).sum(axis=0)[1 if predicted.binary else 0 :]
     return Line(
         metric.name,
         group,
@@ -369,7 +380,7 @@ def _line(
         float(p_holm),
         false_claim(numbers["p"]),
         metric.higher_is_better,
-        int(predicted.targets[:, place].sum() if group in predicted.classes else positives.sum()),
+        int((predicted.targets[:, place] == 1).sum() if group in predicted.classes else positives.sum()),
     )
 
 

@@ -50,9 +50,9 @@ def age_bands(ages: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def subgroups_of(rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the labels by which the images `rows` are grouped: those of sex, view and age that the data set has."""
+    """Return the labels by which images are grouped: those of sex, view, source and age that the data set has."""
     about = read_samples().set_index("row").loc[rows]
-    labels = {name: about[name].to_numpy() for name in ("sex", "view") if name in about}
+    labels = {name: about[name].to_numpy() for name in ("sex", "view", "source") if name in about}
     if "age" in about:
         labels["age"] = age_bands(pd.to_numeric(about["age"], errors="coerce").to_numpy(float))
     return {name: values for name, values in labels.items() if not pd.isna(values).all()}
@@ -138,7 +138,7 @@ def evaluate_subgroups(
         n_patients = len(np.unique(part.patients))
         if n_patients < MIN_PATIENTS:
             series = [*labels, "mean"] if with_mean else labels
-            n, n_positive = len(part.targets), int(np.asarray(part.targets).sum())
+            n, n_positive = len(part.targets), int((np.asarray(part.targets) == 1).sum())
             note = f"fewer than {MIN_PATIENTS} patients ({n_patients})"
             rows = [
                 row(label, "test", columns(metric, [])[0], metric.name, np.nan, n, n_positive, note)

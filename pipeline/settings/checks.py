@@ -91,12 +91,14 @@ def _tried(problems: list[str], call: Callable[..., Any], *arguments: Any) -> An
 
 def _of_losses(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield losses that cannot be built for the task, or beside the class weights or the mixing of a model."""
-    from pipeline.learning.losses import create, no_mixing
+    from pipeline.learning.losses import create, no_mixing, no_soft_labels
 
     for name in params.study.losses:
         problems: list[str] = []
         loss = _tried(problems, create, name, params.losses[name], dataset.task, dataset.ordered)
         yield from problems
+        if loss is not None and (reason := no_soft_labels(loss, name, dataset.uncertain_as)):
+            yield f"datasets.{dataset.name}.uncertain: {reason}"
         for model in params.study.models:
             if loss is not None and train_settings(params, model).mix and (reason := no_mixing(loss, f"losses.{name}")):
                 yield f"{_where(params, model, 'mix')}: {reason}; must be empty beside it"

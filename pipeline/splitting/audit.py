@@ -13,6 +13,7 @@ from pipeline.splitting.by_time import dates
 from pipeline.splitting.errors import SplitError
 from pipeline.splitting.settings import LEAKS, Split
 from pipeline.study.parts import PARTS
+from pipeline.study.unknown import IN_TABLE, differ, without_any
 
 USED = PARTS[:3]
 _NAMED = 5
@@ -48,8 +49,9 @@ def audit(
         JSON-compatible. ``method``, ``protocol``, ``seed``, ``validation``, ``test``, and ``per_class`` (None for other
         methods): settings; ``sha256`` of the sorted lines "sample_id<TAB>part" (and "<TAB>number" for augmented
         copies); ``parts`` (part: images, patients, groups; an augmented copy counts as an image); ``classes`` (class:
-        part: positives, prevalence); ``no_finding`` (part: positives, prevalence; images without a class; None where
-        there are none); ``largest_prevalence_difference`` (class, parts, difference; None where two parts are empty);
+        part: positives, prevalence, and ``known`` labels where some are not); ``no_finding`` (part: positives,
+        prevalence; images known to be without a class; None where there are none);
+        ``largest_prevalence_difference`` (class, parts, difference; None where two parts are empty);
         ``patients_in_two_parts``, ``groups_in_two_parts``, ``duplicates_in_two_parts`` (0 in a split that `check`
         passes, but under protocol augment_before_split); ``leak`` (see `leak`); ``balance`` (see `draws`);
         ``dates`` (see `pipeline.splitting.by_time.dates`; only where the data set has dates);
@@ -58,7 +60,7 @@ def audit(
     """
     if table is None:
         table = pd.DataFrame({"copies": 1, "augmented": 0}, index=samples.index)
-    none = ~samples[classes].any(axis=1)
+    none = without_any(samples[classes])
     by_class = {name: _by_part(samples[name], parts) for name in classes}
     images = samples.drop_duplicates("sample_id")
     return {
@@ -78,7 +80,7 @@ def audit(
             for part, rows in ((p, samples[parts == p]) for p in PARTS)
         },
         "classes": by_class,
-        "no_finding": _by_part(none, parts) if none.any() else None,
+        "no_finding": _by_part(none, parts) if (none == 1).any() else None,
         "largest_prevalence_difference": _largest_difference(by_class),
         **{name: len(shared) for name, shared in overlaps(samples, parts).items()},
         "leak": leak(samples, parts, table["augmented"]),
@@ -88,6 +90,35 @@ def audit(
         "duplicates_with_other_labels": _relabelled(images, classes),
         "unused": _unused(samples, parts, settings.method),
     }
+
+
+def label_counts(published: pd.DataFrame, parts: pd.Series, classes: list[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """Count the labels of each class and part that are known, uncertain and unknown.
+
+    Parameters
+    ----------
+    published : DataFrame
+        As from `pipeline.study.prepared.read_published`, one line per entry.
+    parts : Series of str
+        Part of each line, indexed as `published`.
+    classes : list of str
+        Class names.
+
+    Returns
+    -------
+    dict
+        class: part: ``positive``, ``negative``, ``uncertain``, ``unknown``; of train, val and test.
+    """
+    kinds: dict[str, float] = {"positive": 1, "negative": 0, "uncertain": IN_TABLE}
+    counted: dict[str, dict[str, dict[str, int]]] = {}
+    for name in classes:
+        by_part = {part: published.loc[parts == part, name] for part in USED}
+        counted[name] = {
+            part: {kind: int((labels == value).sum()) for kind, value in kinds.items()}
+            | {"unknown": int(labels.isna().sum())}
+            for part, labels in by_part.items()
+        }
+    return counted
 
 
 def leak(samples: pd.DataFrame, parts: pd.Series, augmented: pd.Series) -> dict[str, dict[str, int]]:
@@ -131,7 +162,7 @@ def draws(
     """
     training = samples[parts == "train"]
     draws_per_epoch = draws_per_epoch[parts == "train"]
-    none = ~training[classes].any(axis=1)
+    none = (training[classes] == 0).all(axis=1)
 
     def count(which: pd.Series) -> dict[str, int]:
         return {"before": int(which.sum()), "after": int(draws_per_epoch[which].sum())}
@@ -140,7 +171,7 @@ def draws(
         "method": settings.balance.method,
         "to": settings.balance.to,
         "images": count(pd.Series(True, index=training.index)),
-        "classes": {name: count(training[name].astype(bool)) for name in classes},
+        "classes": {name: count(training[name] == 1) for name in classes},
         "no_finding": count(none) if none.any() else None,
         "never_drawn": int((draws_per_epoch == 0).sum()),
         "most_draws": int(draws_per_epoch.max()) if len(draws_per_epoch) else 0,
@@ -205,11 +236,12 @@ def _check_classes(by_class: dict[str, dict[str, dict[str, Any]]], sizes: dict[s
     for name, counted in by_class.items():
         positives = {part: counted[part]["positives"] for part in USED}
         for part in USED:
-            if positives[part] in (0, sizes[part] if negatives else 0):
+            known = counted[part].get("known", sizes[part])
+            if positives[part] in (0, known if negatives else 0):
                 kind = "positive" if positives[part] == 0 else "negative"
+                of = f"the {sizes[part]}" if known == sizes[part] else f"the {known} with a known label"
                 problems.append(
-                    f"class '{name}' has no {kind} image among the {sizes[part]} of part '{part}' "
-                    f"(positives: {_listed(positives)})"
+                    f"class '{name}' has no {kind} image among {of} of part '{part}' (positives: {_listed(positives)})"
                 )
     if problems:
         raise SplitError(
@@ -224,15 +256,17 @@ def _listed(counts: dict[str, int]) -> str:
 
 def _by_part(column: pd.Series, parts: pd.Series) -> dict[str, dict[str, Any]]:
     """Positives and prevalence in train, val and test; the prevalence of an empty part is None."""
-    positive = column.to_numpy(bool)
-    masks = {part: (parts == part).to_numpy() for part in USED}
-    return {
-        part: {
+    labels = column.to_numpy()
+    positive, known, counted = labels == 1, (labels == 0) | (labels == 1), {}
+    for part in USED:
+        mask = (parts == part).to_numpy() & known
+        counted[part] = {
             "positives": int(positive[mask].sum()),
             "prevalence": round(float(positive[mask].mean()), 6) if mask.any() else None,
         }
-        for part, mask in masks.items()
-    }
+        if not known.all():
+            counted[part]["known"] = int(mask.sum())
+    return counted
 
 
 def _largest_difference(by_class: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any] | None:
@@ -250,11 +284,11 @@ def _largest_difference(by_class: dict[str, dict[str, dict[str, Any]]]) -> dict[
 
 def _relabelled(samples: pd.DataFrame, classes: list[str]) -> int:
     """Images with the same pixels as an earlier one and other labels: at least one of the two is wrong."""
-    labels = samples[classes].to_numpy(np.uint8)
+    labels = samples[classes].to_numpy()
     position = pd.Series(range(len(samples)), index=samples["sample_id"])
     copies = np.flatnonzero((samples["duplicate_of"] != "").to_numpy())
     originals = position[samples["duplicate_of"].iloc[copies]].to_numpy()
-    return int((labels[copies] != labels[originals]).any(axis=1).sum()) if len(copies) else 0
+    return int(differ(labels[copies], labels[originals]).any(axis=1).sum()) if len(copies) else 0
 
 
 def _unused(samples: pd.DataFrame, parts: pd.Series, method: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.splitting.labels import single_label
+from pipeline.splitting.labels import known_positives, single_label
 from pipeline.splitting.settings import Split
 
 _STREAM = 1
@@ -52,7 +52,7 @@ def oversample(training: pd.DataFrame, classes: list[str], settings: Split) -> N
     and Girshick (LVIS, CVPR 2019, arXiv 1908.03195) with the frequency of the largest class as threshold and without
     the square root, which makes it the same rule as for images of one class.
     """
-    labels = training[classes].to_numpy(np.int64)
+    labels = known_positives(training, classes).astype(np.int64)
     if (labels.sum(axis=1) == 1).all():
         label = labels.argmax(axis=1)
         return _to(_present(label, len(classes)).max(initial=0), label, training, settings)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
+from pipeline.splitting.labels import known_positives
 from pipeline.splitting.settings import Split
 from pipeline.splitting.stratify import stratify
 
@@ -31,6 +31,6 @@ def grouped(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.Se
         "val": settings.validation,
         "test": settings.test,
     }
-    labels = samples[classes].to_numpy(np.uint8)
+    labels = known_positives(samples, classes)
     parts = stratify(samples["group_id"].tolist(), labels, fractions, settings.seed)
     return pd.Series(parts, index=samples.index, dtype="str", name="part")

@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 from pipeline.splitting.errors import SplitError
 
 
+def known_positives(samples: pd.DataFrame, classes: list[str]) -> NDArray[np.uint8]:
+    """Return which classes each image is known to have, 0/1 [N, K]: an unknown label counts for nothing."""
+    return (samples[classes].to_numpy() == 1).astype(np.uint8)
+
+
 def single_label(samples: pd.DataFrame, classes: list[str], setting: str, instead: str = "") -> NDArray[np.int64]:
     """Return the class of each image as a position in `classes`.
 
@@ -33,7 +38,7 @@ def single_label(samples: pd.DataFrame, classes: list[str], setting: str, instea
         If an image has no class or several: it would count for no class or for several at once, and "n images of each
         class" has no meaning.
     """
-    labels = samples[classes].to_numpy(np.uint8)
+    labels = known_positives(samples, classes)
     wrong = np.flatnonzero(labels.sum(axis=1) != 1)
     if len(wrong):
         image = samples["sample_id"].iloc[wrong[0]]

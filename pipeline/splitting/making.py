@@ -6,11 +6,11 @@ import sys
 
 import pandas as pd
 
-from pipeline.splitting.audit import audit, check
+from pipeline.splitting.audit import audit, check, label_counts
 from pipeline.splitting.protocols import PROTOCOLS, entries_of
 from pipeline.splitting.settings import Split
 from pipeline.study.files import AUDIT, SPLIT, write_csv, write_json
-from pipeline.study.prepared import read_dataset, read_samples
+from pipeline.study.prepared import partial, read_dataset, read_published, read_samples
 
 
 def make_split(settings: Split) -> None:
@@ -47,6 +47,8 @@ def write_split(samples: pd.DataFrame, table: pd.DataFrame, classes: list[str], 
     entries = entries_of(samples, table)
     check(entries, table["part"], classes, settings, negatives=read_dataset().task != "segmentation")
     report = audit(entries, table["part"], classes, settings, table)
+    if partial(samples, classes):
+        report["labels"] = label_counts(entries_of(read_published(), table), table["part"], classes)
 
     write_csv(SPLIT, table)
     write_json(AUDIT, report)

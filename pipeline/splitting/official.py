@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from pipeline.splitting.errors import SplitError
+from pipeline.splitting.labels import known_positives
 from pipeline.splitting.settings import Split
 from pipeline.splitting.stratify import stratify
 
@@ -55,6 +55,6 @@ def official(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.S
     if not (published == "val").any() and training.any():
         rest = samples[training]
         fractions = {"train": 1 - settings.validation, "val": settings.validation}
-        labels = rest[classes].to_numpy(np.uint8)
+        labels = known_positives(rest, classes)
         parts[training] = stratify(rest["group_id"].tolist(), labels, fractions, settings.seed)
     return parts

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.study.files import SPLIT, intact, made_by, read_table
-from pipeline.study.prepared import read_dataset, read_samples
+from pipeline.study.prepared import DatasetInfo, partial, read_dataset, read_published
+from pipeline.study.unknown import IN_TABLE
 
 PARTS = ("train", "val", "test", "unused")
 
@@ -37,7 +38,8 @@ class Part:
     rows : int64 [N]
         Positions in images.npy; each once, but for protocol augment_before_split.
     targets : uint8 [N, K]
-        0/1; one 1 per row for multiclass.
+        0/1; one 1 per row for multiclass. Float32 where a label of the data set is not known: NaN in its place, and in
+        the training part what ``datasets.<name>.uncertain`` says where it is uncertain.
     patients : str [N]
         Groups, the unit that is drawn and left out: patients, those who share an image as one. What must not cross
         parts must not be drawn apart either.
@@ -61,8 +63,10 @@ class Part:
 
 def read_parts(parts: Sequence[str]) -> dict[str, Part]:
     """Read the named parts of the split. Labels of parts that are not named are dropped before anything is returned."""
-    classes = list(read_dataset().classes)
-    samples, split = read_samples(), read_split()
+    info = read_dataset()
+    classes = list(info.classes)
+    samples, split = read_published(), read_split()
+    labels = np.float32 if partial(samples, classes) else np.uint8
     with intact(SPLIT):
         table = samples.merge(split, on="row", validate="one_to_many")
         if table["row"].nunique() != len(samples) or not split["part"].isin(PARTS).all():
@@ -71,10 +75,19 @@ def read_parts(parts: Sequence[str]) -> dict[str, Part]:
     return {
         part: Part(
             rows=rows["row"].to_numpy(np.int64),
-            targets=rows[classes].to_numpy(np.uint8),
+            targets=_settled(rows[classes].to_numpy(labels), info, part),
             patients=rows["group_id"].to_numpy(str),
             draws=rows["copies"].to_numpy(np.int64),
             augmented=rows["augmented"].to_numpy(np.int64),
         )
         for part, rows in ((p, table[table["part"] == p]) for p in parts)
     }
+
+
+def _settled(labels: np.ndarray, info: DatasetInfo, part: str) -> np.ndarray:
+    """Replace uncertain labels, -1: in training by what the data set's setting says, elsewhere they are not known."""
+    if labels.dtype == np.uint8:
+        return labels
+    taken = [info.uncertain.get(name) if part == "train" else None for name in info.classes]
+    instead = np.array([np.nan if value is None else value for value in taken], labels.dtype)
+    return np.where(labels == IN_TABLE, instead, labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from pipeline.study.files import (
     read_table,
 )
 from pipeline.study.target import Target
+from pipeline.study.unknown import IN_TABLE
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class DatasetInfo:
         Whether the classes are grades, the first the lowest.
     target : Target or None
         Of a regression: what is predicted. The classes are then strata of it, by which images are divided and counted.
+    uncertain : dict of str to float or None
+        What training takes an uncertain label of each class for: a label in [0, 1], or None to ignore it. Empty where
+        the data set has no uncertain labels.
     """
 
     name: str
@@ -65,12 +69,14 @@ class DatasetInfo:
     source: dict[str, Any] | None = None
     patients_known: bool = True
     remarks: tuple[str, ...] = ()
+    uncertain: dict[str, float | None] = field(default_factory=dict)
     ordered: bool = False
     target: Target | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return what dataset.json holds; `ordered` and `target` where they say something: others stay as they are."""
-        return {name: value for name, value in asdict(self).items() if value or name not in ("ordered", "target")}
+        """Return what dataset.json holds; the last three where they say something: other sets stay as they are."""
+        last = ("uncertain", "ordered", "target")
+        return {name: value for name, value in asdict(self).items() if value or name not in last}
 
 
 def read_dataset(folder: Path = PREPARED, stage: str = "preprocess") -> DatasetInfo:
@@ -84,15 +90,38 @@ def read_dataset(folder: Path = PREPARED, stage: str = "preprocess") -> DatasetI
 
 
 def read_samples(folder: Path = PREPARED, stage: str = "preprocess") -> pd.DataFrame:
-    """Read samples.csv; ids are text ("" where nothing stands), class columns uint8, the rest as found, gaps NaN."""
+    """Read samples.csv; ids are text ("" where nothing stands), the rest as found, gaps NaN.
+
+    Class columns are uint8 where every label of the data set is known, otherwise float32 with NaN for those that are
+    not, the uncertain among them.
+    """
+    table, classes = read_published(folder, stage), list(read_dataset(folder, stage).classes)
+    if partial(table, classes):
+        table[classes] = table[classes].replace(IN_TABLE, np.nan)
+    return table
+
+
+def partial(samples: pd.DataFrame, classes: list[str]) -> bool:
+    """Return whether a label in the class columns of `samples` is not known, or could be."""
+    return bool((samples[classes].dtypes != np.uint8).any())
+
+
+def read_published(folder: Path = PREPARED, stage: str = "preprocess") -> pd.DataFrame:
+    """Read samples.csv as `read_samples` does, but with -1 where a label is uncertain."""
     info, path = read_dataset(folder, stage), folder / SAMPLES.name
     columns = read_table(made_by(path, stage), nrows=0).columns.tolist()
     if columns[: len(SAMPLE_COLUMNS)] != SAMPLE_COLUMNS or not set(info.classes) <= set(columns):
         raise ArtifactError(f"{path}: columns {columns}; expected {SAMPLE_COLUMNS}, then {list(info.classes)}")
     text = ("sample_id", "patient_id", "group_id", "duplicate_of", "official_split")
-    dtypes: dict[str, Any] = {**dict.fromkeys(text, "str"), **dict.fromkeys(info.classes, np.uint8)}
-    gaps = {column: [""] for column in columns if column not in dtypes}  # "NA" may be the name of a patient
-    return read_table(path, dtype=dtypes, na_values=gaps)
+    dtypes: dict[str, Any] = {**dict.fromkeys(text, "str"), **dict.fromkeys(info.classes, np.float32)}
+    gaps = {column: [""] for column in columns if column not in text}  # "NA" may be the name of a patient
+    table = read_table(path, dtype=dtypes, na_values=gaps)
+    with intact(path):
+        labels = table[list(info.classes)].to_numpy()
+        if not (np.isnan(labels) | np.isin(labels, (0, 1, IN_TABLE))).all():
+            raise ValueError("a label is neither 0, 1, -1 nor empty")
+    all_known = bool(np.isin(labels, (0, 1)).all())
+    return table.astype(dict.fromkeys(info.classes, np.uint8)) if all_known else table
 
 
 def open_images(folder: Path = PREPARED, stage: str = "preprocess") -> np.ndarray:

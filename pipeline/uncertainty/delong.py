@@ -57,7 +57,7 @@ def delong(targets: np.ndarray, scores: np.ndarray) -> DeLong:
     Parameters
     ----------
     targets : 0/1 [N, K]
-        Truth.
+        Truth; NaN where it is not known.
     scores : float [S, N, K]
         Of S models; finite, the larger, the more positive.
 
@@ -77,7 +77,8 @@ def delong(targets: np.ndarray, scores: np.ndarray) -> DeLong:
     positives above it. With the negatives sorted, a place is the mean of two binary searches; it is the same number as
     Sun & Xu's difference of midranks.
     """
-    truth, scores = np.asarray(targets).astype(bool), np.asarray(scores, dtype=np.float64)
+    targets, scores = np.asarray(targets), np.asarray(scores, dtype=np.float64)
+    truth = targets == 1
     if truth.ndim != 2 or scores.ndim != 3 or scores.shape[1:] != truth.shape:
         raise ValueError(f"targets {truth.shape} and scores {scores.shape}; expected [N, K] and [S, N, K]")
     if not np.isfinite(scores).all():
@@ -86,9 +87,9 @@ def delong(targets: np.ndarray, scores: np.ndarray) -> DeLong:
     auroc = np.full((n_models, n_classes), np.nan)
     covariance = np.full((n_classes, n_models, n_models), np.nan)
     for k in range(n_classes):
-        positive = truth[:, k]
-        if positive.any() and not positive.all():
-            auroc[:, k], covariance[k] = _one_class(scores[:, positive, k], scores[:, ~positive, k])
+        positive, negative = truth[:, k], targets[:, k] == 0
+        if positive.any() and negative.any():
+            auroc[:, k], covariance[k] = _one_class(scores[:, positive, k], scores[:, negative, k])
     return DeLong(auroc, covariance)
 
 

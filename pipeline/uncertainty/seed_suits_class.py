@@ -204,7 +204,7 @@ def exchanged_auroc(scored: Scored, orders: np.ndarray) -> np.ndarray:
     ranks = rankdata(scored.ranked_by, axis=1).reshape(1, n_seeds * n_images, n_classes)
     groups = (np.arange(n_seeds)[:, None] * n_patients + scored.groups).ravel()
     pooled = Scored(
-        "multilabel", np.tile(scored.truth, (n_seeds, 1)), ranks, groups=groups, n_groups=n_seeds * n_patients
+        "multilabel", np.tile(scored.targets, (n_seeds, 1)), ranks, groups=groups, n_groups=n_seeds * n_patients
     )
     step = max(1, _BLOCK_BYTES // (n_seeds**2 * n_patients))
     blocks = []

@@ -97,6 +97,11 @@ def n_patients(scored: Scored) -> int:
     return int((scored.class_counts.sum(axis=(1, 2)) > 0).sum())
 
 
+def n_patients_of(scored: Scored) -> np.ndarray:
+    """Count the patients with an image whose label is known, of each class: float64 [K]."""
+    return (scored.class_counts.sum(axis=1) > 0).sum(axis=0).astype(float)
+
+
 def support(metric: Metric, scored: Scored) -> Support:
     """Count what each column of a metric rests on.
 

@@ -183,3 +183,18 @@ def test_probes_see_16_bits_as_the_same_grey_levels():
     deep = images.astype(np.uint16) * 257
     np.testing.assert_array_equal(thumbnails(deep), thumbnails(images))
     np.testing.assert_array_equal(metadata(deep, np.ones(5), np.ones(5)), metadata(images, np.ones(5), np.ones(5)))
+
+
+def test_a_probe_of_a_class_is_that_of_the_images_whose_label_is_known():
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(N, 5))
+    targets = (features[:, :2] + rng.normal(size=(N, 2)) > 0).astype(np.float32)
+    hidden = targets.copy()
+    hidden[rng.random((N, 2)) < 0.3] = np.nan
+    hidden[0, 0] = 0.7  # a soft label of training says nothing to it
+    logits = probe(features, hidden, SPLIT, "multilabel")["test"]
+    kept = (SPLIT != "train") | np.isin(hidden[:, 0], (0, 1))
+    alone = probe(features[kept], hidden[kept], SPLIT[kept], "multilabel")["test"]
+    np.testing.assert_allclose(logits[:, 0], alone[:, 0], rtol=1e-5)
+    known = ~np.isnan(hidden[SPLIT == "test", 0])
+    assert roc_auc_score(hidden[SPLIT == "test", 0][known], logits[known, 0]) > 0.6

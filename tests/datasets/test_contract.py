@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import Dataset, DatasetError, available, dataset_class, open_dataset
+from pipeline.datasets.chexpert.dataset import OBSERVATIONS
 from pipeline.datasets.shared import inputs
 from pipeline.download import download
 from pipeline.imaging.prepare import prepare_all
@@ -55,6 +56,28 @@ def chestxray14(folder):
     return {"root": root}
 
 
+def chexpert(folder):
+    base, about = folder / "CheXpert-v1.0-small", "Path,Sex,Age,Frontal/Lateral,AP/PA"
+    header = ",".join([about, *OBSERVATIONS])
+    rows = {"train.csv": [], "valid.csv": []}
+    for i in range(8):
+        part = "train" if i < 5 else "valid"
+        frontal = i != 3
+        view = "Frontal,AP" if frontal else "Lateral,"
+        name = f"{part}/patient{i // 2 + 1 if i < 5 else 60000 + i:05d}/study{i % 2 + 1}/view1"
+        path = f"{name}_{'frontal' if frontal else 'lateral'}.jpg"
+        cells = [("1.0", "0.0", "-1.0", "")[(i + k) % 4] for k in range(1, 14)]
+        if part == "valid":
+            cells = [("1.0", "0.0")[(i + k) % 2] for k in range(1, 14)]
+        nothing = "" if part == "train" else "0.0"
+        rows[f"{part}.csv"].append(f"CheXpert-v1.0-small/{path},Female,{40 + i},{view},{nothing}," + ",".join(cells))
+        write(base, [path])
+        (base / path).write_bytes(picture(100 + i, ".jpg"))
+    for name, lines in rows.items():
+        (base / name).write_text("\n".join([header, *lines]) + "\n")
+    return {"root": str(folder)}
+
+
 def paediatric_pneumonia(folder):
     names = ["NORMAL/NORMAL-1-0001.jpeg", "PNEUMONIA/BACTERIA-2-0001.jpeg", "PNEUMONIA/VIRUS-3-0001.jpeg"]
     test = ["NORMAL/NORMAL-4-0001.jpeg", "PNEUMONIA/BACTERIA-5-0001.jpeg", "PNEUMONIA/VIRUS-6-0001.jpeg"]
@@ -67,6 +90,21 @@ def covid_radiography(folder):
     files = [f"{c}/{kind}/{c}-{i}.png" for c in classes for kind in ("images", "masks") for i in (1, 2)]
     write(folder / "COVID-19_Radiography_Dataset", files)
     return {"root": str(folder)}
+
+
+def joined(folder):
+    first, second = (image_table(folder / name) for name in ("one", "two"))
+    (folder / "two/labels.csv").write_text("id,d,age\n0,1,50\n1,0,51\n2,1,\n")
+    own = {key: second[key] for key in ("image_column", "suffix")}
+    sets = {
+        "one": {"dataset": "image_table", **first},
+        "two": {"dataset": "image_table", **own, "class_columns": ["d"]},
+    }
+    for name in sets:
+        sets[name] |= {"root": f"{name}/images", "table": f"{name}/labels.csv"}
+    for seed in range(6):
+        (folder / f"two/images/{seed}.png").write_bytes(picture(200 + seed))
+    return {"root": str(folder), "of": sets}
 
 
 def leukemia(folder):
@@ -111,9 +149,11 @@ MINIATURES = {
     f.__name__: f
     for f in (
         chestxray14,
+        chexpert,
         covid_radiography,
         image_folder,
         image_table,
+        joined,
         leukemia,
         medmnist,
         paediatric_pneumonia,
@@ -156,7 +196,7 @@ def test_says_what_it_is(name, published):
     for text in (dataset.title, dataset.licence, dataset.citation, *dataset.notes):
         assert text.strip() == text != ""
     assert dataset.url.startswith("https://") or not dataset.url
-    local = name in ("image_folder", "image_table", "phantom")
+    local = name in ("image_folder", "image_table", "joined", "phantom")
     assert bool(dataset.url) or local
     assert all(note.endswith(".") for note in dataset.notes)
 
@@ -251,8 +291,9 @@ def test_goes_through_preprocess(name, published, tmp_path):
     # Only the phantom has faults planted; noise has no twins and every file decodes.
     assert result.excluded.empty or name == "phantom"
     assert images.std() > 1
-    labels = result.samples[list(dataset.classes)].to_numpy()
-    assert labels.any()
+    labels = result.samples[list(dataset.classes)].astype(float).to_numpy()
+    assert (labels == 1).any()
+    assert np.isin(labels[~np.isnan(labels)], (0, 1, -1)).all()
     assert dataset.task == "multilabel" or (labels.sum(axis=1) == 1).all()
     boxes = dataset.boxes(folder)
     if boxes is not None:

@@ -2,6 +2,7 @@ import json
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.datasets import DatasetError, dataset_class, open_dataset
@@ -193,7 +194,7 @@ def test_class_columns_hold_0_and_1_only(root, tmp_path, value):
 def test_uncertain_and_missing_labels_are_refused_by_name(root, tmp_path, value, kind):
     data = Data(**table(root, f"image,Mass\n1.png,1\n2.jpg,{value}\n3.tif,{value}\n"), class_columns=["Mass"])
     with pytest.raises(
-        DatasetError, match=rf"'Mass' is {kind} in 2 rows \(first in line 3\).*no policy.*class_columns"
+        DatasetError, match=rf"'Mass' is {kind} in 2 rows \(first in line 3\).*Say what they are.*class_columns"
     ):
         data.fetch(tmp_path)
 
@@ -425,3 +426,62 @@ def test_masks_beside_labels_are_regions_of_interest_and_watched_by_content(root
     assert kept[2] == ["found", 6, 2, 6, 8]
     (root / "masks/0.png").write_bytes((root / "masks/2.png").read_bytes())
     assert record(data, tmp_path, tmp_path / "content.csv")["sha256"] != before["sha256"]
+
+
+CELLS = "image,Mass,Edema\n1.png,1,-1\n2.jpg,,0\n3.tif,0,u\n"
+
+
+@pytest.mark.parametrize(("empty", "unknown"), [("unknown", ("Mass",)), ("negative", ())])
+def test_empty_and_uncertain_cells_are_what_the_settings_say(root, empty, unknown):
+    data = Data(**table(root, CELLS), class_columns=["Mass", "Edema"], empty=empty, uncertain={"Edema": 0.7})
+    found = list(data.samples(None))
+    assert [s.labels for s in found] == [("Mass",), (), ()]
+    assert [s.unknown for s in found] == [(), unknown, ()]
+    assert [s.uncertain for s in found] == [("Edema",), (), ("Edema",)]
+    assert data.uncertain_as == {"Mass": None, "Edema": 0.7}
+
+
+def test_of_columns_of_one_class_what_is_surest_counts(root):
+    settings = {"class_columns": ["Mass", "Edema"], "label_map": {"Mass": "found", "Edema": "found"}}
+    data = Data(**table(root, CELLS), **settings, empty="unknown", uncertain="ignore")
+    assert [(s.labels, s.unknown, s.uncertain) for s in data.samples(None)] == [
+        (("found",), (), ()),
+        ((), ("found",), ()),
+        ((), (), ("found",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"label_column": "image", "empty": "unknown"}, "empty: 'unknown' without class_columns"),
+        ({"label_column": "image", "uncertain": "ignore"}, "uncertain: 'ignore' without class_columns"),
+        ({"class_columns": ["Mass"], "uncertain": {"Hernia": 1.0}}, "'Hernia' is not a class; must be among Mass"),
+        ({"class_columns": ["Mass"], "uncertain": 1.2}, "uncertain"),
+    ],
+)
+def test_settings_of_uncertain_cells_that_cannot_be_are_refused(settings, said):
+    with pytest.raises(ValueError, match=said):
+        Data(**settings)
+
+
+def test_a_table_like_that_of_padchest(root):
+    rows = ["ImageID,PatientID,StudyDate_DICOM,Labels", "1.png,7,20140915,\"['normal']\""]
+    text = "\n".join([*rows, "2.jpg,7,20150101,\"['nodule', 'pneumonia']\""])
+    settings = {"image_column": "ImageID", "label_column": "Labels", "separator": ",", "negative_label": "normal"}
+    more = {"class_names": ["pneumonia", "nodule"], "patient_column": "PatientID", "date_column": "StudyDate_DICOM"}
+    found = list(Data(**table(root, text), **settings, **more).samples(None))
+    assert [s.labels for s in found] == [(), ("nodule", "pneumonia")]
+    assert found[0].extra == {"study_date": "2014-09-15"}
+
+
+def test_a_table_like_that_of_vindr(root, tmp_path):
+    readers = pd.DataFrame(
+        {"image_id": ["1", "1", "1", "2", "2", "2"], "rad_ID": list("abcabc"), "Mass": [1, 1, 0, 0, 0, 0], "Edema": 1}
+    )
+    shares = readers.drop(columns="rad_ID").groupby("image_id").mean()
+    (root / "1").write_bytes((root / "1.png").read_bytes())
+    (root / "2").write_bytes((root / "2.jpg").read_bytes())
+    text = shares.where(shares.isin([0, 1]), -1).astype(int).to_csv()
+    data = Data(**table(root, text), image_column="image_id", class_columns=["Mass", "Edema"], uncertain=0.5)
+    assert [(s.labels, s.uncertain) for s in data.samples(None)] == [(("Edema",), ("Mass",)), (("Edema",), ())]

@@ -65,7 +65,7 @@ def test_it_is_the_data_set_called_phantom():
     assert dataset_class("phantom") is Data
     assert Data().classes == FINDINGS
     assert Data.synthetic
-    assert any("synthetic" in note for note in Data.notes)
+    assert any("synthetic" in note for note in Data().notes)
 
 
 @pytest.mark.parametrize("setting", [{"images": 50}, {"size": 32}, {"min_prevalence": 0.9}, {"unknown": 1}])

@@ -298,3 +298,36 @@ def test_folds_are_those_of_scikit_learn(folds):
     found = patient_folds(patients, folds)
     for f, (_, new) in enumerate(GroupKFold(folds).split(patients, groups=patients)):
         np.testing.assert_array_equal(np.flatnonzero(found == f), new)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_class_is_fitted_on_the_images_whose_label_is_known(method):
+    logits, targets, patients = simulated("multilabel", 200, 3, noise=(0.3, 0.5, 0.9))
+    hidden = targets.astype(np.float32)
+    hidden[:60, 1], hidden[150:, 1] = np.nan, np.nan
+    fitted = METHODS[method](logits, hidden, "multilabel", patients)
+    known = slice(60, 150)
+    if method in ("stack", "vote"):  # each class by itself
+        options = {"penalty": 0.1} if method == "stack" else {}
+        fitted = METHODS[method](logits, hidden, "multilabel", patients, **options)
+        alone = METHODS[method](logits[:, known], targets[known], "multilabel", patients[known], **options)
+        whole = METHODS[method](logits, targets, "multilabel", patients, **options)
+        result = fitted.apply(logits)
+        np.testing.assert_allclose(result[:, 1], alone.apply(logits)[:, 1], rtol=1e-5)
+        np.testing.assert_allclose(result[:, [0, 2]], whole.apply(logits)[:, [0, 2]], rtol=1e-5)
+    assert np.isfinite(fitted.apply(logits)).all()
+    assert np.isfinite(fit(method, logits, hidden, "multilabel", patients).val_logits).all()
+
+
+def test_weights_of_least_loss_are_those_of_the_known_labels():
+    logits, targets, patients = simulated("multilabel", 200, 3, noise=(0.3, 0.5, 0.9))
+    hidden = np.where(np.random.default_rng(0).random(targets.shape) < 0.4, np.nan, targets)
+    weights = METHODS["slsqp"](logits, hidden, "multilabel", patients).describe()["weights"]
+
+    def loss(of):
+        likely = np.einsum("m,mnk->nk", of, expit(logits.astype(np.float64)))
+        known = ~np.isnan(hidden)
+        return log_loss(targets[known], likely[known])
+
+    for other in ([1, 0, 0], [0, 1, 0], [1 / 3, 1 / 3, 1 / 3], [0.8, 0.2, 0]):
+        assert loss(np.array(weights)) <= loss(np.array(other)) + 1e-9

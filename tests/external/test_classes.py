@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.external.classes import NO_CLASS, NO_FINDING, SEVERAL, UNMAPPED, ClassMap, mapping_problems
+from pipeline.external.classes import NO_CLASS, NO_FINDING, NOT_KNOWN, SEVERAL, UNMAPPED, ClassMap, mapping_problems
 
 THEIRS = ("Effusion", "Pneumonia", "Pneumonia, viral")
 LABELS = np.array([[0, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]])
@@ -74,3 +74,17 @@ def test_classes_that_are_not_known_yet_are_not_held_against_a_mapping():
     assert not mapping_problems("external.x", "multiclass", None, "multilabel", None, {"a": "b"}, None)
     assert not mapping_problems("external.x", "multiclass", ("n",), "multilabel", THEIRS, {NO_FINDING: "n"}, None)
     assert mapping_problems("external.x", "multiclass", ("n",), "multiclass", THEIRS, {NO_FINDING: "n"}, None)
+
+
+def test_what_the_set_does_not_know_of_a_class_the_study_does_not_know_either():
+    labels = np.array([[1, np.nan, 0, 0], [np.nan, 0, 0, 0], [0, 0, np.nan, 0], [0, 0, 0, 0]], np.float32)
+    pairs = {THEIRS[0]: "pneumonia", THEIRS[1]: "pneumonia"}
+    mapped = ClassMap.of("multilabel", ("pneumonia", "Mass"), "multilabel", THEIRS, pairs, "negative").apply(labels)
+    # One that is there is enough; that none is there takes knowing all that are mapped.
+    np.testing.assert_array_equal(mapped.targets[:, 0], [1, np.nan, 0, 0])
+    assert mapped.reasons == [""] * 4
+    single = ClassMap.of("multiclass", ("a", "b"), "multilabel", THEIRS, {THEIRS[0]: "a", THEIRS[1]: "b"}).apply(labels)
+    assert single.reasons[:2] == [NOT_KNOWN, NOT_KNOWN]
+    assert ClassMap.of("multilabel", ("a",), "multilabel", THEIRS, {NO_FINDING: "a"}).apply(labels).targets[
+        :, 0
+    ].tolist() == (pytest.approx([0, np.nan, np.nan, 1], nan_ok=True))

@@ -54,7 +54,7 @@ def two_way(z, t, *, positives, total, temperature=4.0):
     def one_way(z, t):
         values = []
         for row, labels in zip(z, t):
-            if labels.any():
+            if (labels == 1).any():
                 lowest = temperature * np.log(np.exp(-row[labels == 1] / temperature).sum())
                 values.append(np.log(1 + np.exp(row[labels == 0]).sum() * np.exp(lowest)))
         return np.mean(values)

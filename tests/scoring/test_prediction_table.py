@@ -145,3 +145,15 @@ def test_probabilities_of_0_and_1_keep_their_place():
     assert np.isfinite(odds(p)).all()
     assert odds(np.array([0.5]))[0] == 0
     assert (np.diff(logarithms(p)[:4]) > 0).all()
+
+
+def test_an_empty_truth_of_a_class_is_one_that_is_not_known(tmp_path):
+    rows = ["id,truth_a,truth_b,a,b", "1,1,,0.8,0.3", "2,0,1,0.4,0.6", "3,,0,0.5,0.1"]
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    predicted = read_pair(tmp_path / "one.csv", tmp_path / "two.csv")
+    np.testing.assert_array_equal(predicted.targets, [[1, np.nan], [0, 1], [np.nan, 0]])
+    other = [rows[0], "1,1,0,0.8,0.3", *rows[2:]]
+    (tmp_path / "two.csv").write_text("\n".join(other) + "\n")
+    with pytest.raises(TableError, match="truth_b"):
+        read_pair(tmp_path / "one.csv", tmp_path / "two.csv")

@@ -157,3 +157,21 @@ def test_too_few_patients_are_not_tested():
     assert found.lead.group == "x"
     assert np.isnan(found.lead.p)
     assert "fewer than 10 positive patients (6)" in found.lead.difference.note
+
+
+def test_a_class_is_compared_on_the_images_whose_truth_is_known():
+    rng = np.random.default_rng(5)
+    targets = (rng.random((N, 2)) < 0.4).astype(np.float32)
+    p = [1 / (1 + np.exp(-(gain * (targets - 0.5) + rng.normal(size=(N, 2)))))[None] for gain in (1.0, 1.5)]
+    known = rng.random(N) < 0.7
+    hidden = np.where(np.stack([np.ones(N, bool), known], axis=1), targets, np.nan)
+    found = side_by_side(predicted("multilabel", ("x", "y"), hidden, p), **HOW)
+    alone = side_by_side(predicted("multilabel", ("y",), targets[known, 1:], [q[:, known, 1:] for q in p]), **HOW)
+    of_y = next(line for line in found.by_class if line.group == "y")
+    assert of_y.first.value == pytest.approx(alone.lead.first.value)
+    assert of_y.positives == alone.lead.positives
+    rows = {row[0]: row[1:] for row in found.classic.delong}
+    assert rows["y"] == pytest.approx(alone.classic.delong[0][1:])
+    table = found.table()
+    assert table.loc[table["class"] == "y", "n"].unique().tolist() == [known.sum()]
+    assert (found.images, found.unknown) == (N, (~known).sum())

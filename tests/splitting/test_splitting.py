@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline import split
 from pipeline.imaging.duplicates import groups
-from pipeline.splitting.audit import audit, check, overlaps
+from pipeline.splitting.audit import audit, check, label_counts, overlaps
 from pipeline.splitting.errors import SplitError
 from pipeline.splitting.protocols import METHODS, PROTOCOLS
 from pipeline.splitting.settings import PerClass, Split
@@ -390,3 +390,54 @@ def test_stage_writes_nothing_when_the_split_is_refused(project, capsys):
     assert stop.value.code == 1
     assert "class 'c' has no positive image" in capsys.readouterr().err
     assert not SPLIT.exists()
+
+
+def blanked(samples, share=0.3, seed=1):
+    """Return samples in which labels are unknown, and those labels."""
+    hidden = np.random.default_rng(seed).random((len(samples), len(CLASSES))) < share
+    return samples.assign(**samples[CLASSES].astype(np.float32).mask(hidden)), hidden
+
+
+def test_an_audit_counts_known_labels():
+    samples, hidden = blanked(cohort(60, 3, 5))
+    parts = METHODS["grouped"](samples, CLASSES, how("grouped"))
+    counted = audit(samples, parts, CLASSES, how("grouped"))
+    for k, name in enumerate(CLASSES):
+        for part, of in counted["classes"][name].items():
+            labels = samples.loc[(parts == part) & ~hidden[:, k], name]
+            assert of == {"positives": int(labels.sum()), "prevalence": round(labels.mean(), 6), "known": len(labels)}
+    none = (samples[CLASSES] == 0).all(axis=1)
+    assert sum(of["positives"] for of in counted["no_finding"].values()) == none.sum()
+    everything = samples.assign(**samples[CLASSES].fillna(-1))
+    table = label_counts(everything.replace({name: {0.5: np.nan} for name in CLASSES}), parts, CLASSES)
+    assert sum(sum(of.values()) for of in table["a"].values()) == len(samples)
+    assert sum(of["uncertain"] for of in table["a"].values()) == hidden[:, 0].sum()
+
+
+def test_parts_are_stratified_by_known_positives():
+    samples, _ = blanked(cohort(200, 2, 6))
+    zero = samples.assign(**samples[CLASSES].fillna(0).astype(np.uint8))
+    for method in ("grouped", "official"):
+        assert (
+            METHODS[method](samples, CLASSES, how(method)).tolist()
+            == METHODS[method](zero, CLASSES, how(method)).tolist()
+        )
+
+
+def test_a_class_whose_known_labels_are_all_alike_in_a_part_is_refused_by_name():
+    samples = cohort(60, 1, 5)
+    parts = METHODS["grouped"](samples, CLASSES, how("grouped"))
+    labels = samples["b"].astype(np.float32).where((parts != "test") | (samples["b"] == 1))
+    with pytest.raises(
+        SplitError, match=r"class 'b' has no negative image among the \d+ with a known label of part 'test'"
+    ):
+        check(samples.assign(b=labels), parts, CLASSES, how("grouped"))
+    check(samples.assign(b=labels), parts, CLASSES, how("grouped", allow_missing_classes=True))
+
+
+def test_oversampling_goes_by_known_positives():
+    samples, _ = blanked(cohort(80, 1, 7))
+    balance = {"method": "oversample"}
+    zero = samples.assign(**samples[CLASSES].fillna(0).astype(np.uint8))
+    tables = [PROTOCOLS["split_first"](of, CLASSES, how("grouped", balance=balance)) for of in (samples, zero)]
+    assert tables[0].equals(tables[1])

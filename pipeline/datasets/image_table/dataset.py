@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
 from pipeline.datasets.image_table.files import below, by_header
-from pipeline.datasets.image_table.labels import Cell, flags, several, single
+from pipeline.datasets.image_table.labels import Cell, Labels, flags, several, single
 from pipeline.datasets.image_table.masks import mask_reader, named_masks
 from pipeline.datasets.image_table.targets import numbers, strata_of
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen
@@ -29,6 +29,7 @@ from pipeline.datasets.shared.tables import Table, read_table
 from pipeline.study.classes import told_apart
 from pipeline.study.inputs import located
 from pipeline.study.target import COLUMN, Target
+from pipeline.study.unknown import Policy, policy_of
 
 _PARTS: dict[str, OfficialSplit] = {
     "": "",
@@ -51,7 +52,7 @@ class _Row(NamedTuple):
     line: int
     image: str
     patient: str
-    labels: tuple[str, ...]
+    labels: Labels
     part: OfficialSplit
     extra: dict[str, Any]
     masks: tuple[str | None, ...] = ()
@@ -94,6 +95,11 @@ class Data(Dataset):
     class_columns : list of str
         One column per class, instead of `label_column`, with 0 and 1, no and yes, false and true, absent and present,
         or empty cells and x; the set is multi-label.
+    empty : {"unknown", "negative"} or None
+        What an empty cell of a class column says, but in a table of marks; None refuses it.
+    uncertain : rule, mapping of str to rule, or None
+        What training takes an uncertain cell (-1, u) of a class column for: ignore, positive, negative or a number
+        between 0 and 1, for all classes or by class (`pipeline.study.unknown`); None refuses it.
     class_names : list of str or None
         The classes of `label_column` in their order; None takes those that occur, sorted.
     target_column : str or None
@@ -143,6 +149,8 @@ class Data(Dataset):
     separator: Annotated[str, Field(min_length=1)] | None = None
     negative_label: Column | None = None
     class_columns: list[Column] = []
+    empty: Literal["unknown", "negative"] | None = None
+    uncertain: Policy | None = None
     class_names: list[Column] | None = None
     target_column: Column | None = None
     target_unit: str = ""
@@ -205,6 +213,11 @@ class Data(Dataset):
             )
         if self.groups is not None and self.patient_column is not None:
             problems.append(f"groups: '{self.groups}' beside patient_column; it must be empty where patients are known")
+        for key in ("empty", "uncertain"):
+            if not self.class_columns and getattr(self, key) is not None:
+                problems.append(
+                    f"{key}: {getattr(self, key)!r} without class_columns; it must be set with class_columns only"
+                )
         for name in (
             self.label_map if (columns := [*self.class_columns, *self.mask_columns]) and not self.label_column else ()
         ):
@@ -221,6 +234,11 @@ class Data(Dataset):
                 problems.append(f"{key}: {given}; there must be at least {least} {'classes' if least > 1 else 'class'}")
         if self.class_names and self.negative_label in self.class_names:
             problems.append(f"negative_label: '{self.negative_label}' is also in class_names; it must be another value")
+        if not problems and self.uncertain is not None:
+            try:
+                policy_of(self.uncertain, self.classes)
+            except ValueError as error:
+                problems.append(str(error))
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -233,6 +251,11 @@ class Data(Dataset):
     def mask_classes(self) -> tuple[str, ...]:
         """`mask_columns`, renamed by `label_map`."""
         return tuple(told_apart(self.label_map.get(column, column)) for column in self.mask_columns)
+
+    @property
+    def uncertain_as(self) -> dict[str, float | None]:
+        """What `uncertain` says, by class."""
+        return {} if self.uncertain is None else policy_of(self.uncertain, self.classes)
 
     @property
     def _multilabel(self) -> bool:
@@ -273,7 +296,7 @@ class Data(Dataset):
             return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in named))
         if self.class_names is not None:
             return tuple(map(told_apart, self.class_names))
-        names = {label for row in self._find().rows for label in row.labels}
+        names = {label for row in self._find().rows for label in row.labels.positive}
         return in_order(names, None, f"datasets.{self.name}.class_names") if self.ordered else tuple(sorted(names))
 
     def fetch(self, folder: Path) -> dict[str, Any]:
@@ -327,7 +350,7 @@ class Data(Dataset):
             "patients": len({row.patient for row in rows}) if found.patients_known else None,
             "patients_from": self.patient_column or ("PatientID" if found.patients_known else None),
             "bytes": total,
-            "counts": {c: sum(c in row.labels for row in rows) for c in classes},
+            "counts": {c: sum(c in row.labels.positive for row in rows) for c in classes},
             "parts": {p: n for p in ("train", "val", "test", "") if (n := sum(row.part == p for row in rows))},
             "dicom": found.headers.record(),
             "blocks": blocks_of(present, None if found.patients_known else self.groups),
@@ -339,7 +362,18 @@ class Data(Dataset):
         root = self._root()
         for row in self._find().rows:
             masks = mask_reader(root, row.masks, self.mask_above) if self.mask_columns else None
-            yield Sample(row.image, row.patient, row.labels, file_reader(root / row.image), row.part, row.extra, masks)
+            read = file_reader(root / row.image)
+            yield Sample(
+                row.image,
+                row.patient,
+                row.labels.positive,
+                read,
+                row.part,
+                row.extra,
+                masks=masks,
+                unknown=row.labels.unknown,
+                uncertain=row.labels.uncertain,
+            )
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
         """Name the rows without a label, a mask or a number."""
@@ -380,9 +414,10 @@ class Data(Dataset):
         targets = self._targets(path, table, places)
         if targets:
             strata = strata_of(targets)
-            labels = [() if value is None else (strata.of(value),) for value in targets]
+            labels = [Labels(() if value is None else (strata.of(value),)) for value in targets]
         else:
-            labels = [tuple(map(told_apart, given)) for given in self._labels(path, table, places)]
+            given = self._labels(path, table, places)
+            labels = [Labels(*(tuple(map(told_apart, of)) for of in row)) for row in given]
             targets = [None] * len(labels)
         images = self._images(path, table, places)
         every = [image for several in images for image in several]
@@ -400,7 +435,7 @@ class Data(Dataset):
                 if image not in taken:
                     unchosen.append(image)
                     continue
-                if not given and self.task != "multilabel":
+                if not given.positive and self.task != "multilabel":
                     unlabelled.append(image)
                     continue
                 extra = headers.extra(image) | {
@@ -441,7 +476,7 @@ class Data(Dataset):
         cells = [Cell(line, fields[places[self.target_column]]) for line, fields in table.rows]
         return numbers(cells, str(path), self.target_column)
 
-    def _labels(self, path: Path, table: Table, places: dict[str, int]) -> list[tuple[str, ...]]:
+    def _labels(self, path: Path, table: Table, places: dict[str, int]) -> list[Labels]:
         """Classes of every row."""
         key = f"datasets.{self.name}"
 
@@ -452,25 +487,16 @@ class Data(Dataset):
             named = [(places[column], self.label_map.get(column, column)) for column in self.mask_columns]
             return [tuple(name for place, name in named if fields[place].strip()) for _, fields in table.rows]
         if self.class_columns:
-            answers = flags({column: cells(column) for column in self.class_columns}, str(path))
+            read = {column: cells(column) for column in self.class_columns}
+            answers = flags(read, str(path), self.empty, self.uncertain is not None)
             names = [self.label_map.get(column, column) for column in self.class_columns]
-            return [
-                tuple(dict.fromkeys(name for name, yes in zip(names, row, strict=True) if yes))
-                for row in zip(*answers.values(), strict=True)
-            ]
+            return [Labels.of(names, row) for row in zip(*answers.values(), strict=True)]
         assert self.label_column is not None  # _find checked it
         where = f"{path}: column '{self.label_column}'"
         if self.separator is None:
-            return single(cells(self.label_column), where, key, self.class_names, self.label_map)
-        return several(
-            cells(self.label_column),
-            where,
-            key,
-            self.separator,
-            self.negative_label,
-            self.class_names,
-            self.label_map,
-        )
+            return list(map(Labels, single(cells(self.label_column), where, key, self.class_names, self.label_map)))
+        given = cells(self.label_column), where, key, self.separator
+        return list(map(Labels, several(*given, self.negative_label, self.class_names, self.label_map)))
 
     def _images(self, path: Path, table: Table, places: dict[str, int]) -> list[list[str]]:
         """Paths below root that every row names."""

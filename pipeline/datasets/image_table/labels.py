@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.shared.names import joined
 from pipeline.study.classes import fold
+from pipeline.study.unknown import UNCERTAIN, UNKNOWN
 
 SEPARATORS = ("|", ";", ",")
 """What may divide the labels of one cell."""
@@ -27,6 +28,23 @@ class Cell(NamedTuple):
 
     line: int
     text: str
+
+
+class Labels(NamedTuple):
+    """The classes that an image has, those of which nothing is known, and those that are uncertain."""
+
+    positive: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, names: Sequence[str], codes: Sequence[int]) -> Labels:
+        """Read codes of class columns; of several columns of one class yes counts, then uncertain, then unknown."""
+        found: dict[str, set[int]] = {}
+        for name, answer in zip(names, codes, strict=True):
+            found.setdefault(name, set()).add(answer)
+        settled = {name: next((c for c in (1, UNCERTAIN, UNKNOWN) if c in of), 0) for name, of in found.items()}
+        return cls(*(tuple(n for n, c in settled.items() if c == kind) for kind in (1, UNKNOWN, UNCERTAIN)))
 
 
 def single(
@@ -96,7 +114,12 @@ def several(
     return found
 
 
-def flags(columns: Mapping[str, Sequence[Cell]], path: str) -> dict[str, list[bool]]:
+def flags(
+    columns: Mapping[str, Sequence[Cell]],
+    path: str,
+    empty: Literal["unknown", "negative"] | None = None,
+    uncertain: bool = False,
+) -> dict[str, list[int]]:
     """Return for each column whether its cells say yes.
 
     Parameters
@@ -105,17 +128,22 @@ def flags(columns: Mapping[str, Sequence[Cell]], path: str) -> dict[str, list[bo
         Cells of each class column.
     path : str
         The table, for messages.
+    empty : {"unknown", "negative"} or None
+        What an empty cell says, but in a table of marks; None refuses it.
+    uncertain : bool
+        Whether cells may be uncertain (-1, u).
 
     Returns
     -------
-    dict of str to list of bool
-        1, true, yes, present, positive, and x are yes; 0, false, no, absent, and negative are no. An empty cell is no
-        in a table that only has marks (x) and empty cells.
+    dict of str to list of int
+        1 for yes, 0 for no, and the codes of `pipeline.study.unknown`. 1, true, yes, present, positive, and x are yes;
+        0, false, no, absent, and negative are no. An empty cell is no in a table that only has marks (x) and empty
+        cells.
 
     Raises
     ------
     DatasetError
-        If a cell is something else. Uncertain (-1, u) and empty cells are refused: no policy says what they count as.
+        If a cell is something else. Uncertain (-1, u) and empty cells are refused where nothing says what they are.
     """
     values = {cell.text.strip().casefold() for cells in columns.values() for cell in cells}
     marked = bool(values & _MARKS) and values <= _MARKS | {""}
@@ -125,10 +153,16 @@ def flags(columns: Mapping[str, Sequence[Cell]], path: str) -> dict[str, list[bo
         answers = []
         for cell in cells:
             text = cell.text.strip().casefold()
-            answers.append(text in _YES or text in _MARKS)
+            kind = "uncertain" if text in _UNCERTAIN else "empty" if text in _MISSING else ""
+            if kind == "uncertain" and uncertain:
+                answers.append(UNCERTAIN)
+                continue
+            if kind == "empty" and empty is not None and not marked:
+                answers.append(UNKNOWN if empty == "unknown" else 0)
+                continue
+            answers.append(int(text in _YES or text in _MARKS))
             if text in _YES or text in _NO or text in _MARKS or (marked and not text):
                 continue
-            kind = "uncertain" if text in _UNCERTAIN else "empty" if text in _MISSING else ""
             if not kind:
                 raise DatasetError(
                     f"{path}: line {cell.line}: column '{name}' is '{cell.text.strip()}'; it must be 0 or 1 (or no and "
@@ -143,9 +177,9 @@ def flags(columns: Mapping[str, Sequence[Cell]], path: str) -> dict[str, list[bo
             for (name, kind), count in list(open_cells.items())[:_NAMED]
         )
         raise DatasetError(
-            f"{path}: {listed}. There is no policy for uncertain and missing labels yet: every cell of a class column "
-            "must be 0 or 1. Write 0 or 1 there, leave these rows out of the table, or leave the column out of "
-            "class_columns"
+            f"{path}: {listed}. Say what they are: datasets.image_table.empty must be unknown or negative, "
+            "datasets.image_table.uncertain ignore, positive, negative or a soft label between 0 and 1; or leave the "
+            "column out of class_columns"
         )
     return read
 

@@ -56,6 +56,10 @@ def _grade(ratio: float) -> str:
     return [name for name, least in GRADES.items() if ratio >= least][-1]
 
 
+_TAKEN = 1
+"""Second number of the seed of what `unknown` takes away."""
+
+
 class Data(Dataset):
     """Drawn chest radiographs with the label statistics of ChestX-ray14.
 
@@ -78,6 +82,8 @@ class Data(Dataset):
         other one of these in the other official list.
     bad_files : bool
         Plant two files each that are truncated, empty, RGBA, 16-bit and text. RGBA and 16-bit files are readable.
+    unknown : float
+        Share of the labels, of all images and classes, that are taken away at random; nothing is drawn anew.
     asked_task : {"", "segmentation", "ordinal", "regression"}
         Key ``task``: empty = which findings an image has, segmentation = where its structures are, ordinal = the size
         of its heart in five grades (`GRADES`), regression = the width of its heart in pixels.
@@ -94,7 +100,7 @@ class Data(Dataset):
         "ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks, CVPR 2017, 3462-3471."
     )
     url: ClassVar[str] = ""
-    notes: ClassVar[tuple[str, ...]] = (
+    _notes: ClassVar[tuple[str, ...]] = (
         "The images are synthetic: a program drew them from simple shapes, and no result on them says anything about "
         "patients or about how a model performs on real radiographs.",
         "With the default settings Cardiomegaly, Pneumonia, Edema, Emphysema, Fibrosis and Hernia are lifted from "
@@ -110,6 +116,8 @@ class Data(Dataset):
     test_fraction: float = Field(0.25, ge=0.1, le=0.5)
     duplicates: int = Field(12, ge=0, le=40)
     bad_files: bool = True
+    unknown: float = Field(0.0, ge=0.0, le=0.9)
+
     asked_task: Literal["", "segmentation", "ordinal", "regression"] = Field("", alias="task")
     structures: Literal["lungs", "findings"] = "lungs"
 
@@ -140,6 +148,12 @@ class Data(Dataset):
         return Strata([round(size.width * self.size, 3) for size in sizes.values()])
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the drawing is not, and what was taken away of it."""
+        taken = f"{self.unknown:.0%} of the labels were taken away at random, and count as unknown."
+        return (*self._notes, taken) if self.unknown else self._notes
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The 14 findings of ChestX-ray14 in the published order, the lungs, or the grades or widths of the heart."""
         if self.ordered:
@@ -161,7 +175,7 @@ class Data(Dataset):
         """
         folder = Path(folder)
         stamp = folder / STAMP
-        new = {"asked_task", "structures"}  # without masks a drawing is what it was before there were any
+        new = {"asked_task", "structures", "unknown"}  # without masks a drawing is what it was before there were any
         settings = self.model_dump(exclude=new) | ({"masks": self.masked} if self.masked else {})
         settings |= {"hearts": True} if self._of_heart else {}
         wanted = {"format": _FORMAT, "settings": settings}
@@ -193,6 +207,7 @@ class Data(Dataset):
         entries = read_entries(folder / ENTRIES)
         hearts = read_hearts(folder) if self._of_heart else {}
         strata = self._strata if self.task == "regression" else None
+        rng = np.random.default_rng([self.seed, _TAKEN])
         for sample in iter_samples(entries, images, read_list(folder / TRAIN_VAL), read_list(folder / TEST)):
             if self.masked:
                 labels = (LUNGS,) if self.masked == LUNGS else sample.labels
@@ -202,6 +217,10 @@ class Data(Dataset):
             elif strata is not None:
                 width = round(hearts[sample.sample_id].width * self.size, 3)
                 sample = replace(sample, labels=(strata.of(width),), extra={**sample.extra, COLUMN: width})
+            elif self.unknown:
+                taken = tuple(name for name, out in zip(FINDINGS, rng.random(len(FINDINGS)) < self.unknown) if out)
+                kept = tuple(name for name in sample.labels if name not in taken)
+                sample = replace(sample, labels=kept, unknown=taken)
             yield sample
 
     def _masks(self, folder: Path, name: str) -> tuple[MaskSource, ...]:

@@ -352,9 +352,11 @@ def _check_columns(dataset: Dataset, sample: Sample) -> None:
 
 
 def _about(sample: Sample) -> str:
-    facts = [sample.patient_id, sample.labels, sample.official_split, dict(sample.extra)]
+    facts: list[Any] = [sample.patient_id, sample.labels, sample.official_split, dict(sample.extra)]
     if sample.masks is not None:
         facts.append(_masks_digest(sample.masks))
+    if sample.unknown or sample.uncertain:
+        facts += [sample.unknown, sample.uncertain]
     return _digest(json.dumps(facts, default=str).encode())
 
 

@@ -38,7 +38,7 @@ def remarks(source: Mapping[str, Any], names: bool) -> list[str]:
     list of str
         Without a period at the end; empty where all is as published.
     """
-    said = []
+    said = [f"{name}: {remark}" for name, of in (source.get("sets") or {}).items() for remark in remarks(of, names)]
     for key, (one, many) in _LISTS.items():
         found = source.get(key)
         if isinstance(found, Mapping) and found.get("count"):

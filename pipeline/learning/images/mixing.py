@@ -21,7 +21,7 @@ def mix(images: Tensor, targets: Tensor, settings: Mix, rng: np.random.Generator
     images : Tensor, float32 [N, C, H, W]
         Left as they are.
     targets : Tensor, float32 [N, K]
-        0 or 1, of one or of several labels per image.
+        0 or 1, of one or of several labels per image; NaN where unknown, in a mixture too where it is in a part of it.
     settings : Mix
         α of both, and the probability that an image is mixed at all.
     rng : Generator
@@ -51,7 +51,9 @@ def mix(images: Tensor, targets: Tensor, settings: Mix, rng: np.random.Generator
     if settings.cutmix:
         inside = torch.from_numpy(rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
         made = torch.where(inside, others, made)
-    return made, targets.lerp(targets.index_select(0, partner), _of_each(share, targets))
+    weight = _of_each(share, targets)
+    mixture = targets.lerp(targets.index_select(0, partner), weight)
+    return made, torch.where(weight > 0, mixture, targets)  # a label unknown of a partner with no part in it is no loss
 
 
 def _of_each(values: np.ndarray, like: Tensor) -> Tensor:

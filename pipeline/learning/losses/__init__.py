@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -52,7 +52,9 @@ class Loss(BaseModel, ABC):
         return False
 
     _positives: tuple[float, ...] | None = PrivateAttr(None)
-    _total: float | None = PrivateAttr(None)
+    _total: float | tuple[float, ...] | None = PrivateAttr(None)
+    _partial: bool | None = PrivateAttr(None)
+    """Whether labels may be unknown; set by `for_training`. None: each batch is looked at."""
 
     _of_ordered: bool = PrivateAttr(False)
 
@@ -87,27 +89,29 @@ class Loss(BaseModel, ABC):
         changed._class_weights = tuple(float(w) for w in weights)
         return changed
 
-    def counted(self, positives: Sequence[float], total: float) -> Self:
+    def counted(self, positives: Sequence[float], total: float | Sequence[float]) -> Self:
         """Return the same loss for a training part in which class k is positive in `positives[k]` of `total` draws.
 
         Parameters
         ----------
         positives : sequence of float [K]
             Draws of an epoch (not images: what balancing has evened out is not evened a second time), at least 0.
-        total : float
-            Draws of an epoch, at least 1.
+        total : float or sequence of float [K]
+            Draws of an epoch, at least 1; those in which the label is known, if some are not.
 
         Raises
         ------
         ValueError
             If there is no draw, or a class is positive in fewer than none or more than all of them.
         """
-        if total < 1 or not all(0 <= p <= total for p in positives):
+        totals = [float(total)] * len(positives) if isinstance(total, (int, float, np.number)) else list(total)
+        if min(totals) < 1 or not all(0 <= p <= t for p, t in zip(positives, totals, strict=True)):
             raise ValueError(
                 f"positives {list(positives)} of {total} draws; each must be in [0, {total}], draws must be at least 1"
             )
         changed = self.model_copy()
-        changed._positives, changed._total = tuple(float(p) for p in positives), float(total)
+        changed._positives = tuple(float(p) for p in positives)
+        changed._total = totals[0] if isinstance(total, (int, float, np.number)) else tuple(float(t) for t in totals)
         return changed
 
     def at_epoch(self, epoch: int, epochs: int) -> Self:
@@ -123,8 +127,8 @@ class Loss(BaseModel, ABC):
             "<setting> = <value>: <reason>; must be <what>".
         """
 
-    def counts(self, like: Tensor) -> tuple[Tensor, float]:
-        """Return positives [K], of the type and on the device of `like`, and the total that `counted` was given.
+    def counts(self, like: Tensor) -> tuple[Tensor, Any]:
+        """Return positives [K], of the type and on the device of `like`, and the total: a float, or a tensor [K].
 
         Raises
         ------
@@ -133,7 +137,8 @@ class Loss(BaseModel, ABC):
         """
         if self._positives is None or self._total is None:
             raise ValueError(f"{type(self).__name__} needs the class frequencies of the training part: call counted()")
-        return like.new_tensor(self._positives), self._total
+        total = like.new_tensor(self._total) if isinstance(self._total, tuple) else self._total
+        return like.new_tensor(self._positives), total
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss of a batch, in float32 also under autocast.
@@ -146,7 +151,8 @@ class Loss(BaseModel, ABC):
         logits : Tensor, any float [N, K], for segmentation [N, K, H, W]
             Before sigmoid or softmax.
         targets : Tensor of the same shape
-            0/1, for multiclass one 1 per row; where `soft_targets`, anything between, for multiclass of sum 1.
+            0/1, for multiclass one 1 per row; where `soft_targets`, anything between, for multiclass of sum 1. NaN
+            where a label is not known: it has no part in the value, and its logit a gradient of exactly 0.
 
         Returns
         -------
@@ -156,7 +162,7 @@ class Loss(BaseModel, ABC):
         Raises
         ------
         ValueError
-            If the shapes differ or are not these.
+            If the shapes differ or are not these, or a label is not known and the loss is not defined for that.
         """
         import torch
 
@@ -170,7 +176,14 @@ class Loss(BaseModel, ABC):
             logits, targets = (each.movedim(1, -1).flatten(0, 2) for each in (logits, targets))
         dtype = torch.promote_types(logits.dtype, torch.float32)
         with torch.autocast(logits.device.type, enabled=False):
-            return self.of_batch(logits.to(dtype), targets.to(dtype))
+            logits, targets = logits.to(dtype), targets.to(dtype)
+            if self._partial is False:
+                return self.of_batch(logits, targets)
+            known = ~targets.isnan()
+            if self._partial is None and bool(known.all()):
+                return self.of_batch(logits, targets)
+            zero = logits.new_zeros(())
+            return self.of_known(torch.where(known, logits, zero), torch.where(known, targets, zero), known)
 
     def of_batch(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of a batch, []: the weighted mean of `per_sample`, for most losses."""
@@ -178,6 +191,44 @@ class Loss(BaseModel, ABC):
         if self._class_weights is not None:
             values = values * (targets @ values.new_tensor(self._class_weights))
         return values.mean()
+
+    def of_known(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """Compute the loss of a batch of which some labels are not known, []: the mean of `per_label` over the others.
+
+        Every known label of the batch weighs alike, however many its image has. Without any it is 0.
+
+        Parameters
+        ----------
+        logits, targets : Tensor, float [N, K]
+            0 where a label is not known, so that nothing flows back to the network from there.
+        known : Tensor, bool [N, K]
+            Which labels are.
+        """
+        if not self.masks():
+            raise ValueError(f"{type(self).__name__} is not defined where labels are unknown")
+        import torch
+
+        values = self.per_label(logits, targets)
+        return torch.where(known, values, values.new_zeros(())).sum() / self.share(known).clamp_min(1)
+
+    def share(self, known: Tensor) -> Tensor:
+        """Return what the mean over a batch divides by, []: its known labels."""
+        return known.sum()
+
+    def part_of(self, some: Tensor, targets: Tensor) -> Any:
+        """Return the share of a batch's mean that `some` of its `targets` have."""
+        if not self._partial:
+            return len(some) / len(targets)
+        return self.share(~some.isnan()).double() / self.share(~targets.isnan()).clamp_min(1)
+
+    @classmethod
+    def masks(cls) -> bool:
+        """Return whether it is defined for labels of which some are not known."""
+        return cls.per_label is not Loss.per_label or cls.of_known is not Loss.of_known
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss of each label, [N, K], where `per_sample` is its mean over the labels."""
+        raise NotImplementedError
 
     @abstractmethod
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -229,11 +280,7 @@ def no_mixing(loss: Loss, name: str) -> str | None:
         return "train.class_weights: 'balanced' weighs an image by its one class, which a mixed one does not have"
     if loss.soft_targets:
         return None
-    fitting = [
-        kind
-        for kind in available()
-        if loss.task in (cls := loss_class(kind)).tasks and cls.soft_targets and (loss.of_ordered or not cls.ordered)
-    ]
+    fitting = _kinds(loss.task, lambda cls: cls.soft_targets)
     return f"{name} is defined for labels of 0 and 1 alone; these kinds take others: {', '.join(fitting)}"
 
 
@@ -298,7 +345,7 @@ def for_training(
     name, settings, task, ordered
         As for `create`.
     targets : uint8 [N, K]
-        Of the training part.
+        Of the training part; float32 with NaN where labels of the data set are not known.
     draws : int64 [N]
         Draws per epoch of each row.
     class_weights : {"none", "balanced"}
@@ -307,7 +354,8 @@ def for_training(
     Raises
     ------
     ParamsError
-        As `create`, and for balanced weights on a multi-label data set or beside a loss that balances classes itself.
+        As `create` and `check_labels`, and for balanced weights on a multi-label data set or beside a loss that
+        balances classes itself.
     """
     loss = create(name, settings, task, ordered)
     if class_weights == "balanced" and loss.balances:
@@ -315,8 +363,52 @@ def for_training(
             "params.yaml:\ntrain.class_weights: 'balanced' makes up for how rare a class is, and so does "
             f"losses.{name} by itself; must be none beside it (or take a loss that does not, such as ce)"
         )
-    loss = loss.counted((targets * draws[:, None]).sum(0), draws.sum())
+    partial = targets.dtype.kind == "f"
+    if partial:
+        check_labels(loss, name, targets)
+        known, labels = ~np.isnan(targets), np.nan_to_num(targets)
+        each = (known * draws[:, None]).sum(0)
+        loss = loss.counted((labels.astype(np.float64) * draws[:, None]).sum(0), np.maximum(each, 1).tolist())
+    else:
+        loss = loss.counted((targets * draws[:, None]).sum(0), draws.sum())
+    loss._partial = partial
     return loss.weighted(balanced_weights(targets, draws, task)) if class_weights == "balanced" else loss
+
+
+def check_labels(loss: Loss, name: str, labels: NDArray[Any]) -> None:
+    """Refuse unknown and soft labels, NaN and between 0 and 1, beside a loss that is not defined for them.
+
+    Raises
+    ------
+    ParamsError
+        Naming the loss, and those that are.
+    """
+    if ((labels > 0) & (labels < 1)).any() and not loss.soft_targets:
+        raise ParamsError(f"params.yaml:\nlosses.{name}: {_hard_alone(loss, name)}")
+    if not loss.masks() and np.isnan(labels).any():
+        raise ParamsError(
+            f"params.yaml:\nstudy.losses: '{name}' is not defined where labels are unknown, as some of this data set "
+            f"are; use one of these kinds: {', '.join(_kinds(loss.task, lambda cls: cls.masks()))}"
+        )
+
+
+def no_soft_labels(loss: Loss, name: str, uncertain: Mapping[str, float | None]) -> str | None:
+    """Say why ``losses.<name>`` cannot be used where `uncertain` makes soft labels of some class; None if it can."""
+    soft = any(value is not None and 0 < value < 1 for value in uncertain.values())
+    return _hard_alone(loss, name) if soft and not loss.soft_targets else None
+
+
+def _hard_alone(loss: Loss, name: str) -> str:
+    fitting = ", ".join(_kinds(loss.task, lambda cls: cls.soft_targets))
+    return (
+        f"losses.{name} is defined for labels of 0 and 1 alone, not for soft ones of what is uncertain; "
+        f"'uncertain' must be ignore, positive or negative beside it, or the loss one of these kinds: {fitting}"
+    )
+
+
+def _kinds(task: str, fits: Callable[[type[Loss]], bool]) -> list[str]:
+    """Return the kinds of losses for `task` that fit."""
+    return [k for k in available() if task in (cls := loss_class(k)).tasks and fits(cls)]
 
 
 def balanced_weights(targets: NDArray[np.uint8], draws: NDArray[np.int64], task: str) -> NDArray[np.float64]:

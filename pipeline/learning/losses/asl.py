@@ -33,7 +33,11 @@ class Asymmetric(Loss):
     margin: float = Field(0.05, ge=0, lt=1, description="subtracted from the probability of negatives")
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """See `Loss.per_sample`; targets in [0, 1]."""
+        """See `Loss.per_sample`: the mean of `per_label`."""
+        return self.per_label(logits, targets).mean(1)
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `Loss.per_label`; targets in [0, 1]."""
         import torch
         from torch.nn.functional import logsigmoid
 
@@ -44,4 +48,4 @@ class Asymmetric(Loss):
         shifted = (-log_rest.expm1()).clamp_min(torch.finfo(logits.dtype).tiny)
         positive = binary_focal(logits, torch.ones_like(targets), self.gamma_positive)
         negative = -(shifted**self.gamma_negative) * log_rest
-        return (targets * positive + (1 - targets) * negative).mean(1)
+        return targets * positive + (1 - targets) * negative

@@ -49,7 +49,11 @@ class BinaryCrossEntropy(Loss):
         return self.pos_weight_cap is None
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """See `Loss.per_sample`; targets in [0, 1]."""
+        """See `Loss.per_sample`: the mean of `per_label`."""
+        return self.per_label(logits, targets).mean(1)
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `Loss.per_label`; targets in [0, 1]."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         weight = None
@@ -57,4 +61,4 @@ class BinaryCrossEntropy(Loss):
             positives, total = self.counts(logits)
             ratio = (total - positives).clamp_min(1) / positives.clamp_min(1)
             weight = ratio.clamp_max(self.pos_weight_cap)
-        return binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=weight).mean(1)
+        return binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=weight)

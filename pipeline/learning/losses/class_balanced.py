@@ -43,15 +43,19 @@ class ClassBalanced(Loss):
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; targets are 0 or 1."""
+        if self.task == "multiclass":
+            weights = effective_number_weights(self.counts(logits)[0], self.beta)
+            return (targets @ weights) * categorical_focal(logits, targets, self.gamma)
+        return self.per_label(logits, targets).mean(1)
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `Loss.per_label`; targets are 0 or 1."""
         import torch
 
         positives, total = self.counts(logits)
-        if self.task == "multiclass":
-            weights = effective_number_weights(positives, self.beta)
-            return (targets @ weights) * categorical_focal(logits, targets, self.gamma)
         present, absent = effective_number_weights(torch.stack([positives, total - positives]), self.beta)
         weights = targets * present + (1 - targets) * absent
-        return (weights * binary_focal(logits, targets, self.gamma)).mean(1)
+        return weights * binary_focal(logits, targets, self.gamma)
 
 
 def effective_number_weights(counts: Tensor, beta: float) -> Tensor:

@@ -45,10 +45,14 @@ class Focal(Loss):
         """See `Loss.per_sample`; targets are 0 or 1."""
         if self.task == "multiclass":
             return self.alpha * categorical_focal(logits, targets, self.gamma)
+        return self.per_label(logits, targets).mean(1)
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `Loss.per_label`; targets are 0 or 1."""
         terms = self.alpha * binary_focal(logits, targets, self.gamma)
         if self.balanced_alpha is not None:
             terms = terms * (self.balanced_alpha * targets + (1 - self.balanced_alpha) * (1 - targets))
-        return terms.mean(1)
+        return terms
 
 
 # Both write (1-p)^gamma as exp(gamma log(1-p)): neither value nor gradient breaks where p reaches 1 in floating point.

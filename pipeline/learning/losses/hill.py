@@ -29,8 +29,12 @@ class Hill(Loss):
     lam: float = Field(1.5, ge=1, le=10, description="lambda; below 1 the loss of a negative could be negative")
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """See `Loss.per_sample`; targets in [0, 1]."""
+        """See `Loss.per_sample`: the mean of `per_label`."""
+        return self.per_label(logits, targets).mean(1)
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `Loss.per_label`; targets in [0, 1]."""
         from torch.nn.functional import softplus
 
         p = logits.sigmoid()
-        return (targets * softplus(-logits) + (1 - targets) * (self.lam - p) * p**2).mean(1)
+        return targets * softplus(-logits) + (1 - targets) * (self.lam - p) * p**2

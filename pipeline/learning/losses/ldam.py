@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr
 
@@ -64,20 +64,31 @@ class LDAM(Loss):
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; targets are 0 or 1."""
+        if self.task == "multiclass":
+            positives, total = self.counts(logits)
+            margins, weights = self._margins(positives, total), self._weights(positives)
+            shifted = self.scale * (logits - targets * margins)
+            return (targets @ weights) * -(targets * shifted.log_softmax(1)).sum(1)
+        return self.per_label(logits, targets).mean(1)
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `Loss.per_label`; targets are 0 or 1."""
         import torch
         from torch.nn.functional import softplus
 
         positives, total = self.counts(logits)
-        drawn = positives if self.task == "multiclass" else torch.stack([positives, total - positives])
-        margins = self._margins(drawn, total)
-        weights = effective_number_weights(drawn, _BETA) if self._reweighted else torch.ones_like(drawn)
-        if self.task == "multiclass":
-            shifted = self.scale * (logits - targets * margins)
-            return (targets @ weights) * -(targets * shifted.log_softmax(1)).sum(1)
+        drawn = torch.stack([positives, total - positives])
+        margins, weights = self._margins(drawn, total), self._weights(drawn)
         margin, weight = (targets * present + (1 - targets) * absent for present, absent in (margins, weights))
-        return (weight * softplus(-self.scale * ((2 * targets - 1) * logits - margin))).mean(1)
+        return weight * softplus(-self.scale * ((2 * targets - 1) * logits - margin))
 
-    def _margins(self, drawn: Tensor, total: float) -> Tensor:
+    def _weights(self, drawn: Tensor) -> Tensor:
+        """Compute the class-balanced weight of each count, 1 in epochs that are not re-weighted."""
+        import torch
+
+        return effective_number_weights(drawn, _BETA) if self._reweighted else torch.ones_like(drawn)
+
+    def _margins(self, drawn: Tensor, total: Any) -> Tensor:
         """Compute the margin of each count; a count of 0 is taken for the rarest that is not."""
         rarest = drawn.where(drawn > 0, total).amin()
         return self.max_margin * (rarest / drawn.maximum(rarest)) ** 0.25

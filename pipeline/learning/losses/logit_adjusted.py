@@ -41,12 +41,17 @@ class LogitAdjusted(Loss):
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; targets in [0, 1], for multiclass each row sums to 1."""
+        if self.task == "multiclass":
+            positives, total = self.counts(logits)
+            adjusted = logits + self.tau * (positives.clamp_min(0.5) / total).log()
+            return -(targets * adjusted.log_softmax(1)).sum(1)
+        return self.per_label(logits, targets).mean(1)
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `Loss.per_label`; targets in [0, 1]."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         positives, total = self.counts(logits)
         present = positives.clamp_min(0.5)
-        if self.task == "multiclass":
-            adjusted = logits + self.tau * (present / total).log()
-            return -(targets * adjusted.log_softmax(1)).sum(1)
         adjusted = logits + self.tau * (present / (total - positives).clamp_min(0.5)).log()
-        return binary_cross_entropy_with_logits(adjusted, targets, reduction="none").mean(1)
+        return binary_cross_entropy_with_logits(adjusted, targets, reduction="none")

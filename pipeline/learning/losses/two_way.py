@@ -40,12 +40,27 @@ class TwoWay(Loss):
             _mean_of_those_with_a_positive(self.per_sample(logits.T, targets.T), targets.T)
         )
 
+    def of_known(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """See `Loss.of_known`: each way among what is known, images and classes without a positive left out."""
+        return _mean_of_those_with_a_positive(self._one_way(logits, targets, known), targets) + (
+            _mean_of_those_with_a_positive(self._one_way(logits.T, targets.T, known.T), targets.T)
+        )
+
+    def share(self, known: Tensor) -> Tensor:
+        """See `Loss.share`: images with a known label; as where all are known, a batch is not the sum of its parts."""
+        return known.any(1).sum()
+
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`: the first way alone, 0 without a positive or a negative; targets are 0 or 1."""
+        return self._one_way(logits, targets)
+
+    def _one_way(self, logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+        """Compute `per_sample` of what is `known`, of everything by default."""
         from torch.nn.functional import softplus
 
         positive = targets > 0.5
-        highest_negative = logits.masked_fill(positive, _NEVER).logsumexp(1)
+        not_negative = positive if known is None else positive | ~known
+        highest_negative = logits.masked_fill(not_negative, _NEVER).logsumexp(1)
         lowest_positive = self.temperature * (-logits / self.temperature).masked_fill(~positive, _NEVER).logsumexp(1)
         return softplus(highest_negative + lowest_positive)
 

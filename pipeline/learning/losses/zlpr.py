@@ -35,6 +35,19 @@ class ZLPR(Loss):
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; targets in [0, 1]."""
+        return self._both(logits, targets, 1 - targets)
+
+    def of_known(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """See `Loss.of_known`: the sums run over the known labels of an image; the mean over images that have one."""
+        absent = (1 - targets) * known
+        return self._both(logits, targets, absent).sum() / self.share(known).clamp_min(1)
+
+    def share(self, known: Tensor) -> Tensor:
+        """See `Loss.share`: images with a known label."""
+        return known.any(1).sum()
+
+    def _both(self, logits: Tensor, present: Tensor, absent: Tensor) -> Tensor:
+        """Compute the two terms [N] from the weights with which each label is present and absent, [N, K]."""
         import torch
 
         tiny = torch.finfo(logits.dtype).tiny
@@ -45,4 +58,4 @@ class ZLPR(Loss):
             terms = torch.where(weights > 0, scores + weights.clamp_min(tiny).log(), _NEVER)
             return torch.cat([zero, terms], 1).logsumexp(1)
 
-        return half(-scaled, targets) + half(scaled, 1 - targets)
+        return half(-scaled, present) + half(scaled, absent)

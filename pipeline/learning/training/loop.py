@@ -318,7 +318,7 @@ class _State:
                 logits = self.forward(some)
             value = loss(logits, truth)
             if parts > 1:
-                value = value * (len(some) / len(images))
+                value = value * loss.part_of(truth, targets)
             value.backward()
             values.append(value.detach())
         return values[0] if parts == 1 else torch.stack(values).sum()

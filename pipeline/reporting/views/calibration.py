@@ -175,7 +175,7 @@ def drawn_classes(study: StudyResults, results: Results) -> tuple[list[str], lis
 
 
 def _positives(study: StudyResults, results: Results) -> dict[str, int]:
-    return dict(zip(study.classes, results.predictions.test_targets.sum(axis=0).tolist()))
+    return dict(zip(study.classes, (results.predictions.test_targets == 1).sum(axis=0).tolist()))
 
 
 def draw(study: StudyResults, results: Results, path: Path) -> Path | None:

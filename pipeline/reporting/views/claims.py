@@ -15,6 +15,7 @@ from pipeline.reporting import page
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.views import shared, verdict
 from pipeline.reporting.views.verdict import Pair
+from pipeline.study.unknown import sides
 from pipeline.uncertainty import sample_size
 from pipeline.uncertainty.claims import Prospect, prospect
 from pipeline.uncertainty.power import seeds_needed
@@ -180,12 +181,12 @@ def _patients(study: StudyResults) -> list[Patients]:
     results = study.subject
     if results is None or not results.has_predictions or not results.seeds:
         return []
-    targets = results.predictions.test_targets.astype(bool)
+    positive, negative = (side.tolist() for side in sides(results.predictions.test_targets))
     rows = []
     for k, name in enumerate(study.classes):
-        positives = int(targets[:, k].sum())
-        prevalence, auroc = positives / len(targets), results.get("auroc", name).value
-        if 0 < positives < len(targets):
+        positives, known = positive[k], positive[k] + negative[k]
+        prevalence, auroc = positives / known if known else math.nan, results.get("auroc", name).value
+        if 0 < positives < known:
             needed = _needed(study, results, k, name, prevalence, auroc)
             rows.append(Patients(name, positives, prevalence, auroc, needed))
     return rows

@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.terms import PARTS
+from pipeline.study.unknown import without_any
 
 ALL = "all"
 LEAST_TOGETHER = 10
@@ -78,7 +79,7 @@ class Bin(NamedTuple):
 
 
 class ClassRow(NamedTuple):
-    """A class: images in every set; patients in the test set, where it has images, and in all sets."""
+    """A class: images in every set, of those with a known label; patients in the test set, if any, and in all."""
 
     name: str
     images: list[Count]
@@ -197,7 +198,7 @@ class Cohort:
     has_test : bool
         Whether the test set has images.
     labels : dict of int to int
-        Images by their number of classes.
+        Images by their number of classes, of those that they are known to have.
     people : People
         Age, sex, and view.
     """
@@ -223,13 +224,13 @@ def cohort(study: StudyResults) -> Cohort:
     unit = _unit(study)
     per_patient = kept[unit].value_counts()
     bins = [Bin(low, high, int(per_patient.between(low, high).sum())) for low, high in _BINS]
-    none = {name: ~part[names].any(axis=1) for name, part in frames.items()}
+    none = {name: without_any(part[names]) for name, part in frames.items()}
     labels = kept[names].sum(axis=1).value_counts().sort_index()
     return Cohort(
         [_part(name, part, unit) for name, part in frames.items()],
         [b for b in bins if b.patients],
-        [_class(name, frames, {k: part[name] == 1 for k, part in frames.items()}, unit) for name in names],
-        _class("", frames, none, unit) if none[ALL].any() else None,
+        [_class(name, frames, {k: part[name] for k, part in frames.items()}, unit) for name in names],
+        _class("", frames, none, unit) if (none[ALL] == 1).any() else None,
         PARTS["test"] in frames,
         dict(zip(labels.index.astype(int).tolist(), labels.tolist())),
         _people(frames, unit if study.patients_known else "sample_id"),
@@ -267,8 +268,8 @@ def _quartiles(values: Iterable[float]) -> Quartiles:
 def _class(name: str, frames: Frames, has: Mapping[str, pd.Series], unit: str) -> ClassRow:
     return ClassRow(
         name,
-        [Count(int(mask.sum()), len(mask)) for mask in has.values()],
-        [frames[part].loc[has[part], unit].nunique() for part in (PARTS["test"], ALL) if part in frames],
+        [Count(int((labels == 1).sum()), int(labels.notna().sum())) for labels in has.values()],
+        [frames[part].loc[has[part] == 1, unit].nunique() for part in (PARTS["test"], ALL) if part in frames],
     )
 
 
@@ -277,9 +278,10 @@ def pairs(study: StudyResults) -> Pairs | None:
     samples, classes = images(study), study.classes
     if study.task == "multiclass" or len(classes) < 2:
         return None
-    labels = samples[list(classes)].to_numpy(np.int64)
-    counts = labels.T @ labels
-    expected = np.outer(np.diag(counts), np.diag(counts)) / len(samples)
+    truth = samples[list(classes)].to_numpy()
+    labels, known = (truth == 1).astype(np.int64), (~np.isnan(truth)).astype(np.int64)
+    counts, of_known = labels.T @ labels, labels.T @ known  # images with the first class whose second is known
+    expected = of_known * of_known.T / np.maximum(known.T @ known, 1)
     every = list(combinations(range(len(classes)), 2))
     often = [pair for pair in every if counts[pair] >= LEAST_TOGETHER]
     often.sort(key=lambda pair: (-counts[pair] / expected[pair], -counts[pair], pair))

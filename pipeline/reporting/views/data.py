@@ -28,6 +28,7 @@ from pipeline.reporting.views.cohort import (
 )
 from pipeline.reporting.views.duplicates import Duplicates, borderline_rows, duplicates
 from pipeline.reporting.views.flow import Flow, flow
+from pipeline.reporting.views.known import Labels, labels
 from pipeline.reporting.views.reading import Reading, reading
 from pipeline.reporting.views.region import Region, region
 from pipeline.reporting.views.shared import (
@@ -189,6 +190,8 @@ class Page:
         The figure of borderline pairs; None where there are none.
     region : Region or None
         The region of interest; None where images are whole.
+    labels : Labels or None
+        Which labels are known; None where all are.
     """
 
     study: StudyResults
@@ -211,6 +214,7 @@ class Page:
     dates: Dates | None = None
     twins: Picture | None = None
     region: Region | None = None
+    labels: Labels | None = None
 
     @property
     def none(self) -> str:
@@ -280,6 +284,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         _dates(study),
         picture_of_images(study, of_twins, path) if twins else None,
         region(study),
+        labels(study),
     )
     return [page.write(path, "data.md", page=shown), *drawn, *of_augmented, *of_kinds]
 
@@ -314,18 +319,18 @@ def picks(study: StudyResults) -> dict[str, list[int]]:
         counts = samples[classes].sum()
         classes = sorted(sorted(classes, key=lambda c: -int(counts[c]))[:_MOST_PICTURED], key=study.classes.index)
     each = 3 if len(classes) > 8 else 4 if len(classes) > 4 else 6
-    labels = samples[list(study.classes)].sum(axis=1)
+    n_labels = samples[list(study.classes)].sum(axis=1)
     order = samples["part"].map({part: i for i, part in enumerate(PARTS)})
     chosen = {}
     for name in [*classes, NONE]:
-        has = labels == 0 if name == NONE else samples[name] == 1
+        has = (samples[list(study.classes)] == 0).all(axis=1) if name == NONE else samples[name] == 1
         boxes = study.boxes
         boxed = set() if boxes.empty else set(boxes.loc[boxes["class"] == name, "row"])
         keys = pd.DataFrame(
             {
                 "boxless": ~samples["row"].isin(boxed),
                 "part": order,
-                "labels": labels,
+                "labels": n_labels,
                 "row": samples["row"],
                 "patient": samples["patient_id" if study.patients_known else "group_id"],
             }

@@ -209,7 +209,7 @@ def _examples(study: StudyResults, subject: Results, of: Explanation, path: Path
     """Draw an image for each kind of decision of the classes with the most positive test images."""
     if not len(study.images) or of.examples.empty:
         return None
-    positives = subject.predictions.test_targets.sum(axis=0)
+    positives = (subject.predictions.test_targets == 1).sum(axis=0)
     shown = [study.classes[k] for k in np.argsort(-positives.astype(np.int64), kind="stable")[:MOST]]
     middle = of.examples[of.examples["quantile"].isin([0.5, 1.0])]
     panels: dict[tuple[str, str], figures.Panel] = {}

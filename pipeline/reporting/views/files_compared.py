@@ -136,6 +136,6 @@ def _noted(rows: list[Row]) -> list[tuple[str, str, Estimate]]:
 def _extremes(about: About) -> list[tuple[str, int]]:
     """Count for each table the probabilities of 0 for what is true, or of 1 for what is not, where there are any."""
     predicted = about.compared.predicted
-    truth = predicted.targets.astype(bool)
-    counts = [int(((p == 0) & truth | (p == 1) & ~truth).sum()) for p in predicted.probabilities]
+    truth, absent = predicted.targets == 1, predicted.targets == 0
+    counts = [int(((p == 0) & truth | (p == 1) & absent).sum()) for p in predicted.probabilities]
     return [(name, n) for name, n in zip(about.names, counts) if n]

@@ -15,6 +15,7 @@ from pipeline.reporting.results import StudyResults
 from pipeline.reporting.terms import DECISIONS
 from pipeline.reporting.views import doubts, manuscript, provenance, readme, shared, verdict
 from pipeline.reporting.views.design import design, test_time
+from pipeline.reporting.views.known import labels
 
 
 class Reason(NamedTuple):
@@ -64,6 +65,7 @@ def facts(study: StudyResults, pictures: dict[str, bool]) -> dict[str, object]:
         "banner_facts": shared.banner(study),
         "design": design(study),
         "data": data(study),
+        "labels": labels(study),
         "decisions": shared.decisions(named, (*study.graded, *DECISIONS[study.task])),
         "every": readme.ranking(study, study.everything) if len(study.everything) > readme.MOST else None,
         "pairs": verdict.pair_table(study),

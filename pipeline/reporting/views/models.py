@@ -27,6 +27,7 @@ from pipeline.reporting.views.model_settings import (
     without_runs,
 )
 from pipeline.reporting.views.shared import Banner, Noted, banner
+from pipeline.study.unknown import shares
 
 MOST = 12
 """Configurations that tables and figures show one by one; of more, a grid is represented by its best on validation."""
@@ -271,7 +272,7 @@ def _sizes(results: Results, metric: str) -> list[tuple[str, Sample]]:
 def _constant(results: Results) -> Constant | None:
     if not results.has_predictions:
         return None
-    share = results.predictions.test_targets.mean(axis=0)
+    share = np.nan_to_num(shares(results.predictions.test_targets))
     largest = int(share.argmax())
     return Constant(str(results.predictions.classes[largest]), float(share[largest]), 1 / int((share > 0).sum()))
 

@@ -10,6 +10,7 @@ from pipeline.reporting.figures import overview as figures
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.terms import LABELS, RANKING
 from pipeline.reporting.views import doubts, shared, verdict
+from pipeline.reporting.views.known import labels
 from pipeline.study.runs import runs
 
 MOST = 16
@@ -119,6 +120,7 @@ def facts(study: StudyResults, folder: Path, pictured: bool) -> dict[str, object
         "probes": doubts.probes(study, subject) if study.probes and subject is not None else None,
         "signs": doubts.signs(study),
         "untold": doubts.untold(study),
+        "labels": labels(study),
         "leaks": doubts.shared_between_parts(study),
         "links": links(study, folder),
     }
