@@ -181,7 +181,9 @@ class Data(Dataset):
             kinds = (tuple(name for name in self.classes if row.labels[name] == kind) for kind in (1, None, -1))
             labels, unknown, uncertain = kinds
             read = file_reader(base / row.image)
-            yield Sample(row.image, row.patient, labels, read, row.part, row.extra, unknown, uncertain)
+            yield Sample(
+                row.image, row.patient, labels, read, row.part, row.extra, unknown=unknown, uncertain=uncertain
+            )
 
     def _base(self) -> Path:
         """Return the folder that holds the tables."""

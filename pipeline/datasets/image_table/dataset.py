@@ -416,8 +416,8 @@ class Data(Dataset):
             strata = strata_of(targets)
             labels = [Labels(() if value is None else (strata.of(value),)) for value in targets]
         else:
-            given = self._labels(path, table, places)
-            labels = [Labels(*(tuple(map(told_apart, of)) for of in row)) for row in given]
+            every_row = self._labels(path, table, places)
+            labels = [Labels(*(tuple(map(told_apart, of)) for of in row)) for row in every_row]
             targets = [None] * len(labels)
         images = self._images(path, table, places)
         every = [image for several in images for image in several]
@@ -485,7 +485,7 @@ class Data(Dataset):
 
         if self._segmented:
             named = [(places[column], self.label_map.get(column, column)) for column in self.mask_columns]
-            return [tuple(name for place, name in named if fields[place].strip()) for _, fields in table.rows]
+            return [Labels(tuple(name for place, name in named if fields[place].strip())) for _, fields in table.rows]
         if self.class_columns:
             read = {column: cells(column) for column in self.class_columns}
             answers = flags(read, str(path), self.empty, self.uncertain is not None)
