@@ -59,8 +59,8 @@ def evaluate_segmentation(configuration: Configuration, params: EvaluationSectio
     write_json(folder / "runs.json", [read_json(run_folder(run) / "run.json", "train") for run in runs])
     pass_on_augmented(runs[0])
     means_of = metrics[(metrics["seed"] == MEAN) & (metrics["part"] == "test") & (metrics["metric"] == DICE)]
-    for row in means_of[means_of["class"] == MACRO].itertuples():
-        said = stated(row.value, row.ci_low, row.ci_high, row.note)
+    for row in means_of[means_of["class"] == MACRO].to_dict("records"):
+        said = stated(row["value"], row["ci_low"], row["ci_high"], row["note"])
         print(f"{configuration}: test Dice {said}, mean of {len(seeds)}")
 
 
