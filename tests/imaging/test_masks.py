@@ -94,10 +94,10 @@ def test_masks_are_stored_beside_their_images_and_each_that_cannot_be_used_says_
     )
     reasons = dict(made.excluded.itertuples(index=False, name=None))
     assert list(reasons) == list(given)[7:]
-    assert reasons["another size"] == "mask of another size than the image: 15 x 20, not 30 x 40 pixels"
-    assert reasons["another shape"].startswith("mask of another size")
-    assert reasons["three values"] == "mask of other values than two, of which one is 0: 0, 1, 200, 201"
-    assert reasons["no black"] == "mask of other values than two, of which one is 0: 55, 255"
+    assert reasons["another size"] == "mask size is not that of the image: 15 x 20, not 30 x 40 pixels"
+    assert reasons["another shape"].startswith("mask size is not that of the image")
+    assert reasons["three values"] == "mask values are not two, one of them 0: 0, 1, 200, 201"
+    assert reasons["no black"] == "mask values are not two, one of them 0: 55, 255"
     assert reasons["no image"].startswith("mask not readable: not an image")
     assert reasons["missing"] == "mask missing"
     assert reasons["closed"] == "mask not readable: Permission denied"

@@ -28,7 +28,7 @@ def test_means_are_over_the_images_that_have_the_structure_and_the_last_is_over_
 
 def test_intervals_of_one_run_are_those_of_other_scores_of_images():
     scores, patients = values(runs=1, classes=1)
-    ours = intervals.of_run(intervals.means(scores, patients, 500, 3), 0, 0.9, "share")
+    ours = intervals.of_run(intervals.means(scores, patients, 500, 3), 0, 0.9)
     theirs = of_explain(scores[0], patients, "share", 500, 3, 0.9)[0]
     assert (ours.value[0], ours.low[0], ours.high[0]) == pytest.approx(theirs[:3], rel=1e-12)
 
@@ -37,9 +37,7 @@ def test_intervals_of_a_mean_over_seeds_grow_with_their_spread_and_differences_a
     scores, patients = values(classes=1)
     apart = scores + np.array([-0.2, 0, 0.2])[:, None, None] * scores.std()
     alike = np.repeat(scores[:1], 3, axis=0)
-    wide, narrow = (
-        intervals.of_mean(intervals.means(each, patients, 500, 0), 0.95, "share", 0) for each in (apart, alike)
-    )
+    wide, narrow = (intervals.of_mean(intervals.means(each, patients, 500, 0), 0.95, 0) for each in (apart, alike))
     assert np.all(wide.high - wide.low > narrow.high - narrow.low)
     better = intervals.means(np.minimum(alike + 0.01, 1), patients, 500, 0)
     found = intervals.difference(better, intervals.means(alike, patients, 500, 0), 0.95, 0)
@@ -50,7 +48,7 @@ def test_intervals_of_a_mean_over_seeds_grow_with_their_spread_and_differences_a
 def test_few_patients_have_no_interval():
     scores, _ = values(runs=2, images=9)
     of = intervals.means(scores, np.arange(9).astype(str), 100, 0)
-    for found in (intervals.of_run(of, 0, 0.95, "share"), intervals.of_mean(of, 0.95, "share", 0)):
+    for found in (intervals.of_run(of, 0, 0.95), intervals.of_mean(of, 0.95, 0)):
         assert np.isfinite(found.value).all()
         assert np.isnan(found.low).all()
     assert np.isnan(intervals.difference(of, of, 0.95, 0).low).all()
@@ -59,6 +57,6 @@ def test_few_patients_have_no_interval():
 def test_a_structure_that_no_image_has_is_no_number_and_is_left_out_of_the_mean():
     scores, patients = values()
     scores[..., 1] = np.nan
-    of = intervals.of_mean(intervals.means(scores, patients, 100, 0), 0.95, "share", 0)
+    of = intervals.of_mean(intervals.means(scores, patients, 100, 0), 0.95, 0)
     assert np.isnan(of.value[1])
     assert of.value[2] == of.value[0]
