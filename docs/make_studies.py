@@ -143,6 +143,22 @@ CHANGES: dict[str, Mapping[str, Any]] = {
             }
         ),
     },
+    "phantom_where": {
+        "datasets.phantom.images": "3000",
+        "datasets.phantom.size": "192",
+        "study": {"models": ["dense"], "losses": ["bce"], "replicates": []},
+        "preprocess.size": "128",
+        "train.epochs": "10",
+        "models": _models(
+            {
+                "dense:  # three blocks: 8 x 8 cells in its last layer": (
+                    "arch: densenet121",
+                    "lr: 0.004",
+                    "options: {growth_rate: 16, block_config: [2, 4, 6], bn_size: 2}",
+                )
+            }
+        ),
+    },
     "kermany_cpu": {
         **_KERMANY,
         "study": {"models": ["densenet", "cnn"], "losses": ["ce", "focal"], "replicates": [12]},
