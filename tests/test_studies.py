@@ -206,7 +206,8 @@ def test_losses_balancing_and_choice_of_the_epoch_are_defined_for_the_data_set(p
     study = load(path)
     data = open_dataset(study.dataset, study.datasets[study.dataset])
     losses.check_study(study.study.losses, study.losses, data.task)
-    assert len(data.classes) >= 2
+    assert len(data.classes) >= (1 if data.task == "segmentation" else 2)
+    assert (data.task == "segmentation") == all(study.models[m].gives_masks for m in study.study.models)
     if data.task == "multilabel":
         assert study.split.balance.method in ("none", "oversample")
         assert all(train_settings(study, m).class_weights == "none" for m in study.study.models)
@@ -304,7 +305,7 @@ def test_every_model_can_be_built_and_trains_what_it_should(path):
     )
     for name, settings in study.models.items():
         model, shape = build(settings, channels, classes, size)
-        assert shape == (2, classes), name
+        assert shape == (2, classes, *([size, size] if settings.gives_masks else [])), name
         trained = {id(p) for p in model.parameters() if p.requires_grad}
         head = {id(p) for p in model.head_parameters()}
         assert head <= trained

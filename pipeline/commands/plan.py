@@ -211,6 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         params = load()
         status = read_status([*SHARED, *run_stages(params)])
         print(plan(params, status, options.jobs, shutil.disk_usage(".").free))
+        if any(params.models[name].gives_masks for name in params.study.models):
+            return  # what follows is about the AUROC
         print()
         print(seeds_table(read_summary(), options.delta))
         print()

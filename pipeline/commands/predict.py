@@ -3,7 +3,8 @@
 The results are a table of one row per image, and a page to look through. Images are prepared exactly as the study's
 were. Probabilities are calibrated, and decisions made at thresholds, as chosen on the study's validation set. Every
 file has a row: an image that cannot be read says why, and one that is unlike the study's images is flagged.
-Interrupted, the same command goes on where it was. For research, not for clinical use.
+Interrupted, the same command goes on where it was. A study of segmentation writes masks and a table of them instead.
+For research, not for clinical use.
 
 Examples
 --------
@@ -19,12 +20,17 @@ Examples
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.commands import command_parser
 from pipeline.explaining.cams import DEFAULT, METHODS
 from pipeline.study.errors import stage_errors
+
+if TYPE_CHECKING:
+    from pipeline.deploying.sources import Source
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,15 +61,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from pipeline.deploying.sources import sources
         from pipeline.ensembling.settings import EnsembleSections
         from pipeline.reporting.english import count
+        from pipeline.study.files import DATASET
         from pipeline.study.params import load
+        from pipeline.study.prepared import read_dataset
 
         named = sources(options.images, options.root)
+        if DATASET.exists() and read_dataset().task == "segmentation":
+            print(_masks(parser, options, named))
+            return
         choice = choose(load(EnsembleSections), options.configuration, options.ensemble)
         print(f"{choice.name} ({choice.how}), {count('training run', len(choice.members))}", file=sys.stderr)
         pictures, heat = not options.no_pictures, (options.cam or DEFAULT) if options.heatmaps else None
         print(
             predict(choice, named, options.out, options.device, options.threads, pictures, _shown, heat, options.dicom)
         )
+
+
+def _masks(parser: ArgumentParser, options: Namespace, named: Sequence[Source]) -> str:
+    """Write the masks that a study of segmentation finds in the files."""
+    from pipeline.deploying.masks import chosen_run, write_masks
+    from pipeline.ensembling.settings import EnsembleSections
+    from pipeline.study.params import load
+
+    asked = {"--ensemble": options.ensemble, "--dicom": options.dicom, "--heatmaps": options.heatmaps}
+    asked["--device"] = options.device != "cpu"
+    for option, wanted in asked.items():
+        if wanted:
+            parser.error(f"{option}: not for a study of segmentation, of which one training run finds masks on the CPU")
+    run = chosen_run(load(EnsembleSections), options.configuration)
+    return write_masks(run, named, options.out, _shown)
 
 
 def _shown(work: Iterator[int], total: int) -> None:

@@ -15,7 +15,7 @@ from pipeline.ensembling.settings import EnsembleSections
 from pipeline.metrics import calibration
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.study.errors import UserError
-from pipeline.study.files import ENSEMBLES, FUSED, ArtifactError, read_json
+from pipeline.study.files import DATASET, ENSEMBLES, FUSED, ArtifactError, read_json
 from pipeline.study.prepared import read_dataset
 from pipeline.study.runs import Run
 from pipeline.uncertainty.conformal import conformal_quantile, lac_scores
@@ -91,10 +91,16 @@ def choose(params: EnsembleSections, configuration: str | None = None, ensemble:
     ArtifactError
         If nothing has been evaluated.
     """
-    if read_dataset().task == "regression":
+    task = read_dataset().task if DATASET.exists() else ""
+    if task == "regression":
         raise UserError(
             "this study is a regression: new images cannot be predicted, nor its networks exported, by this command; "
             "what they predict of the study's own images stands in evaluations/*/values.npz"
+        )
+    if task == "segmentation":
+        raise UserError(
+            "a study of segmentation has networks that give masks: medmatrix predict writes masks, and a folder "
+            "models/MODEL-LOSS/seedN is all that pipeline.segmenting.use.find_masks needs elsewhere"
         )
     study = gather(params)
     if ensemble is not None:

@@ -128,7 +128,7 @@ def _decoded(source: MaskSource) -> Mask:
     levels = np.unique(grey)
     if len(levels) > 2 or (len(levels) == 2 and levels[0] != 0):
         shown = ", ".join(f"{level / 257:.4g}" for level in levels[:4].tolist()) + (", ..." if len(levels) > 4 else "")
-        raise MaskError(f"mask of other values than two, of which one is 0: {shown}")
+        raise MaskError(f"mask values are not two, one of them 0: {shown}")
     return grey > 0
 
 
@@ -139,6 +139,6 @@ def _fitting(mask: Mask, height: int, width: int, rescaled: bool) -> Mask:
     high, wide = mask.shape
     same = abs(high * width - wide * height) <= max(high, wide, height, width)  # but for the rounding of a side
     if not (rescaled and same):
-        raise MaskError(f"mask of another size than the image: {wide} x {high}, not {width} x {height} pixels")
+        raise MaskError(f"mask size is not that of the image: {wide} x {high}, not {width} x {height} pixels")
     grown = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(grown).astype(bool)

@@ -333,7 +333,7 @@ class _Array:
 
 def _present(masks: NDArray[np.uint8], classes: Sequence[str]) -> tuple[str, ...]:
     """Return the classes whose mask, of [H, W, K], has a pixel."""
-    return tuple(name for name, there in zip(classes, masks.any((0, 1)), strict=True) if there)
+    return tuple(name for name, there in zip(classes, np.any(masks, axis=(0, 1)).tolist(), strict=True) if there)
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -48,6 +49,7 @@ def ensemble_segmentation(params: EnsembleSections) -> None:
     """Write the ensembles' metrics and members, and differences between configurations and from the chosen one."""
     settings, masks, parts = params.evaluate, open_masks(), read_parts(PARTS)
     classes = list(read_dataset().classes)
+    diagonal = math.hypot(*masks.shape[1:3])
     truth = {name: masks_of(masks, part) for name, part in parts.items()}
     members = sorted(_members(params, classes), key=lambda each: -np.nan_to_num(each.val_dice, nan=-1))
     top, made, skipped = min(params.top_k, len(members)), {}, {}
@@ -67,10 +69,9 @@ def ensemble_segmentation(params: EnsembleSections) -> None:
         for part, of in parts.items():
             values = score_all(found.masks[part], truth[part])[None]
             lines.append(results.image_table(values, of.rows, classes, [name], part, "ensemble"))
-            averaged = results.all_means(values, of.patients, settings.bootstrap, settings.seed)
-            about = {"model": ENSEMBLE, "loss": name}
-            rows = results.metric_rows(averaged, classes, [], part, settings.confidence, settings.seed, **about)
-            tables.append(rows)
+            averaged = results.all_means(values, of.patients, diagonal, settings.bootstrap, settings.seed)
+            how = part, diagonal, settings.confidence, settings.seed
+            tables.append(results.metric_rows(averaged, classes, [], *how, model=ENSEMBLE, loss=name))
             if part == "test":
                 means[name] = averaged[DICE]
     best = max(made, key=lambda name: made[name].val_dice, default=None)

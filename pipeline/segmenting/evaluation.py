@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import torch
@@ -40,6 +42,7 @@ def evaluate_segmentation(configuration: Configuration, params: EvaluationSectio
             found[name].append(_probabilities(network, of, params))
         truth = masks_of(masks, parts["val"])
         chosen.append(best_thresholds(dice_curves(found["val"][-1], truth))[0])
+    diagonal = math.hypot(*images.shape[1:3])
     seeds, thresholds = [str(run.seed) for run in runs], np.stack(chosen)
     about = {"model": configuration.model, "loss": configuration.loss}
     tables, lines = [], []
@@ -48,8 +51,9 @@ def evaluate_segmentation(configuration: Configuration, params: EvaluationSectio
         results.save_probabilities(results.probabilities_file(folder, name), probabilities)
         values = np.stack([score_all(of >= at[:, None, None], truth) for of, at in zip(probabilities, thresholds)])
         lines.append(results.image_table(values, part.rows, classes, seeds, name))
-        means = results.all_means(values, part.patients, settings.bootstrap, settings.seed)
-        tables.append(results.metric_rows(means, classes, seeds, name, settings.confidence, settings.seed, **about))
+        means = results.all_means(values, part.patients, diagonal, settings.bootstrap, settings.seed)
+        how = name, diagonal, settings.confidence, settings.seed
+        tables.append(results.metric_rows(means, classes, seeds, *how, **about))
     tables.append(results.threshold_rows(thresholds, classes, seeds, len(parts["val"].rows), **about))
     metrics = pd.concat(tables, ignore_index=True)
     histories = [read_table(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in runs]
@@ -59,8 +63,8 @@ def evaluate_segmentation(configuration: Configuration, params: EvaluationSectio
     write_json(folder / "runs.json", [read_json(run_folder(run) / "run.json", "train") for run in runs])
     pass_on_augmented(runs[0])
     means_of = metrics[(metrics["seed"] == MEAN) & (metrics["part"] == "test") & (metrics["metric"] == DICE)]
-    for row in means_of[means_of["class"] == MACRO].itertuples():
-        said = stated(row.value, row.ci_low, row.ci_high, row.note)
+    for row in means_of[means_of["class"] == MACRO].to_dict("records"):
+        said = stated(row["value"], row["ci_low"], row["ci_high"], row["note"])
         print(f"{configuration}: test Dice {said}, mean of {len(seeds)}")
 
 

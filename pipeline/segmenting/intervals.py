@@ -12,7 +12,7 @@ from pipeline.uncertainty.bootstrap import nested_draws, patient_draws
 from pipeline.uncertainty.intervals import nested_error, one_sided, spread, t_interval
 from pipeline.uncertainty.support import MIN_PATIENTS
 
-FEW = f"no interval: fewer than {MIN_PATIENTS} patients"
+FEW = f"fewer than {MIN_PATIENTS} patients"
 NONE = "no image that it is defined for"
 Array = NDArray[np.float64]
 
@@ -84,22 +84,22 @@ def _with_macro(of_classes: Array, defined: NDArray[np.bool_]) -> Array:
     return np.concatenate([of_classes, mean[..., None]], axis=-1)
 
 
-def of_run(of: Means, run: int, confidence: float, scale: Scale) -> Interval:
+def of_run(of: Means, run: int, confidence: float) -> Interval:
     """Return the means of one training run, with intervals over patients."""
     if not len(of.drawn):
         return _without(of.whole[run])
-    return _bounded(of.whole[run], spread(of.drawn[:, run]), of.patients, confidence, scale)
+    return _bounded(of.whole[run], spread(of.drawn[:, run]), of.patients, confidence, "share")
 
 
-def of_mean(of: Means, confidence: float, scale: Scale, seed: int) -> Interval:
+def of_mean(of: Means, confidence: float, seed: int) -> Interval:
     """Return the means over the training runs, with intervals over patients and, of several runs, over seeds."""
     if len(of.whole) == 1:
-        return of_run(of, 0, confidence, scale)
+        return of_run(of, 0, confidence)
     value = of.whole.mean(0)
     if not len(of.drawn):
         return _without(value)
     error, freedom = nested_error(of.whole, of.drawn, np.maximum(of.patients - 1, 1), seed=seed)
-    low, high = t_interval(value, error, np.maximum(freedom, 1), confidence, scale)
+    low, high = t_interval(value, error, np.maximum(freedom, 1), confidence, "share")
     return Interval(value, *_only_of_many(low, high, of.patients))
 
 

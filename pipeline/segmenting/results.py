@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.segmenting import intervals
 from pipeline.segmenting.intervals import FEW, NONE, Interval, Means
-from pipeline.segmenting.scores import DICE, FALSE_ALARM, SCALES, Scores
+from pipeline.segmenting.scores import DICE, FALSE_ALARM, HD95, Scores
 from pipeline.study.files import intact, made_by, replaced
 from pipeline.study.predictions import METRIC_COLUMNS
 
@@ -68,27 +68,38 @@ def image_table(
     return pd.DataFrame({**about, **{name: scores[:, m] for m, name in enumerate(SCORES)}})
 
 
-def all_means(values: np.ndarray, patients: np.ndarray, draws: int, seed: int) -> dict[str, Means]:
-    """Average each score of [S, N, K, 5] over the images."""
+def all_means(values: np.ndarray, patients: np.ndarray, diagonal: float, draws: int, seed: int) -> dict[str, Means]:
+    """Average each score of [S, N, K, 5] over the images; distances as shares of the images' diagonal."""
     return {
-        name: intervals.means(values[..., m], patients, draws, seed)
+        name: intervals.means(values[..., m] / (diagonal if name == HD95 else 1), patients, draws, seed)
         for m, name in enumerate(SCORES)
         if name != FALSE_ALARM or not np.isnan(values[0, ..., m]).all()
     }
 
 
 def metric_rows(
-    of: dict[str, Means], classes: list[str], seeds: list[str], part: str, confidence: float, seed: int, **about: str
+    of: dict[str, Means],
+    classes: list[str],
+    seeds: list[str],
+    part: str,
+    diagonal: float,
+    confidence: float,
+    seed: int,
+    **about: str,
 ) -> pd.DataFrame:
-    """Return the means of every score as rows of metrics.csv: by seed, and of the mean over the seeds."""
+    """Return the means of every score as rows of metrics.csv: by seed, and of the mean over the seeds.
+
+    Intervals of distances end at the `diagonal` of the images, in pixels, beyond which there is none.
+    """
     tables = []
     for metric, found in of.items():
-        scale, several = SCALES[metric], [*seeds, MEAN]
-        for s, name in enumerate(several):
+        for s, name in enumerate([*seeds, MEAN]):
             if name == MEAN:
-                numbers = intervals.of_mean(found, confidence, scale, seed)
+                numbers = intervals.of_mean(found, confidence, seed)
             else:
-                numbers = intervals.of_run(found, s, confidence, scale)
+                numbers = intervals.of_run(found, s, confidence)
+            if metric == HD95:
+                numbers = Interval(*(diagonal * each for each in numbers))
             tables.append(_rows(numbers, found, [*classes, MACRO]).assign(seed=name, metric=metric))
     table = pd.concat(tables, ignore_index=True).assign(part=part, **about)
     return table.reindex(columns=METRIC_COLUMNS)

@@ -14,13 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.metrics.registry import Scale
-
 Mask = NDArray[np.bool_]
 
 DICE, IOU, HD95, SURFACE, FALSE_ALARM = "dice", "iou", "hd95", "surface_dice", "false_alarm"
-SCALES: dict[str, Scale] = {DICE: "share", IOU: "share", SURFACE: "share", HD95: "loss", FALSE_ALARM: "share"}
-"""Scores, and where they lie. All but `HD95` and `FALSE_ALARM` are 1 at best."""
 TOLERANCE = 1.0
 """Pixels of the prepared image by which outlines may differ in `SURFACE`."""
 PERCENTILE = 95.0

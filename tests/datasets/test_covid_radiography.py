@@ -215,3 +215,18 @@ def test_notes_warn_of_the_sources():
     for word in ("source", "children", "RSNA", "ChestX-ray14", "Kermany", "no external test"):
         assert word in text
     assert not Data().patients_known
+
+
+def test_masks_of_the_lungs_lie_beside_the_images(root, tmp_path):
+    data = Data(root=str(root), task="segmentation", n_classes=3)
+    assert (data.task, data.classes) == ("segmentation", ("lungs",))
+    samples = list(data.samples(tmp_path))
+    assert len(samples) == 9
+    assert {s.labels for s in samples} == {("lungs",)}
+    (mask,) = samples[0].masks()
+    assert mask.content == b"masks of COVID-1"
+    assert mask.rescaled  # published at 256 px, the images at 299
+    assert data.fetch(tmp_path)["counts"] == {"COVID": 3, "Normal": 3, "Viral Pneumonia": 3}
+    (root / TOP / "COVID" / "masks" / "COVID-1.png").unlink()
+    with pytest.raises(FileNotFoundError):
+        samples[0].masks()

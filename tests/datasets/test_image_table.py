@@ -393,3 +393,43 @@ def test_image_files_without_a_row_are_named(root, tmp_path):
     assert said in remarks(record, names=False)
     unlabelled = Data(**table(root, "image,label\nlate.JPG,\n" + single()[12:]), label_column="label")
     assert unlabelled.fetch(tmp_path)["without_row"]["first"] == ["scan", "sub/extra.png"]
+
+
+def test_masks_in_columns(root, tmp_path):
+    (root / "masks").mkdir()
+    for name in ("left.png", "right.png"):
+        (root / "masks" / name).write_bytes(name.encode())
+    text = "image,left,right lung,person\n1.png,masks/left.png,masks/right.png,a\n2.jpg,masks/left.png,,b\n3.tif,,,c\n"
+    given = {"mask_columns": ["left", "right lung"], "patient_column": "person", "task": "segmentation"}
+    data = Data(**table(root, text), **given, label_map={"left": "left lung"}, mask_above=9)
+    assert (data.task, data.classes) == ("segmentation", ("left lung", "right lung"))
+    assert labels(data, tmp_path) == {"1.png": ("left lung", "right lung"), "2.jpg": ("left lung",)}
+    both, one = (sample.masks() for sample in data.samples(tmp_path))
+    assert [(m.content, m.above) for m in both] == [(b"left.png", 9), (b"right.png", 9)]
+    assert [m.content for m in one] == [b"left.png", None]
+    assert data.left_out(tmp_path) == [("3.tif", "no mask in left, right lung")]
+    found = data.fetch(tmp_path)
+    assert found["unlabelled"]["count"] == 1
+    assert found["without_row"]["first"] == ["5.webp", "sub/4.bmp"]  # no mask among them
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "segmentation"}, r"mask_columns: \[\] with task: 'segmentation'"),
+        ({"mask_columns": ["m"], "label_column": "label"}, r"mask_columns: \['m'\] with task: ''"),
+        ({"task": "segmentation", "mask_columns": ["m"], "label_column": "label"}, "beside label_column"),
+        ({"task": "segmentation", "mask_columns": ["m", "m"]}, "mask_columns: 'm' is listed twice"),
+        ({"task": "masks", "mask_columns": ["m"]}, "task: .*segmentation"),
+    ],
+)
+def test_settings_of_masks_that_do_not_fit(root, settings, message):
+    with pytest.raises(ParamsError, match=message):
+        open_dataset("image_table", {**table(root, single()), **settings})
+
+
+def test_a_mask_outside_of_root_is_refused_and_an_empty_key_is_none(root, tmp_path):
+    given = {**table(root, "image,m\n1.png,../m.png\n"), "task": "segmentation", "mask_columns": ["m"]}
+    with pytest.raises(DatasetError, match=r"image '\.\./m.png' lies outside of root"):
+        list(open_dataset("image_table", given).samples(tmp_path))
+    assert open_dataset("image_table", {"label_column": "label", "task": None}).task == "multiclass"

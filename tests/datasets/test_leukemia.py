@@ -3,9 +3,10 @@ from collections import Counter
 
 import pytest
 
-from pipeline.datasets import DatasetError
+from pipeline.datasets import DatasetError, open_dataset
 from pipeline.datasets.leukemia.dataset import PUBLISHED, Data
 from pipeline.datasets.shared import local
+from pipeline.study.params import ParamsError
 
 STEMS = {"Benign": "WBC-Benign", "Early": "WBC-Malignant-Early", "Pre": "WBC-Malignant-Pre", "Pro": "WBC-Malignant-Pro"}
 
@@ -103,3 +104,16 @@ def test_notes_state_that_patients_are_unknown():
     assert "near-duplicates" in Data().notes[0]
     assert "too good" in Data().notes[0]
     assert "blocks of 50" in Data(groups="blocks of 50").notes[1]
+
+
+def test_masks_are_what_the_segmented_version_leaves_in_colour(root, tmp_path):
+    data = Data(root=str(root), task="segmentation")
+    assert (data.task, data.classes) == ("segmentation", ("blasts",))
+    samples = list(data.samples(tmp_path))
+    assert all(s.labels == ("blasts",) and s.read().startswith(b"Original") for s in samples)
+    (mask,) = samples[2].masks()
+    assert mask.content == b"Segmented WBC-Malignant-Early 1"
+    assert mask.above == 25
+    assert data.fetch(tmp_path)["counts"] == dict.fromkeys(STEMS, 2)
+    with pytest.raises(ParamsError, match="images: 'segmented' with task: segmentation"):
+        open_dataset("leukemia", {"root": str(root), "task": "segmentation", "images": "segmented"})

@@ -203,6 +203,8 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
         an option, or images of this size are too small for it.
     """
     key = f"models.{name}"
+    if settings.gives_masks:
+        segmentation.check_settings(key, settings)
     if settings.weights:
         weights_file(f"{key}.weights", source(f"{key}.weights", settings.weights))
     bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})

@@ -52,7 +52,7 @@ def build_network(key: str, settings: Model, channels: int, classes: int) -> nn.
     for option, instead in _OURS.items():
         if option in settings.options:
             raise ModelError(f"{key}.options.{option}: {settings.options[option]}; must be left out: {instead}")
-    _check_settings(key, settings)
+    check_settings(key, settings)
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.options.items()}
     try:
         return smp.create_model(name, in_channels=channels, classes=classes, encoder_weights=None, **options)
@@ -81,7 +81,7 @@ def check_side(key: str, settings: Model, network: nn.Module, size: int) -> None
         )
 
 
-def _check_settings(key: str, settings: Model) -> None:
+def check_settings(key: str, settings: Model) -> None:
     """Refuse what these networks have no meaning for."""
     if settings.pretrained:
         raise ModelError(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,7 @@ def facts(study: StudyResults) -> Facts:
     )
 
 
-def _difference(row: dict[str, float]) -> Estimate:
+def _difference(row: dict[Hashable, Any]) -> Estimate:
     return Estimate(row["difference"], row["low"], row["high"], row["n"], math.nan, "")
 
 
