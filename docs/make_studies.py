@@ -159,6 +159,22 @@ CHANGES: dict[str, Mapping[str, Any]] = {
             }
         ),
     },
+    "phantom_grades": {
+        "datasets.phantom.task": "ordinal",
+        "study": {"models": ["cnn"], "losses": ["ce", "corn", "coral", "cumulative_link"], "replicates": [12]},
+        "train.epochs": "8",
+        "train.select": "qwk",
+    },
+    "phantom_heart": {
+        "datasets.phantom.task": "regression",
+        "study": {"models": ["cnn"], "losses": ["huber", "gaussian_nll"], "replicates": [12]},
+        "train.epochs": "12",
+        "train.select": "mae",
+        "train.patience": "12",
+        "train.augment.zoom": "0.0",
+        "explain": {"methods": [], "images": 48},
+        "evaluate.probes": "false",
+    },
     "kermany_cpu": {
         **_KERMANY,
         "study": {"models": ["densenet", "cnn"], "losses": ["ce", "focal"], "replicates": [12]},

@@ -106,15 +106,16 @@ def choose(
     ArtifactError
         If nothing has been evaluated.
     """
-    if DATASET.exists() and read_dataset().task == "segmentation":
-        raise UserError(
-            "a study of segmentation has networks that give masks: medmatrix predict writes masks, and a folder "
-            "models/MODEL-LOSS/seedN is all that pipeline.segmenting.use.find_masks needs elsewhere"
-        )
-    if DATASET.exists() and read_dataset().task == "regression":
+    task = read_dataset().task if DATASET.exists() else ""
+    if task == "regression":
         raise UserError(
             "this study is a regression: new images cannot be predicted, nor its networks exported, by this command; "
             "what they predict of the study's own images stands in evaluations/*/values.npz"
+        )
+    if task == "segmentation":
+        raise UserError(
+            "a study of segmentation has networks that give masks: medmatrix predict writes masks, and a folder "
+            "models/MODEL-LOSS/seedN is all that pipeline.segmenting.use.find_masks needs elsewhere"
         )
     study = gather(params)
     if folds:

@@ -52,16 +52,16 @@ def predicted(configuration: Configuration, params: EvaluationSections) -> tuple
         for name, part in loaded.items():
             found = predict(model, part, params.evaluate.batch_size, "float32", params.evaluate.tta)
             outputs[name].append(found.cpu().numpy().astype(np.float64))
-    content = {}
-    for name, part in parts.items():
+    content: dict[str, np.ndarray] = {}
+    for name, of in parts.items():
         made = np.stack(outputs[name])
         spreads = made[..., 1] if made.shape[-1] > 1 else np.full(made.shape[:2], np.nan)
         content |= {
-            f"{name}_rows": part.rows,
+            f"{name}_rows": of.rows,
             f"{name}_values": made[..., 0],
             f"{name}_spreads": spreads,
             f"{name}_targets": truth[name],
-            f"{name}_patients": part.patients,
+            f"{name}_patients": of.patients,
         }
     return runs, Values(names=np.array([str(run.seed) for run in runs]), **content)
 

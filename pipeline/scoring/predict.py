@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -95,7 +95,7 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
             value = minimised(predicted, part.targets.float()).item()
             logits[name].append(predicted.cpu().numpy())
             fits += _fit(name, parts[name].targets, logits[name][-1], data.task, value, run.seed, data.ordered)
-    content = {
+    content: dict[str, Any] = {
         f"{name}_{key}": value
         for name, part in parts.items()
         if name != "train"
@@ -107,8 +107,9 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
         )
     }
     trained = np.array([run.seed for run in runs])
-    about = {"task": data.task, "classes": np.array(data.classes), "ordered": data.ordered}
-    predictions = Predictions(seeds=trained, **about, **content)
+    predictions = Predictions(
+        task=data.task, seeds=trained, classes=np.array(data.classes), ordered=data.ordered, **content
+    )
     return Trained(predictions, _with_means(pd.DataFrame(fits)).assign(ci_low=np.nan, ci_high=np.nan))
 
 

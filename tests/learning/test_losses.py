@@ -20,6 +20,7 @@ SETTINGS = {
     "multilabel": multilabel.SETTINGS,
     "multiclass": multiclass.SETTINGS | multilabel.SETTINGS_SHARED_MULTICLASS,
 }
+# Those of masks and of numbers: tests/learning/test_losses_of_masks.py, test_losses_regression.py.
 CASES = [
     (kind, task) for kind in losses.available() for task in sorted(losses.loss_class(kind).tasks & REFERENCES.keys())
 ]

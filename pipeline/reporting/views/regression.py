@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,14 +70,11 @@ class Plain(NamedTuple):
 
 
 class Seed(NamedTuple):
-    """A training run."""
+    """A training run; `values` are R2, MAE, RMSE and CCC on the test set."""
 
     key: str
     seed: int
-    mae: float
-    rmse: float
-    r2: float
-    ccc: float
+    values: list[float]
     epoch: int | None
 
 
@@ -113,7 +111,7 @@ def _row(results: Results) -> Row:
     return Row(results, results.get(LEADS, "overall", part="val"), results.sd(LEADS, "overall"), *wanted)
 
 
-def _pair(row: dict[str, object], study: StudyResults) -> Pair:
+def _pair(row: Mapping[Hashable, Any], study: StudyResults) -> Pair:
     first, second, metric = (str(row[key]) for key in ("first", "second", "metric"))
     value, low, high, p, p_holm = (float(str(row[k])) for k in ("difference", "ci_low", "ci_high", "p", "p_holm"))
     note = row["note"] if isinstance(row["note"], str) else ""
@@ -157,7 +155,7 @@ def _seeds(study: StudyResults) -> list[Seed]:
         Seed(
             r.key,
             seed,
-            *(r.get(metric, "overall", seed).value for metric in ("mae", "rmse", "r2", "ccc")),
+            [r.get(metric, "overall", seed).value for metric in ("r2", "mae", "rmse", "ccc")],
             r.run(seed).get("best_epoch"),
         )
         for r in study.configurations
