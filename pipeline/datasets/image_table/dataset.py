@@ -412,7 +412,7 @@ class Data(Dataset):
         if not table.rows:
             raise DatasetError(f"{path}: no rows below the header; expected one per image")
         targets = self._targets(path, table, places)
-        labels: list[tuple[str, ...]]
+        labels: list[Labels]
         if targets:
             strata = strata_of(targets)
             labels = [Labels(() if value is None else (strata.of(value),)) for value in targets]
