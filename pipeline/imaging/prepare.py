@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.datasets import DatasetError, Sample, Task
+from pipeline.imaging.array import GrowingArray
 from pipeline.imaging.decoding import Decoded
 from pipeline.imaging.duplicates import Found, duplicates_of, find, groups
 from pipeline.imaging.hashes import THUMBNAIL, for_thumbnail, perceptual_hashes, pixel_hash, thumbnail
@@ -31,7 +32,6 @@ from pipeline.imaging.region import NO_REGIONS, Region, Regions, prepare_region
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.disk import amount
-from pipeline.study.files import replaced
 from pipeline.study.unknown import as_column, code
 
 EXCLUDED_COLUMNS = ["file", "reason"]
@@ -46,8 +46,6 @@ _LINE_EVERY = 10.0
 """Seconds between two progress lines where stderr is no terminal."""
 _ROWS_PER_CHECK = 1024
 """Images between two looks at the free space."""
-_MOVED_AT_ONCE = 16 * 2**20
-"""Bytes moved at once when rows are taken out of the array."""
 
 
 class Prepared(NamedTuple):
@@ -297,9 +295,9 @@ def prepare_all(
     shape = (settings.size, settings.size) if settings.channels == 1 else (settings.size, settings.size, 3)
     masked = (settings.size, settings.size, *([len(classes)] if len(classes) > 1 else []))
     with ExitStack() as stack:
-        arrays = [_Array(stack, images_path, settings.store, shape, total)]
+        arrays = [GrowingArray(stack, images_path, settings.store, shape, total)]
         if masks_path is not None:
-            arrays.append(_Array(stack, masks_path, "uint8", masked, total))
+            arrays.append(GrowingArray(stack, masks_path, "uint8", masked, total))
         row = sum(array.row for array in arrays)
         results = stack.enter_context(closing(_in_order(samples, records, reader, settings, regions)))
         _check_space(images_path.parent, (total or _ROWS_PER_CHECK) * row)
@@ -329,30 +327,6 @@ def prepare_all(
     return prepared
 
 
-class _Array:
-    """A .npy file in the making, absent until `stack` closes; an array of an earlier run is removed at once.
-
-    It must not stand beside tables of this one.
-    """
-
-    def __init__(
-        self, stack: ExitStack, path: Path, dtype: str, shape: tuple[int, ...], total: int | None = None
-    ) -> None:
-        self.dtype, self.shape = dtype, shape
-        self.row = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        path.unlink(missing_ok=True)
-        partial = stack.enter_context(replaced(path, total and total * self.row))
-        self.file: BinaryIO = stack.enter_context(partial.open("w+b"))
-        _write_header(self.file, dtype, (0, *shape))
-        self._start = self.file.tell()
-
-    def keep(self, excluded: NDArray[np.bool_], number: int) -> None:
-        """Take rows out, and write the header for those `number` that stay."""
-        _take_out(self.file, self._start, self.row, excluded)
-        self.file.seek(0)
-        _write_header(self.file, self.dtype, (number, *self.shape))
-
-
 def _present(masks: NDArray[np.uint8], classes: Sequence[str]) -> tuple[str, ...]:
     """Return the classes whose mask, of [H, W, K], has a pixel."""
     return tuple(name for name, there in zip(classes, np.any(masks, axis=(0, 1)).tolist(), strict=True) if there)
@@ -365,41 +339,6 @@ def _check_space(folder: Path, needed: int) -> None:
             f"{folder}: the next images need {amount(needed)}, {amount(free)} are free; "
             "lower preprocess.size or free some space"
         )
-
-
-def _write_header(file: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:
-    """Write a .npy header; numpy pads it so that its length does not depend on the number of rows."""
-    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-
-
-def _take_out(file: BinaryIO, start: int, row: int, out: NDArray[np.bool_]) -> None:
-    """Move the rows that stay to the front, in place, and cut the file behind them.
-
-    Parameters
-    ----------
-    file : binary file
-        Open for reading and writing.
-    start, row : int
-        Bytes before the first row, bytes of one row.
-    out : bool [N]
-        Rows to take out.
-    """
-    if not out.any():
-        return
-    kept = np.flatnonzero(~out)
-    kept = kept[kept > np.argmax(out)]
-    written = int(np.argmax(out))
-    most = max(1, _MOVED_AT_ONCE // row)
-    for run in np.split(kept, np.flatnonzero(np.diff(kept) > 1) + 1):
-        for part in range(0, len(run), most):
-            count = len(run[part : part + most])
-            file.seek(start + int(run[part]) * row)
-            block = file.read(count * row)
-            file.seek(start + written * row)
-            file.write(block)
-            written += count
-    file.truncate(start + written * row)
 
 
 def _in_order(

@@ -276,7 +276,7 @@ def contradicting():
 
 @pytest.mark.parametrize("at_once", [1, 2 * 24 * 24, 2**24])
 def test_images_under_two_labels_leave_array_and_tables(contradicting, tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr("pipeline.imaging.prepare._MOVED_AT_ONCE", at_once)
+    monkeypatch.setattr("pipeline.imaging.array._MOVED_AT_ONCE", at_once)
     path = tmp_path / "images.npy"
     result = prepare_all(contradicting, CLASSES, "multiclass", SETTINGS, path)
     names = ["s00", "s01", "s03", "s04", "s06", "s08", "s10", "s11"]
