@@ -167,8 +167,8 @@ def test_no_key_may_be_a_number_or_a_flag(model):
 
 
 TOLD_APART = {("Params", "datasets"), ("Data", "of"), ("Params", "losses"), ("Model", "options")}
-"""What is looked into later: by the class of the data set (or of each joined one), by that of the loss, and by the record of a training run,
-which is compared as text (tests/study/test_records.py)."""
+"""What is looked into later: by the class of the data set (or of each joined one), by that of the loss, and by the
+record of a training run, which is compared as text (tests/study/test_records.py)."""
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
