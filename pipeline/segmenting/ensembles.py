@@ -53,7 +53,7 @@ def ensemble_segmentation(params: EnsembleSections) -> None:
     truth = {name: masks_of(masks, part) for name, part in parts.items()}
     members = sorted(_members(params, classes), key=lambda each: -np.nan_to_num(each.val_dice, nan=-1))
     top, made, skipped = min(params.top_k, len(members)), {}, {}
-    for name, chosen, how in (
+    for name, chosen, combined in (
         ("mean_all", members, _mean),
         (f"mean_top{top}", members[:top], _mean),
         (f"and_top{top}", members[:top], _agreed),
@@ -63,7 +63,7 @@ def ensemble_segmentation(params: EnsembleSections) -> None:
         elif name == f"mean_top{top}" and top == len(members):
             skipped[name] = "the same as mean_all"
         else:
-            made[name] = how(chosen, truth["val"])
+            made[name] = combined(chosen, truth["val"])
     tables, lines, means = [], [], {}
     for name, found in made.items():
         for part, of in parts.items():

@@ -44,7 +44,7 @@ def evaluate_segmentation(configuration: Configuration, params: EvaluationSectio
         chosen.append(best_thresholds(dice_curves(found["val"][-1], truth))[0])
     diagonal = math.hypot(*images.shape[1:3])
     seeds, thresholds = [str(run.seed) for run in runs], np.stack(chosen)
-    about = {"model": configuration.model, "loss": configuration.loss}
+    model, loss = configuration
     tables, lines = [], []
     for name, part in parts.items():
         probabilities, truth = np.stack(found[name]), masks_of(masks, part)
@@ -53,8 +53,8 @@ def evaluate_segmentation(configuration: Configuration, params: EvaluationSectio
         lines.append(results.image_table(values, part.rows, classes, seeds, name))
         means = results.all_means(values, part.patients, diagonal, settings.bootstrap, settings.seed)
         how = name, diagonal, settings.confidence, settings.seed
-        tables.append(results.metric_rows(means, classes, seeds, *how, **about))
-    tables.append(results.threshold_rows(thresholds, classes, seeds, len(parts["val"].rows), **about))
+        tables.append(results.metric_rows(means, classes, seeds, *how, model=model, loss=loss))
+    tables.append(results.threshold_rows(thresholds, classes, seeds, len(parts["val"].rows), model=model, loss=loss))
     metrics = pd.concat(tables, ignore_index=True)
     histories = [read_table(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in runs]
     write_csv(folder / "images.csv", pd.concat(lines, ignore_index=True))
