@@ -175,7 +175,7 @@ TOLD_APART = {
     *(("Variant", "split"), ("Variant", "preprocess")),
 }
 """What is looked into later: by the class of the data set (or of each joined one), by that of the loss, by the record
-of a training run, which is compared as text (tests/study/test_records.py), and by the section that a variant changes."""
+of a training run, which is compared as text (tests/study/test_records.py), by the section that a variant changes."""
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
