@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import nn
@@ -53,7 +54,7 @@ def build_network(key: str, settings: Model, channels: int, classes: int) -> nn.
         if option in settings.options:
             raise ModelError(f"{key}.options.{option}: {settings.options[option]}; must be left out: {instead}")
     check_settings(key, settings)
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.options.items()}
+    options = _as_deep(name, {k: tuple(v) if isinstance(v, list) else v for k, v in settings.options.items()})
     try:
         return smp.create_model(name, in_channels=channels, classes=classes, encoder_weights=None, **options)
     except (TypeError, AssertionError, ValueError, KeyError, RuntimeError) as error:
@@ -61,6 +62,17 @@ def build_network(key: str, settings: Model, channels: int, classes: int) -> nn.
         raise ModelError(
             f"{key}.options: {settings.options}: {said}; must be what {name} of segmentation-models-pytorch takes"
         ) from None
+
+
+def _as_deep(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the first of the decoder's default channels where the encoder is less deep than the default one."""
+    import segmentation_models_pytorch as smp
+
+    asked = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[name]).parameters
+    depth, channels = options.get("encoder_depth"), getattr(asked.get("decoder_channels"), "default", None)
+    if "decoder_channels" in options or not isinstance(depth, int) or not isinstance(channels, tuple | list):
+        return options
+    return options | {"decoder_channels": tuple(channels[-depth:])} if 0 < depth < len(channels) else options
 
 
 def check_side(key: str, settings: Model, network: nn.Module, size: int) -> None:
