@@ -112,7 +112,7 @@ class Masked:
         ("unreadable", [], ("mask not usable: Permission denied", 0, 0, WIDTH, HEIGHT)),
         (
             *("other size", []),
-            ("mask not usable: mask of another size than the image: 60 x 45, not 120 x 90 pixels", 0, 0, WIDTH, HEIGHT),
+            ("mask not usable: mask size is not that of the image: 60 x 45, not 120 x 90 pixels", 0, 0, WIDTH, HEIGHT),
         ),
     ],
 )
