@@ -14,7 +14,6 @@ import pandas as pd
 from pipeline.explaining.checks import Checked, check, every_map
 from pipeline.explaining.decided import decided_by
 from pipeline.explaining.examples import examples, spread_out
-from pipeline.explaining.layers import find_layer
 from pipeline.explaining.localising import localise, marked
 from pipeline.explaining.maps import Mapper, Maps
 from pipeline.explaining.names import EVERY, MEAN, explanation_name
@@ -62,7 +61,7 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         return
     parts = read_parts(["train", "val", "test"])
     boxes = read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_BOXES
-    layer = None if method == "occlusion" else find_layer(cast(Any, networks[0].backbone), channels, height, width)
+    layer = None if method == "occlusion" else Mapper.layer_of(networks[0], height, width)
 
     def make(some: Sequence[Classifier]) -> AbstractContextManager[Maps]:
         if layer is None:

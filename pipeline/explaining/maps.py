@@ -128,7 +128,7 @@ class Mapper:
                     parameter.requires_grad_(False)
         self._device = next(self._networks[0].parameters()).device
         try:
-            self.layers = list(layers or (self._layer(network, shape, least) for network in self._networks))
+            self.layers = list(layers or (self.layer_of(network, *shape[1:], least) for network in self._networks))
         except BaseException:
             self._stack.close()
             raise
@@ -137,8 +137,9 @@ class Mapper:
         self.shape = (max(layer.grid[0] for layer in self.layers), max(layer.grid[1] for layer in self.layers))
 
     @staticmethod
-    def _layer(network: Classifier, shape: tuple[int, int, int], least: int) -> Layer:
-        return find_layer(network.backbone, network.mean.shape[1], shape[1], shape[2], least)
+    def layer_of(network: Classifier, height: int, width: int, least: int = LEAST) -> Layer:
+        """Find the layer of a network, which may take other channels than the images have: `Classifier` turns them."""
+        return find_layer(network.backbone, network.mean.shape[1], height, width, least)
 
     def _keep(self, leaf: Tensor) -> None:
         self._kept.leaf = leaf

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from torch import nn
 
 from pipeline import explain
 from pipeline.explaining.results import explanation_folder, read_explanation
 from pipeline.explaining.settings import ExplainSections
+from pipeline.learning.networks.models import Classifier
 from pipeline.reporting import page
 from pipeline.reporting.figures import style
 from pipeline.reporting.loading import load_study
@@ -18,7 +21,8 @@ from pipeline.settings import load, parse
 from pipeline.study.params import ParamsError
 from pipeline.study.params import load as load_sections
 from pipeline.study.predictions import Predictions
-from pipeline.study.runs import configurations
+from pipeline.study.prepared import read_dataset
+from pipeline.study.runs import Run, configurations, seeds
 from pipeline.study.trainings import evaluation_folder
 from tests.tiny import BLANK, TINY
 
@@ -52,6 +56,31 @@ def test_the_maps_of_a_study_and_their_page(evaluated, tmp_path, monkeypatch):
     assert len(of.maps) == len(of.examples)
     assert np.isin(of.examples["row"], study.samples.query("part == 'test'")["row"]).all()
     assert 0 <= of.maps.min() <= of.maps.max() <= 1
+
+
+def test_networks_of_colour_images_are_explained_on_grey_ones(evaluated, monkeypatch):
+    """As those that start from weights of ImageNet."""
+    params = params_with(methods=["grad-cam"])
+    configuration = configurations(params)[0]
+    classes = len(read_dataset().classes)
+
+    def colour(configuration, params, *_):
+        for seed in seeds(params):
+            torch.manual_seed(seed)
+            backbone = nn.Sequential(
+                nn.Conv2d(3, 4, 3, stride=2, padding=1),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(4, classes),
+            )
+            yield Run(*configuration, seed), Classifier(backbone, torch.full((3,), 0.4), torch.ones(3), "4")
+
+    monkeypatch.setattr(explain, "trained_models", colour)
+    explain.explain(configuration, "grad-cam", params)
+    of = read_explanation(configuration, "grad-cam")
+    assert of.about["layer"]["name"] in ("0", "1")
+    assert of.maps.max() > 0
 
 
 def test_maps_without_gradients(evaluated, monkeypatch):
