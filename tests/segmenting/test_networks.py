@@ -31,8 +31,9 @@ def test_an_encoder_starts_from_the_weights_of_a_classifier_and_nothing_is_fetch
     torch.manual_seed(2)
     network = models.build("unet", settings, 1, 2, 32, IMAGES)
     encoder, given = network.backbone.encoder.model.state_dict(), classifier.state_dict()
-    assert encoder
-    assert all(torch.equal(value, given[name]) for name, value in encoder.items())
+    convolutions = [name for name, value in encoder.items() if value.ndim == 4]
+    assert len(convolutions) > 10
+    assert all(torch.equal(encoder[name], given[name]) for name in convolutions)
     assert network.mean.flatten().tolist() == [0.5] * 3
     assert network(torch.rand(2, 1, 32, 32)).shape == (2, 2, 32, 32)
     models.save(tmp_path / "trained.safetensors", network.state_dict(), {})
@@ -46,7 +47,7 @@ def test_an_encoder_starts_from_the_weights_of_a_classifier_and_nothing_is_fetch
     [
         (described("smp/pan"), r"models.unet.arch: smp/pan does not take images of 32 px"),
         (
-            described(weights="weights.pt", options={"encoder_name": "resnet18"}),
+            described(weights="a.pt", options={"encoder_name": "resnet18"}),
             "encoders of timm alone start from a file",
         ),
         (described(head_lr=0.1), r"models.unet.head_lr: 0.1; must be empty for smp/unet"),
