@@ -195,8 +195,9 @@ def test_training_depends_on_nothing_that_comes_after_it(tiny):
 
 
 def test_code_is_imported_by_name_only_where_deps_know_of_it():
-    """A data set and a loss, which dvc.yaml names; all settings, which only refuse (see `study.params.load`); and the
-    network that finds regions, whose code and files are in the record that stage preprocess depends on.
+    """A data set and a loss, which dvc.yaml names; all settings, which only refuse (see `study.params.load`); the
+    network that finds regions, whose code and files are in the record that stage preprocess depends on; and what trains
+    and evaluates networks that give masks or a number: the records of those alone have it.
     """
     by_name = {
         p.relative_to(ROOT).as_posix()
@@ -205,11 +206,22 @@ def test_code_is_imported_by_name_only_where_deps_know_of_it():
     }
     assert by_name == {
         "pipeline/datasets/__init__.py",
+        "pipeline/evaluate.py",
         "pipeline/imaging/region.py",
         "pipeline/learning/losses/__init__.py",
         "pipeline/settings/checks.py",
         "pipeline/study/params.py",
+        "pipeline/train.py",
     }
+
+
+@pytest.mark.parametrize(("record", "module"), [(training_record, "training"), (evaluation_record, "evaluation")])
+def test_records_of_networks_that_give_masks_have_the_code_that_is_called_by_name(record, module, tiny):
+    masks = {**tiny, "models": {**tiny["models"], "small": {"arch": "smp/unet", "lr": 0.01}}}
+    asked = Configuration("small", "bce")
+    more = set(record(asked, parse(masks))["code"]) - set(record(asked, parse(tiny))["code"])
+    assert f"pipeline/segmenting/{module}.py" in more
+    assert set(digests([ROOT / f"pipeline/segmenting/{module}.py"])) <= set(record(asked, parse(masks))["code"])
 
 
 def test_every_data_set_shares_no_code_but_what_dvc_yaml_lists():
@@ -227,6 +239,8 @@ def test_every_data_set_shares_no_code_but_what_dvc_yaml_lists():
 def test_no_module_is_left_out_of_the_pipeline():
     everything = {p.relative_to(ROOT).as_posix() for p in (ROOT / "pipeline").rglob("*.py") if has_code(p)}
     reached = set().union(*(code_of(stage) for stage in STAGES))
+    for room in ("segmenting", "regressing"):  # by records of models that give masks, and of losses of numbers
+        reached |= set(digests((ROOT / "pipeline" / room).glob("[a-z]*.py")))
     # On any arrays.
     by_hand = {f"pipeline/{name}.py" for name in ("uncertainty/delong", "uncertainty/power", "explaining/scores")}
     # The launcher and the commands run stages or read results, and the checks only refuse: none changes a result.
@@ -300,6 +314,7 @@ READS = {
             "explain",
             "external",
             "variants",
+            "preprocess",
             "study.models",
             "study.losses",
             "study.replicates",
@@ -355,7 +370,7 @@ def test_params_list_exactly_the_keys_that_the_stage_reads(stage, evaluated, tin
     if stage in RECORDED:
         assert read <= as_listed("configure", tiny)
     else:
-        of_variants = {"dataset", "datasets.phantom", "preprocess", "split"} if stage == "configure" else set()
+        of_variants = {"dataset", "datasets.phantom", "split"} if stage == "configure" else set()
         assert read == as_listed(stage, tiny) - of_variants
 
 

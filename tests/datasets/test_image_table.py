@@ -511,6 +511,10 @@ def test_masks_in_columns(root, tmp_path):
         ({"task": "segmentation"}, r"mask_columns: \[\] with task: 'segmentation'"),
         ({"task": "segmentation", "mask_columns": ["m"], "label_column": "label"}, "beside label_column"),
         ({"task": "segmentation", "mask_columns": ["m", "m"]}, "mask_columns: 'm' is listed twice"),
+        (
+            {"task": "segmentation", "mask_columns": ["l", "r"], "label_map": {"l": "lung", "r": "lung"}},
+            "label_map: 'lung' stands for two masks",
+        ),
         ({"task": "masks", "mask_columns": ["m"]}, "task: .*segmentation"),
     ],
 )

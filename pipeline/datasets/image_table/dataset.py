@@ -184,6 +184,9 @@ class Data(Dataset):
                 f"mask_columns: {self.mask_columns} beside label_column or class_columns; set one of them for "
                 "segmentation"
             )
+        renamed = [self.label_map.get(column, column) for column in self.mask_columns]
+        for name in sorted({name for name in renamed if renamed.count(name) > 1}):
+            problems.append(f"label_map: '{name}' stands for two masks, which are not joined; each must have its own")
         for key in ("separator", "class_names"):
             if self.class_columns and getattr(self, key) is not None:
                 problems.append(

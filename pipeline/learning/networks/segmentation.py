@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from torch import nn
 
 from pipeline.learning.settings import MASKS, Model
@@ -75,13 +76,13 @@ def _as_deep(name: str, options: dict[str, Any]) -> dict[str, Any]:
     return options | {"decoder_channels": tuple(channels[-depth:])} if 0 < depth < len(channels) else options
 
 
-def check_side(key: str, settings: Model, network: nn.Module, size: int) -> None:
+def check_side(key: str, settings: Model, network: nn.Module, channels: int, size: int) -> None:
     """Refuse images of a side that the network does not take: it halves them, and must come back to the same size.
 
     Raises
     ------
     ModelError
-        If `size`, in pixels, is no multiple of what the encoder shrinks images by.
+        If `size`, in pixels, is no multiple of what the encoder shrinks images by, or an image does not go through.
     """
     encoder: Any = network.encoder
     stride = int(encoder.output_stride)
@@ -91,6 +92,18 @@ def check_side(key: str, settings: Model, network: nn.Module, size: int) -> None
             f"must be {size // stride * stride or stride} or {(size // stride + 1) * stride}, or options.encoder_depth "
             "lower"
         )
+    like = next(network.parameters())
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, channels, size, size, device=like.device))
+    except NotImplementedError:  # of a step that cannot be told without numbers
+        return
+    except (AssertionError, RuntimeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{key}.arch: {settings.arch} does not take images of {size} px (preprocess.size): {said}; must be another "
+            "size, or other options"
+        ) from None
 
 
 def check_settings(key: str, settings: Model) -> None:
