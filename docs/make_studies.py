@@ -135,10 +135,7 @@ CHANGES: dict[str, Mapping[str, Any]] = {
                 "unet:": (
                     "arch: smp/unet",
                     "lr: 0.003",
-                    "options:",
-                    "  encoder_name: tu-mobilenetv3_small_050",
-                    "  encoder_depth: 4",
-                    "  decoder_channels: [64, 32, 16, 16]",
+                    "options: {encoder_name: tu-mobilenetv3_small_050, encoder_depth: 4}",
                 )
             }
         ),

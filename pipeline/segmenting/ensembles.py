@@ -70,8 +70,8 @@ def ensemble_segmentation(params: EnsembleSections) -> None:
             values = score_all(found.masks[part], truth[part])[None]
             lines.append(results.image_table(values, of.rows, classes, [name], part, "ensemble"))
             averaged = results.all_means(values, of.patients, diagonal, settings.bootstrap, settings.seed)
-            how = part, diagonal, settings.confidence, settings.seed
-            tables.append(results.metric_rows(averaged, classes, [], *how, model=ENSEMBLE, loss=name))
+            about = part, diagonal, settings.confidence, settings.seed
+            tables.append(results.metric_rows(averaged, classes, [], *about, ENSEMBLE, name))
             if part == "test":
                 means[name] = averaged[DICE]
     best = max(made, key=lambda name: made[name].val_dice, default=None)

@@ -53,7 +53,7 @@ def evaluate_segmentation(configuration: Configuration, params: EvaluationSectio
         lines.append(results.image_table(values, part.rows, classes, seeds, name))
         means = results.all_means(values, part.patients, diagonal, settings.bootstrap, settings.seed)
         how = name, diagonal, settings.confidence, settings.seed
-        tables.append(results.metric_rows(means, classes, seeds, *how, **about))
+        tables.append(results.metric_rows(means, classes, seeds, *how, *configuration))
     tables.append(results.threshold_rows(thresholds, classes, seeds, len(parts["val"].rows), **about))
     metrics = pd.concat(tables, ignore_index=True)
     histories = [read_table(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in runs]

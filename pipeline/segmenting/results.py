@@ -85,7 +85,8 @@ def metric_rows(
     diagonal: float,
     confidence: float,
     seed: int,
-    **about: str,
+    model: str,
+    loss: str,
 ) -> pd.DataFrame:
     """Return the means of every score as rows of metrics.csv: by seed, and of the mean over the seeds.
 
@@ -101,7 +102,7 @@ def metric_rows(
             if metric == HD95:
                 numbers = Interval(*(diagonal * each for each in numbers))
             tables.append(_rows(numbers, found, [*classes, MACRO]).assign(seed=name, metric=metric))
-    table = pd.concat(tables, ignore_index=True).assign(part=part, **about)
+    table = pd.concat(tables, ignore_index=True).assign(part=part, model=model, loss=loss)
     return table.reindex(columns=METRIC_COLUMNS)
 
 

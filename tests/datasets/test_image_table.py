@@ -420,6 +420,10 @@ def test_masks_in_columns(root, tmp_path):
         ({"mask_columns": ["m"], "label_column": "label"}, r"mask_columns: \['m'\] with task: ''"),
         ({"task": "segmentation", "mask_columns": ["m"], "label_column": "label"}, "beside label_column"),
         ({"task": "segmentation", "mask_columns": ["m", "m"]}, "mask_columns: 'm' is listed twice"),
+        (
+            {"task": "segmentation", "mask_columns": ["l", "r"], "label_map": {"l": "lung", "r": "lung"}},
+            "label_map: 'lung' stands for two masks",
+        ),
         ({"task": "masks", "mask_columns": ["m"]}, "task: .*segmentation"),
     ],
 )

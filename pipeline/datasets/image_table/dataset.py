@@ -176,6 +176,9 @@ class Data(Dataset):
             )
         if self.mask_columns and (self.label_column or self.class_columns):
             problems.append(f"mask_columns: {self.mask_columns} beside label_column or class_columns; set one of them")
+        renamed = [self.label_map.get(column, column) for column in self.mask_columns]
+        for name in sorted({name for name in renamed if renamed.count(name) > 1}):
+            problems.append(f"label_map: '{name}' stands for two masks, which are not joined; each must have its own")
         for key in ("separator", "class_names"):
             if self.class_columns and getattr(self, key) is not None:
                 problems.append(

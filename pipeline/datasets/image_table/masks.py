@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.datasets import MaskSource
 from pipeline.datasets.image_table.files import below
+from pipeline.datasets.shared.irregular import read_file
 
 
 def named_masks(where: str, root: Path, fields: Sequence[str], places: Sequence[int]) -> tuple[str | None, ...]:
@@ -34,4 +35,4 @@ def mask_reader(root: Path, masks: Sequence[str | None], above: int | None) -> C
 
 
 def _read(root: Path, masks: tuple[str | None, ...], above: int | None) -> tuple[MaskSource, ...]:
-    return tuple(MaskSource(None if name is None else (root / name).read_bytes(), above) for name in masks)
+    return tuple(MaskSource(None if name is None else read_file(root / name), above) for name in masks)

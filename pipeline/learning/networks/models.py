@@ -266,7 +266,7 @@ def _check_size(key: str, settings: Model, backbone: nn.Module, channels: int, s
     if settings.arch == "baseline_cnn":
         return
     if settings.gives_masks:
-        segmentation.check_side(key, settings, backbone, size)
+        segmentation.check_side(key, settings, backbone, channels, size)
         return
     described = _described(backbone)
     only = described["input_size"][-1]

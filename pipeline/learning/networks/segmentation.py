@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
+import torch
 from torch import nn
 
 from pipeline.learning.settings import MASKS, Model
@@ -53,7 +55,7 @@ def build_network(key: str, settings: Model, channels: int, classes: int) -> nn.
         if option in settings.options:
             raise ModelError(f"{key}.options.{option}: {settings.options[option]}; must be left out: {instead}")
     check_settings(key, settings)
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.options.items()}
+    options = _as_deep(name, {k: tuple(v) if isinstance(v, list) else v for k, v in settings.options.items()})
     try:
         return smp.create_model(name, in_channels=channels, classes=classes, encoder_weights=None, **options)
     except (TypeError, AssertionError, ValueError, KeyError, RuntimeError) as error:
@@ -63,13 +65,24 @@ def build_network(key: str, settings: Model, channels: int, classes: int) -> nn.
         ) from None
 
 
-def check_side(key: str, settings: Model, network: nn.Module, size: int) -> None:
+def _as_deep(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the first of the decoder's default channels where the encoder is less deep than the default one."""
+    import segmentation_models_pytorch as smp
+
+    asked = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[name]).parameters
+    depth, channels = options.get("encoder_depth"), getattr(asked.get("decoder_channels"), "default", None)
+    if "decoder_channels" in options or not isinstance(depth, int) or not isinstance(channels, tuple | list):
+        return options
+    return options | {"decoder_channels": tuple(channels[-depth:])} if 0 < depth < len(channels) else options
+
+
+def check_side(key: str, settings: Model, network: nn.Module, channels: int, size: int) -> None:
     """Refuse images of a side that the network does not take: it halves them, and must come back to the same size.
 
     Raises
     ------
     ModelError
-        If `size`, in pixels, is no multiple of what the encoder shrinks images by.
+        If `size`, in pixels, is no multiple of what the encoder shrinks images by, or an image does not go through.
     """
     encoder: Any = network.encoder
     stride = int(encoder.output_stride)
@@ -79,6 +92,18 @@ def check_side(key: str, settings: Model, network: nn.Module, size: int) -> None
             f"must be {size // stride * stride or stride} or {(size // stride + 1) * stride}, or options.encoder_depth "
             "lower"
         )
+    like = next(network.parameters())
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, channels, size, size, device=like.device))
+    except NotImplementedError:  # of a step that cannot be told without numbers
+        return
+    except (AssertionError, RuntimeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{key}.arch: {settings.arch} does not take images of {size} px (preprocess.size): {said}; must be another "
+            "size, or other options"
+        ) from None
 
 
 def check_settings(key: str, settings: Model) -> None:

@@ -1,0 +1,60 @@
+"""Networks that give masks: built without a network, from a file of their encoder's weights, or refused by name."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from pipeline.learning.networks import models
+from pipeline.learning.settings import Model
+from pipeline.learning.weights import ModelError
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (8, 32, 32), np.uint8)
+
+
+def described(arch="smp/unet", **others):
+    options = {"encoder_name": "tu-test_resnet", "encoder_depth": 3}
+    return Model.model_validate({"arch": arch, "lr": 0.01, "options": options, **others})
+
+
+def test_an_encoder_starts_from_the_weights_of_a_classifier_and_nothing_is_fetched(tmp_path, monkeypatch):
+    def no_network(*_, **__):
+        raise AssertionError("asked for the network")
+
+    monkeypatch.setattr("socket.create_connection", no_network)
+    torch.manual_seed(1)
+    classifier = timm.create_model("test_resnet", num_classes=7, in_chans=3)
+    save_file(classifier.state_dict(), tmp_path / "weights.safetensors")
+    settings = described(weights=str(tmp_path), input={"mean": [0.5] * 3, "std": [0.25] * 3})
+    models.check("unet", settings, 1, 32)
+    torch.manual_seed(2)
+    network = models.build("unet", settings, 1, 2, 32, IMAGES)
+    encoder, given = network.backbone.encoder.model.state_dict(), classifier.state_dict()
+    convolutions = [name for name, value in encoder.items() if value.ndim == 4]
+    assert len(convolutions) == 8
+    assert all(torch.equal(encoder[name], given[name]) for name in convolutions)
+    assert network.mean.flatten().tolist() == [0.5] * 3
+    assert network(torch.rand(2, 1, 32, 32)).shape == (2, 2, 32, 32)
+    models.save(tmp_path / "trained.safetensors", network.state_dict(), {})
+    again = models.rebuild("unet", settings, 2, 32, tmp_path / "trained.safetensors")
+    images = torch.rand(2, 1, 32, 32)
+    assert torch.equal(again(images), network.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (described("smp/pan"), r"models.unet.arch: smp/pan does not take images of 32 px"),
+        (
+            described(weights="a.pt", options={"encoder_name": "resnet18"}),
+            "encoders of timm alone start from a file",
+        ),
+        (described(head_lr=0.1), r"models.unet.head_lr: 0.1; must be empty for smp/unet"),
+        (described(head="cosine"), "models.unet.head: cosine; must be linear"),
+        (described(options={"classes": 3}), "models.unet.options.classes: 3; must be left out"),
+    ],
+)
+def test_what_a_network_of_masks_has_not_is_refused(settings, said):
+    with pytest.raises(ModelError, match=said):
+        models.check("unet", settings, 1, 32)
