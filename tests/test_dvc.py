@@ -314,7 +314,6 @@ READS = {
             "explain",
             "external",
             "variants",
-            "preprocess",
             "study.models",
             "study.losses",
             "study.replicates",

@@ -17,6 +17,11 @@ LEAST_GAP = 1e-4
 """Between two thresholds: the class between them keeps a finite log-probability."""
 
 
+def _log_sigmoid(x: Tensor) -> Tensor:
+    """Log of the sigmoid; not torch's own, which ONNX writes as two steps, of which the first ends at 0."""
+    return -functional.softplus(-x)
+
+
 class Cumulative(nn.Module):
     r"""One score s for all K classes, cut by K - 1 ordered thresholds: :math:`P(y > k) = \sigma(s - \theta_k)`.
 
@@ -48,7 +53,7 @@ class Cumulative(nn.Module):
     def forward(self, scores: Tensor) -> Tensor:
         """Compute log-probabilities [N, K] of scores [N, 1], at least in float32."""
         at = scores.to(torch.promote_types(scores.dtype, torch.float32)) - self.thresholds()
-        below, above = functional.logsigmoid(-at), functional.logsigmoid(at)
+        below, above = _log_sigmoid(-at), _log_sigmoid(at)
         # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), of which no factor is a small difference.
         between = below[:, 1:] + above[:, :-1] + torch.log(-torch.expm1(-self._gaps()))
         return torch.cat([below[:, :1], between, above[:, -1:]], 1)
@@ -64,9 +69,9 @@ class Conditional(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         """Compute log-probabilities [N, K] of logits [N, K - 1], at least in float32."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        reached = functional.logsigmoid(logits).cumsum(1)  # log P(y > k)
+        reached = _log_sigmoid(logits).cumsum(1)  # log P(y > k)
         start = torch.zeros_like(reached[:, :1])
-        stopped = torch.cat([functional.logsigmoid(-logits), start], 1)
+        stopped = torch.cat([_log_sigmoid(-logits), start], 1)
         return torch.cat([start, reached], 1) + stopped
 
 
