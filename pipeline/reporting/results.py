@@ -317,6 +317,11 @@ class StudyResults:
         return self.params is not UNKNOWN
 
     @property
+    def sources(self) -> int:
+        """How many sources the images are from, by a column of that name; without one they count as one."""
+        return max(1, self.samples["source"].nunique()) if "source" in self.samples else 1
+
+    @property
     def has_comparisons(self) -> bool:
         """Whether the pairs of configurations were tested; True with no rows where there is a single one."""
         return exists(self.comparisons)
