@@ -53,6 +53,12 @@ _LITE0 = (
     "head_lr: 0.003",
     "trainable: {last: 107}",
 )
+_CNN = (
+    "arch: baseline_cnn",
+    "lr: 0.004",
+    "options: {filters: [8, 32, 64, 64], drop_rate: 0.1, batch_norm: true}",
+)
+"""The small network of params.yaml."""
 _EXPOSURE = {
     "train.augment.rotation": "10",
     "train.augment.shift": "0.05",
@@ -161,6 +167,7 @@ CHANGES: dict[str, Mapping[str, Any]] = {
         "study": {"models": ["cnn"], "losses": ["ce", "corn", "coral"], "replicates": [12]},
         "train.epochs": "8",
         "train.select": "qwk",
+        "models": _models({"cnn:": _CNN}),
     },
     "phantom_heart": {
         "datasets.phantom.task": "regression",
@@ -171,6 +178,7 @@ CHANGES: dict[str, Mapping[str, Any]] = {
         "train.augment.zoom": "0.0",
         "explain": {"methods": [], "images": 48},
         "evaluate.probes": "false",
+        "models": _models({"cnn:": _CNN}),
     },
     "kermany_cpu": {
         **_KERMANY,
@@ -257,6 +265,7 @@ CHANGES: dict[str, Mapping[str, Any]] = {
         "train.epochs": "15",
         "train.patience": "15",
         "variants": "".join(f"\n  fold{i}: {{split: {{fold: {i}}}}}" for i in range(2, 6)),
+        "models": _models({"cnn:": _CNN}),
     },
     "chestxray14_seed_impact": {
         "dataset": "chestxray14",

@@ -21,7 +21,7 @@ from pipeline.learning.networks import models
 from pipeline.learning.settings import Augment, Input, Last, Train, train_settings
 from pipeline.settings import load, parse
 from pipeline.study import params
-from pipeline.study.runs import configurations, runs, seeds
+from pipeline.study.runs import configurations, every_run, seeds
 from tests.tiny import ROOT
 
 _spec = importlib.util.spec_from_file_location("make_studies", ROOT / "docs/make_studies.py")
@@ -205,7 +205,7 @@ def test_intervals_computed_for_published_accuracies_are_right(path):
 def test_losses_balancing_and_choice_of_the_epoch_are_defined_for_the_data_set(path):
     study = load(path)
     data = open_dataset(study.dataset, study.datasets[study.dataset])
-    losses.check_study(study.study.losses, study.losses, data.task)
+    losses.check_study(study.study.losses, study.losses, data.task, data.ordered)
     assert len(data.classes) >= (1 if data.task == "segmentation" else 2)
     assert (data.task == "segmentation") == all(study.models[m].gives_masks for m in study.study.models)
     if data.task == "multilabel":
@@ -260,10 +260,11 @@ def test_has_the_runs_that_its_header_states_for_params_and_for_dvc(path, reposi
     assert found
     count, *factors = (int(number) for number in found.groups())
     assert factors == [len(study.study.models), len(study.study.losses), len(seeds(study))]
-    assert count == math.prod(factors) == len(runs(study))
+    assert count == math.prod(factors) * (1 + len(study.variants)) == len(every_run(study))
     shutil.copy(path, repository / "params.yaml")
     listed = forks.run(["-m", "dvc", "stage", "list", "--name-only"], cwd=repository, check=True).stdout.split()
-    assert sum(name.startswith(("train@", "replicate@")) for name in listed) == count
+    trained = ("train@", "replicate@", "train_variant@", "replicate_variant@")
+    assert sum(name.startswith(trained) for name in listed) == count
     assert sum(name.startswith("evaluate@") for name in listed) == len(configurations(study))
 
 
