@@ -186,12 +186,7 @@ def _without_paths(params: Params, synthetic: bool) -> Params:
         name: about.model_copy(update={"weights": PurePath(about.weights).name}) if about.weights else about
         for name, about in params.models.items()
     }
-    datasets = {
-        name: {key: NOT_SHOWN if key in _PATHS and value and not synthetic else value for key, value in about.items()}
-        if about
-        else about
-        for name, about in params.datasets.items()
-    }
+    datasets = {name: _without(about) if about and not synthetic else about for name, about in params.datasets.items()}
     external = {
         name: of.model_copy(update={key: NOT_SHOWN for key in _PATHS if of.of_dataset.get(key)})
         for name, of in params.external.items()
@@ -200,5 +195,20 @@ def _without_paths(params: Params, synthetic: bool) -> Params:
     if preprocess.roi is not None:
         named = preprocess.roi.model_copy(update={"masks": PurePath(preprocess.roi.masks).name})
         preprocess = preprocess.model_copy(update={"roi": named})
+    variants = {}
+    for name, of in params.variants.items():
+        region = of.preprocess.get("roi")
+        if isinstance(region, Mapping) and "masks" in region:
+            region = {**region, "masks": PurePath(str(region["masks"])).name}
+            of = of.model_copy(update={"preprocess": {**of.preprocess, "roi": region}})
+        variants[name] = of
     shown = {"models": models, "datasets": datasets, "external": external, "preprocess": preprocess}
-    return params.model_copy(update=shown)
+    return params.model_copy(update={**shown, "variants": variants})
+
+
+def _without(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a data set without its paths, those of the sets that it joins included."""
+    return {
+        key: NOT_SHOWN if key in _PATHS and value else _without(value) if isinstance(value, Mapping) else value
+        for key, value in settings.items()
+    }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
+from pipeline.splitting.labels import known_positives
 from pipeline.splitting.settings import Split
 from pipeline.splitting.stratify import stratify
 
@@ -32,7 +32,7 @@ def deal(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.Serie
     """
     repeat, count = (settings.fold - 1) // settings.folds, settings.folds
     names = {str(repeat * count + i + 1): 1 / count for i in range(count)}
-    labels = samples[classes].to_numpy(np.uint8)
+    labels = known_positives(samples, classes)
     dealt = stratify(samples["group_id"].tolist(), labels, names, settings.seed + repeat)
     return pd.Series(dealt.astype(int), index=samples.index, dtype="int64", name="fold")
 
@@ -57,6 +57,6 @@ def by_fold(samples: pd.DataFrame, classes: list[str], settings: Split) -> pd.Se
     others = samples[~tested]
     fractions = {"train": 1 - settings.validation, "val": settings.validation}
     seed = _INNER + settings.seed * settings.folds + settings.fold
-    labels = others[classes].to_numpy(np.uint8)
+    labels = known_positives(others, classes)
     parts[~tested] = stratify(others["group_id"].tolist(), labels, fractions, seed)
     return parts

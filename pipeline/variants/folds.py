@@ -274,9 +274,10 @@ def _rows(
     for label, value, between in [*zip(labels, values, zip(low, high)), ("mean", mean, of_mean)]:
         for c, name in enumerate([*classes, "macro"]):
             n_positive = sum(per_class) if name == "macro" else per_class[c]
+            n = scored.n_images if name == "macro" else int(scored.n_known[c])
             note = "no pair of a positive and a negative in one fold" if np.isnan(value[c]) else rests_on.refused[c]
             ends = float(between[0][c]), float(between[1][c])
-            rows.append(row(label, PART, name, metric.name, float(value[c]), len(scored.truth), n_positive, note, ends))
+            rows.append(row(label, PART, name, metric.name, float(value[c]), n, n_positive, note, ends))
     return rows
 
 
@@ -297,7 +298,8 @@ def _right(parts: Sequence[_Part], decided: Scored, classes: Sequence[str]) -> p
         usable &= ~decided.undecided()
     tables = []
     for k, name in enumerate(names):
-        kept = right[usable[:, k], :, k]
-        table = pd.DataFrame({"row": rows, "class": name, "runs": len(kept), "right": kept.sum(axis=0)})
+        known = slice(None) if overall else decided.rows_of(k)
+        kept = right[usable[:, k], :, k][:, known]
+        table = pd.DataFrame({"row": rows[known], "class": name, "runs": len(kept), "right": kept.sum(axis=0)})
         tables.append(table.groupby(["row", "class"], as_index=False, sort=True).sum())
     return pd.concat(tables, ignore_index=True)

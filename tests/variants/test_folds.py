@@ -1,5 +1,6 @@
 """Method folds, and what is computed over folds, against scikit-learn and closed forms."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -135,6 +136,30 @@ def test_decisions_about_an_image_are_counted_over_seeds_and_deals():
     right = 2 * sum(each == part.test_targets for each in called)
     for k, name in enumerate(CLASSES):
         assert of.right[of.right["class"] == name]["right"].tolist() == right[:, k].tolist()
+
+
+def test_unknown_labels_count_for_nothing(samples):
+    whole, lacking = predictions("multilabel", 0), predictions("multilabel", 1, start=500)
+    targets = lacking.test_targets.astype(float)
+    targets[::3, 1] = np.nan
+    partly = dataclasses.replace(lacking, test_targets=targets)
+    of = out_of_fold([Fold(1, whole), Fold(2, partly)], draws=20)
+    row = of.metrics.set_index(["seed", "class", "metric"]).loc[("1", "b", "auroc")]
+    known = ~np.isnan(targets[:, 1])
+    sides = (
+        (whole.test_targets[:, 1], whole.test_logits[0][:, 1]),
+        (targets[known, 1], lacking.test_logits[0][known, 1]),
+    )
+    pairs = [truth.sum() * (1 - truth).sum() for truth, _ in sides]
+    wins = [weight * roc_auc_score(*side) for weight, side in zip(pairs, sides)]
+    assert row["value"] == pytest.approx(sum(wins) / sum(pairs), abs=1e-12)
+    assert row["n"] == 240 - 40
+    assert (of.right["class"] == "b").sum() == 200
+    table = samples.assign(a=samples["a"].astype(float).mask(samples.index % 2 == 0))
+    dealt = deal(table, CLASSES, split(fold=1))
+    assert [abs((table["a"][dealt == i] == 1).sum() - (table["a"] == 1).sum() / 4) <= 4 for i in range(1, 5)] == [
+        True
+    ] * 4
 
 
 def test_a_network_without_finite_logits_has_no_number_and_takes_none_from_the_others():

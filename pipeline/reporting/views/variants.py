@@ -72,6 +72,11 @@ def changes_of(changes: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield f"{path}{key}: {value}"
 
 
+def _changes(study: StudyResults, name: str) -> list[str]:
+    """Return what a variant has of its own, as pages may print it."""
+    return [*changes_of({key: of for key, of in study.params.variants[name].model_dump().items() if of})]
+
+
 def compared(study: StudyResults) -> tuple[list[Compared], pd.DataFrame]:
     """Compare every variant of other pictures with the study, on the same test images.
 
@@ -130,7 +135,7 @@ def compared(study: StudyResults) -> tuple[list[Compared], pd.DataFrame]:
             kept = pair[["class", "difference", "ci_low", "ci_high", "p", "note"]].merge(about, on="class")
             holms = np.where(kept["class"] == "macro", p_holm, np.nan)
             tables.append(kept.assign(variant=variant.name, model=results.model, loss=results.loss, p_holm=holms))
-        found.append(Compared(variant.name, list(changes_of(variant.changes)), rows, by_class))
+        found.append(Compared(variant.name, _changes(study, variant.name), rows, by_class))
     order = ["variant", "model", "loss", "class", STUDY, "variant_auroc", "difference", "ci_low", "ci_high", "p"]
     columns = [*order, "p_holm", "note"]
     return found, pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
@@ -157,7 +162,7 @@ def other_splits(study: StudyResults) -> list[OtherSplit]:
                 scores = _scores(study, predictions)
                 images = len(predictions.test_rows)
                 rows.append((results, scores.get("auroc"), scores.get("average_precision")))
-        found.append(OtherSplit(variant.name, list(changes_of(variant.changes)), images, rows))
+        found.append(OtherSplit(variant.name, _changes(study, variant.name), images, rows))
     return found
 
 
