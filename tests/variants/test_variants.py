@@ -14,6 +14,7 @@ from pipeline.deploying.choice import ChoiceSections, choose
 from pipeline.learning.settings import TrainingSections
 from pipeline.reporting import page, summary
 from pipeline.reporting.loading import load_study
+from pipeline.reporting.pseudonyms import _without_paths
 from pipeline.reporting.views import folds as folds_view
 from pipeline.reporting.views import readme
 from pipeline.reporting.views import variants as variants_view
@@ -265,3 +266,14 @@ def test_variants_that_cannot_be_run_are_refused_by_name(variant, said):
 def test_a_section_without_content_is_one_without_a_variant():
     assert parse({**STUDY, "variants": None}).variants == {}
     assert parse({name: of for name, of in STUDY.items() if name != "variants"}).variants == {}
+
+
+def test_pages_show_no_path_of_a_network_that_finds_regions_or_of_joined_sets():
+    roi = {"masks": "/home/jane/nets/lungs", "margin": 0.1}
+    sets = {name: {"dataset": "chexpert", "root": f"/home/jane/{name}"} for name in ("one", "two")}
+    given = {**STUDY["datasets"], "joined": {"root": "/home/jane", "of": sets}}
+    params = parse({**STUDY, "datasets": given, "variants": {"lungs": {"preprocess": {"roi": roi}}}})
+    shown = _without_paths(params, synthetic=False)
+    assert shown.variants["lungs"].preprocess["roi"] == {"masks": "lungs", "margin": 0.1}
+    assert "jane" not in shown.model_dump_json()
+    assert params.variants["lungs"].preprocess["roi"]["masks"] == "/home/jane/nets/lungs"
