@@ -41,6 +41,8 @@ DECIDED = {
         "overall_kappa",
     ),
 }
+GRADED = ("overall_qwk", "overall_grades_off", "overall_within_one")
+"""Of ordered classes, too."""
 
 
 class Fold(NamedTuple):
@@ -156,10 +158,11 @@ def out_of_fold(folds: Sequence[Fold], *, draws: int = 2000, confidence: float =
     ends = np.cumsum([len(part.patients) for part in parts])[:-1]
     groups, whole = np.split(index, ends), (index, counts.shape[1])
 
-    decided = Scored(task, _joined(parts, "targets"), _joined(parts, "decided", 1), _points(parts), *whole)
-    calibrated = Scored(task, _joined(parts, "targets"), _joined(parts, "calibrated", 1), None, *whole)
+    truth, ordered = _joined(parts, "targets"), first.ordered
+    decided = Scored(task, truth, _joined(parts, "decided", 1), _points(parts), *whole, ordered=ordered)
+    calibrated = Scored(task, truth, _joined(parts, "calibrated", 1), None, *whole)
     views = [
-        View(decided, {key: METRICS[key] for key in DECIDED[task]}),
+        View(decided, {key: METRICS[key] for key in (*DECIDED[task], *(GRADED if ordered else ()))}),
         View(calibrated, {k: m for k, m in CALIBRATED[task].items() if not m.inflates}),
     ]
     rows: list[dict[str, Any]] = []

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score, log_loss, roc_auc_score
 
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.splitting.folds import by_fold, deal
@@ -114,6 +114,17 @@ def test_calibrated_probabilities_of_all_folds_are_pooled():
     ]
     truth = np.concatenate([p.test_targets for p in parts]).argmax(axis=1)
     assert found == pytest.approx(log_loss(truth, np.concatenate(likely), labels=[0, 1, 2]), abs=1e-9)
+
+
+def test_grades_are_scored_by_their_distance():
+    parts = [dataclasses.replace(predictions("multiclass", i, start=1000 * i), ordered=True) for i in range(2)]
+    table = out_of_fold([Fold(i + 1, part) for i, part in enumerate(parts)], draws=20).metrics
+    truth = np.concatenate([part.test_targets.argmax(axis=1) for part in parts])
+    decided = np.concatenate([part.test_logits[0].argmax(axis=1) for part in parts])
+    found = table[table["seed"] == "1"].set_index("metric")["value"]
+    assert found["qwk"] == pytest.approx(cohen_kappa_score(truth, decided, weights="quadratic"), abs=1e-12)
+    assert found["grades_off"] == pytest.approx(abs(truth - decided).mean(), abs=1e-12)
+    assert found["within_one"] == pytest.approx((abs(truth - decided) <= 1).mean(), abs=1e-12)
 
 
 def test_one_fold_is_the_evaluation_of_its_split_with_its_intervals(evaluated_once):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.reporting import page
+from pipeline.reporting import page, terms
 from pipeline.reporting.figures import folds as figures
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
@@ -25,7 +25,7 @@ DECISIONS = {
     "multilabel": ("f1", "sensitivity", "specificity", "mcc"),
     "multiclass": ("accuracy", "balanced_accuracy", "f1", "mcc", "kappa"),
 }
-LABELS = {
+LABELS = terms.LABELS | {
     "auroc": "AUROC",
     "average_precision": "AP",
     "f1": "F1",
@@ -246,7 +246,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         banner_facts=shared.banner(study),
         folded=found,
         labels=LABELS,
-        decided=DECISIONS[study.task],
+        decided=(*study.graded, *DECISIONS[study.task]),
         part=PART,
         pictured=drawn is not None,
     )
