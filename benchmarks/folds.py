@@ -68,7 +68,10 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=500)
     parser.add_argument("--draws", type=int, default=500)
     options = parser.parse_args()
-    print("patients | SD of folds, seeds | truth | mean | over patients and seeds | over folds (corrected) | plain t")
+    heads = (
+        "patients | SD of ability over folds, seeds | truth | mean | over patients and seeds | over folds, corrected"
+    )
+    print(f"| {heads} | plain t over folds |\n|{' --- |' * 7}")
     for patients in (60, 150, 400):
         for of_fold, of_seed in ((0.0, 0.0), (0.0, 0.2), (0.2, 0.2)):
             rng, held, means = np.random.default_rng(patients), np.zeros(3), []
@@ -84,9 +87,8 @@ def main() -> None:
                     plain.low <= expected <= plain.high,
                 ]
             rates = " | ".join(f"{rate:.3f}" for rate in held / options.studies)
-            print(
-                f"{patients} | {of_fold:g}, {of_seed:g} | {expected:.4f} | {np.mean(means):.4f} | {rates}", flush=True
-            )
+            setting = f"{patients} | {of_fold:g}, {of_seed:g}"
+            print(f"| {setting} | {expected:.4f} | {np.mean(means):.4f} | {rates} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -255,6 +255,7 @@ CHANGES: dict[str, Mapping[str, Any]] = {
         **_EXPOSURE,
         "models": _models({"lite0:  # stem and first two stages frozen": _LITE0}),
     },
+    "phantom_regions": {"variants": "\n  lungs: {preprocess: {roi: {masks: own, classes: [lungs], margin: 0.05}}}"},
     "phantom_folds": {
         "study": {"models": ["cnn"], "losses": ["bce", "zlpr"], "replicates": [12]},
         "datasets.phantom.images": "300",

@@ -187,7 +187,9 @@ def test_where_an_image_is_from_is_a_probe_of_its_own(make):
     write_csv(SAMPLES, samples.assign(source=np.where((targets[:, 2] == 1) ^ flipped, "here", "there")))
     metrics = written(settings())
     assert metrics["loss"].unique().tolist() == ["thumbnail", "metadata", "source"]
-    assert auroc(metrics, "source", "noise")["ci_low"] > 0.8
+    row = auroc(metrics, "source", "noise")
+    assert row["value"] == pytest.approx(0.9, abs=0.07)  # of one label in ten the source tells the contrary
+    assert row["ci_low"] > 0.7
     assert abs(auroc(metrics, "source", "border")["value"] - 0.5) < 0.15
 
 

@@ -182,7 +182,7 @@ def _with_means(fits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fit(
-    part: str, targets: np.ndarray, logits: np.ndarray, task: str, loss: float, seed: int, ordered: bool
+    part: str, targets: np.ndarray, logits: np.ndarray, task: str, loss: float, seed: int, ordered: bool = False
 ) -> list[dict[str, object]]:
     """Return the rows of one seed and part."""
     values = {("overall", "loss"): (loss, LOSS)}

@@ -16,7 +16,7 @@ from pipeline.segmenting.intervals import Means
 from pipeline.segmenting.probabilities import Probabilities, best_thresholds, dice_curves, macro
 from pipeline.segmenting.results import MACRO, MEAN, SCORES, THRESHOLD
 from pipeline.segmenting.scores import DICE, score_all
-from pipeline.study.files import ENSEMBLES, null, write_csv, write_json
+from pipeline.study.files import ENSEMBLES, null, read_table, write_csv, write_json
 from pipeline.study.parts import Part, read_parts
 from pipeline.study.predictions import METRIC_COLUMNS, read_metrics
 from pipeline.study.prepared import open_masks, read_dataset
@@ -160,7 +160,7 @@ def _compared(
     for configuration in configurations(params):
         folder = evaluation_folder(configuration)
         if (folder / "images.csv").exists():
-            table = pd.read_csv(folder / "images.csv")
+            table = read_table(folder / "images.csv", ("class", "part"))
             values = table[table["part"] == "test"][DICE].to_numpy(np.float64)
             stacked = values.reshape(-1, len(test.rows), len(classes))
             of[str(configuration)] = intervals.means(stacked, test.patients, settings.bootstrap, settings.seed)

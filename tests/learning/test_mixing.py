@@ -94,11 +94,24 @@ def apart_and_together(kind, task, settings):
 @pytest.mark.parametrize(("kind", "task", "settings"), SETTLED)
 def test_losses_that_take_soft_targets_are_mixed_as_their_targets(kind, task, settings):
     takes = losses.loss_class(kind).soft_targets
-    if not takes or kind in ("zlpr", "kl"):  # the two have tests of their own: a definition, and a gradient
+    if not takes or kind in ("zlpr", "kl", "corn"):  # they have tests of their own: a definition, a gradient, a sum
         assert takes or kind in {"focal", "class_balanced", "ldam", "two_way", "hinge"} or "calibrated" in kind
         return
     apart, together = apart_and_together(kind, task, settings)
     assert together.item() == pytest.approx(apart.item(), rel=1e-9)
+
+
+def test_corn_is_mixed_in_its_sum_over_pairs_and_divided_by_the_pairs_of_the_mixed_labels():
+    torch.manual_seed(0)
+    logits, share = torch.randn(6, 4, dtype=torch.float64), 0.3
+    one, other = (torch.eye(4, dtype=torch.float64)[torch.randint(4, (6,))] for _ in range(2))
+    mixed = share * one + (1 - share) * other
+    loss = losses.create("corn", {}, "multiclass", True)
+    pairs = torch.tensor([1.0, 2.0, 3.0, 3.0], dtype=torch.float64)  # questions that an image of each grade answers
+    expected = share * loss.per_sample(logits, one) + (1 - share) * loss.per_sample(logits, other)
+    assert loss.of_batch(logits, mixed).item() == pytest.approx(
+        (expected.sum() / (mixed @ pairs).sum()).item(), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ class Labels:
 
 def labels(study: StudyResults) -> Labels | None:
     """Read the audit of the split; None where every label is known, or where that was not counted."""
-    counted = study.audit.get("labels")
+    counted = study.audit.get("labels") if study.recorded else None
     if not counted:
         return None
     parts = [part for part in PARTS if any(sum(of.get(part, {}).values()) for of in counted.values())]
