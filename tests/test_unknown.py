@@ -133,9 +133,9 @@ def test_pages_are_told_which_labels_are_known():
     of_a = {"positive": 2, "negative": 3, "uncertain": 1, "unknown": 4}
     counted = {"a": {"train": of_a, "val": none, "test": of_a}, "b": {"train": of_a, "val": none, "test": of_a}}
     told = SimpleNamespace(uncertain={"a": 0.7, "b": None})
-    found = labels(SimpleNamespace(audit={"labels": counted}, dataset=told))
+    found = labels(SimpleNamespace(audit={"labels": counted}, dataset=told, recorded=True))
     assert found.classes["b"] == [Counts(2, 3, 1, 4)] * 2
     assert found.sets == {"training": Counts(4, 6, 2, 8), "test": Counts(4, 6, 2, 8)}
     assert found.test_share == 0.5
     assert found.rules == [Rule(0.7, ["a"]), Rule(None, [])]
-    assert labels(SimpleNamespace(audit={}, dataset=told)) is None
+    assert labels(SimpleNamespace(audit={}, dataset=told, recorded=True)) is None
