@@ -15,14 +15,15 @@ from pipeline.scoring.records import evaluation_record
 from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.scoring.subgroups import evaluate_subgroups, subgroups_of
+from pipeline.scoring.trained import pass_on
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import made_by, nulls, read_json, read_table, write_csv, write_json
+from pipeline.study.files import nulls, write_csv, write_json
 from pipeline.study.params import ParamsError, load
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.study.prepared import read_dataset
 from pipeline.study.records import check_record
 from pipeline.study.runs import Configuration, Run
-from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder
+from pipeline.study.trainings import evaluation_folder
 from pipeline.study.workplaces import inside
 
 
@@ -41,8 +42,6 @@ def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
         for name, labels in subgroups_of(predictions.test_rows).items()
     }
     trained = [Run(*configuration, seed) for seed in seeds]
-    histories = [read_table(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in trained]
-    runs = [read_json(run_folder(run) / "run.json", "train") for run in trained]
     folder = evaluation_folder(configuration)
     predictions.save(folder / "predictions.npz")
     about = {"model": configuration.model, "loss": configuration.loss}
@@ -63,9 +62,7 @@ def evaluate(configuration: Configuration, params: EvaluationSections) -> None:
         write_csv(folder / "subgroups.csv", pd.concat(tables).set_index("variable").reset_index())
         gaps = pd.concat([of.gaps for of in subgroups.values()], ignore_index=True)
         write_csv(folder / "subgroup_gaps.csv", correct_gaps(gaps, params.evaluate.confidence))
-    write_csv(folder / "history.csv", pd.concat(histories).set_index("seed").reset_index())
-    write_json(folder / "runs.json", runs)
-    pass_on_augmented(trained[0])
+    pass_on(trained)
     macro = scored.metrics.query("seed == 'mean' and part == 'test' and `class` == 'macro' and metric == 'auroc'")
     for row in macro.itertuples():
         said = stated(row.value, row.ci_low, row.ci_high, row.note)

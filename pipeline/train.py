@@ -3,111 +3,48 @@
 from __future__ import annotations
 
 import argparse
-import time
 from importlib import import_module
 
-import numpy as np
-import pandas as pd
-import torch
-
-from pipeline.learning import losses, session
-from pipeline.learning.images import augmentation
+from pipeline.learning import losses
 from pipeline.learning.images.loader import ResidentImages
-from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
-from pipeline.learning.networks.outputs import CLASSES
 from pipeline.learning.records import training_record
-from pipeline.learning.settings import Model, TrainingSections, train_settings
-from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
-from pipeline.learning.training.loop import derive, fit
-from pipeline.learning.training.progress import EpochLines
-from pipeline.learning.training.provenance import decisive, record
+from pipeline.learning.settings import TrainingSections
+from pipeline.learning.training.whole import Training
 from pipeline.metrics.collapse import collapse_sign, unclear
 from pipeline.metrics.thresholds import probabilities
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import CHECKPOINTS, write_csv, write_json
 from pipeline.study.params import load
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.records import check_record
 from pipeline.study.runs import Run
-from pipeline.study.trainings import run_folder, write_augmented
 from pipeline.study.workplaces import inside
 
 
 def train(run: Run, params: TrainingSections) -> None:
     """Train `run` on the training part, choose its epoch on the validation part, write its folder."""
-    started = time.perf_counter()
-    settings, described = train_settings(params, run.model), params.models[run.model]
-    device = session.begin(settings.threads, settings.tf32, settings.device)
-    precision = session.choose_precision(settings.precision, device)
-
-    data, parts, images = read_dataset(), read_parts(["train", "val"]), open_images()
+    training = Training(run, params)
+    settings, data, parts, images = training.settings, read_dataset(), read_parts(["train", "val"]), open_images()
     rows, targets, draws = parts["train"].rows, parts["train"].targets, parts["train"].draws
     weighting = targets, draws, settings.class_weights, data.ordered
     loss = losses.for_training(run.loss, params.losses[run.loss], data.task, *weighting)
-    model = _new_model(run, described, len(data.classes), images, rows, loss.output)
-    model = model.to(device).to(memory_format=torch.channels_last)
+    model = training.model(len(data.classes), images, rows, loss.output)
     loaded = {
-        name: ResidentImages(images, part.rows, part.targets, device, part.augmented, settings.residency)
+        name: ResidentImages(images, part.rows, part.targets, training.device, part.augmented, settings.residency)
         for name, part in parts.items()
     }
     print(f"{run}: {'; '.join(part.describe(name) for name, part in loaded.items())}", flush=True)
+    fitted = training.fit(model, loss, loaded["train"], draws, loaded["val"])
 
-    checkpoint = Checkpoint(CHECKPOINTS, fingerprint(*decisive(run, settings, described, loss, device)))
-    with EpochLines(str(run), settings.epochs, settings.log_every) as report:
-        fitted = fit(
-            model,
-            loss,
-            loaded["train"],
-            draws,
-            loaded["val"],
-            lr=described.lr,
-            head_lr=described.head_lr,
-            settings=settings,
-            seed=run.seed,
-            checkpoint=checkpoint,
-            report=report,
-        )
-    model.load_state_dict(fitted.state)
-    history, best = pd.DataFrame(fitted.history), fitted.history[fitted.best_epoch - 1]
-    logits = predict(model, loaded["val"], 4 * settings.batch_size, precision).cpu().numpy()
-    chosen_by = history[f"val_{settings.select}"].tolist()
+    best = fitted.history[fitted.best_epoch - 1]
+    logits = predict(model, loaded["val"], 4 * settings.batch_size, training.precision).cpu().numpy()
+    chosen_by = [epoch[f"val_{settings.select}"] for epoch in fitted.history]
     sign = collapse_sign(chosen_by, best["val_auroc"], parts["val"].targets, probabilities(logits, data.task))
-
-    places, pictures = augmentation.examples(loaded["train"], draws, settings.augment, seed=derive(run.seed, 0, 1))
-    write_augmented(run, rows[places], pictures)
-    of_output = {} if loss.output == CLASSES else {"output": loss.output}
-    models.save(run_folder(run) / "model.safetensors", fitted.state, {**run._asdict(), **data.record(), **of_output})
-    write_csv(run_folder(run) / "history.csv", history)
-    about = record(
-        run,
-        settings,
-        described,
-        classes=data.classes,
-        images=loaded["train"],
-        precision=precision,
-        model=model,
-        loss=loss,
-        fitted=fitted,
-        collapsed=sign,
-        seconds=time.perf_counter() - started,
-    )
-    write_json(run_folder(run) / "run.json", about)
-    checkpoint.delete()
+    training.keep(fitted, model, loss, loaded["train"], rows, draws, data, sign)
     few = unclear(parts["val"].targets, best["val_auroc"])
     said = f", COLLAPSED: {sign}" if sign else f"; whether it learned: {few}" if few else ""
     print(f"{run}: best epoch {fitted.best_epoch}{said}")
-
-
-def _new_model(
-    run: Run, described: Model, classes: int, images: np.ndarray, rows: np.ndarray, output: str
-) -> models.Classifier:
-    """Build the model of `run` with the initial weights of its seed, normalised by some of the training images."""
-    torch.manual_seed(derive(run.seed, 0))
-    channels = 1 if images.ndim == 3 else images.shape[3]
-    some = images[rows[:: 1 + len(rows) // 4096]]
-    return models.build(run.model, described, channels, classes, images.shape[1], some, output)
 
 
 if __name__ == "__main__":

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
-import torch
 
 from pipeline.learning import session
-from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks.inference import predict
+from pipeline.regressing.data import resident
 from pipeline.regressing.scores import scores
 from pipeline.regressing.values import FILE, SIDES, Values, targets_of
 from pipeline.scoring.predict import trained_models
 from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import EvaluationSections
-from pipeline.study.files import made_by, read_json, read_table, write_csv, write_json
-from pipeline.study.parts import Part, read_parts
+from pipeline.scoring.trained import pass_on
+from pipeline.study.files import write_csv
+from pipeline.study.parts import read_parts
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.study.prepared import open_images
 from pipeline.study.runs import Configuration, Run
-from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder
+from pipeline.study.trainings import evaluation_folder
 
 
 def evaluate_regression(configuration: Configuration, params: EvaluationSections) -> None:
@@ -30,10 +29,7 @@ def evaluate_regression(configuration: Configuration, params: EvaluationSections
     values.save(folder / FILE)
     about = {"model": configuration.model, "loss": configuration.loss}
     write_csv(folder / "metrics.csv", scored.rows.assign(**about)[METRIC_COLUMNS])
-    histories = [read_table(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in runs]
-    write_csv(folder / "history.csv", pd.concat(histories).set_index("seed").reset_index())
-    write_json(folder / "runs.json", [read_json(run_folder(run) / "run.json", "train") for run in runs])
-    pass_on_augmented(runs[0])
+    pass_on(runs)
     for row in scored.rows.query("seed == 'mean' and part == 'test' and metric in ('mae', 'r2')").to_dict("records"):
         said = stated(row["value"], row["ci_low"], row["ci_high"], row["note"])
         print(f"{configuration}: test {row['metric']} {said}, mean of {len(runs)}")
@@ -44,7 +40,7 @@ def predicted(configuration: Configuration, params: EvaluationSections) -> tuple
     device, images = session.begin(params.evaluate.threads, tf32=False), open_images()
     parts = read_parts(list(SIDES))
     truth = {name: targets_of(part) for name, part in parts.items()}
-    loaded = {name: _loaded(images, part, truth[name], device) for name, part in parts.items()}
+    loaded = {name: resident(images, part, truth[name], device) for name, part in parts.items()}
     runs: list[Run] = []
     outputs: dict[str, list[np.ndarray]] = {name: [] for name in parts}
     for run, model in trained_models(configuration, params, 1, images.shape[1], device):
@@ -64,10 +60,6 @@ def predicted(configuration: Configuration, params: EvaluationSections) -> tuple
             f"{name}_patients": of.patients,
         }
     return runs, Values(names=np.array([str(run.seed) for run in runs]), **content)
-
-
-def _loaded(images: np.ndarray, part: Part, truth: np.ndarray, device: torch.device) -> ResidentImages:
-    return ResidentImages(images, part.rows, truth.astype(np.float32)[:, None], device, part.augmented)
 
 
 def sides_of(values: Values) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:

@@ -12,16 +12,17 @@ from pipeline.learning import session
 from pipeline.scoring.predict import trained_models
 from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import EvaluationSections
+from pipeline.scoring.trained import pass_on
 from pipeline.segmenting import results
 from pipeline.segmenting.data import MaskedImages
 from pipeline.segmenting.probabilities import best_thresholds, dice_curves, predicted
 from pipeline.segmenting.results import MACRO, MEAN
 from pipeline.segmenting.scores import DICE, score_all
-from pipeline.study.files import made_by, read_json, read_table, write_csv, write_json
+from pipeline.study.files import write_csv
 from pipeline.study.parts import Part, read_parts
 from pipeline.study.prepared import open_images, open_masks, read_dataset
 from pipeline.study.runs import Configuration, Run
-from pipeline.study.trainings import evaluation_folder, pass_on_augmented, run_folder
+from pipeline.study.trainings import evaluation_folder
 
 PARTS = ("val", "test")
 
@@ -56,12 +57,9 @@ def evaluate_segmentation(configuration: Configuration, params: EvaluationSectio
         tables.append(results.metric_rows(means, classes, seeds, *how, *configuration))
     tables.append(results.threshold_rows(thresholds, classes, seeds, len(parts["val"].rows), model=model, loss=loss))
     metrics = pd.concat(tables, ignore_index=True)
-    histories = [read_table(made_by(run_folder(run) / "history.csv", "train")).assign(seed=run.seed) for run in runs]
     write_csv(folder / "images.csv", pd.concat(lines, ignore_index=True))
     write_csv(folder / "metrics.csv", metrics)
-    write_csv(folder / "history.csv", pd.concat(histories).set_index("seed").reset_index())
-    write_json(folder / "runs.json", [read_json(run_folder(run) / "run.json", "train") for run in runs])
-    pass_on_augmented(runs[0])
+    pass_on(runs)
     means_of = metrics[(metrics["seed"] == MEAN) & (metrics["part"] == "test") & (metrics["metric"] == DICE)]
     for row in means_of[means_of["class"] == MACRO].to_dict("records"):
         said = stated(row["value"], row["ci_low"], row["ci_high"], row["note"])

@@ -1,0 +1,161 @@
+"""A training run from its settings to its folder: what is the same whatever its networks give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pipeline.learning import session
+from pipeline.learning.images import augmentation
+from pipeline.learning.images.loader import PartData, ResidentImages
+from pipeline.learning.losses import Loss
+from pipeline.learning.networks import models
+from pipeline.learning.networks.outputs import CLASSES
+from pipeline.learning.settings import TrainingSections, train_settings
+from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
+from pipeline.learning.training.loop import FittedModel, Handling, derive, fit
+from pipeline.learning.training.progress import EpochLines
+from pipeline.learning.training.provenance import decisive, record
+from pipeline.study.files import CHECKPOINTS, write_csv, write_json
+from pipeline.study.prepared import DatasetInfo
+from pipeline.study.runs import Run
+from pipeline.study.trainings import run_folder, write_augmented
+
+
+class Training:
+    """A training run: made when it begins, then `model`, `fit` and `keep`, in this order.
+
+    Parameters
+    ----------
+    run : Run
+        Model, loss and seed.
+    params : TrainingSections
+        Of the study.
+    packages : sequence of str
+        Distributions beside `provenance.PACKAGES` on whose version the result depends.
+    """
+
+    def __init__(self, run: Run, params: TrainingSections, packages: Sequence[str] = ()) -> None:
+        self.started = time.perf_counter()
+        self.run = run
+        self.settings, self.described = train_settings(params, run.model), params.models[run.model]
+        self.device = session.begin(self.settings.threads, self.settings.tf32, self.settings.device)
+        self.precision = session.choose_precision(self.settings.precision, self.device)
+        self.versions = {name: version(name) for name in packages}
+
+    def model(self, outputs: int, images: np.ndarray, rows: np.ndarray, output: str = CLASSES) -> models.Classifier:
+        """Build the model with the initial weights of the seed, normalised by some of the training images.
+
+        Parameters
+        ----------
+        outputs : int
+            K: classes, structures, or 1.
+        images : uint8 or uint16 [N, H, W] or [N, H, W, 3]
+            As prepared.
+        rows : int64 [n]
+            Positions of the training images.
+        output : str
+            Output layer that the loss names.
+        """
+        torch.manual_seed(derive(self.run.seed, 0))
+        channels = 1 if images.ndim == 3 else images.shape[3]
+        some = images[rows[:: 1 + len(rows) // 4096]]
+        return models.build(self.run.model, self.described, channels, outputs, images.shape[1], some, output)
+
+    def fit(
+        self,
+        model: models.Classifier,
+        loss: Loss,
+        train: PartData,
+        draws: np.ndarray,
+        val: PartData,
+        handling: Handling | None = None,
+        files: Sequence[Path] = (),
+    ) -> FittedModel:
+        """Train `model`, from its last checkpoint if there is one, and give it the weights of the best epoch.
+
+        Parameters
+        ----------
+        model, loss, train, draws, val, handling
+            As for `pipeline.learning.training.loop.fit`.
+        files : sequence of Path
+            What the result depends on beside `provenance.decisive`.
+        """
+        model.to(self.device).to(memory_format=torch.channels_last)
+        facts, decide = decisive(self.run, self.settings, self.described, loss, self.device)
+        facts["versions"] |= self.versions
+        self._checkpoint = Checkpoint(CHECKPOINTS, fingerprint(facts, [*decide, *files]))
+        with EpochLines(str(self.run), self.settings.epochs, self.settings.log_every) as report:
+            fitted = fit(
+                model,
+                loss,
+                train,
+                draws,
+                val,
+                lr=self.described.lr,
+                head_lr=self.described.head_lr,
+                settings=self.settings,
+                seed=self.run.seed,
+                checkpoint=self._checkpoint,
+                report=report,
+                handling=handling,
+            )
+        model.load_state_dict(fitted.state)
+        return fitted
+
+    def keep(
+        self,
+        fitted: FittedModel,
+        model: models.Classifier,
+        loss: Loss,
+        images: ResidentImages,
+        rows: np.ndarray,
+        draws: np.ndarray,
+        data: DatasetInfo,
+        collapsed: str | None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the folder of the run, run.json last, and delete its checkpoint.
+
+        Parameters
+        ----------
+        fitted, model, loss
+            What `fit` was given and has returned.
+        images, rows, draws : ResidentImages, int64 [n], int64 [n]
+            The training part.
+        data : DatasetInfo
+            Written into the model file.
+        collapsed : str or None
+            Sign that nothing was learned.
+        more : mapping, optional
+            Further entries of run.json.
+        """
+        run, folder = self.run, run_folder(self.run)
+        places, pictures = augmentation.examples(images, draws, self.settings.augment, seed=derive(run.seed, 0, 1))
+        write_augmented(run, rows[places], pictures)
+        of_output = {} if loss.output == CLASSES else {"output": loss.output}
+        models.save(folder / "model.safetensors", fitted.state, {**run._asdict(), **data.record(), **of_output})
+        write_csv(folder / "history.csv", pd.DataFrame(fitted.history))
+        about = record(
+            run,
+            self.settings,
+            self.described,
+            classes=data.classes,
+            images=images,
+            precision=self.precision,
+            model=model,
+            loss=loss,
+            fitted=fitted,
+            collapsed=collapsed,
+            seconds=time.perf_counter() - self.started,
+        )
+        about["versions"] |= self.versions
+        write_json(folder / "run.json", {**about, **(more or {})})
+        self._checkpoint.delete()
