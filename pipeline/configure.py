@@ -94,24 +94,22 @@ def link_weights(params: RecordedSections) -> None:
 
     That of the network that finds regions of interest is linked, too, if the study or a variant has one.
     """
+    files: dict[str, Path | None] = {}
     for model in params.study.models:
-        given = params.models[model].weights
-        with replaced(WEIGHTS / "files" / model) as link:
-            link.unlink(missing_ok=True)
-            if given is None:
-                link.write_text("no file\n", encoding="utf-8")  # DVC warns of empty ones
-            else:
-                key = f"models.{model}.weights"
-                os.symlink(weights_file(key, source(key, given)).absolute(), link)
+        key, given = f"models.{model}.weights", params.models[model].weights
+        files[model] = None if given is None else weights_file(key, source(key, given))
     regions = {REGION: params.preprocess.roi}
     for name, variant in params.variants.items():
         regions[f"{REGION}-{name}"] = preprocess_of(variant, params.preprocess).roi if variant.preprocess else None
-    of_region = {name: files[0] for name, roi in regions.items() if (files := model_files(roi))}
-    for name, file in of_region.items():
+    files |= {name: found[0] for name, roi in regions.items() if (found := model_files(roi))}
+    for name, file in files.items():
         with replaced(WEIGHTS / "files" / name) as link:
             link.unlink(missing_ok=True)
-            os.symlink(file.absolute(), link)
-    remove_other_weights([*params.study.models, *of_region])
+            if file is None:
+                link.write_text("no file\n", encoding="utf-8")  # DVC warns of empty ones
+            else:
+                os.symlink(file.absolute(), link)
+    remove_other_weights(files)
 
 
 def set_aside(params: RecordedSections) -> None:

@@ -19,7 +19,7 @@ from pipeline.explaining.maps import Mapper, Maps
 from pipeline.explaining.names import EVERY, MEAN, explanation_name
 from pipeline.explaining.occlusion import Occluder
 from pipeline.explaining.records import explanation_record
-from pipeline.explaining.results import explanation_folder
+from pipeline.explaining.results import NOT_FINITE, NOT_FOR, explanation_folder, write_none
 from pipeline.explaining.settings import ExplainSections
 from pipeline.learning import session
 from pipeline.learning.networks.models import Classifier
@@ -38,13 +38,8 @@ NO_BOXES = pd.DataFrame({"row": [], "class": [], "x": [], "y": [], "width": [], 
 def explain(configuration: Configuration, method: str, params: ExplainSections) -> None:
     """Write everything below ``explanations/<configuration>-<method>``."""
     data, images, folder = read_dataset(), open_images(), explanation_folder(configuration, method)
-    if data.task == "segmentation":
-        write_json(folder / "none.json", {"reason": "not for segmentation: a mask says itself where the network looks"})
-        print(f"{configuration}: no heat maps, as the networks give masks")
-        return
-    if data.task == "regression":
-        write_json(folder / "none.json", {"reason": "not for regression: maps are of classes"})
-        print(f"{configuration}: no heat maps, as the networks give a number")
+    if data.task in NOT_FOR:
+        write_none(configuration, method, *NOT_FOR[data.task])
         return
     device = session.begin(params.evaluate.threads, tf32=False)
     classes, channels, (height, width) = list(data.classes), 1 if images.ndim == 3 else 3, images.shape[1:3]
@@ -55,9 +50,8 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         if run.seed in decisions.seeds:
             runs.append(run)
             networks.append(cast(Classifier, copy.deepcopy(network).eval()))
-    if not networks:  # the study goes on, and its report says that there are no maps
-        write_json(folder / "none.json", {"reason": "no training run has finite logits"})
-        print(f"{configuration}: no heat maps, as no training run has finite logits")
+    if not networks:
+        write_none(configuration, method, NOT_FINITE, NOT_FINITE)
         return
     parts = read_parts(["train", "val", "test"])
     boxes = read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_BOXES

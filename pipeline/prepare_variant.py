@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from pipeline.imaging.dataset import prepare_study
 from pipeline.splitting.making import make_split
 from pipeline.study.errors import stage_errors
 from pipeline.study.params import load
@@ -11,7 +12,7 @@ from pipeline.study.parts import read_split
 from pipeline.study.prepared import read_samples
 from pipeline.study.records import check_record
 from pipeline.study.workplaces import inside
-from pipeline.variants.preparing import keep_split, prepare_images
+from pipeline.variants.preparing import keep_split
 from pipeline.variants.records import VariantRecordSections, variant_record
 from pipeline.variants.settings import PrepareSections
 
@@ -22,7 +23,7 @@ def prepare(name: str, params: VariantRecordSections) -> None:
         samples, split = read_samples(), read_split()
         with inside(name):
             own = load(PrepareSections)
-            prepare_images(own)
+            prepare_study(own)
             keep_split(name, own, samples, split)
     else:
         with inside(name):

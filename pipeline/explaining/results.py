@@ -10,10 +10,17 @@ import numpy as np
 import pandas as pd
 
 from pipeline.explaining.names import explanation_name
-from pipeline.study.files import EXPLANATIONS, made_by, opened_arrays, read_json, read_table
+from pipeline.study.files import EXPLANATIONS, made_by, opened_arrays, read_json, read_table, write_json
 from pipeline.study.runs import Configuration
 
 STAGE = "explain"
+
+NOT_FOR = {
+    "segmentation": ("not for segmentation: a mask says itself where the network looks", "the networks give masks"),
+    "regression": ("not for regression: maps are of classes", "the networks give a number"),
+}
+"""Tasks without heat maps: why, for the page and for the log."""
+NOT_FINITE = "no training run has finite logits"
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,20 @@ class Explanation:
 def explanation_folder(configuration: Configuration, method: str) -> Path:
     """Folder of the heat maps of a configuration by a method."""
     return EXPLANATIONS / explanation_name(configuration, method)
+
+
+def write_none(configuration: Configuration, method: str, reason: str, said: str) -> None:
+    """Write that there are no maps, and print it: the study goes on, and its report says so.
+
+    Parameters
+    ----------
+    configuration, method
+        Of which there are none.
+    reason, said : str
+        Why, for the file and for the log.
+    """
+    write_json(explanation_folder(configuration, method) / "none.json", {"reason": reason})
+    print(f"{configuration}: no heat maps, as {said}")
 
 
 def read_explanation(configuration: Configuration, method: str) -> Explanation | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pipeline.ensembling.records import ensemble_record
 from pipeline.external.settings import ExternalPreparationSections, ExternalRecordSections
 from pipeline.imaging.records import region_record
 from pipeline.learning.records import settings_record
-from pipeline.study.code import ROOT, digests
+from pipeline.study.code import ROOT, dataset_module, digests
 from pipeline.study.runs import configurations
 
 
@@ -23,7 +22,7 @@ def preparation_record(name: str, params: ExternalPreparationSections) -> dict[s
         regions of interest. Classes are no part of it: they are read after the images have been prepared.
     """
     settings = params.external[name]
-    files = [ROOT / "pipeline/prepare_external.py", *_module(settings.dataset)]
+    files = [ROOT / "pipeline/prepare_external.py", *dataset_module(settings.dataset)]
     region = {key: value for key, value in region_record(params).items() if value is not None}
     return {"dataset": settings.dataset, "settings": settings.of_dataset, "code": digests(files), **region}
 
@@ -43,9 +42,3 @@ def external_record(name: str, params: ExternalRecordSections) -> dict[str, Any]
         "models": {str(each): settings_record(each, params) for each in configurations(params)},
         "code": digests([ROOT / "pipeline/evaluate_external.py"]),
     }
-
-
-def _module(dataset: str) -> list[Path]:
-    """Return the file of a data set, which is imported by a computed name; none where there is no such data set."""
-    path = ROOT / "pipeline/datasets" / dataset / "dataset.py"
-    return [path] if path.exists() else []

@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.datasets import Dataset
-from pipeline.datasets.shared.inputs import SampleDigest, VerifiedSamples, check_other
+from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets.shared.inputs import SampleDigest, VerifiedSamples, check_other, read_content
 from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.examples import write_examples
 from pipeline.imaging.outcome import boxes_in_pixels, flat_remark, summary
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.region import model_identity, regions_of
-from pipeline.imaging.settings import Preprocess
+from pipeline.imaging.settings import Preprocess, PreprocessSections
 from pipeline.study import classes
 from pipeline.study.files import (
     BOXES,
@@ -29,12 +29,34 @@ from pipeline.study.files import (
     KINDS,
     MASKS,
     PREPARATION,
+    PREPARED,
     READING,
     SAMPLES,
+    SOURCE,
+    ArtifactError,
+    raw_folder,
+    read_json,
     write_csv,
     write_json,
 )
 from pipeline.study.prepared import DatasetInfo
+
+
+def prepare_study(params: PreprocessSections) -> None:
+    """Prepare the images of the study's data set, as stage download has found it.
+
+    Raises
+    ------
+    ArtifactError
+        If stage download has found another data set.
+    UserError
+        See `prepare_dataset`.
+    """
+    dataset = open_dataset(params.dataset, params.datasets[params.dataset])
+    found, content = read_json(SOURCE, "download"), read_content()
+    if found["name"] != dataset.name:
+        raise ArtifactError(f"{SOURCE} is of data set {found['name']}; stage 'download' makes it: dvc repro download")
+    prepare_dataset(dataset, raw_folder(dataset.name), found, content, params.preprocess, PREPARED)
 
 
 def prepare_dataset(

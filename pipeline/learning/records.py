@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,9 @@ from pipeline.learning.weights import checked_sha256, source
 from pipeline.study.code import ROOT, digests
 from pipeline.study.runs import Configuration
 
-SEGMENTING = {"train": "training", "evaluate": "evaluation"}
-"""Of stages that do something else in a study of segmentation: the module that does it, named without an import."""
-
-
-REGRESSING = {"train": "training", "evaluate": "evaluation", "ensemble": "ensembles"}
-"""Likewise, in a study of regression."""
+BY_NAME = {"train": "training", "evaluate": "evaluation"}
+"""Of stages that do something else where networks give masks or a number: the module of ``pipeline.segmenting`` or
+``pipeline.regressing`` that does it, named without an import."""
 
 
 def settings_record(configuration: Configuration, params: TrainingSections) -> dict[str, Any]:
@@ -67,21 +63,9 @@ def weights_of(model: str, params: TrainingSections) -> str | None:
 
 
 def code_of(configuration: Configuration, params: TrainingSections, script: Path) -> dict[str, str]:
-    """Digest the code that a stage's script runs for `configuration`: what it imports, and the file of its loss."""
+    """Digest the code that a stage's script runs for `configuration`: what it imports, or names, and its loss's file."""
     kind, _ = kind_of(configuration.loss, params.losses[configuration.loss])
-    other = [*segmenting_code(params, [configuration.model], script), *regressing_code([kind], script)]
+    masks, number = params.models[configuration.model].gives_masks, "regression" in loss_class(kind).tasks
+    room, module = "segmenting" if masks else "regressing" if number else None, BY_NAME.get(script.stem)
+    other = [ROOT / f"pipeline/{room}/{module}.py"] if room and module else []
     return digests([script, loss_module(kind), *other])
-
-
-def regressing_code(kinds: Iterable[str], script: Path) -> list[Path]:
-    """Return the module that a stage's script runs by its name where the losses are of regression; else nothing."""
-    if script.stem not in REGRESSING or not any("regression" in loss_class(kind).tasks for kind in kinds):
-        return []
-    return [ROOT / f"pipeline/regressing/{REGRESSING[script.stem]}.py"]
-
-
-def segmenting_code(params: TrainingSections, models: Iterable[str], script: Path) -> list[Path]:
-    """Return the module that a stage's script runs by its name where the study is of segmentation; else nothing."""
-    if script.stem not in SEGMENTING or not any(params.models[model].gives_masks for model in models):
-        return []
-    return [ROOT / f"pipeline/segmenting/{SEGMENTING[script.stem]}.py"]

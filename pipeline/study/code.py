@@ -78,6 +78,12 @@ def digest(source: str | bytes) -> str:
     return _read(source.encode() if isinstance(source, str) else source).digest
 
 
+def dataset_module(name: str) -> list[Path]:
+    """Return the file of a data set, which is imported by a computed name; none where there is no such data set."""
+    path = ROOT / "pipeline/datasets" / name / "dataset.py"
+    return [path] if path.exists() else []
+
+
 def digests_of(files: Iterable[Path]) -> list[str]:
     """Digest modules, each for itself, as `digest` does."""
     found = [digest(file.read_bytes()) for file in files]

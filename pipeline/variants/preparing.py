@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.datasets import open_dataset
-from pipeline.datasets.shared.inputs import read_content
-from pipeline.imaging.dataset import prepare_dataset
 from pipeline.splitting.making import write_split
 from pipeline.study.errors import UserError
-from pipeline.study.files import PREPARED, SOURCE, raw_folder, read_json
 from pipeline.study.prepared import read_dataset, read_samples
 from pipeline.variants.settings import PrepareSections
 
 
 class VariantError(UserError):
     """A variant cannot be compared with the study. The message names both."""
-
-
-def prepare_images(params: PrepareSections) -> None:
-    """Prepare all images of the data set as the variant asks."""
-    dataset = open_dataset(params.dataset, params.datasets[params.dataset])
-    found, content = read_json(SOURCE, "download"), read_content()
-    prepare_dataset(dataset, raw_folder(dataset.name), found, content, params.preprocess, PREPARED)
 
 
 def keep_split(name: str, params: PrepareSections, samples: pd.DataFrame, split: pd.DataFrame) -> None:

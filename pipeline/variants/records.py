@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pipeline.imaging.records import region_record
-from pipeline.study.code import ROOT, digests
-from pipeline.study.workplaces import merged
-from pipeline.variants.settings import PrepareSections, VariantSections, preprocess_of
+from pipeline.study.code import ROOT, dataset_module, digests
+from pipeline.variants.settings import PrepareSections, VariantSections, preprocess_of, split_of
 
 
 class VariantRecordSections(PrepareSections, VariantSections):
@@ -26,7 +24,7 @@ def variant_record(name: str, params: VariantRecordSections) -> dict[str, Any]:
     """
     variant, files = params.variants[name], [ROOT / "pipeline/prepare_variant.py"]
     if not variant.preprocess:
-        made: dict[str, Any] = {"split": merged(params.split.model_dump(mode="json"), variant.split)}
+        made: dict[str, Any] = {"split": split_of(variant, params.split).model_dump(mode="json")}
     else:
         changed = preprocess_of(variant, params.preprocess)
         made = {
@@ -35,11 +33,5 @@ def variant_record(name: str, params: VariantRecordSections) -> dict[str, Any]:
             "settings": params.datasets.get(params.dataset),
             **region_record(params.model_copy(update={"preprocess": changed})),
         }
-        files += _module(params.dataset)
+        files += dataset_module(params.dataset)
     return {**made, "code": digests(files)}
-
-
-def _module(dataset: str) -> list[Path]:
-    """Return the file of a data set, which is imported by a computed name."""
-    path = ROOT / "pipeline/datasets" / dataset / "dataset.py"
-    return [path] if path.exists() else []

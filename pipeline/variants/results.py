@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.splitting.settings import Split
-from pipeline.study.files import AUDIT, EVALUATIONS, PREPARED, SAMPLES, SPLIT_FOLDER, VARIANTS, intact, read_json
+from pipeline.study.files import EVALUATIONS, PREPARED, SAMPLES, VARIANTS, intact
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import read_samples
 from pipeline.study.runs import Configuration, StudySections, configurations
@@ -26,26 +26,18 @@ class VariantResults:
     ----------
     name : str
         In params.yaml.
-    changes : dict
-        Keys of ``split`` or of ``preprocess`` that it has of its own, by section.
+    other_pictures : bool
+        Whether the same images were prepared in another way, under the study's split.
     split : Split
         As the variant has it.
-    audit : dict
-        Of its split.
     predictions : dict of Configuration to Predictions
         Rows are those of the study's images, in their order. A configuration that has not been evaluated is missing.
     """
 
     name: str
-    changes: dict[str, dict[str, Any]]
+    other_pictures: bool
     split: Split
-    audit: dict[str, Any]
     predictions: dict[Configuration, Predictions]
-
-    @property
-    def other_pictures(self) -> bool:
-        """Whether the same images were prepared in another way, under the study's split."""
-        return bool(self.changes.get("preprocess"))
 
 
 def read_variants(variants: Mapping[str, Variant], params: StudySections, split: Split) -> list[VariantResults]:
@@ -60,12 +52,10 @@ def read_variants(variants: Mapping[str, Variant], params: StudySections, split:
         }
         if not predictions:
             continue
-        audit = read_json(folder / STUDY / SPLIT_FOLDER.name / AUDIT.name, "prepare_variant")
         if variant.preprocess:
             row_of = _rows_of_the_study(folder)
             predictions = {each: in_order(of, row_of) for each, of in predictions.items()}
-        changes = {key: value for key, value in variant.model_dump().items() if value}
-        found.append(VariantResults(name, changes, split_of(variant, split), audit, predictions))
+        found.append(VariantResults(name, bool(variant.preprocess), split_of(variant, split), predictions))
     return found
 
 
