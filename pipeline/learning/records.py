@@ -63,7 +63,7 @@ def weights_of(model: str, params: TrainingSections) -> str | None:
 
 
 def code_of(configuration: Configuration, params: TrainingSections, script: Path) -> dict[str, str]:
-    """Digest the code that a stage's script runs for `configuration`: what it imports, or names, and its loss's file."""
+    """Digest the code that a stage's script runs for `configuration`: what it imports or names, and the loss's file."""
     kind, _ = kind_of(configuration.loss, params.losses[configuration.loss])
     masks, number = params.models[configuration.model].gives_masks, "regression" in loss_class(kind).tasks
     room, module = "segmenting" if masks else "regressing" if number else None, BY_NAME.get(script.stem)

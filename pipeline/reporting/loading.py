@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,31 +71,30 @@ def load_study(params: Params) -> StudyResults:
         If no configuration has results.
     """
     info = read_dataset()
-    of_masks, of_values = info.task == "segmentation", info.task == "regression"
+    of_masks, of_classes = info.task == "segmentation", info.task not in LOADERS
     loaded, missing, trained = [], [], seeds(params)
     for configuration in configurations(params):
         if not (evaluation_folder(configuration) / "metrics.csv").exists():
             missing.append(f"{configuration}, all seeds ({', '.join(map(str, trained))})")
             continue
-        load_one = _load_masks if of_masks else _load_values if of_values else _load_configuration
-        results = load_one(configuration)
+        results = LOADERS.get(info.task, _load_configuration)(configuration)
         loaded.append(results)
         missing += [f"{configuration}, seed {seed}" for seed in trained if seed not in results.seeds]
     if not loaded:
         raise ReportError(f"none of the {len(runs(params))} training runs has results; run: dvc repro evaluate")
-    every, described, skipped = _load_mask_ensembles() if of_masks or of_values else _load_ensembles()
+    every, described, skipped = _load_ensembles() if of_classes else _load_other_ensembles()
     samples = _load_samples()
     if info.patients_known:
         patient_of = dict(zip(samples["row"].tolist(), samples["patient_id"].tolist()))
         loaded = [replace(results, patient_of=patient_of) for results in loaded]
         every = tuple(replace(results, patient_of=patient_of) for results in every)
-    if not every and not of_masks and not of_values:
+    if not every and of_classes:
         missing.append("the ensembles")
     external = {name: read_external(name) for name in params.external}
     missing += [f"the external set {name}" for name, of in external.items() if of is None]
     named = [(configuration, method) for configuration in configurations(params) for method in params.explain.methods]
     explained = {(each, method): read_explanation(each, method) for each, method in named}
-    for method in params.explain.methods if not of_masks and not of_values else ():
+    for method in params.explain.methods if of_classes else ():
         without = [str(each) for each, by in named if by == method and explained[each, by] is None]
         missing += [f"heat maps by {method} of {', '.join(without)}"] if without else []
     variants = read_variants(params.variants, params, params.split)
@@ -105,7 +105,7 @@ def load_study(params: Params) -> StudyResults:
         task=info.task,
         classes=info.classes,
         configurations=tuple(loaded),
-        ensembles=every if of_masks or of_values else tuple(e for e in every if e.loss in shown(described)),
+        ensembles=tuple(e for e in every if e.loss in shown(described)) if of_classes else every,
         every_ensemble=every,
         described=described,
         skipped=skipped,
@@ -163,20 +163,30 @@ def _load_kinds() -> KindPictures:
         return KindPictures(file["kinds"], file["before"], file["after"])
 
 
-def _load_configuration(configuration: Configuration) -> Results:
+def _load_trained(configuration: Configuration) -> Results:
+    """Read what every task has of a configuration: metrics, and what its training runs have told."""
     folder = evaluation_folder(configuration)
-    metrics = with_means(tidy(read_metrics(folder / "metrics.csv")))
-    spread = read_table(made_by(folder / "seeds.csv", "evaluate"), ("class", "metric", "best_seeds"))
-    interaction = folder / "seed_by_class.json"
+    metrics = tidy(read_metrics(folder / "metrics.csv"))
     return Results(
         *configuration,
         seeds=seeds_of(metrics),
         metrics=metrics,
-        spread=spread[spread["metric"] == "auroc"] if "metric" in spread else spread,
         history=read_table(made_by(folder / "history.csv", "evaluate")),
         runs=tuple(read_json(folder / "runs.json", "evaluate")),
-        predictions=Predictions.load(made_by(folder / "predictions.npz", "evaluate")),
         augmented=_load_augmented(folder / AUGMENTED),
+    )
+
+
+def _load_configuration(configuration: Configuration) -> Results:
+    folder = evaluation_folder(configuration)
+    results = _load_trained(configuration)
+    spread = read_table(made_by(folder / "seeds.csv", "evaluate"), ("class", "metric", "best_seeds"))
+    interaction = folder / "seed_by_class.json"
+    return replace(
+        results,
+        metrics=with_means(results.metrics),
+        spread=spread[spread["metric"] == "auroc"] if "metric" in spread else spread,
+        predictions=Predictions.load(made_by(folder / "predictions.npz", "evaluate")),
         suits=_table(folder / "seed_suits_class.csv", "best_seed"),
         interaction=read_json(interaction, "evaluate") if interaction.exists() else {},
         reliability=_table(folder / "reliability.csv"),
@@ -190,35 +200,20 @@ def _load_configuration(configuration: Configuration) -> Results:
 def _load_masks(configuration: Configuration) -> Results:
     """Read the results of a configuration of segmentation."""
     folder = evaluation_folder(configuration)
-    metrics = tidy(read_metrics(folder / "metrics.csv"))
-    return Results(
-        *configuration,
-        seeds=seeds_of(metrics),
-        metrics=metrics,
-        history=read_table(made_by(folder / "history.csv", "evaluate")),
-        runs=tuple(read_json(folder / "runs.json", "evaluate")),
-        augmented=_load_augmented(folder / AUGMENTED),
-        images=_table(folder / "images.csv", "seed"),
-        probabilities=open_probabilities(folder, "test"),
-    )
+    images, probabilities = _table(folder / "images.csv", "seed"), open_probabilities(folder, "test")
+    return replace(_load_trained(configuration), images=images, probabilities=probabilities)
 
 
 def _load_values(configuration: Configuration) -> Results:
     """Read the results of a configuration of regression."""
-    folder = evaluation_folder(configuration)
-    metrics = tidy(read_metrics(folder / "metrics.csv"))
-    return Results(
-        *configuration,
-        seeds=seeds_of(metrics),
-        metrics=metrics,
-        history=read_table(made_by(folder / "history.csv", "evaluate")),
-        runs=tuple(read_json(folder / "runs.json", "evaluate")),
-        augmented=_load_augmented(folder / AUGMENTED),
-        predicted=Values.load(folder / FILE),
-    )
+    return replace(_load_trained(configuration), predicted=Values.load(evaluation_folder(configuration) / FILE))
 
 
-def _load_mask_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], dict[str, str]]:
+LOADERS: dict[str, Callable[[Configuration], Results]] = {"segmentation": _load_masks, "regression": _load_values}
+"""Of tasks without classes."""
+
+
+def _load_other_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], dict[str, str]]:
     """Read the ensembles of a study of segmentation or regression."""
     if not (ENSEMBLES / "members.json").exists():
         return (), {}, {}

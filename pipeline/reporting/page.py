@@ -255,7 +255,6 @@ FILTERS: dict[str, Callable[..., object]] = {
     "capital": english.capital,
     "kept": _kept,
     "mermaid": formats.mermaid,
-    "label_of": lambda name, labels: labels[name],
     "cells": _cells,
 }
 """Filters of the templates, besides Jinja's own."""

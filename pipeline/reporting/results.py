@@ -499,13 +499,7 @@ class StudyResults:
     @cached_property
     def out_of_fold(self) -> dict[str, OutOfFold]:
         """Of each configuration what it reaches over all folds; see `folds`."""
-        return {
-            key: out_of_fold(folds, confidence=1 - self.alpha, **self._drawn()) for key, folds in self.folds.items()
-        }
-
-    def _drawn(self) -> dict[str, int]:
-        """Return the settings of the bootstrap."""
-        return {"draws": self.params.evaluate.bootstrap, "seed": self.params.evaluate.seed}
+        return {key: out_of_fold(folds, **self.params.evaluate.draws()) for key, folds in self.folds.items()}
 
     def is_chosen(self, results: Results) -> bool:
         """Whether `results` is the configuration that validation chooses."""

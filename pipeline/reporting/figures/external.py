@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from pipeline.reporting import english
-from pipeline.reporting.figures.style import COLOURS, FAINT, figure, mark, save, styled, widen
+from pipeline.reporting.figures.style import COLOURS, FAINT, auroc_rows, figure, mark, save, styled
 
 if TYPE_CHECKING:
     from pipeline.reporting.views.external import Row
@@ -34,14 +34,7 @@ def both_sides(rows: Sequence[Row], name: str, interval_name: str, path: Path) -
         for y, row in enumerate(shown):
             for side, estimate, shift in (("here", row.here, -0.14), ("there", row.there, 0.14)):
                 mark(axes, estimate, y + shift, *_SIDES[side][1:])
-        axes.set_yticks(range(len(shown)), [row.name for row in shown])
-        axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.grid(False, axis="y")
-        axes.set_xlabel("macro AUROC")
-        axes.axvline(0.5, color=FAINT, linewidth=1.2, linestyle=(0, (5, 1.5)))
-        low, high = axes.get_xlim()
-        axes.set_xlim(min(low, 0.48), min(high, 1.0))
-        widen(axes)
+        auroc_rows(axes, [row.name for row in shown], "macro AUROC")
         keys = [
             Line2D([], [], color=colour, marker=marker, markersize=9, linewidth=3, label=_called(side, name))
             for side, (_, colour, marker) in _SIDES.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.lines import Line2D
 
-from pipeline.reporting.figures.style import COLOURS, FAINT, figure, mark, save, styled, widen
+from pipeline.reporting.figures.style import COLOURS, auroc_rows, figure, mark, save, styled
 
 if TYPE_CHECKING:
     from pipeline.reporting.views.folds import Row
@@ -27,14 +27,7 @@ def by_fold(rows: Sequence[Row], numbers: Sequence[int], interval_name: str, pat
             inside = [value for value in row.values if math.isfinite(value)]
             axes.plot(inside, [y + 0.2] * len(inside), "|", color=COLOURS[1], markersize=15, markeredgewidth=2.5)
             mark(axes, row.scores.get("auroc"), y - 0.12, COLOURS[0], "o")
-        axes.set_yticks(range(len(shown)), [row.results.key for row in shown])
-        axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.grid(False, axis="y")
-        axes.set_xlabel("macro AUROC, tested on patients outside of training")
-        axes.axvline(0.5, color=FAINT, linewidth=1.2, linestyle=(0, (5, 1.5)))
-        low, high = axes.get_xlim()
-        axes.set_xlim(min(low, 0.48), min(high, 1.0))
-        widen(axes)
+        auroc_rows(axes, [row.results.key for row in shown], "macro AUROC, tested on patients outside of training")
         keys = [
             Line2D([], [], color=COLOURS[0], marker="o", markersize=9, linewidth=3, label="all folds"),
             Line2D(

@@ -201,6 +201,18 @@ def widen(axes: Axes, least: float = 0.06) -> None:
         axes.set_xlim(middle - least / 2, middle + least / 2)
 
 
+def auroc_rows(axes: Axes, names: Sequence[str], label: str) -> None:
+    """Lay out axes that show the AUROC of a model on each row, the first on top, with a line at chance."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+    axes.set_xlabel(label)
+    axes.axvline(0.5, color=FAINT, linewidth=1.2, linestyle=(0, (5, 1.5)))
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.48), min(high, 1.0))
+    widen(axes)
+
+
 def mark(axes: Axes, estimate: Estimate, y: float, colour: str, marker: str, size: float = 9) -> None:
     """Mark a number at height `y`, and its interval, if it has one, as a bar."""
     if math.isfinite(estimate.low):

@@ -15,24 +15,12 @@ from pipeline.external.results import External
 from pipeline.reporting import page
 from pipeline.reporting.figures import external as figures
 from pipeline.reporting.results import Results, StudyResults
+from pipeline.reporting.terms import LABELS
 from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import readme, shared
 from pipeline.study.files import write_csv
 from pipeline.study.predictions import METRIC_COLUMNS
 
-LABELS = {
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "f1": "F1",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "mcc": "MCC",
-    "kappa": "Kappa",
-    "log_loss_calibrated": "Log-loss, calibrated",
-    "brier_calibrated": "Brier score, calibrated",
-}
 _SHOWN = {
     "multilabel": (
         *("auroc", "average_precision", "f1", "sensitivity", "specificity", "mcc"),

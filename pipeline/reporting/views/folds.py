@@ -19,56 +19,17 @@ from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import shared
 from pipeline.study.files import write_csv
 from pipeline.uncertainty.comparisons import compare_measured
-from pipeline.variants.folds import PART, Fold, FoldSpread, OutOfFold, nadeau_bengio
+from pipeline.variants.folds import Fold, FoldSpread, OutOfFold, nadeau_bengio
 
-DECISIONS = {
-    "multilabel": ("f1", "sensitivity", "specificity", "mcc"),
-    "multiclass": ("accuracy", "balanced_accuracy", "f1", "mcc", "kappa"),
-}
-LABELS = terms.LABELS | {
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "f1": "F1",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "mcc": "MCC",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "kappa": "Kappa",
-    "log_loss_calibrated": "Log-loss, calibrated",
-    "brier_calibrated": "Brier score, calibrated",
-}
 DIGITS = 6
 
 
-class Scores:
-    """Numbers of a configuration over folds, looked up by metric and class."""
-
-    def __init__(self, table: pd.DataFrame) -> None:
-        means = table[table["seed"] == "mean"]
-        self._rows = {
-            (str(metric), str(name)): Estimate(value, low, high, n, positive, note)
-            for metric, name, value, low, high, n, positive, note in zip(
-                *(means[c] for c in ("metric", "class", "value", "ci_low", "ci_high", "n", "n_positive", "note"))
-            )
-        }
-
-    def get(self, metric: str, name: str | None = None) -> Estimate:
-        """Return a number of a class, by default of all."""
-        places = [name] if name is not None else ["macro", "overall"]
-        return next((self._rows[metric, at] for at in places if (metric, at) in self._rows), Estimate())
-
-    def listed(self, metrics: Sequence[str], name: str | None = None) -> list[Estimate]:
-        """Return several numbers of a class, by default of all."""
-        return [self.get(metric, name) for metric in metrics]
-
-
 class Row(NamedTuple):
-    """A configuration over all folds."""
+    """A configuration on the test set of one fold, and over all folds: there every image is one of the test set."""
 
     results: Results
     validation: float
-    scores: Scores
+    scores: Results
     spread: FoldSpread
     values: np.ndarray
 
@@ -136,6 +97,11 @@ class Folded:
     lacking: list[int]
 
 
+def whole(results: Results, of: OutOfFold) -> Results:
+    """Return the out-of-fold numbers of a configuration as those of its test set."""
+    return Results(results.model, results.loss, (), of.metrics.assign(part="test"))
+
+
 def facts_of(study: StudyResults) -> Folded | None:
     """Return what the page says; None unless two folds have results."""
     folds, scored = study.folds, study.out_of_fold
@@ -145,7 +111,7 @@ def facts_of(study: StudyResults) -> Folded | None:
     share = 1 / (split.folds - 1)
     confidence = study.params.evaluate.confidence
     rows = [
-        Row(r, float(of.validation.mean()), Scores(of.metrics), nadeau_bengio(of.folds, share, confidence), of.folds)
+        Row(r, float(of.validation.mean()), whole(r, of), nadeau_bengio(of.folds, share, confidence), of.folds)
         for r in study.configurations
         if (of := scored.get(r.key)) is not None
     ]
@@ -211,6 +177,22 @@ def _moving(right: pd.DataFrame) -> list[Moving]:
     return rows
 
 
+def decisions(study: StudyResults, rows: Sequence[Row]) -> tuple[list[str], list[list[Estimate]]]:
+    """Return labels of the metrics of decisions, and their values of each row."""
+    kappa = ("kappa",) if study.task == "multiclass" else ()
+    metrics = (*study.graded, *terms.DECISIONS[study.task], *kappa)
+    return [terms.LABELS[m] for m in metrics], [[row.scores.get(m) for m in metrics] for row in rows]
+
+
+def classes(study: StudyResults, chosen: Row) -> tuple[list[str], list[tuple[str, list[Estimate]]]]:
+    """Return labels of metrics, and of every class its name and their values, of the chosen configuration."""
+    specificity = ("specificity",) if study.task == "multilabel" else ()
+    metrics = (*terms.RANKING, "f1", "sensitivity", *specificity)
+    return [terms.LABELS[m] for m in metrics], [
+        (name, [chosen.scores.get(m, name) for m in metrics]) for name in study.classes
+    ]
+
+
 def images_of(study: StudyResults, of: OutOfFold) -> pd.DataFrame:
     """Return the images, by the names that pages may show, of which some decisions are right and others wrong."""
     names = dict(zip(study.samples["row"].tolist(), study.samples["sample_id"].tolist()))
@@ -245,9 +227,8 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         study=study,
         banner_facts=shared.banner(study),
         folded=found,
-        labels=LABELS,
-        decided=(*study.graded, *DECISIONS[study.task]),
-        part=PART,
+        decided=decisions(study, found.rows),
+        classes=classes(study, found.chosen),
         pictured=drawn is not None,
     )
     return [out, folder / "folds.csv", folder / "folds_images.csv", *([drawn] if drawn else [])]

@@ -14,7 +14,7 @@ from pipeline.reporting.english import signed
 from pipeline.reporting.figures import ordinal as figures
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.terms import LABELS
-from pipeline.reporting.values import Estimate, Outcome, exists, outcome
+from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import shared
 
 COLUMNS = ("qwk", "grades_off", "within_one", "accuracy", "auroc")
@@ -37,17 +37,6 @@ class Plain(NamedTuple):
     grades_off: float
     within_one: float
     accuracy: float
-
-
-class Pair(NamedTuple):
-    """Two configurations by QWK, paired on the test patients: first − second."""
-
-    first: str
-    second: str
-    difference: Estimate
-    p: float
-    p_holm: float
-    outcome: Outcome
 
 
 class Grade(NamedTuple):
@@ -93,20 +82,6 @@ def plain(study: StudyResults) -> Plain | None:
     return Plain(study.classes[middle], float(share @ off), float(share[off <= 1].sum()), float(share[middle]))
 
 
-def pairs(study: StudyResults) -> list[Pair]:
-    """Return every pair of configurations; empty without a table."""
-    if not exists(study.grade_comparisons):
-        return []
-    found = []
-    for row in study.grade_comparisons.to_dict("records"):
-        note = row["note"] if isinstance(row["note"], str) else ""
-        failed = bool({row["first"], row["second"]} & study.failing)
-        difference = Estimate(row["difference"], row["ci_low"], row["ci_high"], note=note)
-        said = outcome(row["p_holm"], row["p_holm"] < study.alpha, False, failed)
-        found.append(Pair(row["first"], row["second"], difference, row["p"], row["p_holm"], said))
-    return found
-
-
 def distances(study: StudyResults, results: Results) -> Distances | None:
     """Return how far decisions are off; None where they are not recorded."""
     matrix = results.confusions(study.classes)
@@ -139,7 +114,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         labels=[LABELS[m] for m in COLUMNS],
         noted=[(r.key, LABELS[m], r.get(m)) for r in study.everything for m in COLUMNS],
         plain=plain(study),
-        pairs=pairs(study),
+        pairs=shared.pairs(study, study.grade_comparisons),
         subject=subject,
         apart=apart,
         pictured=drawn is not None,

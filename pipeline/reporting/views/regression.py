@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from pipeline.reporting import page
 from pipeline.reporting.figures import overview
 from pipeline.reporting.figures import regression as figures
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.values import Estimate, Outcome, Sample, outcome
+from pipeline.reporting.values import Estimate, Outcome, Sample
 from pipeline.reporting.views import provenance, shared
 from pipeline.study.runs import runs
 from pipeline.study.target import COLUMN
@@ -48,18 +47,6 @@ class Agreement(NamedTuple):
     estimates: list[Estimate]
 
 
-class Pair(NamedTuple):
-    """Two configurations on the same patients: first − second."""
-
-    first: str
-    second: str
-    metric: str
-    difference: Estimate
-    p: float
-    p_holm: float
-    outcome: Outcome
-
-
 class Plain(NamedTuple):
     """Predicting the mean of the training set for every test image."""
 
@@ -89,19 +76,19 @@ class Facts:
     agreement: list[Agreement]
     chosen: Row | None
     ensemble: Row | None
-    pairs: list[Pair]
+    pairs: list[shared.Pair]
     plain: Plain
     sample: Sample
     trained: int
     planned: int
 
     @property
-    def tested(self) -> list[Pair]:
+    def tested(self) -> list[shared.Pair]:
         """Pairs of configurations by their MAE."""
         return [pair for pair in self.pairs if pair.metric == "mae"]
 
     @property
-    def differing(self) -> list[Pair]:
+    def differing(self) -> list[shared.Pair]:
         """Those that differ."""
         return [pair for pair in self.tested if pair.outcome is Outcome.DIFFER]
 
@@ -109,14 +96,6 @@ class Facts:
 def _row(results: Results) -> Row:
     wanted = [results.get(metric, "overall") for metric in ("r2", "mae", "rmse", "ccc")]
     return Row(results, results.get(LEADS, "overall", part="val"), results.sd(LEADS, "overall"), *wanted)
-
-
-def _pair(row: Mapping[Hashable, Any], study: StudyResults) -> Pair:
-    first, second, metric = (str(row[key]) for key in ("first", "second", "metric"))
-    value, low, high, p, p_holm = (float(str(row[k])) for k in ("difference", "ci_low", "ci_high", "p", "p_holm"))
-    note = row["note"] if isinstance(row["note"], str) else ""
-    said = outcome(p_holm, p_holm < study.alpha, False, bool({first, second} & study.failing))
-    return Pair(first, second, metric, Estimate(value, low, high, note=note), p, p_holm, said)
 
 
 def plain(study: StudyResults) -> Plain:
@@ -133,7 +112,6 @@ def plain(study: StudyResults) -> Plain:
 def facts(study: StudyResults) -> Facts:
     """Return what the pages of a study of regression say."""
     chosen, ensemble, target = study.chosen, study.chosen_ensemble, study.dataset.target
-    size = study.samples[(study.samples["part"] == "test") & (study.samples["augmented"] == 0)]
     return Facts(
         study,
         target.name if target else "target",
@@ -142,9 +120,9 @@ def facts(study: StudyResults) -> Facts:
         [Agreement(r, [r.get(metric, "overall") for metric in AGREEMENT]) for r in study.everything],
         None if chosen is None else _row(chosen),
         None if ensemble is None else _row(ensemble),
-        [_pair(row, study) for row in study.comparisons.to_dict("records")],
+        shared.pairs(study, study.comparisons),
         plain(study),
-        Sample(len(size), size["patient_id"].nunique() if study.patients_known else size["group_id"].nunique()),
+        shared.sample_of_test(study),
         sum(len(r.seeds) for r in study.configurations),
         len(runs(study.params)),
     )

@@ -113,7 +113,6 @@ def facts(study: StudyResults) -> Facts:
         (row["family"], Compared(row["first"], row["second"], row["class"], _difference(row), row["confidence"]))
         for row in study.comparisons.to_dict("records")
     ]
-    test = study.samples[(study.samples["part"] == "test") & (study.samples["augmented"] == 0)]
     return Facts(
         study,
         [_row(results) for results in study.everything],
@@ -121,7 +120,7 @@ def facts(study: StudyResults) -> Facts:
         None if ensemble is None else _row(ensemble),
         [each for family, each in compared if family == "configurations"],
         next((each for family, each in compared if family == "ensemble" and each.name == WHOLE), None),
-        Sample(len(test), test["patient_id"].nunique() if study.patients_known else test["group_id"].nunique()),
+        shared.sample_of_test(study),
         sum(len(r.seeds) for r in study.configurations),
         len(runs(study.params)),
     )

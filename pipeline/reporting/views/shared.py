@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.terms import LABELS, RANKING
-from pipeline.reporting.values import Estimate
+from pipeline.reporting.values import Estimate, Outcome, Sample, outcome
 from pipeline.study.files import PRIVATE_FIGURES
 
 Noted = list[tuple[str, str, Estimate]]
@@ -171,6 +173,38 @@ def decisions(rows: Sequence[tuple[str, Results]], metrics: Sequence[str]) -> De
     return Decisions(
         [DecisionRow(r, [r.get(m) for m in shown]) for _, r in rows] if shown else [], [LABELS[m] for m in shown], noted
     )
+
+
+class Pair(NamedTuple):
+    """Two configurations on the same patients by one metric: first − second, of means over seeds."""
+
+    first: str
+    second: str
+    metric: str
+    difference: Estimate
+    p: float
+    p_holm: float
+    outcome: Outcome
+
+
+def pairs(study: StudyResults, table: pd.DataFrame) -> list[Pair]:
+    """Return the pairs of a table of comparisons that were not tested for equivalence; none without a table."""
+    found = []
+    for row in table.to_dict("records"):
+        first, second, p_holm = str(row["first"]), str(row["second"]), float(row["p_holm"])
+        note = row["note"] if isinstance(row["note"], str) else ""
+        value, low, high = (float(row[name]) for name in ("difference", "ci_low", "ci_high"))
+        difference = Estimate(value, low, high, note=note)
+        said = outcome(p_holm, p_holm < study.alpha, False, bool({first, second} & study.failing))
+        found.append(Pair(first, second, str(row["metric"]), difference, float(row["p"]), p_holm, said))
+    return found
+
+
+def sample_of_test(study: StudyResults) -> Sample:
+    """Return how many images, and patients, the test set has, by the split."""
+    test = study.samples[(study.samples["part"] == "test") & (study.samples["augmented"] == 0)]
+    owner = "patient_id" if study.patients_known else "group_id"
+    return Sample(len(test), test[owner].nunique())
 
 
 def known_classes(study: StudyResults, results: Results) -> list[str]:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from pipeline.reporting import page
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.values import Estimate
+from pipeline.reporting.values import Estimate, Outcome, outcome
 from pipeline.reporting.views import shared
-from pipeline.reporting.views.folds import Scores
+from pipeline.reporting.views.folds import whole
 from pipeline.study.files import write_csv
 from pipeline.study.predictions import Predictions
 from pipeline.study.runs import Configuration
@@ -34,15 +34,15 @@ class Row(NamedTuple):
     variant: Estimate
     difference: Estimate
     p_holm: float
+    alpha: float
 
     @property
     def verdict(self) -> str:
-        """What the corrected test allows to be said; level 0.05."""
-        if not np.isfinite(self.p_holm):
-            return "not tested"
-        if self.p_holm >= 0.05:
-            return "within noise"
-        return "better" if self.difference.value > 0 else "worse"
+        """What the corrected test allows to be said."""
+        found = outcome(self.p_holm, self.p_holm < self.alpha, False, False)
+        if found is Outcome.DIFFER:
+            return "better" if self.difference.value > 0 else "worse"
+        return found.value
 
 
 class Compared(NamedTuple):
@@ -125,7 +125,7 @@ def compared(study: StudyResults) -> tuple[list[Compared], pd.DataFrame]:
             here, there = values[STUDY, results.key], values[variant.name, results.key]
             difference = {row["class"]: _difference(row) for row in pair.to_dict("records")}
             p_holm = adjusted[variant.name, results.key]
-            rows.append(Row(results, Estimate(here[-1]), Estimate(there[-1]), difference["macro"], p_holm))
+            rows.append(Row(results, Estimate(here[-1]), Estimate(there[-1]), difference["macro"], p_holm, study.alpha))
             order = [*study.classes, "macro"]
             if study.subject is not None and results.key == study.subject.key:
                 by_class = [
@@ -159,18 +159,12 @@ def other_splits(study: StudyResults) -> list[OtherSplit]:
         for results in study.configurations:
             predictions = variant.predictions.get(Configuration(results.model, results.loss))
             if predictions is not None:
-                scores = _scores(study, predictions)
+                scored = out_of_fold([Fold(1, predictions)], **study.params.evaluate.draws())  # one split is one fold
+                scores = whole(results, scored)
                 images = len(predictions.test_rows)
                 rows.append((results, scores.get("auroc"), scores.get("average_precision")))
         found.append(OtherSplit(variant.name, _changes(study, variant.name), images, rows))
     return found
-
-
-def _scores(study: StudyResults, predictions: Predictions) -> Scores:
-    """Score one split: that is one fold."""
-    evaluate = study.params.evaluate
-    drawn = {"draws": evaluate.bootstrap, "seed": evaluate.seed}
-    return Scores(out_of_fold([Fold(1, predictions)], confidence=evaluate.confidence, **drawn).metrics)
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
