@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.deploying.recipe import OF_FOLDS
 from pipeline.ensembling.combiners import Combiner, MeanProbability
 from pipeline.ensembling.fitting import METHODS, fit
 from pipeline.ensembling.predictions import Gathered, gather, gather_feature_ensembles
@@ -177,7 +178,7 @@ def _of_folds(params: ChoiceSections, study: Gathered, configuration: str | None
     by = f"highest mean validation macro AUROC over folds of {len(asked)} configurations, {means[best]:.4f}"
     how = f"{len(asked[best])} folds; {by if configuration is None else 'named'}"
     made = _decided(study.labels.task, np.concatenate(logits), np.concatenate(targets))
-    return Choice(f"{best}-folds", how, "mean", tuple(members), MeanProbability(study.labels.task), *made)
+    return Choice(f"{best}{OF_FOLDS}", how, "mean", tuple(members), MeanProbability(study.labels.task), *made)
 
 
 def _ensemble(study: Gathered, name: str) -> Choice:

@@ -84,9 +84,8 @@ def _about(recipe: Recipe, counts: Counter[str]) -> dict[str, Any]:
     decided.sort(key=lambda pair: -pair[1])
     listed = ", ".join(f"{name} {n:,}" for name, n in decided[:_SHOWN])
     more = f" and {len(decided) - _SHOWN} more classes" if len(decided) > _SHOWN else ""
-    of_folds = recipe.name.endswith("-folds")
-    fitted = "out-of-fold predictions" if of_folds else "validation images"
-    how = f"Probabilities are calibrated on {recipe.n_validation:,} {fitted}. "
+    of_folds = recipe.of_folds
+    how = f"Probabilities are calibrated on {recipe.n_validation:,} {recipe.fitted_on}. "
     how += (
         f"The mark on a bar is the threshold of highest F1 on {'these' if of_folds else 'validation'}; a class without "
         "one is never decided for."

@@ -10,6 +10,8 @@ import numpy as np
 from pipeline.imaging.settings import Preprocess
 from pipeline.study.files import null
 
+OF_FOLDS = "-folds"
+"""Ends the name of the networks of all folds of a configuration."""
 FORMAT = 2
 """Of the record; another number is made anew."""
 
@@ -80,6 +82,16 @@ class Recipe:
         """Return the settings under which new images are prepared, the scale of the study's files in them."""
         settings = Preprocess.model_validate(self.preprocess)
         return settings if self.bits is None else settings.model_copy(update={"bits": self.bits})
+
+    @property
+    def of_folds(self) -> bool:
+        """Whether it holds the networks of all folds of a configuration."""
+        return self.name.endswith(OF_FOLDS)
+
+    @property
+    def fitted_on(self) -> str:
+        """What calibration and thresholds were chosen on."""
+        return "out-of-fold predictions" if self.of_folds else "validation images"
 
     def cuts(self) -> np.ndarray:
         """Return the thresholds, float64 [K], NaN where there is none."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.study.repository import opened
-from pipeline.study.runs import Configuration, Run, StudySections, VariantRun, every_run
+from pipeline.study.runs import Configuration, Run, StudySections, VariantRun, every_run, variants_of
 
 DATA = ("download", "preprocess", "split")
 """The stages that make the data of all training runs, in order."""
@@ -57,7 +57,7 @@ def run_stages(params: StudySections) -> list[str]:
 
 def preparations(params: StudySections) -> list[str]:
     """Return the stages that make the split, or the images, of each variant."""
-    return [f"prepare_variant@{name}" for name in getattr(params, "variants", {})]
+    return [f"prepare_variant@{name}" for name in variants_of(params)]
 
 
 def evaluation_of(configuration: Configuration, variant: str | None = None) -> str:

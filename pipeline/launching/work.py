@@ -13,7 +13,7 @@ from pipeline.launching.estimates import expected_seconds
 from pipeline.launching.schedule import GOOD, State, Task
 from pipeline.launching.status import RECORD, StageStatus, evaluation_of, stage_of
 from pipeline.learning.settings import RunSections
-from pipeline.study.runs import Configuration, Run, StudySections, configurations, every_run
+from pipeline.study.runs import Configuration, Run, StudySections, configurations, every_run, variants_of
 
 LOGS = Path("tmp/launch")
 AFTER = ("probe", "fuse", "ensemble", "report")
@@ -76,7 +76,7 @@ def evaluation_tasks(params: StudySections, status: Mapping[str, StageStatus], t
     """
     of_run = {task.name: task for task in trainings}
     tasks = []
-    sides: list[str | None] = [None, *getattr(params, "variants", {})]
+    sides: list[str | None] = [None, *variants_of(params)]
     for configuration, variant in [(each, side) for side in sides for each in configurations(params)]:
         of = [run for run in every_run(params) if run.configuration == configuration]
         needs = [run.name for run in of if getattr(run, "variant", None) == variant]

@@ -21,6 +21,7 @@ from pipeline.imaging.settings import OWN, Roi
 from pipeline.learning.settings import train_settings
 from pipeline.learning.weights import ModelError, source
 from pipeline.settings import Params
+from pipeline.settings.keys import key_of
 from pipeline.splitting.settings import LEAKS, Split
 from pipeline.study.errors import UserError
 from pipeline.study.files import SOURCE
@@ -101,10 +102,10 @@ def _of_losses(params: Params, dataset: Dataset) -> Iterator[str]:
             yield f"datasets.{dataset.name}.uncertain: {reason}"
         for model in params.study.models:
             if loss is not None and train_settings(params, model).mix and (reason := no_mixing(loss, f"losses.{name}")):
-                yield f"{_where(params, model, 'mix')}: {reason}; must be empty beside it"
+                yield f"{key_of(params, model, 'mix')}: {reason}; must be empty beside it"
             if loss is not None and loss.balances and train_settings(params, model).class_weights == "balanced":
                 yield (
-                    f"{_where(params, model, 'class_weights')}: 'balanced' makes up for how rare a class is, and so "
+                    f"{key_of(params, model, 'class_weights')}: 'balanced' makes up for how rare a class is, and so "
                     f"does losses.{name} by itself; must be none beside it"
                 )
 
@@ -115,26 +116,21 @@ def _of_training(params: Params, dataset: Dataset) -> Iterator[str]:
         train = train_settings(params, model)
         if train.mix and train.class_weights != "none":
             yield (
-                f"{_where(params, model, 'mix')}: class_weights: '{train.class_weights}' weighs an image by its one "
+                f"{key_of(params, model, 'mix')}: class_weights: '{train.class_weights}' weighs an image by its one "
                 "class, which a mixed one does not have; one of them must be empty or none"
             )
     for model in params.study.models if dataset.task == "multilabel" else ():
         train = train_settings(params, model)
         if train.class_weights != "none":
             yield (
-                f"{_where(params, model, 'class_weights')}: '{train.class_weights}' weighs an image by its one "
+                f"{key_of(params, model, 'class_weights')}: '{train.class_weights}' weighs an image by its one "
                 f"class, and {dataset.name} is multi-label; must be none"
             )
         if train.select == "macro_f1":
             yield (
-                f"{_where(params, model, 'select')}: 'macro_f1' counts the one class of an image, and {dataset.name} "
+                f"{key_of(params, model, 'select')}: 'macro_f1' counts the one class of an image, and {dataset.name} "
                 "is multi-label; must be auroc"
             )
-
-
-def _where(params: Params, model: str, key: str) -> str:
-    """Return the key path under which `model` has setting `key` of training."""
-    return f"models.{model}.{key}" if key in params.models[model].model_fields_set else f"train.{key}"
 
 
 def _of_split(params: Params, dataset: Dataset) -> Iterator[str]:

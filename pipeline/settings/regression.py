@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from pipeline.datasets import Dataset
 from pipeline.learning.settings import train_settings
 from pipeline.settings import Params
+from pipeline.settings.keys import key_of
 
 ERRORS = ("mae", "rmse")
 """Values of ``train.select`` of a regression."""
@@ -16,11 +18,7 @@ def problems_of_numbers(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield settings that do not fit a regression, or ordered classes, one line each: key, value, what is allowed."""
     of_numbers = dataset.task == "regression"
     for model in params.study.models:
-        train, own = train_settings(params, model), params.models[model].model_fields_set
-
-        def where(key: str, model: str = model, own: set[str] = own) -> str:
-            return f"models.{model}.{key}" if key in own else f"train.{key}"
-
+        train, where = train_settings(params, model), partial(key_of, params, model)
         if (train.select in ERRORS) != of_numbers:
             what = "a regression" if of_numbers else "no regression"
             allowed = " or ".join(ERRORS) if of_numbers else "another metric, such as auroc"

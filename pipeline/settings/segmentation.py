@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from pipeline.datasets import Dataset
 from pipeline.learning.settings import MASKS, train_settings
 from pipeline.settings import Params
+from pipeline.settings.keys import key_of
 
 
 def problems_of_task(params: Params, dataset: Dataset) -> Iterator[str]:
@@ -30,12 +32,8 @@ def problems_of_task(params: Params, dataset: Dataset) -> Iterator[str]:
 
 
 def _of_training(params: Params, model: str, dataset: Dataset) -> Iterator[str]:
-    train, own = train_settings(params, model), params.models[model].model_fields_set
+    train, where = train_settings(params, model), partial(key_of, params, model)
     of_masks = dataset.task == "segmentation"
-
-    def where(key: str) -> str:
-        return f"models.{model}.{key}" if key in own else f"train.{key}"
-
     if (train.select == "dice") != of_masks:
         allowed = "dice" if of_masks else "auroc, or macro_f1 for one class per image"
         yield f"{where('select')}: '{train.select}' is not defined for {dataset.name}; must be {allowed}"

@@ -115,7 +115,12 @@ def runs(params: StudySections) -> list[Run]:
 def every_run(params: StudySections) -> list[Run]:
     """Enumerate `runs`, then those of each variant; `params` without section ``variants`` have none."""
     own = runs(params)
-    return own + [VariantRun(run, name) for name in getattr(params, "variants", {}) for run in own]
+    return own + [VariantRun(run, name) for name in variants_of(params) for run in own]
+
+
+def variants_of(params: StudySections) -> list[str]:
+    """Return the names of the study's variants; none where section ``variants`` is not among those that were read."""
+    return list(getattr(params, "variants", {}))
 
 
 def configurations(params: StudySections) -> list[Configuration]:
