@@ -143,11 +143,7 @@ def _seeds(study: StudyResults) -> list[Seed]:
 
 def render_front(study: StudyResults, folder: Path) -> list[Path]:
     """Write README.md and its figure into `folder`."""
-    forest = overview.forest(study, study.everything, folder / "figures" / "forest.png", LEADS)
-    pages = {name: said for name, said in _PAGES.items() if (folder / name).exists()}
-    given = {"facts": facts(study), "banner_facts": shared.banner(study), "pictured": bool(forest), "pages": pages}
-    written = page.write(folder / "README.md", "regression/README.md", study=study, **given)
-    return [written, *([forest] if forest else [])]
+    return shared.write_front(study, folder, LEADS, facts(study), _PAGES)
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:

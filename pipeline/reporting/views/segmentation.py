@@ -145,11 +145,7 @@ def _classes(study: StudyResults, results: Results) -> list[ClassRow]:
 
 def render_front(study: StudyResults, folder: Path) -> list[Path]:
     """Write README.md and its figure into `folder`."""
-    forest = overview.forest(study, study.everything, folder / "figures" / "forest.png", DICE)
-    pages = {name: said for name, said in _PAGES.items() if (folder / name).exists()}
-    given = {"facts": facts(study), "banner_facts": shared.banner(study), "pictured": bool(forest), "pages": pages}
-    written = page.write(folder / "README.md", "segmentation/README.md", study=study, **given)
-    return [written, *([forest] if forest else [])]
+    return shared.write_front(study, folder, DICE, facts(study), _PAGES)
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:

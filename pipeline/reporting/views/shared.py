@@ -1,17 +1,19 @@
-"""Facts that several pages show: warnings, classes, decisions, and where figures of images lie."""
+"""Facts that several pages show: warnings, classes, decisions, front pages, and where figures of images lie."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from pipeline.reporting import page
+from pipeline.reporting.figures import overview
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.terms import LABELS, RANKING
 from pipeline.reporting.values import Estimate, Outcome, Sample, outcome
@@ -219,6 +221,18 @@ def _kind(match: re.Match[str]) -> str:
 def kind_of_reason(reason: str) -> str:
     """Return why an image is not used without the group or the image that the reason names, so that kinds count."""
     return re.sub(r"(under other labels|mask of)\b.*", _kind, re.sub(r"group \S+", "group", reason))
+
+
+def write_front(study: StudyResults, folder: Path, metric: str, facts: Any, pages: Mapping[str, str]) -> list[Path]:
+    """Write the front page of a study of segmentation or regression, and its figure of `metric`, into `folder`.
+
+    Of `pages`, names with what each says, those are linked that were written.
+    """
+    forest = overview.forest(study, study.everything, folder / "figures" / "forest.png", metric)
+    given = {"facts": facts, "banner_facts": banner(study), "pictured": bool(forest)}
+    given["pages"] = {name: said for name, said in pages.items() if (folder / name).exists()}
+    written = page.write(folder / "README.md", f"{study.task}/README.md", study=study, **given)
+    return [written, *([forest] if forest else [])]
 
 
 # --- figures of images -----------------------------------------------------------------------------------------------
