@@ -11,7 +11,7 @@ from sklearn.metrics import cohen_kappa_score
 from pipeline.reporting import page
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate, Outcome
-from pipeline.reporting.views import ordinal
+from pipeline.reporting.views import ordinal, shared
 from pipeline.study.predictions import METRIC_COLUMNS
 
 CLASSES = ("none", "mild", "severe")
@@ -56,7 +56,7 @@ def test_the_median_grade_of_the_training_set_is_held_to_the_test_set():
 def test_pairs_say_what_the_tests_allow():
     row = {"first": "a", "second": "b", "difference": 0.1, "ci_low": 0.02, "ci_high": 0.18, "p": 0.01, "note": ""}
     table = pd.DataFrame([row | {"p_holm": 0.02}, row | {"first": "c", "p_holm": 0.2}])
-    made = ordinal.pairs(replace(study(), grade_comparisons=table))
+    made = shared.pairs(study(), table.assign(metric="qwk"))
     assert [pair.outcome for pair in made] == [Outcome.DIFFER, Outcome.NOISE]
     assert made[0].difference == Estimate(0.1, 0.02, 0.18, note="")
 
