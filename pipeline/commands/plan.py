@@ -165,7 +165,7 @@ def _bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
+def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float], of_now: bool = True) -> str:
     """Write how many seeds each configuration needs for differences of the test macro AUROC.
 
     Parameters
@@ -174,6 +174,8 @@ def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
         As `read_summary` returns them; configurations without a standard deviation over seeds are left out.
     deltas : sequence of float
         Differences of the AUROC, above 0.
+    of_now : bool
+        Whether the reports are of the images and the split that the study now has.
     """
     known = {
         name: (configuration["test"]["auroc_sd"], configuration["n_seeds"])
@@ -193,6 +195,7 @@ def seeds_table(metrics: Mapping[str, Any], deltas: Sequence[float]) -> str:
             "",
             "This counts the variation between seeds alone, and an SD over few seeds is itself uncertain. That between",
             "test images does not shrink with more seeds: see the intervals in the reports.",
+            *([] if of_now else ["The SDs are those of the last report, whose images or split may have been others."]),
         ]
     )
 
@@ -215,7 +218,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if any(params.models[name].gives_masks for name in params.study.models):
             return  # what follows is about the AUROC
         print()
-        print(seeds_table(read_summary(), options.delta))
+        names = {str(each) for each in configurations(params)}  # the last report may be that of another study
+        metrics = {name: values for name, values in read_summary().items() if name in names}
+        of_now = all(status[name].state == "up to date" for name in DATA if name in status)
+        print(seeds_table(metrics, options.delta, of_now))
         print()
         from pipeline.planning.test_part import test_part  # pandas and scipy take a second
 

@@ -150,6 +150,8 @@ def test_seeds_of_the_configurations_that_have_a_spread():
     assert [entry.strip() for entry in row.split("|")] == ["a-bce", "0.005", "3", "45", "2"]
     assert "b-bce" not in text
     assert "ensemble" not in text
+    assert "of the last report" not in text
+    assert "of the last report" in plan.seeds_table(metrics, [0.003], of_now=False)
     assert "no standard deviation" in plan.seeds_table({}, [0.003])
 
 
@@ -172,6 +174,18 @@ def test_the_summary_is_of_the_seeds_in_the_table_that_the_report_writes(tmp_pat
     assert summary["a-bce"]["test"] == pytest.approx({"auroc": 0.805, "auroc_sd": 0.01 / 2**0.5})
     assert summary["a-bce"]["n_seeds"] == 3
     assert summary["b-bce"] == {"test": {"auroc": 1.0}, "n_seeds": 1}
+
+
+def test_the_plan_of_a_study_says_nothing_of_the_seeds_of_the_study_before(monkeypatch, capsys, tiny):
+    study = parse(tiny)
+    metrics = {name: {"test": {"auroc": 0.8, "auroc_sd": 0.01}, "n_seeds": 2} for name in ("small-bce", "other-bce")}
+    for name, value in (("load", lambda: study), ("read_status", lambda _: statuses(study, "to run")), ("read_summary", lambda: metrics)):
+        monkeypatch.setattr(plan, name, value)
+    monkeypatch.setattr("pipeline.planning.test_part.test_part", str)
+    plan.main([])
+    shown = capsys.readouterr().out
+    assert "\n small-bce " in shown
+    assert "other-bce" not in shown
 
 
 def test_shards_are_all_the_runs_once(tiny):
