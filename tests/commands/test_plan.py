@@ -179,7 +179,11 @@ def test_the_summary_is_of_the_seeds_in_the_table_that_the_report_writes(tmp_pat
 def test_the_plan_of_a_study_says_nothing_of_the_seeds_of_the_study_before(monkeypatch, capsys, tiny):
     study = parse(tiny)
     metrics = {name: {"test": {"auroc": 0.8, "auroc_sd": 0.01}, "n_seeds": 2} for name in ("small-bce", "other-bce")}
-    for name, value in (("load", lambda: study), ("read_status", lambda _: statuses(study, "to run")), ("read_summary", lambda: metrics)):
+    for name, value in (
+        ("load", lambda: study),
+        ("read_status", lambda _: statuses(study, "to run")),
+        ("read_summary", lambda: metrics),
+    ):
         monkeypatch.setattr(plan, name, value)
     monkeypatch.setattr("pipeline.planning.test_part.test_part", str)
     plan.main([])
