@@ -31,6 +31,7 @@ BENCHMARKS = {
     "statistics": "bootstrap, DeLong and exchange of seeds against loops",
     "parity": "training against a plain script: the table of what `benchmarks.parity run` trained; only if it is named",
     "soup": "the mean weights of a configuration's seeds, where they are trained; only if it is named",
+    "transductive": "batch normalisation of the test images, where networks are trained; only if it is named",
     "folds": "how often intervals of a cross-validation hold the truth; only if it is named",
     "missing": "labels taken away: left out of the loss, or set to 0; only if it is named",
     "predict": "a model on new images against a plain loop",
@@ -41,7 +42,7 @@ BENCHMARKS = {
     "chaos": "kills, cut files and full disks; an hour or more, only if it is named",
 }
 """Name of a module of this package: what it measures."""
-LONG = frozenset({"chaos", "folds", "missing", "parity", "soup"})
+LONG = frozenset({"chaos", "folds", "missing", "parity", "soup", "transductive"})
 """Those that run only if they are named."""
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
 
