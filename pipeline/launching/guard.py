@@ -3,17 +3,24 @@
 ``python -m pipeline.launching.guard FINISHED MODULE [ARGUMENT ...]``: standard input is a pipe whose other end the
 starting process holds and never writes to. It closes when that process closes it, or dies of anything at all, SIGKILL
 included; then the commands that MODULE runs are ended, so that no training run outlives its launcher.
+
+Two processes guard each other: the one that was started, which waits, and its child, which runs MODULE. Whichever is
+killed, the other ends the group. One alone would leave the commands to themselves, and a worker process of Ray that
+ends does kill its children (RAY_kill_child_processes_on_worker_exit, Ray 2.60), though not theirs.
 """
 
 from __future__ import annotations
 
 import os
 import runpy
+import selectors
 import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 RECORDING_SECONDS = 120.0
 """For DVC to hash and record a training run that has ended: an hour of work is not thrown away for it."""
@@ -22,20 +29,23 @@ STOPPING_SECONDS = 15.0
 PAUSE_SECONDS = 0.05
 
 
-def watch(pipe: int, finished: Path | None) -> None:
-    """Wait until `pipe` closes, then end this process's group; never returns.
+def watch(pipes: Sequence[int], finished: Path | None) -> None:
+    """Wait until one of `pipes` closes, then end this process's group; never returns.
 
     Parameters
     ----------
-    pipe : int
-        File descriptor to read from.
+    pipes : sequence of int
+        File descriptors to read from.
     finished : Path, optional
         A file that the work writes last. Once it is there, and newer than this process, the work is let alone until
         it has been recorded.
     """
     started = time.time()
-    while os.read(pipe, 1):
-        pass
+    with selectors.DefaultSelector() as selector:
+        for pipe in pipes:
+            selector.register(pipe, selectors.EVENT_READ)
+        while all(os.read(key.fd, 1) for key, _ in selector.select()):
+            pass
     deadline = time.monotonic() + STOPPING_SECONDS
     patient = time.monotonic() + RECORDING_SECONDS
     while time.monotonic() < (patient if _is_newer(finished, started) else deadline):
@@ -53,9 +63,19 @@ def _is_newer(file: Path | None, moment: float) -> bool:
         return False
 
 
+def wait_for(child: int) -> NoReturn:
+    """Wait for `child` and end as it did; if that was by a signal, with the whole group."""
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status < 0:
+        print(f"{sys.argv[0]} was ended by signal {-status}", file=sys.stderr, flush=True)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(status)
+
+
 def main(arguments: list[str]) -> None:
     """Run ``MODULE ARGUMENT ...`` under `watch`; the exit status is the module's."""
     finished, module, *rest = arguments
+    sys.argv = [module, *rest]
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # the group is ended as a whole: nobody else may be in it
     # A handler, not SIG_IGN, which the commands would inherit.
@@ -63,8 +83,13 @@ def main(arguments: list[str]) -> None:
     pipe = os.dup(0)  # not inherited by the commands, whose standard input is empty
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    threading.Thread(target=watch, args=(pipe, Path(finished) if finished else None), daemon=True).start()
-    sys.argv = [module, *rest]
+    alive, held = os.pipe()  # the other end stays open for as long as the process that waits is there
+    if child := os.fork():
+        os.close(alive)
+        wait_for(child)
+    os.close(held)
+    watched = [pipe, alive], Path(finished) if finished else None
+    threading.Thread(target=watch, args=watched, daemon=True).start()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -1,10 +1,12 @@
 import os
 import signal
+import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.shared.waiting import gone, until
@@ -90,6 +92,26 @@ def test_a_worker_whose_guard_is_killed_leaves_no_grandchild(here):
     until(lambda: gone(child))
 
 
+def guarded(*command):
+    """Start a command as a node of a cluster does, which does not end the group itself."""
+    arguments = [sys.executable, "-m", "pipeline.launching.guard", "", *command]
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE, env=environment(), start_new_session=True)
+
+
+def test_of_a_guard_and_the_process_that_works_either_ends_the_rest_if_the_other_is_killed(here):
+    with guarded("parent", "first") as killed:
+        child = pid_in(here / "first")
+        killed.kill()
+        assert killed.wait() == -signal.SIGKILL
+        until(lambda: gone(child))  # though standard input is open
+    with guarded("parent", "second") as told:
+        child = pid_in(here / "second")
+        (working,) = psutil.Process(told.pid).children()
+        working.kill()
+        assert told.wait() == -signal.SIGKILL
+        until(lambda: gone(child))
+
+
 def test_a_starter_that_is_killed_leaves_no_grandchild(here):
     starter = Worker(["abandons", "pid"], environment())
     assert starter.wait() == -signal.SIGKILL
@@ -124,8 +146,8 @@ def test_leftovers_are_found_by_the_folder_and_the_shard_and_ended(here):
         pid_in(here / "pid")
         assert workers.leftovers(workers.mark_of(here, (2, 2))) == []
         assert workers.leftovers(str(here) + "-other") == []
-        assert len(workers.leftovers(workers.mark_of(here, None))) == 2
-        assert workers.end_leftovers(mark, patience=0.0) == 2
+        assert len(workers.leftovers(workers.mark_of(here, None))) == 3  # two that guard each other, and the work
+        assert workers.end_leftovers(mark, patience=0.0) == 3
         assert workers.leftovers(mark) == []
 
 
