@@ -171,3 +171,19 @@ def test_the_page_names_the_findings_that_cannot_be_decided(evaluated, tmp_path,
     assert "Cardiomegaly (the mean box is right in 0.996, so that a map which is always right would be 0.004" in line
     assert "reaches 0.018 to either side" in line
     assert "Edema" not in line
+
+
+def test_a_network_without_a_picture_is_named_and_the_others_are_explained(evaluated, monkeypatch, capsys):
+    params = params_with(methods=["grad-cam"])
+    first, classes = configurations(params)[0], len(read_dataset().classes)
+
+    def flat(configuration, params, *_):
+        for seed in seeds(params):
+            backbone = nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, classes))
+            yield Run(*configuration, seed), Classifier(backbone, torch.zeros(1), torch.ones(1), "1")
+
+    monkeypatch.setattr(explain, "trained_models", flat)
+    explain.explain(first, "grad-cam", params)
+    said = "Sequential: no layer's output is a picture, so there is no heat map of it but by occlusion"
+    assert f"{first}: no heat maps, as {said}" in capsys.readouterr().out
+    assert f"heat maps by grad-cam of {first} ({said})" in load_study(load()).missing
