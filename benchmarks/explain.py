@@ -1,8 +1,8 @@
 """Memory and time of heat maps: 250 against 1,000 test images, each in a process of its own.
 
-``python -m benchmarks.explain``: images of noise at 80 px, memory-mapped; three small CNNs with random weights, as
-memory and time do not depend on what was learned; Grad-CAM against a box in every image, and the checks without boxes of as
-many images. The peak of the process's memory is the system's.
+``python -m benchmarks.explain``: images of noise at 80 px, memory-mapped, and three small CNNs with random weights, as
+memory and time do not depend on what was learned. Grad-CAM against a box in every image, then the checks without boxes
+of as many images. The peak of a process's memory is what the system reports.
 """
 
 from __future__ import annotations

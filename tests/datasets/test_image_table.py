@@ -1,9 +1,11 @@
 import json
+import subprocess
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from pipeline.datasets import DatasetError, dataset_class, open_dataset
 from pipeline.datasets.image_table.dataset import Data
@@ -16,6 +18,7 @@ from pipeline.imaging.region import regions_of
 from pipeline.imaging.settings import Preprocess
 from pipeline.settings import parse
 from pipeline.study.params import ParamsError
+from tests.tiny import ROOT
 
 NAMES = ["1.png", "2.jpg", "3.tif", "sub/4.bmp", "5.webp"]
 
@@ -612,3 +615,29 @@ def test_boxes_that_cannot_be_read_are_refused(root, tmp_path, text, message):
         Data(**table(root, single()), label_column="label", box_table="boxes.csv").boxes(tmp_path)
     with pytest.raises(DatasetError, match="lies outside of root"):
         Data(**table(root, single()), label_column="label", box_table="../boxes.csv").boxes(tmp_path)
+
+
+def test_white_blood_cells_as_published_are_read_by_the_documented_command(tmp_path):
+    """The layout of github.com/zxaoyou/segmentation_WBC: images of several sizes, a PNG of three levels beside each."""
+    text = (ROOT / "docs/segmentation.md").read_text()
+    (command,) = [line for line in text.splitlines() if line.startswith("cd '../segmentation_WBC/Dataset 1'")]
+    settings = next(block for block in text.split("```yaml\n") if "mask_levels" in block and "datasets:" in block)
+    given = yaml.safe_load(settings.split("preprocess:")[0])["datasets"]["image_table"]
+    folder, study = tmp_path / "segmentation_WBC" / "Dataset 1", tmp_path / "study"
+    folder.mkdir(parents=True)
+    study.mkdir()
+    for name, side in (("001", 24), ("002", 20)):
+        cell = cv2.circle(np.zeros((24, side), np.uint8), (side // 2, 12), 9, 128, -1)
+        cell = cv2.circle(cell, (side // 2, 12), 4, 255, -1)
+        cv2.imwrite(str(folder / f"{name}.bmp"), np.dstack([cell] * 3))
+        cv2.imwrite(str(folder / f"{name}.png"), cell)
+    subprocess.run(["bash", "-c", command], check=True, cwd=study)
+    paths = {key: str(study / given[key]) for key in ("root", "table")}
+    data = Data(**{**given, **paths})
+    assert data.classes == ("nucleus", "cell")
+    samples = list(data.samples(tmp_path))
+    assert [sample.sample_id for sample in samples] == ["001.bmp", "002.bmp"]
+    nucleus, cell = np.moveaxis(prepared_masks(samples[1].masks, 24, 20, Preprocess(size=24, channels=3)) > 0, -1, 0)
+    assert 0 < nucleus.sum() < cell.sum() < cell.size
+    assert not (nucleus & ~cell).any()
+    assert data.fetch(tmp_path)["without_row"]["count"] == 0
