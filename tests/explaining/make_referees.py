@@ -50,10 +50,12 @@ def transformers(classes):
     from pipeline.explaining.maps import Mapper
     from pipeline.learning.networks.models import Classifier
 
-    for arch in ("vit_tiny_patch16_224", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny"):
+    torch.set_num_threads(1)
+    of_depth = {"vit_tiny_patch16_224": 3, "deit_tiny_patch16_224": 3, "deit_tiny_distilled_patch16_224": 3}
+    for name, depth in (of_depth | {"swin_tiny_patch4_window7_224": None}).items():
         torch.manual_seed(1)
-        name = "swin_tiny_patch4_window7_224" if arch == "swin_tiny" else arch
-        network = timm.create_model(name, num_classes=3, in_chans=1).eval()
+        shape = {"depths": (1, 1, 1, 1)} if depth is None else {"depth": depth}
+        network = timm.create_model(name, num_classes=3, in_chans=1, **shape).eval()
         torch.nn.init.normal_(network.get_classifier().weight, std=0.3)
         images = np.random.default_rng(2).random((2, 1, 224, 224), np.float32)
         layer = find_layer(network, 1, 224, 224)

@@ -65,10 +65,11 @@ class ClassRow(NamedTuple):
 
 
 class ModelRow(NamedTuple):
-    """A configuration and a method over every class: the map, and how far the training runs agree."""
+    """A configuration and a method over every class: the layer, the map, and how far the training runs agree."""
 
     key: str
     method: str
+    layer: str
     scores: list[Estimate]
     difference: Estimate
     agreement: Estimate
@@ -172,7 +173,9 @@ def _model_row(of: Explanation) -> ModelRow:
     get, checks = _Lookup(of.localisation, ["map", "class", "metric"]), _Lookup(of.checks, ["check", "step"])
     scored = [get(MEAN, EVERY, metric) for metric in LABELS]
     difference = get(f"{MEAN} - mean box", EVERY, "pointing")
-    return ModelRow(str(of.configuration), of.method, scored, difference, checks(AGREEMENT, ""))
+    layer = of.about["layer"]
+    named = "" if layer is None else f"{layer['name']}, {' × '.join(map(str, layer['grid']))}"
+    return ModelRow(str(of.configuration), of.method, named, scored, difference, checks(AGREEMENT, ""))
 
 
 def table(study: StudyResults) -> pd.DataFrame:
