@@ -56,7 +56,9 @@ def transformers(classes):
         torch.manual_seed(1)
         shape = {"depths": (1, 1, 1, 1)} if depth is None else {"depth": depth}
         network = timm.create_model(name, num_classes=3, in_chans=1, **shape).eval()
-        torch.nn.init.normal_(network.get_classifier().weight, std=0.3)
+        for part, weight in network.named_parameters():
+            if part.startswith("head") and weight.ndim > 1:
+                torch.nn.init.normal_(weight, std=0.3)
         images = np.random.default_rng(2).random((2, 1, 224, 224), np.float32)
         layer = find_layer(network, 1, 224, 224)
         module, wrapped = network.get_submodule(layer.name), Classifier(network, torch.zeros(1), torch.ones(1), "head")
