@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -95,4 +96,7 @@ if __name__ == "__main__":
         params = load(ExternalEvaluationSections)
         named_set(arguments.name, params)
         check_record(arguments.name, "evaluate_external", external_record(arguments.name, params))
-        evaluate(arguments.name, params)
+        if read_dataset().task == "segmentation":  # by name, as in stage evaluate
+            import_module("pipeline.segmenting.elsewhere").evaluate_masks_elsewhere(arguments.name, params)
+        else:
+            evaluate(arguments.name, params)

@@ -24,7 +24,7 @@ from pipeline.explaining.settings import ExplainSections
 from pipeline.learning import session
 from pipeline.learning.networks.models import Classifier
 from pipeline.scoring.predict import trained_models
-from pipeline.study.errors import stage_errors
+from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.files import BOXES, read_table, replaced, write_csv, write_json
 from pipeline.study.params import load
 from pipeline.study.parts import read_parts
@@ -55,7 +55,11 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         return
     parts = read_parts(["train", "val", "test"])
     boxes = read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_BOXES
-    layer = None if method == "occlusion" else Mapper.layer_of(networks[0], height, width)
+    try:
+        layer = None if method == "occlusion" else Mapper.layer_of(networks[0], height, width)
+    except UserError as error:  # one network among others: their maps are made, and the page says which has none
+        write_none(configuration, method, str(error), str(error))
+        return
 
     def make(some: Sequence[Classifier]) -> AbstractContextManager[Maps]:
         if layer is None:

@@ -48,11 +48,14 @@ class MaskSource(NamedTuple):
         Of an image of more levels: the structure is what is brighter than this, of 255.
     rescaled : bool
         Whether it may have another size than the image, in the same proportions.
+    levels : (int, int) or None
+        Of an image of more levels: the structure is what lies between these two, both included, of 255.
     """
 
     content: bytes | np.ndarray | None
     above: int | None = None
     rescaled: bool = False
+    levels: tuple[int, int] | None = None
 
 
 Masks = Callable[[str], "tuple[MaskSource, ...] | None"]
@@ -235,7 +238,8 @@ class Dataset(BaseModel, ABC):
         -------
         DataFrame or None
             Columns sample_id, class, x, y, width, height; the last four as fractions in [0, 1] of the image's
-            width (x, width) and height (y, height), x and y at the top left corner.
+            width (x, width) and height (y, height), x and y at the top left corner; or, where a further column
+            pixels says so, in pixels of the image as published.
         """
         return None
 

@@ -113,7 +113,9 @@ def find_layer(backbone: nn.Module, channels: int, height: int, width: int, leas
     # Gradients may be 0 all over for a network that has collapsed: then the layer is chosen by its shape alone.
     alive = [layer for layer in found if _matters(backbone, layer, example)] or found
     if not alive:
-        raise UserError(f"{type(backbone).__name__}: no layer's output is a picture, so there is no heat map of it")
+        raise UserError(
+            f"{type(backbone).__name__}: no layer's output is a picture, so there is no heat map of it but by occlusion"
+        )
     enough = [layer for layer in alive if min(layer.height, layer.width) >= least]
     chosen = enough[0] if enough else max(alive, key=lambda layer: layer.height * layer.width)
     return replace(chosen, margin=_margin(backbone, chosen, example))

@@ -75,6 +75,12 @@ def write_none(configuration: Configuration, method: str, reason: str, said: str
     print(f"{configuration}: no heat maps, as {said}")
 
 
+def why_none(configuration: Configuration, method: str) -> str:
+    """Return why a configuration has no heat maps, "" where that is not recorded."""
+    path = explanation_folder(configuration, method) / "none.json"
+    return str(read_json(path, STAGE)["reason"]) if path.exists() else ""
+
+
 def read_explanation(configuration: Configuration, method: str) -> Explanation | None:
     """Read the heat maps of a configuration; None where there are none."""
     folder = explanation_folder(configuration, method)

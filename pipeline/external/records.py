@@ -35,10 +35,12 @@ def external_record(name: str, params: ExternalRecordSections) -> dict[str, Any]
     dict
         external (its settings), what stage ensemble has, models (of every configuration) and code.
     """
+    masks = any(params.models[each.model].gives_masks for each in configurations(params))
+    by_name = [ROOT / "pipeline/segmenting/elsewhere.py"] if masks else []
     return {
         **ensemble_record(params),
         "external": params.external[name].model_dump(mode="json", include={"classes", "unmapped", "recalibrate"}),
         "evaluate": params.evaluate.model_dump(mode="json", exclude={"margin", "probes", "prevalence"}),
         "models": {str(each): settings_record(each, params) for each in configurations(params)},
-        "code": digests([ROOT / "pipeline/evaluate_external.py"]),
+        "code": digests([ROOT / "pipeline/evaluate_external.py", *by_name]),
     }

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipeline.external.sets import results_folder
-from pipeline.study.files import made_by, read_json, read_table
+from pipeline.study.files import made_by, opened_arrays, read_json, read_table
 
 STAGE = "evaluate_external"
 _TEXT = ("model", "loss", "seed", "part", "class", "metric", "note", "variant", "side")
@@ -29,7 +30,9 @@ class External:
     metrics : DataFrame
         Both sides and the drop of every model, see `pipeline.external.evaluation.Tables`, as are the next three.
     adapted, prevalence, reliability : DataFrame
-        Empty where no recalibration was asked for.
+        Empty where no recalibration was asked for, and of masks.
+    pictures : dict of str to ndarray
+        Of a study of segmentation, see `pipeline.segmenting.pictures.pictured`.
     """
 
     name: str
@@ -38,6 +41,7 @@ class External:
     adapted: pd.DataFrame
     prevalence: pd.DataFrame
     reliability: pd.DataFrame
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def _rows(self) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -85,9 +89,15 @@ def read_external(name: str) -> External | None:
     folder = results_folder(name)
     if not (folder / "about.json").exists():
         return None
+    about = read_json(folder / "about.json", STAGE)
+    of_masks = about["dataset"]["task"] == "segmentation"
     tables = [
         read_table(made_by(folder / f"{table}.csv", STAGE), _TEXT)
-        for table in ("metrics", "adapted", "prevalence", "reliability")
+        for table in ("metrics", "adapted", "prevalence", "reliability")[: 1 if of_masks else None]
     ]
     filled = [table.assign(note=table["note"].fillna("")) if "note" in table else table for table in tables]
-    return External(name, read_json(folder / "about.json", STAGE), *filled)
+    filled += [pd.DataFrame()] * (4 - len(filled))
+    if not of_masks:
+        return External(name, about, *filled)
+    with opened_arrays(folder / "pictures.npz") as file:
+        return External(name, about, *filled, pictures={key: file[key] for key in file.files})

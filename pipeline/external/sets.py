@@ -41,6 +41,8 @@ def as_external(name: str, dataset: str) -> Iterator[None]:
 
 def static_classes(dataset: Dataset) -> tuple[str, ...] | None:
     """Return the classes of a data set, or None where files would have to be read to know them."""
+    if dataset.task == "segmentation":
+        return dataset.classes
     settings = dataset.model_dump()
     listed = settings.get("class_columns") or settings.get("class_names")
     return None if "label_map" in settings and not listed else dataset.classes

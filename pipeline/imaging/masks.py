@@ -135,6 +135,9 @@ def _decoded(source: MaskSource) -> Mask:
         raise MaskError(f"mask not readable: {error}") from None
     if source.above is not None:
         return grey > source.above * 257
+    if source.levels is not None:
+        low, high = source.levels
+        return (grey >= low * 257) & (grey <= high * 257)
     levels = np.unique(grey)
     if len(levels) > 2 or (len(levels) == 2 and levels[0] != 0):
         shown = ", ".join(f"{level / 257:.4g}" for level in levels[:4].tolist()) + (", ..." if len(levels) > 4 else "")

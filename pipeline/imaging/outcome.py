@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 
 from pipeline.imaging.enhance import KeepAspect, map_boxes
@@ -20,7 +21,7 @@ def boxes_in_pixels(boxes: pd.DataFrame, samples: pd.DataFrame, size: int, keep_
     Parameters
     ----------
     boxes : DataFrame
-        From `Dataset.boxes`, fractions of the image.
+        From `Dataset.boxes`.
     samples : DataFrame
         Columns row, sample_id, width and height (pixels as published) of the images kept, and `region.COLUMNS` where
         regions of interest were cut out.
@@ -39,6 +40,10 @@ def boxes_in_pixels(boxes: pd.DataFrame, samples: pd.DataFrame, size: int, keep_
         images[[*COLUMNS[1:]]] = samples[[*COLUMNS[1:]]]
     kept = boxes.merge(images, on="sample_id", how="inner", validate="many_to_one")
     sides = ["x", "y", "width", "height"]
+    if "pixels" in kept:
+        counted = kept["pixels"].astype("boolean").fillna(False).to_numpy(bool)
+        for side, of in zip(sides, ("of_x", "of_y", "of_x", "of_y")):
+            kept[side] = np.where(counted, kept[side] / kept[of], kept[side])
     if COLUMNS[0] in samples:  # as fractions of what was kept of the image, which then is the image
         x, y, width, height = (kept[name] for name in COLUMNS[1:])
         kept["x"], kept["width"] = (kept["x"] * kept["of_x"] - x) / width, kept["width"] * kept["of_x"] / width

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.ensembling.sets import shown
-from pipeline.explaining.results import read_explanation
+from pipeline.explaining.results import read_explanation, why_none
 from pipeline.external.results import read_external
 from pipeline.regressing.values import FILE, Values
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
@@ -95,8 +95,10 @@ def load_study(params: Params) -> StudyResults:
     named = [(configuration, method) for configuration in configurations(params) for method in params.explain.methods]
     explained = {(each, method): read_explanation(each, method) for each, method in named}
     for method in params.explain.methods if of_classes else ():
-        without = [str(each) for each, by in named if by == method and explained[each, by] is None]
-        missing += [f"heat maps by {method} of {', '.join(without)}"] if without else []
+        without = [each for each, by in named if by == method and explained[each, by] is None]
+        for why in dict.fromkeys(why_none(each, method) for each in without):
+            of = ", ".join(str(each) for each in without if why_none(each, method) == why)
+            missing.append(f"heat maps by {method} of {of}" + (f" ({why})" if why else ""))
     variants = read_variants(params.variants, params, params.split)
     missing += [f"the variant {name}" for name in params.variants if name not in {of.name for of in variants}]
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")

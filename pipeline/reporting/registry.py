@@ -16,6 +16,7 @@ from pipeline.reporting.views import (
     errors,
     explain,
     external,
+    external_masks,
     folds,
     losses,
     methods,
@@ -59,6 +60,7 @@ A page is added by adding its file and its line here."""
 OF_MASKS: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "data": data.render,
     "segmentation": segmentation.render,
+    "external": external_masks.render,
     "summary": summary.render,
     "timing": timing.render,
     "readme": segmentation.render_front,

@@ -82,16 +82,17 @@ def headlines(study: StudyResults, part: Literal["val", "test"]) -> dict[str, fl
 
 
 def external_headlines(study: StudyResults) -> dict[str, float]:
-    """Return the AUROC of the chosen configuration on each external set, its drop, and that of the chosen ensemble."""
+    """Return AUROC, or Dice, of the chosen configuration on each external set, its drop, and that of the ensemble."""
     values: dict[str, float] = {}
+    metric = "dice" if study.task == "segmentation" else "auroc"
     for of in study.external:
         key = f"{EXTERNAL}-{of.name}"
         if study.subject is not None:
             chosen = study.subject.model, study.subject.loss
-            values |= {key: of.value(*chosen, "there"), f"{key}-drop": of.value(*chosen, "drop")}
+            values |= {key: of.value(*chosen, "there", metric), f"{key}-drop": of.value(*chosen, "drop", metric)}
         if study.chosen_ensemble is not None:
             best = study.chosen_ensemble.model, study.chosen_ensemble.loss
-            values[f"{key}-{CHOSEN_ENSEMBLE}"] = of.value(*best, "there")
+            values[f"{key}-{CHOSEN_ENSEMBLE}"] = of.value(*best, "there", metric)
     return values
 
 

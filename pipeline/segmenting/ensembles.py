@@ -13,7 +13,7 @@ from pipeline.ensembling.settings import EnsembleSections
 from pipeline.segmenting import intervals, results
 from pipeline.segmenting.evaluation import PARTS, masks_of
 from pipeline.segmenting.intervals import Means
-from pipeline.segmenting.probabilities import Probabilities, best_thresholds, dice_curves, macro
+from pipeline.segmenting.probabilities import Probabilities, averaged, best_thresholds, dice_curves, macro
 from pipeline.segmenting.results import MACRO, MEAN, SCORES, THRESHOLD
 from pipeline.segmenting.scores import DICE, score_all
 from pipeline.study.files import ENSEMBLES, null, read_table, write_csv, write_json
@@ -110,14 +110,9 @@ def _members(params: EnsembleSections, classes: list[str]) -> list[Member]:
 
 def _mean(members: list[Member], val_truth: np.ndarray) -> Found:
     """Average the probabilities of pixels, and choose thresholds anew."""
-    averaged = {}
-    for name in PARTS:
-        total = np.zeros(members[0].probabilities[name].shape, np.uint32)
-        for member in members:
-            total += member.probabilities[name]
-        averaged[name] = ((2 * total + len(members)) // (2 * len(members))).astype(np.uint8)  # rounded
-    thresholds, dice = best_thresholds(dice_curves(averaged["val"], val_truth))
-    masks = {name: each >= thresholds[:, None, None] for name, each in averaged.items()}
+    means = {name: averaged([member.probabilities[name] for member in members]) for name in PARTS}
+    thresholds, dice = best_thresholds(dice_curves(means["val"], val_truth))
+    masks = {name: each >= thresholds[:, None, None] for name, each in means.items()}
     return Found(members, masks, thresholds, macro(dice))
 
 

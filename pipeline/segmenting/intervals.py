@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.metrics.registry import Scale
 from pipeline.uncertainty.bootstrap import nested_draws, patient_draws
+from pipeline.uncertainty.drops import Limits, of_limits
 from pipeline.uncertainty.intervals import nested_error, one_sided, spread, t_interval
 from pipeline.uncertainty.support import MIN_PATIENTS
 
@@ -114,6 +115,22 @@ def difference(first: Means, second: Means, confidence: float, seed: int) -> Int
         for place, each in enumerate((first, second))
     ]
     return _bounded(value, spread(sides[0] - sides[1]), first.patients, confidence, "correlation")
+
+
+def drop(here: Means, there: Means, confidence: float, seed: int) -> Interval:
+    """Return the means there minus those here, of the same training runs on images of other patients.
+
+    See `pipeline.uncertainty.drops`.
+    """
+    value = there.whole.mean(0) - here.whole.mean(0)
+    if not (len(here.drawn) and len(there.drawn)):
+        return _without(value)
+    sides = []
+    for of in (here, there):
+        mean = of.whole.mean(0)
+        alone = _bounded(mean, spread(of.drawn.mean(1)), of.patients, confidence, "share")
+        sides.append(Limits(*alone, of.whole, of.drawn, of.patients))
+    return Interval(*of_limits(sides[0], sides[1], 1.0, confidence, seed))
 
 
 def _bounded(value: Array, error: Array, patients: NDArray[np.int64], confidence: float, scale: Scale) -> Interval:

@@ -6,7 +6,7 @@ bytes, in training, evaluation and use, so that no decision depends on which of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -61,6 +61,14 @@ def predict_masks(model: nn.Module, images: Tensor, precision: str, tta: Tta | N
                 if wanted:
                     logits.append(model(images.flip(axis)).float().flip(axis))
     return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
+
+
+def averaged(of: Sequence[Probabilities]) -> Probabilities:
+    """Average the probabilities of several networks, uint8 [N, K, H, W], rounded."""
+    total = np.zeros(of[0].shape, np.uint32)
+    for each in of:
+        total += each
+    return ((2 * total + len(of)) // (2 * len(of))).astype(np.uint8)
 
 
 def dice_curves(probabilities: Probabilities, truth: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -214,6 +214,7 @@ def _of_external(params: Params, dataset: Dataset) -> Iterator[str]:
         return
     from pipeline.external.classes import mapping_problems
     from pipeline.external.sets import open_external, static_classes
+    from pipeline.external.structures import structure_problems
 
     counted = _counted(dataset)
     ours = tuple(counted["labels"]) if counted is not None else static_classes(dataset)
@@ -221,7 +222,11 @@ def _of_external(params: Params, dataset: Dataset) -> Iterator[str]:
         problems: list[str] = []
         other = _tried(problems, open_external, name, given)
         yield from problems
-        if other is not None:
+        if other is not None and dataset.task == "segmentation":
+            yield from structure_problems(f"external.{name}", ours, other.task, static_classes(other), given)
+        elif other is not None and other.task not in _OF_CLASSES:
+            yield f"external.{name}.dataset: '{given.dataset}' is {_SORT[other.task]}; must have classes, as here"
+        elif other is not None:
             sides = dataset.task, ours, other.task, static_classes(other)
             yield from mapping_problems(f"external.{name}", *sides, given.classes, given.unmapped)
 
@@ -256,7 +261,7 @@ def _of_region(params: Params, dataset: Dataset | None) -> Iterator[str]:
 
 def _of_variants(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield what the split or the pictures of a variant ask of a data set that has it not."""
-    if params.variants and dataset.task not in ("multilabel", "multiclass"):
+    if params.variants and dataset.task not in _OF_CLASSES:
         yield (
             f"variants: {', '.join(params.variants)}; {dataset.name} is {_SORT[dataset.task]}, and no page compares "
             "variants of that; must be empty"
@@ -284,6 +289,7 @@ def _check_network(roi: Roi) -> None:
 
 
 _SORT = {"multilabel": "multi-label", "segmentation": "one of masks", "regression": "a regression"}
+_OF_CLASSES = ("multilabel", "multiclass")
 _INSTEAD = {
     "split.method": "must be official, grouped or global",
     "split.balance.method": "must be none or oversample",

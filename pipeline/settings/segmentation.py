@@ -58,8 +58,6 @@ def _of_stages(params: Params) -> Iterator[str]:
         yield "evaluate.prevalence: predictive values are of classes; must be empty for segmentation"
     if params.ensemble.features:
         yield "ensemble.features: true; must be false for segmentation, whose networks have no head on features"
-    if params.external:
-        yield f"external: {', '.join(params.external)}; must be {{}} for segmentation, which is not scored elsewhere"
     balance = params.split.balance.method
     if balance == "augment_to" or params.split.protocol != "split_first":
         yield (

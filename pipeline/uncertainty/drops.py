@@ -42,6 +42,27 @@ class Measured(NamedTuple):
         return value[0], low[0], high[0]
 
 
+class Limits(NamedTuple):
+    """A number of S training runs on one sample, with the interval of their mean over patients alone.
+
+    Parameters
+    ----------
+    value, low, high : float [C]
+        The mean over the runs and its limits.
+    values, draws : float [S, C], [B, S, C]
+        Of each run, on the whole sample and under draws of its patients.
+    patients : int [C]
+        That each number rests on.
+    """
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    values: np.ndarray
+    draws: np.ndarray
+    patients: np.ndarray
+
+
 def difference(
     metric: Metric, here: Measured, there: Measured, confidence: float, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -73,8 +94,26 @@ def difference(
     """
     if here.values.shape != there.values.shape:
         raise ValueError(f"values {here.values.shape} here and {there.values.shape} there; must be of the same runs")
-    (a, low_a, high_a), (b, low_b, high_b) = here.mean(metric, confidence), there.mean(metric, confidence)
-    value = b - a
+    sides = [Limits(*of.mean(metric, confidence), of.values, of.draws, of.support.fewest) for of in (here, there)]
+    end = {"share": 1.0, "correlation": 2.0, "loss": np.inf}[metric.scale]
+    return of_limits(*sides, end, confidence, seed)
+
+
+def of_limits(
+    here: Limits, there: Limits, end: float, confidence: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Interval of the difference there minus here, see `difference`, of what has limits over patients on each side.
+
+    Parameters
+    ----------
+    here, there : Limits
+        Of the same S training runs, on samples without a patient in common.
+    end : float
+        How far from 0 a difference can be.
+    confidence, seed
+        As for `difference`.
+    """
+    value = there.value - here.value
     further = np.zeros_like(value)
     if len(here.values) > 1:
         # Both sides were drawn by the same generator: beside each other, draws of two sorted samples would resemble
@@ -82,14 +121,13 @@ def difference(
         n = min(len(here.draws), len(there.draws))
         apart = there.draws[np.random.default_rng([seed, 1]).permutation(n)] - here.draws[:n]
         freedom = _together(
-            [(spread(side.draws.mean(axis=1)), np.maximum(side.support.fewest - 1, 1)) for side in (here, there)]
+            [(spread(side.draws.mean(axis=1)), np.maximum(side.patients - 1, 1)) for side in (here, there)]
         )
         error, together = nested_error(there.values - here.values, apart, freedom)
         of_patients = student.ppf((1 + confidence) / 2, freedom) * spread(apart.mean(axis=1))
         further = np.maximum((student.ppf((1 + confidence) / 2, together) * error) ** 2 - of_patients**2, 0)
-    low = value - np.sqrt((b - low_b) ** 2 + (high_a - a) ** 2 + further)
-    high = value + np.sqrt((high_b - b) ** 2 + (a - low_a) ** 2 + further)
-    end = {"share": 1.0, "correlation": 2.0, "loss": np.inf}[metric.scale]
+    low = value - np.sqrt((there.value - there.low) ** 2 + (here.high - here.value) ** 2 + further)
+    high = value + np.sqrt((there.high - there.value) ** 2 + (here.value - here.low) ** 2 + further)
     return value, np.maximum(low, -end), np.minimum(high, end)
 
 

@@ -1,19 +1,24 @@
 import json
+import subprocess
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from pipeline.datasets import DatasetError, dataset_class, open_dataset
 from pipeline.datasets.image_table.dataset import Data
 from pipeline.datasets.shared.inputs import record
 from pipeline.datasets.shared.remarks import remarks
+from pipeline.imaging.masks import prepared_masks
+from pipeline.imaging.outcome import boxes_in_pixels
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.region import regions_of
 from pipeline.imaging.settings import Preprocess
 from pipeline.settings import parse
 from pipeline.study.params import ParamsError
+from tests.tiny import ROOT
 
 NAMES = ["1.png", "2.jpg", "3.tif", "sub/4.bmp", "5.webp"]
 
@@ -528,3 +533,111 @@ def test_a_mask_outside_of_root_is_refused_and_an_empty_key_is_none(root, tmp_pa
     with pytest.raises(DatasetError, match=r"image '\.\./m.png' lies outside of root"):
         list(open_dataset("image_table", given).samples(tmp_path))
     assert open_dataset("image_table", {"label_column": "label", "task": None}).task == "multiclass"
+
+
+def test_levels_of_one_mask_are_structures(root, tmp_path):
+    """White blood cells as Zheng et al. 2018 publish them: nuclei white, cytoplasm grey, one PNG beside each BMP."""
+    grey = np.zeros((16, 16), np.uint8)
+    grey[2:10, 2:10], grey[4:8, 4:8] = 128, 255
+    grey[2, 2] = 96  # some have been resampled
+    (root / "001.png").write_bytes(cv2.imencode(".png", grey)[1].tobytes())
+    text = "image,mask\n1.png,001.png\n2.jpg,\n"
+    levels = {"nucleus": 255, "cytoplasm": [64, 191], "cell": [64, 255]}
+    data = Data(**table(root, text), task="segmentation", mask_columns=["mask"], mask_levels=levels)
+    assert data.classes == data.mask_classes == ("nucleus", "cytoplasm", "cell")
+    assert data.left_out(tmp_path) == [("2.jpg", "no mask in mask")]
+    (sample,) = data.samples(tmp_path)
+    masks = prepared_masks(sample.masks, 16, 16, Preprocess(size=16, channels=1))
+    assert np.array_equal(masks[..., 0] > 0, grey == 255)
+    assert np.array_equal(masks[..., 1] > 0, (grey == 128) | (grey == 96))
+    assert np.array_equal(masks[..., 2] > 0, grey > 0)
+    assert record(data, tmp_path, tmp_path / "content.csv")["labels"] == dict.fromkeys(levels, 1)
+    whole = (tmp_path / "content.csv").read_text()
+    other = data.model_copy(update={"mask_levels": levels | {"nucleus": [200, 255]}})
+    record(other, tmp_path, tmp_path / "content.csv")
+    assert (tmp_path / "content.csv").read_text() != whole  # what a level is taken for is known by content, too
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mask_levels": {"a": [9, 3]}}, r"mask_levels: a: \[9, 3\]; the first level must be at most the second"),
+        ({"mask_levels": {"a": 300}}, "mask_levels.*255"),
+        ({"mask_levels": {"a": [1, 2, 3]}}, "mask_levels.*2"),
+        ({"mask_levels": {"a": 1}, "mask_columns": ["m", "n"]}, "mask_columns: .* beside mask_levels; must be one"),
+        ({"mask_levels": {"a": 1}, "mask_above": 9}, "mask_above: 9 beside mask_levels"),
+        ({"box_table": "boxes.csv"}, "box_table: 'boxes.csv' with task: 'segmentation'; boxes are of classes"),
+    ],
+)
+def test_levels_that_do_not_fit_are_refused(root, settings, message):
+    given = {**table(root, "image,m,n\n1.png,2.jpg,2.jpg\n"), "task": "segmentation", "mask_columns": ["m"]}
+    with pytest.raises(ParamsError, match=message):
+        open_dataset("image_table", given | settings)
+
+
+@pytest.mark.parametrize(
+    ("head", "first", "unit"),
+    [
+        ("image,class,x,y,width,height", "1.png,A,4,2,8,4", "pixels"),
+        ("x_min,y_min,x_max,y_max,class_name,Image", "4,2,12,6,A,1.png", "pixels"),
+        ("image,label,x,y,width,height", "1.png,A,0.25,0.125,0.5,0.25", "fraction"),
+    ],
+)
+def test_boxes_of_a_table_become_those_of_the_prepared_images(root, tmp_path, head, first, unit):
+    empty = {"image": "2.jpg", "Image": "2.jpg", "class": "none", "class_name": "none", "label": "none"}
+    lines = [head, first, ",".join(empty.get(name, "") for name in head.split(","))]
+    (root / "boxes.csv").write_text("\n".join(lines) + "\n")
+    settings = {**table(root, single(("A", "b", "A", "b", "A"))), "label_column": "label", "label_map": {"A": "a"}}
+    data = Data(**settings, box_table="boxes.csv", box_unit=unit)
+    samples = pd.DataFrame({"row": [0], "sample_id": ["1.png"], "width": [16], "height": [16]})
+    found = boxes_in_pixels(data.boxes(tmp_path), samples, 32, "stretch")
+    assert found.values.tolist() == [[0, "1.png", "a", 8.0, 4.0, 16.0, 8.0]]
+    assert data.fetch(tmp_path)["boxes"] == {"of other images": 0, "of other classes": 0}
+    assert Data(**settings).boxes(tmp_path) is None
+    assert "boxes" not in Data(**settings).fetch(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,class,x,y,width\n", "no columns of boxes .*box_table.*; it must have x, y, width, height or x_min"),
+        ("image,x,y,width,height\n1.png,1,2,3,4\n", "column 'class' .* is not in the header"),
+        ("image,class,x,y,width,height\n1.png,a,1,2,0,4\n", "line 2: a box of 1, 2, 0, 4; must have sides above 0"),
+        ("image,class,x,y,width,height\n1.png,a,1,2,many,4\n", "line 2: a box of .*'many'.*; must be four numbers"),
+        ("image,class,x,y,width,height\n9.png,a,1,2,3,4\n1.png,z,1,2,3,4\n", "no box .*1 of other images, 1 of other"),
+        (None, "'boxes.csv' is no file below root"),
+    ],
+)
+def test_boxes_that_cannot_be_read_are_refused(root, tmp_path, text, message):
+    if text is not None:
+        (root / "boxes.csv").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        Data(**table(root, single()), label_column="label", box_table="boxes.csv").boxes(tmp_path)
+    with pytest.raises(DatasetError, match="lies outside of root"):
+        Data(**table(root, single()), label_column="label", box_table="../boxes.csv").boxes(tmp_path)
+
+
+def test_white_blood_cells_as_published_are_read_by_the_documented_command(tmp_path):
+    """The layout of github.com/zxaoyou/segmentation_WBC: images of several sizes, a PNG of three levels beside each."""
+    text = (ROOT / "docs/segmentation.md").read_text()
+    (command,) = [line for line in text.splitlines() if line.startswith("cd '../segmentation_WBC/Dataset 1'")]
+    settings = next(block for block in text.split("```yaml\n") if "mask_levels" in block and "datasets:" in block)
+    given = yaml.safe_load(settings.split("preprocess:")[0])["datasets"]["image_table"]
+    folder, study = tmp_path / "segmentation_WBC" / "Dataset 1", tmp_path / "study"
+    folder.mkdir(parents=True)
+    study.mkdir()
+    for name, side in (("001", 24), ("002", 20)):
+        cell = cv2.circle(np.zeros((24, side), np.uint8), (side // 2, 12), 9, 128, -1)
+        cell = cv2.circle(cell, (side // 2, 12), 4, 255, -1)
+        cv2.imwrite(str(folder / f"{name}.bmp"), np.dstack([cell] * 3))
+        cv2.imwrite(str(folder / f"{name}.png"), cell)
+    subprocess.run(["bash", "-c", command], check=True, cwd=study)
+    paths = {key: str(study / given[key]) for key in ("root", "table")}
+    data = Data(**{**given, **paths})
+    assert data.classes == ("nucleus", "cell")
+    samples = list(data.samples(tmp_path))
+    assert [sample.sample_id for sample in samples] == ["001.bmp", "002.bmp"]
+    nucleus, cell = np.moveaxis(prepared_masks(samples[1].masks, 24, 20, Preprocess(size=24, channels=3)) > 0, -1, 0)
+    assert 0 < nucleus.sum() < cell.sum() < cell.size
+    assert not (nucleus & ~cell).any()
+    assert data.fetch(tmp_path)["without_row"]["count"] == 0

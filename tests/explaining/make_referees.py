@@ -38,6 +38,55 @@ def main():
         with theirs(nn.Sequential(layer), [layer]) as cam:
             kept[name] = np.maximum(cam.get_cam_image(images, layer, None, output, gradient, False), 0)
     np.savez_compressed(Path(__file__).with_name("referees.npz"), **kept)
+    transformers(classes)
+
+
+def transformers(classes):
+    """Print how far our maps of whole transformers of timm, with random weights, are from those of grad-cam."""
+    import timm
+    import torch
+
+    from pipeline.explaining.layers import find_layer
+    from pipeline.explaining.maps import Mapper
+    from pipeline.learning.networks.models import Classifier
+
+    torch.set_num_threads(1)
+    of_depth = {"vit_tiny_patch16_224": 3, "deit_tiny_patch16_224": 3, "deit_tiny_distilled_patch16_224": 3}
+    for name, depth in (of_depth | {"swin_tiny_patch4_window7_224": None}).items():
+        torch.manual_seed(1)
+        shape = {"depths": (1, 1, 1, 1)} if depth is None else {"depth": depth}
+        network = timm.create_model(name, num_classes=3, in_chans=1, **shape).eval()
+        for part, weight in network.named_parameters():
+            if part.startswith("head") and weight.ndim > 1:
+                torch.nn.init.normal_(weight, std=0.3)
+        images = np.random.default_rng(2).random((2, 1, 224, 224), np.float32)
+        layer = find_layer(network, 1, 224, 224)
+        module, wrapped = network.get_submodule(layer.name), Classifier(network, torch.zeros(1), torch.ones(1), "head")
+        for method, theirs in classes.items():
+            with Mapper([wrapped.eval()], (1, 224, 224), method, layers=[layer]) as mapper:
+                ours = mapper.coarse(images, [2]).values[:, 0]
+            for parameter in network.parameters():
+                parameter.requires_grad_(True)
+            with theirs(network, [module], reshape_transform=layer.picture) as cam:
+                cam(torch.from_numpy(images), [_Logit(2)] * 2)
+                output, gradient = (
+                    each[0].numpy()
+                    for each in (cam.activations_and_grads.activations, cam.activations_and_grads.gradients)
+                )
+                answer = cam.get_cam_image(torch.from_numpy(images), module, None, output, gradient, False)
+            answer = np.maximum(answer, 0)
+            answer /= np.maximum(answer.max((1, 2), keepdims=True), 1e-30)
+            print(f"{name} {layer.name} {layer.grid} {method}: {np.abs(ours - answer).max():.1e}")
+
+
+class _Logit:
+    """What grad-cam is to explain."""
+
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, logits):
+        return logits[self.k]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -77,3 +78,50 @@ def test_small_gradients_keep_their_shares():
     # total * gradient is what shares depend on: with outputs as many times larger nothing changes but the scale.
     ours, small = METHODS["grad-cam++"](output, gradient), METHODS["grad-cam++"](output * 1e4, gradient * 1e-4)
     torch.testing.assert_close(ours, small, rtol=1e-5, atol=0)
+
+
+TINY = {"embed_dim": 24, "depth": 2, "num_heads": 2, "img_size": 48}
+SWIN = {"embed_dim": 24, "depths": (1, 2), "num_heads": (1, 2), "window_size": 4, "img_size": 48}
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "name", "grid", "prefix"),
+    [
+        ("vit_tiny_patch16_224", {**TINY, "patch_size": 8}, "blocks.1.norm1", (6, 6), 1),
+        ("deit_tiny_distilled_patch16_224", {**TINY, "patch_size": 8}, "blocks.1.norm1", (6, 6), 2),
+        ("swin_tiny_patch4_window7_224", SWIN, "norm", (6, 6), 0),
+    ],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_of_transformers_are_those_of_their_tokens_laid_out(arch, options, name, grid, prefix, method):
+    """Outputs and gradients by captum, tokens put on their grid by hand, and the formulas of the papers in float64."""
+    from captum.attr import LayerActivation, LayerGradientXActivation
+
+    torch.manual_seed(5)
+    network = classifier(timm.create_model(arch, num_classes=3, in_chans=1, **options))
+    for parameter in network.parameters():
+        if parameter.ndim > 1:  # timm starts with a head of zeros, whose maps are empty
+            nn.init.normal_(parameter, std=0.3)
+    images = RNG.random((3, 1, 48, 48), np.float32)
+    module = network.backbone.get_submodule(name)
+    ours = heat_maps(network, images, [0, 2], method)
+    alive = 0
+    for place, k in enumerate([0, 2]):
+        given = torch.from_numpy(images)
+        tokens = LayerActivation(network, module).attribute(given).detach().double().numpy()
+        of = LayerGradientXActivation(network, module, multiply_by_inputs=False).attribute(given, target=k)
+        a, g = (each.reshape(3, -1, each.shape[-1]) for each in (tokens, of.detach().double().numpy()))
+        a, g = a[:, prefix:], g[:, prefix:]
+        if method == "grad-cam":
+            weight = g.mean(1, keepdims=True)
+        elif method == "layercam":
+            weight = np.maximum(g, 0)
+        else:
+            positive = np.maximum(g, 0)
+            share = 1 / (2 + np.maximum(a.sum(1, keepdims=True), 0) * positive)
+            weight = (share * positive).sum(1, keepdims=True)
+        map_of = np.maximum((weight * a).sum(2), 0).reshape(3, 1, *grid)
+        large = nn.functional.interpolate(torch.from_numpy(to_one(map_of)), (48, 48), mode="bilinear")[:, 0].numpy()
+        alive += large.any((1, 2)).sum()
+        np.testing.assert_allclose(ours[:, place], to_one(large), atol=1e-4)
+    assert alive >= 2

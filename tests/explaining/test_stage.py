@@ -16,6 +16,7 @@ from pipeline.learning.networks.models import Classifier
 from pipeline.reporting import page
 from pipeline.reporting.figures import style
 from pipeline.reporting.loading import load_study
+from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import explain as view
 from pipeline.settings import load, parse
 from pipeline.study.params import ParamsError
@@ -127,3 +128,62 @@ def test_a_configuration_whose_trainings_all_diverged_has_no_maps_and_stops_noth
     explain.explain(configuration, "grad-cam", params)
     assert (explanation_folder(configuration, "grad-cam") / "none.json").exists()
     assert read_explanation(configuration, "grad-cam") is None
+
+
+def row(name, hit, mean_box, low, high, n=300):
+    """A class of which `mean_box` of n images are hit by the mean box, and the difference has an interval."""
+    of = Estimate(hit, hit - 0.01, hit + 0.01, n), Estimate(mean_box, mean_box - 0.01, mean_box + 0.001, n)
+    difference = Estimate(hit - mean_box, low, high, n)
+    return view.ClassRow(name, n, of[0], of[1], Estimate(0.1), difference, [Estimate(0.5)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("mean_box", "low", "high", "said"),
+    [
+        (0.996, -0.020, 0.012, True),  # at most 0.004 above, of an interval that reaches 0.016
+        (0.990, -0.008, 0.010, False),  # 0.010 above would be seen: it reaches 0.009
+        (0.600, -0.300, 0.050, False),
+        (0.996, np.nan, np.nan, False),  # without an interval nothing is said
+    ],
+)
+def test_where_no_map_could_be_above_the_mean_box_it_is_said_to_be_undecidable(mean_box, low, high, said):
+    of = row("Cardiomegaly", mean_box + (low + high) / 2 if low == low else 0.9, mean_box, low, high)
+    assert of.without_room is said
+    if said:
+        assert of.largest_gain == pytest.approx(1 - mean_box)
+        assert of.reach == pytest.approx((high - low) / 2)
+
+
+def test_the_page_names_the_findings_that_cannot_be_decided(evaluated, tmp_path, monkeypatch):
+    params = params_with(methods=["grad-cam"])
+    explain.explain(configurations(params)[0], "grad-cam", params)
+    monkeypatch.setattr(style, "png", lambda *_: BLANK)
+    rows = [row("every class", 0.8, 0.6, 0.1, 0.3), row("Cardiomegaly", 0.994, 0.996, -0.02, 0.016)]
+    rows.append(row("Edema", 0.9, 0.6, 0.2, 0.4))
+    facts = view.facts_of(read_explanation(configurations(params)[0], "grad-cam"))
+    monkeypatch.setattr(view, "facts_of", lambda of: replace(facts, classes=rows))
+    study = load_study(load())
+    chosen = next(r for r in study.configurations if r.key == str(configurations(params)[0]))
+    monkeypatch.setattr(type(study), "subject", chosen)
+    with page.about(study):
+        view.render(study, tmp_path)
+    (line,) = [each for each in (tmp_path / "explain.md").read_text().splitlines() if "Cannot be decided" in each]
+    assert "Cardiomegaly (the mean box is right in 0.996, so that a map which is always right would be 0.004" in line
+    assert "reaches 0.018 to either side" in line
+    assert "Edema" not in line
+
+
+def test_a_network_without_a_picture_is_named_and_the_others_are_explained(evaluated, monkeypatch, capsys):
+    params = params_with(methods=["grad-cam"])
+    first, classes = configurations(params)[0], len(read_dataset().classes)
+
+    def flat(configuration, params, *_):
+        for seed in seeds(params):
+            backbone = nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, classes))
+            yield Run(*configuration, seed), Classifier(backbone, torch.zeros(1), torch.ones(1), "1")
+
+    monkeypatch.setattr(explain, "trained_models", flat)
+    explain.explain(first, "grad-cam", params)
+    said = "Sequential: no layer's output is a picture, so there is no heat map of it but by occlusion"
+    assert f"{first}: no heat maps, as {said}" in capsys.readouterr().out
+    assert f"heat maps by grad-cam of {first} ({said})" in load_study(load()).missing

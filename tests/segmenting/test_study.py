@@ -249,7 +249,6 @@ def test_stages_about_classes_end_at_once(study, monkeypatch):
         ),
         ({"evaluate__tta": {"shift": 0.1}}, "evaluate.tta.shift"),
         ({"ensemble__features": True}, "ensemble.features: true; must be false"),
-        ({"external": {"other": {"dataset": "image_folder"}}}, r"external: other; must be \{\}"),
         ({"datasets__phantom__task": ""}, r"models.unet.arch: 'smp/unet' gives masks, and phantom has classes"),
         ({"datasets__phantom__task": "masks"}, "datasets.phantom.task: .*segmentation"),
         ({"datasets__phantom__structures": "hearts"}, "datasets.phantom.structures: .*lungs"),

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
+from pipeline.datasets.image_table.boxes import Read, Unit, read_boxes
 from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, Labels, flags, several, single
-from pipeline.datasets.image_table.masks import mask_reader, named_masks
+from pipeline.datasets.image_table.masks import Levels, level_problems, mask_reader, named_masks
 from pipeline.datasets.image_table.targets import numbers, strata_of
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen
 from pipeline.datasets.shared.grades import in_order
@@ -30,6 +31,9 @@ from pipeline.study.classes import told_apart
 from pipeline.study.inputs import located
 from pipeline.study.target import COLUMN, Target
 from pipeline.study.unknown import Policy, policy_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PARTS: dict[str, OfficialSplit] = {
     "": "",
@@ -119,6 +123,14 @@ class Data(Dataset):
         image has none of it; of segmentation, a row in which all are empty is left out.
     mask_above : int or None
         Of 0 to 254: pixels of a mask that are brighter belong to the structure. None asks for masks of two values.
+    mask_levels : dict of str to level, or to list of two levels
+        Where the one mask of an image holds several structures as grey levels: the structures by name, each with its
+        level of 255, or the first and the last. They may share levels: a cell is its nucleus, too.
+    box_table : str or None
+        Path below `root` of a table of boxes of findings, which heat maps are scored by: a row for each box with the
+        image (as in `image_column`), its class, and x, y, width, height or x_min, y_min, x_max, y_max.
+    box_unit : {"pixels", "fraction"}
+        Of the image as it is on disk, or of its width and height.
     patient_column : str or None
         Column with the patient. None takes the patients of DICOM headers, if every image has one; otherwise patients
         are not known.
@@ -158,6 +170,9 @@ class Data(Dataset):
     asked_task: Literal["", "segmentation", "ordinal", "regression"] = Field("", alias="task")
     mask_columns: list[Column] = []
     mask_above: int | None = Field(None, ge=0, le=254)
+    mask_levels: dict[Column, Levels] = {}
+    box_table: Column | None = None
+    box_unit: Unit = "pixels"
     patient_column: Column | None = None
     groups: Groups | None = None
     split_column: Column | None = None
@@ -177,6 +192,9 @@ class Data(Dataset):
             problems.append(
                 f"label_column: '{self.label_column}' beside class_columns {self.class_columns}; set one of the two"
             )
+        problems += level_problems(self.mask_levels, self.mask_columns, self.mask_above)
+        if self.box_table is not None and self.task not in ("multilabel", "multiclass"):
+            problems.append(f"box_table: '{self.box_table}' with task: '{self.asked_task}'; boxes are of classes")
         if self._segmented and not self.mask_columns:
             problems.append("mask_columns: [] with task: 'segmentation'; name at least one")
         if self._segmented and (self.label_column or self.class_columns):
@@ -252,7 +270,9 @@ class Data(Dataset):
 
     @property
     def mask_classes(self) -> tuple[str, ...]:
-        """`mask_columns`, renamed by `label_map`."""
+        """`mask_levels`, or `mask_columns`, renamed by `label_map`."""
+        if self.mask_levels:
+            return tuple(map(told_apart, self.mask_levels))
         return tuple(told_apart(self.label_map.get(column, column)) for column in self.mask_columns)
 
     @property
@@ -295,6 +315,8 @@ class Data(Dataset):
         if self.target_column is not None:
             path, table = self._table(), read_table(self._table())
             return strata_of(self._targets(path, table, self._columns(path, table))).names
+        if self._segmented and self.mask_levels:
+            return self.mask_classes
         if named := self.mask_columns if self._segmented else self.class_columns:
             return tuple(dict.fromkeys(told_apart(self.label_map.get(c, c)) for c in named))
         if self.class_names is not None:
@@ -358,13 +380,14 @@ class Data(Dataset):
             "dicom": found.headers.record(),
             "blocks": blocks_of(present, None if found.patients_known else self.groups),
             "fingerprint": digest,
+            **({} if self.box_table is None else {"boxes": self._boxes(found).passed_over}),
         }
 
     def samples(self, folder: Path) -> Iterator[Sample]:
         """Yield one sample per labelled row, in the table's order, whether or not its file is there."""
         root = self._root()
         for row in self._find().rows:
-            masks = mask_reader(root, row.masks, self.mask_above) if self.mask_columns else None
+            masks = mask_reader(root, row.masks, self.mask_above, self.mask_levels) if self.mask_columns else None
             read = file_reader(root / row.image)
             yield Sample(
                 row.image,
@@ -377,6 +400,17 @@ class Data(Dataset):
                 unknown=row.labels.unknown,
                 uncertain=row.labels.uncertain,
             )
+
+    def boxes(self, folder: Path) -> pd.DataFrame | None:
+        """Boxes of `box_table` that are of images and classes of the data set."""
+        return None if self.box_table is None else self._boxes(self._find()).boxes
+
+    def _boxes(self, found: _Found) -> Read:
+        key, root = f"datasets.{self.name}.box_table", self._root()
+        images = [row.image for row in found.rows]
+        path = root / below(key, root, str(self.box_table))
+        of = self.image_column, self.suffix, images, self.classes, self.label_map
+        return read_boxes(path, key, *of, self.box_unit)
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
         """Name the rows without a label, a mask or a number."""
@@ -488,6 +522,10 @@ class Data(Dataset):
             return [Cell(line, fields[places[column]]) for line, fields in table.rows]
 
         if self._segmented:
+            if self.mask_levels:
+                place = places[self.mask_columns[0]]
+                every = tuple(self.mask_levels)
+                return [Labels(every if fields[place].strip() else ()) for _, fields in table.rows]
             named = [(places[column], self.label_map.get(column, column)) for column in self.mask_columns]
             return [Labels(tuple(name for place, name in named if fields[place].strip())) for _, fields in table.rows]
         if self.class_columns:

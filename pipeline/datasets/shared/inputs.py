@@ -370,7 +370,9 @@ def _image_digest(read: Callable[[], bytes | np.ndarray]) -> str:
 def _masks_digest(read: Callable[[], tuple[MaskSource, ...]]) -> list[Any]:
     """Digest the masks of a sample; nothing, where one cannot be read."""
     try:
-        return [(None if m.content is None else _digest(m.content), m.above, m.rescaled) for m in read()]
+        return [
+            (None if m.content is None else _digest(m.content), m.above, m.rescaled, *(m.levels or ())) for m in read()
+        ]
     except OSError:
         return []
 

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 9
 """Classes whose reliability is drawn."""
+AUROC = "macro AUROC"
 _COLUMNS = 3
 _SIDES = {"here": ("test set of the study", COLOURS[0], "o"), "there": ("external set", COLOURS[1], "D")}
 
 
-def both_sides(rows: Sequence[Row], name: str, interval_name: str, path: Path) -> Path | None:
-    """Draw the AUROC of every model on both sides with its intervals; None without any."""
+def both_sides(rows: Sequence[Row], name: str, interval_name: str, path: Path, label: str = AUROC) -> Path | None:
+    """Draw the AUROC, or what `label` says, of every model on both sides with its intervals; None without any."""
     shown = [row for row in rows if row.here.exists and row.there.exists]
     if not shown:
         return None
@@ -34,7 +35,7 @@ def both_sides(rows: Sequence[Row], name: str, interval_name: str, path: Path) -
         for y, row in enumerate(shown):
             for side, estimate, shift in (("here", row.here, -0.14), ("there", row.there, 0.14)):
                 mark(axes, estimate, y + shift, *_SIDES[side][1:])
-        auroc_rows(axes, [row.name for row in shown], "macro AUROC")
+        auroc_rows(axes, [row.name for row in shown], label, chance=label == AUROC)
         keys = [
             Line2D([], [], color=colour, marker=marker, markersize=9, linewidth=3, label=_called(side, name))
             for side, (_, colour, marker) in _SIDES.items()

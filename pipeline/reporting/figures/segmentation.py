@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -19,6 +19,44 @@ if TYPE_CHECKING:
 
 TRUTH, FOUND = "#00c8c8", COLOURS[1]
 """Colours of the two outlines."""
+
+
+class Panel(NamedTuple):
+    """An image with the outlines of both masks, bool [H, W]: of which structure, which of its images, and its Dice."""
+
+    name: str
+    kind: str
+    dice: float
+    image: np.ndarray
+    truth: np.ndarray
+    found: np.ndarray
+
+
+def outlines(panels: Sequence[Panel], path: Path) -> Path | None:
+    """Draw images with the true outline and the one found, three in a row for each structure; None without any."""
+    if not panels:
+        return None
+    classes = list(dict.fromkeys(each.name for each in panels))
+    with styled():
+        drawn = figure(3.3 * 3 + 0.4, 3.6 * len(classes) + 0.6)
+        grid = drawn.subplots(len(classes), 3, squeeze=False)
+        for axes, each in zip(grid.flat, panels):
+            axes.imshow(in_8_bits(each.image), cmap="gray", vmin=0, vmax=255)
+            for mask, colour in ((each.truth, TRUTH), (each.found, FOUND)):
+                if mask.any() and not mask.all():
+                    axes.contour(mask.astype(float), [0.5], colors=[colour], linewidths=1.8)
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+            axes.spines[:].set_visible(False)
+            axes.set_title(f"{each.kind}: Dice {formats.number(each.dice)}", fontsize=12)
+            if each.kind == "best":
+                axes.set_ylabel(english.readable(each.name), fontsize=12, fontweight="bold", color=INK)
+        keys = [
+            Line2D([], [], color=TRUTH, linewidth=2.5, label="true outline"),
+            Line2D([], [], color=FOUND, linewidth=2.5, label="outline found"),
+        ]
+        drawn.legend(handles=keys, loc="outside lower center", ncols=2)
+        return save(drawn, path, every_colour=True)
 
 
 def examples(study: StudyResults, results: Results, seed: int, shown: Sequence[Example], path: Path) -> Path | None:
@@ -47,28 +85,11 @@ def examples(study: StudyResults, results: Results, seed: int, shown: Sequence[E
     table = results.images
     rows = table[table["part"] == "test"]["row"].drop_duplicates().tolist()
     of_run = results.probabilities[table["seed"].drop_duplicates().tolist().index(str(seed))]
-    classes = list(dict.fromkeys(each.name for each in shown))
-    with styled():
-        drawn = figure(3.3 * 3 + 0.4, 3.6 * len(classes) + 0.6)
-        grid = drawn.subplots(len(classes), 3, squeeze=False)
-        for axes, each in zip(grid.flat, shown):
-            k = study.classes.index(each.name)
-            image = in_8_bits(np.asarray(study.images[each.row]))
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-            threshold = results.get("threshold", each.name, seed, "val").value
-            found = np.asarray(of_run[rows.index(each.row), k]) >= round(255 * threshold)
-            for mask, colour in ((study.masks[each.row, ..., k] > 0, TRUTH), (found, FOUND)):
-                if mask.any() and not mask.all():
-                    axes.contour(mask.astype(float), [0.5], colors=[colour], linewidths=1.8)
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-            axes.spines[:].set_visible(False)
-            axes.set_title(f"{each.kind}: Dice {formats.number(each.dice)}", fontsize=12)
-            if each.kind == "best":
-                axes.set_ylabel(english.readable(each.name), fontsize=12, fontweight="bold", color=INK)
-        keys = [
-            Line2D([], [], color=TRUTH, linewidth=2.5, label="true outline"),
-            Line2D([], [], color=FOUND, linewidth=2.5, label="outline found"),
-        ]
-        drawn.legend(handles=keys, loc="outside lower center", ncols=2)
-        return save(drawn, path, every_colour=True)
+    panels = []
+    for each in shown:
+        k = study.classes.index(each.name)
+        threshold = results.get("threshold", each.name, seed, "val").value
+        found = np.asarray(of_run[rows.index(each.row), k]) >= round(255 * threshold)
+        image, truth = np.asarray(study.images[each.row]), study.masks[each.row, ..., k] > 0
+        panels.append(Panel(each.name, each.kind, each.dice, image, truth, found))
+    return outlines(panels, path)

@@ -201,15 +201,17 @@ def widen(axes: Axes, least: float = 0.06) -> None:
         axes.set_xlim(middle - least / 2, middle + least / 2)
 
 
-def auroc_rows(axes: Axes, names: Sequence[str], label: str) -> None:
-    """Lay out axes that show the AUROC of a model on each row, the first on top, with a line at chance."""
+def auroc_rows(axes: Axes, names: Sequence[str], label: str, chance: bool = True) -> None:
+    """Lay out axes that show the AUROC of a model on each row, the first on top, with a line at chance if asked for."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(False, axis="y")
     axes.set_xlabel(label)
-    axes.axvline(0.5, color=FAINT, linewidth=1.2, linestyle=(0, (5, 1.5)))
     low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0.48), min(high, 1.0))
+    if chance:
+        axes.axvline(0.5, color=FAINT, linewidth=1.2, linestyle=(0, (5, 1.5)))
+        low = min(low, 0.48)
+    axes.set_xlim(low, min(high, 1.0))
     widen(axes)
 
 

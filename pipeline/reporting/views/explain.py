@@ -40,6 +40,21 @@ class ClassRow(NamedTuple):
     others: list[Estimate]
 
     @property
+    def largest_gain(self) -> float:
+        """By how much a map that is always right would be above the mean box."""
+        return 1 - self.mean_box.value
+
+    @property
+    def reach(self) -> float:
+        """How far the interval of the difference reaches to either side; NaN without one."""
+        return (self.difference.high - self.difference.low) / 2 if self.difference.bounded else np.nan
+
+    @property
+    def without_room(self) -> bool:
+        """Whether the mean box is right so often that no gain over it could be told from noise in these images."""
+        return bool(self.largest_gain <= self.reach)
+
+    @property
     def verdict(self) -> str:
         """What the interval of the difference from the mean box allows to be said."""
         if not self.difference.bounded:
@@ -50,10 +65,11 @@ class ClassRow(NamedTuple):
 
 
 class ModelRow(NamedTuple):
-    """A configuration and a method over every class: the map, and how far the training runs agree."""
+    """A configuration and a method over every class: the layer, the map, and how far the training runs agree."""
 
     key: str
     method: str
+    layer: str
     scores: list[Estimate]
     difference: Estimate
     agreement: Estimate
@@ -86,6 +102,11 @@ class Explained:
     def beaten(self) -> list[str]:
         """Classes of which the map is above the mean box."""
         return [row.name for row in self.classes[1:] if row.verdict == "above"]
+
+    @property
+    def without_room(self) -> list[ClassRow]:
+        """Classes of which no map could be shown to be above the mean box in these images."""
+        return [row for row in self.classes[1:] if row.without_room]
 
     @property
     def tested(self) -> int:
@@ -152,7 +173,9 @@ def _model_row(of: Explanation) -> ModelRow:
     get, checks = _Lookup(of.localisation, ["map", "class", "metric"]), _Lookup(of.checks, ["check", "step"])
     scored = [get(MEAN, EVERY, metric) for metric in LABELS]
     difference = get(f"{MEAN} - mean box", EVERY, "pointing")
-    return ModelRow(str(of.configuration), of.method, scored, difference, checks(AGREEMENT, ""))
+    layer = of.about["layer"]
+    named = "" if layer is None else f"{layer['name']}, {' × '.join(map(str, layer['grid']))}"
+    return ModelRow(str(of.configuration), of.method, named, scored, difference, checks(AGREEMENT, ""))
 
 
 def table(study: StudyResults) -> pd.DataFrame:

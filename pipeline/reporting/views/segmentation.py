@@ -27,6 +27,7 @@ MOST = 4
 """Classes in the figure of examples: those with the most test images."""
 _PAGES = {
     "segmentation.md": "by class, by seed, examples, how it was computed and chosen, provenance",
+    "external.md": "the same networks on other data sets",
     "data.md": "patients, structures, exclusions, split",
     "timing.md": "the one page that a clock changes",
 }

@@ -245,21 +245,23 @@ class Picture(NamedTuple):
     private: bool = False
 
 
-def path_of_images(study: StudyResults, folder: Path, name: str) -> Path:
+def path_of_images(study: StudyResults, folder: Path, name: str, private: bool | None = None) -> Path:
     """Return where a figure that shows images is drawn: with the reports in `folder`, or outside git.
 
-    A copy that an earlier rendering left with the reports is removed where the figure is private now.
+    A copy that an earlier rendering left with the reports is removed where the figure is private now. `private` says
+    so of images that are not the study's own.
     """
     public = folder / "figures" / name
-    if not study.private_figures:
+    if not (study.private_figures if private is None else private):
         return public
     public.unlink(missing_ok=True)
     return PRIVATE_FIGURES / name
 
 
-def picture_of_images(study: StudyResults, path: Path, page: Path) -> Picture:
-    """Return the figure at `path`, which shows images, as `page` links it."""
-    return Picture(Path(os.path.relpath(path, page.parent)).as_posix(), study.private_figures)
+def picture_of_images(study: StudyResults, path: Path, page: Path, private: bool | None = None) -> Picture:
+    """Return the figure at `path`, which shows images, as `page` links it; `private` as for `path_of_images`."""
+    hidden = study.private_figures if private is None else private
+    return Picture(Path(os.path.relpath(path, page.parent)).as_posix(), hidden)
 
 
 def boxes_of(study: StudyResults, row: int, name: str) -> tuple[tuple[float, float, float, float], ...]:
