@@ -1,7 +1,7 @@
 """Which values are tried next: Optuna's TPE sampler, fed with the results so far.
 
-No state of the sampler is kept. A batch of trials follows from the search's seed, the number of its first trial, and the
-results of all before it: a search that was killed goes on as it would have, and how many trials run side by side
+No state of the sampler is kept. A batch of trials follows from the search's seed, the number of its first trial, and
+the results of all before it: a search that was killed goes on as it would have, and how many trials run side by side
 changes nothing but the time.
 
 Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011; Watanabe, arXiv 2304.11127.

@@ -358,8 +358,8 @@ def _of_search(params: Params, dataset: Dataset) -> Iterator[str]:
         if len(trained) > 1 and trained[0] == trained[-1]:
             sound = False
             yield (
-                f"search.over.{key}: changes nothing of how {search.model}-{search.loss} is trained: the model has a key "
-                "of its own; search that one"
+                f"search.over.{key}: changes nothing of how {search.model}-{search.loss} is trained: the model has a "
+                "key of its own; search that one"
             )
     if sound:
         _set(mark)
