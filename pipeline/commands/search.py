@@ -1,6 +1,6 @@
 """Find settings of training by validation; the test part is not read.
 
-Section `search` of params.yaml says what is searched: ranges of settings of one model and loss, and the number of trials.
+Section `search` of params.yaml says what is searched: ranges of settings of one model and loss, and how many trials.
 Each trial is a training run of the study that stays in DVC's cache. A search that was ended goes on where it was; more
 trials are added by --trials. The record, reports/search.json, belongs into git; `dvc repro` then has a page about it.
 
@@ -109,9 +109,9 @@ def apply(params: Params) -> str:
     """
     from pipeline.searching.applying import applied, as_yaml
     from pipeline.searching.record import RECORD, read_record
-    from pipeline.searching.running import about_search, present_values
+    from pipeline.searching.running import about_search
     from pipeline.settings import load
-    from pipeline.settings.search import as_word
+    from pipeline.settings.search import as_word, present_values
     from pipeline.study.files import write_text
     from pipeline.study.locks import alone_in
     from pipeline.study.params import PARAMS_FILE
@@ -123,7 +123,7 @@ def apply(params: Params) -> str:
     now = about_search(params, params.model_dump(mode="json", exclude_unset=True))
     if differing := [key for key in now if record.about.get(key) != now[key]]:
         raise UserError(f"{RECORD} is of another search ({', '.join(differing)}); medmatrix search does this one")
-    values, before = record.best.values, present_values(params.search, params)
+    values, before = record.best.values, present_values(params.search.over, params.model_dump(mode="json"))
     if all(as_word(before[key]) == as_word(value) for key, value in values.items()):
         return f"{PARAMS_FILE} has the values of trial {record.best.number} already"
     with alone_in(PARAMS_FILE.resolve().parent, f"another process is writing {PARAMS_FILE}: waiting for it"):

@@ -65,8 +65,8 @@ class Record:
     Parameters
     ----------
     about : dict
-        What decides its trials: dataset, model, loss, seeds, over, seed, batch, settings, data. Equal in a search that
-        goes on.
+        What decides its trials: dataset, model, loss, seeds, over, seed, batch, settings and data (digests), split
+        (that of audit.json). Equal in a search that goes on.
     versions : dict
         Of the sampler's package.
     trials : list of Trial

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -24,10 +25,11 @@ from pipeline.searching.record import Record as SearchRecord
 from pipeline.searching.record import Trial, digest, read_record, with_trials, write_record
 from pipeline.searching.scores import keep_outputs, only_run, optimism_of, outputs_file, score_of, validation_outputs
 from pipeline.settings import Params, parse
-from pipeline.settings.search import Range, Search, as_word, ends, of_trial, refused
+from pipeline.settings.search import Range, Search, as_word, ends, of_trial, present_values, refused
 from pipeline.study import locks, mending
 from pipeline.study.dvc_state import configured
 from pipeline.study.errors import UserError
+from pipeline.study.files import AUDIT, read_json
 from pipeline.study.memory import free_host_memory
 from pipeline.study.outputs import keep
 from pipeline.study.params import ParamsError, parse_yaml
@@ -81,6 +83,7 @@ class Searching:
         self.memory, self.mark = free_host_memory(), workers.mark_of(Path.cwd(), None)
         self.stop = workers.Stop()
         self.warm: Warm | None = None
+        self.begun: dict[str, int] = {}
         self.train = train or self._train
 
     def __call__(self) -> int:
@@ -157,7 +160,7 @@ class Searching:
                 self._end(work)
             elif any(task.state is State.FAILED for _, _, task in work.runs):
                 logs = [task.log for _, _, task in work.runs if task.state is State.FAILED]
-                self._note(Trial(work.number, work.values, "failed", reason=reason(logs[0])))
+                self._note(Trial(work.number, work.values, "failed", reason=without_paths(reason(logs[0]))))
         if self.stop():
             return
         # Those of the batch that repeat another of it, which has its score by now.
@@ -182,8 +185,12 @@ class Searching:
 
     def _with_present(self, first: int, proposed: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Have the search begin with the values of params.yaml, if they lie in the ranges: it does not lose to them."""
-        present = present_values(self.search, self.params)
-        return [present, *proposed[1:]] if first == 0 and within(self.space, self.whole, present) else proposed
+        begins = first == 0 and within(self.space, self.whole, self._present)
+        return [self._present, *proposed[1:]] if begins else proposed
+
+    @property
+    def _present(self) -> dict[str, Any]:
+        return present_values(self.search.over, self.params.model_dump(mode="json"))
 
     def _begin(self, number: int, values: dict[str, Any]) -> Work | None:
         """Make the workplaces of a trial; None if its values cannot be, or are those of an earlier one."""
@@ -201,18 +208,13 @@ class Searching:
             log = LOGS / f"{number}-{seed}.log"
             finished = folder.absolute() / workplace.run_folder(run) / RECORD
             runs.append((run, folder, Task(name, workplace.command(folder), log, finished)))
-        self._open.update({_key(values): number})
+        self.begun[_key(values)] = number
         return Work(number, values, params, runs)
-
-    @property
-    def _open(self) -> dict[str, int]:
-        """Values of the trials that have been begun by this call to their numbers."""
-        return self.__dict__.setdefault("_begun", {})
 
     def _equal(self, values: dict[str, Any], number: int) -> int | None:
         """Return the number of an earlier trial with the same values."""
         known = {_key(trial.values): trial.number for trial in reversed(self.record.trials) if trial.score is not None}
-        found = {**self._open, **known}.get(_key(values))
+        found = {**self.begun, **known}.get(_key(values))
         return found if found is not None and found < number else None
 
     def _repeat(self, number: int, values: dict[str, Any]) -> None:
@@ -242,7 +244,9 @@ class Searching:
             return
         keep_outputs(outputs_file(self.record.digest, work.number), logits, rows)
         cached = all(task.state is not State.DONE for _, _, task in work.runs)
-        first = work.number == 0 and _key(work.values) == _key(present_values(self.search, self.params))
+        first = work.number == 0 and _key(work.values) == _key(self._present)
+            present_values(self.search.over, self.params.model_dump(mode="json"))
+        )
         before = {trial.number: trial for trial in self.record.trials}.get(work.number)
         trial = Trial(
             work.number,
@@ -287,21 +291,14 @@ def _key(values: dict[str, Any]) -> str:
     return as_word(values)
 
 
+def without_paths(text: str) -> str:
+    """Return a message without the folders of this machine: the record lies in git."""
+    return re.sub(r"(?<![\w.])/(?:[^\s/:'\"]+/)+", "", text)
+
+
 def configurations_name(search: Search) -> str:
     """Return the name of the configuration that is searched."""
     return f"{search.model}-{search.loss}"
-
-
-def present_values(search: Search, params: Params) -> dict[str, Any]:
-    """Return what params.yaml has under the keys of the search; None where it has nothing."""
-    content = params.model_dump(mode="json")
-    found = {}
-    for key in search.over:
-        value: Any = content
-        for name in key.split("."):
-            value = value.get(name) if isinstance(value, dict) else None
-        found[key] = value
-    return found
 
 
 def about_search(params: Params, content: dict[str, Any]) -> dict[str, Any]:
@@ -313,7 +310,6 @@ def about_search(params: Params, content: dict[str, Any]) -> dict[str, Any]:
     assert search is not None
     first = {key: ends(of)[0] for key, of in search.ranges().items()}
     trial = parse(of_trial(content, search, first))
-    outputs = data_outputs()
     return {
         "dataset": params.dataset,
         "model": search.model,
@@ -323,7 +319,8 @@ def about_search(params: Params, content: dict[str, Any]) -> dict[str, Any]:
         "seed": search.seed,
         "batch": search.batch,
         "settings": digest(settings_record(configurations(trial)[0], trial)),
-        "data": digest(outputs),
+        "data": digest(data_outputs()),
+        "split": read_json(AUDIT, "split")["sha256"],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -141,6 +141,17 @@ def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[s
                 raise KeyError(key)
         place[last] = value
     return changed
+
+
+def present_values(keys: Iterable[str], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what params.yaml has under the given keys; None where it has nothing."""
+    found = {}
+    for key in keys:
+        value: Any = content
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        found[key] = value
+    return found
 
 
 def of_trial(content: Mapping[str, Any], search: Search, values: Mapping[str, Any]) -> dict[str, Any]:
