@@ -245,8 +245,6 @@ class Searching:
         keep_outputs(outputs_file(self.record.digest, work.number), logits, rows)
         cached = all(task.state is not State.DONE for _, _, task in work.runs)
         first = work.number == 0 and _key(work.values) == _key(self._present)
-            present_values(self.search.over, self.params.model_dump(mode="json"))
-        )
         before = {trial.number: trial for trial in self.record.trials}.get(work.number)
         trial = Trial(
             work.number,
