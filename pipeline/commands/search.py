@@ -1,4 +1,4 @@
-"""Find settings of training by validation; the test part is not read.
+"""Find settings of training by validation, without the test part.
 
 Section `search` of params.yaml says what is searched: ranges of settings of one model and loss, and how many trials.
 Each trial is a training run of the study that stays in DVC's cache. A search that was ended goes on where it was; more

@@ -40,9 +40,7 @@ def applied(values: Mapping[str, Any], path: Path = PARAMS_FILE) -> str:
             expected = with_values(expected, {key: value})
             text = _with_value(text, key.split("."), value)
         except KeyError:
-            raise ParamsError(
-                f"{path}: {key}: lies below something that is no map; write that as a map first"
-            ) from None
+            raise ParamsError(f"{path}: {key}: does not lie in a map") from None
     if parse_yaml(text, str(path)) != expected:
         named = ", ".join(f"{key}: {as_yaml(value)}" for key, value in values.items())
         raise ParamsError(f"{path}: cannot be changed in these places alone; set by hand: {named}")
@@ -73,37 +71,45 @@ def _with_point(text: str) -> str:
 def _with_value(text: str, path: list[str], value: Any) -> str:
     """Return `text` with one value set."""
     node: Node = YAML(typ="safe", pure=True).compose(text)
+    key: Node | None = None
     for depth, name in enumerate(path):
-        found = _entry(node, name)
+        if key is not None and _is_empty(node):
+            return _after_key(text, key, _nested(path[depth:], value))
+        if not isinstance(node, MappingNode):
+            raise KeyError(name)
+        found = next((entry for entry in node.value if entry[0].value == name), None)
         if found is None:
             return _added(text, node, path[depth:], value)
-        above, node = node, found
-    written = as_yaml(value)
-    start, end = node.start_mark.index, node.end_mark.index
-    if start == end:  # nothing stood there
-        return f"{text[:start]} {written}{text[start:]}" if written else text
+        above, (key, node) = node, found
+    assert key is not None
+    if _is_empty(node):
+        return _after_key(text, key, value)
     if not isinstance(node, ScalarNode) and not node.flow_style:
         raise KeyError(".".join(path))  # a map or list on lines of its own
-    if not written and above.flow_style:
-        written = "null"
-    return text[:start] + written + text[end:]
+    written = as_yaml(value) or ("null" if above.flow_style else "")
+    return text[: node.start_mark.index] + written + text[node.end_mark.index :]
 
 
-def _entry(node: Node, name: str) -> Node | None:
-    if not isinstance(node, MappingNode):
-        if isinstance(node, ScalarNode) and node.value == "":
-            return None
-        raise KeyError(name)
-    return next((value for key, value in node.value if key.value == name), None)
+def _is_empty(node: Node) -> bool:
+    """Whether nothing stands there; a comment may."""
+    return isinstance(node, ScalarNode) and node.start_mark.index == node.end_mark.index
 
 
-def _added(text: str, node: Node, path: list[str], value: Any) -> str:
-    """Return `text` with a key added to a map, and those below it that are missing, too."""
-    for name in reversed(path[1:]):
+def _after_key(text: str, key: Node, value: Any) -> str:
+    """Return `text` with a value behind the colon of a key that had none; the mark of what is empty lies further on."""
+    place = text.index(":", key.end_mark.index) + 1
+    return f"{text[:place]} {as_yaml(value)}{text[place:]}" if as_yaml(value) else text
+
+
+def _nested(path: list[str], value: Any) -> Any:
+    for name in reversed(path):
         value = {name: value}
-    name, start = path[0], node.start_mark.index
-    if isinstance(node, ScalarNode):  # nothing stood there: the map is its first content
-        return f"{text[:start]} {{{name}: {as_yaml(value)}}}{text[start:]}"
+    return value
+
+
+def _added(text: str, node: MappingNode, path: list[str], value: Any) -> str:
+    """Return `text` with a key added to a map, and those below it that are missing, too."""
+    name, value = path[0], _nested(path[1:], value)
     if node.flow_style:
         close = node.end_mark.index - 1
         before = text[:close].rstrip()
