@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -129,16 +128,17 @@ def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[s
     KeyError
         If a key lies below something that is no map.
     """
-    changed = copy.deepcopy(dict(content))
+    changed = dict(content)
     for key, value in values.items():
         *above, last = key.split(".")
         place = changed
         for name in above:
-            if place.get(name) is None:
-                place[name] = {}
-            place = place[name]
-            if not isinstance(place, dict):
+            below = place.get(name)
+            if below is not None and not isinstance(below, Mapping):
                 raise KeyError(key)
+            # A copy: YAML lets several places hold one and the same map.
+            place[name] = dict(below or {})
+            place = place[name]
         place[last] = value
     return changed
 
