@@ -324,18 +324,20 @@ def about_search(params: Params, content: dict[str, Any]) -> dict[str, Any]:
 
 def data_outputs() -> dict[str, str]:
     """Return the checksums of images and split, as dvc.lock has them."""
-    stages = (parse_yaml(locks.LOCK.read_text(encoding="utf-8"), str(locks.LOCK)) or {}).get("stages", {})
+    stages = _locked_stages(locks.LOCK)
     return {name: stages[name]["outs"][0]["md5"] for name in ("preprocess", "split") if name in stages}
 
 
 def evaluated(configuration: str) -> bool:
     """Whether dvc.lock has an evaluation of a configuration on the images that the trials are trained on."""
-    stages = (parse_yaml(locks.LOCK.read_text(encoding="utf-8"), str(locks.LOCK)) or {}).get("stages", {})
-    of_study = _data_of(stages.get(f"evaluate@{configuration}", {}))
-    for lock in workplace.PLACES.glob("*-*/dvc.lock"):
-        trial = (parse_yaml(lock.read_text(encoding="utf-8"), str(lock)) or {}).get("stages", {})
-        return of_study is not None and of_study == _data_of(trial.get(workplace.STAGE, {}))
-    return False
+    of_study = _data_of(_locked_stages(locks.LOCK).get(f"evaluate@{configuration}", {}))
+    trials = (_locked_stages(lock).get(workplace.STAGE, {}) for lock in workplace.PLACES.glob("*-*/dvc.lock"))
+    return of_study is not None and of_study in map(_data_of, trials)
+
+
+def _locked_stages(lock: Path) -> dict[str, Any]:
+    content = parse_yaml(lock.read_text(encoding="utf-8"), str(lock)) if lock.exists() else None
+    return dict((content or {}).get("stages") or {})
 
 
 def _data_of(stage: dict[str, Any]) -> str | None:

@@ -49,10 +49,10 @@ def test_a_search_that_was_ended_or_is_made_longer_goes_on_as_it_would_have(fort
 
 
 def test_it_finds_the_best_sooner_than_chance(forty):
-    def distance(trials):
-        return sum(abs(trial.values["models.small.lr"] - 0.003) for trial in trials) / len(trials)
+    def near(trials):
+        return sum(abs(trial.values["models.small.lr"] - 0.003) < 0.0007 for trial in trials) / len(trials)
 
-    assert distance(forty[20:]) < 0.5 * distance(forty[:10])
+    assert near(forty[20:]) >= 0.3 > 0.15 >= near(forty[:10])  # 0.1 by chance
 
 
 def test_optuna_itself_has_the_same_best_as_the_record(forty):
