@@ -25,7 +25,7 @@ from pipeline.searching.record import Record as SearchRecord
 from pipeline.searching.record import Trial, digest, read_record, with_trials, write_record
 from pipeline.searching.scores import keep_outputs, only_run, optimism_of, outputs_file, score_of, validation_outputs
 from pipeline.settings import Params, parse
-from pipeline.settings.search import Range, Search, as_word, ends, of_trial, present_values, refused
+from pipeline.settings.search import Range, Search, as_word, ends, fitting, of_trial, present_values, refused
 from pipeline.study import locks, mending
 from pipeline.study.dvc_state import configured
 from pipeline.study.errors import UserError
@@ -366,11 +366,10 @@ def whole_numbers(search: Search, content: dict[str, Any]) -> set[str]:
     for key, of in search.ranges().items():
         if not isinstance(of, Range) or not all(isinstance(each, int) for each in (of.low, of.high, of.step or 1)):
             continue
-        between = {key: of.low + 0.5}
-        taken = not refused(search, content, between, Params.model_validate, Params)
-        if taken and key.startswith("losses."):
-            taken = _loss_takes(search, content, between)
-        if ".options." in key or not taken:
+        between = fitting(search, content, {key: of.low + 0.5}, Params.model_validate, Params)
+        if between is not None and key.startswith("losses.") and not _loss_takes(search, content, between):
+            between = None
+        if ".options." in key or between is None:
             found.add(key)
     return found
 

@@ -334,7 +334,7 @@ def _of_models(params: Params) -> Iterator[str]:
 def _of_search(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield ranges of a search with ends that cannot be trained, and keys that change nothing of what is trained."""
     from pipeline.learning.records import settings_record
-    from pipeline.settings.search import ends, of_trial
+    from pipeline.settings.search import ends, fitting, of_trial
 
     search = params.search
     assert search is not None
@@ -349,7 +349,8 @@ def _of_search(params: Params, dataset: Dataset) -> Iterator[str]:
     for key, range_ in search.ranges().items():
         trained = []
         for value in ends(range_):
-            trial = Params.model_validate(of_trial(content, search, {key: value}))
+            values = fitting(search, content, {key: value}, Params.model_validate, Params)
+            trial = Params.model_validate(of_trial(content, search, values or {}))
             problems: list[str] = []
             _tried(problems, check, trial)
             yield from (f"search.over.{key}: {value!r} cannot be: {problem}" for problem in problems)

@@ -194,7 +194,8 @@ def problems_of_search(
     sound, ranges = True, search.ranges()
     for key, range_ in ranges.items():
         for value in ends(range_):
-            if why := refused(search, content, {key: value}, validate, kind):
+            why = refused(search, content, {key: value}, validate, kind)
+            if why and fitting(search, content, {key: value}, validate, kind) is None:
                 sound = False
                 yield f"search.over.{key}: {value!r} cannot be: {why}"
     if not sound:
@@ -205,6 +206,21 @@ def problems_of_search(
             said = ", ".join(f"{key} = {value!r}" for key, value in values.items())
             yield f"search.over: {said} cannot be together: {why}; narrow a range"
             return
+
+
+def fitting(
+    search: Search,
+    content: Mapping[str, Any],
+    values: Mapping[str, Any],
+    validate: Callable[[dict[str, Any]], Any],
+    kind: type[Any],
+) -> dict[str, Any] | None:
+    """Return values that can be a trial and have these, the others as in params.yaml or at the ends of their ranges."""
+    ranges = search.ranges()
+    for others in ({}, *({key: ends(of)[place] for key, of in ranges.items()} for place in (0, -1))):
+        if not refused(search, content, {**others, **values}, validate, kind):
+            return {**others, **values}
+    return None
 
 
 def refused(
