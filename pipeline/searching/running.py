@@ -129,10 +129,10 @@ class Searching:
         """Return the record of this search, without trials if it is a new one; an earlier one is kept."""
         about = about_search(self.params, self.content)
         old = read_record()
-        if old is not None and old.about == about:
+        if old is not None and old.about == about and old.finished:  # where all have failed, they are tried once more
             print(f"goes on: {len(old.trials)} of {self.trials} trials are in {FILE}")
             return replace(old, asked=max(self.trials, len(old.trials)), optimism={})
-        if old is not None:
+        if old is not None and old.about != about:
             changed = [key for key in about if old.about.get(key) != about[key]]
             print(f"a new search: {', '.join(changed)} differ from {FILE}, which is kept as {keep(FILE)}")
         return SearchRecord(about, {"optuna": version("optuna")}, asked=self.trials)

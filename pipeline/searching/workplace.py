@@ -72,7 +72,7 @@ def make(folder: Path, content: Mapping[str, Any], params: Params, run: Run, dvc
 
 def command(folder: Path) -> list[str]:
     """Return the Python module, and its arguments, that trains in a workplace or takes the run from the cache."""
-    return ["dvc", "--wait-for-lock", "repro", "--cd", str(folder.absolute()), STAGE]
+    return ["dvc", "--cd", str(folder.absolute()), "--wait-for-lock", "repro", STAGE]
 
 
 def environment(base: Mapping[str, str]) -> dict[str, str]:

@@ -135,6 +135,9 @@ def test_a_search_of_failures_is_given_up(prepared, monkeypatch):
     with pytest.raises(UserError, match=r"the first 4 trials have failed: error: models: the loss is not finite"):
         fake.search(write())
     assert len(fake.trained) == 4
+    again = Fake(monkeypatch)
+    assert again.search(load(), trials=2) == 0  # whatever was wrong has been mended
+    assert again.trained == ["trial 0", "trial 1"]
 
 
 def test_the_score_is_the_mean_over_the_seeds(prepared, monkeypatch):
