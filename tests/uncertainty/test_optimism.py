@@ -19,21 +19,19 @@ def made(rng, separations, n, classes=1):
 
 def test_the_corrected_score_is_nearer_to_the_truth_than_the_highest():
     rng, highest, corrected, held = np.random.default_rng(0), [], [], 0
-    for repeat in range(40):
+    for repeat in range(30):
         separations = rng.normal(1.0, 0.1, 12)
         truth, scores = made(rng, separations, 60)
-        found = corrected_best(
-            "multilabel", truth, scores, np.arange(60).astype(str), range(12), draws=100, seed=repeat
-        )
+        found = corrected_best("multilabel", truth, scores, np.arange(60).astype(str), range(12), draws=60, seed=repeat)
         best = norm.cdf(separations[np.argmax([roc_auc_score(truth, score) for score in scores])] / np.sqrt(2))
         highest.append(found.highest - best)
         corrected.append(found.corrected - best)
         held += found.low <= best <= found.high
-    error = np.std(corrected) / np.sqrt(40)
+    error = np.std(corrected) / np.sqrt(30)
     assert np.mean(highest) > 0.04  # of many scores around 0.76
     assert abs(np.mean(corrected)) < 3 * error
     assert abs(np.mean(corrected)) < 0.4 * np.mean(highest)
-    assert held >= 36
+    assert held >= 27
 
 
 def test_it_is_what_its_definition_says():
@@ -66,7 +64,7 @@ def test_classes_that_draws_lose_are_averaged_over_those_that_have_them():
     truth, scores = made(rng, np.array([1.0, 1.5]), 80, classes=3)
     truth[:, 2] = 0
     truth[[4, 50], 1], truth[:4, 1], truth[5:50, 1], truth[51:, 1] = 1, 0, 0, 0  # two positives; no positive
-    found = corrected_best("multilabel", truth, scores, np.arange(80).astype(str), [0, 1], draws=400)
+    found = corrected_best("multilabel", truth, scores, np.arange(80).astype(str), [0, 1], draws=200)
     assert found.classes == 2
     assert found.low <= found.corrected <= found.high
     whole = [np.mean([roc_auc_score(truth[:, k], score[:, k]) for k in (0, 1)]) for score in scores]
