@@ -73,8 +73,8 @@ def keep_pages(reports: Path, name: str, opening: str) -> list[Path]:
 
 def carry_over(folder: Path) -> None:
     """Give a folder that is to take the place of the reports what no report writes: kept pages, a search's record."""
-    if RECORD.is_file():
-        shutil.copy(RECORD, folder / RECORD.name)
+    for file in RECORD.parent.glob(f"{RECORD.name}*"):  # earlier searches have a number behind their names
+        shutil.copy(file, folder / file.name)
     if KEPT.is_dir():
         shutil.copytree(KEPT, folder / KEPT.name)
 

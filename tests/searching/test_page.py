@@ -143,9 +143,11 @@ def test_the_record_stays_when_reports_are_written_anew(tmp_path, monkeypatch):
     record = Record(ABOUT, {"optuna": "5.0.0"}, TRIALS, asked=6, optimism=OPTIMISM)
     write_record(record)
     assert read_record() == record
+    Path("reports/search.json.1").write_text("an earlier one")
     Path("new").mkdir()
     carry_over(Path("new"))
     assert read_record(Path("new/search.json")) == record
+    assert Path("new/search.json.1").read_text() == "an earlier one"
 
 
 def test_the_front_page_links_it():
