@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from pipeline.reporting.values import ReportError
+from pipeline.searching.record import RECORD
 from pipeline.study.files import REPORTS, exchanged, write_bytes, write_text
 
 KEPT = REPORTS / "studies"
@@ -71,7 +72,9 @@ def keep_pages(reports: Path, name: str, opening: str) -> list[Path]:
 
 
 def carry_over(folder: Path) -> None:
-    """Give a folder that is to take the place of the reports the pages that were kept in them."""
+    """Give a folder that is to take the place of the reports what no report writes: kept pages, a search's record."""
+    for file in RECORD.parent.glob(f"{RECORD.name}*"):  # earlier searches have a number behind their names
+        shutil.copy(file, folder / file.name)
     if KEPT.is_dir():
         shutil.copytree(KEPT, folder / KEPT.name)
 

@@ -30,6 +30,7 @@ from pipeline.reporting.values import (
     ReportError,
 )
 from pipeline.scoring.clinical import Clinical
+from pipeline.searching.record import Record, read_record
 from pipeline.segmenting.results import open_probabilities
 from pipeline.settings import Params
 from pipeline.study.files import (
@@ -131,9 +132,18 @@ def load_study(params: Params) -> StudyResults:
         external=tuple(of for of in external.values() if of is not None),
         explanations=tuple(of for of in explained.values() if of is not None),
         variants=tuple(variants),
+        searched=_load_search(params),
         **({"masks": open_masks()} if of_masks else {}),
     )
     return hide(study)
+
+
+def _load_search(params: Params) -> Record | None:
+    """Read the record of a search; None where there is none, or where it is about another study than this."""
+    record = read_record()
+    if record is None or record.about["dataset"] != params.dataset:
+        return None
+    return record if Configuration(record.about["model"], record.about["loss"]) in configurations(params) else None
 
 
 def _load_samples() -> pd.DataFrame:

@@ -37,6 +37,7 @@ from pipeline.reporting.values import (
     Sample,
     exists,
 )
+from pipeline.searching.record import Record
 from pipeline.settings import Params
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import DatasetInfo
@@ -307,6 +308,7 @@ class StudyResults:
     external: tuple[External, ...] = ()
     explanations: tuple[Explanation, ...] = ()
     variants: tuple[VariantResults, ...] = ()
+    searched: Record | None = None
     masks: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.uint8))
 
     # --- what is there -----------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, ValidationError, field_validator, model_validator
 
 from pipeline.datasets.settings import DownloadSections
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
@@ -16,6 +16,7 @@ from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting.settings import About, Report
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
+from pipeline.settings.search import Search, problems_of_search
 from pipeline.splitting.settings import SplitSections
 from pipeline.study.params import PARAMS_FILE, describe, read, validate
 from pipeline.study.runs import seeds
@@ -36,6 +37,7 @@ SECTIONS = (
     "explain",
     "external",
     "variants",
+    "search",
     "report",
     "about",
 )
@@ -65,16 +67,35 @@ class Params(
 
     model_config = ConfigDict(extra="forbid")
 
+    search: Search | None = None
     report: Report = Report()
     about: About = About()
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        """Take a section without content for no search."""
+        return value or None
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Params:
         problems = [*self._of_names(), *self._of_seeds(), *self._of_models()]
         problems += problems_of(self.variants, self.split, self.preprocess)
+        if not problems and self.search is not None:
+            problems += self._of_search(self.search)
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _of_search(self, search: Search) -> Iterator[str]:
+        others = [f"variants.{name}" for name, variant in self.variants.items() if variant.split]
+        if self.split.method == "folds" or others:
+            where = "split.method: folds" if self.split.method == "folds" else f"{others[0]}.split"
+            yield (
+                f"search: with {where} images that a search would choose by are tested elsewhere in the study; must be "
+                "empty, or the study must have one split"
+            )
+        yield from problems_of_search(search, self.model_dump(exclude_unset=True), Params.model_validate, Params)
 
     def _of_names(self) -> Iterator[str]:
         for key, defined in (("models", list(self.models)), ("losses", list(self.losses))):

@@ -27,6 +27,7 @@ from pipeline.study.errors import UserError
 from pipeline.study.files import SOURCE
 from pipeline.study.inputs import located
 from pipeline.study.params import PARAMS_FILE, ParamsError
+from pipeline.study.runs import configurations
 from pipeline.variants.settings import preprocess_of, split_of
 
 CHECKED = Path("tmp/checked")
@@ -77,6 +78,7 @@ def check(params: Params) -> None:
         problems += [*_of_variants(params, dataset)]
     if dataset is not None:
         problems += [*_of_external(params, dataset)]
+        problems += [*_of_search(params, dataset)] if params.search and not problems else []
     if problems:
         raise ParamsError(_PREFIX + "\n".join(dict.fromkeys(problems)))
 
@@ -333,6 +335,41 @@ def _of_models(params: Params) -> Iterator[str]:
         yield from problems
         if not problems:
             _set(mark)
+
+
+def _of_search(params: Params, dataset: Dataset) -> Iterator[str]:
+    """Yield ranges of a search with ends that cannot be trained, and keys that change nothing of what is trained."""
+    from pipeline.learning.records import settings_record
+    from pipeline.settings.search import ends, fitting, of_trial
+
+    search = params.search
+    assert search is not None
+    if dataset.task not in ("multilabel", "multiclass"):
+        yield f"search: trials are compared by AUROC, and {dataset.name} is {dataset.task}; must be empty"
+        return
+    content = params.model_dump(exclude_unset=True)
+    mark = _mark([content, version("torch"), version("timm")])
+    if mark.exists():
+        return
+    sound = True
+    for key, range_ in search.ranges().items():
+        trained = []
+        for value in ends(range_):
+            values = fitting(search, content, {key: value}, Params.model_validate, Params)
+            trial = Params.model_validate(of_trial(content, search, values or {}))
+            problems: list[str] = []
+            _tried(problems, check, trial)
+            yield from (f"search.over.{key}: {value!r} cannot be: {problem}" for problem in problems)
+            sound = sound and not problems
+            trained += [] if problems else [settings_record(configurations(trial)[0], trial)]
+        if len(trained) > 1 and trained[0] == trained[-1]:
+            sound = False
+            yield (
+                f"search.over.{key}: changes nothing of how {search.model}-{search.loss} is trained: the model has a "
+                "key of its own; search that one"
+            )
+    if sound:
+        _set(mark)
 
 
 def _file(path: str | None) -> list[Any]:

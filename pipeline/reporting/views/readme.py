@@ -29,6 +29,7 @@ _PAGES = (
     "external.md",
     "folds.md",
     "variants.md",
+    "search.md",
     "stability.md",
     "seeds/README.md",
     "checklist.md",

@@ -1,0 +1,135 @@
+"""The record of a search: every trial with its values and its score. It lies in git beside the reports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.study.files import REPORTS, intact, write_json
+
+RECORD = REPORTS / "search.json"
+MEASURE = "macro AUROC of the validation part"
+State = Literal["finished", "failed"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of values.
+
+    Parameters
+    ----------
+    number : int
+        From 0 on.
+    values : dict
+        Key of params.yaml to its value.
+    state : {"finished", "failed"}
+    score : float, optional
+        Mean over the seeds, None of a trial that failed.
+    by_seed : dict
+        Training seed to its score.
+    origin : {"params.yaml", "sampler"}
+        Whether the values are those that stood there when the search began.
+    from_cache : bool
+        Whether nothing was trained for it.
+    same_as : int, optional
+        Earlier trial with equal values.
+    seconds : float
+        Of its training runs, as they were recorded.
+    collapsed : bool
+        Whether a training run has learned nothing.
+    reason : str
+        Why it failed.
+    """
+
+    number: int
+    values: dict[str, Any]
+    state: State
+    score: float | None = None
+    by_seed: dict[str, float] = field(default_factory=dict)
+    origin: Literal["params.yaml", "sampler"] = "sampler"
+    from_cache: bool = False
+    same_as: int | None = None
+    seconds: float = 0.0
+    collapsed: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A search.
+
+    Parameters
+    ----------
+    about : dict
+        What decides its trials: dataset, model, loss, seeds, over, seed, batch, settings and data (digests), split
+        (that of audit.json). Equal in a search that goes on.
+    versions : dict
+        Of the sampler's package.
+    trials : list of Trial
+    asked : int
+        How many there are to be.
+    evaluated_before : bool
+        Whether the study's test part had been evaluated, for this configuration, when a trial began.
+    optimism : dict
+        See `pipeline.searching.scores.optimism_of`; empty until the search is complete.
+    """
+
+    about: dict[str, Any]
+    versions: dict[str, str]
+    trials: list[Trial] = field(default_factory=list)
+    asked: int = 0
+    evaluated_before: bool = False
+    optimism: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> list[Trial]:
+        """The trials that have a score."""
+        return [trial for trial in self.trials if trial.score is not None]
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial of the highest score, the earliest of equals."""
+        return max(self.finished, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
+
+    @property
+    def digest(self) -> str:
+        """Of what the search is about."""
+        return digest(self.about)
+
+
+def digest(content: Any) -> str:
+    """Digest what JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_record(path: Path = RECORD) -> Record | None:
+    """Read a record; None where there is none.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is damaged.
+    """
+    if not path.exists():
+        return None
+    with intact(path):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        trials = [Trial(**trial) for trial in content.pop("trials")]
+        content.pop("digest")
+        return Record(**content, trials=trials)
+
+
+def write_record(record: Record, path: Path = RECORD) -> None:
+    """Write a record, complete or not at all."""
+    content = asdict(record)
+    write_json(path, {"digest": record.digest, **content, "trials": [asdict(trial) for trial in record.trials]})
+
+
+def with_trials(record: Record, trials: Sequence[Trial]) -> list[Trial]:
+    """Return the record's trials and these, in the order of their numbers."""
+    new = {trial.number: trial for trial in (*record.trials, *trials)}
+    return [new[number] for number in sorted(new)]

@@ -1,0 +1,240 @@
+"""Section ``search`` of params.yaml: which settings of training are searched, in which ranges, with how many trials."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from pipeline.study.params import Name, Section, Seed, describe
+
+KINDS = ("train", "models", "losses")
+"""Sections whose keys may be searched: whatever else there is decides which images are trained on and tested."""
+FIXED = ("select", "device", "threads", "residency", "precision", "tf32", "compile", "log_every")
+"""Keys of training that are no hyperparameters: how it is computed, and what the trials are compared by."""
+COMBINATIONS = 128
+"""Of the ends of all ranges, so many are tried before a search begins."""
+DIGITS = 4
+"""Significant digits of a number that is drawn from a range: params.yaml is to be read by people."""
+
+
+class Range(Section):
+    """The numbers from `low` to `high`.
+
+    Parameters
+    ----------
+    low, high : int or float
+        Both ends may be drawn. Whole numbers for a setting that takes no others.
+    log : bool
+        Whether the logarithm is drawn evenly.
+    step : int or float, optional
+        Distance of the numbers, from `low` on.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low = {self.low:g}, high = {self.high:g}; low must be less than high")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log = true with low = {self.low:g}; low must be greater than 0")
+        if self.log and self.step is not None:
+            raise ValueError(f"log = true with step = {self.step:g}; one of them must be left out")
+        if self.step is not None and self.step > self.high - self.low:
+            raise ValueError(f"step = {self.step:g}; must be at most high - low = {self.high - self.low:g}")
+        return self
+
+
+class Search(Section):
+    """A search of settings of one configuration, by its validation images.
+
+    Parameters
+    ----------
+    model, loss : str
+        The configuration, one of the study.
+    over : dict
+        Key of params.yaml, with dots, to a `Range` or a list of values.
+    trials : int
+        How many sets of values are tried.
+    seed : int
+        Of the sampler.
+    seeds : list of int
+        Training seeds of each trial, over which its score is the mean; empty = ``seed`` of the study alone.
+    batch : int
+        So many trials are proposed at once, from the results of those before: they may run side by side, and are the
+        same however many do.
+    """
+
+    model: Name
+    loss: Name
+    over: dict[str, Any]
+    trials: int = Field(20, ge=1, le=10_000)
+    seed: Seed = 0
+    seeds: list[Seed] = []
+    batch: int = Field(4, ge=1, le=256)
+
+    def ranges(self) -> dict[str, Range | list[Any]]:
+        """Return what each key may be; `problems_of_search` has checked it."""
+        return {key: Range.model_validate(of) if isinstance(of, dict) else of for key, of in self.over.items()}
+
+
+def _of_keys(search: Search) -> Iterator[str]:
+    """Yield keys that may not be searched, and ranges that are none, each by its key."""
+    if len(set(search.seeds)) < len(search.seeds):
+        yield f"search.seeds: {search.seeds}; must name each seed once"
+    if not search.over:
+        yield "search.over: empty; must have a key such as train.weight_decay, with {low: …, high: …} or a list"
+    allowed = f"train.KEY, models.{search.model}.KEY or losses.{search.loss}.KEY"
+    for key, given in search.over.items():
+        at, (first, *rest) = f"search.over.{key}", key.split(".")
+        own = {"models": search.model, "losses": search.loss}.get(first)
+        if first not in KINDS or not all([rest, *rest]):
+            yield f"{at}: all trials must have the same images and parts: only training is searched; must be {allowed}"
+        elif own is not None and (rest[0] != own or len(rest) < 2):
+            yield f"{at}: is no setting of {search.model}-{search.loss}, which is searched; must be {allowed}"
+        elif (name := rest[1 if own else 0]) in FIXED:
+            yield f"{at}: '{name}' is how trials are computed or compared; must be none of {', '.join(FIXED)}"
+        for other in search.over:
+            if other.startswith(f"{key}."):
+                yield f"{at}: holds {other}, which is searched, too; must be one of the two"
+        if isinstance(given, dict):
+            try:
+                Range.model_validate(given)
+            except ValidationError as error:
+                yield from describe(error, Range, at).splitlines()
+        elif not isinstance(given, list):
+            yield f"{at}: must be {{low: …, high: …}} or a list of values, not {given!r}"
+        elif len({as_word(value) for value in given}) < max(2, len(given)):
+            yield f"{at}: {given}; must be at least two values, each once, or {{low: …, high: …}}"
+
+
+def as_word(value: Any) -> str:
+    """Write a value of a list so that others differ: 1, 1.0, true and '1' are four."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of params.yaml with other values under the given keys.
+
+    Raises
+    ------
+    KeyError
+        If a key lies below something that is no map.
+    """
+    changed = dict(content)
+    for key, value in values.items():
+        *above, last = key.split(".")
+        place = changed
+        for name in above:
+            below = place.get(name)
+            if below is not None and not isinstance(below, Mapping):
+                raise KeyError(key)
+            # A copy: YAML lets several places hold one and the same map.
+            place[name] = dict(below or {})
+            place = place[name]
+        place[last] = value
+    return changed
+
+
+def present_values(keys: Iterable[str], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what params.yaml has under the given keys; None where it has nothing."""
+    found = {}
+    for key in keys:
+        value: Any = content
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        found[key] = value
+    return found
+
+
+def of_trial(content: Mapping[str, Any], search: Search, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of params.yaml by which a trial is trained: the configuration that is searched, alone."""
+    alone = {"models": [search.model], "losses": [search.loss], "replicates": []}
+    kept = {key: value for key, value in content.items() if key != "search"}
+    nothing: dict[str, Any] = {"variants": {}, "external": {}, "explain": {"methods": []}}
+    return with_values({**kept, "study": alone, **nothing}, values)
+
+
+def ends(range_: Range | list[Any]) -> list[Any]:
+    """Return what a range is checked by: both its ends, or all its values."""
+    return list(range_) if isinstance(range_, list) else [range_.low, range_.high]
+
+
+def problems_of_search(
+    search: Search, content: Mapping[str, Any], validate: Callable[[dict[str, Any]], Any], kind: type[Any]
+) -> Iterator[str]:
+    """Yield what the settings themselves refuse of the ranges, end by end, and of combinations of ends.
+
+    Parameters
+    ----------
+    search : Search
+        The section.
+    content : mapping
+        Of params.yaml, as it was validated.
+    validate : callable
+        Validates such a content, and raises ValidationError.
+    kind : type
+        What it is validated as, for messages.
+    """
+    if problems := [*_of_keys(search)]:
+        yield from problems
+        return
+    study = content["study"]
+    for key, name, names in (("model", search.model, study["models"]), ("loss", search.loss, study["losses"])):
+        if name not in names:
+            yield f"search.{key}: '{name}' is not in the study; must be one of: {', '.join(names)}"
+            return
+    sound, ranges = True, search.ranges()
+    for key, range_ in ranges.items():
+        for value in ends(range_):
+            why = refused(search, content, {key: value}, validate, kind)
+            if why and fitting(search, content, {key: value}, validate, kind) is None:
+                sound = False
+                yield f"search.over.{key}: {value!r} cannot be: {why}"
+    if not sound:
+        return
+    for combination in itertools.islice(itertools.product(*map(ends, ranges.values())), COMBINATIONS):
+        values = dict(zip(ranges, combination))
+        if why := refused(search, content, values, validate, kind):
+            said = ", ".join(f"{key} = {value!r}" for key, value in values.items())
+            yield f"search.over: {said} cannot be together: {why}; narrow a range"
+            return
+
+
+def fitting(
+    search: Search,
+    content: Mapping[str, Any],
+    values: Mapping[str, Any],
+    validate: Callable[[dict[str, Any]], Any],
+    kind: type[Any],
+) -> dict[str, Any] | None:
+    """Return values that can be a trial and have these, the others as in params.yaml or at the ends of their ranges."""
+    ranges = search.ranges()
+    for others in ({}, *({key: ends(of)[place] for key, of in ranges.items()} for place in (0, -1))):
+        if not refused(search, content, {**others, **values}, validate, kind):
+            return {**others, **values}
+    return None
+
+
+def refused(
+    search: Search,
+    content: Mapping[str, Any],
+    values: Mapping[str, Any],
+    validate: Callable[[dict[str, Any]], Any],
+    kind: type[Any],
+) -> str:
+    """Return why a trial with these values cannot be, in one line; empty if it can."""
+    try:
+        validate(of_trial(content, search, values))
+    except KeyError as error:
+        return f"{error.args[0]} lies below something that is no map"
+    except ValidationError as error:
+        return "; ".join(describe(error, kind).splitlines())
+    return ""

@@ -1,0 +1,86 @@
+"""Values are written into params.yaml in their places, and nothing else changes."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.searching.applying import applied, as_yaml
+from pipeline.settings.search import with_values
+from pipeline.study.params import ParamsError, parse_yaml
+from tests.tiny import ROOT
+
+VALUES = {
+    "models.cnn.lr": 1.5e-05,
+    "models.cnn.options.drop_rate": 0.25,
+    "models.cnn.weight_decay": 0.1,
+    "train.batch_size": 8,
+    "train.layer_decay": 0.8,
+    "train.clip_grad": None,
+    "train.ema_warmup": False,
+    "train.augment.brightness": 0.05,
+    "train.mix.mixup": 0.3,
+    "train.plateau.patience": 3,
+    "losses.zlpr.kind": "zlpr",
+    "losses.bce.pos_weight_cap": 3.0,
+}
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "studies/kermany_cpu.yaml"])
+def test_every_other_line_and_comment_stays(file):
+    before = (ROOT / file).read_text()
+    values = {key: value for key, value in VALUES.items() if key.split(".")[1] != "cnn" or "  cnn:" in before}
+    after = applied(values, ROOT / file)
+    expected = with_values(parse_yaml(before, ""), values)
+    assert parse_yaml(after, "") == expected == yaml.safe_load(after)  # by YAML 1.2, and by 1.1
+    assert re.findall("#.*", after) == re.findall("#.*", before)
+    kept = set(before.splitlines())
+    assert sum(line not in kept for line in after.splitlines()) <= len(values)
+    assert applied(values, ROOT / file) == after
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "told"),
+    [
+        ("train: {augment: none}\n", {"train.augment.noise": 0.1}, "train.augment.noise: does not lie in a map"),
+        ("a: &x {b: 1}\nc: *x\n", {"c.b": 2}, "cannot be changed in these places alone; set by hand: c.b: 2"),
+        ("a:\n  b:\n    - 1\n    - 2\n", {"a.b": [3]}, "a.b: does not lie in a map"),
+    ],
+)
+def test_what_cannot_be_changed_in_its_place_is_refused(text, values, told, tmp_path):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=re.escape(told)):
+        applied(values, tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1e-05,
+        1e-30,
+        3e20,
+        0.1,
+        12,
+        True,
+        None,
+        "none",
+        "no",
+        "1.5",
+        "a b",
+        "12:30",
+        [8, [1, "x"]],
+        {"mixup": 0.2, "n": None},
+    ],
+)
+def test_a_value_is_read_as_it_was_by_both_versions_of_yaml(value):
+    text = f"key: {as_yaml(value)}\n"
+    assert parse_yaml(text, "")["key"] == value == yaml.safe_load(text)["key"]
+    assert type(parse_yaml(text, "")["key"]) is type(value) is type(yaml.safe_load(text)["key"])
+
+
+def test_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("a: 1\n")
+    assert applied({"a": 2}) == "a: 2\n"
+    assert Path("params.yaml").read_text() == "a: 1\n"

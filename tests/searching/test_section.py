@@ -1,0 +1,134 @@
+"""Section search of params.yaml: mistakes are told by key, value and what is allowed, before anything is done."""
+
+import pytest
+
+from pipeline.searching.running import whole_numbers
+from pipeline.settings import parse
+from pipeline.settings.checks import check
+from pipeline.study.params import ParamsError
+from tests.tiny import TINY
+
+LR = {"models.small.lr": {"low": 0.001, "high": 0.1, "log": True}}
+
+
+def with_search(over, section=None, **sections):
+    search = {"model": "small", "loss": "bce", "over": over, **(section or {})}
+    return parse({**TINY, **sections, "search": search})
+
+
+def test_nothing_is_no_search():
+    assert [parse({**TINY, "search": empty}).search for empty in ({}, None)] == [None, None]
+    assert parse(TINY).search is None
+    assert with_search(LR).search.trials == 20
+
+
+@pytest.mark.parametrize(
+    ("over", "told"),
+    [
+        ({}, "search.over: empty; must have a key such as train.weight_decay"),
+        ({"split.seed": [1, 2]}, "search.over.split.seed: all trials must have the same images and parts"),
+        ({"evaluate.seed": [1, 2]}, "must be train.KEY, models.small.KEY or losses.bce.KEY"),
+        ({"train": [1, 2]}, "search.over.train: all trials must have the same images"),
+        ({"train.": [1, 2]}, "search.over.train.: all trials must have the same images"),
+        ({"models.wide.lr": [0.1, 0.2]}, "search.over.models.wide.lr: is no setting of small-bce, which is searched"),
+        ({"models.small": [1, 2]}, "search.over.models.small: is no setting of small-bce"),
+        ({"train.threads": [1, 2]}, "search.over.train.threads: 'threads' is how trials are computed or compared"),
+        ({"models.small.select": ["auroc", "dice"]}, "'select' is how trials are computed or compared"),
+        ({"train.epochs": 3}, "search.over.train.epochs: must be {low: …, high: …} or a list of values, not 3"),
+        ({"train.epochs": [3]}, "search.over.train.epochs: [3]; must be at least two values, each once"),
+        ({"train.epochs": [3, 3]}, "search.over.train.epochs: [3, 3]; must be at least two values, each once"),
+        ({"train.epochs": {"low": 2}}, "search.over.train.epochs.high: missing"),
+        ({"train.ema": {"low": 0.9, "hi": 1}}, "search.over.train.ema.hi: unknown key (did you mean 'high'?)"),
+        ({"train.epochs": {"low": 3, "high": 3}}, "search.over.train.epochs: low = 3, high = 3; low must be less than"),
+        (
+            {"models.small.lr": {"low": 0, "high": 1, "log": True}},
+            "log = true with low = 0; low must be greater than 0",
+        ),
+        ({"train.momentum": {"low": 0, "high": 0.5, "step": 1}}, "step = 1; must be at most high - low = 0.5"),
+        ({"train.swa": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}, "one of them must be left out"),
+        ({"train.batch_size": [1, 8]}, "train.batch_size: 1 cannot be: train.batch_size: must be at least 2, not 1"),
+        (
+            {"models.small.lr": {"low": 1, "high": 11}},
+            "models.small.lr: 11 cannot be: models.small.lr: must be at most 10",
+        ),
+        ({"train.nothing": [1, 2]}, "search.over.train.nothing: 1 cannot be: train.nothing: unknown key"),
+        ({"train.augment": ["none", "x"]}, "search.over.train.augment: 'x' cannot be:"),
+        ({"train.augment": ["none", "seeds002"], "train.augment.noise": [0.1, 0.2]}, "holds train.augment.noise"),
+        (
+            {"train.epochs": [3, 9], "train.warmup_epochs": {"low": 0.0, "high": 3.0}},
+            "search.over: train.epochs = 3, train.warmup_epochs = 3.0 cannot be together",
+        ),
+    ],
+)
+def test_a_range_that_cannot_be_is_told(over, told):
+    with pytest.raises(ParamsError) as error:
+        with_search(over)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"model": "large"}, "search.over.models.small.lr: is no setting of large-bce"),
+        ({"loss": "asl"}, "search.loss: 'asl' is not in the study; must be one of: bce, zlpr"),
+        ({"trials": 0}, "search.trials: must be at least 1, not 0"),
+        ({"seeds": [1, 1]}, "search.seeds: [1, 1]; must name each seed once"),
+        ({"pruner": "median"}, "search.pruner: unknown key"),
+    ],
+)
+def test_a_mistake_in_the_section_is_told(section, told):
+    with pytest.raises(ParamsError) as error:
+        with_search(LR, section)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"split": {**TINY["split"], "method": "folds"}},
+        {"split": {**TINY["split"], "method": "grouped"}, "variants": {"other": {"split": {"seed": 1}}}},
+    ],
+)
+def test_a_study_that_tests_the_images_a_search_would_choose_by_is_refused(sections):
+    with pytest.raises(ParamsError, match="images that a search would choose by are tested elsewhere in the study"):
+        with_search(LR, **sections)
+
+
+@pytest.mark.parametrize(
+    ("over", "sections", "told"),
+    [
+        (
+            {"losses.bce.pos_weight_cap": {"low": -1.0, "high": 3.0}},
+            {},
+            "search.over.losses.bce.pos_weight_cap: -1.0 can",
+        ),
+        (
+            {"losses.bce.gamma": [1.0, 2.0]},
+            {},
+            "search.over.losses.bce.gamma: 1.0 cannot be: losses.bce.gamma: unknown",
+        ),
+        ({"train.class_weights": ["none", "balanced"]}, {}, "'balanced' cannot be: train.class_weights"),
+        (
+            {"train.batch_size": [8, 16]},
+            {"models": {**TINY["models"], "small": {**TINY["models"]["small"], "batch_size": 4}}},
+            "search.over.train.batch_size: changes nothing of how small-bce is trained",
+        ),
+    ],
+)
+def test_what_only_the_data_set_the_loss_or_the_model_can_tell(over, sections, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError) as error:
+        check(with_search(over, **sections))
+    assert told in str(error.value)
+
+
+def test_ranges_of_whole_numbers_are_those_of_settings_that_take_no_others(prepared):
+    over = {
+        "train.epochs": {"low": 2, "high": 4},
+        "train.augment.rotation": {"low": 0, "high": 10},
+        "models.small.options.hidden": {"low": 4, "high": 8},
+        "losses.bce.pos_weight_cap": {"low": 1, "high": 3},
+    }
+    params = with_search(over)
+    content = params.model_dump(mode="json", exclude_unset=True)
+    assert whole_numbers(params.search, content) == {"train.epochs", "models.small.options.hidden"}
