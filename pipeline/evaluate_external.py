@@ -56,9 +56,8 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
     if not on_both.compared:
         why = "; ".join(f"{each}: {reason}" for each, reason in on_both.left_out.items())
         raise UserError(f"external.{name}: no class can be compared ({why}); see external.{name}.classes")
-    models, skipped = predicted_models(
-        gathered, lambda each: predict_images(each, params, images, rows, len(study.classes))
-    )
+    there = len(study.classes), prepared, PREPARE
+    models, skipped = predicted_models(gathered, lambda each: predict_images(each, params, images, rows, *there))
     groups = samples["group_id"].to_numpy(str)[used]
     bootstrap = params.evaluate.draws()
     tables = score_models(models, gathered.labels, on_both.compared, targets, groups, settings.recalibrate, bootstrap)

@@ -47,8 +47,22 @@ class PartData(Protocol):
     def __len__(self) -> int:
         """Count the entries."""
 
+    @property
+    def metadata(self) -> Tensor | None:
+        """What a network takes beside them, float32 [n, I], on the device; None for a network that takes nothing."""
+
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield values and targets, float32, of consecutive pieces of `order`, int64."""
+
+
+def with_metadata(data: PartData, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, ...]]]:
+    """Yield batches as `PartData.batches`, and what networks take beside the images: metadata [B, I], or nothing."""
+    if data.metadata is None:
+        yield from ((images, targets, ()) for images, targets in data.batches(order, size))
+        return
+    places = order.to(data.device).split(size)
+    for (images, targets), some in zip(data.batches(order, size), places, strict=True):
+        yield images, targets, (data.metadata.index_select(0, some),)
 
 
 class ResidentImages:
@@ -81,12 +95,16 @@ class ResidentImages:
         time that it is read, to the same bytes.
     residency : {"auto", "device", "host", "memmap"}
         See `choose_residency`.
+    metadata : float32 [n, I], optional
+        What the network takes beside the images, see `pipeline.learning.metadata`.
 
     Attributes
     ----------
     device : device
         Where batches are.
     targets : Tensor, uint8 [n, K]
+        On the device.
+    metadata : Tensor, float32 [n, I], or None
         On the device.
     shape : tuple of int
         (n, C, H, W)
@@ -102,9 +120,11 @@ class ResidentImages:
         device: torch.device,
         augmented: np.ndarray | None = None,
         residency: str = "auto",
+        metadata: np.ndarray | None = None,
     ) -> None:
         self.device = device
         self.targets = torch.from_numpy(np.array(targets, order="C")).to(device)  # a column of a table is read-only
+        self.metadata = None if metadata is None else torch.from_numpy(metadata).to(device)
         # A plain view: indexing the class np.memmap is several times slower.
         self._stored = np.asarray(images)[..., None] if images.ndim == 3 else np.asarray(images)
         self._rows = np.asarray(rows)
