@@ -202,7 +202,8 @@ def concatenate(
     for member in members:
         model = member()
         for name, data in parts.items():
-            by_part[name].append(features(model, data, batch_size))
+            known = None if model.late is None else model.late.scheme.of_rows(data.rows)
+            by_part[name].append(features(model, data.beside(known), batch_size))
     return {name: ResidentFeatures(torch.cat(by_part[name], dim=1), data.targets) for name, data in parts.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -102,6 +103,8 @@ class ResidentImages:
     ----------
     device : device
         Where batches are.
+    rows : int64 [n]
+        As given.
     targets : Tensor, uint8 [n, K]
         On the device.
     metadata : Tensor, float32 [n, I], or None
@@ -127,7 +130,7 @@ class ResidentImages:
         self.metadata = None if metadata is None else torch.from_numpy(metadata).to(device)
         # A plain view: indexing the class np.memmap is several times slower.
         self._stored = np.asarray(images)[..., None] if images.ndim == 3 else np.asarray(images)
-        self._rows = np.asarray(rows)
+        self.rows = np.asarray(rows)
         self._augmented = np.zeros(len(rows), np.int64) if augmented is None else np.asarray(augmented)
         height, width, channels = self._stored.shape[1:]
         self.shape = (len(rows), channels, height, width)
@@ -151,6 +154,12 @@ class ResidentImages:
     def nbytes(self) -> int:
         """Bytes of the images as they are stored."""
         return int(np.prod(self.shape, dtype=np.int64)) * self._stored.itemsize
+
+    def beside(self, metadata: np.ndarray | None) -> ResidentImages:
+        """Return the same images, which are not copied, beside other metadata, float32 [n, I]."""
+        other = copy.copy(self)
+        other.metadata = None if metadata is None else torch.from_numpy(metadata).to(self.device)
+        return other
 
     def describe(self, name: str) -> str:
         """Say in one line how much part `name` is and where it lives."""
@@ -212,7 +221,7 @@ class ResidentImages:
         if len(index) and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(f"positions {index.min()} to {index.max()} of {len(self)} images")
         batch = self._buffer(len(index))
-        pixels, rows, augmented = _unsigned(batch).numpy(), self._rows[index], self._augmented[index]
+        pixels, rows, augmented = _unsigned(batch).numpy(), self.rows[index], self._augmented[index]
         for place in np.argsort(rows, kind="stable"):
             row, number = int(rows[place]), int(augmented[place])
             pixels[place] = augmented_copy(self._stored[row], row, number) if number else self._stored[row]

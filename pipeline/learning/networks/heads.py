@@ -47,6 +47,11 @@ class LateFusion(nn.Module):
     at_zero : bool
         Whether the head begins with zeros, see `pipeline.learning.networks.models.build`.
 
+    Attributes
+    ----------
+    scheme : Scheme
+        As given.
+
     Raises
     ------
     ModelError
@@ -66,6 +71,7 @@ class LateFusion(nn.Module):
         super().__init__()
         self.embedding = nn.Sequential(nn.Linear(len(scheme.inputs), WIDTH), nn.ReLU())
         self.head = _widened(key, head, at_zero)
+        self.scheme = scheme
         groups, start = torch.zeros(len(scheme.columns), len(scheme.inputs)), 0
         for i, column in enumerate(scheme.columns):
             groups[i, start : start + len(column.inputs)] = 1
