@@ -61,7 +61,7 @@ class Network(nn.Module):
         self.register_buffer("slope", slope)
         self.register_buffer("intercept", intercept)
         self._features: list[Tensor] = []
-        head = members[0].head_module()
+        head = members[0].late or members[0].head_module()  # whose first input is the image's features alone
         head.register_forward_pre_hook(lambda module, inputs: self._features.append(inputs[0]))
         taken = [None if member.late is None else member.late.scheme for member in members]
         self.schemes = tuple(dict.fromkeys(scheme for scheme in taken if scheme is not None))
@@ -96,7 +96,7 @@ class Network(nn.Module):
         probabilities : Tensor, float32 [N, K]
             Calibrated, of the mean of the members' probabilities.
         features : Tensor, float32 [N, D]
-            What the first member's head gets.
+            What the first member's head gets of the images.
         """
         self._features.clear()
         logits = torch.stack(
