@@ -17,7 +17,7 @@ from pipeline.external.records import external_record
 from pipeline.external.scoring import comparable
 from pipeline.external.sets import named_set, prepared_folder, results_folder
 from pipeline.external.settings import ExternalEvaluationSections
-from pipeline.scoring.predict import predict_images
+from pipeline.scoring.predict import known_metadata, predict_images
 from pipeline.scoring.rows import stated
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.files import EXCLUDED, read_table, replaced, write_csv, write_json
@@ -25,6 +25,7 @@ from pipeline.study.params import ParamsError, load
 from pipeline.study.parts import read_split
 from pipeline.study.prepared import open_images, read_dataset, read_samples
 from pipeline.study.records import check_record
+from pipeline.study.runs import Configuration
 
 PREPARE = "prepare_external"
 
@@ -64,6 +65,11 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
     folder = results_folder(name)
     unreadable = len(read_table(prepared / EXCLUDED.name, ("file", "reason")))
     facts = about(info, study.classes, mapping, on_both, samples, unreadable, targets, groups, copies)
+    trained = [Configuration(m.model, m.loss) for m in models if m.seeded]
+    if known_columns := known_metadata(trained, params, rows, prepared, PREPARE):
+        facts["metadata"] = known_columns
+        told = ", ".join(f"{column} {n:,}" for column, n in known_columns.items())
+        print(f"external.{name}: of {len(rows):,} images are known: {told}; other values are taken as unknown")
     aside = {"share": settings.recalibrate, "groups": tables.set_aside[0], "images": tables.set_aside[1]}
     write_json(folder / "about.json", {**facts, "set_aside": aside, "skipped": skipped})
     write_csv(folder / "overlap.csv", copies)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import torch
 
 from pipeline.learning import losses, session
 from pipeline.learning.images.loader import ResidentImages
-from pipeline.learning.metadata import Scheme
+from pipeline.learning.metadata import Scheme, known_values
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.settings import train_settings
@@ -164,6 +164,26 @@ def metadata_of(configuration: Configuration, params: EvaluationSections) -> Sch
     """
     run = Run(*configuration, trained_seeds(configuration, params)[0])
     return models.scheme_of(made_by(run_folder(run) / "model.safetensors", "train"))
+
+
+def known_metadata(
+    chosen: Iterable[Configuration], params: EvaluationSections, rows: np.ndarray, folder: Path, stage: str
+) -> dict[str, int]:
+    """Count of which of the images `rows` each column is known that a configuration takes, by column; {} for none.
+
+    Parameters
+    ----------
+    chosen : iterable of Configuration
+        Trained.
+    params, rows, folder, stage
+        As for `predict_images`.
+    """
+    counts: dict[str, int] = {}
+    for configuration in chosen:
+        if (scheme := metadata_of(configuration, params)) is not None:
+            for name, n in known_values(scheme, scheme.of_rows(rows, folder, stage)).items():
+                counts[name] = min(n, counts.get(name, n))  # on folds a level may be known to one training part alone
+    return counts
 
 
 def predict_images(
