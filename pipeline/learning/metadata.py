@@ -184,7 +184,7 @@ def measure(key: str, names: Sequence[str], classes: Sequence[str], rows: np.nda
         if name in classes:
             raise MetadataError(f"{key}: '{name}' is a class: it is what the network is to find; {_use(own)}")
         if name in SAMPLE_COLUMNS:
-            raise MetadataError(f"{key}: '{name}' says which image it is, not what it shows; {_use(own)}")
+            raise MetadataError(f"{key}: '{name}' says which file it is, not what it shows; {_use(own)}")
         if name not in columns:
             raise MetadataError(f"{key}: the data set has no column '{name}'; {_use(own)}")
     table = as_text(names).loc[np.unique(rows)]

@@ -80,7 +80,7 @@ def test_a_number_that_is_none_is_unknown_and_a_far_one_is_near_enough(samples, 
     [
         ("weight", "models.a.metadata: the data set has no column 'weight'; use one of: age, sex, view, constant"),
         ("Mass", "models.a.metadata: 'Mass' is a class"),
-        ("patient_id", "models.a.metadata: 'patient_id' says which image it is"),
+        ("patient_id", "models.a.metadata: 'patient_id' says which file it is"),
         ("constant", "column 'constant' is 'x' wherever it is known, for 40 of 40 training images"),
         ("empty", "column 'empty' is empty for all 40 training images"),
         ("late", "column 'late' is empty for all 40 training images"),
@@ -125,10 +125,10 @@ NUMBER = {"name": "x", "mean": 0.0, "sd": 1.0, "levels": [], "known": 100, "miss
 LEVELS = {"name": "s", "mean": None, "sd": None, "levels": ["a", "b"], "known": 100, "missing": 0}
 
 
-def built(settings, record, size=24, channels=1):
+def built(settings, record, size=24):
     torch.manual_seed(5)
     scheme = None if record is None else Scheme.read(record)
-    return models.build("a", Model(**settings), channels, 3, size, IMAGES, scheme=scheme)
+    return models.build("a", Model(**settings), 1, 3, size, IMAGES, scheme=scheme)
 
 
 @pytest.mark.parametrize(
@@ -138,17 +138,17 @@ def built(settings, record, size=24, channels=1):
         {**SMALL, "head": "cosine"},
         {"arch": "test_resnet", "lr": 0.1},
         {"arch": "test_resnet", "lr": 0.1, "hidden": 7, "dropout": 0.1},
-        {"arch": "test_vit", "lr": 0.1, "options": {"img_size": 24}},
+        {"arch": "test_vit", "lr": 0.1, "options": {"img_size": 32}},
     ],
     ids=["cnn", "cosine", "resnet", "hidden", "vit"],
 )
 def test_the_fused_network_is_the_composition_that_is_documented(settings, tmp_path):
     """Features of the same network without its head, beside ReLU of a linear map of the metadata, in its own head."""
-    plain, fused = built(settings, None).eval(), built(settings, [NUMBER, LEVELS]).eval()
+    plain, fused = built(settings, None, 32).eval(), built(settings, [NUMBER, LEVELS], 32).eval()
     for name, value in plain.state_dict().items():  # the image begins alike with metadata and without
         if not name.startswith(f"backbone.{plain.head}"):
             assert torch.equal(value, fused.state_dict()[name]), name
-    images, metadata = torch.rand(4, 1, 24, 24), torch.randn(4, 5)
+    images, metadata = torch.rand(4, 1, 32, 32), torch.randn(4, 5)
     plain.backbone.set_submodule(plain.head, nn.Identity())
     with torch.no_grad():
         features = plain.backbone((images - plain.mean) / plain.std)
@@ -158,7 +158,7 @@ def test_the_fused_network_is_the_composition_that_is_documented(settings, tmp_p
         torch.testing.assert_close(fused(images, metadata), expected)
     path = tmp_path / "model.safetensors"
     models.save(path, fused.state_dict(), {"metadata": fused.late.scheme.record()})
-    again = models.rebuild("a", Model(**settings), 3, 24, path)
+    again = models.rebuild("a", Model(**settings), 3, 32, path)
     assert models.scheme_of(path) == fused.late.scheme
     with torch.no_grad():
         assert torch.equal(again(images, metadata), fused(images, metadata))
@@ -166,7 +166,7 @@ def test_the_fused_network_is_the_composition_that_is_documented(settings, tmp_p
         with pytest.raises(TypeError, match="metadata"):
             fused(*wrong)
     with pytest.raises(TypeError, match="metadata"):
-        built(settings, None)(images, metadata)
+        plain(images, metadata)
 
 
 def test_all_layers_have_the_rates_that_they_have_without_metadata():
