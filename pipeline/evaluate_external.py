@@ -18,7 +18,7 @@ from pipeline.external.records import external_record
 from pipeline.external.scoring import comparable
 from pipeline.external.sets import named_set, prepared_folder, results_folder
 from pipeline.external.settings import ExternalEvaluationSections
-from pipeline.scoring.predict import predict_images
+from pipeline.scoring.predict import known_metadata, predict_images
 from pipeline.scoring.rows import stated
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.files import EXCLUDED, read_table, replaced, write_csv, write_json
@@ -26,6 +26,7 @@ from pipeline.study.params import ParamsError, load
 from pipeline.study.parts import read_split
 from pipeline.study.prepared import open_images, read_dataset, read_samples
 from pipeline.study.records import check_record
+from pipeline.study.runs import Configuration
 
 PREPARE = "prepare_external"
 
@@ -57,15 +58,19 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
     if not on_both.compared:
         why = "; ".join(f"{each}: {reason}" for each, reason in on_both.left_out.items())
         raise UserError(f"external.{name}: no class can be compared ({why}); see external.{name}.classes")
-    models, skipped = predicted_models(
-        gathered, lambda each: predict_images(each, params, images, rows, len(study.classes))
-    )
+    there = len(study.classes), prepared, PREPARE
+    models, skipped = predicted_models(gathered, lambda each: predict_images(each, params, images, rows, *there))
     groups = samples["group_id"].to_numpy(str)[used]
     bootstrap = params.evaluate.draws()
     tables = score_models(models, gathered.labels, on_both.compared, targets, groups, settings.recalibrate, bootstrap)
     folder = results_folder(name)
     unreadable = len(read_table(prepared / EXCLUDED.name, ("file", "reason")))
     facts = about(info, study.classes, mapping, on_both, samples, unreadable, targets, groups, copies)
+    trained = [Configuration(m.model, m.loss) for m in models if m.seeded]
+    if known_columns := known_metadata(trained, params, rows, prepared, PREPARE):
+        facts["metadata"] = known_columns
+        told = ", ".join(f"{column} {n:,}" for column, n in known_columns.items())
+        print(f"external.{name}: of {len(rows):,} images are known: {told}; other values are taken as unknown")
     aside = {"share": settings.recalibrate, "groups": tables.set_aside[0], "images": tables.set_aside[1]}
     write_json(folder / "about.json", {**facts, "set_aside": aside, "skipped": skipped})
     write_csv(folder / "overlap.csv", copies)

@@ -23,7 +23,7 @@ from pipeline.explaining.results import NOT_FINITE, NOT_FOR, explanation_folder,
 from pipeline.explaining.settings import ExplainSections
 from pipeline.learning import session
 from pipeline.learning.networks.models import Classifier
-from pipeline.scoring.predict import trained_models
+from pipeline.scoring.predict import metadata_of, trained_models
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.files import BOXES, read_table, replaced, write_csv, write_json
 from pipeline.study.params import load
@@ -53,6 +53,8 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
     if not networks:
         write_none(configuration, method, NOT_FINITE, NOT_FINITE)
         return
+    scheme = metadata_of(configuration, params)
+    metadata = None if scheme is None else scheme.of_rows
     parts = read_parts(["train", "val", "test"])
     boxes = read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_BOXES
     try:
@@ -75,19 +77,21 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
     }
     if len(with_boxes["test"].rows):
         with make(networks) as maps:
-            found = localise(maps, about["seeds"], images, with_boxes, classes, **bootstrap)
+            found = localise(maps, about["seeds"], images, with_boxes, classes, metadata, **bootstrap)
         write_csv(folder / "localisation.csv", found.table)
         write_csv(folder / "entries.csv", found.entries)
         about |= found.about
         _say(configuration, found.table)
     places, asked = spread_out(decisions.mean, params.explain.images)
     rows, patients = predictions.test_rows, predictions.test_patients
-    checked = Checked(as_input(images[rows[places]]), asked, patients[places], data.task)
+    known = None if metadata is None else metadata(rows[places])
+    checked = Checked(as_input(images[rows[places]]), asked, patients[places], data.task, known)
     write_csv(folder / "checks.csv", check(make, networks, checked, layer.margin if layer else (0, 0), **bootstrap))
     shown = examples(decisions)
     of = np.array([each.place for each in shown], np.int64), np.array([each.k for each in shown], np.int64)
     with make(networks) as maps:
-        made = every_map(maps, as_input(images[rows[of[0]]]), of[1]).mean(axis=0)
+        known = None if metadata is None else metadata(rows[of[0]])
+        made = every_map(maps, as_input(images[rows[of[0]]]), of[1], known).mean(axis=0)
     table = pd.DataFrame(shown, columns=["row", "class", "kind", "quantile"])
     table["row"], table["class"] = rows[of[0]], [classes[k] for k in of[1]]
     table["probability"] = decisions.mean[of]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.checking.probes import metadata, thumbnails
 from pipeline.checking.probes import probe as fit
+from pipeline.learning.metadata import measure
 from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.part import PartLogits
 from pipeline.scoring.records import probe_record
@@ -57,7 +58,11 @@ def score(params: ProbeSections) -> pd.DataFrame:
     rows = np.concatenate([parts["train"].rows[chosen], val.rows, test.rows])
     targets = np.concatenate([parts["train"].targets[chosen], val.targets, test.targets])
     split = np.repeat(["train", "val", "test"], [len(chosen), len(val.rows), len(test.rows)])
-    logits = {name: fit(seen, targets, split, data.task) for name, seen in features(rows).items()}
+    seen = features(rows)
+    if named := params.metadata():
+        columns = measure("models", named, data.classes, rows[: len(chosen)])
+        seen["columns"] = columns.of_rows(rows).astype(np.float64)
+    logits = {name: fit(inputs, targets, split, data.task) for name, inputs in seen.items()}
     on_val, on_test = (
         PartLogits(np.stack([by_part[name] for by_part in logits.values()]), part.targets, part.patients)
         for name, part in (("val", val), ("test", test))

@@ -29,9 +29,18 @@ def train(run: Run, params: TrainingSections) -> None:
     rows, targets, draws = parts["train"].rows, parts["train"].targets, parts["train"].draws
     weighting = targets, draws, settings.class_weights, data.ordered
     loss = losses.for_training(run.loss, params.losses[run.loss], data.task, *weighting)
+    scheme = training.metadata(parts["train"], data.classes)
     model = training.model(len(data.classes), images, rows, loss.output)
     loaded = {
-        name: ResidentImages(images, part.rows, part.targets, training.device, part.augmented, settings.residency)
+        name: ResidentImages(
+            images,
+            part.rows,
+            part.targets,
+            training.device,
+            part.augmented,
+            settings.residency,
+            None if scheme is None else scheme.of_rows(part.rows),
+        )
         for name, part in parts.items()
     }
     print(f"{run}: {'; '.join(part.describe(name) for name, part in loaded.items())}", flush=True)

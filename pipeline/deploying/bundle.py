@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from pipeline.deploying.recipe import FORMAT, Recipe, thresholds_of
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.imaging.region import Regions, model_identity, regions_of
 from pipeline.imaging.settings import PreprocessSections
+from pipeline.learning.metadata import Scheme
 from pipeline.learning.settings import TrainingSections
 from pipeline.learning.weights import sha256_of
 from pipeline.reporting.english import count
@@ -52,8 +54,13 @@ _VERSIONS = ("torch", "timm", "onnx", "onnxruntime", "opencv-python-headless", "
 class Engine(Protocol):
     """Computes what `pipeline.deploying.network.Network` does; may be called by several threads at once."""
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return logits [M, N, K], probabilities [N, K] and features [N, D] of float32 images [N, C, H, W]."""
+    def __call__(
+        self, images: np.ndarray, metadata: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return logits [M, N, K], probabilities [N, K] and features [N, D] of float32 images [N, C, H, W].
+
+        And of metadata, float32 [N, I], if the network takes some.
+        """
 
 
 @dataclass(frozen=True)
@@ -93,10 +100,12 @@ def onnx_engine(path: Path, threads: int) -> Engine:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    names = [taken.name for taken in session.get_inputs()]
 
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        pieces = [session.run(None, {name: images[i : i + AT_ONCE]}) for i in range(0, len(images), AT_ONCE)]
+    def run(images: np.ndarray, metadata: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        given = dict(zip(names, [images] if metadata is None else [images, metadata], strict=True))
+        starts = range(0, len(images), AT_ONCE)
+        pieces = [session.run(None, {name: of[i : i + AT_ONCE] for name, of in given.items()}) for i in starts]
         logits, probabilities, features = zip(*pieces)
         return np.concatenate(logits, axis=1), np.concatenate(probabilities), np.concatenate(features)
 
@@ -112,9 +121,10 @@ def torch_engine(choice: Choice, device: str) -> Engine:
     network = network_of(choice).to(session.begin(1, tf32=False, device=device))
     where = next(network.parameters()).device
 
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def run(images: np.ndarray, metadata: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        given = [images] if metadata is None else [images, metadata]
         with torch.inference_mode():
-            logits, probabilities, features = network(torch.from_numpy(images).to(where))
+            logits, probabilities, features = network(*(torch.from_numpy(of).to(where) for of in given))
         return logits.cpu().numpy(), probabilities.cpu().numpy(), features.cpu().numpy()
 
     return run
@@ -230,20 +240,30 @@ def _make(choice: Choice, folder: Path) -> Recipe:
     write_onnx(network, channels, images.shape[1], folder / MODEL)
     run = onnx_engine(folder / MODEL, 2)
     parts = read_parts(["train", "val"])
-    some = validation_images()
+    some = validation_inputs(network.schemes)
     with torch.inference_mode():
-        ours = network(torch.from_numpy(some))[0].numpy()
-    apart = difference(choice.name, "ONNX", ours, run(some)[0])
-    reference = measure(images, parts["train"].rows, parts["val"].rows, lambda pictures: run(as_input(pictures))[2])
+        ours = network(*map(torch.from_numpy, some))[0].numpy()
+    apart = difference(choice.name, "ONNX", ours, run(*some)[0])
+
+    def features(pictures: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return run(as_input(pictures), *metadata_of(network.schemes, rows))[2]
+
+    reference = measure(images, parts["train"].rows, parts["val"].rows, features)
     reference.write(folder / REFERENCE)
-    recipe = recipe_of(choice, len(some), apart)
+    recipe = recipe_of(choice, len(some[0]), apart)
     write_json(folder / RECIPE, recipe.record())
     return recipe
 
 
-def validation_images() -> np.ndarray:
-    """Return the validation images on which what is written is compared, as the network takes them."""
-    return as_input(open_images()[np.unique(read_parts(["val"])["val"].rows)[:CHECKED]])
+def validation_inputs(schemes: Sequence[Scheme] = ()) -> list[np.ndarray]:
+    """Return the validation images on which what is written is compared, as the network takes them, and metadata."""
+    rows = np.unique(read_parts(["val"])["val"].rows)[:CHECKED]
+    return [as_input(open_images()[rows]), *metadata_of(schemes, rows)]
+
+
+def metadata_of(schemes: Sequence[Scheme], rows: np.ndarray) -> list[np.ndarray]:
+    """Return the metadata of the study's images `rows`, one array [N, I] of all schemes; none without a scheme."""
+    return [np.concatenate([scheme.of_rows(rows) for scheme in schemes], axis=1)] if schemes else []
 
 
 def difference(name: str, form: str, ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -275,6 +295,9 @@ def recipe_of(choice: Choice, checked: int, apart: float) -> Recipe:
     apart : float
         Largest absolute difference of a logit among them.
     """
+    from pipeline.learning.networks.models import scheme_of  # imports torch
+
+    taken = [scheme_of(_weights(run)) for run in choice.members]
     data, images = read_dataset(), open_images()
     return Recipe(
         name=choice.name,
@@ -296,6 +319,7 @@ def recipe_of(choice: Choice, checked: int, apart: float) -> Recipe:
         checked=checked,
         largest_difference=apart,
         about=_about(data) | ({"head_sha256": sha256_of(head)} if (head := _head(choice)) is not None else {}),
+        metadata=tuple(scheme.record() for scheme in dict.fromkeys(taken) if scheme is not None),
     )
 
 

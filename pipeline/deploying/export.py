@@ -18,7 +18,7 @@ from pipeline.deploying.bundle import (
     difference,
     network_of,
     recipe_of,
-    validation_images,
+    validation_inputs,
 )
 from pipeline.deploying.choice import FUSION, Choice
 from pipeline.deploying.recipe import Recipe
@@ -28,6 +28,7 @@ from pipeline.ensembling.predictions import gather
 from pipeline.ensembling.sets import ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.imaging.settings import PreprocessSections
+from pipeline.learning.metadata import CLIP
 from pipeline.learning.settings import TrainingSections
 from pipeline.study.disk import told_of
 from pipeline.study.errors import UserError
@@ -163,17 +164,18 @@ def _torchscript(choice: Choice, folder: Path, seed: int | None) -> _Written:
     import torch
 
     _only_timm(seed)
-    network, images = network_of(choice), validation_images()
+    network = network_of(choice)
+    some = tuple(map(torch.from_numpy, validation_inputs(network.schemes)))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch's own deprecation
         # Traced on two images and checked on others: what depends on their number would show.
-        traced = torch.jit.trace(network, torch.from_numpy(images[:2]), check_trace=False)
+        traced = torch.jit.trace(network, tuple(of[:2] for of in some), check_trace=False)
         written = io.BytesIO()  # on a full disk torch's own writer ends the process
         torch.jit.save(traced, written)
         write_bytes(folder / "model.pt", _without_origins(written.getvalue()))
         again = torch.jit.load(folder / "model.pt")
-        ours, theirs = (each(torch.from_numpy(images))[0].numpy() for each in (network, again))
-    return [run.name for run in choice.members], len(images), difference(choice.name, "TorchScript", ours, theirs)
+        ours, theirs = (each(*some)[0].numpy() for each in (network, again))
+    return [run.name for run in choice.members], len(some[0]), difference(choice.name, "TorchScript", ours, theirs)
 
 
 def _without_origins(archive: bytes) -> bytes:
@@ -203,6 +205,11 @@ def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
 
     run = _one(choice, seed)
     described, classes = load(TrainingSections).models[run.model], read_dataset().classes
+    if described.metadata:
+        raise UserError(
+            f"models.{run.model}.metadata: {', '.join(described.metadata)}: timm's networks take images alone; use "
+            "--format onnx or torchscript"
+        )
     if described.arch == "baseline_cnn" or described.hidden is not None or described.head != "linear":
         what = "baseline_cnn" if described.arch == "baseline_cnn" else "a head of its own (hidden, head)"
         raise UserError(f"models.{run.model}: {what} is no network of timm's; use --format onnx or torchscript")
@@ -229,7 +236,7 @@ def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
     network.num_classes = len(classes)
     config = {"label_names": list(classes)}
     save_for_hf(network, str(folder), model_config=config, model_args=options, safe_serialization=True)
-    images = torch.from_numpy(validation_images())
+    images = torch.from_numpy(validation_inputs()[0])
     with torch.inference_mode():
         again = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
         ours = classifier(images).numpy()
@@ -277,6 +284,9 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
         "chosen_on_validation_images": recipe.n_validation,
     }
     write_json(folder / "labels.json", labels)
+    scheme = recipe.scheme()
+    if scheme is not None:
+        write_json(folder / "metadata.json", {"clip": CLIP, "inputs": list(scheme.inputs), "columns": scheme.record()})
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
@@ -289,6 +299,8 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
         "outputs": 1 if recipe.method == FUSION else len(runs),
         "apart": f"{recipe.largest_difference:.2g}",
         "card": card.exists(),
+        "inputs": [] if scheme is None else scheme.inputs,
+        "columns": [] if scheme is None else list(dict.fromkeys(scheme.names)),
     }
     write_text(folder / "README.md", template.render(facts))
     if card.exists():

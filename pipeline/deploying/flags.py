@@ -139,7 +139,7 @@ def measure(
     images: np.ndarray,
     training: np.ndarray,
     validation: np.ndarray,
-    features: Callable[[np.ndarray], np.ndarray],
+    features: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Reference:
     """Measure the training and validation images of a study.
 
@@ -150,7 +150,7 @@ def measure(
     training, validation : int64
         Rows of the parts.
     features : callable
-        From prepared images [n, ...] to features [n, D].
+        From prepared images [n, ...] and their rows [n] to features [n, D].
     """
     from sklearn.covariance import ledoit_wolf  # not for every call of predict
 
@@ -192,8 +192,11 @@ def facts(image: np.ndarray) -> np.ndarray:
     return np.array([mean, deviation, black / grey.size, full / grey.size, detail])
 
 
-def _in_pieces(images: np.ndarray, rows: np.ndarray, features: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    pieces = [features(np.asarray(images[rows[i : i + _AT_ONCE]])) for i in range(0, len(rows), _AT_ONCE)]
+def _in_pieces(
+    images: np.ndarray, rows: np.ndarray, features: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    some = [rows[i : i + _AT_ONCE] for i in range(0, len(rows), _AT_ONCE)]
+    pieces = [features(np.asarray(images[each]), each) for each in some]
     return np.concatenate(pieces).astype(np.float64)
 
 

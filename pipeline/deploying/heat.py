@@ -17,10 +17,12 @@ from pipeline.datasets.shared.irregular import printable
 from pipeline.deploying.bundle import network_of
 from pipeline.deploying.choice import Choice
 from pipeline.deploying.sources import Source
+from pipeline.deploying.told import encoded, values
 from pipeline.explaining.maps import Mapper, enlarge
 from pipeline.explaining.overlay import overlay
 from pipeline.imaging.enhance import resize
 from pipeline.learning import session
+from pipeline.study.errors import UserError
 from pipeline.study.prepared import as_input, open_images, read_dataset
 
 FOLDER = "heatmaps"
@@ -63,13 +65,16 @@ class Heat:
     Raises
     ------
     UserError
-        If a member has no spatial layer.
+        If a member has no spatial layer, or members take different metadata.
     """
 
     def __init__(self, choice: Choice, out: Path, method: str, device: str = "cpu") -> None:
         network = network_of(choice).to(session.begin(1, tf32=False, device=device))
         shape = open_images().shape
         channels = 1 if len(shape) == 3 else shape[3]
+        if len(network.schemes) > 1 or (network.schemes and any(member.late is None for member in network.members)):
+            raise UserError(f"--heatmaps: the members of {choice.name} take different metadata; name a configuration")
+        self._scheme = network.schemes[0] if network.schemes else None
         self._mapper = Mapper(list(network.members), (channels, shape[1], shape[2]), method)
         self._out, self._classes = out, read_dataset().classes
         layers = dict(zip((run.model for run in choice.members), self._mapper.layers))
@@ -86,7 +91,10 @@ class Heat:
     ) -> list[tuple[dict[str, Any], ...]]:
         """Make the maps of prepared images [N, ...] for the classes of each, and write their pictures."""
         asked = sorted({k for each in classes for k in each})
-        coarse = self._mapper.coarse(as_input(pixels), asked)
+        known: list[np.ndarray] = []
+        if self._scheme is not None:
+            known = [encoded(self._scheme, [values(source, self._scheme.names) for source, _ in images])]
+        coarse = self._mapper.coarse(as_input(pixels), asked, *known)
         rows = []
         for i, (source, frame) in enumerate(images):
             places = [asked.index(k) for k in classes[i]]

@@ -6,6 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder
 
 OPSET = 18
-INPUT = "images"
+INPUT, METADATA = "images", "metadata"
 OUTPUTS = ("logits", "probabilities", "features")
 
 
@@ -40,6 +41,12 @@ class Network(nn.Module):
         Of the calibration.
     tta : Tta
         Changes over which logits are averaged, as stage ``evaluate`` does.
+
+    Attributes
+    ----------
+    schemes : tuple of Scheme
+        Metadata that the members take: the second input has theirs side by side, each scheme once. Empty for members
+        that take none; there is no such input then.
     """
 
     slope: Tensor
@@ -54,17 +61,33 @@ class Network(nn.Module):
         self.register_buffer("slope", slope)
         self.register_buffer("intercept", intercept)
         self._features: list[Tensor] = []
-        head = members[0].backbone.get_submodule(members[0].head)
+        head = members[0].late or members[0].head_module()  # whose first input is the image's features alone
         head.register_forward_pre_hook(lambda module, inputs: self._features.append(inputs[0]))
+        taken = [None if member.late is None else member.late.scheme for member in members]
+        self.schemes = tuple(dict.fromkeys(scheme for scheme in taken if scheme is not None))
+        ends = list(accumulate(len(scheme.inputs) for scheme in self.schemes))
+        self._places: list[tuple[int, int] | None] = [
+            None if scheme is None else (end - len(scheme.inputs), end)
+            for scheme in taken
+            for end in [0 if scheme is None else ends[self.schemes.index(scheme)]]
+        ]
         self.eval()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def known(self, metadata: Tensor | None) -> list[tuple[Tensor, ...]]:
+        """Return what each member takes beside the images, of metadata [N, I] of all."""
+        if (metadata is None) != (not self.schemes):
+            raise TypeError("metadata are given to networks without them, or not to networks that take them")
+        return [() if metadata is None or at is None else (metadata[:, at[0] : at[1]],) for at in self._places]
+
+    def forward(self, images: Tensor, metadata: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Compute what the members say.
 
         Parameters
         ----------
         images : Tensor, float32 [N, C, H, W]
             In [0, 1], prepared as the study's.
+        metadata : Tensor, float32 [N, I], optional
+            Encoded by `schemes`, side by side.
 
         Returns
         -------
@@ -73,11 +96,14 @@ class Network(nn.Module):
         probabilities : Tensor, float32 [N, K]
             Calibrated, of the mean of the members' probabilities.
         features : Tensor, float32 [N, D]
-            What the first member's head gets.
+            What the first member's head gets of the images.
         """
         self._features.clear()
         logits = torch.stack(
-            [torch.stack([member(view) for view in views(images, self.tta)]).mean(0) for member in self.members]
+            [
+                torch.stack([member(view, *known) for view in views(images, self.tta)]).mean(0)
+                for member, known in zip(self.members, self.known(metadata))
+            ]
         )
         features = self._features[0].flatten(1)
         self._features.clear()
@@ -114,12 +140,12 @@ class FusedNetwork(Network):
         for member in members:
             last_layer(member).register_forward_pre_hook(lambda _, inputs: self._joined.append(pooled(inputs[0])))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, metadata: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Compute what the head says.
 
         Parameters
         ----------
-        images : Tensor, float32 [N, C, H, W]
+        images, metadata
             As for `Network`.
 
         Returns
@@ -132,7 +158,7 @@ class FusedNetwork(Network):
             What the first member's head gets.
         """
         self._joined.clear()
-        super().forward(images)
+        super().forward(images, metadata)
         logits = self.head(torch.cat(self._joined, 1)[:, :, None, None])[None]
         features = self._joined[0]
         self._joined.clear()
@@ -199,7 +225,10 @@ def write_onnx(network: Network, channels: int, size: int, path: Path) -> None:
     UserError
         If the exporter cannot express the network.
     """
-    example = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+    example = [torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))]
+    if network.schemes:
+        example.append(torch.zeros(2, sum(len(scheme.inputs) for scheme in network.schemes)))
+    n = torch.export.Dim("n")
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -208,14 +237,14 @@ def write_onnx(network: Network, channels: int, size: int, path: Path) -> None:
             warnings.simplefilter("ignore")  # of torch's own deprecations, and of constants in timm's code
             torch.onnx.export(
                 network,
-                (example,),
+                tuple(example),
                 path,
-                input_names=[INPUT],
+                input_names=[INPUT, METADATA][: len(example)],
                 output_names=list(OUTPUTS),
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
-                dynamic_shapes=({0: torch.export.Dim("n")},),
+                dynamic_shapes=({0: n}, {0: n})[: len(example)],
                 verbose=False,
             )
     except Exception as error:  # torch's own type has changed from version to version

@@ -1,7 +1,14 @@
-"""Apply the exported model to images of 8 bits: python predict_onnx.py IMAGE... (NumPy, OpenCV, ONNX Runtime)."""
+"""Apply the exported model to images of 8 bits: python predict_onnx.py IMAGE... (NumPy, OpenCV, ONNX Runtime).
 
+A model that takes metadata finds them in --table FILE.csv, beside a column `file` with the images as they are typed.
+"""
+
+import argparse
+import csv
 import json
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +63,41 @@ def prepared(data: bytes, how: dict[str, Any]) -> Image:
     return (square[None] if grey else square.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
 
 
+def encoded(columns: list[dict[str, Any]], clip: float, known: Mapping[str, str]) -> Image:
+    """Return what is known of an image as the network takes it, float32 [I]; `columns` are of metadata.json."""
+    made: list[float] = []
+    for column in columns:
+        value = str(known.get(column["name"]) or "").strip()
+        inputs = [float(value == level) for level in column["levels"]]
+        if column["mean"] is not None:
+            number = float(value) if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", value, re.IGNORECASE) else None
+            inputs = [] if number is None else [min(clip, max(-clip, (number - column["mean"]) / column["sd"]))]
+        there = any(inputs) if column["levels"] else bool(inputs)
+        made += [*(inputs or [0.0]), float(not there)]
+    return np.array(made, np.float32)
+
+
 def main() -> None:
     """Print one line per image: its name and the calibrated probability of each class."""
-    folder = Path(__file__).parent
+    parser = argparse.ArgumentParser(description="Apply the exported model to images of 8 bits.")
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("--table", type=Path, help="CSV: file, and the columns that metadata.json names")
+    options, folder = parser.parse_args(), Path(__file__).parent
     how, labels = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("preprocess", "labels"))
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     print("file", *labels["classes"], sep="\t")
-    for name in sys.argv[1:]:
-        images = prepared(Path(name).read_bytes(), how)[None]
-        print(name, *session.run(["probabilities"], {"images": images})[0][0], sep="\t")
+    taken, known = folder / "metadata.json", {}
+    if options.table is not None:
+        with options.table.open(encoding="utf-8-sig", newline="") as file:
+            known = {row["file"]: row for row in csv.DictReader(file)}
+    for name in options.images:
+        given = {"images": prepared(Path(name).read_bytes(), how)[None]}
+        if taken.exists():
+            about = json.loads(taken.read_text("utf-8"))
+            if name not in known:
+                print(f"{name}: no row of a table names it: its metadata are unknown", file=sys.stderr)
+            given["metadata"] = encoded(about["columns"], about["clip"], known.get(name, {}))[None]
+        print(name, *session.run(["probabilities"], given)[0][0], sep="\t")
 
 
 if __name__ == "__main__":

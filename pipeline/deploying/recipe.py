@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.imaging.settings import Preprocess
+from pipeline.learning.metadata import Scheme
 from pipeline.study.files import null
 
 OF_FOLDS = "-folds"
@@ -55,6 +56,8 @@ class Recipe:
         Largest absolute difference of a logit among them.
     about : dict
         dataset, title, licence, citation, synthetic, versions, commit: for people.
+    metadata : tuple of list
+        Records of the schemes by which metadata are encoded, side by side; empty where the network takes images alone.
     """
 
     name: str
@@ -77,6 +80,11 @@ class Recipe:
     largest_difference: float
     about: dict[str, Any]
     format: int = FORMAT
+    metadata: tuple[list[dict[str, Any]], ...] = ()
+
+    def scheme(self) -> Scheme | None:
+        """Return how metadata are encoded: the columns of all schemes, one after another; None without any."""
+        return Scheme(tuple(c for each in self.metadata for c in Scheme.read(each).columns)) if self.metadata else None
 
     def settings(self) -> Preprocess:
         """Return the settings under which new images are prepared, the scale of the study's files in them."""
@@ -99,14 +107,17 @@ class Recipe:
 
     def record(self) -> dict[str, Any]:
         """Return it JSON-compatible; `read` is its inverse."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value or name != "metadata"}
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> Recipe:
         """Return the recipe of a `record`."""
         lists = ("classes", "members", "sha256", "slope", "intercept", "thresholds")
         pairs = tuple(tuple(pair) for pair in record["class_wise"])
-        return cls(**{**record, **{name: tuple(record[name]) for name in lists}, "class_wise": pairs})
+        metadata = tuple(record.get("metadata", ()))
+        return cls(
+            **{**record, **{name: tuple(record[name]) for name in lists}, "class_wise": pairs, "metadata": metadata}
+        )
 
 
 def thresholds_of(cuts: np.ndarray) -> tuple[float | None, ...]:

@@ -20,6 +20,7 @@ from pipeline.deploying.choice import Choice
 from pipeline.deploying.flags import Reference
 from pipeline.deploying.recipe import Recipe
 from pipeline.deploying.sources import Source
+from pipeline.deploying.told import encoded, remarks, values
 from pipeline.imaging.decoding import Facts
 from pipeline.imaging.reading import Reader
 from pipeline.imaging.region import FOUND, NO_REGIONS, Regions, prepare_region
@@ -153,7 +154,7 @@ class Predictor:
 
     def __post_init__(self) -> None:
         """Read the settings of preprocessing once."""
-        self._settings, self._cuts = self.recipe.settings(), self.recipe.cuts()
+        self._settings, self._cuts, self._scheme = self.recipe.settings(), self.recipe.cuts(), self.recipe.scheme()
         self._modalities = {kind["format"] for kind in self.kinds if kind["format"].startswith("DICOM ")}
         self._photometric = {kind["photometric"] for kind in self.kinds}
 
@@ -164,7 +165,12 @@ class Predictor:
         answers: Iterator[Row] = iter(())
         if ready:
             pixels = np.stack([image.pixels for image in ready if image.pixels is not None])
-            logits, _, features = self.engine(as_input(pixels))
+            known: list[np.ndarray] = []
+            if self._scheme is not None:
+                told = [values(image.source, self._scheme.names) for image in ready]
+                ready = [i._replace(told=(*i.told, *remarks(self._scheme, of))) for i, of in zip(ready, told)]
+                known = [encoded(self._scheme, told)]
+            logits, _, features = self.engine(as_input(pixels), *known)
             answers = self._answers(ready, pixels, logits, features)
         return [[self._failed(i) if i.pixels is None else next(answers) for i in images] for images in by_file]
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from pipeline.ensembling.predictions import Gathered
 from pipeline.ensembling.settings import FeatureSections
 from pipeline.learning import losses, session
-from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.images.loader import ResidentImages, with_metadata
 from pipeline.learning.losses import Loss
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
@@ -70,7 +70,7 @@ class ResidentFeatures:
         As given.
     """
 
-    residency = "device"
+    residency, metadata = "device", None
 
     def __init__(self, values: Tensor, targets: Tensor) -> None:
         self.images, self.targets = values[:, :, None, None], targets
@@ -134,7 +134,7 @@ class FeatureHead(nn.Module):
 
 def last_layer(model: Classifier) -> nn.Module:
     """Return the layer that makes the logits of `model`: what goes into it is the model's features."""
-    layer = model.backbone.get_submodule(model.head)
+    layer = model.head_module()
     while isinstance(layer, nn.Sequential):
         layer = layer[-1]
     return layer
@@ -172,8 +172,8 @@ def features(model: Classifier, data: ResidentImages, batch_size: int, precision
     model.eval()
     try:
         with session.autocast(device, precision):
-            for images, _ in data.batches(torch.arange(len(data)), batch_size):
-                model(images)
+            for images, _, known in with_metadata(data, torch.arange(len(data)), batch_size):
+                model(images, *known)
     finally:
         hook.remove()
     return torch.cat(batches)
@@ -202,7 +202,8 @@ def concatenate(
     for member in members:
         model = member()
         for name, data in parts.items():
-            by_part[name].append(features(model, data, batch_size))
+            known = None if model.late is None else model.late.scheme.of_rows(data.rows)
+            by_part[name].append(features(model, data.beside(known), batch_size))
     return {name: ResidentFeatures(torch.cat(by_part[name], dim=1), data.targets) for name, data in parts.items()}
 
 

@@ -26,7 +26,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from pipeline.explaining import scores
-from pipeline.explaining.maps import Maps, enlarge, in_batches, paired_agreement
+from pipeline.explaining.maps import Maps, enlarge, in_batches, inputs_of, paired_agreement
 from pipeline.explaining.names import (
     AGREEMENT,
     BORDERS,
@@ -65,9 +65,8 @@ def randomised(network: Classifier, seed: int) -> Iterator[tuple[str, Classifier
         Of the weights.
     """
     changed = copy.deepcopy(network)
-    layers = [
-        module for module in changed.backbone.modules() if next(module.parameters(recurse=False), None) is not None
-    ]
+    every = [*changed.backbone.modules(), *(changed.late.modules() if changed.late is not None else ())]
+    layers = [module for module in every if next(module.parameters(recurse=False), None) is not None]
     done = 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -110,7 +109,12 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def curves(
-    networks: Sequence[Classifier], images: np.ndarray, classes: np.ndarray, heats: np.ndarray, task: str
+    networks: Sequence[Classifier],
+    images: np.ndarray,
+    classes: np.ndarray,
+    heats: np.ndarray,
+    task: str,
+    metadata: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Delete images, and put them in, in the order of their maps.
 
@@ -126,6 +130,8 @@ def curves(
         The highest place first; places of the same height in the order of rows.
     task : {"multilabel", "multiclass"}
         Sigmoid or softmax.
+    metadata : float32 [N, I], optional
+        Of networks that take some; they stay.
 
     Returns
     -------
@@ -146,15 +152,18 @@ def curves(
         shown = [first < round(step / STEPS * height * width) for step in range(STEPS + 1)]
         versions = [np.where(there, grey, images[i]) for there in shown]
         versions += [np.where(there, images[i], blurred) for there in shown]
-        probability = _probabilities(networks, np.stack(versions).astype(np.float32), int(classes[i]), task)
+        known = None if metadata is None else np.repeat(metadata[i : i + 1], len(versions), axis=0)
+        probability = _probabilities(networks, np.stack(versions).astype(np.float32), int(classes[i]), task, known)
         areas[:, i] = np.trapezoid(probability.reshape(2, -1), dx=1 / STEPS, axis=1)
     return areas[0], areas[1]
 
 
-def _probabilities(networks: Sequence[Classifier], images: np.ndarray, k: int, task: str) -> np.ndarray:
-    device = next(networks[0].parameters()).device
+def _probabilities(
+    networks: Sequence[Classifier], images: np.ndarray, k: int, task: str, metadata: np.ndarray | None
+) -> np.ndarray:
+    inputs = inputs_of(images, metadata, next(networks[0].parameters()).device)
     with torch.no_grad():
-        logits = [network(torch.from_numpy(images).to(device)).double() for network in networks]
+        logits = [network(*inputs).double() for network in networks]
     found = [each.sigmoid() if task == "multilabel" else each.softmax(1) for each in logits]
     return torch.stack(found).mean(0)[:, k].cpu().numpy()
 
@@ -189,12 +198,15 @@ class Checked(NamedTuple):
         Groups that are drawn as a whole.
     task : {"multilabel", "multiclass"}
         Of the study.
+    metadata : float32 [N, I] or None
+        Of networks that take some.
     """
 
     images: np.ndarray
     classes: np.ndarray
     patients: np.ndarray
     task: str
+    metadata: np.ndarray | None = None
 
 
 def check(
@@ -226,7 +238,7 @@ def check(
         `COLUMNS`: check and step, the mean over the images with its interval, and what it rests on.
     """
     with make(networks) as maps:
-        made = every_map(maps, of.images, of.classes)
+        made = every_map(maps, of.images, of.classes, of.metadata)
     (y, x), (height, width) = margin, of.images.shape[2:]
     inner = np.s_[..., y : made.shape[2] - y, x : made.shape[3] - x]
     heats = enlarge(np.ascontiguousarray(made.mean(axis=0)[:, None]), height, width)[:, 0]
@@ -242,10 +254,12 @@ def check(
     enter(RANDOM, OTHER_IMAGES, similarity(first, np.roll(first, 1, axis=0)), "correlation")
     for step, changed in randomised(networks[0], bootstrap.get("seed", 0)):
         with make([changed]) as maps:
-            alike = similarity(first, every_map(maps, of.images, of.classes)[0][inner])
+            alike = similarity(first, every_map(maps, of.images, of.classes, of.metadata)[0][inner])
         enter(RANDOM, step, alike, "correlation")
     orders = {MAP: heats, RANDOM_ORDER: random_orders(len(heats), height, width, bootstrap.get("seed", 0))}
-    areas = {name: curves(networks, of.images, of.classes, order, of.task) for name, order in orders.items()}
+    areas = {
+        name: curves(networks, of.images, of.classes, order, of.task, of.metadata) for name, order in orders.items()
+    }
     for at, name in enumerate((DELETION, INSERTION)):
         for order, found in areas.items():
             enter(name, order, found[at], "share")
@@ -256,6 +270,10 @@ def check(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def every_map(maps: Maps, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def every_map(maps: Maps, images: np.ndarray, classes: np.ndarray, metadata: np.ndarray | None = None) -> np.ndarray:
     """Return the maps of images [N, C, H, W] for a class of each, float32 [S, N, h, w], `BATCH` images at a time."""
-    return np.concatenate([maps.paired(some, classes[place]) for place, some in in_batches(images)], axis=1)
+    made = []
+    for place, some in in_batches(images):
+        known = [] if metadata is None else [metadata[place]]
+        made.append(maps.paired(some, classes[place], *known))
+    return np.concatenate(made, axis=1)

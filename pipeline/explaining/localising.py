@@ -5,7 +5,7 @@ Maps are made, scored and forgotten a few images at a time: what is kept of an i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -135,6 +135,7 @@ def localise(
     images: np.ndarray,
     parts: dict[str, Marked],
     classes: Sequence[str],
+    metadata: Callable[[np.ndarray], np.ndarray] | None = None,
     **bootstrap: Any,
 ) -> Localised:
     """Score heat maps against boxes.
@@ -151,6 +152,8 @@ def localise(
         train, val and test. Thresholds are chosen on val, and scores are of test.
     classes : sequence of str
         Of the study.
+    metadata : callable, optional
+        Returns those of the images in some rows, for networks that take some.
     **bootstrap
         draws, confidence and seed of `pipeline.explaining.scores.means`.
     """
@@ -166,7 +169,7 @@ def localise(
         yield from fixed.values()
 
     at_each: dict[str, list[np.ndarray]] = {name: [] for name in (MEAN, *BASELINES)}
-    for i, mask, made, _ in _mapped(maps, images, parts["val"]):
+    for i, mask, made, _ in _mapped(maps, images, parts["val"], metadata):
         for name, heat in zip(shown, every_map(parts["val"], i, made)):
             if name in at_each:
                 at_each[name].append(scores.overlaps(heat, mask))
@@ -174,7 +177,7 @@ def localise(
     test = parts["test"]
     values = np.full((len(test.rows), len(shown), len(METRICS)), np.nan)
     agreements = np.full(len(test.rows), np.nan)
-    for i, mask, made, agreed in _mapped(maps, images, test):
+    for i, mask, made, agreed in _mapped(maps, images, test, metadata):
         agreements[i] = agreed
         for j, heat in enumerate(every_map(test, i, made)):
             cut = cuts.get(shown[j], cuts[MEAN])
@@ -192,11 +195,14 @@ def localise(
     return Localised(_table(values, shown, test, classes, bootstrap), about, entries)
 
 
-def _mapped(maps: Maps, images: np.ndarray, of: Marked) -> Iterator[tuple[int, scores.Mask, np.ndarray, float]]:
+def _mapped(
+    maps: Maps, images: np.ndarray, of: Marked, metadata: Callable[[np.ndarray], np.ndarray] | None
+) -> Iterator[tuple[int, scores.Mask, np.ndarray, float]]:
     """Yield, for each entry: its place, its mask, the maps [1 + S, H, W] (the mean first), and how far they agree."""
     height, width = images.shape[1:3]
     for some, rows in in_batches(of.rows):
-        made = maps.paired(as_input(images[rows]), of.classes[some])
+        known = [] if metadata is None else [metadata(rows)]
+        made = maps.paired(as_input(images[rows]), of.classes[some], *known)
         agreed = paired_agreement(made)
         both = np.concatenate([made.mean(axis=0, keepdims=True), made]).swapaxes(0, 1)
         large = enlarge(np.ascontiguousarray(both), height, width)

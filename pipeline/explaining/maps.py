@@ -55,7 +55,7 @@ class Coarse(NamedTuple):
 class Maps(Protocol):
     """What makes heat maps: `Mapper`, or what covers the image."""
 
-    def paired(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    def paired(self, images: np.ndarray, classes: np.ndarray, metadata: np.ndarray | None = None) -> np.ndarray:
         """Compute the map of one class of each image, for each training run.
 
         Parameters
@@ -64,6 +64,8 @@ class Maps(Protocol):
             As the networks take them, in [0, 1].
         classes : int [N]
             Position of a class among the logits.
+        metadata : float32 [N, I], optional
+            Of networks that take some: they stay as they are, and the map is of the image alone.
 
         Returns
         -------
@@ -152,7 +154,7 @@ class Mapper:
         """Leave the networks as they were."""
         self._stack.close()
 
-    def coarse(self, images: np.ndarray, classes: Sequence[int]) -> Coarse:
+    def coarse(self, images: np.ndarray, classes: Sequence[int], metadata: np.ndarray | None = None) -> Coarse:
         """Compute the maps of some images in one forward pass for each training run.
 
         Parameters
@@ -161,25 +163,28 @@ class Mapper:
             As the networks take them, in [0, 1].
         classes : sequence of int [K]
             Positions of classes among the logits: a map shows what raises its logit.
+        metadata
+            As for `Maps.paired`.
         """
-        scaled = self._scaled_maps(images, [_Of(int(k)) for k in classes])
+        scaled = self._scaled_maps(images, [_Of(int(k)) for k in classes], metadata)
         values = scaled.mean(0)
         runs = scaled.flatten(3).any(-1).sum(0)
         return Coarse(values.cpu().numpy(), agreement(scaled).cpu().numpy(), runs.cpu().numpy())
 
-    def paired(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    def paired(self, images: np.ndarray, classes: np.ndarray, metadata: np.ndarray | None = None) -> np.ndarray:
         """See `Maps.paired`: on the finest grid of all networks."""
-        scaled = self._scaled_maps(images, [_Of(torch.from_numpy(np.asarray(classes, np.int64)).to(self._device))])
+        of = _Of(torch.from_numpy(np.asarray(classes, np.int64)).to(self._device))
+        scaled = self._scaled_maps(images, [of], metadata)
         return scaled[:, :, 0].cpu().numpy()
 
-    def _scaled_maps(self, images: np.ndarray, asked: Sequence[_Of]) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
-        return torch.stack([self._one(*each, tensor, asked) for each in zip(self._networks, self.layers)])
+    def _scaled_maps(self, images: np.ndarray, asked: Sequence[_Of], metadata: np.ndarray | None) -> Tensor:
+        inputs = inputs_of(images, metadata, self._device)
+        return torch.stack([self._one(*each, inputs, asked) for each in zip(self._networks, self.layers)])
 
-    def _one(self, network: nn.Module, layer: Layer, images: Tensor, asked: Sequence[_Of]) -> Tensor:
+    def _one(self, network: nn.Module, layer: Layer, inputs: Sequence[Tensor], asked: Sequence[_Of]) -> Tensor:
         """Return maps from 0 to 1 of one training run, [N, K, h, w], on the finest grid of all."""
         with torch.enable_grad():
-            logits = network(images)
+            logits = network(*inputs)
             leaf = self._kept.leaf
             del self._kept.leaf
             gradients = [torch.autograd.grad(of.total(logits), leaf, retain_graph=True)[0] for of in asked]
@@ -187,6 +192,12 @@ class Mapper:
         maps = torch.stack([self._cam(output, layer.picture(each).float()) for each in gradients], 1)
         (y, x) = layer.margin
         return scaled_to_one(_resized(functional.pad(scaled_to_one(maps), (x, x, y, y)), self.shape))
+
+
+def inputs_of(images: np.ndarray, metadata: np.ndarray | None, device: torch.device) -> list[Tensor]:
+    """Return what networks take, on `device`: images [N, C, H, W], and metadata [N, I] where there are some."""
+    arrays = [images] if metadata is None else [images, metadata]
+    return [torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in arrays]
 
 
 def heat_maps(

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from pipeline.explaining.maps import scaled_to_one
+from pipeline.explaining.maps import inputs_of, scaled_to_one
 from pipeline.learning.networks.models import Classifier
 
 PATCHES = 8
@@ -49,11 +49,11 @@ class Occluder:
         """Leave the networks as they were."""
         self._stack.close()
 
-    def paired(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    def paired(self, images: np.ndarray, classes: np.ndarray, metadata: np.ndarray | None = None) -> np.ndarray:
         """See `pipeline.explaining.maps.Maps.paired`: falls of the logit, rises left out, at the size of the image."""
         from captum.attr import Occlusion  # takes a second
 
-        given = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
+        given, *known = inputs_of(images, metadata, self._device)
         target = torch.from_numpy(np.asarray(classes, np.int64)).to(self._device)
         channels, height, width = self._patch
         strides = channels, max(1, height // 2), max(1, width // 2)
@@ -66,6 +66,7 @@ class Occluder:
                     strides=strides,
                     baselines=network.mean.reshape(1, -1, 1, 1).expand_as(given[:1]).to(given),
                     target=target,
+                    additional_forward_args=tuple(known) or None,
                     perturbations_per_eval=_AT_ONCE,
                 )
             maps.append(fallen.mean(1).relu())

@@ -100,7 +100,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def compiled(model: nn.Module, wish: bool, device: torch.device) -> Callable[[Tensor], Tensor]:
+def compiled(model: nn.Module, wish: bool, device: torch.device) -> Callable[..., Tensor]:
     """Return what to call in place of `model` while it trains: itself, or its compilation on CUDA.
 
     The compilation shares the model's weights; state dicts are taken of the model, whose keys do not change. Each shape

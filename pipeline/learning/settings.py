@@ -265,6 +265,9 @@ class Model(_Overrides):
     dropout: float | None = Field(None, ge=0, lt=1, description="before the logits; null = the architecture's own")
     drop_path: float | None = Field(None, ge=0, lt=1, description="stochastic depth (arXiv 1603.09382)")
     options: dict[str, Any] = {}
+    metadata: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None, description="columns of the data set's table that the head takes beside the image; null = none"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -288,6 +291,10 @@ class Model(_Overrides):
             )
         if self.sha256 and not self.weights:
             raise ValueError("sha256 without weights; set weights: FILE beside it")
+        if self.metadata and (twice := sorted({n for n in self.metadata if self.metadata.count(n) > 1})):
+            raise ValueError(f"metadata = {self.metadata}: names '{twice[0]}' twice; name it once")
+        if self.metadata and self.gives_masks:
+            raise ValueError(f"metadata = {self.metadata} with arch = {self.arch}, which gives masks; must be empty")
         return self
 
     @property

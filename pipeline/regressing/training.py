@@ -54,10 +54,12 @@ def train_regression(run: Run, params: TrainingSections) -> None:
     if not sd > 0:
         raise ArtifactError(f"{data.target}: every training image has {mean:g}; there is nothing to learn")
     loss = cast(RegressionLoss, losses.create(run.loss, params.losses[run.loss], data.task)).standardised(sd)
+    scheme = training.metadata(parts["train"], data.classes)
     model = training.model(1, images, rows, loss.output)
     cast(Standardised, model.output).scaled(mean, sd)
     loaded = {
-        name: resident(images, part, truth[name], training.device, settings.residency) for name, part in parts.items()
+        name: resident(images, part, truth[name], training.device, settings.residency, scheme)
+        for name, part in parts.items()
     }
     print(f"{run}: {'; '.join(part.describe(name) for name, part in loaded.items())}", flush=True)
     fitted = training.fit(model, loss, loaded["train"], draws, loaded["val"], HANDLING)

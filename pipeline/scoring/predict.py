@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from pipeline.learning import losses, session
 from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.metadata import Scheme, known_values
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.settings import train_settings
@@ -79,8 +81,17 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
     settings = train_settings(params, configuration.model)
     weighting = training.targets, training.draws, settings.class_weights, data.ordered
     loss = losses.for_training(configuration.loss, params.losses[configuration.loss], data.task, *weighting)
+    scheme = metadata_of(configuration, params)
     loaded = {
-        name: ResidentImages(images, part.rows, part.targets, device, part.augmented) for name, part in parts.items()
+        name: ResidentImages(
+            images,
+            part.rows,
+            part.targets,
+            device,
+            part.augmented,
+            metadata=None if scheme is None else scheme.of_rows(part.rows),
+        )
+        for name, part in parts.items()
     }
     logits: dict[str, list[np.ndarray]] = {name: [] for name in parts}
     fits, runs = [], []
@@ -143,8 +154,46 @@ def trained_models(
         yield run, model
 
 
+def metadata_of(configuration: Configuration, params: EvaluationSections) -> Scheme | None:
+    """Read the metadata that `configuration` takes, the same under each seed; None where it takes none.
+
+    Raises
+    ------
+    ArtifactError
+        If no seed is trained.
+    """
+    run = Run(*configuration, trained_seeds(configuration, params)[0])
+    return models.scheme_of(made_by(run_folder(run) / "model.safetensors", "train"))
+
+
+def known_metadata(
+    chosen: Iterable[Configuration], params: EvaluationSections, rows: np.ndarray, folder: Path, stage: str
+) -> dict[str, int]:
+    """Count of which of the images `rows` each column is known that a configuration takes, by column; {} for none.
+
+    Parameters
+    ----------
+    chosen : iterable of Configuration
+        Trained.
+    params, rows, folder, stage
+        As for `predict_images`.
+    """
+    counts: dict[str, int] = {}
+    for configuration in chosen:
+        if (scheme := metadata_of(configuration, params)) is not None:
+            for name, n in known_values(scheme, scheme.of_rows(rows, folder, stage)).items():
+                counts[name] = min(n, counts.get(name, n))  # on folds a level may be known to one training part alone
+    return counts
+
+
 def predict_images(
-    configuration: Configuration, params: EvaluationSections, images: np.ndarray, rows: np.ndarray, classes: int
+    configuration: Configuration,
+    params: EvaluationSections,
+    images: np.ndarray,
+    rows: np.ndarray,
+    classes: int,
+    folder: Path,
+    stage: str,
 ) -> tuple[list[Run], np.ndarray]:
     """Compute the logits of any prepared images under every trained seed of `configuration`, as of the test part.
 
@@ -158,6 +207,8 @@ def predict_images(
         Which of them.
     classes : int
         K of the study.
+    folder, stage : Path, str
+        Where these images are prepared, and by which stage: there are their metadata.
 
     Returns
     -------
@@ -165,7 +216,9 @@ def predict_images(
     logits : float32 [S, N, K]
     """
     device = session.begin(params.evaluate.threads, tf32=False)
-    loaded = ResidentImages(images, rows, np.zeros((len(rows), classes), np.uint8), device)
+    scheme, nothing = metadata_of(configuration, params), np.zeros((len(rows), classes), np.uint8)
+    metadata = None if scheme is None else scheme.of_rows(rows, folder, stage)
+    loaded = ResidentImages(images, rows, nothing, device, metadata=metadata)
     runs, logits = [], []
     for run, model in trained_models(configuration, params, classes, images.shape[1], device):
         predicted = predict(model, loaded, params.evaluate.batch_size, "float32", params.evaluate.tta)

@@ -27,8 +27,10 @@ def evaluation_record(configuration: Configuration, params: EvaluationSections) 
 
 
 def probe_record(params: ProbeSections) -> dict[str, Any]:
-    """Return the record of stage probe: evaluate and code."""
+    """Return the record of stage probe: evaluate, code, and the metadata that models take, if any."""
+    named = ProbeSections.metadata(params)  # of params of other sections, too
     return {
+        **({"metadata": named} if named else {}),
         "evaluate": params.evaluate.model_dump(mode="json", exclude={"prevalence"}),
         "code": digests([ROOT / "pipeline/probe.py"]),
     }

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from pipeline.learning.settings import RunSections, Tta
 from pipeline.study.classes import told_apart
-from pipeline.study.params import Section, Sections, Seed
+from pipeline.study.params import Section, Seed
 
 
 class Evaluate(Section):
@@ -60,10 +60,15 @@ class Evaluate(Section):
         return {"draws": self.bootstrap, "confidence": self.confidence, "seed": self.seed}
 
 
-class ProbeSections(Sections):
-    """The section that stage ``probe`` reads."""
+class ProbeSections(RunSections):
+    """The sections that stage ``probe`` reads; of the models nothing but their metadata."""
 
     evaluate: Evaluate = Evaluate()
+
+    def metadata(self) -> list[str]:
+        """Return the columns that a model of the study takes beside the image, each once."""
+        named = [self.models[name].metadata or [] for name in self.study.models]
+        return list(dict.fromkeys(name for names in named for name in names))
 
 
 class EvaluationSections(RunSections):

@@ -31,6 +31,8 @@ class MaskedImages:
         Of images and masks alike, see `pipeline.learning.images.loader.choose_residency`.
     """
 
+    metadata = None
+
     def __init__(
         self, images: np.ndarray, masks: np.ndarray, part: Part, device: torch.device, residency: str = "auto"
     ) -> None:

@@ -219,12 +219,12 @@ def test_what_goes_wrong_while_reading_ahead_is_raised_in_the_caller(stored, mon
         return healthy(image, row, number)
 
     copies = np.flatnonzero(data._augmented)
-    bad = int(data._rows[copies[-1]])
+    bad = int(data.rows[copies[-1]])
     monkeypatch.setattr(loader, "augmented_copy", broken)
     got = []
     with pytest.raises(OSError, match="disk gone"):
         got.extend(data.batches(torch.arange(25), 2))
-    assert len(got) == np.flatnonzero((data._rows == bad) & (data._augmented > 0))[0] // 2
+    assert len(got) == np.flatnonzero((data.rows == bad) & (data._augmented > 0))[0] // 2
     assert not prefetching()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,8 +48,22 @@ class PartData(Protocol):
     def __len__(self) -> int:
         """Count the entries."""
 
+    @property
+    def metadata(self) -> Tensor | None:
+        """What a network takes beside them, float32 [n, I], on the device; None for a network that takes nothing."""
+
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield values and targets, float32, of consecutive pieces of `order`, int64."""
+
+
+def with_metadata(data: PartData, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, ...]]]:
+    """Yield batches as `PartData.batches`, and what networks take beside the images: metadata [B, I], or nothing."""
+    if data.metadata is None:
+        yield from ((images, targets, ()) for images, targets in data.batches(order, size))
+        return
+    places = order.to(data.device).split(size)
+    for (images, targets), some in zip(data.batches(order, size), places, strict=True):
+        yield images, targets, (data.metadata.index_select(0, some),)
 
 
 class ResidentImages:
@@ -81,12 +96,18 @@ class ResidentImages:
         time that it is read, to the same bytes.
     residency : {"auto", "device", "host", "memmap"}
         See `choose_residency`.
+    metadata : float32 [n, I], optional
+        What the network takes beside the images, see `pipeline.learning.metadata`.
 
     Attributes
     ----------
     device : device
         Where batches are.
+    rows : int64 [n]
+        As given.
     targets : Tensor, uint8 [n, K]
+        On the device.
+    metadata : Tensor, float32 [n, I], or None
         On the device.
     shape : tuple of int
         (n, C, H, W)
@@ -102,12 +123,14 @@ class ResidentImages:
         device: torch.device,
         augmented: np.ndarray | None = None,
         residency: str = "auto",
+        metadata: np.ndarray | None = None,
     ) -> None:
         self.device = device
         self.targets = torch.from_numpy(np.array(targets, order="C")).to(device)  # a column of a table is read-only
+        self.metadata = None if metadata is None else torch.from_numpy(metadata).to(device)
         # A plain view: indexing the class np.memmap is several times slower.
         self._stored = np.asarray(images)[..., None] if images.ndim == 3 else np.asarray(images)
-        self._rows = np.asarray(rows)
+        self.rows = np.asarray(rows)
         self._augmented = np.zeros(len(rows), np.int64) if augmented is None else np.asarray(augmented)
         height, width, channels = self._stored.shape[1:]
         self.shape = (len(rows), channels, height, width)
@@ -131,6 +154,12 @@ class ResidentImages:
     def nbytes(self) -> int:
         """Bytes of the images as they are stored."""
         return int(np.prod(self.shape, dtype=np.int64)) * self._stored.itemsize
+
+    def beside(self, metadata: np.ndarray | None) -> ResidentImages:
+        """Return the same images, which are not copied, beside other metadata, float32 [n, I]."""
+        other = copy.copy(self)
+        other.metadata = None if metadata is None else torch.from_numpy(metadata).to(self.device)
+        return other
 
     def describe(self, name: str) -> str:
         """Say in one line how much part `name` is and where it lives."""
@@ -192,7 +221,7 @@ class ResidentImages:
         if len(index) and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(f"positions {index.min()} to {index.max()} of {len(self)} images")
         batch = self._buffer(len(index))
-        pixels, rows, augmented = _unsigned(batch).numpy(), self._rows[index], self._augmented[index]
+        pixels, rows, augmented = _unsigned(batch).numpy(), self.rows[index], self._augmented[index]
         for place in np.argsort(rows, kind="stable"):
             row, number = int(rows[place]), int(augmented[place])
             pixels[place] = augmented_copy(self._stored[row], row, number) if number else self._stored[row]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pipeline.learning.images.loader import PartData
+from pipeline.learning.images.loader import PartData, with_metadata
 from pipeline.learning.session import autocast
 from pipeline.learning.settings import Tta
 
@@ -39,8 +39,8 @@ def predict(model: nn.Module, data: PartData, batch_size: int, precision: str, t
     with autocast(data.device, precision):
         return torch.cat(
             [
-                torch.stack([model(view).float() for view in views(images, tta)]).mean(0)
-                for images, _ in data.batches(order, batch_size)
+                torch.stack([model(view, *known).float() for view in views(images, tta)]).mean(0)
+                for images, _, known in with_metadata(data, order, batch_size)
             ]
         )
 

@@ -13,10 +13,11 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from pipeline.learning.metadata import Scheme
 from pipeline.learning.networks import outputs, segmentation
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
+from pipeline.learning.networks.heads import CosineHead, LateFusion, check_widened
 from pipeline.learning.networks.naming import timm_names
 from pipeline.learning.networks.transfer import (
     Weights,
@@ -46,6 +47,11 @@ class Classifier(nn.Module):
         Parts of the backbone that stay in evaluation mode.
     output : Module or None
         Makes the logits of what the backbone gives, see `pipeline.learning.networks.outputs`; None where it gives them.
+
+    Attributes
+    ----------
+    late : LateFusion or None
+        The head, where it takes metadata beside the image: the backbone then gives features.
     """
 
     mean: Tensor
@@ -62,18 +68,28 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.frozen, self.output = backbone, head, list(frozen), output
+        self.late: LateFusion | None = None
         self.register_buffer("mean", mean.reshape(1, -1, 1, 1))
         self.register_buffer("std", std.reshape(1, -1, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Compute logits [N, K] of float images [N, 1 or C, H, W] in [0, 1].
+    def take_metadata(self, key: str, scheme: Scheme, at_zero: bool = False) -> None:
+        """Let the head take metadata beside the image, see `LateFusion`."""
+        self.late = LateFusion(key, self.backbone.get_submodule(self.head), scheme, at_zero)
+        self.backbone.set_submodule(self.head, nn.Identity())
+
+    def forward(self, images: Tensor, metadata: Tensor | None = None) -> Tensor:
+        """Compute logits [N, K] of float images [N, 1 or C, H, W] in [0, 1], and of metadata if the network takes some.
 
         Grey images become as many equal channels as the network takes; colour images become grey for a network that
         takes one, by the weights of ITU-R BT.601.
         """
+        if (self.late is None) != (metadata is None):
+            raise TypeError("metadata are given to a network without them, or not to one that takes them")
         if images.shape[1] == 3 and self.mean.shape[1] == 1:
             images = (images * images.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
         logits = self.backbone((images - self.mean) / self.std)
+        if self.late is not None:
+            logits = self.late(logits, metadata)
         return logits if self.output is None else self.output(logits)
 
     def train(self, mode: bool = True) -> Self:
@@ -83,28 +99,18 @@ class Classifier(nn.Module):
             module.eval()
         return self
 
+    def head_module(self) -> nn.Module:
+        """Return what makes logits of features; those of metadata are among these features."""
+        return self.backbone.get_submodule(self.head) if self.late is None else self.late.head
+
     def head_parameters(self) -> list[nn.Parameter]:
         """List the parameters of the modules that make logits of features."""
         last = [] if self.output is None else list(self.output.parameters())
-        return list(self.backbone.get_submodule(self.head).parameters()) + last
+        return list((self.late or self.head_module()).parameters()) + last
 
-
-class CosineHead(nn.Module):
-    """Cosines between features and one direction per class, in [-1, 1] (Cao et al. 2019, arXiv 1906.07413, for LDAM).
-
-    Parameters
-    ----------
-    features, classes : int
-        Length of a feature vector, and number of logits.
-    """
-
-    def __init__(self, features: int, classes: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(classes, features)))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Compute logits [N, classes] of features [N, features]."""
-        return functional.linear(functional.normalize(features), functional.normalize(self.weight))
+    def nothing_known(self, n: int) -> tuple[Tensor, ...]:
+        """Return what `n` images without metadata come with: one Tensor [n, I], or none for a network without."""
+        return () if self.late is None else (self.late.unknown.expand(n, -1),)
 
 
 def build(
@@ -115,6 +121,7 @@ def build(
     size: int,
     images: np.ndarray,
     output: str = outputs.CLASSES,
+    scheme: Scheme | None = None,
 ) -> Classifier:
     """Build the model that ``models.<name>`` describes, ready to be trained, its new weights from torch's generator.
 
@@ -131,6 +138,8 @@ def build(
         they unfold batch norms that came folded (see `transfer.unfold_batch_norms`).
     output : str
         What the loss asks the head to compute, see `pipeline.learning.networks.outputs`.
+    scheme : Scheme, optional
+        Metadata that the head takes beside the image.
 
     Raises
     ------
@@ -160,6 +169,8 @@ def build(
         some = (some[:, None] if some.ndim == 3 else some.permute(0, 3, 1, 2)).float() / np.iinfo(images.dtype).max
         if unfolded := unfold_batch_norms(model, some):
             print(f"{key}: {unfolded} folded batch-norm layers restored, measured on {len(some)} training images")
+    if scheme is not None:
+        model.take_metadata(key, scheme, at_zero=bool(settings.weights or settings.pretrained))
     return model.train()
 
 
@@ -183,7 +194,28 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
     backbone, head = _architecture(key, settings.model_copy(update={"pretrained": False}), channels, computed, size)
     _change_head(key, settings, backbone, head, computed)
     normalised = torch.zeros(channels), torch.ones(channels)
-    return load_weights(Classifier(backbone, *normalised, head, (), outputs.create(output, classes)), path).eval()
+    model = Classifier(backbone, *normalised, head, (), outputs.create(output, classes))
+    if (scheme := _scheme(about)) is not None:
+        model.take_metadata(key, scheme)
+    return load_weights(model, path).eval()
+
+
+def scheme_of(path: Path) -> Scheme | None:
+    """Read what a model file that `save` wrote says of the metadata that its network takes; None where it takes none.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is damaged.
+    """
+    from safetensors import safe_open
+
+    with intact(path), safe_open(path, "pt") as file:
+        return _scheme(json.loads((file.metadata() or {}).get("medmatrix", "{}")))
+
+
+def _scheme(about: dict[str, Any]) -> Scheme | None:
+    return Scheme.read(about["metadata"]) if "metadata" in about else None
 
 
 def check(name: str, settings: Model, channels: int, size: int) -> None:
@@ -215,6 +247,8 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
         _change_head(key, bare, backbone, head, 2)
         if bare.trainable not in ("all", "head"):
             freeze(f"{key}.trainable", backbone, head, cast(Last, bare.trainable).last)
+        if settings.metadata:
+            check_widened(key, backbone.get_submodule(head))
 
     try:
         with torch.device("meta"):  # shapes without numbers: takes no memory and hardly any time
@@ -304,7 +338,8 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
 
     like = next(model.parameters())
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model.eval()(torch.zeros(1, channels, size, size, device=like.device))
+        known = model.nothing_known(1) if isinstance(model, Classifier) else ()
+        model.eval()(torch.zeros(1, channels, size, size, device=like.device), *known)
     return counter.get_total_flops() // 2
 
 

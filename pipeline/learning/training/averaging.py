@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch.optim.swa_utils import AveragedModel
 
 
+Batches = Callable[[], Iterable[Tensor | tuple[Tensor, ...]]]
+"""Returns training images, float [N, C, H, W], or tuples of them and their metadata [N, I]."""
+
+
 class Average:
     """The weights as they are: no average at all."""
 
@@ -31,7 +35,7 @@ class Average:
     def stepped(self, step: int) -> None:
         """Take note of the weights after `step`, from 0 over all epochs."""
 
-    def of_epoch(self, epoch: int, batches: Callable[[], Iterable[Tensor]], precision: str) -> nn.Module:
+    def of_epoch(self, epoch: int, batches: Batches, precision: str) -> nn.Module:
         """Return what is validated after `epoch`, from 1; `batches` are training images for batch normalisation."""
         return self._model
 
@@ -67,7 +71,7 @@ class Exponential(Average):
         """See `Average.stepped`."""
         self._ema.update(self._model, step + 1 if self._warmup else None)
 
-    def of_epoch(self, epoch: int, batches: Callable[[], Iterable[Tensor]], precision: str) -> nn.Module:
+    def of_epoch(self, epoch: int, batches: Batches, precision: str) -> nn.Module:
         """See `Average.of_epoch`: the average."""
         return self._ema.module
 
@@ -95,7 +99,7 @@ class Stochastic(Average):
         """See `Average.averaged`."""
         return self._swa.module
 
-    def of_epoch(self, epoch: int, batches: Callable[[], Iterable[Tensor]], precision: str) -> nn.Module:
+    def of_epoch(self, epoch: int, batches: Batches, precision: str) -> nn.Module:
         """See `Average.of_epoch`: the model, and from the first epoch of averaging on the average."""
         if epoch < self._first:
             return self._model
@@ -126,7 +130,7 @@ def first_averaged(settings: Train) -> int:
 
 
 @torch.no_grad()
-def measure_batch_norms(model: nn.Module, batches: Callable[[], Iterable[Tensor]], precision: str) -> None:
+def measure_batch_norms(model: nn.Module, batches: Batches, precision: str) -> None:
     """Replace the statistics of batch normalisation by their means over `batches`.
 
     As ``torch.optim.swa_utils.update_bn``, which would also reset and then use the statistics of frozen layers
@@ -137,7 +141,7 @@ def measure_batch_norms(model: nn.Module, batches: Callable[[], Iterable[Tensor]
     model : Module
         Is left in evaluation mode.
     batches : callable
-        Returns images, float [N, C, H, W]; not called where there is nothing to measure.
+        Not called where there is nothing to measure.
     precision : {"float32", "bfloat16"}
         Of the model's arithmetic.
     """
@@ -148,9 +152,10 @@ def measure_batch_norms(model: nn.Module, batches: Callable[[], Iterable[Tensor]
         norm.reset_running_stats()
         norm.momentum = None
     if measured:
-        for images in batches():
+        for batch in batches():
+            images, *known = batch if isinstance(batch, tuple) else (batch,)
             with autocast(images.device, precision):
-                model(images)
+                model(images, *known)
     for norm, momentum in zip(measured, momenta, strict=True):
         norm.momentum = momentum
     model.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.learning.images.augmentation import augment
-from pipeline.learning.images.loader import PartData, epoch_order
+from pipeline.learning.images.loader import PartData, epoch_order, with_metadata
 from pipeline.learning.images.mixing import mix
 from pipeline.learning.images.resizing import shrunk
 from pipeline.learning.losses import Loss, no_mixing
@@ -216,29 +216,30 @@ def _train(
     state.model.train()
     watch = LossWatch(epoch, state.steps, data.device, good)
     first = (epoch - 1) * state.steps
-    for step, (images, targets) in enumerate(data.batches(order, _per_step(settings)), first):
+    for step, (images, targets, known) in enumerate(with_metadata(data, order, _per_step(settings)), first):
         if epoch < state.first_averaged:
             state.schedule.set(step)
         if settings.progressive is not None:
             images = shrunk(images, settings.progressive, epoch, settings.epochs)
         images, targets = state.handling.change(images, targets, settings.augment, generator)
         if settings.mix is not None:
-            images, targets = mix(images, targets, settings.mix, rng)
-        value = state.gradients(loss, images, targets, precision)
+            images, beside = mix(images, torch.cat([targets, *known], 1), settings.mix, rng)
+            targets, *known = beside.split([targets.shape[1], *(values.shape[1] for values in known)], 1)
+        value = state.gradients(loss, images, targets, known, precision)
         watch.enter(value, len(images), state.lr)
         state.step(step)
     return watch.mean(), len(order)
 
 
-def _views(data: PartData, draws: np.ndarray, settings: Train, seed: int, epoch: int) -> Iterator[Tensor]:
-    """Yield the training images once more, changed anew: what batch normalisation is measured on."""
+def _views(data: PartData, draws: np.ndarray, settings: Train, seed: int, epoch: int) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the training images once more, changed anew, and their metadata: what batch norms are measured on."""
     torch.manual_seed(derive(seed, epoch, 4))  # dropout
     generator = torch.Generator().manual_seed(derive(seed, epoch, 5))
     order = epoch_order(draws, torch.Generator().manual_seed(derive(seed, epoch, 6)))
     if len(order) % settings.batch_size == 1:
         order = order[:-1]
-    for images, _ in data.batches(order, settings.batch_size):
-        yield augment(images, settings.augment, generator)
+    for images, _, known in with_metadata(data, order, settings.batch_size):
+        yield augment(images, settings.augment, generator), *known
 
 
 def _per_step(settings: Train) -> int:
@@ -290,7 +291,7 @@ class _State:
     ) -> None:
         self.handling = handling or CLASSIFICATION
         self.model, self.settings, self.steps = model, settings, steps
-        self.forward: Callable[[Tensor], Tensor] = model
+        self.forward: Callable[..., Tensor] = model
         self.optimizer = optimizers.create(model, lr, head_lr, settings)
         self.schedule = schedules.create(self.optimizer, settings, steps)
         self.average = averaging.create(model, settings)
@@ -304,8 +305,8 @@ class _State:
         """The body's learning rate; the head's where nothing else is trained."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def gradients(self, loss: Loss, images: Tensor, targets: Tensor, precision: str) -> Tensor:
-        """Compute the gradients of a step's loss, the mean over its images, and return the loss.
+    def gradients(self, loss: Loss, images: Tensor, targets: Tensor, known: Sequence[Tensor], precision: str) -> Tensor:
+        """Compute the gradients of a step's loss, the mean over its images, and return the loss; `known` are metadata.
 
         Of several batches (`train.accumulate`) each has its share by its images, so that the gradients are those of one
         large batch. They are as equal as can be, and none is a single image, which batch normalisation cannot train on.
@@ -313,9 +314,10 @@ class _State:
         self.optimizer.zero_grad(set_to_none=True)
         parts = max(1, min(math.ceil(len(images) / self.settings.batch_size), len(images) // 2))
         values = []
-        for some, truth in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
+        split = (values.tensor_split(parts) for values in (images, targets, *known))
+        for some, truth, *about in zip(*split, strict=True):
             with autocast(images.device, precision):
-                logits = self.forward(some)
+                logits = self.forward(some, *about)
             value = loss(logits, truth)
             if parts > 1:
                 value = value * loss.part_of(truth, targets)

@@ -60,10 +60,16 @@ def create(model: nn.Module, lr: float, head_lr: float | None, settings: Train) 
 
 def _by_layer(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
     """Group parameters by timm's layers of the network, each with its share of the rate, the highest first."""
-    from timm.optim import param_groups_layer_decay
+    from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
-    network = getattr(model, "backbone", model)
+    network, late = getattr(model, "backbone", model), getattr(model, "late", None)
+    if late is not None:  # for the while: timm numbers the layers from the head
+        network.set_submodule(model.head, late.head)
     groups: list[dict[str, Any]] = param_groups_layer_decay(network, weight_decay, layer_decay=layer_decay)
+    if late is not None:
+        network.set_submodule(model.head, nn.Identity())
+        for group in param_groups_weight_decay(late.embedding, weight_decay):
+            groups.append({**group, "lr_scale": 1.0})
     output = getattr(model, "output", None)
     if output is not None and (after := list(output.parameters())):
         groups.append({"params": after, "weight_decay": 0.0, "lr_scale": 1.0})

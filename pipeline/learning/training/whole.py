@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from pipeline.learning import session
 from pipeline.learning.images import augmentation
 from pipeline.learning.images.loader import PartData, ResidentImages
 from pipeline.learning.losses import Loss
+from pipeline.learning.metadata import LEAK, Scheme, associations, measure
 from pipeline.learning.networks import models
 from pipeline.learning.networks.outputs import CLASSES
 from pipeline.learning.settings import TrainingSections, train_settings
@@ -24,6 +26,7 @@ from pipeline.learning.training.loop import FittedModel, Handling, derive, fit
 from pipeline.learning.training.progress import EpochLines
 from pipeline.learning.training.provenance import decisive, record
 from pipeline.study.files import CHECKPOINTS, write_csv, write_json
+from pipeline.study.parts import Part
 from pipeline.study.prepared import DatasetInfo
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder, write_augmented
@@ -49,6 +52,32 @@ class Training:
         self.device = session.begin(self.settings.threads, self.settings.tf32, self.settings.device)
         self.precision = session.choose_precision(self.settings.precision, self.device)
         self.versions = {name: version(name) for name in packages}
+        self.scheme: Scheme | None = None
+
+    def metadata(self, train: Part, classes: Sequence[str]) -> Scheme | None:
+        """Find out how the columns that ``models.<name>.metadata`` names become inputs; None where it names none.
+
+        Parameters
+        ----------
+        train : Part
+            Training part, by whose drawn images they are measured.
+        classes : sequence of str [K]
+            Of the data set.
+        """
+        key, part = f"models.{self.run.model}.metadata", train.drawn()
+        self.scheme = measure(key, self.described.metadata, classes, part.rows) if self.described.metadata else None
+        if self.scheme is not None:
+            _, once = np.unique(part.rows, return_index=True)
+            encoded = self.scheme.of_rows(part.rows[once])
+            for found in associations(self.scheme, encoded, part.targets[once], classes):
+                if found.auroc >= LEAK:
+                    print(
+                        f"note: {key}: column '{found.column}' alone tells '{found.label}' in the training images "
+                        f"(AUROC {found.auroc:.3f}): does it hold the answer?",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+        return self.scheme
 
     def model(self, outputs: int, images: np.ndarray, rows: np.ndarray, output: str = CLASSES) -> models.Classifier:
         """Build the model with the initial weights of the seed, normalised by some of the training images.
@@ -67,7 +96,8 @@ class Training:
         torch.manual_seed(derive(self.run.seed, 0))
         channels = 1 if images.ndim == 3 else images.shape[3]
         some = images[rows[:: 1 + len(rows) // 4096]]
-        return models.build(self.run.model, self.described, channels, outputs, images.shape[1], some, output)
+        described = self.run.model, self.described
+        return models.build(*described, channels, outputs, images.shape[1], some, output, self.scheme)
 
     def fit(
         self,
@@ -141,7 +171,9 @@ class Training:
         places, pictures = augmentation.examples(images, draws, self.settings.augment, seed=derive(run.seed, 0, 1))
         write_augmented(run, rows[places], pictures)
         of_output = {} if loss.output == CLASSES else {"output": loss.output}
-        models.save(folder / "model.safetensors", fitted.state, {**run._asdict(), **data.record(), **of_output})
+        of_metadata = {} if self.scheme is None else {"metadata": self.scheme.record()}
+        about_model = {**run._asdict(), **data.record(), **of_output, **of_metadata}
+        models.save(folder / "model.safetensors", fitted.state, about_model)
         write_csv(folder / "history.csv", pd.DataFrame(fitted.history))
         about = record(
             run,
@@ -157,5 +189,5 @@ class Training:
             seconds=time.perf_counter() - self.started,
         )
         about["versions"] |= self.versions
-        write_json(folder / "run.json", {**about, **(more or {})})
+        write_json(folder / "run.json", {**about, **of_metadata, **(more or {})})
         self._checkpoint.delete()

@@ -102,20 +102,41 @@ def differences(
     """
     if not exists(table):
         return []
-    rows = table[table["metric"] == "auroc"]
-    rows = rows[rows["family"] == "recipes"] if "family" in rows else rows
-    pairs = {(row["first"], row["second"], row["class"]): row for row in rows.to_dict("records")}
+    asked = []
+    for configurations in models.values():
+        baseline = next((r for r in configurations if r.loss == base), None)
+        asked += [(r, baseline) for r in configurations if baseline is not None and r.key != baseline.key]
+    return paired(study, table, asked, groups)
+
+
+def paired(
+    study: StudyResults, table: pd.DataFrame, asked: Sequence[tuple[Results, Results]], groups: Sequence[str]
+) -> list[Difference]:
+    """Look up pairs of configurations, the first minus the second; model and loss are those of the first.
+
+    Parameters
+    ----------
+    study, table, groups
+        As for `differences`.
+    asked : sequence of (Results, Results)
+        The pairs.
+
+    Returns
+    -------
+    list of Difference
+        Pairs in their order, groups innermost.
+    """
+    pairs = {}
+    if exists(table):
+        rows = table[table["metric"] == "auroc"]
+        rows = rows[rows["family"] == "recipes"] if "family" in rows else rows
+        pairs = {(row["first"], row["second"], row["class"]): row for row in rows.to_dict("records")}
     compared = []
-    for model, configurations in models.items():
-        baseline = next((r.key for r in configurations if r.loss == base), None)
-        for results in configurations:
-            if baseline is None or results.key == baseline:
-                continue
-            for group in groups:
-                row = pairs.get((results.key, baseline, group))
-                reverse = pairs.get((baseline, results.key, group))
-                found = _difference((model, results.loss, group), row, reverse, study.alpha)
-                compared.append(found._replace(failed=bool({results.key, baseline} & study.failing)))
+    for first, second in asked:
+        for group in groups:
+            row, reverse = pairs.get((first.key, second.key, group)), pairs.get((second.key, first.key, group))
+            found = _difference((first.model, first.loss, group), row, reverse, study.alpha)
+            compared.append(found._replace(failed=bool({first.key, second.key} & study.failing)))
     return compared
 
 

@@ -21,6 +21,7 @@ _PAGES = (
     "data.md",
     "models.md",
     "losses.md",
+    "metadata.md",
     "ensembles.md",
     "ordinal.md",
     "errors.md",
