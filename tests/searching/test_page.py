@@ -11,8 +11,10 @@ from pipeline.reporting.kept import carry_over
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.views import methods, readme
 from pipeline.reporting.views import search as view
+from pipeline.searching.about import settings_digest
 from pipeline.searching.record import Record, Trial, read_record, write_record
-from pipeline.settings import load
+from pipeline.settings import load, parse
+from pipeline.settings.search import Search
 from pipeline.study.files import read_json
 from tests.tiny import TINY
 
@@ -25,7 +27,7 @@ ABOUT = {
     "over": {KEYS[0]: {"low": 0.001, "high": 0.1, "log": True, "step": None}, KEYS[1]: [16, 32]},
     "seed": 0,
     "batch": 2,
-    "settings": "",
+    "weights": None,
     "data": "",
 }
 OPTIMISM = {
@@ -68,7 +70,8 @@ def written(evaluated, tmp_path):
 
     def write(record=None, **sections):
         Path("params.yaml").write_text(yaml.safe_dump({**TINY, **sections}))
-        about = {**ABOUT, "split": split}
+        search = Search(model="small", loss="bce", over=ABOUT["over"])
+        about = {**ABOUT, "split": split, "settings": settings_digest(parse(TINY), search)}
         whole = Record(about, {"optuna": "5.0.0"}, TRIALS, asked=6, optimism=OPTIMISM)
         write_record(whole if record is None else record(whole))
         study, folder = load_study(load()), tmp_path / "pages"
@@ -114,8 +117,14 @@ def test_values_that_were_applied_and_then_lost(written):
     models = {**TINY["models"], "small": {**TINY["models"]["small"], "lr": 0.02}}
     train = {**TINY["train"], "batch_size": 16}
     pages, _ = written(models=models, train=train)
-    assert "**params.yaml has these values.**" in pages["search.md"]
+    assert "**params.yaml has these values**." in pages["search.md"]
     assert "| Best trial, validation, corrected" in pages["search.md"]
+    pages, _ = written(models=models, train={**train, "epochs": 3})
+    assert "have these values" not in pages["search.md"]
+    assert (
+        "has these values**, but other settings of how small-bce is trained have changed since." in pages["search.md"]
+    )
+    assert "which is not what the best trial was" in pages["search.md"]
     pages, _ = written(models=models, train={**train, "batch_size": 8})
     assert "**params.yaml does not have these values**, or no longer" in pages["search.md"]
     assert "which is not what the best trial was" in pages["search.md"]
