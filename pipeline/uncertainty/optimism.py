@@ -121,7 +121,8 @@ def corrected_best(
     corrected = float(of_class.mean())
     spread = _over_classes(value[:, defined] - of_class) if defined.any() else np.array([np.nan])
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(spread, [tail, 1 - tail]) + corrected if np.isfinite(spread).any() else (np.nan, np.nan)
+    bounds = np.nanquantile(spread, [tail, 1 - tail]) + corrected if np.isfinite(spread).any() else np.full(2, np.nan)
+    low, high = np.clip(bounds, 0.0, 1.0)
     places = np.flatnonzero(used)[defined] if len(defined) else np.array([], int)
     highest = whole[:, places].mean(axis=1).max() if len(places) else np.nan
     chosen = np.bincount(best[possible], minlength=len(whole))

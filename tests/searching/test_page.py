@@ -95,7 +95,7 @@ def test_the_page_says_what_was_done_and_what_it_is_worth(written):
         "**Trial 1 has the highest score, 0.730**; the values before the search had 0.700.",
         "it is 0.660 [0.550, 0.770] (95 % CI): the highest of 3 scores is too high by about 0.060, on the 12 classes",
         "**params.yaml has the values of trial 0**, not those of the best trial",
-        "| `models.small.lr` | 0.001 to 0.1, on a logarithmic scale | 0.01",
+        "| 0.001 to 0.1, on a logarithmic scale | 0.01",
         "Trial 1 was the best in 50 % of the draws; 2 of 3 trials were the best in some.",
         "A search of its own within each fold of a cross-validation (nested) is not made",
     ):
