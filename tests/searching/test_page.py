@@ -101,7 +101,7 @@ def test_the_page_says_what_was_done_and_what_it_is_worth(written):
     ):
         assert said in text, said
     results = next(r for r in study.configurations if r.key == "small-bce")
-    assert f"| {results.get('auroc').value:.3f} [" in text.split("## On the test set")[1]
+    assert f" {results.get('auroc').value:.3f} [" in text.split("## On the test set")[1]
     assert "Another split" not in text
     assert "Not closed" not in text
     rows = pages["search.csv"].splitlines()
