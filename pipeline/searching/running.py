@@ -36,6 +36,7 @@ from pipeline.study.outputs import keep
 from pipeline.study.params import ParamsError
 from pipeline.study.prepared import read_dataset
 from pipeline.study.runs import Run
+from pipeline.study.trainings import run_folder
 
 LOGS = Path("tmp/search/logs")
 IN_A_ROW = 3
@@ -210,7 +211,7 @@ class Searching:
             workplace.make(folder, content, params, run, self.configuration)
             name = f"trial {number}" + (f" seed {seed}" if len(self.seeds) > 1 else "")
             log = LOGS / f"{number}-{seed}.log"
-            finished = folder.absolute() / workplace.run_folder(run) / RECORD
+            finished = folder.absolute() / run_folder(run) / RECORD
             runs.append((run, folder, Task(name, workplace.command(folder), log, finished)))
         self.begun[_key(values)] = number
         return Work(number, values, params, runs)
