@@ -107,9 +107,9 @@ def apply(params: Params) -> str:
     UserError
         If there is no record of this search, or no trial of it has finished.
     """
+    from pipeline.searching.about import about_search
     from pipeline.searching.applying import applied, as_yaml
     from pipeline.searching.record import RECORD, read_record
-    from pipeline.searching.running import about_search
     from pipeline.settings import load
     from pipeline.settings.search import as_word, present_values
     from pipeline.study.files import write_text
@@ -120,7 +120,7 @@ def apply(params: Params) -> str:
     record = read_record()
     if record is None or record.best is None:
         raise UserError(f"{RECORD}: no finished trial is there; medmatrix search does them")
-    now = about_search(params, params.model_dump(mode="json", exclude_unset=True))
+    now = about_search(params)
     if differing := [key for key in now if record.about.get(key) != now[key]]:
         raise UserError(f"{RECORD} is of another search ({', '.join(differing)}); medmatrix search does this one")
     values, before = record.best.values, present_values(params.search.over, params.model_dump(mode="json"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
 
 from pipeline.settings.search import with_values
 from pipeline.study.params import PARAMS_FILE, ParamsError, parse_yaml, read
@@ -84,7 +84,7 @@ def _with_value(text: str, path: list[str], value: Any) -> str:
     assert key is not None
     if _is_empty(node):
         return _after_key(text, key, value)
-    if not isinstance(node, ScalarNode) and not node.flow_style:
+    if isinstance(node, CollectionNode) and not node.flow_style:
         raise KeyError(".".join(path))  # a map or list on lines of its own
     written = as_yaml(value) or ("null" if above.flow_style else "")
     return text[: node.start_mark.index] + written + text[node.end_mark.index :]

@@ -65,8 +65,8 @@ class Record:
     Parameters
     ----------
     about : dict
-        What decides its trials: dataset, model, loss, seeds, over, seed, batch, settings and data (digests), split
-        (that of audit.json). Equal in a search that goes on.
+        What decides its trials, see `pipeline.searching.about.about_search`: dataset, model, loss, seeds, over, seed,
+        batch; digests of the settings, the weights, the data and the split.
     versions : dict
         Of the sampler's package.
     trials : list of Trial

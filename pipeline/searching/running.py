@@ -16,25 +16,27 @@ from pipeline.launching.log import reason
 from pipeline.launching.schedule import GOOD, State, Task
 from pipeline.launching.status import CONFIGURE, RECORD, cache_folder
 from pipeline.launching.warm import Warm
+from pipeline.launching.work import LOGS as LAUNCH
 from pipeline.learning.losses import create
-from pipeline.learning.records import settings_record
 from pipeline.searching import workplace
+from pipeline.searching.about import about_search, locked_stages
 from pipeline.searching.proposing import propose, within
 from pipeline.searching.record import RECORD as FILE
 from pipeline.searching.record import Record as SearchRecord
-from pipeline.searching.record import Trial, digest, read_record, with_trials, write_record
+from pipeline.searching.record import Trial, read_record, with_trials, write_record
 from pipeline.searching.scores import keep_outputs, only_run, optimism_of, outputs_file, score_of, validation_outputs
 from pipeline.settings import Params, parse
-from pipeline.settings.search import Range, Search, as_word, ends, fitting, of_trial, present_values, refused
+from pipeline.settings.search import Range, Search, as_word, fitting, of_trial, present_values, refused
 from pipeline.study import locks, mending
 from pipeline.study.dvc_state import configured
 from pipeline.study.errors import UserError
-from pipeline.study.files import AUDIT, read_json
+from pipeline.study.locks import LOCK
 from pipeline.study.memory import free_host_memory
 from pipeline.study.outputs import keep
-from pipeline.study.params import ParamsError, parse_yaml
+from pipeline.study.params import ParamsError
 from pipeline.study.prepared import read_dataset
-from pipeline.study.runs import Run, configurations
+from pipeline.study.runs import Run
+from pipeline.study.trainings import run_folder
 
 LOGS = Path("tmp/search/logs")
 IN_A_ROW = 3
@@ -88,7 +90,7 @@ class Searching:
 
     def __call__(self) -> int:
         """Search; return the exit status: 0, 1 if nothing could be done, 128 + signal if it was stopped."""
-        with self.stop, workers.locked(LOGS / "lock"), contextlib.ExitStack() as stack:
+        with self.stop, workers.locked(LAUNCH / "lock"), contextlib.ExitStack() as stack:
             self._stack = stack
             if workers.end_leftovers(self.mark):
                 print("processes of a search or launch that was killed have been waited for or ended")
@@ -106,14 +108,18 @@ class Searching:
         self.configuration = dvc_configuration(cache_folder())
         self.whole = whole_numbers(self.search, self.content)
         self.record = self._record()
-        if len(self.record.trials) >= self.trials and self.record.optimism:
-            print(f"{len(self.record.trials)} trials are there already, in {FILE}; more: --trials N")
+        there = len(self.record.trials)
+        if there >= self.trials and self.record.optimism:
+            print(f"{there} trials are there already, in {FILE}; more: --trials N")
             return 0
-        for first in range(0, self.trials, self.search.batch):
+        if there:
+            print(f"goes on: {there} of {self.trials} trials are in {FILE}")
+        self.record = replace(self.record, asked=max(self.trials, there), optimism={})
+        for first in range(0, self.record.asked, self.search.batch):
             self._batch(first)
             if self.stop():
                 raise workers.Stopped
-        write_record(replace(self.record, asked=self.trials, optimism=optimism_of(self.record, self.params)))
+        write_record(replace(self.record, optimism=optimism_of(self.record, self.params)))
         workplace.remove()
         return 0 if self.record.finished else 1
 
@@ -127,11 +133,10 @@ class Searching:
 
     def _record(self) -> SearchRecord:
         """Return the record of this search, without trials if it is a new one; an earlier one is kept."""
-        about = about_search(self.params, self.content)
+        about = about_search(self.params)
         old = read_record()
         if old is not None and old.about == about and old.finished:  # where all have failed, they are tried once more
-            print(f"goes on: {len(old.trials)} of {self.trials} trials are in {FILE}")
-            return replace(old, asked=max(self.trials, len(old.trials)), optimism={})
+            return old
         if old is not None and old.about != about:
             changed = [key for key in about if old.about.get(key) != about[key]]
             print(f"a new search: {', '.join(changed)} differ from {FILE}, which is kept as {keep(FILE)}")
@@ -139,7 +144,7 @@ class Searching:
 
     def _batch(self, first: int) -> None:
         """Do those trials of a batch that are not recorded yet, or whose outputs are not there."""
-        numbers = range(first, min(first + self.search.batch, self.trials))
+        numbers = range(first, min(first + self.search.batch, self.record.asked))
         known = {trial.number: trial for trial in self.record.trials}
         if all(number in known and self._is_whole(known[number]) for number in numbers):
             return
@@ -206,14 +211,14 @@ class Searching:
             workplace.make(folder, content, params, run, self.configuration)
             name = f"trial {number}" + (f" seed {seed}" if len(self.seeds) > 1 else "")
             log = LOGS / f"{number}-{seed}.log"
-            finished = folder.absolute() / workplace.run_folder(run) / RECORD
+            finished = folder.absolute() / run_folder(run) / RECORD
             runs.append((run, folder, Task(name, workplace.command(folder), log, finished)))
         self.begun[_key(values)] = number
         return Work(number, values, params, runs)
 
     def _equal(self, values: dict[str, Any], number: int) -> int | None:
         """Return the number of an earlier trial with the same values."""
-        known = {_key(trial.values): trial.number for trial in reversed(self.record.trials) if trial.score is not None}
+        known = {_key(trial.values): trial.number for trial in reversed(self.record.trials)}
         found = {**self.begun, **known}.get(_key(values))
         return found if found is not None and found < number else None
 
@@ -299,45 +304,11 @@ def configurations_name(search: Search) -> str:
     return f"{search.model}-{search.loss}"
 
 
-def about_search(params: Params, content: dict[str, Any]) -> dict[str, Any]:
-    """Return what decides the trials of a search, JSON-compatible; see `pipeline.searching.record.Record`.
-
-    The values that are searched count as their first ends, so that applying the best ones changes nothing of it.
-    """
-    search = params.search
-    assert search is not None
-    first = {key: ends(of)[0] for key, of in search.ranges().items()}
-    trial = parse(of_trial(content, search, first))
-    return {
-        "dataset": params.dataset,
-        "model": search.model,
-        "loss": search.loss,
-        "seeds": search.seeds or [params.seed],
-        "over": {key: of if isinstance(of, list) else of.model_dump() for key, of in search.ranges().items()},
-        "seed": search.seed,
-        "batch": search.batch,
-        "settings": digest(settings_record(configurations(trial)[0], trial)),
-        "data": digest(data_outputs()),
-        "split": read_json(AUDIT, "split")["sha256"],
-    }
-
-
-def data_outputs() -> dict[str, str]:
-    """Return the checksums of images and split, as dvc.lock has them."""
-    stages = _locked_stages(locks.LOCK)
-    return {name: stages[name]["outs"][0]["md5"] for name in ("preprocess", "split") if name in stages}
-
-
 def evaluated(configuration: str) -> bool:
     """Whether dvc.lock has an evaluation of a configuration on the images that the trials are trained on."""
-    of_study = _data_of(_locked_stages(locks.LOCK).get(f"evaluate@{configuration}", {}))
-    trials = (_locked_stages(lock).get(workplace.STAGE, {}) for lock in workplace.PLACES.glob("*-*/dvc.lock"))
+    of_study = _data_of(locked_stages(LOCK).get(f"evaluate@{configuration}", {}))
+    trials = (locked_stages(lock).get(workplace.STAGE, {}) for lock in workplace.PLACES.glob("*-*/dvc.lock"))
     return of_study is not None and of_study in map(_data_of, trials)
-
-
-def _locked_stages(lock: Path) -> dict[str, Any]:
-    content = parse_yaml(lock.read_text(encoding="utf-8"), str(lock)) if lock.exists() else None
-    return dict((content or {}).get("stages") or {})
 
 
 def _data_of(stage: dict[str, Any]) -> str | None:

@@ -101,16 +101,16 @@ def corrected_best(
     them a draw happens to have does not count as spread. Chosen by fewer distinct patients than there are, the
     configuration is a little worse on average than the one chosen by all: the correction errs on the low side.
     """
-    owners = np.asarray(owners)
-    if len(owners) != len(logits):
-        raise ValueError(f"{len(owners)} owners of {len(logits)} training runs")
+    of = np.asarray(owners)
+    if len(of) != len(logits):
+        raise ValueError(f"{len(of)} owners of {len(logits)} training runs")
     counts, index = patient_draws(patients, draws, seed)
     scored = Scored(task, targets, logits, None, index, counts.shape[1])
     auroc = {"auroc": METRICS["auroc"]}
-    whole = _means(measure(METRICS["auroc"], Weighted(scored, None, False))[..., :-1], owners)[0]
-    used = np.isfinite(whole).all(axis=0)
-    inside = _means(metric_draws(scored, auroc, counts)["auroc"][..., :-1], owners)[..., used]
-    outside = _means(metric_draws(scored, auroc, (counts == 0).astype(np.uint16))["auroc"][..., :-1], owners)[..., used]
+    whole = _means(measure(METRICS["auroc"], Weighted(scored, None, False))[..., :-1], of)[0]
+    used = np.isfinite(whole).any(axis=0)  # a configuration whose scores are not finite has none
+    inside = _means(metric_draws(scored, auroc, counts)["auroc"][..., :-1], of)[..., used]
+    outside = _means(metric_draws(scored, auroc, (counts == 0).astype(np.uint16))["auroc"][..., :-1], of)[..., used]
     by = _over_classes(inside)
     best = np.where(np.isfinite(by), by, -np.inf).argmax(axis=1)
     possible = np.isfinite(by).any(axis=1)
@@ -121,9 +121,10 @@ def corrected_best(
     corrected = float(of_class.mean())
     spread = _over_classes(value[:, defined] - of_class) if defined.any() else np.array([np.nan])
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(spread, [tail, 1 - tail]) + corrected if np.isfinite(spread).any() else (np.nan, np.nan)
+    bounds = np.nanquantile(spread, [tail, 1 - tail]) + corrected if np.isfinite(spread).any() else np.full(2, np.nan)
+    low, high = np.clip(bounds, 0.0, 1.0)
     places = np.flatnonzero(used)[defined] if len(defined) else np.array([], int)
-    highest = whole[:, places].mean(axis=1).max() if len(places) else np.nan
+    highest = np.nanmax(whole[:, places].mean(axis=1)) if len(places) else np.nan
     chosen = np.bincount(best[possible], minlength=len(whole))
     return Corrected(
         float(highest), corrected, float(low), float(high), chosen, draws, len(places), float((counts == 0).mean())

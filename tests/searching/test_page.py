@@ -11,8 +11,10 @@ from pipeline.reporting.kept import carry_over
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.views import methods, readme
 from pipeline.reporting.views import search as view
+from pipeline.searching.about import settings_digest
 from pipeline.searching.record import Record, Trial, read_record, write_record
-from pipeline.settings import load
+from pipeline.settings import load, parse
+from pipeline.settings.search import Search
 from pipeline.study.files import read_json
 from tests.tiny import TINY
 
@@ -25,7 +27,7 @@ ABOUT = {
     "over": {KEYS[0]: {"low": 0.001, "high": 0.1, "log": True, "step": None}, KEYS[1]: [16, 32]},
     "seed": 0,
     "batch": 2,
-    "settings": "",
+    "weights": None,
     "data": "",
 }
 OPTIMISM = {
@@ -68,7 +70,8 @@ def written(evaluated, tmp_path):
 
     def write(record=None, **sections):
         Path("params.yaml").write_text(yaml.safe_dump({**TINY, **sections}))
-        about = {**ABOUT, "split": split}
+        search = Search(model="small", loss="bce", over=ABOUT["over"])
+        about = {**ABOUT, "split": split, "settings": settings_digest(parse(TINY), search)}
         whole = Record(about, {"optuna": "5.0.0"}, TRIALS, asked=6, optimism=OPTIMISM)
         write_record(whole if record is None else record(whole))
         study, folder = load_study(load()), tmp_path / "pages"
@@ -92,13 +95,13 @@ def test_the_page_says_what_was_done_and_what_it_is_worth(written):
         "**Trial 1 has the highest score, 0.730**; the values before the search had 0.700.",
         "it is 0.660 [0.550, 0.770] (95 % CI): the highest of 3 scores is too high by about 0.060, on the 12 classes",
         "**params.yaml has the values of trial 0**, not those of the best trial",
-        "| `models.small.lr` | 0.001 to 0.1, on a logarithmic scale | 0.01",
+        "| 0.001 to 0.1, on a logarithmic scale | 0.01",
         "Trial 1 was the best in 50 % of the draws; 2 of 3 trials were the best in some.",
         "A search of its own within each fold of a cross-validation (nested) is not made",
     ):
         assert said in text, said
     results = next(r for r in study.configurations if r.key == "small-bce")
-    assert f"| {results.get('auroc').value:.3f} [" in text.split("## On the test set")[1]
+    assert f" {results.get('auroc').value:.3f} [" in text.split("## On the test set")[1]
     assert "Another split" not in text
     assert "Not closed" not in text
     rows = pages["search.csv"].splitlines()
@@ -114,8 +117,14 @@ def test_values_that_were_applied_and_then_lost(written):
     models = {**TINY["models"], "small": {**TINY["models"]["small"], "lr": 0.02}}
     train = {**TINY["train"], "batch_size": 16}
     pages, _ = written(models=models, train=train)
-    assert "**params.yaml has these values.**" in pages["search.md"]
+    assert "**params.yaml has these values**." in pages["search.md"]
     assert "| Best trial, validation, corrected" in pages["search.md"]
+    pages, _ = written(models=models, train={**train, "epochs": 3})
+    assert "have these values" not in pages["search.md"]
+    assert (
+        "has these values**, but other settings of how small-bce is trained have changed since." in pages["search.md"]
+    )
+    assert "which is not what the best trial was" in pages["search.md"]
     pages, _ = written(models=models, train={**train, "batch_size": 8})
     assert "**params.yaml does not have these values**, or no longer" in pages["search.md"]
     assert "which is not what the best trial was" in pages["search.md"]

@@ -78,6 +78,16 @@ def test_one_configuration_has_nothing_to_correct_but_the_sample():
     assert abs(found.optimism) < 0.01
 
 
+def test_a_configuration_that_is_not_finite_is_never_chosen():
+    rng = np.random.default_rng(4)
+    truth, scores = made(rng, np.array([1.0, 1.5]), 60)
+    broken = np.concatenate([scores, np.full((1, 60, 1), np.nan)])
+    patients = np.arange(60).astype(str)
+    found = corrected_best("multilabel", truth, broken, patients, [0, 1, 2], draws=50)
+    assert found.chosen[2] == 0
+    assert found[:4] == corrected_best("multilabel", truth, scores, patients, [0, 1], draws=50)[:4]
+
+
 def test_runs_without_an_owner_are_refused():
     with pytest.raises(ValueError, match="1 owners of 2 training runs"):
         corrected_best("multilabel", np.eye(2, dtype=np.uint8), np.zeros((2, 2, 2)), np.array(["a", "b"]), [0])

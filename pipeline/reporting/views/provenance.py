@@ -99,9 +99,12 @@ _YAML: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 100
 
 
 def used(params: Params) -> dict[str, Any]:
-    """Return the parameters that shaped these results; settings of other data sets, models and losses are left out."""
+    """Return the parameters that shaped these results; settings of other data sets, models and losses are left out.
+
+    What a search was over stands in its record: section ``search`` may say something else by now.
+    """
     dumped = params.model_dump(mode="json")
-    content = {section: dumped[section] for section in SECTIONS}
+    content = {section: dumped[section] for section in SECTIONS if section != "search"}
     for key, names in (
         ("datasets", [params.dataset]),
         ("models", params.study.models),

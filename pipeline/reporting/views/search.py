@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from pydantic import ValidationError
 
 from pipeline.reporting import page
 from pipeline.reporting.formats import DASH
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import shared
+from pipeline.searching.about import settings_digest
 from pipeline.searching.applying import as_yaml
 from pipeline.searching.record import Record, Trial
-from pipeline.settings.search import as_word, present_values
+from pipeline.settings.search import Search, as_word, present_values
 from pipeline.study.files import write_csv
 
 SHOWN = 10
@@ -86,6 +88,8 @@ class Facts(NamedTuple):
         Whether params.yaml has the values of the best trial.
     held : int or None
         Number of the trial whose values params.yaml has.
+    same_settings : bool
+        Whether all other settings of training are those of the trials.
     same_split : bool
         Whether the search chose by the validation set that the study has now.
     results : Results or None
@@ -101,6 +105,7 @@ class Facts(NamedTuple):
     luck: Luck | None
     applied: bool
     held: int | None
+    same_settings: bool
     same_split: bool
     results: Results | None
 
@@ -150,9 +155,19 @@ def facts(study: StudyResults, record: Record) -> Facts | None:
         luck(record),
         held is not None and _score(next(t for t in ranked if t.number == held)) == _score(best),
         held,
+        _same_settings(study, record),
         record.about.get("split") == study.audit.get("sha256"),
         next((results for results in study.configurations if results.key == key), None),
     )
+
+
+def _same_settings(study: StudyResults, record: Record) -> bool:
+    about = record.about
+    search = Search(model=about["model"], loss=about["loss"], over=about["over"])
+    try:
+        return settings_digest(study.params, search) == about["settings"]
+    except (KeyError, ValidationError):  # a range that cannot be beside what params.yaml has now
+        return False
 
 
 def luck(record: Record) -> Luck | None:

@@ -1,0 +1,68 @@
+"""What decides the trials of a search: a search whose facts are these goes on, any other is a new one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.learning.settings import train_settings
+from pipeline.learning.weights import checked_sha256, source
+from pipeline.searching.record import digest
+from pipeline.settings import Params
+from pipeline.settings.search import Search, ends, of_trial
+from pipeline.study.files import AUDIT, read_json
+from pipeline.study.locks import LOCK
+from pipeline.study.params import parse_yaml
+
+
+def about_search(params: Params) -> dict[str, Any]:
+    """Return what decides the trials of a search, JSON-compatible; see `pipeline.searching.record.Record`.
+
+    Raises
+    ------
+    ModelError
+        If the file of weights that the model starts from is missing.
+    """
+    search = params.search
+    assert search is not None
+    model = params.models[search.model]
+    weights = None
+    if model.weights is not None:
+        key = f"models.{search.model}.weights"
+        weights = checked_sha256(key, source(key, model.weights), model.sha256)
+    return {
+        "dataset": params.dataset,
+        "model": search.model,
+        "loss": search.loss,
+        "seeds": search.seeds or [params.seed],
+        "over": {key: of if isinstance(of, list) else of.model_dump() for key, of in search.ranges().items()},
+        "seed": search.seed,
+        "batch": search.batch,
+        "settings": settings_digest(params, search),
+        "weights": weights,
+        "data": digest(data_outputs()),
+        "split": read_json(AUDIT, "split")["sha256"],
+    }
+
+
+def settings_digest(params: Params, search: Search) -> str:
+    """Digest the settings of training beside those that are searched.
+
+    These count as their first ends, so that applying the best values changes nothing of it.
+    """
+    first = {key: ends(of)[0] for key, of in search.ranges().items()}
+    trial = Params.model_validate(of_trial(params.model_dump(mode="json", exclude_unset=True), search, first))
+    train = train_settings(trial, search.model).model_dump(mode="json", exclude={"log_every"})
+    return digest([trial.models[search.model].model_dump(mode="json"), train, trial.losses[search.loss]])
+
+
+def data_outputs() -> dict[str, str]:
+    """Return the checksums of images and split, as dvc.lock has them."""
+    stages = locked_stages(LOCK)
+    return {name: stages[name]["outs"][0]["md5"] for name in ("preprocess", "split") if name in stages}
+
+
+def locked_stages(lock: Path) -> dict[str, Any]:
+    """Return the stages of a dvc.lock; none where there is no such file."""
+    content = parse_yaml(lock.read_text(encoding="utf-8"), str(lock)) if lock.exists() else None
+    return dict((content or {}).get("stages") or {})
