@@ -207,6 +207,7 @@ def test_code_is_imported_by_name_only_where_deps_know_of_it():
     assert by_name == {
         "pipeline/datasets/__init__.py",
         "pipeline/evaluate.py",
+        "pipeline/evaluate_external.py",
         "pipeline/imaging/region.py",
         "pipeline/learning/losses/__init__.py",
         "pipeline/settings/checks.py",
@@ -222,6 +223,13 @@ def test_records_of_networks_that_give_masks_have_the_code_that_is_called_by_nam
     more = set(record(asked, parse(masks))["code"]) - set(record(asked, parse(tiny))["code"])
     assert f"pipeline/segmenting/{module}.py" in more
     assert set(digests([ROOT / f"pipeline/segmenting/{module}.py"])) <= set(record(asked, parse(masks))["code"])
+
+
+def test_records_of_external_sets_of_masks_have_the_code_that_is_called_by_name(tiny):
+    tiny = {**tiny, "external": {"other": {"dataset": "phantom"}}}
+    masks = {**tiny, "models": {**tiny["models"], "small": {"arch": "smp/unet", "lr": 0.01}}}
+    more = set(external_record("other", parse(masks))["code"]) - set(external_record("other", parse(tiny))["code"])
+    assert "pipeline/segmenting/elsewhere.py" in more
 
 
 def test_every_data_set_shares_no_code_but_what_dvc_yaml_lists():

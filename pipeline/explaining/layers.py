@@ -110,8 +110,11 @@ def find_layer(backbone: nn.Module, channels: int, height: int, width: int, leas
     device = next(backbone.parameters()).device
     example = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0)).to(device)
     found = [layer for layer in _candidates(backbone, example) if layer.height * layer.width > 1]
-    # Gradients may be 0 all over for a network that has collapsed: then the layer is chosen by its shape alone.
-    alive = [layer for layer in found if _matters(backbone, layer, example)] or found
+    matters = [_matters(backbone, layer, example) for layer in found]
+    # Gradients may be 0 all over for a network that has collapsed: then the layer is chosen by its shape alone. Where
+    # the logits depend on the class token of a layer and on no place, there is nothing to show.
+    alive = [layer for layer, (places, _) in zip(found, matters) if places]
+    alive = alive or [layer for layer, (_, anything) in zip(found, matters) if not anything]
     if not alive:
         raise UserError(
             f"{type(backbone).__name__}: no layer's output is a picture, so there is no heat map of it but by occlusion"
@@ -196,19 +199,20 @@ def _layer(backbone: nn.Module, name: str, output: Tensor, channels: int) -> Lay
         return Layer(name, "channels first", shape[2], shape[3])
     if output.ndim != 3 or shape[2] != channels:
         return None
-    prefix = int(getattr(backbone, "num_prefix_tokens", 0))
     grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
-    side = math.isqrt(shape[1] - prefix)
-    for height, width in ([grid] if grid else []) + [(side, side)]:
-        if prefix + height * width == shape[1]:
-            return Layer(name, "tokens", height, width, prefix)
+    # CaiT and XCiT put the class token in front behind these blocks, not before.
+    for prefix in dict.fromkeys((int(getattr(backbone, "num_prefix_tokens", 0)), 0)):
+        side = math.isqrt(max(0, shape[1] - prefix))
+        for height, width in ([grid] if grid else []) + [(side, side)]:
+            if prefix + height * width == shape[1]:
+                return Layer(name, "tokens", height, width, prefix)
     return None
 
 
-def _matters(backbone: nn.Module, layer: Layer, example: Tensor) -> bool:
-    """Whether the logits depend on the places of a layer's output."""
+def _matters(backbone: nn.Module, layer: Layer, example: Tensor) -> tuple[bool, bool]:
+    """Whether the logits depend on the places of a layer's output, and on any part of it."""
     kept: list[Tensor] = []
     with torch.enable_grad(), leaves(backbone.get_submodule(layer.name), kept.append):
         logits = backbone(example)
         (gradient,) = torch.autograd.grad(logits.square().sum(), kept[-1:], allow_unused=True)
-    return gradient is not None and bool(layer.picture(gradient).any())
+    return gradient is not None and bool(layer.picture(gradient).any()), gradient is not None and bool(gradient.any())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.imaging.settings import PreprocessSection, PreprocessSections
@@ -35,11 +36,15 @@ class ExternalSet(Section):
     unmapped: Literal["exclude", "negative"] | None = None
     recalibrate: float = Field(0.25, ge=0, le=0.9, description="share of the set's patients")
 
-    @field_validator("classes", "recalibrate", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _empty_is_the_default(cls, value: Any, info: Any) -> Any:
+    def _empty_is_the_default(cls, given: Any) -> Any:
         """Take a key without a value for one that is not there."""
-        return cls.model_fields[info.field_name].default if value is None else value
+        if not isinstance(given, Mapping):
+            return given
+        return {
+            key: value for key, value in given.items() if value is not None or key not in ("classes", "recalibrate")
+        }
 
     @property
     def of_dataset(self) -> dict[str, Any]:

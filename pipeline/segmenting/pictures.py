@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.segmenting.ensembles import ENSEMBLE
 from pipeline.segmenting.results import MEAN, SCORES, value_of
 from pipeline.segmenting.scores import DICE
 from pipeline.study.predictions import read_metrics
@@ -47,7 +48,7 @@ def pictured(
     dict
         model, loss, seed, names and kinds [n], rows [n], dice [n], images [n, ...], truth and found bool [n, H, W].
     """
-    configurations = [each for each in scored if each.thresholds is not None and len(each.runs) == len(each.labels)]
+    configurations = [each for each in scored if each.model != ENSEMBLE]
     chosen = max(configurations, key=lambda each: np.nan_to_num(_validated(each, MEAN), nan=-1))
     best = max(range(len(chosen.runs)), key=lambda s: np.nan_to_num(_validated(chosen, chosen.labels[s]), nan=-1))
     dice = np.concatenate(chosen.there, 1)[best, ..., SCORES.index(DICE)]

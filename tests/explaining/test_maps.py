@@ -51,6 +51,7 @@ def cnn(seed):
         ("tf_efficientnet_lite0", {}, 128, "bn2.act", "first", 4),
         ("vit_tiny_patch16_224", SMALL, 64, "blocks.1.norm1", "tokens", 4),
         ("vit_tiny_patch16_224", SMALL | {"global_pool": "avg", "class_token": False}, 64, "blocks.1", "tokens", 4),
+        ("cait_xxs24_224", SMALL, 64, "blocks.1", "tokens", 4),
         ("swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": (1, 1), "num_heads": (1, 1), "img_size": 32},
          32, "norm", "last", 4),
     ],
@@ -100,6 +101,14 @@ def test_a_network_without_pictures_is_refused():
     with pytest.raises(UserError, match="'gradcam'; use one of: grad-cam, grad-cam"):
         heat_maps(cnn(0), np.zeros((1, 1, 32, 32), np.float32), [0], "gradcam")
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_transformer_whose_places_do_not_matter_is_refused():
+    """TNT classifies by the class token of its last norm, and names no block before it."""
+    small = {"embed_dim": 24, "inner_dim": 8, "depth": 2, "num_heads_inner": 2, "num_heads_outer": 2, "img_size": 64}
+    backbone = timm.create_model("tnt_s_patch16_224", num_classes=2, in_chans=1, **small).eval()
+    with pytest.raises(UserError, match="TNT: no layer's output is a picture"):
+        find_layer(backbone, 1, 64, 64)
 
 
 def test_maps_are_where_the_evidence_is():

@@ -222,6 +222,12 @@ def test_what_cannot_be_compared_is_refused_before_any_work(given, said, tmp_pat
         refused(study_of(external={"x": whole}))
 
 
+def test_keys_without_a_value_are_as_if_they_were_not_there():
+    given = {"dataset": "phantom", "task": "segmentation", "recalibrate": None, "classes": None, "unmapped": None}
+    with pytest.raises(ParamsError, match=r"^$"):
+        refused(study_of(external={"x": given}))
+
+
 def test_a_study_of_classes_refuses_a_set_of_masks(tmp_path, monkeypatch):
     from tests.tiny import TINY
 
