@@ -30,6 +30,8 @@ LEAK = 0.95
 """AUROC of a class by a column alone from which a person is told that the column may hold the answer."""
 CLIP = 5.0
 """Standard deviations from the mean beyond which a number counts as so far: a typing error must not drown the image."""
+_OF_PERSONS = ("study_date", "accession_number", "study_uid", "series_uid", "sop_uid")
+"""Further columns that say which examination it is, and may lead to a person: model files and pages show levels."""
 _COUNTED = 100
 """Images from which on whole numbers that are all different are no measurement."""
 _ENOUGH = 10
@@ -179,11 +181,12 @@ def measure(key: str, names: Sequence[str], classes: Sequence[str], rows: np.nda
         If a column is not there, may not be an input, or says nothing of the training images.
     """
     columns = read_table(made_by(PREPARED / SAMPLES.name, "preprocess"), nrows=0).columns
-    own = [name for name in columns if name not in (*SAMPLE_COLUMNS, *classes)]
+    no_inputs = (*SAMPLE_COLUMNS, *_OF_PERSONS)
+    own = [name for name in columns if name not in (*no_inputs, *classes)]
     for name in names:
         if name in classes:
             raise MetadataError(f"{key}: '{name}' is a class: it is what the network is to find; {_use(own)}")
-        if name in SAMPLE_COLUMNS:
+        if name in no_inputs:
             raise MetadataError(f"{key}: '{name}' says which file it is, not what it shows; {_use(own)}")
         if name not in columns:
             raise MetadataError(f"{key}: the data set has no column '{name}'; {_use(own)}")
