@@ -17,6 +17,7 @@ import pandas as pd
 from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.errors import UserError
 from pipeline.study.files import PREPARED, SAMPLES, made_by, read_table
+from pipeline.study.target import COLUMN as TARGET
 from pipeline.study.unknown import known_of
 
 MOST_LEVELS = 50
@@ -171,7 +172,7 @@ def measure(key: str, names: Sequence[str], classes: Sequence[str], rows: np.nda
     names : sequence of str
         Columns of samples.csv.
     classes : sequence of str
-        Of the data set: no inputs.
+        Of the data set: no inputs, and no more is the target of a regression.
     rows : int64 [n]
         Training images; each counts once.
 
@@ -181,11 +182,12 @@ def measure(key: str, names: Sequence[str], classes: Sequence[str], rows: np.nda
         If a column is not there, may not be an input, or says nothing of the training images.
     """
     columns = read_table(made_by(PREPARED / SAMPLES.name, "preprocess"), nrows=0).columns
-    no_inputs = (*SAMPLE_COLUMNS, *_OF_PERSONS)
-    own = [name for name in columns if name not in (*no_inputs, *classes)]
+    no_inputs, sought = (*SAMPLE_COLUMNS, *_OF_PERSONS), (*classes, TARGET)
+    own = [name for name in columns if name not in (*no_inputs, *sought)]
     for name in names:
-        if name in classes:
-            raise MetadataError(f"{key}: '{name}' is a class: it is what the network is to find; {_use(own)}")
+        if name in sought:
+            what = "a class" if name in classes else "the target"
+            raise MetadataError(f"{key}: '{name}' is {what}: it is what the network is to find; {_use(own)}")
         if name in no_inputs:
             raise MetadataError(f"{key}: '{name}' says which file it is, not what it shows; {_use(own)}")
         if name not in columns:
