@@ -231,7 +231,9 @@ def _train(
     return watch.mean(), len(order)
 
 
-def _views(data: PartData, draws: np.ndarray, settings: Train, seed: int, epoch: int) -> Iterator[Tensor | tuple[Tensor, ...]]:
+def _views(
+    data: PartData, draws: np.ndarray, settings: Train, seed: int, epoch: int
+) -> Iterator[Tensor | tuple[Tensor, ...]]:
     """Yield the training images once more, changed anew, and their metadata: what batch norms are measured on."""
     torch.manual_seed(derive(seed, epoch, 4))  # dropout
     generator = torch.Generator().manual_seed(derive(seed, epoch, 5))
