@@ -114,10 +114,9 @@ class Recipe:
         """Return the recipe of a `record`."""
         lists = ("classes", "members", "sha256", "slope", "intercept", "thresholds")
         pairs = tuple(tuple(pair) for pair in record["class_wise"])
-        metadata = tuple(record.get("metadata", ()))
-        return cls(
-            **{**record, **{name: tuple(record[name]) for name in lists}, "class_wise": pairs, "metadata": metadata}
-        )
+        given: dict[str, Any] = {**record, **{name: tuple(record[name]) for name in lists}, "class_wise": pairs}
+        given["metadata"] = tuple(record.get("metadata", ()))
+        return cls(**given)
 
 
 def thresholds_of(cuts: np.ndarray) -> tuple[float | None, ...]:

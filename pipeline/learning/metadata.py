@@ -17,6 +17,7 @@ import pandas as pd
 from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.errors import UserError
 from pipeline.study.files import PREPARED, SAMPLES, made_by, read_table
+from pipeline.study.target import COLUMN as TARGET
 from pipeline.study.unknown import known_of
 
 MOST_LEVELS = 50
@@ -30,6 +31,8 @@ LEAK = 0.95
 """AUROC of a class by a column alone from which a person is told that the column may hold the answer."""
 CLIP = 5.0
 """Standard deviations from the mean beyond which a number counts as so far: a typing error must not drown the image."""
+_OF_PERSONS = ("study_date", "accession_number", "study_uid", "series_uid", "sop_uid")
+"""Further columns that say which examination it is, and may lead to a person: model files and pages show levels."""
 _COUNTED = 100
 """Images from which on whole numbers that are all different are no measurement."""
 _ENOUGH = 10
@@ -169,7 +172,7 @@ def measure(key: str, names: Sequence[str], classes: Sequence[str], rows: np.nda
     names : sequence of str
         Columns of samples.csv.
     classes : sequence of str
-        Of the data set: no inputs.
+        Of the data set: no inputs, and no more is the target of a regression.
     rows : int64 [n]
         Training images; each counts once.
 
@@ -179,11 +182,13 @@ def measure(key: str, names: Sequence[str], classes: Sequence[str], rows: np.nda
         If a column is not there, may not be an input, or says nothing of the training images.
     """
     columns = read_table(made_by(PREPARED / SAMPLES.name, "preprocess"), nrows=0).columns
-    own = [name for name in columns if name not in (*SAMPLE_COLUMNS, *classes)]
+    no_inputs, sought = (*SAMPLE_COLUMNS, *_OF_PERSONS), (*classes, TARGET)
+    own = [name for name in columns if name not in (*no_inputs, *sought)]
     for name in names:
-        if name in classes:
-            raise MetadataError(f"{key}: '{name}' is a class: it is what the network is to find; {_use(own)}")
-        if name in SAMPLE_COLUMNS:
+        if name in sought:
+            what = "a class" if name in classes else "the target"
+            raise MetadataError(f"{key}: '{name}' is {what}: it is what the network is to find; {_use(own)}")
+        if name in no_inputs:
             raise MetadataError(f"{key}: '{name}' says which file it is, not what it shows; {_use(own)}")
         if name not in columns:
             raise MetadataError(f"{key}: the data set has no column '{name}'; {_use(own)}")

@@ -62,7 +62,7 @@ def with_metadata(data: PartData, order: Tensor, size: int) -> Iterator[tuple[Te
         yield from ((images, targets, ()) for images, targets in data.batches(order, size))
         return
     places = order.to(data.device).split(size)
-    for (images, targets), some in zip(data.batches(order, size), places, strict=True):
+    for (images, targets), some in zip(data.batches(order, size), places):
         yield images, targets, (data.metadata.index_select(0, some),)
 
 

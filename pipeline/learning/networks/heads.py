@@ -117,7 +117,7 @@ def _widened(key: str, head: nn.Module, at_zero: bool) -> nn.Module:
             if at_zero:
                 nn.init.zeros_(wide.weight)
             wide.weight[:, :features] = layer.weight
-            if bias is not None:
+            if isinstance(wide, nn.Linear) and bias is not None:
                 wide.bias.copy_(bias)
         if not name:
             return wide

@@ -231,7 +231,9 @@ def _train(
     return watch.mean(), len(order)
 
 
-def _views(data: PartData, draws: np.ndarray, settings: Train, seed: int, epoch: int) -> Iterator[tuple[Tensor, ...]]:
+def _views(
+    data: PartData, draws: np.ndarray, settings: Train, seed: int, epoch: int
+) -> Iterator[Tensor | tuple[Tensor, ...]]:
     """Yield the training images once more, changed anew, and their metadata: what batch norms are measured on."""
     torch.manual_seed(derive(seed, epoch, 4))  # dropout
     generator = torch.Generator().manual_seed(derive(seed, epoch, 5))
@@ -239,7 +241,8 @@ def _views(data: PartData, draws: np.ndarray, settings: Train, seed: int, epoch:
     if len(order) % settings.batch_size == 1:
         order = order[:-1]
     for images, _, known in with_metadata(data, order, settings.batch_size):
-        yield augment(images, settings.augment, generator), *known
+        changed = augment(images, settings.augment, generator)
+        yield (changed, *known) if known else changed
 
 
 def _per_step(settings: Train) -> int:

@@ -63,11 +63,12 @@ def _by_layer(model: nn.Module, weight_decay: float, layer_decay: float) -> list
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
     network, late = getattr(model, "backbone", model), getattr(model, "late", None)
+    head = cast(str, getattr(model, "head", ""))
     if late is not None:  # for the while: timm numbers the layers from the head
-        network.set_submodule(model.head, late.head)
+        network.set_submodule(head, late.head)
     groups: list[dict[str, Any]] = param_groups_layer_decay(network, weight_decay, layer_decay=layer_decay)
     if late is not None:
-        network.set_submodule(model.head, nn.Identity())
+        network.set_submodule(head, nn.Identity())
         for group in param_groups_weight_decay(late.embedding, weight_decay):
             groups.append({**group, "lr_scale": 1.0})
     output = getattr(model, "output", None)
