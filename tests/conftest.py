@@ -1,6 +1,7 @@
 """What several tests share: a tiny study on drawn images, prepared once."""
 
 import compileall
+import copy
 import gc
 import os
 import shutil
@@ -75,7 +76,7 @@ def plain_forks() -> forked.Forks:
 @pytest.fixture
 def tiny() -> dict:
     """Content of the params.yaml of a study that takes seconds."""
-    return yaml.safe_load(yaml.safe_dump(TINY))
+    return copy.deepcopy(TINY)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ dvc.yaml, params.yaml, stage configure, the launcher and DVC are the real ones. 
 checkpoint after each epoch as the real one does, and notes in tmp/journal that it began, went on or came to its end.
 """
 
+import copy
 import json
 import os
 import re
@@ -138,7 +139,7 @@ class Standin:
         warm.write_text(re.sub(r'^    \*\("torch".*\n.*\n', "", warm.read_text(), flags=re.MULTILINE))
         assert "torch" not in warm.read_text().split("LIBRARIES = (")[1].split("\n)")[0]  # the stand-ins need none
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
-        self.content = yaml.safe_load(yaml.safe_dump(TINY))
+        self.content = copy.deepcopy(TINY)
         self.write(study={"models": [*models], "losses": [*losses], "replicates": [*replicates]})
         self.run("git", "init", "-q", "-b", "main")
 
