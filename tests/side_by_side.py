@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from pipeline.launching.warm import safe_to_fork
+
 NUMBER = "MEDMATRIX_TEST_PROCESS"
 """Environment variable with the number of the fork, in each of them."""
 
@@ -33,6 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Run all tests in forks, if there are to be several."""
     if session.config.option.processes < 2 or session.config.option.collectonly or session.testsfailed:
+        return None
+    if not safe_to_fork():
+        print("note: the tests run one after another, since libraries have started threads or opened a GPU")
         return None
     with contextlib.closing(Loop(session)) as loop:
         loop.run(session.config.option.processes)
