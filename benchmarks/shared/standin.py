@@ -188,7 +188,7 @@ class Standin:
         words = ("-m", *command) if command[0] == "dvc" else command[1:] if command[0] == sys.executable else ()
         options: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "timeout": 600}
         if self.forks is not None and words:
-            done = self.forks.run(words, **options)
+            done = self.forks.run(words, **{**options, "env": self.forks.environment(self.environment)})
         else:
             done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         assert done.returncode == status, done.stdout + done.stderr
