@@ -14,6 +14,7 @@ import os
 import selectors
 import signal
 import socket
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -146,11 +147,12 @@ class Loop:
         status = fork.close()
         if fork.done:
             return
-        if fork.left:
-            item = self.session.items[fork.left.popleft()]
-            said = f"the process ended with {status} while it ran {item.nodeid}"
-            report = pytest.TestReport(item.nodeid, item.location, {}, "failed", said, "call")
-            item.ihook.pytest_runtest_logreport(report=report)
+        if not fork.left:
+            raise self.session.Failed(f"a process ended with {status} between tests")
+        item = self.session.items[fork.left.popleft()]
+        said = f"the process ended with {status} while it ran {item.nodeid}"
+        report = pytest.TestReport(item.nodeid, item.location, {}, "failed", said, "call")
+        item.ihook.pytest_runtest_logreport(report=report)
         if fork.left:
             self.files.appendleft([*fork.left])
         self._begin(fork.number)
@@ -181,6 +183,10 @@ def work(session: pytest.Session, number: int, connection: socket.socket) -> NoR
             tell("ended")
         tell("done")
         status = 0
+    except BaseException:
+        if (capturing := session.config.pluginmanager.getplugin("capturemanager")) is not None:
+            capturing.suspend_global_capture()
+        traceback.print_exc()
     finally:
         os._exit(status)
 
