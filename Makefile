@@ -47,12 +47,13 @@ test: $(CLUSTER)
 	ruff format --check .
 	mypy
 	lint-imports
-	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	python -m pytest -p tests.side_by_side --processes 2
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "error: $$($(PYTHON) --version); must be at least Python 3.11 (make PYTHON=python3.11 ...)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile pip==26.3  # half again as fast as that of Python 3.11
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(VENV)/bin/python docs/offline_plots.py $(VENV)/vega.js

@@ -1,5 +1,6 @@
 """What a user may get wrong: one error each, before any work, naming the key or file, the value, what is allowed."""
 
+import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -328,7 +329,7 @@ CASES: dict[str, Case] = {
 
 def message(case: Case, folder: Path) -> str:
     """Return what is said in a project below `folder`, the working directory: by the check, else by stage download."""
-    content = yaml.safe_load(yaml.safe_dump(TINY))
+    content = copy.deepcopy(TINY)
     for path, value in case.changes.items():
         *parents, last = path.split(".")
         place = content

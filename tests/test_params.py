@@ -1,3 +1,4 @@
+import copy
 import itertools
 import re
 import typing
@@ -302,7 +303,7 @@ def test_the_runs_are_the_whole_grid_in_order(tiny):
 def test_every_run_has_a_folder_of_its_own(models, losses, seeds):
     from pipeline.study.trainings import run_folder
 
-    content = yaml.safe_load(yaml.safe_dump(TINY)) | {
+    content = copy.deepcopy(TINY) | {
         "seed": seeds[0],
         "study": {"models": models, "losses": losses, "replicates": seeds[1:]},
         "models": {m: {"arch": "baseline_cnn", "lr": 0.1} for m in models},
@@ -357,7 +358,7 @@ def test_scalars_are_what_they_are_to_dvc(written, means, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"\xff\xfe", b"x: 2020-13-45\n", b"x: " + b"[" * 3000, b"? [1]\n: 2\n? [1]\n: 3\n"]
+    "content", [b"\xff\xfe", b"x: 2020-13-45\n", b"x: " + b"[" * 1000, b"? [1]\n: 2\n? [1]\n: 3\n"]
 )
 def test_a_file_that_is_no_yaml_is_named(content, tmp_path):
     (tmp_path / "p.yaml").write_bytes(content)
@@ -477,7 +478,7 @@ def test_a_region_that_cannot_be_found_is_refused_by_its_key_before_any_work(roi
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/model.safetensors").write_bytes(b"")
     (tmp_path / "bad/segmenter.json").write_text("{}")
-    content = yaml.safe_load(yaml.safe_dump(TINY))
+    content = copy.deepcopy(TINY)
     content["preprocess"]["roi"] = roi
     with pytest.raises(ParamsError, match=said):
         check(parse(content))
@@ -487,7 +488,7 @@ def test_own_masks_of_a_data_set_without_any_are_refused(tmp_path, monkeypatch):
     from pipeline.settings.checks import check
 
     monkeypatch.chdir(tmp_path)
-    content = yaml.safe_load(yaml.safe_dump(TINY))
+    content = copy.deepcopy(TINY)
     content["preprocess"]["roi"] = {"masks": "own"}
     content["external"] = {"other": {"dataset": "chestxray14", "root": "nih"}}
     with pytest.raises(ParamsError, match=r"external.other: preprocess.roi.masks: 'own': chestxray14 has no masks"):

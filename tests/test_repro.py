@@ -1,5 +1,6 @@
 """What a user does with DVC, on a tiny study in a repository of its own."""
 
+import copy
 import json
 import re
 import subprocess
@@ -29,7 +30,7 @@ class Project:
         with (folder / "pipeline/reporting/figures/style.py").open("a") as style:  # to paint takes most of the time
             style.write(f"\n\ndef png(*_: object) -> bytes:\n    return {BLANK!r}\n")
         text = (ROOT / "params.yaml").read_text()
-        self.write(yaml.safe_load(yaml.safe_dump(TINY)))
+        self.write(copy.deepcopy(TINY))
         self.default_text = text
         self.git("init", "-q", "-b", "main")
         self.commit("start")
@@ -165,7 +166,7 @@ def test_a_clone_without_data_shows_metrics_plots_params_and_experiments(project
 
 
 def test_one_models_lr_retrains_its_cells_and_changing_it_back_trains_nothing(project):
-    changed = yaml.safe_load(yaml.safe_dump(project.content))
+    changed = copy.deepcopy(project.content)
     changed["models"]["wide"]["lr"] = 0.003
     original = project.content
     before = project.metrics()
@@ -190,7 +191,7 @@ def test_one_models_lr_retrains_its_cells_and_changing_it_back_trains_nothing(pr
 
 def test_one_losss_settings_retrain_only_its_cells(project):
     original = project.content
-    changed = yaml.safe_load(yaml.safe_dump(project.content))
+    changed = copy.deepcopy(project.content)
     changed["losses"]["zlpr"] = {"kind": "focal"}
     project.write(changed)
     assert ran(project.dvc("repro", "configure")) == ["configure"]  # no model's weights
@@ -277,7 +278,7 @@ def write_start(content, file, seed):
 def test_an_exchanged_weights_file_is_noticed_and_concerns_the_runs_of_its_model(project, tmp_path):
     original, file = project.content, tmp_path / "start of small.safetensors"
     write_start(original, file, 1)
-    changed = yaml.safe_load(yaml.safe_dump(original))
+    changed = copy.deepcopy(original)
     changed["models"]["small"]["weights"] = str(file)
     project.write(changed)
     project.dvc("repro", "configure")
@@ -309,7 +310,7 @@ def test_exp_run_with_another_seed_trains_exactly_that_seeds_cells(project):
     diff = project.dvc("metrics", "diff")
     assert "small-bce" in diff
     # The cells of both seeds are cached: gathering them as replicates trains nothing, and the old folders are no cells.
-    gathered = yaml.safe_load(yaml.safe_dump(project.content))
+    gathered = copy.deepcopy(project.content)
     gathered["study"]["replicates"] = [32]
     project.write(gathered)
     assert cells(project.repro()) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import os
 import re
@@ -61,7 +62,7 @@ class Study:
         """Make the repository, with one commit and nothing computed."""
         shutil.rmtree(self.folder, ignore_errors=True)
         copy_tracked([*COPIED, "pipeline"], self.folder)
-        content = yaml.safe_load(yaml.safe_dump(TINY))
+        content = copy.deepcopy(TINY)
         content["study"] = {"models": ["small"], "losses": ["bce"], "replicates": []}
         content["datasets"]["phantom"] |= {"images": 200, "size": 64}
         content["preprocess"]["size"] = 16

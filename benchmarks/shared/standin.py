@@ -4,6 +4,7 @@ dvc.yaml, params.yaml, stage configure, the launcher and DVC are the real ones. 
 checkpoint after each epoch as the real one does, and notes in tmp/journal that it began, went on or came to its end.
 """
 
+import copy
 import json
 import os
 import re
@@ -138,7 +139,7 @@ class Standin:
         warm.write_text(re.sub(r'^    \*\("torch".*\n.*\n', "", warm.read_text(), flags=re.MULTILINE))
         assert "torch" not in warm.read_text().split("LIBRARIES = (")[1].split("\n)")[0]  # the stand-ins need none
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
-        self.content = yaml.safe_load(yaml.safe_dump(TINY))
+        self.content = copy.deepcopy(TINY)
         self.write(study={"models": [*models], "losses": [*losses], "replicates": [*replicates]})
         self.run("git", "init", "-q", "-b", "main")
 
@@ -187,7 +188,7 @@ class Standin:
         words = ("-m", *command) if command[0] == "dvc" else command[1:] if command[0] == sys.executable else ()
         options: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "timeout": 600}
         if self.forks is not None and words:
-            done = self.forks.run(words, **options)
+            done = self.forks.run(words, **{**options, "env": self.forks.environment(self.environment)})
         else:
             done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         assert done.returncode == status, done.stdout + done.stderr

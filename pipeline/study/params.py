@@ -6,7 +6,9 @@ the sections that it names; `pipeline.settings` has them all, with what must hol
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import importlib
 import io
 import re
@@ -131,6 +133,12 @@ def parse_yaml(text: str, source: str) -> Any:
     ParamsError
         If it is no YAML, or names a key twice.
     """
+    return copy.deepcopy(_parsed(text, source))
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str, source: str) -> Any:
+    """Parse, which takes 65 ms for params.yaml; a process reads it more than once."""
     try:
         return YAML(typ="safe", pure=True).load(text)
     except DuplicateKeyError as error:

@@ -230,6 +230,21 @@ def test_a_work_folder_of_another_user_is_refused(tmp_path):
         cluster_task.check_own(tmp_path)
 
 
+@pytest.mark.parametrize("url", ["ssh://host:22/store", "/a folder/of, one #2/it's", "s3://bucket/50%"])
+def test_dvc_reads_the_configuration_of_a_clone(url, tmp_path, monkeypatch):
+    from dvc.config import Config
+
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    work = {"commit": "c", "remote": "store", "url": url}
+    subprocess.run(cluster_task.setup_commands(work, Path("bundle"), tmp_path / "its cache")[-1], check=True)
+    config = Config(str(tmp_path / ".dvc"))
+    assert config["remote"]["store"]["url"] == url
+    assert config["core"]["remote"] == "store"
+    assert config["core"]["autostage"] is False
+    assert config["cache"]["dir"] == str(tmp_path / "its cache")
+
+
 @pytest.mark.slow
 def test_a_run_done_elsewhere_is_taken_over_and_one_that_was_not_is_an_error(tmp_path, monkeypatch):
     head = Head(tmp_path / "head")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.reporting import loading
 from pipeline.reporting.loading import load_study
 from pipeline.study.files import ArtifactError
 from pipeline.study.parts import read_parts
@@ -51,7 +52,9 @@ def said(study):
 
 
 @pytest.mark.parametrize("damage", [cut, zeroed, emptied, other_bytes, folder], ids=lambda f: f.__name__)
-def test_every_file_that_the_reports_read(damage, here):
+def test_every_file_that_the_reports_read(damage, here, monkeypatch):
+    monkeypatch.setattr(loading, "with_means", lambda metrics: metrics)  # reads nothing, and takes long
+    one = here.model_copy(update={"study": here.study.model_copy(update={"models": ["densenet"], "losses": ["bce"]})})
     study = [p for p in Path().rglob("*.*") if p.is_file() and p.suffix in (".csv", ".json", ".npz", ".npy")]
     told, unseen, kinds = set(), set(), {}
     for path in sorted(study):
@@ -63,7 +66,7 @@ def test_every_file_that_the_reports_read(damage, here):
         content = path.read_bytes()
         damage(path)
         try:
-            text = said(here)
+            text = said(one)
             if not text:
                 unseen.add(path.name)
                 continue

@@ -1,5 +1,6 @@
 """A whole study of segmentation, from drawn images to pages and to masks of other images."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -40,7 +41,7 @@ from tests.tiny import TINY
 
 def study_of(**changes):
     """Content of the params.yaml of a study of masks that takes seconds; keys with __ for dots replace others."""
-    content = yaml.safe_load(yaml.safe_dump(TINY))
+    content = copy.deepcopy(TINY)
     content["dataset"] = "phantom"
     content["datasets"] = {
         "phantom": {"images": 200, "size": 64, "task": "segmentation", "test_fraction": 0.3, "bad_files": True}

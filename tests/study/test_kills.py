@@ -54,16 +54,24 @@ def test_a_stage_that_is_killed_ends_with_the_same_bytes(command, folder, kills,
     assert not [*Path("tmp/ckpt").glob("*")]
 
 
-@pytest.fixture
-def trivial(tmp_path, monkeypatch, forks):
-    """Two stages that DVC has run, and what dvc.lock holds then."""
-    monkeypatch.chdir(tmp_path)
-    Path("dvc.yaml").write_text(
+@pytest.fixture(scope="module")
+def trivial_once(tmp_path_factory, forks):
+    """Two stages that DVC has run."""
+    folder = tmp_path_factory.mktemp("trivial")
+    (folder / "dvc.yaml").write_text(
         "stages:\n  one: {cmd: echo 1 > one, outs: [one]}\n  two: {cmd: cp one two, deps: [one], outs: [two]}\n"
     )
     around = {**os.environ, "PYTHONPATH": str(ROOT)}
-    forks.run(["-m", "dvc", "init", "--no-scm", "-q"], env=around, check=True)
-    forks.run(["-m", "dvc", "repro", "-q"], env=around, check=True)
+    forks.run(["-m", "dvc", "init", "--no-scm", "-q"], cwd=folder, env=around, check=True)
+    forks.run(["-m", "dvc", "repro", "-q"], cwd=folder, env=around, check=True)
+    return folder, around
+
+
+@pytest.fixture
+def trivial(trivial_once, tmp_path, monkeypatch):
+    """A copy of them as the working directory; the environment in which DVC runs there."""
+    folder, around = trivial_once
+    monkeypatch.chdir(shutil.copytree(folder, tmp_path / "trivial"))
     return around
 
 
