@@ -47,7 +47,7 @@ test: $(CLUSTER)
 	ruff format --check .
 	mypy
 	lint-imports
-	python -m pytest -p tests.side_by_side --processes 2
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -1,7 +1,9 @@
 """What several tests share: a tiny study on drawn images, prepared once."""
 
 import compileall
+import contextlib
 import copy
+import fcntl
 import gc
 import os
 import shutil
@@ -34,7 +36,7 @@ hypothesis.settings.load_profile("medmatrix")
 
 
 def pytest_configure(config):
-    """Start the servers of `tests.forked`, once for all processes."""
+    """Start the servers of `tests.forked`, once for all processes of pytest-xdist."""
     if forked.FOLDER in os.environ:
         return
     end_with_me()
@@ -53,6 +55,17 @@ def pytest_configure(config):
     config.add_cleanup(end)
     for server in servers:
         server.stdout.readline()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """Have one process of pytest-xdist at a time import a file: the next finds the bytecode of it and its libraries."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(collector, pytest.Module) and forked.FOLDER in os.environ:
+            name = collector.nodeid.replace("/", "-")
+            handle = stack.enter_context((Path(os.environ[forked.FOLDER]) / f"{name}.lock").open("w"))
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_collection_finish():
