@@ -17,6 +17,7 @@ import yaml
 
 from pipeline.commands.export import main
 from pipeline.deploying import bundle as bundles
+from pipeline.deploying import predict_onnx
 from pipeline.deploying.bundle import network_of
 from pipeline.deploying.choice import choose
 from pipeline.deploying.sums import lacking
@@ -30,14 +31,6 @@ from pipeline.study.prepared import as_input, open_images, read_samples
 from tests.tiny import ROOT
 
 RAW = Path("data/raw/phantom/images")
-
-
-@pytest.fixture
-def predict_onnx():
-    """The script that is exported; ONNX Runtime starts a thread when it is imported, which forks would not have."""
-    from pipeline.deploying import predict_onnx
-
-    return predict_onnx
 
 
 def test_the_script_gives_the_probabilities_of_the_study(deployed, tmp_path):
@@ -60,7 +53,7 @@ def test_the_script_gives_the_probabilities_of_the_study(deployed, tmp_path):
 @pytest.mark.parametrize("order", ["before_resize", "after_resize", None])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(50, 91), (20, 13), (32, 32)])
-def test_the_script_prepares_as_the_study_does(aspect, order, channels, shape, predict_onnx):
+def test_the_script_prepares_as_the_study_does(aspect, order, channels, shape):
     settings = Preprocess(
         size=32,
         channels=channels,
@@ -75,7 +68,7 @@ def test_the_script_prepares_as_the_study_does(aspect, order, channels, shape, p
 
 
 @pytest.mark.parametrize(("data", "store"), [(b"no image", "uint8"), (b"", "uint8"), (None, "uint8"), (None, "uint16")])
-def test_the_script_refuses_what_it_would_read_otherwise(data, store, predict_onnx):
+def test_the_script_refuses_what_it_would_read_otherwise(data, store):
     deep = cv2.imencode(".png", np.full((40, 40), 300, np.uint16))[1].tobytes()
     how = Preprocess(size=16, store=store).model_dump(mode="json")
     with pytest.raises((ValueError, cv2.error)):
