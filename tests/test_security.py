@@ -67,8 +67,8 @@ def test_the_canary_would_sing(tmp_path, monkeypatch):
 
 def test_no_weights_and_no_checkpoint_run_code(tmp_path, monkeypatch, capsys):
     from pipeline.learning.networks import transfer
-    from pipeline.learning.networks.models import ModelError
     from pipeline.learning.training.checkpoints import Checkpoint
+    from pipeline.learning.weights import ModelError
 
     monkeypatch.chdir(tmp_path)
     pickled("w.pth")

@@ -15,10 +15,10 @@ from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.metadata import MetadataError, Scheme, associations, known_values, measure
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
-from pipeline.learning.networks.models import ModelError
 from pipeline.learning.settings import Mix, Model
 from pipeline.learning.training import loop
 from pipeline.learning.training.checkpoints import Checkpoint
+from pipeline.learning.weights import ModelError
 from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.files import PREPARED, SAMPLES, write_csv
 from tests.learning.tiny_training import CPU, changed, run, same

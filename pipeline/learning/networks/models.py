@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -16,9 +13,10 @@ from torch import Tensor, nn
 
 from pipeline.learning.metadata import Scheme
 from pipeline.learning.networks import outputs, segmentation
-from pipeline.learning.networks.baseline_cnn import BaselineCNN
-from pipeline.learning.networks.heads import CosineHead, LateFusion, check_widened
+from pipeline.learning.networks.architecture import architecture, change_head, description, start_at_zero
+from pipeline.learning.networks.heads import LateFusion, check_widened
 from pipeline.learning.networks.naming import timm_names
+from pipeline.learning.networks.origin import hub_address, timm_name
 from pipeline.learning.networks.transfer import (
     Weights,
     check_fit,
@@ -28,7 +26,7 @@ from pipeline.learning.networks.transfer import (
     unfold_batch_norms,
 )
 from pipeline.learning.settings import Last, Model
-from pipeline.learning.weights import PACKAGE, ModelError, known_package, sha256_of, source, weights_file
+from pipeline.learning.weights import ModelError, known_package, source, weights_file
 from pipeline.study.files import intact, replaced
 
 
@@ -151,12 +149,12 @@ def build(
     weights = None
     if settings.weights:
         weights = _read(key, settings)
-    backbone, head = _architecture(key, settings, _channels(settings, weights, channels), computed, size)
+    backbone, head = architecture(key, settings, _channels(settings, weights, channels), computed, size)
     if weights is not None:
         load_key_by_key(f"{key}.weights: {settings.weights}", *_receiver(settings, backbone, weights, head))
-    _change_head(key, settings, backbone, head, computed)
+    change_head(key, settings, backbone, head, computed)
     if settings.weights or settings.pretrained:
-        _start_at_zero(backbone.get_submodule(head))
+        start_at_zero(backbone.get_submodule(head))
     mean, std = _normalisation(settings, weights, backbone, images)
     frozen: list[nn.Module] = []
     if settings.trainable != "all":
@@ -191,8 +189,8 @@ def rebuild(name: str, settings: Model, classes: int, size: int, path: Path) -> 
         about = json.loads((file.metadata() or {}).get("medmatrix", "{}"))
     key, output = f"models.{name}", about.get("output", outputs.CLASSES)
     computed = outputs.head_size(output, classes)
-    backbone, head = _architecture(key, settings.model_copy(update={"pretrained": False}), channels, computed, size)
-    _change_head(key, settings, backbone, head, computed)
+    backbone, head = architecture(key, settings.model_copy(update={"pretrained": False}), channels, computed, size)
+    change_head(key, settings, backbone, head, computed)
     normalised = torch.zeros(channels), torch.ones(channels)
     model = Classifier(backbone, *normalised, head, (), outputs.create(output, classes))
     if (scheme := _scheme(about)) is not None:
@@ -242,9 +240,9 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
     bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
 
     def build_bare() -> None:
-        backbone, head = _architecture(key, bare, _channels(settings, None, channels), 2, size)
+        backbone, head = architecture(key, bare, _channels(settings, None, channels), 2, size)
         _check_size(key, settings, backbone, _channels(settings, None, channels), size)
-        _change_head(key, bare, backbone, head, 2)
+        change_head(key, bare, backbone, head, 2)
         if bare.trainable not in ("all", "head"):
             freeze(f"{key}.trainable", backbone, head, cast(Last, bare.trainable).last)
         if settings.metadata:
@@ -257,9 +255,9 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
         build_bare()
     if settings.weights:
         weights = _read(key, settings)
-        backbone, head = _architecture(key, bare, _channels(settings, weights, channels), 2, size)
+        backbone, head = architecture(key, bare, _channels(settings, weights, channels), 2, size)
         check_fit(f"{key}.weights: {settings.weights}", *_receiver(settings, backbone, weights, head))
-    if settings.pretrained and not _hub_address(settings.arch):
+    if settings.pretrained and not hub_address(settings.arch):
         raise ModelError(
             f"{key}.pretrained: timm has no weights of {settings.arch}; must be false, or name an arch with a tag "
             "(timm.list_pretrained())"
@@ -283,7 +281,7 @@ def check_smaller(name: str, settings: Model, channels: int, smallest: int, size
     """
     key, channels = f"models.{name}", _channels(settings, None, channels)
     bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
-    backbone, _ = _architecture(key, bare, channels, 2, size)
+    backbone, _ = architecture(key, bare, channels, 2, size)
     try:
         with torch.inference_mode():
             backbone.eval()(torch.zeros(1, channels, smallest, smallest))
@@ -302,9 +300,9 @@ def _check_size(key: str, settings: Model, backbone: nn.Module, channels: int, s
     if settings.gives_masks:
         segmentation.check_side(key, settings, backbone, channels, size)
         return
-    described = _described(backbone)
-    only = described["input_size"][-1]
-    if not described.get("fixed_input_size") or only == size:
+    about = description(backbone)
+    only = about["input_size"][-1]
+    if not about.get("fixed_input_size") or only == size:
         return
     try:  # with some options it takes others: timm says so by what it does
         device = next(backbone.parameters()).device
@@ -343,27 +341,6 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def origin(settings: Model) -> dict[str, str | None] | None:
-    """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch.
-
-    With the licence where timm's table or a package states one: of a file nothing does.
-    """
-    if settings.weights:
-        file = weights_file("weights", source("weights", settings.weights))
-        about: dict[str, str | None] = {"file": file.name, "sha256": sha256_of(file)}
-        if settings.weights.startswith(PACKAGE):
-            name = settings.weights.removeprefix(PACKAGE)
-            about = {"package": f"{name} {metadata.version(name)}", **about}
-            if licence := _licence_of_package(name):
-                about["licence"] = licence
-        if package := known_package(settings.weights):
-            about |= {"licence": package.licence, "trained at": f"{package.size} px"}
-        return about
-    if settings.pretrained:
-        return {"hub": _hub_address(settings.arch), **_licence_of_hub(settings.arch)}
-    return None
-
-
 def _read(key: str, settings: Model) -> Weights:
     """Read the weights that a model starts from; those of a known package with its normalisation, for its network."""
     given = cast(str, settings.weights)
@@ -398,47 +375,6 @@ def _receiver(
     return network, {name: value for name, value in given.items() if name.split(".")[0] in there}, head
 
 
-def timm_name(arch: str) -> str:
-    """Return the name of an architecture without the tag of its weights."""
-    return arch.partition(".")[0]
-
-
-def _hub_address(arch: str) -> str | None:
-    """Return the name or address under which timm fetches the weights of `arch`, None where it has none."""
-    import timm
-
-    hub = timm.get_pretrained_cfg(arch)
-    address = None if hub is None else hub.hf_hub_id or hub.url
-    return None if address is None else str(address)
-
-
-def _licence_of_hub(arch: str) -> dict[str, str | None]:
-    """Return the licence of timm's weights of `arch`, nothing where its table has none."""
-    import timm
-
-    entry = timm.get_pretrained_cfg(arch)
-    licence = None if entry is None else entry.license
-    return {"licence": str(licence)} if licence not in (None, "", "unknown") else {}
-
-
-def _licence_of_package(name: str) -> str | None:
-    """Return the licence that an installed package states for itself, in one line; None where it states none."""
-    about = metadata.metadata(name)
-    stated = about.get_all("License-Expression") or about.get_all("License") or [""]
-    line = " ".join(str(stated[0]).split())
-    # Older packages have the whole text there.
-    return line if 0 < len(line) <= _LONGEST_LICENCE and line.upper() != "UNKNOWN" else None
-
-
-_LONGEST_LICENCE = 60
-"""Characters of the name of a licence."""
-
-
-def _described(network: nn.Module) -> dict[str, Any]:
-    """Return timm's own description of a network that it built: classifier, first_conv, mean, std and more."""
-    return cast("dict[str, Any]", network.pretrained_cfg)  # torch types every attribute of a module as a tensor
-
-
 _UNFOLD = 256
 """Training images that unfold batch norms."""
 
@@ -456,127 +392,6 @@ def _channels(settings: Model, weights: Weights | None, channels: int) -> int:
     return 3 if 3 in taken else 1 if 1 in taken else channels
 
 
-def _architecture(key: str, settings: Model, channels: int, classes: int, size: int) -> tuple[nn.Module, str]:
-    """Build the network with the architecture's own head; return it and the head's name."""
-    options, baseline = dict(settings.options), settings.arch == "baseline_cnn"
-    if settings.gives_masks:
-        return segmentation.build_network(key, settings, channels, classes), segmentation.HEAD
-    if settings.dropout is not None and (baseline or settings.hidden is None):  # else it follows the hidden layer
-        _add_option(key, "dropout", options, "drop_rate", settings.dropout)
-    if settings.drop_path is not None:
-        _add_option(key, "drop_path", options, "drop_path_rate", settings.drop_path)
-    if settings.hidden is not None and baseline:
-        _add_option(key, "hidden", options, "hidden", settings.hidden)
-    if baseline:
-        return _baseline(key, settings, options, channels, classes, size)
-    return _timm(key, settings, options, channels, classes)
-
-
-def _add_option(key: str, name: str, options: dict[str, Any], option: str, value: float) -> None:
-    if option in options:
-        raise ModelError(f"{key}.{name} = {value} and {key}.options.{option} = {options[option]}; set one of them")
-    options[option] = value
-
-
-def _baseline(
-    key: str, settings: Model, options: dict[str, Any], channels: int, classes: int, size: int
-) -> tuple[nn.Module, str]:
-    if settings.pretrained:
-        raise ModelError(f"{key}.pretrained: must be false for baseline_cnn, not true")
-    allowed = [name for name in inspect.signature(BaselineCNN).parameters if name not in ("in_chans", "num_classes")]
-    for name in options:
-        if name not in allowed:
-            raise ModelError(f"{key}.options.{name}: unknown key; use one of: {', '.join(allowed)}")
-    filters = options.get("filters", [1])
-    if not (isinstance(filters, list | tuple) and filters and all(isinstance(n, int) and n > 0 for n in filters)):
-        raise ModelError(f"{key}.options.filters: {filters}; must be a list of numbers, each at least 1")
-    side, most = size, 0
-    while side >= 4:  # a convolution takes two pixels, pooling half of the rest, of which one must stay
-        side, most = (side - 2) // 2, most + 1
-    if len(filters) > most:
-        raise ModelError(
-            f"{key}.options.filters: {len(filters)} layers, for images of {size} px (preprocess.size); must be at most "
-            f"{most}"
-        )
-    try:
-        return BaselineCNN(channels, classes, **options).build_for(channels, size), "classifier"
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{key}.options: {options}: {error}") from None
-
-
-def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, classes: int) -> tuple[nn.Module, str]:
-    import timm
-
-    if not timm.is_model(settings.arch):
-        close = ", ".join(difflib.get_close_matches(settings.arch, timm.list_models(), 5)) or "see timm.list_models()"
-        raise ModelError(f"{key}.arch: '{settings.arch}' is not a timm model; use baseline_cnn, or for example {close}")
-    name, tag = timm.models.split_model_name_tag(settings.arch)
-    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name}.*")]
-    if tag and tag not in tags:
-        raise ModelError(
-            f"{key}.arch: '{settings.arch}': timm has no weights of {name} by this tag; use one of: "
-            f"{', '.join(tags) or 'none, the name alone'}"
-        )
-    try:
-        model = timm.create_model(
-            settings.arch,
-            pretrained=settings.pretrained,
-            in_chans=channels,
-            num_classes=classes,
-            **_as_tuples(options),
-        )
-    except (TypeError, AssertionError, ValueError) as error:
-        raise ModelError(f"{key}.options: {options}: {error}; must be what timm's {settings.arch} takes") from None
-    except Exception as error:
-        if not settings.pretrained:
-            raise
-        raise ModelError(
-            f"{key}.pretrained: the weights of {settings.arch} ({_hub_address(settings.arch)}) could not be fetched: "
-            f"{type(error).__name__}: {error}; go where there is a network once, or fetch that file by hand and set "
-            f"{key}.weights to its path and pretrained: false"
-        ) from None
-    head = _described(model).get("classifier")
-    if not isinstance(head, str):
-        raise ModelError(f"{key}.arch: {settings.arch} has no single classifier ({head}); use one that has")
-    return model, head
-
-
-def _change_head(key: str, settings: Model, backbone: nn.Module, head: str, classes: int) -> None:
-    """Put a hidden layer or cosines in the place of the linear layer that ends the network."""
-    if settings.arch == "baseline_cnn":  # it has its hidden layer
-        if settings.head == "cosine":
-            classifier = cast(BaselineCNN, backbone).classifier
-            classifier[-1] = CosineHead(cast(nn.Linear, classifier[-1]).in_features, classes)
-        return
-    if settings.hidden is None and settings.head == "linear":
-        return
-    linear = backbone.get_submodule(head)
-    if not isinstance(linear, nn.Linear):
-        wish = f"hidden = {settings.hidden}" if settings.hidden else f"head = {settings.head}"
-        raise ModelError(
-            f"{key}: {wish}: {settings.arch} ends in {type(linear).__name__}; use an architecture that ends in a "
-            "linear layer"
-        )
-    parts: list[nn.Module] = []
-    features = linear.in_features
-    if settings.hidden is not None:
-        parts = [nn.Linear(features, settings.hidden), nn.ReLU(), nn.Dropout(settings.dropout or 0.0)]
-        features = settings.hidden
-    last = CosineHead(features, classes) if settings.head == "cosine" else nn.Linear(features, classes)
-    backbone.set_submodule(head, nn.Sequential(*parts, last))
-
-
-def _start_at_zero(head: nn.Module) -> None:
-    """Let a new head on trained features begin with equal logits (Kolesnikov et al. 2020, arXiv 1912.11370).
-
-    Trained features can be large; random weights on them begin with confident nonsense that must first be unlearned.
-    """
-    last = list(head.modules())[-1]
-    if isinstance(last, nn.Linear):
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
-
 def _normalisation(
     settings: Model, weights: Weights | None, backbone: nn.Module, images: np.ndarray
 ) -> tuple[Sequence[float], Sequence[float]]:
@@ -588,17 +403,12 @@ def _normalisation(
     if (weights is not None or settings.pretrained) and settings.arch != "baseline_cnn":
         if settings.gives_masks:
             backbone = segmentation.encoder_of(backbone)
-        described = _described(backbone)
-        mean, std, first = described["mean"], described["std"], described["first_conv"]
+        about = description(backbone)
+        mean, std, first = about["mean"], about["std"], about["first_conv"]
         grey = backbone.get_submodule(first if isinstance(first, str) else first[0]).in_channels == 1
         return ([sum(mean) / 3], [sum(std) / 3]) if grey else (mean, std)
     of_mean, of_std = moments(images)
     return of_mean.tolist(), of_std.tolist()
-
-
-def _as_tuples(options: dict[str, Any]) -> dict[str, Any]:
-    """Turn YAML's lists into tuples, which timm's constructors expect."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
 
 
 def moments(images: np.ndarray, most: int = 4096) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from torch import nn
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.losses import Loss
 from pipeline.learning.networks import models
+from pipeline.learning.networks.origin import origin
 from pipeline.learning.settings import Model, Train
 from pipeline.learning.training.loop import FittedModel
 from pipeline.learning.weights import source, weights_file
@@ -76,7 +77,7 @@ def record(
     return {
         **run._asdict(),
         "arch": described.arch,
-        "weights": models.origin(described),
+        "weights": origin(described),
         "parameters": sum(p.numel() for p in model.parameters()),
         "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "macs": models.macs(model, images.channels, images.shape[2]),

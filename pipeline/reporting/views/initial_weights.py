@@ -12,7 +12,7 @@ _LABELS = {"sha256": "SHA-256"}
 
 
 class InitialWeights(NamedTuple):
-    """What `learning.networks.models.origin` recorded.
+    """What `learning.networks.origin.origin` recorded.
 
     Parameters
     ----------
