@@ -91,9 +91,10 @@ def text(record: Record) -> str:
     ]
     of = record.optimism
     if of.get("corrected") is not None:
+        within = f"{of['low']:.4f} to {of['high']:.4f}" if of["low"] is not None else f"no interval: {of['refused']}"
         lines.append(
             f"The best score is the highest of many: {of['highest']:.4f}, corrected for that {of['corrected']:.4f} "
-            f"[{of['low']:.4f} to {of['high']:.4f}]"
+            f"({within})"
         )
     lines.append("Write its values into params.yaml: medmatrix search --apply")
     return "\n".join(lines)

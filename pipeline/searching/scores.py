@@ -70,8 +70,8 @@ def optimism_of(record: Record, params: Params) -> dict[str, Any]:
     -------
     dict
         images, patients (whether known: patients_known), classes (of how many the scores are the mean), all_classes,
-        trials, draws, left_out, highest, corrected, low, high, optimism, and chosen: number of each trial to the share
-        of draws in which it was the best, of those that ever were.
+        trials, draws, left_out, highest, corrected, low, high, refused (why there is no interval), optimism, and
+        chosen: number of each trial to the share of draws in which it was the best, of those that ever were.
 
     Raises
     ------
@@ -104,6 +104,7 @@ def optimism_of(record: Record, params: Params) -> dict[str, Any]:
         "draws": found.draws,
         "confidence": draws["confidence"],
         **{name: null(getattr(found, name)) for name in numbers},
+        "refused": found.refused,
         "chosen": chosen,
     }
 

@@ -17,6 +17,7 @@ import numpy as np
 from pipeline.metrics.registry import METRICS, measure
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
+from pipeline.uncertainty.support import class_refusals, mean_refusal
 
 
 class Corrected(NamedTuple):
@@ -38,6 +39,8 @@ class Corrected(NamedTuple):
         Number of classes of which the scores are the mean.
     left_out : float
         Mean share of the patients that a draw leaves out.
+    refused : str
+        Why there is no interval, by the rule of `pipeline.uncertainty.support`; empty where there is one.
     """
 
     highest: float
@@ -48,6 +51,7 @@ class Corrected(NamedTuple):
     draws: int
     classes: int
     left_out: float
+    refused: str
 
     @property
     def optimism(self) -> float:
@@ -122,13 +126,14 @@ def corrected_best(
     spread = _over_classes(value[:, defined] - of_class) if defined.any() else np.array([np.nan])
     tail = (1 - confidence) / 2
     bounds = np.nanquantile(spread, [tail, 1 - tail]) + corrected if np.isfinite(spread).any() else np.full(2, np.nan)
-    low, high = np.clip(bounds, 0.0, 1.0)
+    refused = mean_refusal(scored, class_refusals(scored))
+    low, high = (np.nan, np.nan) if refused else np.clip(bounds, 0.0, 1.0)
     places = np.flatnonzero(used)[defined] if len(defined) else np.array([], int)
     highest = np.nanmax(whole[:, places].mean(axis=1)) if len(places) else np.nan
     chosen = np.bincount(best[possible], minlength=len(whole))
-    return Corrected(
-        float(highest), corrected, float(low), float(high), chosen, draws, len(places), float((counts == 0).mean())
-    )
+    left_out = float((counts == 0).mean())
+    numbers = float(highest), corrected, float(low), float(high)
+    return Corrected(*numbers, chosen, draws, len(places), left_out, refused)
 
 
 def _means(values: np.ndarray, owners: np.ndarray) -> np.ndarray:

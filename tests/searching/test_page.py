@@ -43,6 +43,7 @@ OPTIMISM = {
     "corrected": 0.66,
     "low": 0.55,
     "high": 0.77,
+    "refused": "",
     "optimism": 0.06,
     "left_out": 0.36,
     "chosen": {"1": 0.5, "2": 0.3},
@@ -134,6 +135,10 @@ def test_values_that_were_applied_and_then_lost(written):
 def test_what_casts_doubt_on_a_search_is_said(written):
     pages, _ = written(lambda record: replace(record, about={**record.about, "split": "another"}))
     assert "**Another split.**" in pages["search.md"]
+    few = {**OPTIMISM, "low": None, "high": None, "refused": "fewer than 10 patients (7)"}
+    pages, _ = written(lambda record: replace(record, optimism=few))
+    assert "it is 0.660 (fewer than 10 patients (7)): the highest of 3" in pages["search.md"]
+    assert "No interval: fewer than 10 patients (7)." in pages["search.md"]
     pages, _ = written(lambda record: replace(record, evaluated_before=True, optimism={}))
     assert "**Not closed.**" in pages["search.md"]
     assert "has not been computed: `medmatrix search` does it" in pages["search.md"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -175,7 +176,8 @@ def luck(record: Record) -> Luck | None:
     of = record.optimism
     if of.get("corrected") is None:
         return None
-    corrected = Estimate(of["corrected"], of["low"], of["high"])
+    low, high = (math.nan if of[key] is None else of[key] for key in ("low", "high"))
+    corrected = Estimate(of["corrected"], low, high, note=of["refused"])
     best = record.best
     favoured = of["chosen"].get(str(best.number), 0.0) if best is not None else 0.0
     return Luck(of["highest"], corrected, of["optimism"], favoured, of)
