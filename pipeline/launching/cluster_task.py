@@ -34,7 +34,7 @@ config = configobj.ConfigObj(json.loads(sys.argv[1]))
 config.filename = ".dvc/config.local"
 config.write()
 """
-"""Program that writes DVC's configuration of a clone, by the package that DVC reads it with; 3 commands take 4 s."""
+"""Program that writes the configuration of a clone, by what DVC reads it with; three commands of DVC take 4 s."""
 POLL_SECONDS = 0.2
 TELL_SECONDS = 0.5
 COMPARED = ("dvc", "torch")
