@@ -96,8 +96,10 @@ def read_external(name: str) -> External | None:
         for table in ("metrics", "adapted", "prevalence", "reliability")[: 1 if of_masks else None]
     ]
     filled = [table.assign(note=table["note"].fillna("")) if "note" in table else table for table in tables]
-    filled += [pd.DataFrame()] * (4 - len(filled))
     if not of_masks:
-        return External(name, about, *filled)
+        metrics, adapted, prevalence, reliability = filled
+        return External(name, about, metrics, adapted, prevalence, reliability)
     with opened_arrays(folder / "pictures.npz") as file:
-        return External(name, about, *filled, pictures={key: file[key] for key in file.files})
+        pictures = {key: file[key] for key in file.files}
+    empty = pd.DataFrame()
+    return External(name, about, filled[0], empty, empty, empty, pictures)

@@ -94,9 +94,11 @@ def difference(
     """
     if here.values.shape != there.values.shape:
         raise ValueError(f"values {here.values.shape} here and {there.values.shape} there; must be of the same runs")
-    sides = [Limits(*of.mean(metric, confidence), of.values, of.draws, of.support.fewest) for of in (here, there)]
+    first, second = (
+        Limits(*of.mean(metric, confidence), of.values, of.draws, of.support.fewest) for of in (here, there)
+    )
     end = {"share": 1.0, "correlation": 2.0, "loss": np.inf}[metric.scale]
-    return of_limits(*sides, end, confidence, seed)
+    return of_limits(first, second, end, confidence, seed)
 
 
 def of_limits(
