@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.study.classes import SAMPLE_COLUMNS
+from pipeline.study.empty import NOT_KNOWN, is_empty
 from pipeline.study.errors import UserError
 from pipeline.study.files import PREPARED, SAMPLES, made_by, read_table
 from pipeline.study.target import COLUMN as TARGET
@@ -202,7 +203,10 @@ def _use(own: Sequence[str]) -> str:
 
 def _measured(said: str, name: str, values: Sequence[str]) -> Column:
     """Measure one column of the training images."""
-    known = [value.strip() for value in values if value.strip()]
+    known = [value.strip() for value in values if not is_empty(value)]
+    numeric = bool(known) and bool(np.isfinite(_numbers(known)).all())
+    if not numeric:
+        known = [value.strip() for value in values if not is_empty(value, NOT_KNOWN)]
     about = len(known), len(values) - len(known)
     if not known:
         raise MetadataError(f"{said} is empty for all {len(values)} training images; leave it out")
@@ -213,7 +217,7 @@ def _measured(said: str, name: str, values: Sequence[str]) -> Column:
             "network learns nothing from it; leave it out"
         )
     numbers = _numbers(known)
-    if np.isfinite(numbers).all():
+    if numeric:
         if len(levels) == len(known) >= _COUNTED and (numbers == np.round(numbers)).all():
             raise MetadataError(
                 f"{said} has another whole number for each of {len(known)} training images: a number of the image, not "
@@ -225,9 +229,17 @@ def _measured(said: str, name: str, values: Sequence[str]) -> Column:
             raise MetadataError(f"{said} has values from {numbers.min():g} to {numbers.max():g}, of SD {sd:g}")
         return Column(name, float(numbers.mean()), sd, (), *about)
     if len(levels) > MOST_LEVELS or len(levels) > len(known) / 2:
+        none = sorted({value for value, number in zip(known, numbers) if np.isnan(number)})
+        if len(none) < len(levels) / 2:
+            raise MetadataError(
+                f"{said} has {len(levels)} different values for {len(known)} training images, of which no numbers are "
+                f"{', '.join(map(repr, none[:5]))}{' and more' if len(none) > 5 else ''}; must be numbers with a point "
+                "before decimals, or empty where nothing is known"
+            )
         raise MetadataError(
             f"{said} is text with {len(levels)} different values for {len(known)} training images: nearly a name of "
-            f"each; must have at most {MOST_LEVELS}, and at most half as many as images, or be a number"
+            f"each; must have at most {MOST_LEVELS}, and at most half as many as images, or be a number (with a point "
+            "before decimals)"
         )
     return Column(name, None, None, tuple(levels), *about)
 

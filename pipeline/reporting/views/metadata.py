@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from pipeline.learning.metadata import Column, Scheme, associations, known_values
+from pipeline.learning.metadata import Column, Scheme, as_text, associations, known_values
 from pipeline.reporting import page
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.views import shared
@@ -69,12 +68,15 @@ def noted(found: list[Gain]) -> shared.Noted:
 def known(study: StudyResults) -> list[Known]:
     """Return every column that a network takes, each once."""
     images = study.samples[study.samples["augmented"] == 0]
+    text = as_text(
+        [name for _, scheme in taking(study) for name in scheme.names]
+    )  # pandas would make another word of TRUE
     found: dict[Column, Known] = {}
     for _, scheme in taking(study):
         counts, told = [], {}
         for part in PARTS:
             rows = images[images["part"] == part]
-            encoded = scheme.encode(pd.DataFrame({name: _text(rows[name]) for name in scheme.names if name in rows}))
+            encoded = scheme.encode(text.loc[rows["row"]])
             counts.append((known_values(scheme, encoded), len(rows)))
             if part == "train":
                 targets = rows[list(study.classes)].to_numpy(np.float64)
@@ -85,10 +87,6 @@ def known(study: StudyResults) -> list[Known]:
             label, auroc = (best.label, best.auroc) if best else ("", float("nan"))
             found.setdefault(column, Known(column, of, label, auroc))
     return list(found.values())
-
-
-def _text(values: pd.Series) -> list[str]:
-    return ["" if pd.isna(value) else str(value) for value in values]
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
