@@ -6,6 +6,8 @@ saved with the weights: validation, test, external sets and new images are encod
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,7 +88,7 @@ class Column:
         ----------
         values : sequence of str [N]
             As they stand in a table; "" is missing. A number that is none, and a level that no training image has, are
-            unknown, too.
+            unknown, too. A level is that of this very spelling, or else the only one that differs in case and spaces.
 
         Returns
         -------
@@ -101,7 +103,11 @@ class Column:
             made[known, 0] = np.clip((found[known] - self.mean) / self.sd, -CLIP, CLIP)
         else:
             place = {level: i for i, level in enumerate(self.levels)}
-            at = np.array([place.get(value.strip(), -1) for value in values], np.int64)
+            alike = {spelt(level): i for i, level in enumerate(self.levels)}
+            if len(alike) < len(place):
+                often = Counter(map(spelt, self.levels))
+                alike = {text: i for text, i in alike.items() if often[text] == 1}
+            at = np.array([place.get(v.strip(), alike.get(spelt(v), -1)) for v in values], np.int64)
             known = at >= 0
             made[np.flatnonzero(known), at[known]] = 1
         made[:, -1] = ~known
@@ -242,6 +248,11 @@ def _measured(said: str, name: str, values: Sequence[str]) -> Column:
             "before decimals)"
         )
     return Column(name, None, None, tuple(levels), *about)
+
+
+def spelt(text: str) -> str:
+    """Return a level without case, and with single spaces; composed letters and their parts (NFC, NFD) are one."""
+    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
 
 
 def _numbers(values: Sequence[str]) -> np.ndarray:

@@ -68,9 +68,7 @@ def noted(found: list[Gain]) -> shared.Noted:
 def known(study: StudyResults) -> list[Known]:
     """Return every column that a network takes, each once."""
     images = study.samples[study.samples["augmented"] == 0]
-    text = as_text(
-        [name for _, scheme in taking(study) for name in scheme.names]
-    )  # pandas would make another word of TRUE
+    text = as_text([name for _, scheme in taking(study) for name in scheme.names])  # as bool, TRUE is another word
     found: dict[Column, Known] = {}
     for _, scheme in taking(study):
         counts, told = [], {}
