@@ -329,3 +329,14 @@ def known_values(scheme: Scheme, encoded: np.ndarray) -> dict[str, int]:
     """Count the images whose value of each column is known."""
     ends = np.cumsum([len(column.inputs) for column in scheme.columns]) - 1
     return {column.name: int((encoded[:, end] == 0).sum()) for column, end in zip(scheme.columns, ends)}
+
+
+def far_values(scheme: Scheme, encoded: np.ndarray) -> dict[str, int]:
+    """Count the images whose number lies beyond `CLIP`, by column; columns without any are left out.
+
+    Of the training images: a typing error, or a code for "unknown", which then makes mean and SD.
+    """
+    starts = np.cumsum([0, *(len(column.inputs) for column in scheme.columns)])
+    numbers = [(column.name, start) for column, start in zip(scheme.columns, starts) if column.mean is not None]
+    counts = {name: int((np.abs(encoded[:, start]) >= CLIP).sum()) for name, start in numbers}
+    return {name: n for name, n in counts.items() if n}

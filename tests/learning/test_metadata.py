@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import norm, zscore
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 
 from pipeline.learning.images.loader import ResidentImages
-from pipeline.learning.metadata import MetadataError, Scheme, associations, known_values, measure
+from pipeline.learning.metadata import CLIP, MetadataError, Scheme, associations, far_values, known_values, measure
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.settings import Mix, Model
@@ -94,6 +94,16 @@ def test_a_number_that_is_none_is_unknown_and_a_far_one_is_near_enough(samples, 
 def test_a_column_that_cannot_be_an_input_is_refused_by_name(samples, named, said):
     with pytest.raises(MetadataError, match=said):
         measure("models.a.metadata", ["age", named], ["Mass"], np.arange(40))
+
+
+@pytest.mark.parametrize(("typed", "n"), [("1e12", 1), ("7000", 1), ("75", 0), ("", 0)])
+def test_a_number_far_from_all_others_is_counted(typed, n, tmp_path, monkeypatch):
+    """Against scipy's z-scores."""
+    texts = [f"{v:.1f}" for v in np.random.default_rng(3).normal(70, 10, 60)] + [typed]
+    prepared_column(tmp_path, monkeypatch, texts)
+    scheme = measure("key", ["x"], [], np.arange(61))
+    assert n == (np.abs(zscore([float(text) for text in texts if text])) > CLIP).sum()
+    assert far_values(scheme, scheme.of_rows(np.arange(61))) == ({"x": n} if n else {})
 
 
 def test_a_number_of_the_image_is_no_measurement(tmp_path, monkeypatch):
