@@ -24,7 +24,7 @@ from pipeline.learning.networks import models
 from pipeline.metrics.thresholds import probabilities
 from pipeline.reporting import page
 from pipeline.reporting.loading import load_study
-from pipeline.reporting.views import metadata
+from pipeline.reporting.views import metadata, methods
 from pipeline.scoring.predict import known_metadata
 from pipeline.settings import load
 from pipeline.study.params import ParamsError
@@ -81,6 +81,9 @@ def test_a_study_with_metadata(prepared, monkeypatch):
     assert [each.known[2] for each in metadata.known(loaded)] == [(len(rows), len(rows))] * 2
     with page.about(loaded):
         (written,) = metadata.render(loaded, Path("pages"))
+        described = page.render("methods.md", **methods.facts(loaded, {"roc": False, "curves": False}))
+    assert "; told also takes age, view of the table" in described
+    assert described.count("Beside the image, ") == described.count("Beside the image, told took age and view: ") == 1
     text = written.read_text()
     assert "told-bce (age, view)" in text
     assert "A logistic regression on these columns alone" in text
