@@ -26,12 +26,13 @@ from pipeline.reporting import page
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.views import metadata, methods
 from pipeline.scoring.predict import known_metadata
+from pipeline.searching.scores import validation_outputs
 from pipeline.settings import load
 from pipeline.study.params import ParamsError
 from pipeline.study.params import load as load_sections
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import as_input, open_images, read_samples
-from pipeline.study.runs import configurations, runs
+from pipeline.study.runs import Run, configurations, runs
 from tests.tiny import TINY
 
 NAMED = ["age", "view"]
@@ -69,6 +70,11 @@ def test_a_study_with_metadata(prepared, monkeypatch):
     given = torch.from_numpy(scheme.encode(table.loc[rows, NAMED].astype(str)))
     with torch.no_grad():
         np.testing.assert_allclose(network(images, given), predictions.test_logits[0], atol=1e-5)
+
+    # What a search compares its trials by are the logits of the evaluation.
+    logits, at = validation_outputs(Run("told", "bce", 42), study)
+    np.testing.assert_array_equal(at, predictions.val_rows)
+    np.testing.assert_allclose(logits, predictions.val_logits[0], atol=1e-5)
 
     # The page: gain, known values, and the probe of the columns alone.
     ensemble.ensemble(study)
