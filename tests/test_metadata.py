@@ -10,6 +10,8 @@ import torch
 import yaml
 
 from pipeline import ensemble, evaluate, probe, train
+from pipeline.datasets.shared.tables import Table
+from pipeline.deploying import predict_onnx
 from pipeline.deploying.choice import ChoiceSections, choose
 from pipeline.deploying.network import Network
 from pipeline.deploying.predicting import predict
@@ -22,14 +24,15 @@ from pipeline.learning.networks import models
 from pipeline.metrics.thresholds import probabilities
 from pipeline.reporting import page
 from pipeline.reporting.loading import load_study
-from pipeline.reporting.views import metadata
+from pipeline.reporting.views import metadata, methods
 from pipeline.scoring.predict import known_metadata
+from pipeline.searching.scores import validation_outputs
 from pipeline.settings import load
 from pipeline.study.params import ParamsError
 from pipeline.study.params import load as load_sections
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import as_input, open_images, read_samples
-from pipeline.study.runs import configurations, runs
+from pipeline.study.runs import Run, configurations, runs
 from tests.tiny import TINY
 
 NAMED = ["age", "view"]
@@ -68,6 +71,11 @@ def test_a_study_with_metadata(prepared, monkeypatch):
     with torch.no_grad():
         np.testing.assert_allclose(network(images, given), predictions.test_logits[0], atol=1e-5)
 
+    # What a search compares its trials by are the logits of the evaluation.
+    logits, at = validation_outputs(Run("told", "bce", 42), study)
+    np.testing.assert_array_equal(at, predictions.val_rows)
+    np.testing.assert_allclose(logits, predictions.val_logits[0], atol=1e-5)
+
     # The page: gain, known values, and the probe of the columns alone.
     ensemble.ensemble(study)
     probe.probe(study)
@@ -79,6 +87,9 @@ def test_a_study_with_metadata(prepared, monkeypatch):
     assert [each.known[2] for each in metadata.known(loaded)] == [(len(rows), len(rows))] * 2
     with page.about(loaded):
         (written,) = metadata.render(loaded, Path("pages"))
+        described = page.render("methods.md", **methods.facts(loaded, {"roc": False, "curves": False}))
+    assert "; told also takes age, view of the table" in described
+    assert described.count("Beside the image, ") == described.count("Beside the image, told took age and view: ") == 1
     text = written.read_text()
     assert "told-bce (age, view)" in text
     assert "A logistic regression on these columns alone" in text
@@ -176,6 +187,11 @@ def test_an_exported_network_gives_each_member_its_own_metadata():
     [
         ({"Patient Age": "031Y", "Gender": "female"}, TOLD, ()),
         ({"age": "31", "sex": "F"}, TOLD, ()),
+        (
+            {"AGE": "thirty", "Sex": "n/a"},
+            {"age": "thirty", "sex": ""},
+            ("age 'thirty' is no number", "sex is not known"),
+        ),
         ({"age": "", "sex": "X"}, {"age": "", "sex": "X"}, ("age is not known", "sex 'X' is in no training image")),
         ({}, {"age": "", "sex": ""}, ("age is not known", "sex is not known")),
         ({"age": "150", "sex": "F"}, {"age": "150", "sex": "F"}, ("age 150 is far from the training images'",)),
@@ -190,6 +206,82 @@ def test_a_table_tells_of_new_images_as_those_of_data_sets_do(extra, expected, s
     remarked = remarks(Scheme.read([age, sex]), found)
     assert len(remarked) == len(said)
     assert all(a.startswith(b) for a, b in zip(remarked, said))
+
+
+@pytest.mark.parametrize(
+    ("header", "column"),
+    [("Scanner", "Scanner"), ("scanner", "scanner"), ("Scanner|scanner", "Scanner"), ("SCANNER|scanner", None)],
+)
+def test_a_further_column_of_a_table_is_found_as_those_of_data_sets_are(header, column, tmp_path):
+    """By `pipeline.datasets.shared.tables`, which reads the tables of data sets."""
+    table = Table(tuple(header.split("|")), [])
+    try:
+        expected = table.header[table.column("Scanner")]
+    except KeyError:
+        expected = None
+    assert expected == column
+    extra = {name: f"of {name}" for name in table.header}
+    found = values(Source(tmp_path / "a.png", "a.png", extra), ["Scanner"])
+    assert found == {"Scanner": "" if column is None else f"of {column}"}
+
+
+LEVELS = ["Sie mens", "GE", "ge", "É", "none"]
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        ("GE", 1),
+        ("ge ", 2),
+        ("Ge", None),
+        ("SIE  MENS ", 0),
+        ("siemens", None),
+        ("e\u0301", 3),
+        ("None", 4),
+        ("", None),
+    ],
+)
+def test_the_script_of_an_export_knows_the_levels_that_the_study_knows(value, level):
+    record = {"name": "x", "mean": None, "sd": None, "levels": LEVELS, "known": 9, "missing": 9}
+    expected = np.eye(6)[5 if level is None else level]
+    np.testing.assert_array_equal(Scheme.read([record]).encode(pd.DataFrame({"x": [value]}))[0], expected)
+    np.testing.assert_array_equal(predict_onnx.encoded([record], 5.0, {"x": value}), expected)
+    said = predict_onnx.unknown([record], 5.0, {"x": value})
+    assert said == ([f"x '{value}'"] if level is None else [])
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("60", 0.5),
+        ("6e1", 0.5),
+        ("1e12", 5),
+        ("-1e400", None),
+        ("inf", None),
+        ("NaN", None),
+        ("６０", None),
+        ("60,0", None),
+    ],
+)
+def test_the_script_of_an_export_knows_the_numbers_that_the_study_knows(value, number):
+    record = {"name": "x", "mean": 50.0, "sd": 20.0, "levels": [], "known": 9, "missing": 9}
+    expected = [0, 1] if number is None else [number, 0]
+    np.testing.assert_array_equal(Scheme.read([record]).encode(pd.DataFrame({"x": [value]}))[0], expected)
+    np.testing.assert_array_equal(predict_onnx.encoded([record], 5.0, {"x": value}), expected)
+
+
+def test_the_script_of_an_export_says_what_its_table_lacks(tmp_path, capsys):
+    path = tmp_path / "new.csv"
+    path.write_text("\ufeffAge;file\n31;b.png\n;a.png\n", encoding="utf-8")
+    assert predict_onnx.rows_of(path, ["age", "sex"]) == {"b.png": {"age": "31"}, "a.png": {"age": ""}}
+    assert "unknown of every image: sex; it has Age, file" in capsys.readouterr().err
+    for text, said in (
+        ("image,age\na,1\n", "no column 'file'; it has image, age"),
+        ("file\na\na\n", "'a' stands in two"),
+    ):
+        path.write_text(text)
+        with pytest.raises(SystemExit, match=said):
+            predict_onnx.rows_of(path, [])
 
 
 def test_a_dicom_file_tells_of_itself(tmp_path):

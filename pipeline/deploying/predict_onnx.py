@@ -1,13 +1,17 @@
 """Apply the exported model to images of 8 bits: python predict_onnx.py IMAGE... (NumPy, OpenCV, ONNX Runtime).
 
 A model that takes metadata finds them in --table FILE.csv, beside a column `file` with the images as they are typed.
+Its columns are called, and sex and age are written, as metadata.json has them; what is not known is said (stderr).
 """
 
 import argparse
 import csv
+import io
 import json
+import math
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,13 +72,55 @@ def encoded(columns: list[dict[str, Any]], clip: float, known: Mapping[str, str]
     made: list[float] = []
     for column in columns:
         value = str(known.get(column["name"]) or "").strip()
-        inputs = [float(value == level) for level in column["levels"]]
+        levels = column["levels"]
+        alike = [level for level in levels if level == value] or [lv for lv in levels if spelt(lv) == spelt(value)]
+        inputs = [float([level] == alike) for level in levels]
         if column["mean"] is not None:
-            number = float(value) if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", value, re.IGNORECASE) else None
-            inputs = [] if number is None else [min(clip, max(-clip, (number - column["mean"]) / column["sd"]))]
-        there = any(inputs) if column["levels"] else bool(inputs)
+            plain = re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", value, re.IGNORECASE | re.ASCII)
+            number = float(value) if plain else math.nan
+            near = min(clip, max(-clip, (number - column["mean"]) / column["sd"]))
+            inputs = [near] if math.isfinite(number) else []
+        there = any(inputs) if levels else bool(inputs)
         made += [*(inputs or [0.0]), float(not there)]
     return np.array(made, np.float32)
+
+
+def spelt(text: str) -> str:
+    """Return a level without case, and with single spaces: one that no training image has so may be another's."""
+    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
+
+
+def unknown(columns: list[dict[str, Any]], clip: float, known: Mapping[str, str]) -> list[str]:
+    """Say which columns the network does not know of an image, with what stands there."""
+    said = []
+    for column in {each["name"]: each for each in columns}.values():
+        if encoded([column], clip, known)[-1]:
+            said.append(f"{column['name']} '{known.get(column['name']) or ''}'")
+    return said
+
+
+def rows_of(path: Path, names: list[str]) -> dict[str, dict[str, str]]:
+    """Read a table, {file: {name: value}}; of `names` in any case where that leaves one column."""
+    text = path.read_text("utf-8-sig")
+    divider = max(",;\t", key=text.partition("\n")[0].count)
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=divider)
+    header = [name.strip() for name in table.fieldnames or []]
+    table.fieldnames = header
+    if header.count("file") != 1:
+        raise SystemExit(f"--table {path}: no column 'file'; it has {', '.join(header)}")
+    places = {
+        name: [h for h in header if h == name] or [h for h in header if h.lower() == name.lower()] for name in names
+    }
+    if lacking := [name for name, found in places.items() if len(found) != 1]:
+        print(
+            f"--table {path}: unknown of every image: {', '.join(lacking)}; it has {', '.join(header)}", file=sys.stderr
+        )
+    made: dict[str, dict[str, str]] = {}
+    for row in table:
+        if row["file"] in made:
+            raise SystemExit(f"--table {path}: '{row['file']}' stands in two rows; must stand in one")
+        made[row["file"]] = {name: row[found[0]] or "" for name, found in places.items() if len(found) == 1}
+    return made
 
 
 def main() -> None:
@@ -87,15 +133,16 @@ def main() -> None:
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     print("file", *labels["classes"], sep="\t")
     taken, known = folder / "metadata.json", {}
+    about = json.loads(taken.read_text("utf-8")) if taken.exists() else {"columns": []}
     if options.table is not None:
-        with options.table.open(encoding="utf-8-sig", newline="") as file:
-            known = {row["file"]: row for row in csv.DictReader(file)}
+        known = rows_of(options.table, list(dict.fromkeys(column["name"] for column in about["columns"])))
     for name in options.images:
         given = {"images": prepared(Path(name).read_bytes(), how)[None]}
-        if taken.exists():
-            about = json.loads(taken.read_text("utf-8"))
+        if about["columns"]:
             if name not in known:
                 print(f"{name}: no row of a table names it: its metadata are unknown", file=sys.stderr)
+            elif said := unknown(about["columns"], about["clip"], known[name]):
+                print(f"{name}: taken as unknown: {', '.join(said)}", file=sys.stderr)
             given["metadata"] = encoded(about["columns"], about["clip"], known.get(name, {}))[None]
         print(name, *session.run(["probabilities"], given)[0][0], sep="\t")
 

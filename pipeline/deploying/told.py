@@ -12,6 +12,7 @@ from pipeline.datasets.shared.dicom import header, is_dicom_file
 from pipeline.datasets.shared.people import age_in_years, people_columns, sex_of, view_of
 from pipeline.deploying.sources import Source
 from pipeline.learning.metadata import CLIP, Scheme
+from pipeline.study.empty import NOT_KNOWN, is_empty
 
 _READERS: dict[str, Callable[[str], Any]] = {"sex": sex_of, "age": age_in_years, "view": view_of}
 """How data sets read these columns: a new image is told as theirs were."""
@@ -25,23 +26,29 @@ def values(source: Source, names: Sequence[str]) -> dict[str, str]:
     source : Source
         The file.
     names : sequence of str
-        Columns that a network takes. Those of a table have these names; sex, age and view may be called otherwise, as
-        in the table of a data set (``Patient Sex``).
+        Columns that a network takes. Those of a table have these names, in any case where that leaves one; sex, age
+        and view may be called otherwise, as in the table of a data set (``Patient Sex``).
 
     Returns
     -------
     dict of str to str
-        By name; "" where nothing is said.
+        By name; "" where nothing is said, and what cannot be read as it stands there.
     """
     people = people_columns(list(source.extra))
     tags = header(source.path).columns if is_dicom_file(source.path) else {}
     found: dict[str, str] = {}
     for name in names:
-        text = source.extra.get(name, source.extra.get(people.get(name, ""), ""))
-        read = _READERS.get(name, str)(text) if text.strip() else None
+        text = source.extra.get(_called(name, list(source.extra)) or people.get(name, ""), "")
+        read = None if is_empty(text, NOT_KNOWN) else _READERS.get(name, str)(text)
         value = tags.get(name) if read is None else read
-        found[name] = "" if value is None else str(value)
+        found[name] = ("" if is_empty(text) else text) if value is None else str(value)
     return found
+
+
+def _called(name: str, header: Sequence[str]) -> str | None:
+    """Return the column of this very name, or else the only one that differs in case alone; None without one."""
+    alike = [column for column in header if column.casefold() == name.casefold()]
+    return name if name in header else alike[0] if len(alike) == 1 else None
 
 
 def encoded(scheme: Scheme, known: Sequence[dict[str, str]]) -> np.ndarray:

@@ -6,6 +6,8 @@ saved with the weights: validation, test, external sets and new images are encod
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.study.classes import SAMPLE_COLUMNS
+from pipeline.study.empty import NOT_KNOWN, is_empty
 from pipeline.study.errors import UserError
 from pipeline.study.files import PREPARED, SAMPLES, made_by, read_table
 from pipeline.study.target import COLUMN as TARGET
@@ -85,7 +88,7 @@ class Column:
         ----------
         values : sequence of str [N]
             As they stand in a table; "" is missing. A number that is none, and a level that no training image has, are
-            unknown, too.
+            unknown, too. A level is that of this very spelling, or else the only one that differs in case and spaces.
 
         Returns
         -------
@@ -100,7 +103,11 @@ class Column:
             made[known, 0] = np.clip((found[known] - self.mean) / self.sd, -CLIP, CLIP)
         else:
             place = {level: i for i, level in enumerate(self.levels)}
-            at = np.array([place.get(value.strip(), -1) for value in values], np.int64)
+            alike = {spelt(level): i for i, level in enumerate(self.levels)}
+            if len(alike) < len(place):
+                often = Counter(map(spelt, self.levels))
+                alike = {text: i for text, i in alike.items() if often[text] == 1}
+            at = np.array([place.get(v.strip(), alike.get(spelt(v), -1)) for v in values], np.int64)
             known = at >= 0
             made[np.flatnonzero(known), at[known]] = 1
         made[:, -1] = ~known
@@ -202,7 +209,10 @@ def _use(own: Sequence[str]) -> str:
 
 def _measured(said: str, name: str, values: Sequence[str]) -> Column:
     """Measure one column of the training images."""
-    known = [value.strip() for value in values if value.strip()]
+    known = [value.strip() for value in values if not is_empty(value)]
+    numeric = bool(known) and bool(np.isfinite(_numbers(known)).all())
+    if not numeric:
+        known = [value.strip() for value in values if not is_empty(value, NOT_KNOWN)]
     about = len(known), len(values) - len(known)
     if not known:
         raise MetadataError(f"{said} is empty for all {len(values)} training images; leave it out")
@@ -213,7 +223,7 @@ def _measured(said: str, name: str, values: Sequence[str]) -> Column:
             "network learns nothing from it; leave it out"
         )
     numbers = _numbers(known)
-    if np.isfinite(numbers).all():
+    if numeric:
         if len(levels) == len(known) >= _COUNTED and (numbers == np.round(numbers)).all():
             raise MetadataError(
                 f"{said} has another whole number for each of {len(known)} training images: a number of the image, not "
@@ -225,11 +235,24 @@ def _measured(said: str, name: str, values: Sequence[str]) -> Column:
             raise MetadataError(f"{said} has values from {numbers.min():g} to {numbers.max():g}, of SD {sd:g}")
         return Column(name, float(numbers.mean()), sd, (), *about)
     if len(levels) > MOST_LEVELS or len(levels) > len(known) / 2:
+        none = sorted({value for value, number in zip(known, numbers) if np.isnan(number)})
+        if len(none) < len(levels) / 2:
+            raise MetadataError(
+                f"{said} has {len(levels)} different values for {len(known)} training images, of which no numbers are "
+                f"{', '.join(map(repr, none[:5]))}{' and more' if len(none) > 5 else ''}; must be numbers with a point "
+                "before decimals, or empty where nothing is known"
+            )
         raise MetadataError(
             f"{said} is text with {len(levels)} different values for {len(known)} training images: nearly a name of "
-            f"each; must have at most {MOST_LEVELS}, and at most half as many as images, or be a number"
+            f"each; must have at most {MOST_LEVELS}, and at most half as many as images, or be a number (with a point "
+            "before decimals)"
         )
     return Column(name, None, None, tuple(levels), *about)
+
+
+def spelt(text: str) -> str:
+    """Return a level without case, and with single spaces; composed letters and their parts (NFC, NFD) are one."""
+    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
 
 
 def _numbers(values: Sequence[str]) -> np.ndarray:
@@ -306,3 +329,14 @@ def known_values(scheme: Scheme, encoded: np.ndarray) -> dict[str, int]:
     """Count the images whose value of each column is known."""
     ends = np.cumsum([len(column.inputs) for column in scheme.columns]) - 1
     return {column.name: int((encoded[:, end] == 0).sum()) for column, end in zip(scheme.columns, ends)}
+
+
+def far_values(scheme: Scheme, encoded: np.ndarray) -> dict[str, int]:
+    """Count the images whose number lies beyond `CLIP`, by column; columns without any are left out.
+
+    Of the training images: a typing error, or a code for "unknown", which then makes mean and SD.
+    """
+    starts = np.cumsum([0, *(len(column.inputs) for column in scheme.columns)])
+    numbers = [(column.name, start) for column, start in zip(scheme.columns, starts) if column.mean is not None]
+    counts = {name: int((np.abs(encoded[:, start]) >= CLIP).sum()) for name, start in numbers}
+    return {name: n for name, n in counts.items() if n}

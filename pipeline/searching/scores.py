@@ -48,8 +48,10 @@ def validation_outputs(run: Run, params: Params) -> tuple[np.ndarray, np.ndarray
     settings, part = train_settings(params, run.model), read_parts(["val"])["val"]
     device = session.begin(settings.threads, settings.tf32, settings.device)
     images, classes = open_images(), len(read_dataset().classes)
-    loaded = ResidentImages(images, part.rows, part.targets, device, part.augmented, settings.residency)
     file = run_folder(run) / "model.safetensors"
+    scheme = models.scheme_of(file)
+    metadata = None if scheme is None else scheme.of_rows(part.rows)
+    loaded = ResidentImages(images, part.rows, part.targets, device, part.augmented, settings.residency, metadata)
     model = models.rebuild(run.model, params.models[run.model], classes, images.shape[1], file)
     model = model.to(device).to(memory_format=torch.channels_last)
     precision = session.choose_precision(settings.precision, device)

@@ -1,24 +1,26 @@
 """Metadata beside the image: how columns become inputs, and how the head takes them."""
 
 from math import sqrt
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import norm, zscore
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 
 from pipeline.learning.images.loader import ResidentImages
-from pipeline.learning.metadata import MetadataError, Scheme, associations, known_values, measure
+from pipeline.learning.metadata import CLIP, MetadataError, Scheme, associations, far_values, known_values, measure
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.settings import Mix, Model
 from pipeline.learning.training import loop
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.weights import ModelError
+from pipeline.reporting.views import metadata as page_of_metadata
 from pipeline.study.classes import SAMPLE_COLUMNS
 from pipeline.study.files import PREPARED, SAMPLES, write_csv
 from tests.learning.tiny_training import CPU, changed, run, same
@@ -94,6 +96,16 @@ def test_a_column_that_cannot_be_an_input_is_refused_by_name(samples, named, sai
         measure("models.a.metadata", ["age", named], ["Mass"], np.arange(40))
 
 
+@pytest.mark.parametrize(("typed", "n"), [("1e12", 1), ("7000", 1), ("75", 0), ("", 0)])
+def test_a_number_far_from_all_others_is_counted(typed, n, tmp_path, monkeypatch):
+    """Against scipy's z-scores."""
+    texts = [f"{v:.1f}" for v in np.random.default_rng(3).normal(70, 10, 60)] + [typed]
+    prepared_column(tmp_path, monkeypatch, texts)
+    scheme = measure("key", ["x"], [], np.arange(61))
+    assert n == (np.abs(zscore([float(text) for text in texts if text])) > CLIP).sum()
+    assert far_values(scheme, scheme.of_rows(np.arange(61))) == ({"x": n} if n else {})
+
+
 def test_a_number_of_the_image_is_no_measurement(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     PREPARED.mkdir(parents=True)
@@ -101,6 +113,51 @@ def test_a_number_of_the_image_is_no_measurement(tmp_path, monkeypatch):
     with pytest.raises(MetadataError, match="column 'film' has another whole number for each of 100"):
         measure("key", ["film"], [], np.arange(100))
     assert measure("key", ["dose"], [], np.arange(100)).names == ("dose",)
+
+
+def prepared_column(folder, monkeypatch, values, name="x"):
+    """A prepared data set with one column of text beside the rows."""
+    monkeypatch.chdir(folder)
+    PREPARED.mkdir(parents=True)
+    write_csv(SAMPLES, pd.DataFrame({"row": range(len(values)), name: values}))
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL", "n/a", "", "unknown"])
+def test_words_for_nothing_are_missing_as_pandas_takes_them(word, tmp_path, monkeypatch):
+    """A number stays one: mean and SD are those that pandas and scikit-learn find, which leave gaps out."""
+    texts = [f"{v:.1f}" for v in np.random.default_rng(3).normal(70, 10, 60)] + [word] * 4
+    (tmp_path / "weight.csv").write_text("\n".join(["x", *(text or '""' for text in texts)]) + "\n")
+    read = pd.read_csv(tmp_path / "weight.csv", na_values=["unknown"], skip_blank_lines=False)
+    prepared_column(tmp_path, monkeypatch, texts)
+    (column,) = measure("key", ["x"], [], np.arange(64)).columns
+    scaled = StandardScaler().fit(read)
+    assert (column.known, column.missing) == (60, 4)
+    assert (column.mean, column.sd) == pytest.approx((scaled.mean_[0], scaled.scale_[0]))
+    levels = ["a", "none", "-", word] * 20  # of text, "none" and "-" are answers
+    write_csv(SAMPLES, pd.DataFrame({"row": range(80), "x": levels}))
+    (column,) = measure("key", ["x"], [], np.arange(80)).columns
+    assert (column.levels, column.known, column.missing) == (("-", "a", "none"), 60, 20)
+
+
+@pytest.mark.parametrize(("word", "said"), [("heavy", "are 'heavy'; must be"), ("inf", "are 'inf'; must be")])
+def test_what_keeps_a_column_from_being_a_number_is_named(word, said, tmp_path, monkeypatch):
+    prepared_column(tmp_path, monkeypatch, [*(f"{i / 7:.2f}" for i in range(60)), word])
+    with pytest.raises(MetadataError, match=f"has 61 different values for 61 training images, of which no .* {said}"):
+        measure("key", ["x"], [], np.arange(61))
+
+
+@pytest.mark.parametrize("levels", [("TRUE", "FALSE"), ("true", "false"), ("True", "False")])
+def test_the_page_reads_words_for_truth_as_training_does(levels, tmp_path, monkeypatch):
+    """CSV readers make booleans of them, and other words of booleans."""
+    prepared_column(tmp_path, monkeypatch, [levels[i % 3 == 0] for i in range(60)])
+    scheme = measure("key", ["x"], [], np.arange(40))
+    table = pd.read_csv(SAMPLES).assign(augmented=0, part=["train"] * 40 + ["val"] * 10 + ["test"] * 10)
+    table["Mass"] = [i % 3 == 0 for i in range(60)]
+    results = SimpleNamespace(runs=[{"metadata": scheme.record()}])
+    study = SimpleNamespace(configurations=[results], samples=table, classes=("Mass",))
+    (found,) = page_of_metadata.known(study)
+    assert found.known == ((40, 40), (10, 10), (10, 10))
+    assert found.auroc == 1
 
 
 def test_what_tells_a_class_alone_is_found():

@@ -25,9 +25,10 @@ from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
 from pipeline.datasets.shared.names import check_patient
-from pipeline.datasets.shared.people import age_in_years, date_of, is_empty, people_columns, sex_of, view_of
+from pipeline.datasets.shared.people import age_in_years, date_of, people_columns, sex_of, view_of
 from pipeline.datasets.shared.tables import Table, read_table
 from pipeline.study.classes import told_apart
+from pipeline.study.empty import is_empty
 from pipeline.study.inputs import located
 from pipeline.study.target import COLUMN, Target
 from pipeline.study.unknown import Policy, policy_of

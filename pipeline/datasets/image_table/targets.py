@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.image_table.labels import Cell
-from pipeline.datasets.shared.people import is_empty
 from pipeline.datasets.shared.strata import Strata
+from pipeline.study.empty import is_empty
 
 
 def numbers(cells: Sequence[Cell], path: str, column: str) -> list[float | None]:

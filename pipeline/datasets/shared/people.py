@@ -6,6 +6,8 @@ import datetime
 import re
 from collections.abc import Sequence
 
+from pipeline.study.empty import is_empty
+
 _NAMES = {
     "sex": ("sex", "gender", "patientsex", "patientgender"),
     "age": ("age", "patientage", "ageyears", "ageinyears"),
@@ -16,7 +18,6 @@ _AGE = re.compile(r"([<>]=?|≥|≤)?\s*(\d{1,3}(?:[.,]\d+)?)\s*(\+)?\s*([a-z]*)
 _YEARS = {"": 1.0, "y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
 _DATE = re.compile(r"(\d{4})([-/.]?)(\d{2})\2(\d{2})(?:[ T]\d{2}.*)?")
 _SEXES = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "woman": "F", "o": "O", "other": "O"}
-_EMPTY = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "unk", "u", "?", "-"})
 
 
 def people_columns(header: Sequence[str]) -> dict[str, str]:
@@ -60,13 +61,13 @@ def age_in_years(text: str) -> int | float | None:
 def sex_of(text: str) -> str | None:
     """Return F, M or O, another value as it is, or None where none is recorded."""
     text = text.strip()
-    return None if text.casefold() in _EMPTY else _SEXES.get(text.casefold(), text)
+    return None if is_empty(text) else _SEXES.get(text.casefold(), text)
 
 
 def view_of(text: str) -> str | None:
     """Return the view in capitals where it is a code (PA, LL), or None where none is recorded."""
     text = text.strip()
-    return None if text.casefold() in _EMPTY else text.upper() if len(text) <= 4 else text
+    return None if is_empty(text) else text.upper() if len(text) <= 4 else text
 
 
 def date_of(text: str) -> str | None:
@@ -85,8 +86,3 @@ def date_of(text: str) -> str | None:
         return datetime.date(int(match[1]), int(match[3]), int(match[4])).isoformat()
     except ValueError:
         return None
-
-
-def is_empty(text: str) -> bool:
-    """Whether a cell says that nothing is recorded."""
-    return text.strip().casefold() in _EMPTY

@@ -17,7 +17,7 @@ from pipeline.learning import session
 from pipeline.learning.images import augmentation
 from pipeline.learning.images.loader import PartData, ResidentImages
 from pipeline.learning.losses import Loss
-from pipeline.learning.metadata import LEAK, Scheme, associations, measure
+from pipeline.learning.metadata import CLIP, LEAK, Scheme, associations, far_values, measure
 from pipeline.learning.networks import models
 from pipeline.learning.networks.outputs import CLASSES
 from pipeline.learning.settings import TrainingSections, train_settings
@@ -69,6 +69,14 @@ class Training:
         if self.scheme is not None:
             _, once = np.unique(part.rows, return_index=True)
             encoded = self.scheme.of_rows(part.rows[once])
+            for name, n in far_values(self.scheme, encoded).items():
+                of = next(column for column in self.scheme.columns if column.name == name)
+                print(
+                    f"note: {key}: column '{name}' is more than {CLIP:g} SD from its mean for {n} of {len(once)} "
+                    f"training images (mean {of.mean:g}, SD {of.sd:g}): a typing error, or a code for unknown?",
+                    file=sys.stderr,
+                    flush=True,
+                )
             for found in associations(self.scheme, encoded, part.targets[once], classes):
                 if found.auroc >= LEAK:
                     print(

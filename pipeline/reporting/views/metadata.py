@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from pipeline.learning.metadata import Column, Scheme, associations, known_values
+from pipeline.learning.metadata import CLIP, Column, Scheme, as_text, associations, far_values, known_values
 from pipeline.reporting import page
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.views import shared
@@ -30,10 +29,14 @@ class Gain(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A column: what it is, images whose value is known of those of each part, and the class that it tells best."""
+    """A column: what it is, images whose value is known of those of each part, and the class that it tells best.
+
+    `far` are training images with a number beyond `CLIP`.
+    """
 
     column: Column
     known: tuple[tuple[int, int], ...]
+    far: int
     label: str
     auroc: float
 
@@ -69,26 +72,23 @@ def noted(found: list[Gain]) -> shared.Noted:
 def known(study: StudyResults) -> list[Known]:
     """Return every column that a network takes, each once."""
     images = study.samples[study.samples["augmented"] == 0]
+    text = as_text([name for _, scheme in taking(study) for name in scheme.names])  # as bool, TRUE is another word
     found: dict[Column, Known] = {}
     for _, scheme in taking(study):
-        counts, told = [], {}
+        counts, told, far = [], {}, {}
         for part in PARTS:
             rows = images[images["part"] == part]
-            encoded = scheme.encode(pd.DataFrame({name: _text(rows[name]) for name in scheme.names if name in rows}))
+            encoded = scheme.encode(text.loc[rows["row"]])
             counts.append((known_values(scheme, encoded), len(rows)))
             if part == "train":
-                targets = rows[list(study.classes)].to_numpy(np.float64)
+                targets, far = rows[list(study.classes)].to_numpy(np.float64), far_values(scheme, encoded)
                 told = {each.column: each for each in associations(scheme, encoded, targets, study.classes)}
         for column in scheme.columns:
             best = told.get(column.name)
             of = tuple((values[column.name], n) for values, n in counts)
             label, auroc = (best.label, best.auroc) if best else ("", float("nan"))
-            found.setdefault(column, Known(column, of, label, auroc))
+            found.setdefault(column, Known(column, of, far.get(column.name, 0), label, auroc))
     return list(found.values())
-
-
-def _text(values: pd.Series) -> list[str]:
-    return ["" if pd.isna(value) else str(value) for value in values]
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
@@ -108,6 +108,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
             known=known(study),
             probe=probe,
             noted=noted(found),
+            clip=CLIP,
             hides=any(each.column.hidden for each in known(study)),
         )
     ]
