@@ -87,6 +87,7 @@ class Searching:
         self.stop = workers.Stop()
         self.warm: Warm | None = None
         self.begun: dict[str, int] = {}
+        self.data: set[str | None] = set()
         self.train = train or self._train
 
     def __call__(self) -> int:
@@ -234,6 +235,12 @@ class Searching:
 
     def _end(self, work: Work) -> None:
         """Read the scores of a trial, keep its outputs, and record it."""
+        self.data |= {_data_of(locked_stages(folder / LOCK).get(workplace.STAGE, {})) for _, folder, _ in work.runs}
+        if len(self.data) > 1:
+            raise UserError(
+                f"{workplace.STUDY}: has changed since the first trial of this call, so that trial {work.number} is "
+                "not recorded; medmatrix search begins another search with what is there now"
+            )
         scores: dict[str, float] = {}
         logits, seconds, collapsed, rows = [], 0.0, False, None
         for run, folder, _ in work.runs:

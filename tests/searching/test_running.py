@@ -173,6 +173,22 @@ def test_the_best_values_are_applied_and_the_search_is_still_the_same(prepared, 
         apply(load())
 
 
+def test_a_trial_on_images_that_changed_meanwhile_is_not_recorded(prepared, monkeypatch):
+    fake = Fake(monkeypatch)
+
+    def train(tasks):
+        fake(tasks)
+        for task in tasks:
+            place = next(folder for folder in workplace.PLACES.glob("*-*") if str(folder.absolute()) in task.command)
+            data = "after" if task.name == "trial 3" else "before"
+            lock = {"stages": {"train": {"deps": [{"path": "data/study", "md5": data}]}}}
+            (place / "dvc.lock").write_text(yaml.safe_dump(lock))
+
+    with pytest.raises(UserError, match="data/study: has changed since the first trial of this call, so that trial 3"):
+        running.Searching(write(), 6, train=train).run()
+    assert [trial.number for trial in read_record().trials] == [0, 1, 2]
+
+
 def test_which_weights_were_applied_does_not_make_another_search(prepared):
     for name in ("a", "b"):
         Path(f"{name}.safetensors").write_text(name)
