@@ -131,7 +131,9 @@ def apply(params: Params) -> str:
         write_text(PARAMS_FILE, applied(values))
     load()
     changes = [
-        f"  {key}: {as_yaml(before[key]) or 'empty'} -> {as_yaml(value) or 'empty'}" for key, value in values.items()
+        f"  {key}: {as_yaml(before[key]) or 'empty'} -> {as_yaml(value) or 'empty'}"
+        for key, value in values.items()
+        if as_word(before[key]) != as_word(value)
     ]
     missing = len(record.trials) < record.asked
     note = f" (of {len(record.trials)} trials, {record.asked} were asked for)" if missing else ""

@@ -60,9 +60,9 @@ def as_yaml(value: Any) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and not isinstance(parse_yaml(value, ""), bool):
         return value if value.lower() not in ("yes", "no", "on", "off", "y", "n", "null") else f"'{value}'"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{as_yaml(key)}: {as_yaml(item) or 'null'}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(as_yaml, value)) + "]"
+        return "[" + ", ".join(as_yaml(item) or "null" for item in value) + "]"
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 

@@ -72,6 +72,8 @@ def test_what_cannot_be_changed_in_its_place_is_refused(text, values, told, tmp_
         "12:30",
         [8, [1, "x"]],
         {"mixup": 0.2, "n": None},
+        {"a b": {"no": None}},
+        [None, 1.0],
     ],
 )
 def test_a_value_is_read_as_it_was_by_both_versions_of_yaml(value):
