@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from pipeline.learning.settings import train_settings
 from pipeline.study.params import Name, Section, Seed, describe
 
 KINDS = ("train", "models", "losses")
@@ -177,7 +178,8 @@ def of_trial(content: Mapping[str, Any], search: Search, values: Mapping[str, An
 def held_values(search: Search, params: Any) -> dict[str, Any]:
     """Return what params.yaml has under the keys that are searched; what is in a list, as the list writes it.
 
-    To the settings a preset is the map that it stands for, and 1 is 1.0.
+    To the settings a preset is the map that it stands for, and 1 is 1.0; a model that has no key of its own has that of
+    ``train``.
 
     Parameters
     ----------
@@ -187,15 +189,25 @@ def held_values(search: Search, params: Any) -> dict[str, Any]:
         The whole of params.yaml.
     """
     content, kind = params.model_dump(exclude_unset=True), type(params)
-    now = present_values(search.over, params.model_dump(mode="json"))
+    now = _in_effect(search, params)
     for key, of in search.ranges().items():
         for value in of if isinstance(of, list) else []:
             values = fitting(search, content, {key: value}, kind.model_validate, kind)
             trial = kind.model_validate(of_trial(content, search, values)) if values is not None else None
-            if trial is not None and present_values([key], trial.model_dump(mode="json"))[key] == now[key]:
+            if trial is not None and _in_effect(search, trial)[key] == now[key]:
                 now[key] = value
                 break
     return now
+
+
+def _in_effect(search: Search, params: Any) -> dict[str, Any]:
+    """Return what training makes of the keys that are searched."""
+    content = params.model_dump(mode="json")
+    if search.model in params.models:
+        own = train_settings(params, search.model).model_dump(mode="json")
+        model = content["models"][search.model]
+        content["models"][search.model] = {**model, **{key: own[key] for key in own if key in model}}
+    return present_values(search.over, content)
 
 
 def ends(range_: Range | list[Any]) -> list[Any]:

@@ -151,3 +151,13 @@ def test_a_preset_and_the_map_that_it_stands_for_are_one_value():
     assert (held["train.augment"], held["train.swa"]) == ({"rotation": 5}, 0.25)
     params = with_search(lists, train={**TINY["train"], "augment": {"rotation": 6}})
     assert held_values(params.search, params)["train.augment"]["rotation"] == 6
+
+
+def test_a_model_without_a_key_of_its_own_has_that_of_all_models():
+    over = {"models.small.momentum": [0.5, 0.9], "models.small.augment.noise": {"low": 0.0, "high": 0.1}}
+    own = {**TINY["models"]["small"], "augment": {"shift": 0.1}}
+    train = {**TINY["train"], "momentum": 0.5, "augment": {"noise": 0.02}}
+    params = with_search(over, train=train, models={**TINY["models"], "small": own})
+    assert held_values(params.search, params) == {"models.small.momentum": 0.5, "models.small.augment.noise": 0.02}
+    params = with_search(over, train=train, models={**TINY["models"], "small": {**own, "momentum": 0.9}})
+    assert held_values(params.search, params)["models.small.momentum"] == 0.9
