@@ -17,8 +17,10 @@ from pipeline.external.structures import joined, pairs_of, structure_problems
 from pipeline.reporting import page
 from pipeline.reporting.figures import segmentation as outlined
 from pipeline.reporting.figures.segmentation import closed
+from pipeline.reporting.formats import reasons
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.summary import headlines
+from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import external_masks, segmentation
 from pipeline.segmenting.elsewhere import evaluate_masks_elsewhere
 from pipeline.segmenting.intervals import drop, means
@@ -270,3 +272,12 @@ def test_where_nothing_is_found_the_picture_says_so(tmp_path, monkeypatch):
         "worst: Dice 0.000, nothing found",
     ]
     assert all(axes.get_xlim() == (-0.5, 7.5) and axes.get_ylim() == (7.5, -0.5) for axes in drawn[0].axes)
+
+
+def test_why_an_interval_is_missing_is_said_once():
+    whole, few = Estimate(0.9, 0.8, 0.95, 40, note=""), Estimate(0.7, n=4, note="fewer than 10 patients")
+    network, row = (external_masks.Row(name, "Dice", whole, few, few) for name in ("unet-dice", "lungs"))
+    alarms = [external_masks.Alarms("lungs", Estimate(), few)]
+    facts = external_masks.Facts(None, [], [network], [("lungs", [row])], alarms, "", None, [])
+    assert reasons(facts.noted) == "- — All rows: fewer than 10 patients."
+    assert external_masks.Facts(None, [], [row._replace(there=whole)], [], [], "", None, []).noted == []
