@@ -112,7 +112,7 @@ def apply(params: Params) -> str:
     from pipeline.searching.applying import applied, as_yaml
     from pipeline.searching.record import RECORD, read_record
     from pipeline.settings import load
-    from pipeline.settings.search import as_word, present_values
+    from pipeline.settings.search import as_word, held_values
     from pipeline.study.files import write_text
     from pipeline.study.locks import alone_in
     from pipeline.study.params import PARAMS_FILE
@@ -124,14 +124,16 @@ def apply(params: Params) -> str:
     now = about_search(params)
     if differing := [key for key in now if record.about.get(key) != now[key]]:
         raise UserError(f"{RECORD} is of another search ({', '.join(differing)}); medmatrix search does this one")
-    values, before = record.best.values, present_values(params.search.over, params.model_dump(mode="json"))
+    values, before = record.best.values, held_values(params.search, params)
     if all(as_word(before[key]) == as_word(value) for key, value in values.items()):
         return f"{PARAMS_FILE} has the values of trial {record.best.number} already"
     with alone_in(PARAMS_FILE.resolve().parent, f"another process is writing {PARAMS_FILE}: waiting for it"):
         write_text(PARAMS_FILE, applied(values))
     load()
     changes = [
-        f"  {key}: {as_yaml(before[key]) or 'empty'} -> {as_yaml(value) or 'empty'}" for key, value in values.items()
+        f"  {key}: {as_yaml(before[key]) or 'empty'} -> {as_yaml(value) or 'empty'}"
+        for key, value in values.items()
+        if as_word(before[key]) != as_word(value)
     ]
     missing = len(record.trials) < record.asked
     note = f" (of {len(record.trials)} trials, {record.asked} were asked for)" if missing else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 EPOCH = re.compile(r"  epoch +(?P<epoch>\d+)/(?P<epochs>\d+)  (?P<figures>.*)$")
@@ -13,6 +13,7 @@ RESTORED = re.compile(r"^Stage '.*' is cached - skipping run")
 UNCHANGED = re.compile(r"^Stage '.*' didn't change, skipping")
 RUNNING = re.compile(r"^Running stage '")
 EXCEPTION = re.compile(r"^(\w+\.)*\w*(Error|Exception|Interrupt)\b")
+BEST = re.compile(r": best epoch (?P<epoch>\d+)")
 COLLAPSED = re.compile(r"best epoch \d+, COLLAPSED")
 
 
@@ -29,6 +30,8 @@ class Progress:
     """The result came from DVC's cache."""
     unchanged: bool = False
     collapsed: bool = False
+    metrics: dict[int, str] = field(default_factory=dict)
+    """Of each epoch; once the best is known, `metric` is that of the best: it is what the run is worth."""
 
     def read(self, line: str) -> None:
         """Take in one line."""
@@ -37,6 +40,9 @@ class Progress:
             metric, left = METRIC.search(match["figures"]), LEFT.search(match["figures"])
             self.metric = f"{metric['name']} {metric['value']}" if metric else ""
             self.left = left["left"] if left else ""
+            self.metrics[int(match["epoch"])] = self.metric
+        elif match := BEST.search(line):
+            self.metric = self.metrics.get(int(match["epoch"]), "")  # epochs before it was cut are in no log
         self.running = self.running or bool(RUNNING.search(line))
         self.restored = self.restored or bool(RESTORED.search(line))
         self.unchanged = self.unchanged or bool(UNCHANGED.search(line))

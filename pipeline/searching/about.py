@@ -25,11 +25,11 @@ def about_search(params: Params) -> dict[str, Any]:
     """
     search = params.search
     assert search is not None
-    model = params.models[search.model]
-    weights = None
-    if model.weights is not None:
-        key = f"models.{search.model}.weights"
-        weights = checked_sha256(key, source(key, model.weights), model.sha256)
+    model, key = params.models[search.model], f"models.{search.model}.weights"
+    # Of all that are tried, where they are searched: which of them params.yaml has says nothing about the trials.
+    tried = search.over.get(key, [model.weights])
+    found = [given and checked_sha256(key, source(key, given), model.sha256) for given in tried]
+    weights = found if key in search.over else found[0]
     return {
         "dataset": params.dataset,
         "model": search.model,

@@ -41,7 +41,11 @@ def applied(values: Mapping[str, Any], path: Path = PARAMS_FILE) -> str:
             text = _with_value(text, key.split("."), value)
         except KeyError:
             raise ParamsError(f"{path}: {key}: does not lie in a map") from None
-    if parse_yaml(text, str(path)) != expected:
+    try:
+        same = parse_yaml(text, str(path)) == expected
+    except ParamsError:  # the value had a name by which another place has it, too
+        same = False
+    if not same:
         named = ", ".join(f"{key}: {as_yaml(value)}" for key, value in values.items())
         raise ParamsError(f"{path}: cannot be changed in these places alone; set by hand: {named}")
     return text
@@ -56,9 +60,9 @@ def as_yaml(value: Any) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and not isinstance(parse_yaml(value, ""), bool):
         return value if value.lower() not in ("yes", "no", "on", "off", "y", "n", "null") else f"'{value}'"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{as_yaml(key)}: {as_yaml(item) or 'null'}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(as_yaml, value)) + "]"
+        return "[" + ", ".join(as_yaml(item) or "null" for item in value) + "]"
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
@@ -85,9 +89,22 @@ def _with_value(text: str, path: list[str], value: Any) -> str:
     if _is_empty(node):
         return _after_key(text, key, value)
     if isinstance(node, CollectionNode) and not node.flow_style:
-        raise KeyError(".".join(path))  # a map or list on lines of its own
+        # On lines of its own: these go, the comment behind the key stays.
+        start, last = text.rfind("\n", 0, node.start_mark.index), _last(text, node)
+        following = text[last:].partition("\n")
+        return _after_key(text[:start] + "".join(following[1:]), key, value)
     written = as_yaml(value) or ("null" if above.flow_style else "")
     return text[: node.start_mark.index] + written + text[node.end_mark.index :]
+
+
+def _last(text: str, node: Node) -> int:
+    """Return where the last value of a map or list ends; the end of its lines, for YAML, is where something follows."""
+    while isinstance(node, CollectionNode) and not node.flow_style:
+        last = node.value[-1]
+        key, node = last if isinstance(last, tuple) else (None, last)
+        if key is not None and _is_empty(node):
+            return text.index(":", key.end_mark.index)
+    return len(text[: node.end_mark.index].rstrip())
 
 
 def _is_empty(node: Node) -> bool:

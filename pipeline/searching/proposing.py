@@ -45,7 +45,7 @@ def propose(
     Returns
     -------
     list of dict
-        Key to value. Numbers of a range without a step have at most four significant digits.
+        Key to value. Numbers of a range without a step have four significant digits, or more where the range is narrow.
     """
     import optuna
 
@@ -108,4 +108,6 @@ def _value(of: Range | list[Any], drawn: Any) -> Any:
         return drawn
     if of.step:
         return float(f"{drawn:.12g}")
-    return min(max(float(f"{drawn:.{DIGITS}g}"), float(of.low)), float(of.high))
+    # Between 0.999 and 0.9999 four digits would be ten values.
+    digits = max(DIGITS, DIGITS - 1 + math.ceil(math.log10(max(abs(of.low), abs(of.high)) / (of.high - of.low))))
+    return min(max(float(f"{drawn:.{digits}g}"), float(of.low)), float(of.high))

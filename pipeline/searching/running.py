@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from pipeline.searching.record import Record as SearchRecord
 from pipeline.searching.record import Trial, read_record, with_trials, write_record
 from pipeline.searching.scores import keep_outputs, only_run, optimism_of, outputs_file, score_of, validation_outputs
 from pipeline.settings import Params, parse
-from pipeline.settings.search import Range, Search, as_word, fitting, of_trial, present_values, refused
+from pipeline.settings.search import Range, Search, as_word, fitting, held_values, of_trial, refused
 from pipeline.study import locks, mending
 from pipeline.study.dvc_state import configured
 from pipeline.study.errors import UserError
@@ -86,6 +87,7 @@ class Searching:
         self.stop = workers.Stop()
         self.warm: Warm | None = None
         self.begun: dict[str, int] = {}
+        self.data: set[str | None] = set()
         self.train = train or self._train
 
     def __call__(self) -> int:
@@ -193,9 +195,9 @@ class Searching:
         begins = first == 0 and within(self.space, self.whole, self._present)
         return [self._present, *proposed[1:]] if begins else proposed
 
-    @property
+    @functools.cached_property
     def _present(self) -> dict[str, Any]:
-        return present_values(self.search.over, self.params.model_dump(mode="json"))
+        return held_values(self.search, self.params)
 
     def _begin(self, number: int, values: dict[str, Any]) -> Work | None:
         """Make the workplaces of a trial; None if its values cannot be, or are those of an earlier one."""
@@ -233,6 +235,12 @@ class Searching:
 
     def _end(self, work: Work) -> None:
         """Read the scores of a trial, keep its outputs, and record it."""
+        self.data |= {_data_of(locked_stages(folder / LOCK).get(workplace.STAGE, {})) for _, folder, _ in work.runs}
+        if len(self.data) > 1:
+            raise UserError(
+                f"{workplace.STUDY}: has changed since the first trial of this call, so that trial {work.number} is "
+                "not recorded; medmatrix search begins another search with what is there now"
+            )
         scores: dict[str, float] = {}
         logits, seconds, collapsed, rows = [], 0.0, False, None
         for run, folder, _ in work.runs:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from pipeline.learning.settings import train_settings
 from pipeline.study.params import Name, Section, Seed, describe
 
 KINDS = ("train", "models", "losses")
@@ -19,6 +20,16 @@ COMBINATIONS = 128
 """Of the ends of all ranges, so many are tried before a search begins."""
 DIGITS = 4
 """Significant digits of a number that is drawn from a range: params.yaml is to be read by people."""
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e300:
+        raise ValueError(f"must be a number, not {value!r}")
+    return value
+
+
+Number = Annotated[Any, AfterValidator(_number)]
+"""A whole number, or another: which of them it is, is kept."""
 
 
 class Range(Section):
@@ -34,10 +45,10 @@ class Range(Section):
         Distance of the numbers, from `low` on.
     """
 
-    low: int | float
-    high: int | float
+    low: Number
+    high: Number
     log: bool = False
-    step: int | float | None = Field(None, gt=0)
+    step: Number | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Range:
@@ -47,6 +58,8 @@ class Range(Section):
             raise ValueError(f"log = true with low = {self.low:g}; low must be greater than 0")
         if self.log and self.step is not None:
             raise ValueError(f"log = true with step = {self.step:g}; one of them must be left out")
+        if self.step is not None and self.step <= 0:
+            raise ValueError(f"step = {self.step:g}; must be greater than 0")
         if self.step is not None and self.step > self.high - self.low:
             raise ValueError(f"step = {self.step:g}; must be at most high - low = {self.high - self.low:g}")
         return self
@@ -162,6 +175,41 @@ def of_trial(content: Mapping[str, Any], search: Search, values: Mapping[str, An
     return with_values({**kept, "study": alone, **nothing}, values)
 
 
+def held_values(search: Search, params: Any) -> dict[str, Any]:
+    """Return what params.yaml has under the keys that are searched; what is in a list, as the list writes it.
+
+    To the settings a preset is the map that it stands for, and 1 is 1.0; a model that has no key of its own has that of
+    ``train``.
+
+    Parameters
+    ----------
+    search : Search
+        The section.
+    params : Params
+        The whole of params.yaml.
+    """
+    content, kind = params.model_dump(exclude_unset=True), type(params)
+    now = _in_effect(search, params)
+    for key, of in search.ranges().items():
+        for value in of if isinstance(of, list) else []:
+            values = fitting(search, content, {key: value}, kind.model_validate, kind)
+            trial = kind.model_validate(of_trial(content, search, values)) if values is not None else None
+            if trial is not None and _in_effect(search, trial)[key] == now[key]:
+                now[key] = value
+                break
+    return now
+
+
+def _in_effect(search: Search, params: Any) -> dict[str, Any]:
+    """Return what training makes of the keys that are searched."""
+    content = params.model_dump(mode="json")
+    if search.model in params.models:
+        own = train_settings(params, search.model).model_dump(mode="json")
+        model = content["models"][search.model]
+        content["models"][search.model] = {**model, **{key: own[key] for key in own if key in model}}
+    return present_values(search.over, content)
+
+
 def ends(range_: Range | list[Any]) -> list[Any]:
     """Return what a range is checked by: both its ends, or all its values."""
     return list(range_) if isinstance(range_, list) else [range_.low, range_.high]
@@ -193,7 +241,8 @@ def problems_of_search(
             return
     sound, ranges = True, search.ranges()
     for key, range_ in ranges.items():
-        for value in ends(range_):
+        between = [range_.low + range_.step] if isinstance(range_, Range) and range_.step else []
+        for value in [*ends(range_), *between]:
             why = refused(search, content, {key: value}, validate, kind)
             if why and fitting(search, content, {key: value}, validate, kind) is None:
                 sound = False

@@ -83,3 +83,11 @@ def test_a_tail_gives_whole_lines_once(tmp_path):
 def test_the_reason_of_a_failure(text, why, tmp_path):
     (tmp_path / "log").write_text(text)
     assert reason(tmp_path / "log") == why
+
+
+def test_of_a_run_that_is_done_it_is_the_best_epoch_that_is_told():
+    name = "cnn-zlpr seed 42"
+    epochs = [f"{name}  epoch {i}/3  loss 2.6  val loss 2.8  val AUROC {x}  250 img/s" for i, x in enumerate("abc", 1)]
+    assert of(*epochs).metric == "AUROC c"
+    assert of(*epochs, f"{name}: best epoch 2; whether it learned: 20 images, AUROC 0.6").metric == "AUROC b"
+    assert of(*epochs[1:], f"{name}: best epoch 1, COLLAPSED").metric == ""

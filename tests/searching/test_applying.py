@@ -45,7 +45,8 @@ def test_every_other_line_and_comment_stays(file):
     [
         ("train: {augment: none}\n", {"train.augment.noise": 0.1}, "train.augment.noise: does not lie in a map"),
         ("a: &x {b: 1}\nc: *x\n", {"c.b": 2}, "cannot be changed in these places alone; set by hand: c.b: 2"),
-        ("a:\n  b:\n    - 1\n    - 2\n", {"a.b": [3]}, "a.b: does not lie in a map"),
+        ("a: &x 1\nb: *x\n", {"a": 2}, "cannot be changed in these places alone; set by hand: a: 2"),
+        ("a: &x\n  b: 1\nc: *x\n", {"a": {"b": 2}}, "cannot be changed in these places alone; set by hand: a: {b: 2}"),
     ],
 )
 def test_what_cannot_be_changed_in_its_place_is_refused(text, values, told, tmp_path):
@@ -71,6 +72,8 @@ def test_what_cannot_be_changed_in_its_place_is_refused(text, values, told, tmp_
         "12:30",
         [8, [1, "x"]],
         {"mixup": 0.2, "n": None},
+        {"a b": {"no": None}},
+        [None, 1.0],
     ],
 )
 def test_a_value_is_read_as_it_was_by_both_versions_of_yaml(value):
@@ -84,3 +87,32 @@ def test_nothing_is_written(tmp_path, monkeypatch):
     Path("params.yaml").write_text("a: 1\n")
     assert applied({"a": 2}) == "a: 2\n"
     assert Path("params.yaml").read_text() == "a: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "after"),
+    [
+        (
+            "a:  # x\n  # y\n  b: 1  # z\n  c:\n    - 2\n    - 3  # z\n# w\nd: 1\n",
+            "a",
+            "a: VALUE  # x\n  # y\n# w\nd: 1\n",
+        ),
+        ("a:\n- 1\n-   - 2\n    - 3\n\nd: 1\n", "a", "a: VALUE\n\nd: 1\n"),
+        ("t:\n  a:\n    b: 1\n    c:\n  d: 1\n", "t.a", "t:\n  a: VALUE\n  d: 1\n"),
+        ("t:\n  a:\n    b: {c: [1,\n      2]}", "t.a", "t:\n  a: VALUE"),
+        ("t:\n  a:\n    b: |\n      one\n      two\n  d: 1\n", "t.a", "t:\n  a: VALUE\n  d: 1\n"),
+    ],
+)
+@pytest.mark.parametrize("value", ["none", {"rotation": 5}, [8, 16]])
+def test_a_map_or_list_on_lines_of_its_own_becomes_one_line(text, key, after, value, tmp_path):
+    (tmp_path / "params.yaml").write_text(text)
+    written = applied({key: value}, tmp_path / "params.yaml")
+    assert written == after.replace("VALUE", as_yaml(value))
+    assert yaml.safe_load(written) == with_values(yaml.safe_load(text), {key: value})
+
+
+def test_the_augmentation_of_the_default_study_can_be_a_preset():
+    before = (ROOT / "params.yaml").read_text()
+    after = applied({"train.augment": "seeds002"}, ROOT / "params.yaml")
+    assert yaml.safe_load(after)["train"] == {**yaml.safe_load(before)["train"], "augment": "seeds002"}
+    assert [line for line in after.splitlines() if line not in before.splitlines()] == ["  augment: seeds002"]

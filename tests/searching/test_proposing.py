@@ -85,3 +85,11 @@ def test_whether_a_value_lies_in_its_range(key, value, inside):
         key: value,
     }
     assert within(SPACE, WHOLE, values) is inside
+
+
+@pytest.mark.parametrize("range_", [Range(low=0.999, high=0.9999), Range(low=0.10001, high=0.10002, log=True)])
+def test_a_narrow_range_has_many_values(range_):
+    drawn = {each["train.ema"] for each in propose({"train.ema": range_}, set(), [], 0, 9, 0)}
+    assert len(drawn) == 9
+    assert all(range_.low <= value <= range_.high for value in drawn)
+    assert max(drawn) - min(drawn) > (range_.high - range_.low) / 2

@@ -15,9 +15,10 @@ from pipeline import train
 from pipeline.commands.search import apply, text
 from pipeline.launching.schedule import State
 from pipeline.searching import running, workplace
+from pipeline.searching.about import about_search
 from pipeline.searching.record import RECORD, read_record
 from pipeline.searching.scores import outputs_file
-from pipeline.settings import load
+from pipeline.settings import load, parse
 from pipeline.study.errors import UserError
 from pipeline.study.files import IMAGES
 from pipeline.study.parts import read_parts
@@ -170,6 +171,37 @@ def test_the_best_values_are_applied_and_the_search_is_still_the_same(prepared, 
     write(seed=5)
     with pytest.raises(UserError, match=r"search.json is of another search \(seed\)"):
         apply(load())
+
+
+def test_a_trial_on_images_that_changed_meanwhile_is_not_recorded(prepared, monkeypatch):
+    fake = Fake(monkeypatch)
+
+    def train(tasks):
+        fake(tasks)
+        for task in tasks:
+            place = next(folder for folder in workplace.PLACES.glob("*-*") if str(folder.absolute()) in task.command)
+            data = "after" if task.name == "trial 3" else "before"
+            lock = {"stages": {"train": {"deps": [{"path": "data/study", "md5": data}]}}}
+            (place / "dvc.lock").write_text(yaml.safe_dump(lock))
+
+    with pytest.raises(UserError, match="data/study: has changed since the first trial of this call, so that trial 3"):
+        running.Searching(write(), 6, train=train).run()
+    assert [trial.number for trial in read_record().trials] == [0, 1, 2]
+
+
+def test_which_weights_were_applied_does_not_make_another_search(prepared):
+    for name in ("a", "b"):
+        Path(f"{name}.safetensors").write_text(name)
+    tried = {"models.small.weights": ["a.safetensors", "b.safetensors"]}
+
+    def about(given):
+        models = {**TINY["models"], "small": {**TINY["models"]["small"], "weights": f"{given}.safetensors"}}
+        return about_search(parse({**TINY, "models": models, "search": {**SEARCH, "over": tried}}, "params.yaml"))
+
+    first = about("a")
+    assert about("b") == first
+    Path("b.safetensors").write_text("others")
+    assert about("a") != first
 
 
 def test_the_test_part_is_not_read(prepared, trained_once):

@@ -5,6 +5,7 @@ import pytest
 from pipeline.searching.running import whole_numbers
 from pipeline.settings import parse
 from pipeline.settings.checks import check
+from pipeline.settings.search import held_values
 from pipeline.study.params import ParamsError
 from tests.tiny import TINY
 
@@ -51,6 +52,12 @@ def test_nothing_is_no_search():
             {"models.small.lr": {"low": 1, "high": 11}},
             "models.small.lr: 11 cannot be: models.small.lr: must be at most 10",
         ),
+        ({"models.small.lr": {"low": "1e-4", "high": 0.1}}, "models.small.lr.low: must be a number, not '1e-4'"),
+        ({"train.momentum": {"low": False, "high": 0.5}}, "train.momentum.low: must be a number, not False"),
+        ({"train.momentum": {"low": 0, "high": float("nan")}}, "train.momentum.high: must be a number, not nan"),
+        ({"train.momentum": {"low": 0, "high": 10**400}}, "train.momentum.high: must be a number, not 1000"),
+        ({"train.momentum": {"low": 0, "high": 0.5, "step": 0}}, "train.momentum: step = 0; must be greater than 0"),
+        ({"train.batch_size": {"low": 8, "high": 64, "step": 0.5}}, "train.batch_size: 8.5 cannot be"),
         ({"train.nothing": [1, 2]}, "search.over.train.nothing: 1 cannot be: train.nothing: unknown key"),
         ({"train.augment": ["none", "x"]}, "search.over.train.augment: 'x' cannot be:"),
         ({"train.augment": ["none", "seeds002"], "train.augment.noise": [0.1, 0.2]}, "holds train.augment.noise"),
@@ -132,3 +139,25 @@ def test_ranges_of_whole_numbers_are_those_of_settings_that_take_no_others(prepa
     params = with_search(over)
     content = params.model_dump(mode="json", exclude_unset=True)
     assert whole_numbers(params.search, content) == {"train.epochs", "models.small.options.hidden"}
+
+
+def test_a_preset_and_the_map_that_it_stands_for_are_one_value():
+    lists = {"train.augment": [{"rotation": 5}, "seeds002"], "train.clip_grad": [None, 1], "train.swa": [0.5, 0.25]}
+    given = {"augment": "seeds002", "clip_grad": 1.0}
+    params = with_search(lists, train={**TINY["train"], **given})
+    assert held_values(params.search, params) == {"train.augment": "seeds002", "train.clip_grad": 1, "train.swa": None}
+    params = with_search(lists, train={**TINY["train"], "augment": {"rotation": 5.0, "shift": 0.0}, "swa": 0.25})
+    held = held_values(params.search, params)
+    assert (held["train.augment"], held["train.swa"]) == ({"rotation": 5}, 0.25)
+    params = with_search(lists, train={**TINY["train"], "augment": {"rotation": 6}})
+    assert held_values(params.search, params)["train.augment"]["rotation"] == 6
+
+
+def test_a_model_without_a_key_of_its_own_has_that_of_all_models():
+    over = {"models.small.momentum": [0.5, 0.9], "models.small.augment.noise": {"low": 0.0, "high": 0.1}}
+    own = {**TINY["models"]["small"], "augment": {"shift": 0.1}}
+    train = {**TINY["train"], "momentum": 0.5, "augment": {"noise": 0.02}}
+    params = with_search(over, train=train, models={**TINY["models"], "small": own})
+    assert held_values(params.search, params) == {"models.small.momentum": 0.5, "models.small.augment.noise": 0.02}
+    params = with_search(over, train=train, models={**TINY["models"], "small": {**own, "momentum": 0.9}})
+    assert held_values(params.search, params)["models.small.momentum"] == 0.9

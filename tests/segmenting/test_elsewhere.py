@@ -9,17 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from pipeline import configure, evaluate_external, prepare_external
 from pipeline.datasets import open_dataset
 from pipeline.external.structures import joined, pairs_of, structure_problems
 from pipeline.reporting import page
+from pipeline.reporting.figures import segmentation as outlined
+from pipeline.reporting.figures.segmentation import closed
+from pipeline.reporting.formats import reasons
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.summary import headlines
+from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import external_masks, segmentation
 from pipeline.segmenting.elsewhere import evaluate_masks_elsewhere
 from pipeline.segmenting.intervals import drop, means
-from pipeline.segmenting.pictures import three_of
+from pipeline.segmenting.pictures import KINDS, three_of
 from pipeline.settings import checks, load, parse
 from pipeline.study.errors import UserError
 from pipeline.study.files import read_table
@@ -239,3 +244,40 @@ def test_a_study_of_classes_refuses_a_set_of_masks(tmp_path, monkeypatch):
         structure_problems("external.x", None, "segmentation", None, parse({**TINY, "external": asked}).external["x"])
         == []
     )
+
+
+@pytest.mark.parametrize("rows", [slice(0, 4), slice(0, 2), slice(1, 4)])
+def test_a_mask_that_reaches_the_edge_of_the_image_has_a_closed_outline(rows):
+    mask = np.zeros((4, 6), bool)
+    mask[rows] = True
+    lines = Figure().subplots().contour(*closed(mask), [0.5]).allsegs[0]
+    assert len(lines) == 1
+    assert (lines[0][0] == lines[0][-1]).all()
+    top, bottom = rows.start - 0.5, rows.stop - 0.5  # the edges of the outermost pixels
+    assert (lines[0].min(0).tolist(), lines[0].max(0).tolist()) == ([-0.5, top], [5.5, bottom])
+
+
+def test_where_nothing_is_found_the_picture_says_so(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(outlined, "save", lambda figure, path, **more: drawn.append(figure))
+    image, whole = np.zeros((8, 8), np.uint8), np.ones((8, 8), bool)
+    panels = [
+        outlined.Panel("lungs", kind, dice, image, whole, whole & bool(dice))
+        for kind, dice in zip(KINDS, (1.0, 1.0, 0.0))
+    ]
+    outlined.outlines(panels, tmp_path / "picture.png")
+    assert [axes.get_title(loc="left") + axes.get_title() for axes in drawn[0].axes] == [
+        "best: Dice 1.000",
+        "median: Dice 1.000",
+        "worst: Dice 0.000, nothing found",
+    ]
+    assert all(axes.get_xlim() == (-0.5, 7.5) and axes.get_ylim() == (7.5, -0.5) for axes in drawn[0].axes)
+
+
+def test_why_an_interval_is_missing_is_said_once():
+    whole, few = Estimate(0.9, 0.8, 0.95, 40, note=""), Estimate(0.7, n=4, note="fewer than 10 patients")
+    network, row = (external_masks.Row(name, "Dice", whole, few, few) for name in ("unet-dice", "lungs"))
+    alarms = [external_masks.Alarms("lungs", Estimate(), few)]
+    facts = external_masks.Facts(None, [], [network], [("lungs", [row])], alarms, "", None, [])
+    assert reasons(facts.noted) == "- — All rows: fewer than 10 patients."
+    assert external_masks.Facts(None, [], [row._replace(there=whole)], [], [], "", None, []).noted == []

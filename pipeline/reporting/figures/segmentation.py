@@ -32,6 +32,12 @@ class Panel(NamedTuple):
     found: np.ndarray
 
 
+def closed(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x, y and values of a mask in a frame of zeros: what reaches the edge of the image has an outline there."""
+    height, width = mask.shape
+    return np.arange(-1, width + 1), np.arange(-1, height + 1), np.pad(mask.astype(float), 1)
+
+
 def outlines(panels: Sequence[Panel], path: Path) -> Path | None:
     """Draw images with the true outline and the one found, three in a row for each structure; None without any."""
     if not panels:
@@ -43,12 +49,14 @@ def outlines(panels: Sequence[Panel], path: Path) -> Path | None:
         for axes, each in zip(grid.flat, panels):
             axes.imshow(in_8_bits(each.image), cmap="gray", vmin=0, vmax=255)
             for mask, colour in ((each.truth, TRUTH), (each.found, FOUND)):
-                if mask.any() and not mask.all():
-                    axes.contour(mask.astype(float), [0.5], colors=[colour], linewidths=1.8)
-            axes.set(xticks=[], yticks=[])
+                if mask.any():
+                    axes.contour(*closed(mask), [0.5], colors=[colour], linewidths=1.8)
+            height, width = each.image.shape[:2]
+            axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
             axes.grid(False)
             axes.spines[:].set_visible(False)
-            axes.set_title(f"{each.kind}: Dice {formats.number(each.dice)}", fontsize=12)
+            nothing = "" if each.found.any() else ", nothing found"
+            axes.set_title(f"{each.kind}: Dice {formats.number(each.dice)}{nothing}", fontsize=12)
             if each.kind == "best":
                 axes.set_ylabel(english.readable(each.name), fontsize=12, fontweight="bold", color=INK)
         keys = [

@@ -78,6 +78,14 @@ class Facts:
         """Of the training run that the pictures are of."""
         return int(self.of.pictures["seed"])
 
+    @property
+    def noted(self) -> shared.Noted:
+        """What is missing in the tables, for `formats.reasons`."""
+        rows = [*self.ranking, *(row for _, rows in self.scores for row in rows)]
+        of_scores = [(row.name, row.label, each) for row in rows for each in (row.here, row.there) if each.note]
+        of_alarms = [(each.name, LABELS[FALSE_ALARM], side) for each in self.alarms for side in (each.here, each.there)]
+        return of_scores + [noted for noted in of_alarms if noted[2].exists and noted[2].note]
+
 
 def _panels(pictures: dict[str, Any]) -> list[tuple[Panel, int]]:
     """Return the images that are shown, each with its row."""

@@ -17,7 +17,7 @@ from pipeline.reporting.views import shared
 from pipeline.searching.about import settings_digest
 from pipeline.searching.applying import as_yaml
 from pipeline.searching.record import Record, Trial
-from pipeline.settings.search import Search, as_word, present_values
+from pipeline.settings.search import Search, as_word, held_values
 from pipeline.study.files import write_csv
 
 SHOWN = 10
@@ -131,7 +131,7 @@ def facts(study: StudyResults, record: Record) -> Facts | None:
     if best is None:
         return None
     ranges = record.about["over"]
-    now = present_values(ranges, study.params.model_dump(mode="json"))
+    now = held_values(_search(record), study.params)
     start = next((trial for trial in record.trials if trial.origin == "params.yaml"), None)
     settings = [
         Searched(
@@ -162,11 +162,14 @@ def facts(study: StudyResults, record: Record) -> Facts | None:
     )
 
 
-def _same_settings(study: StudyResults, record: Record) -> bool:
+def _search(record: Record) -> Search:
     about = record.about
-    search = Search(model=about["model"], loss=about["loss"], over=about["over"])
+    return Search(model=about["model"], loss=about["loss"], over=about["over"])
+
+
+def _same_settings(study: StudyResults, record: Record) -> bool:
     try:
-        return settings_digest(study.params, search) == about["settings"]
+        return settings_digest(study.params, _search(record)) == record.about["settings"]
     except (KeyError, ValidationError):  # a range that cannot be beside what params.yaml has now
         return False
 
