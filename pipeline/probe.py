@@ -12,7 +12,7 @@ from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.part import PartLogits
 from pipeline.scoring.records import probe_record
 from pipeline.scoring.rows import stated
-from pipeline.scoring.settings import ProbeSections
+from pipeline.scoring.settings import ProbeSections, columns_beside
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import PROBES, write_csv
 from pipeline.study.params import load
@@ -59,7 +59,7 @@ def score(params: ProbeSections) -> pd.DataFrame:
     targets = np.concatenate([parts["train"].targets[chosen], val.targets, test.targets])
     split = np.repeat(["train", "val", "test"], [len(chosen), len(val.rows), len(test.rows)])
     seen = features(rows)
-    if named := params.metadata():
+    if named := columns_beside(params):
         columns = measure("models", named, data.classes, rows[: len(chosen)])
         seen["columns"] = columns.of_rows(rows).astype(np.float64)
     logits = {name: fit(inputs, targets, split, data.task) for name, inputs in seen.items()}

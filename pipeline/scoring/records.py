@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.learning.records import code_of, settings_record
-from pipeline.scoring.settings import EvaluationSections, ProbeSections
+from pipeline.scoring.settings import EvaluationSections, ProbeSections, columns_beside
 from pipeline.study.code import ROOT, digests
 from pipeline.study.runs import Configuration, seeds
 
@@ -28,7 +28,7 @@ def evaluation_record(configuration: Configuration, params: EvaluationSections) 
 
 def probe_record(params: ProbeSections) -> dict[str, Any]:
     """Return the record of stage probe: evaluate, code, and the metadata that models take, if any."""
-    named = ProbeSections.metadata(params)  # of params of other sections, too
+    named = columns_beside(params)
     return {
         **({"metadata": named} if named else {}),
         "evaluate": params.evaluate.model_dump(mode="json", exclude={"prevalence"}),

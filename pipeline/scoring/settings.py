@@ -65,10 +65,11 @@ class ProbeSections(RunSections):
 
     evaluate: Evaluate = Evaluate()
 
-    def metadata(self) -> list[str]:
-        """Return the columns that a model of the study takes beside the image, each once."""
-        named = [self.models[name].metadata or [] for name in self.study.models]
-        return list(dict.fromkeys(name for names in named for name in names))
+
+def columns_beside(params: RunSections) -> list[str]:
+    """Return the columns that a model of the study takes beside the image, each once."""
+    named = [params.models[name].metadata or [] for name in params.study.models]
+    return list(dict.fromkeys(name for names in named for name in names))
 
 
 class EvaluationSections(RunSections):
