@@ -621,7 +621,8 @@ def test_white_blood_cells_as_published_are_read_by_the_documented_command(tmp_p
     """The layout of github.com/zxaoyou/segmentation_WBC: images of several sizes, a PNG of three levels beside each."""
     text = (ROOT / "docs/segmentation.md").read_text()
     (command,) = [line for line in text.splitlines() if line.startswith("cd '../segmentation_WBC/Dataset 1'")]
-    settings = next(block for block in text.split("```yaml\n") if "mask_levels" in block and "datasets:" in block)
+    blocks = [block.split("```")[0] for block in text.split("```yaml\n")[1:]]
+    settings = next(block for block in blocks if "mask_levels" in block and "datasets:" in block)
     given = yaml.safe_load(settings.split("preprocess:")[0])["datasets"]["image_table"]
     folder, study = tmp_path / "segmentation_WBC" / "Dataset 1", tmp_path / "study"
     folder.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """Training runs on the nodes of a cluster: what nodes are sent, and a cluster on this machine, in its own network."""
 
 import ast
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -392,7 +393,12 @@ def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_sa
         return len(nodes.journal(name)) > before[name]
 
     def trainings() -> list[psutil.Process]:
-        return [process for process in nodes.processes() if "pipeline.train" in process.cmdline()]
+        found = []
+        for process in nodes.processes():
+            with contextlib.suppress(psutil.Error):  # one that has just ended has no command line
+                if "pipeline.train" in process.cmdline():
+                    found.append(process)
+        return found
 
     launcher = head.start()
     until(lambda: (begun("a") and begun("b")) or launcher.poll() is not None)
