@@ -13,7 +13,7 @@ from pipeline.ensembling.predictions import gather
 from pipeline.external.about import about
 from pipeline.external.classes import ClassMap, mapping_problems
 from pipeline.external.evaluation import predicted_models, score_models
-from pipeline.external.overlap import SEEN, overlap
+from pipeline.external.overlap import SEEN_REASON, overlap, seen_rows
 from pipeline.external.records import external_record
 from pipeline.external.scoring import comparable
 from pipeline.external.sets import named_set, prepared_folder, results_folder
@@ -21,7 +21,7 @@ from pipeline.external.settings import ExternalEvaluationSections
 from pipeline.scoring.predict import known_metadata, predict_images
 from pipeline.scoring.rows import stated
 from pipeline.study.errors import UserError, stage_errors
-from pipeline.study.files import EXCLUDED, read_table, replaced, write_csv, write_json
+from pipeline.study.files import replaced, write_csv, write_json
 from pipeline.study.params import ParamsError, load
 from pipeline.study.parts import read_split
 from pipeline.study.prepared import open_images, read_dataset, read_samples
@@ -45,8 +45,7 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
     images = open_images(prepared, PREPARE)
     known = samples[samples["reason"] == ""]
     copies = overlap(images, known, open_images(), own, params.preprocess.duplicates)
-    seen = copies[copies["part"].isin(SEEN)]
-    samples.loc[samples["row"].isin(seen["row"]), "reason"] = "the study has trained or validated on this picture"
+    samples.loc[samples["row"].isin(seen_rows(copies)), "reason"] = SEEN_REASON
     used = (samples["reason"] == "").to_numpy()
     if not used.any():
         reasons = samples["reason"].value_counts()
@@ -64,8 +63,7 @@ def evaluate(name: str, params: ExternalEvaluationSections) -> None:
     bootstrap = params.evaluate.draws()
     tables = score_models(models, gathered.labels, on_both.compared, targets, groups, settings.recalibrate, bootstrap)
     folder = results_folder(name)
-    unreadable = len(read_table(prepared / EXCLUDED.name, ("file", "reason")))
-    facts = about(info, study.classes, mapping, on_both, samples, unreadable, targets, groups, copies)
+    facts = about(info, study.classes, mapping, on_both, samples, prepared, targets, groups, copies)
     trained = [Configuration(m.model, m.loss) for m in models if m.seeded]
     if known_columns := known_metadata(trained, params, rows, prepared, PREPARE):
         facts["metadata"] = known_columns

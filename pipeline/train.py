@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 
 from pipeline.learning import losses
-from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.images.parts import resident
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.records import training_record
 from pipeline.learning.settings import TrainingSections
@@ -32,15 +32,7 @@ def train(run: Run, params: TrainingSections) -> None:
     scheme = training.metadata(parts["train"], data.classes)
     model = training.model(len(data.classes), images, rows, loss.output)
     loaded = {
-        name: ResidentImages(
-            images,
-            part.rows,
-            part.targets,
-            training.device,
-            part.augmented,
-            settings.residency,
-            None if scheme is None else scheme.of_rows(part.rows),
-        )
+        name: resident(images, part, part.targets, training.device, settings.residency, scheme)
         for name, part in parts.items()
     }
     print(f"{run}: {'; '.join(part.describe(name) for name, part in loaded.items())}", flush=True)

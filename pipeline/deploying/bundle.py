@@ -27,8 +27,8 @@ from pipeline.reporting.english import count
 from pipeline.study.disk import told_of
 from pipeline.study.errors import UserError
 from pipeline.study.files import DATASET, FUSED, READING, SPLIT, made_by, null, read_json, write_json
-from pipeline.study.locks import LOCK, alone_in
-from pipeline.study.params import PARAMS_FILE, ParamsError, load, parse_yaml, read
+from pipeline.study.locks import alone_in, locked_stages
+from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import DatasetInfo, as_input, open_images, read_dataset
 from pipeline.study.runs import Run
@@ -183,10 +183,7 @@ def check_prepared() -> None:
     ParamsError
         If dvc.lock says that they were prepared otherwise, by a setting that changes pixels.
     """
-    if not LOCK.exists():
-        return
-    stages = (parse_yaml(LOCK.read_text(encoding="utf-8"), str(LOCK)) or {}).get("stages") or {}
-    locked = ((stages.get("preprocess") or {}).get("params") or {}).get(str(PARAMS_FILE), {}).get("preprocess")
+    locked = ((locked_stages().get("preprocess") or {}).get("params") or {}).get(str(PARAMS_FILE), {}).get("preprocess")
     if locked is None:
         return
     now = read(PARAMS_FILE)["preprocess"]

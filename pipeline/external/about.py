@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.external.classes import ClassMap
+from pipeline.external.overlap import counted
 from pipeline.external.scoring import Classes
+from pipeline.study.files import EXCLUDED, read_table
 from pipeline.study.prepared import DatasetInfo
 
 
@@ -21,7 +23,7 @@ def about(
     mapping: ClassMap,
     on_both: Classes,
     samples: pd.DataFrame,
-    unreadable: int,
+    prepared: Path,
     targets: NDArray[Any],
     groups: NDArray[Any],
     copies: pd.DataFrame,
@@ -38,8 +40,8 @@ def about(
         How the classes of both are mapped, and which of them are compared.
     samples : DataFrame
         One row per prepared image; ``reason`` says why it was left out, empty for none.
-    unreadable : int
-        Files that could not be prepared.
+    prepared : Path
+        Where the set is prepared: it has a list of the files that could not be.
     targets : array of shape (N, K)
         0 or 1 of the images used, by the study's classes.
     groups : array of shape (N,)
@@ -47,8 +49,6 @@ def about(
     copies : DataFrame
         Pictures that the study has, too: ``part`` there, and ``kind`` of likeness.
     """
-    reasons = samples["reason"].value_counts().items()
-    overlap = Counter(f"{part} {kind}" for part, kind in zip(copies["part"], copies["kind"]))
     return {
         "dataset": {**info.record(), "source": None},
         "mapping": {key: list(getattr(mapping, key)) for key in ("shared", "only_here", "only_there")},
@@ -56,13 +56,19 @@ def about(
         "unmapped": mapping.unmapped,
         "compared": list(on_both.compared),
         "not_compared": on_both.left_out,
-        "images": {
-            "prepared": len(samples),
-            "unreadable": unreadable,
-            "left_out": {reason: int(n) for reason, n in reasons if reason},
-            "used": len(targets),
-            "groups": len(np.unique(groups)),
-        },
+        "images": images_of(samples, prepared, groups),
         "positives": {each: int((targets[:, k] == 1).sum()) for k, each in enumerate(classes)},
-        "overlap": dict(sorted(overlap.items())),
+        "overlap": counted(copies),
+    }
+
+
+def images_of(samples: pd.DataFrame, prepared: Path, groups: NDArray[Any]) -> dict[str, Any]:
+    """Count the images of a set: prepared, unreadable, left out by reason, used, and their groups; see `about`."""
+    reasons = samples["reason"].value_counts().items()
+    return {
+        "prepared": len(samples),
+        "unreadable": len(read_table(prepared / EXCLUDED.name, ("file", "reason"))),
+        "left_out": {reason: int(n) for reason, n in reasons if reason},
+        "used": len(groups),
+        "groups": len(np.unique(groups)),
     }

@@ -5,6 +5,8 @@ Both sides are compared as the networks get them, so that the same exposure in t
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 
@@ -16,6 +18,7 @@ COLUMNS = ["row", "sample_id", "kind", "correlation", "part", "study_row", "stud
 or near; an image has one line, of the training part before validation before test, exact before near."""
 SEEN = ("train", "val")
 """Parts of the study of which no image may be tested on."""
+SEEN_REASON = "the study has trained or validated on this picture"
 _AT_ONCE = 1024
 """Images of one side that are compared with all of the other at a time."""
 
@@ -97,3 +100,13 @@ def _thumbnails(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     centred = small - small.mean(axis=1, keepdims=True, dtype=np.float32)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     return np.divide(centred, length, out=np.zeros_like(centred, dtype=np.float32), where=length > 1e-3)
+
+
+def seen_rows(copies: pd.DataFrame) -> pd.Series:
+    """Return the rows of the external images that the study has trained or validated on, by what `overlap` found."""
+    return copies.loc[copies["part"].isin(SEEN), "row"]
+
+
+def counted(copies: pd.DataFrame) -> dict[str, int]:
+    """Count what `overlap` found, by part and kind."""
+    return dict(sorted(Counter(f"{part} {kind}" for part, kind in zip(copies["part"], copies["kind"])).items()))

@@ -288,6 +288,8 @@ def associations(scheme: Scheme, encoded: np.ndarray, targets: np.ndarray, class
         One per column of which a class has `_ENOUGH` images on both sides: numbers by their value, either way; text by
         the share of the class at each level. Missing values count as a level, and are left out of numbers.
     """
+    from pipeline.metrics.functions import rank_auroc  # scipy.stats takes a second, and `predict` does not need it
+
     found: list[Association] = []
     known = known_of(targets)
     start = 0
@@ -302,7 +304,7 @@ def associations(scheme: Scheme, encoded: np.ndarray, targets: np.ndarray, class
             if min(truth.sum(), (~truth).sum()) < _ENOUGH:
                 continue
             score = block[used, 0] if column.mean is not None else _share(block[used], truth)
-            auroc = _auroc(score, truth)
+            auroc = float(rank_auroc(truth[:, None], score[:, None])[0])
             if best is None or max(auroc, 1 - auroc) > best.auroc:
                 best = Association(column.name, label, max(auroc, 1 - auroc))
         if best is not None:
@@ -314,15 +316,6 @@ def _share(one_hot: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the share of positives among those of the same level, float64 [n]."""
     counts = one_hot.sum(0)
     return one_hot @ (one_hot.T @ truth / np.maximum(counts, 1))
-
-
-def _auroc(score: np.ndarray, truth: np.ndarray) -> float:
-    """Return the AUROC of `score` for `truth` by ranks (Mann and Whitney), ties counting half."""
-    from scipy.stats import rankdata
-
-    positives = int(truth.sum())
-    above = rankdata(score)[truth].sum() - positives * (positives + 1) / 2
-    return float(above / (positives * (len(truth) - positives)))
 
 
 def known_values(scheme: Scheme, encoded: np.ndarray) -> dict[str, int]:

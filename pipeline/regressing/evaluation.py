@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.learning import session
+from pipeline.learning.images.parts import resident
 from pipeline.learning.networks.inference import predict
-from pipeline.regressing.data import resident
 from pipeline.regressing.scores import scores
-from pipeline.regressing.values import FILE, SIDES, Values, targets_of
+from pipeline.regressing.values import FILE, SIDES, Values, as_targets, targets_of
 from pipeline.scoring.predict import metadata_of, trained_models
 from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import EvaluationSections
@@ -41,7 +41,9 @@ def predicted(configuration: Configuration, params: EvaluationSections) -> tuple
     parts = read_parts(list(SIDES))
     truth = {name: targets_of(part) for name, part in parts.items()}
     scheme = metadata_of(configuration, params)
-    loaded = {name: resident(images, part, truth[name], device, scheme=scheme) for name, part in parts.items()}
+    loaded = {
+        name: resident(images, part, as_targets(truth[name]), device, scheme=scheme) for name, part in parts.items()
+    }
     runs: list[Run] = []
     outputs: dict[str, list[np.ndarray]] = {name: [] for name in parts}
     for run, model in trained_models(configuration, params, 1, images.shape[1], device):

@@ -10,6 +10,7 @@ from torch import nn
 from pipeline.learning import losses
 from pipeline.learning.images import augmentation
 from pipeline.learning.images.loader import PartData
+from pipeline.learning.images.parts import resident
 from pipeline.learning.losses import Loss
 from pipeline.learning.losses._regression import RegressionLoss
 from pipeline.learning.networks.inference import predict
@@ -17,8 +18,7 @@ from pipeline.learning.networks.outputs import Standardised
 from pipeline.learning.settings import TrainingSections
 from pipeline.learning.training.loop import Handling
 from pipeline.learning.training.whole import Training
-from pipeline.regressing.data import resident
-from pipeline.regressing.values import targets_of
+from pipeline.regressing.values import as_targets, targets_of
 from pipeline.study.files import ArtifactError
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, read_dataset
@@ -58,7 +58,7 @@ def train_regression(run: Run, params: TrainingSections) -> None:
     model = training.model(1, images, rows, loss.output)
     cast(Standardised, model.output).scaled(mean, sd)
     loaded = {
-        name: resident(images, part, truth[name], training.device, settings.residency, scheme)
+        name: resident(images, part, as_targets(truth[name]), training.device, settings.residency, scheme)
         for name, part in parts.items()
     }
     print(f"{run}: {'; '.join(part.describe(name) for name, part in loaded.items())}", flush=True)

@@ -75,6 +75,11 @@ def targets_of(part: Part) -> np.ndarray:
     return read_samples().set_index("row").loc[part.rows, COLUMN].to_numpy(np.float64)
 
 
+def as_targets(truth: np.ndarray) -> np.ndarray:
+    """Return true values, float64 [N], as a network is trained on them, float32 [N, 1]."""
+    return truth.astype(np.float32)[:, None]
+
+
 def mixed(values: np.ndarray, spreads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Combine S predictions by their mean: values and spreads [S, N] to [N] each.
 

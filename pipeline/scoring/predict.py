@@ -12,6 +12,7 @@ import torch
 
 from pipeline.learning import losses, session
 from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.images.parts import resident
 from pipeline.learning.metadata import Scheme, known_values
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
@@ -82,17 +83,7 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
     weighting = training.targets, training.draws, settings.class_weights, data.ordered
     loss = losses.for_training(configuration.loss, params.losses[configuration.loss], data.task, *weighting)
     scheme = metadata_of(configuration, params)
-    loaded = {
-        name: ResidentImages(
-            images,
-            part.rows,
-            part.targets,
-            device,
-            part.augmented,
-            metadata=None if scheme is None else scheme.of_rows(part.rows),
-        )
-        for name, part in parts.items()
-    }
+    loaded = {name: resident(images, part, part.targets, device, scheme=scheme) for name, part in parts.items()}
     logits: dict[str, list[np.ndarray]] = {name: [] for name in parts}
     fits, runs = [], []
     for run, model in trained_models(configuration, params, len(data.classes), images.shape[1], device):

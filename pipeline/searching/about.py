@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pipeline.learning.settings import train_settings
@@ -11,8 +10,7 @@ from pipeline.searching.record import digest
 from pipeline.settings import Params
 from pipeline.settings.search import Search, ends, of_trial
 from pipeline.study.files import AUDIT, read_json
-from pipeline.study.locks import LOCK
-from pipeline.study.params import parse_yaml
+from pipeline.study.locks import locked_stages
 
 
 def about_search(params: Params) -> dict[str, Any]:
@@ -58,11 +56,5 @@ def settings_digest(params: Params, search: Search) -> str:
 
 def data_outputs() -> dict[str, str]:
     """Return the checksums of images and split, as dvc.lock has them."""
-    stages = locked_stages(LOCK)
+    stages = locked_stages()
     return {name: stages[name]["outs"][0]["md5"] for name in ("preprocess", "split") if name in stages}
-
-
-def locked_stages(lock: Path) -> dict[str, Any]:
-    """Return the stages of a dvc.lock; none where there is no such file."""
-    content = parse_yaml(lock.read_text(encoding="utf-8"), str(lock)) if lock.exists() else None
-    return dict((content or {}).get("stages") or {})

@@ -20,7 +20,7 @@ from pipeline.launching.warm import Warm
 from pipeline.launching.work import LOGS as LAUNCH
 from pipeline.learning.losses import create
 from pipeline.searching import workplace
-from pipeline.searching.about import about_search, locked_stages
+from pipeline.searching.about import about_search
 from pipeline.searching.proposing import propose, within
 from pipeline.searching.record import RECORD as FILE
 from pipeline.searching.record import Record as SearchRecord
@@ -31,12 +31,12 @@ from pipeline.settings.search import Range, Search, as_word, fitting, held_value
 from pipeline.study import locks, mending
 from pipeline.study.dvc_state import configured
 from pipeline.study.errors import UserError
-from pipeline.study.locks import LOCK
+from pipeline.study.locks import LOCK, locked_stages
 from pipeline.study.memory import free_host_memory
 from pipeline.study.outputs import keep
 from pipeline.study.params import ParamsError
 from pipeline.study.prepared import read_dataset
-from pipeline.study.runs import Run
+from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import run_folder
 
 LOGS = Path("tmp/search/logs")
@@ -204,7 +204,7 @@ class Searching:
         if self._equal(values, number) is not None:
             return None
         content = of_trial(self.content, self.search, values)
-        if why := refused(self.search, self.content, values, Params.model_validate, Params):
+        if why := refused(self.search, self.content, values, Params):
             self._note(Trial(number, values, "failed", reason=why))
             return None
         params, runs = parse(content, f"trial {number}"), []
@@ -244,7 +244,7 @@ class Searching:
         scores: dict[str, float] = {}
         logits, seconds, collapsed, rows = [], 0.0, False, None
         for run, folder, _ in work.runs:
-            with workplace.inside(folder):
+            with contextlib.chdir(folder):
                 score, took, sign = score_of(run)
                 if score is None:
                     break
@@ -284,7 +284,7 @@ class Searching:
 
     def _evaluated_before(self) -> None:
         """Note it if the study has scored the test part for this configuration, by dvc.lock, which names its images."""
-        if not self.record.evaluated_before and evaluated(configurations_name(self.search)):
+        if not self.record.evaluated_before and evaluated(Configuration(self.search.model, self.search.loss)):
             self.record = replace(self.record, evaluated_before=True)
 
     def _train(self, tasks: list[Task]) -> None:
@@ -307,14 +307,9 @@ def without_paths(text: str) -> str:
     return re.sub(r"(?<![\w.])/(?:[^\s/:'\"]+/)+", "", text)
 
 
-def configurations_name(search: Search) -> str:
-    """Return the name of the configuration that is searched."""
-    return f"{search.model}-{search.loss}"
-
-
-def evaluated(configuration: str) -> bool:
+def evaluated(configuration: Configuration) -> bool:
     """Whether dvc.lock has an evaluation of a configuration on the images that the trials are trained on."""
-    of_study = _data_of(locked_stages(LOCK).get(f"evaluate@{configuration}", {}))
+    of_study = _data_of(locked_stages().get(f"evaluate@{configuration}", {}))
     trials = (locked_stages(lock).get(workplace.STAGE, {}) for lock in workplace.PLACES.glob("*-*/dvc.lock"))
     return of_study is not None and of_study in map(_data_of, trials)
 
@@ -345,7 +340,7 @@ def whole_numbers(search: Search, content: dict[str, Any]) -> set[str]:
     for key, of in search.ranges().items():
         if not isinstance(of, Range) or not all(isinstance(each, int) for each in (of.low, of.high, of.step or 1)):
             continue
-        between = fitting(search, content, {key: of.low + 0.5}, Params.model_validate, Params)
+        between = fitting(search, content, {key: of.low + 0.5}, Params)
         if between is not None and key.startswith("losses.") and not _loss_takes(search, content, between):
             between = None
         if ".options." in key or between is None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pipeline.learning import session
-from pipeline.learning.images.loader import ResidentImages
+from pipeline.learning.images.parts import resident
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.settings import train_settings
@@ -49,9 +49,7 @@ def validation_outputs(run: Run, params: Params) -> tuple[np.ndarray, np.ndarray
     device = session.begin(settings.threads, settings.tf32, settings.device)
     images, classes = open_images(), len(read_dataset().classes)
     file = run_folder(run) / "model.safetensors"
-    scheme = models.scheme_of(file)
-    metadata = None if scheme is None else scheme.of_rows(part.rows)
-    loaded = ResidentImages(images, part.rows, part.targets, device, part.augmented, settings.residency, metadata)
+    loaded = resident(images, part, part.targets, device, settings.residency, models.scheme_of(file))
     model = models.rebuild(run.model, params.models[run.model], classes, images.shape[1], file)
     model = model.to(device).to(memory_format=torch.channels_last)
     precision = session.choose_precision(settings.precision, device)

@@ -7,11 +7,10 @@ that evaluates, and nothing reads the test part.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +78,6 @@ def environment(base: Mapping[str, str]) -> dict[str, str]:
     """Return an environment in which ``python -m pipeline.train`` finds this project from anywhere."""
     paths = [str(ROOT), *filter(None, [base.get("PYTHONPATH")])]
     return {**base, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    """Run the body in a workplace."""
-    project = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(project)
 
 
 def remove() -> None:

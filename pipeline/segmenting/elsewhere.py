@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pipeline.external.overlap import SEEN, overlap
+from pipeline.external.about import images_of
+from pipeline.external.overlap import SEEN_REASON, counted, overlap, seen_rows
 from pipeline.external.sets import prepared_folder, results_folder
 from pipeline.external.settings import ExternalEvaluationSections
 from pipeline.external.structures import joined, pairs_of, structure_problems
@@ -26,12 +27,11 @@ from pipeline.segmenting.ensembles import ENSEMBLE
 from pipeline.segmenting.intervals import Means
 from pipeline.segmenting.pictures import pictured
 from pipeline.segmenting.probabilities import Probabilities, averaged, predict_masks, quantised
-from pipeline.segmenting.results import MACRO, MEAN, SCORES, THRESHOLD
+from pipeline.segmenting.results import MACRO, MEAN, SCORES
 from pipeline.segmenting.scores import DICE, HD95, score_all
 from pipeline.study.errors import UserError
 from pipeline.study.files import (
     ENSEMBLES,
-    EXCLUDED,
     ArtifactError,
     read_json,
     read_table,
@@ -135,8 +135,8 @@ def evaluate_masks_elsewhere(name: str, params: ExternalEvaluationSections) -> N
     images, masks = open_images(prepared, PREPARE), open_masks(prepared, PREPARE)
     own = read_samples().merge(read_split()[["row", "part"]], on="row")
     copies = overlap(images, samples, open_images(), own, params.preprocess.duplicates)
-    seen = samples["row"].isin(copies[copies["part"].isin(SEEN)]["row"])
-    samples = samples.assign(reason=np.where(seen, "the study has trained or validated on this picture", ""))
+    seen = samples["row"].isin(seen_rows(copies))
+    samples = samples.assign(reason=np.where(seen, SEEN_REASON, ""))
     used = ~seen.to_numpy()
     if not used.any():
         raise UserError(f"external.{name}: no image is left to test on: the study has trained or validated on all")
@@ -147,26 +147,17 @@ def evaluate_masks_elsewhere(name: str, params: ExternalEvaluationSections) -> N
     _score(scored, params, study, of)
     present = ~np.isnan(np.concatenate(scored[0].there, 1)[0, ..., SCORES.index(DICE)])
     metrics = pd.concat([_rows(each, of, params) for each in scored], ignore_index=True)
-    unreadable = len(read_table(prepared / EXCLUDED.name, ("file", "reason")))
-    left_out = {reason: int(n) for reason, n in samples["reason"].value_counts().items() if reason}
     absent = {each: "not in the external set" for each in study.classes if each not in compared}
     empty = {each: "in no image of the external set" for k, each in enumerate(compared) if not present[:, k].any()}
-    overlapping = copies.groupby(["part", "kind"]).size()
     facts = {
         "dataset": {**info.record(), "source": None},
         "pairs": pairs,
         "only_there": [each for each in info.classes if each not in pairs],
         "compared": list(compared),
         "not_compared": absent | empty,
-        "images": {
-            "prepared": len(samples),
-            "unreadable": unreadable,
-            "left_out": left_out,
-            "used": len(rows),
-            "groups": len(np.unique(patients)),
-        },
+        "images": images_of(samples, prepared, patients),
         "with": {each: int(present[:, k].sum()) for k, each in enumerate(compared)},
-        "overlap": {" ".join(key): int(n) for key, n in overlapping.items()},  # type: ignore[arg-type]  # of two columns
+        "overlap": counted(copies),
         "skipped": skipped,
     }
     write_json(folder / "about.json", facts)
@@ -204,19 +195,18 @@ def _scored(
             skipped[str(configuration)] = "it has not been evaluated"
             continue
         metrics = read_metrics(folder / "metrics.csv")
-        seeds = list(dict.fromkeys(seed for seed in metrics["seed"] if seed != MEAN))
-        cuts = [[results.value_of(metrics, "val", seed, each, THRESHOLD) for each in compared] for seed in seeds]
+        seeds = results.seeds_of(metrics)
         table = read_table(folder / "images.csv", ("class", "part"))
         runs = [Run(*configuration, int(seed)) for seed in seeds]
-        thresholds = np.rint(255 * np.array(cuts)).astype(np.int64)
-        scored.append(Scored(*configuration, seeds, runs, thresholds, here(table)))
+        cuts = np.stack([results.thresholds_of(metrics, seed, compared) for seed in seeds])
+        scored.append(Scored(*configuration, seeds, runs, cuts, here(table)))
     if not scored:
         raise ArtifactError("no configuration of this study has been evaluated: dvc repro evaluate")
     table = read_table(ENSEMBLES / "images.csv", ("ensemble", "class", "part"))
     for name, about in read_json(ENSEMBLES / "members.json", "ensemble")["ensembles"].items():
         members = [Run(each["model"], each["loss"], each["seed"]) for each in about["members"]]
         cut = about["thresholds"]
-        thresholds = None if cut is None else np.rint(255 * np.array(cut)[None, places]).astype(np.int64)
+        thresholds = None if cut is None else results.levels(cut)[None, places]
         scored.append(Scored(ENSEMBLE, name, [name], members, thresholds, here(table[table["ensemble"] == name])))
     return scored, skipped
 

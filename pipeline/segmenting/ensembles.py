@@ -14,7 +14,7 @@ from pipeline.segmenting import intervals, results
 from pipeline.segmenting.evaluation import PARTS, masks_of
 from pipeline.segmenting.intervals import Means
 from pipeline.segmenting.probabilities import Probabilities, averaged, best_thresholds, dice_curves, macro
-from pipeline.segmenting.results import MACRO, MEAN, SCORES, THRESHOLD
+from pipeline.segmenting.results import MACRO, MEAN, SCORES
 from pipeline.segmenting.scores import DICE, score_all
 from pipeline.study.files import ENSEMBLES, null, read_table, write_csv, write_json
 from pipeline.study.parts import Part, read_parts
@@ -99,10 +99,8 @@ def _members(params: EnsembleSections, classes: list[str]) -> list[Member]:
             continue
         metrics = read_metrics(folder / "metrics.csv")
         opened = {name: results.open_probabilities(folder, name) for name in PARTS}
-        seeds = list(dict.fromkeys(seed for seed in metrics["seed"] if seed != MEAN))
-        for s, seed in enumerate(seeds):
-            at = [results.value_of(metrics, "val", seed, name, THRESHOLD) for name in classes]
-            thresholds = np.rint(255 * np.array(at)).astype(np.int64)
+        for s, seed in enumerate(results.seeds_of(metrics)):
+            thresholds = results.thresholds_of(metrics, seed, classes)
             run, of = Run(*configuration, int(seed)), {name: opened[name][s] for name in PARTS}
             members.append(Member(run, of, thresholds, results.value_of(metrics, "val", seed)))
     return members

@@ -9,24 +9,13 @@ import numpy as np
 
 from pipeline.segmenting.ensembles import ENSEMBLE
 from pipeline.segmenting.results import MEAN, SCORES, value_of
-from pipeline.segmenting.scores import DICE
+from pipeline.segmenting.scores import DICE, KINDS, MOST, three_of
 from pipeline.study.predictions import read_metrics
 from pipeline.study.runs import Run
 from pipeline.study.trainings import evaluation_folder
 
 if TYPE_CHECKING:
     from pipeline.segmenting.elsewhere import External, Scored
-
-MOST = 4
-"""Structures that are shown: those in most images."""
-KINDS = ("best", "median", "worst")
-
-
-def three_of(dice: np.ndarray) -> list[int]:
-    """Return the places of the best, the middle and the worst value; of equal ones the first, NaN left out."""
-    known = np.flatnonzero(~np.isnan(dice))
-    order = known[np.argsort(-dice[known], kind="stable")]
-    return [int(order[place]) for place in (0, (len(order) - 1) // 2, len(order) - 1)] if len(order) else []
 
 
 def pictured(

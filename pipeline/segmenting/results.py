@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.segmenting import intervals
 from pipeline.segmenting.intervals import FEW, NONE, Interval, Means
@@ -130,6 +132,21 @@ def threshold_rows(thresholds: np.ndarray, classes: list[str], seeds: list[str],
     ]
     note = "no interval: chosen on validation"
     return pd.DataFrame(content).assign(note=note, **about).reindex(columns=METRIC_COLUMNS)
+
+
+def seeds_of(metrics: pd.DataFrame) -> list[str]:
+    """Return the training seeds of a configuration's metrics, in their order."""
+    return list(dict.fromkeys(seed for seed in metrics["seed"] if seed != MEAN))
+
+
+def levels(thresholds: Sequence[float]) -> NDArray[np.int64]:
+    """Return thresholds of probabilities as those of bytes, of 255."""
+    return np.rint(255 * np.array(thresholds)).astype(np.int64)
+
+
+def thresholds_of(metrics: pd.DataFrame, seed: str, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the thresholds that validation has chosen under a seed, of 255, int64 [K]."""
+    return levels([value_of(metrics, "val", seed, name, THRESHOLD) for name in classes])
 
 
 def value_of(metrics: pd.DataFrame, part: str, seed: str, name: str = MACRO, metric: str = DICE) -> float:

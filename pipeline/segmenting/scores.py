@@ -20,6 +20,10 @@ DICE, IOU, HD95, SURFACE, FALSE_ALARM = "dice", "iou", "hd95", "surface_dice", "
 TOLERANCE = 1.0
 """Pixels of the prepared image by which outlines may differ in `SURFACE`."""
 PERCENTILE = 95.0
+MOST = 4
+"""Structures whose images are shown: those in most images."""
+KINDS = ("best", "median", "worst")
+"""Images that are shown of each, by Dice."""
 _CROSS = ndimage.generate_binary_structure(2, 1)
 
 
@@ -89,3 +93,10 @@ def score_all(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.
     n, k = truth.shape[:2]
     values = [score(found[i, j], truth[i, j]) for i in range(n) for j in range(k)]
     return np.array(values, np.float64).reshape(n, k, len(Scores._fields))
+
+
+def three_of(dice: np.ndarray) -> list[int]:
+    """Return the places of the best, the middle and the worst value; of equal ones the first, NaN left out."""
+    known = np.flatnonzero(~np.isnan(dice))
+    order = known[np.argsort(-dice[known], kind="stable")]
+    return [int(order[place]) for place in (0, (len(order) - 1) // 2, len(order) - 1)] if len(order) else []

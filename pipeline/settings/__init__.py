@@ -95,7 +95,7 @@ class Params(
                 f"search: with {where} images that a search would choose by are tested elsewhere in the study; must be "
                 "empty, or the study must have one split"
             )
-        yield from problems_of_search(search, self.model_dump(exclude_unset=True), Params.model_validate, Params)
+        yield from problems_of_search(search, self.model_dump(exclude_unset=True), Params)
 
     def _of_names(self) -> Iterator[str]:
         for key, defined in (("models", list(self.models)), ("losses", list(self.losses))):

@@ -344,7 +344,7 @@ def _of_search(params: Params, dataset: Dataset) -> Iterator[str]:
 
     search = params.search
     assert search is not None
-    if dataset.task not in ("multilabel", "multiclass"):
+    if dataset.task not in _OF_CLASSES:
         yield f"search: trials are compared by AUROC, and {dataset.name} is {dataset.task}; must be empty"
         return
     content = params.model_dump(exclude_unset=True)
@@ -355,7 +355,7 @@ def _of_search(params: Params, dataset: Dataset) -> Iterator[str]:
     for key, range_ in search.ranges().items():
         trained = []
         for value in ends(range_):
-            values = fitting(search, content, {key: value}, Params.model_validate, Params)
+            values = fitting(search, content, {key: value}, Params)
             trial = Params.model_validate(of_trial(content, search, values or {}))
             problems: list[str] = []
             _tried(problems, check, trial)

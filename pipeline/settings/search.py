@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -192,7 +192,7 @@ def held_values(search: Search, params: Any) -> dict[str, Any]:
     now = _in_effect(search, params)
     for key, of in search.ranges().items():
         for value in of if isinstance(of, list) else []:
-            values = fitting(search, content, {key: value}, kind.model_validate, kind)
+            values = fitting(search, content, {key: value}, kind)
             trial = kind.model_validate(of_trial(content, search, values)) if values is not None else None
             if trial is not None and _in_effect(search, trial)[key] == now[key]:
                 now[key] = value
@@ -215,9 +215,7 @@ def ends(range_: Range | list[Any]) -> list[Any]:
     return list(range_) if isinstance(range_, list) else [range_.low, range_.high]
 
 
-def problems_of_search(
-    search: Search, content: Mapping[str, Any], validate: Callable[[dict[str, Any]], Any], kind: type[Any]
-) -> Iterator[str]:
+def problems_of_search(search: Search, content: Mapping[str, Any], kind: type[Any]) -> Iterator[str]:
     """Yield what the settings themselves refuse of the ranges, end by end, and of combinations of ends.
 
     Parameters
@@ -226,10 +224,8 @@ def problems_of_search(
         The section.
     content : mapping
         Of params.yaml, as it was validated.
-    validate : callable
-        Validates such a content, and raises ValidationError.
     kind : type
-        What it is validated as, for messages.
+        `Params`: what it is validated as.
     """
     if problems := [*_of_keys(search)]:
         yield from problems
@@ -243,45 +239,35 @@ def problems_of_search(
     for key, range_ in ranges.items():
         between = [range_.low + range_.step] if isinstance(range_, Range) and range_.step else []
         for value in [*ends(range_), *between]:
-            why = refused(search, content, {key: value}, validate, kind)
-            if why and fitting(search, content, {key: value}, validate, kind) is None:
+            why = refused(search, content, {key: value}, kind)
+            if why and fitting(search, content, {key: value}, kind) is None:
                 sound = False
                 yield f"search.over.{key}: {value!r} cannot be: {why}"
     if not sound:
         return
     for combination in itertools.islice(itertools.product(*map(ends, ranges.values())), COMBINATIONS):
         values = dict(zip(ranges, combination))
-        if why := refused(search, content, values, validate, kind):
+        if why := refused(search, content, values, kind):
             said = ", ".join(f"{key} = {value!r}" for key, value in values.items())
             yield f"search.over: {said} cannot be together: {why}; narrow a range"
             return
 
 
 def fitting(
-    search: Search,
-    content: Mapping[str, Any],
-    values: Mapping[str, Any],
-    validate: Callable[[dict[str, Any]], Any],
-    kind: type[Any],
+    search: Search, content: Mapping[str, Any], values: Mapping[str, Any], kind: type[Any]
 ) -> dict[str, Any] | None:
     """Return values that can be a trial and have these, the others as in params.yaml or at the ends of their ranges."""
     ranges = search.ranges()
     for others in ({}, *({key: ends(of)[place] for key, of in ranges.items()} for place in (0, -1))):
-        if not refused(search, content, {**others, **values}, validate, kind):
+        if not refused(search, content, {**others, **values}, kind):
             return {**others, **values}
     return None
 
 
-def refused(
-    search: Search,
-    content: Mapping[str, Any],
-    values: Mapping[str, Any],
-    validate: Callable[[dict[str, Any]], Any],
-    kind: type[Any],
-) -> str:
+def refused(search: Search, content: Mapping[str, Any], values: Mapping[str, Any], kind: type[Any]) -> str:
     """Return why a trial with these values cannot be, in one line; empty if it can."""
     try:
-        validate(of_trial(content, search, values))
+        kind.model_validate(of_trial(content, search, values))
     except KeyError as error:
         return f"{error.args[0]} lies below something that is no map"
     except ValidationError as error:

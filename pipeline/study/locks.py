@@ -123,6 +123,14 @@ def mend_lock() -> str | None:
     return f"{LOCK} {what}; {done} (the broken one is kept as {kept})"
 
 
+def locked_stages(lock: Path = LOCK) -> dict[str, Any]:
+    """Return the stages of a dvc.lock; none where there is no such file."""
+    from pipeline.study.params import parse_yaml  # pydantic and ruamel.yaml take a moment, which mending does not need
+
+    content = parse_yaml(lock.read_text(encoding="utf-8"), str(lock)) if lock.exists() else None
+    return dict((content or {}).get("stages") or {})
+
+
 def _broken() -> str | None:
     try:
         content = LOCK.read_bytes()

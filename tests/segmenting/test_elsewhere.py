@@ -24,7 +24,7 @@ from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import external_masks, segmentation
 from pipeline.segmenting.elsewhere import evaluate_masks_elsewhere
 from pipeline.segmenting.intervals import drop, means
-from pipeline.segmenting.pictures import KINDS, three_of
+from pipeline.segmenting.scores import KINDS, three_of
 from pipeline.settings import checks, load, parse
 from pipeline.study.errors import UserError
 from pipeline.study.files import read_table

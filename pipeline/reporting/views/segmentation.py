@@ -18,13 +18,22 @@ from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate, Sample
 from pipeline.reporting.views import provenance, shared
 from pipeline.reporting.views.shared import Picture
-from pipeline.segmenting.scores import DICE, FALSE_ALARM, HD95, IOU, PERCENTILE, SURFACE, TOLERANCE
+from pipeline.segmenting.scores import (
+    DICE,
+    FALSE_ALARM,
+    HD95,
+    IOU,
+    KINDS,
+    MOST,
+    PERCENTILE,
+    SURFACE,
+    TOLERANCE,
+    three_of,
+)
 from pipeline.study.runs import runs
 
 SHOWN = (DICE, IOU, SURFACE, HD95)
 WHOLE = "macro"
-MOST = 4
-"""Classes in the figure of examples: those with the most test images."""
 _PAGES = {
     "segmentation.md": "by class, by seed, examples, how it was computed and chosen, provenance",
     "external.md": "the same networks on other data sets",
@@ -195,8 +204,8 @@ def _examples(study: StudyResults, results: Results) -> list[Example]:
     most = sorted((name for name in study.classes if counts[name]), key=lambda name: -counts[name])[:MOST]
     found = []
     for name in most:
-        rows = table[table["class"] == name].sort_values([DICE, "row"], ascending=[False, True], kind="stable")
-        for kind, place in (("best", 0), ("median", (len(rows) - 1) // 2), ("worst", len(rows) - 1)):
+        rows = table[table["class"] == name].sort_values("row", kind="stable")
+        for kind, place in zip(KINDS, three_of(rows[DICE].to_numpy())):
             row: pd.Series = rows.iloc[place]
             found.append(Example(name, kind, int(row["row"]), str(names[int(row["row"])]), float(row[DICE])))
     return found

@@ -1,4 +1,4 @@
-"""Images with the number of each, as a network is trained on them and evaluated."""
+"""The images of a part of the study as networks take them, with their targets and their metadata."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from pipeline.study.parts import Part
 def resident(
     images: np.ndarray,
     part: Part,
-    truth: np.ndarray,
+    targets: np.ndarray,
     device: torch.device,
     residency: str = "auto",
     scheme: Scheme | None = None,
 ) -> ResidentImages:
-    """Return the entries of a part with their true values, float64 [N], as targets float32 [N, 1]."""
+    """Return the entries of a part, with targets [N, K] and, if there is a scheme, the metadata of each."""
     metadata = None if scheme is None else scheme.of_rows(part.rows)
-    targets = truth.astype(np.float32)[:, None]
     return ResidentImages(images, part.rows, targets, device, part.augmented, residency, metadata)
