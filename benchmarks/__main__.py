@@ -39,11 +39,12 @@ BENCHMARKS = {
     "report": "the report stage for 12 and 48 training runs",
     "idle": "DVC's own time with nothing to do",
     "launch": "training runs side by side, DVC's own time, kills",
+    "against": "the default study, its stages and two networks against an earlier commit; only if it is named",
     "cluster": "training runs on two Ray nodes of this machine",
     "chaos": "kills, cut files and full disks; an hour or more, only if it is named",
 }
 """Name of a module of this package: what it measures."""
-LONG = frozenset({"chaos", "folds", "missing", "parity", "soup", "transductive"})
+LONG = frozenset({"against", "chaos", "folds", "missing", "parity", "soup", "transductive"})
 """Those that run only if they are named."""
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
 
