@@ -5,7 +5,8 @@ of the Python that runs this. For both: the study of params.yaml from prepared p
 with two jobs, the 12 training runs within it (from the first that begins to the last that ends), evaluate, ensemble and
 report alone, one after the other, and training images a second of two networks of timm at 128 px, one thread. Then
 twelve processes of benchmarks/plain.py, two at a time, on this code's prepared images: the training runs' own. Half an
-hour and more on two cores that do nothing else; every figure is entered into tmp/against.csv as it is there.
+hour and more on two cores that do nothing else; every figure is entered into tmp/against.csv as it is there, and what
+is there is not measured again.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -75,8 +76,9 @@ def launcher(folder: Path) -> list[str]:
     return [sys.executable, "-m", module, "--jobs", "2"]
 
 
-def study(folder: Path) -> Iterator[tuple[str, float]]:
-    """Measure the study of params.yaml, which lies in a fresh clone."""
+def study(folder: Path, commit: str) -> Iterator[tuple[str, float]]:
+    """Measure the study of params.yaml in a fresh clone."""
+    clone(folder, commit)
     began = time.time()
     yield "study", timed(launcher(folder), folder)
     records = [
@@ -89,11 +91,10 @@ def study(folder: Path) -> Iterator[tuple[str, float]]:
     yield "evaluate + ensemble + report", sum(seconds.values())
 
 
-def networks(folder: Path) -> Iterator[tuple[str, float]]:
-    """Measure training images a second of networks of timm, in a clone; its settings are changed the first time."""
-    fresh = not (folder / "models").exists() or len([*(folder / "models").iterdir()]) != len(NETWORKS)
-    if fresh:
-        shutil.rmtree(folder / "models", ignore_errors=True)
+def networks(folder: Path, commit: str) -> Iterator[tuple[str, float]]:
+    """Measure training images a second of networks of timm, in a clone that is prepared the first time."""
+    if not folder.exists():
+        clone(folder, commit)
         params = yaml.safe_load((folder / "params.yaml").read_text())
         params["models"] |= {name: {"arch": arch, "lr": 0.001} for name, arch in NETWORKS.items()}
         params["study"] = {"models": [*NETWORKS], "losses": ["bce"], "replicates": []}
@@ -109,8 +110,10 @@ def networks(folder: Path) -> Iterator[tuple[str, float]]:
         yield name, json.loads((folder / f"models/{name}-bce/seed42/run.json").read_text())["images_per_second"]
 
 
-def scripts(folder: Path) -> Iterator[tuple[str, float]]:
-    """Measure twelve plain scripts, two at a time, on the prepared images of a finished study of this code."""
+def scripts(folder: Path, commit: str) -> Iterator[tuple[str, float]]:
+    """Measure twelve plain scripts, two at a time, on the prepared images of a study of this code."""
+    if not folder.exists():
+        timed(["dvc", "repro", "-q", "split"], clone(folder, commit))
     params = yaml.safe_load((folder / "params.yaml").read_text())
     seeds = [params["seed"], *params["study"]["replicates"]]
     cells = [(m, s) for m in params["study"]["models"] for _ in params["study"]["losses"] for s in seeds]
@@ -135,34 +138,43 @@ def plain(model: str, seed: int) -> None:
     parity.trained(params.models[model], params.train, parity.PLAIN, seed, None)
 
 
-def enter(commit: str, number: int, figures: Iterator[tuple[str, float]]) -> None:
-    """Write figures into the table as they come."""
-    for name, value in figures:
-        fresh = not TABLE.exists()
-        TABLE.parent.mkdir(exist_ok=True)
-        with TABLE.open("a", newline="") as file:
-            rows = [("commit", "round", "what", "value")] if fresh else []
-            csv.writer(file).writerows([*rows, (commit, number, name, f"{value:.2f}")])
-        print(f"round {number}, {commit}: {name} {value:.1f}", file=sys.stderr, flush=True)
+def enter(commit: str, number: int, wanted: Sequence[str], measure: Callable[[], Iterator[tuple[str, float]]]) -> None:
+    """Measure, unless all that is wanted is in the table already, and write figures into it as they come."""
+    fresh = not TABLE.exists()
+    if not fresh:
+        with TABLE.open(newline="") as file:
+            there = {
+                row["what"] for row in csv.DictReader(file) if (row["commit"], int(row["round"])) == (commit, number)
+            }
+        if there.issuperset(wanted):
+            return
+    TABLE.parent.mkdir(exist_ok=True)
+    with TABLE.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(("commit", "round", "what", "value"))
+        for name, value in measure():
+            writer.writerow((commit, number, name, f"{value:.2f}"))
+            file.flush()
+            print(f"round {number}, {commit}: {name} {value:.1f}", file=sys.stderr, flush=True)
 
 
 def run(then: str, now: str, rounds: int, folder: Path) -> None:
-    """Measure both, round after round."""
+    """Measure both, round after round; the plain scripts once, as they take as long as the rest."""
     for number in range(1, rounds + 1):
         for commit in (then, now):
-            place = clone(folder / f"{commit}-{number}", commit)
-            enter(commit, number, study(place))
-            if commit == now:
-                enter(commit, number, scripts(place))
-            if number > 1:
-                shutil.rmtree(place)
-        with chdir(ROOT):
-            for commit in (then, now):
-                enter(commit, number, networks(folder / f"{commit}-1"))
+            place = folder / f"{commit}-{number}"
+            enter(commit, number, ["evaluate + ensemble + report"], partial(study, place, commit))
+            if commit == now and number == 1:
+                enter(commit, number, ["plain scripts"], partial(scripts, place, commit))
+            shutil.rmtree(place, ignore_errors=True)
+        for commit in (then, now):
+            enter(commit, number, [*NETWORKS], partial(networks, folder / f"{commit}-networks", commit))
 
 
 def lines(table: pd.DataFrame, then: str, now: str) -> Iterator[str]:
     """Write the medians and their ratios as a table."""
+    table = table.drop_duplicates(["commit", "round", "what"], keep="last")  # a study that was stopped is measured anew
     values = table.groupby(["what", "commit"], sort=False)["value"].agg(list)
     yield f"| medians of {table['round'].max()} rounds | {then} | now | ratio | limit |"
     yield "| --- " * 5 + "|"
@@ -188,7 +200,6 @@ def main() -> None:
     asked = ["git", "rev-parse", "--short=7", "HEAD"]
     now = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     if not options.table:
-        TABLE.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             run(options.commit, now, options.rounds, Path(folder))
     table = pd.read_csv(TABLE, dtype={"commit": str})
