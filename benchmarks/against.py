@@ -48,7 +48,8 @@ LIMITS = {
 
 def environment() -> dict[str, str]:
     """Return what the commands of a fresh clone see: its own code first, and no setting of this process."""
-    bare = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "OMP_NUM_THREADS")}
+    own = ("PYTHONPATH", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")  # without bytecode every process compiles torch
+    bare = {k: v for k, v in os.environ.items() if k not in own}
     return {**bare, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
