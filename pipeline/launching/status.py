@@ -17,6 +17,8 @@ CONFIGURE = "configure"
 """The stage whose records the runs and the evaluations depend on, each on that of its configuration."""
 SHARED = (*DATA, CONFIGURE)
 """The stages that must be up to date before anything is trained: data, then records."""
+FUSION = ("fuse", "ensemble")
+"""The stages that need every evaluation, in order."""
 RECORD = "run.json"
 """The record that a training run writes last."""
 StageState = Literal["up to date", "cached", "to run", "unknown"]
@@ -63,6 +65,11 @@ def preparations(params: StudySections) -> list[str]:
 def evaluation_of(configuration: Configuration, variant: str | None = None) -> str:
     """Return the name by which DVC knows the evaluation of `configuration`, in the study or in a variant."""
     return f"evaluate@{configuration}" if variant is None else f"evaluate_variant@{variant}-{configuration}"
+
+
+def explanations_of(configuration: Configuration, methods: Iterable[str]) -> list[str]:
+    """Return the names by which DVC knows the heat maps of `configuration`, one for each method."""
+    return [f"explain@{configuration}-{method}" for method in methods]
 
 
 def read_status(names: Iterable[str]) -> dict[str, StageStatus]:

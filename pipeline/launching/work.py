@@ -1,22 +1,22 @@
-"""The study as tasks: its training runs and, once all seeds of a configuration are there, its evaluation."""
+"""The study as tasks: training runs, and what depends on the runs of one configuration or on all evaluations."""
 
 from __future__ import annotations
 
 import csv
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.launching.estimates import expected_seconds
 from pipeline.launching.schedule import GOOD, State, Task
-from pipeline.launching.status import RECORD, StageStatus, evaluation_of, stage_of
+from pipeline.launching.status import FUSION, RECORD, StageStatus, evaluation_of, explanations_of, stage_of
 from pipeline.learning.settings import RunSections
 from pipeline.study.runs import Configuration, Run, StudySections, configurations, every_run, variants_of
 
 LOGS = Path("tmp/launch")
-AFTER = ("probe", "fuse", "ensemble", "report")
+AFTER = ("probe", *FUSION, "report")
 """Stages after the evaluations, in their order."""
 EVALUATIONS = Path("evaluations")
 VARIANTS = Path("variants")
@@ -91,6 +91,35 @@ def evaluation_tasks(params: StudySections, status: Mapping[str, StageStatus], t
 def probe_task(status: Mapping[str, StageStatus]) -> list[Task]:
     """Return the task of the probes, which need the data alone."""
     return [Task("probe", [*DVC, "-s", "probe"], LOGS / "probe.log", state=_state(status, "probe"))]
+
+
+def fusion_tasks(params: StudySections, status: Mapping[str, StageStatus], evaluations: list[Task]) -> list[Task]:
+    """Return the tasks of the ensembles, which need every evaluation of the study itself, and each the one before."""
+    needs = [evaluation_of(configuration) for configuration in configurations(params)]
+    settled, tasks = all(task.state in GOOD for task in evaluations if task.name in needs), []
+    for stage in FUSION:
+        state = _state(status, stage) if settled else State.WAITING
+        tasks.append(Task(stage, [*DVC, "-s", stage], LOGS / f"{stage}.log", needs=needs, state=state))
+        needs, settled = [stage], state in GOOD
+    return tasks
+
+
+def explanation_tasks(
+    params: StudySections, methods: Sequence[str], status: Mapping[str, StageStatus], evaluations: list[Task]
+) -> list[Task]:
+    """Return the tasks of the heat maps by `methods`, which need the evaluation of their configuration."""
+    settled = {task.name for task in evaluations if task.state in GOOD}
+    return [
+        Task(
+            stage,
+            [*DVC, "-s", stage],
+            LOGS / f"{stage}.log",
+            needs=[evaluation_of(configuration)],
+            state=_state(status, stage) if evaluation_of(configuration) in settled else State.WAITING,
+        )
+        for configuration in configurations(params)
+        for stage in explanations_of(configuration, methods)
+    ]
 
 
 def missing(params: StudySections, trainings: list[Task]) -> dict[Configuration, list[Run]]:

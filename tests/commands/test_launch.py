@@ -45,6 +45,8 @@ def test_a_launch_does_the_whole_study_and_another_has_nothing_to_do(study):
     for name in RUNS:
         assert f"{name}: done, AUROC 0.75" in study.first
         assert "epoch 4/4" in (study.folder / f"tmp/launch/{name}.log").read_text()
+    assert "fuse: done" in study.first
+    assert "ensemble: done" in study.first
     before = study.journal()
     assert "Data and pipelines are up to date" in study.run("dvc", "repro", "--dry")
     assert "Data and pipelines are up to date" in study.launch("--jobs", "2")
