@@ -17,6 +17,7 @@ from pipeline.study.errors import stage_errors
 from pipeline.study.files import FUSED, write_json
 from pipeline.study.params import load
 from pipeline.study.records import check_record
+from pipeline.study.workplaces import asked_variant, inside
 
 
 def fuse(params: FeatureSections) -> None:
@@ -47,7 +48,7 @@ def fuse(params: FeatureSections) -> None:
 
 
 if __name__ == "__main__":
-    with stage_errors():
+    with stage_errors(), inside(asked_variant(__doc__)):
         params = load(FeatureSections)
         check_record(None, "fuse", fuse_record(params))
         fuse(params)
