@@ -35,6 +35,7 @@ from pipeline.launching.status import (
     SHARED,
     StageStatus,
     cache_folder,
+    ensembles_of,
     evaluation_of,
     preparations,
     read_status,
@@ -46,7 +47,10 @@ from pipeline.launching.work import (
     DVC,
     EVALUATIONS,
     LOGS,
+    OF_VARIANT,
+    REPORT,
     VARIANTS,
+    ensemble_tasks,
     evaluation_tasks,
     missing,
     probe_task,
@@ -123,7 +127,7 @@ class Launch:
         self._warm_up(status)
         trainings = run_tasks(self.params, status, self.shard)
         evaluations = [] if self.shard else evaluation_tasks(self.params, status, trainings)
-        beside = [] if self.shard else probe_task(status)
+        beside = [] if self.shard else [*ensemble_tasks(self.params, status, evaluations), *probe_task(status)]
         self._work(trainings, [*evaluations, *beside], status)
         if self.stop():
             raise workers.Stopped
@@ -145,6 +149,7 @@ class Launch:
             *run_stages(self.params),
             *(evaluation_of(configuration) for configuration in configurations(self.params)),
             *(evaluation_of(each, of) for of in self.params.variants for each in configurations(self.params)),
+            *(stage for variant in self.params.variants for stage in ensembles_of(variant)),
         ]
         first = [*SHARED, *preparations(self.params)]
         status = self._known([*first, "probe"], stages)
@@ -214,7 +219,12 @@ class Launch:
         for folder, task in zip(folders, evaluations, strict=True):
             if task not in kept:  # its folder is of other settings, or of an earlier study
                 shutil.rmtree(folder, ignore_errors=True)
-        for stage in AFTER if kept else ():
+        for variant in self.params.variants:
+            there = any(Path(VARIANTS, variant, EVALUATIONS, str(each)).exists() for each in configurations(self.params))
+            for stage, folder in zip(ensembles_of(variant), OF_VARIANT, strict=True):
+                if not there or self._foreground([*DVC, "-s", stage], self.warm):
+                    shutil.rmtree(Path(VARIANTS, variant, folder), ignore_errors=True)
+        for stage in (*AFTER, REPORT) if kept else ():
             if self._foreground([*DVC, "-s", stage], self.warm):
                 print(f"stage {stage} failed: the reports are as they were before")
                 return

@@ -65,6 +65,11 @@ def evaluation_of(configuration: Configuration, variant: str | None = None) -> s
     return f"evaluate@{configuration}" if variant is None else f"evaluate_variant@{variant}-{configuration}"
 
 
+def ensembles_of(variant: str) -> list[str]:
+    """Return the names by which DVC knows the stages that make the ensembles of a variant, in their order."""
+    return [f"fuse_variant@{variant}", f"ensemble_variant@{variant}"]
+
+
 def read_status(names: Iterable[str]) -> dict[str, StageStatus]:
     """Ask DVC for the state of the named stages, all in one go; nothing is written but DVC's table of checksums.
 

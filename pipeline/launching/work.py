@@ -11,15 +11,18 @@ from typing import Any
 
 from pipeline.launching.estimates import expected_seconds
 from pipeline.launching.schedule import GOOD, State, Task
-from pipeline.launching.status import RECORD, StageStatus, evaluation_of, stage_of
+from pipeline.launching.status import RECORD, StageStatus, ensembles_of, evaluation_of, stage_of
 from pipeline.learning.settings import RunSections
 from pipeline.study.runs import Configuration, Run, StudySections, configurations, every_run, variants_of
 
 LOGS = Path("tmp/launch")
-AFTER = ("probe", "fuse", "ensemble", "report")
-"""Stages after the evaluations, in their order."""
+AFTER = ("probe", "fuse", "ensemble")
+"""Stages between the evaluations and the report, in their order."""
+REPORT = "report"
 EVALUATIONS = Path("evaluations")
 VARIANTS = Path("variants")
+OF_VARIANT = ("fused", "ensembles")
+"""Below the folder of a variant: what the stages of `ensembles_of` write."""
 METRICS = Path("reports/metrics.csv")
 """All spelled here because `pipeline.study.files` imports NumPy, which takes longer than all that a plan does."""
 DVC = ("dvc", "--wait-for-lock", "repro")
@@ -85,6 +88,24 @@ def evaluation_tasks(params: StudySections, status: Mapping[str, StageStatus], t
         state = _state(status, stage) if settled else State.WAITING
         log = LOGS / f"{stage}.log"
         tasks.append(Task(stage, [*DVC, "-s", stage], log, needs=needs, some=True, state=state))
+    return tasks
+
+
+def ensemble_tasks(params: StudySections, status: Mapping[str, StageStatus], evaluations: list[Task]) -> list[Task]:
+    """Return the tasks of the ensembles of variants, each after all evaluations of its variant.
+
+    Those of the study itself come last, with the report.
+    """
+    of_evaluation = {task.name: task for task in evaluations}
+    tasks = []
+    for variant in variants_of(params):
+        needs = [evaluation_of(each, variant) for each in configurations(params)]
+        settled = all(of_evaluation[name].state in GOOD for name in needs)
+        for stage in ensembles_of(variant):
+            state = _state(status, stage) if settled else State.WAITING
+            settled = state in GOOD
+            tasks.append(Task(stage, [*DVC, "-s", stage], LOGS / f"{stage}.log", needs=needs, state=state))
+            needs = [stage]
     return tasks
 
 
