@@ -220,7 +220,9 @@ class Launch:
             if task not in kept:  # its folder is of other settings, or of an earlier study
                 shutil.rmtree(folder, ignore_errors=True)
         for variant in self.params.variants:
-            there = any(Path(VARIANTS, variant, EVALUATIONS, str(each)).exists() for each in configurations(self.params))
+            there = any(
+                Path(VARIANTS, variant, EVALUATIONS, str(each)).exists() for each in configurations(self.params)
+            )
             for stage, folder in zip(ensembles_of(variant), OF_VARIANT, strict=True):
                 if not there or self._foreground([*DVC, "-s", stage], self.warm):
                     shutil.rmtree(Path(VARIANTS, variant, folder), ignore_errors=True)

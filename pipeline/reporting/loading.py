@@ -282,4 +282,3 @@ def _load_probes() -> tuple[Results, ...]:
         return ()
     metrics = read_metrics(path, "probe").assign(seed=MEAN)  # as of an ensemble: one prediction, no seeds
     return tuple(Results(PROBE, str(name), (), rows) for name, rows in metrics.groupby("loss", sort=False))
-

@@ -1,4 +1,4 @@
-"""Ensembles over folds: each is made anew in every fold, of the runs, weights and thresholds that validation chose there."""
+"""Ensembles over folds: each made anew in every fold, of the runs, weights and thresholds that validation chose there."""
 
 from __future__ import annotations
 
@@ -108,7 +108,9 @@ def read_ensembles(folder: Path) -> Ensembles:
     return Ensembles(each, about["ensembles"], about["skipped"])
 
 
-def over_folds(folds: Mapping[int, Ensembles], *, draws: int = 2000, confidence: float = 0.95, seed: int = 0) -> OverFolds:
+def over_folds(
+    folds: Mapping[int, Ensembles], *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> OverFolds:
     """Follow every ensemble through the folds, and score those that lead.
 
     Parameters
@@ -127,7 +129,9 @@ def over_folds(folds: Mapping[int, Ensembles], *, draws: int = 2000, confidence:
     if len(numbers) < 2:
         return NOT_FOLDED
     followed, others = {}, []
-    for method, members in dict.fromkeys((of["method"], of["set"]) for n in numbers for of in folds[n].described.values()):
+    for method, members in dict.fromkeys(
+        (of["method"], of["set"]) for n in numbers for of in folds[n].described.values()
+    ):
         found = [(n, name) for n in numbers if (name := folds[n].find(method, members)) is not None]
         if len(found) < len(numbers):
             others.append(f"{method}_{members}")

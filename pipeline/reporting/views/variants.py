@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.reporting import page
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.values import ENSEMBLE, Estimate, Outcome, outcome
+from pipeline.reporting.values import Estimate, Outcome, outcome
 from pipeline.reporting.views import shared
 from pipeline.reporting.views.folds import whole
 from pipeline.study.files import write_csv
@@ -79,13 +79,13 @@ def _changes(study: StudyResults, name: str) -> list[str]:
 
 
 def subjects(study: StudyResults) -> list[Results]:
-    """Return what is shown of every variant: the configurations, and the ensemble that the study's validation chooses."""
+    """Return what is shown of every variant: the configurations, and the ensemble that validation chooses."""
     return [*study.configurations, *([study.chosen_ensemble] if study.chosen_ensemble is not None else [])]
 
 
 def _in_variant(study: StudyResults, of: Results, variant: VariantResults) -> Predictions | None:
     """Return what a variant has of one of `subjects`: of an ensemble, the same method on the same set made anew."""
-    if of.model != ENSEMBLE:
+    if of is not study.chosen_ensemble:
         return variant.predictions.get(Configuration(of.model, of.loss))
     about = study.described[of.loss]
     name = variant.ensembles.find(about["method"], about["set"])
