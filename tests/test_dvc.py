@@ -20,8 +20,11 @@ from tests.tiny import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 OF_VARIANTS = {
-    **{"train_variant": "train", "replicate_variant": "train", "evaluate_variant": "evaluate"},
-    **{"fuse_variant": "fuse", "ensemble_variant": "ensemble"},
+    "train_variant": "train",
+    "replicate_variant": "train",
+    "evaluate_variant": "evaluate",
+    "fuse_variant": "fuse",
+    "ensemble_variant": "ensemble",
 }
 """The same stages inside of a variant."""
 SCRIPTS = {name: "train" if name == "replicate" else OF_VARIANTS.get(name, name) for name in STAGES}

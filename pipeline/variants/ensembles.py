@@ -1,4 +1,4 @@
-"""Ensembles over folds: each made anew in every fold, of the runs, weights and thresholds that validation chose there."""
+"""Ensembles over folds: each is made anew in every fold, of what the validation part of the fold has chosen."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def test_pages_of_folds_and_of_variants(here, tmp_path):
     about = study.described[best.loss]
     twin = f"{about['method']}_{twin_of(about['set'], members['skipped']) or about['set']}"
     theirs = read_table(Path("variants/plain/ensembles/metrics.csv"), ("seed", "class")).query(
-        "loss == @twin and part == 'test' and `class` == 'macro' and metric == 'auroc'"
+        f"loss == '{twin}' and part == 'test' and `class` == 'macro' and metric == 'auroc'"
     )["value"]
     assert compared.loc[best.loss, "difference"] == pytest.approx(theirs.item() - best.get("auroc").value, abs=2e-6)
     headlines = summary.headlines(study, "test")
@@ -231,7 +231,7 @@ def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_
                 wins[k], pairs[k] = wins[k] + weight * value, pairs[k] + weight
             right.append(truth)
             decided.append(np.where(np.isnan(cuts), np.nan, expit(scores) >= cuts))
-            rows = listed.query("ensemble == @name and fold == @number")
+            rows = listed[(listed["ensemble"] == name) & (listed["fold"] == number)]
             members = about["ensembles"][made]["members"]
             assert [*zip(rows["loss"], rows["seed"])] == [(m["loss"], m["seed"]) for m in members]
             assert rows["auroc"].to_numpy() == pytest.approx(per_fold[-1], abs=1e-6)
@@ -239,7 +239,7 @@ def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_
         assert of.tested == pytest.approx(per_fold, abs=1e-12)
         if name not in over.leading:
             continue
-        numbers = table.query("loss == @name").set_index(["class", "metric"])["value"]
+        numbers = table[table["loss"] == name].set_index(["class", "metric"])["value"]
         assert numbers["macro", "auroc"] == pytest.approx(np.mean(wins[pairs > 0] / pairs[pairs > 0]), abs=1e-6)
         truth, decided = np.concatenate(right), np.concatenate(decided)
         for k, label in enumerate(study.classes):
