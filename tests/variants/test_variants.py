@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import yaml
 from scipy import stats
-from scipy.special import expit
 from sklearn.metrics import f1_score, roc_auc_score
 
 from pipeline import configure, ensemble, evaluate, fuse, prepare_variant, train
@@ -18,7 +17,7 @@ from pipeline.deploying.choice import ChoiceSections, choose
 from pipeline.ensembling.sets import twin_of
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.learning.settings import TrainingSections
-from pipeline.metrics.thresholds import best_f1_thresholds
+from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.reporting import page, summary
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.pseudonyms import _without_paths
@@ -222,7 +221,9 @@ def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_
             made = name if name in about["ensembles"] else made
             place = predictions.methods.tolist().index(made)
             truth, scores = predictions.test_targets, predictions.test_logits[place].astype(float)
-            cuts = best_f1_thresholds(predictions.val_targets, expit(predictions.val_logits[place].astype(float)))
+            cuts = best_f1_thresholds(
+                predictions.val_targets, probabilities(predictions.val_logits[place], "multilabel")
+            )
             usable = (truth.sum(axis=0) > 0) & (truth.sum(axis=0) < len(truth))
             aurocs = {k: roc_auc_score(truth[:, k], scores[:, k]) for k in np.flatnonzero(usable)}
             per_fold.append(np.mean([*aurocs.values()]))
@@ -230,7 +231,7 @@ def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_
                 weight = truth[:, k].sum() * (len(truth) - truth[:, k].sum())
                 wins[k], pairs[k] = wins[k] + weight * value, pairs[k] + weight
             right.append(truth)
-            decided.append(np.where(np.isnan(cuts), np.nan, expit(scores) >= cuts))
+            decided.append(np.where(np.isnan(cuts), np.nan, probabilities(scores, "multilabel") >= cuts))
             rows = listed[(listed["ensemble"] == name) & (listed["fold"] == number)]
             members = about["ensembles"][made]["members"]
             assert [*zip(rows["loss"], rows["seed"])] == [(m["loss"], m["seed"]) for m in members]
