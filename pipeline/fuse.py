@@ -49,7 +49,7 @@ def fuse(params: FeatureSections) -> None:
 
 
 if __name__ == "__main__":
-    with stage_errors(), inside(asked_variant(__doc__)):
+    with stage_errors(), inside(variant := asked_variant(__doc__)):
         params = load(FeatureSections)
-        check_record(None, "fuse", fuse_record(params))
+        check_record(variant, "fuse", fuse_record(params))
         fuse(params)

@@ -170,14 +170,9 @@ def test_stages_of_external_sets_depend_on_a_record_which_has_all_their_code(sta
 def test_variants_are_trained_and_evaluated_by_the_records_of_the_study_on_what_is_their_own(tiny):
     own = "variants/${item.variant}/study"
     for stage, of in OF_VARIANTS.items():
-        whole = of in ("fuse", "ensemble")
-        record = (
-            f"data/configurations/{of}.json"
-            if whole
-            else f"data/configurations/${{item.model}}-${{item.loss}}.{of}.json"
-        )
-        assert record in STAGES[stage]["deps"]
-        if whole:  # what the study's own stage reads, of the variant
+        name = {"fuse": "${item.variant}.fuse", "ensemble": "ensemble"}.get(of, f"${{item.model}}-${{item.loss}}.{of}")
+        assert f"data/configurations/{name}.json" in STAGES[stage]["deps"]
+        if of in ("fuse", "ensemble"):  # what the study's own stage reads, of the variant
             read = {f"variants/${{item.variant}}/{dep}" for dep in STAGES[of]["deps"] if not dep.startswith("data/")}
             assert read == {dep for dep in STAGES[stage]["deps"] if dep.startswith("variants/")} - {own}
         assert {"data/study", own} <= set(STAGES[stage]["deps"])

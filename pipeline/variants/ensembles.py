@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,7 +138,8 @@ def over_folds(
             others.append(f"{method}_{members}")
             continue
         described = [folds[n].described[name] for n, name in found]
-        made = [Fold(n, folds[n].predictions[name]) for n, name in found]
+        one = np.zeros(1, np.int64)  # the place among the ensembles of a fold stands where seeds do
+        made = [Fold(n, replace(folds[n].predictions[name], seeds=one)) for n, name in found]
         tested = np.array([macro_auroc(of.predictions, "test") for of in made])
         values = [np.nan if of["val_auroc"] is None else of["val_auroc"] for of in described]
         followed[f"{method}_{members}"] = FoldedEnsemble(method, members, made, described, tested, np.array(values))

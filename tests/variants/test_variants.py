@@ -14,6 +14,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from pipeline import configure, ensemble, evaluate, fuse, prepare_variant, train
 from pipeline.deploying.choice import ChoiceSections, choose
+from pipeline.ensembling.fitting import METHODS
 from pipeline.ensembling.sets import twin_of
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.learning.settings import TrainingSections
@@ -53,7 +54,10 @@ STUDY = {
     "study": {"models": ["small"], "losses": ["bce", "zlpr"], "replicates": [7]},
     "split": FOLDS,
     "ensemble": {"top_k": 2, "features": True},
+    "evaluate": {"bootstrap": 50, "threads": 1},
 }
+FEW = {name: METHODS[name] for name in ("mean", "greedy", "stack")}
+"""Ways to combine, to save time: one that fits nothing, one with weights, one without that fits labels."""
 
 
 def write(**sections):
@@ -72,7 +76,9 @@ def run_all(names):
                     train.train(Run("small", loss, seed), load_sections(TrainingSections))
                 evaluate.evaluate(Configuration("small", loss), load_sections(EvaluationSections))
             fuse.fuse(load_sections(FeatureSections))
-            ensemble.ensemble(load_sections(EnsembleSections))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("pipeline.ensembling.predictions.METHODS", FEW)
+                ensemble.ensemble(load_sections(EnsembleSections))
 
 
 @pytest.fixture(scope="module")
