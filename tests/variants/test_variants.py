@@ -1,5 +1,6 @@
 """Variants of the tiny study through its stages, and the pages that follow."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -102,6 +103,13 @@ def here(varied, monkeypatch):
     return varied
 
 
+@pytest.fixture(scope="module")
+def study(varied):
+    """What pages are written from, read once, so that what is computed over folds is computed once."""
+    with contextlib.chdir(varied):
+        return load_study(load())
+
+
 def test_a_fold_has_the_bytes_of_the_same_split_run_alone(here, prepared_once, tmp_path, monkeypatch):
     alone = tmp_path / "alone"
     shutil.copytree(prepared_once, alone)
@@ -155,8 +163,7 @@ def test_other_pictures_of_other_images_are_refused(here):
     prepare_variant.prepare("plain", params)
 
 
-def test_pages_of_folds_and_of_variants(here, tmp_path):
-    study = load_study(load())
+def test_pages_of_folds_and_of_variants(here, study, tmp_path):
     assert sorted(v.name for v in study.variants) == sorted(VARIANTS)
     assert set(study.folds) == {"small-bce", "small-zlpr"}
     with page.about(study):
@@ -209,8 +216,7 @@ def of_fold(number):
     return Predictions.load(folder / "predictions.npz"), json.loads((folder / "members.json").read_text())
 
 
-def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_scikit_learn(here, tmp_path):
-    study = load_study(load())
+def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_scikit_learn(here, study, tmp_path):
     with page.about(study):
         folds_view.render(study, tmp_path)
     over, found = study.ensembles_over_folds, folds_view.facts_of(study)
@@ -220,7 +226,8 @@ def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_
     assert {name for _, about in sides.values() for name in about["ensembles"]} == {*over.followed, *over.others}
     assert set(table["loss"]) == set(over.leading)
     chosen = found.chosen.results.key
-    for name, of in over.followed.items():
+    for name in over.leading:
+        of = over.followed[name]
         per_fold, wins, pairs, right, decided = [], np.zeros(len(study.classes)), np.zeros(len(study.classes)), [], []
         for number, (predictions, about) in sides.items():
             made = f"{of.method}_{twin_of(of.members, about['skipped']) or of.members}"
@@ -244,8 +251,6 @@ def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_
             assert rows["auroc"].to_numpy() == pytest.approx(per_fold[-1], abs=1e-6)
             assert rows["validation_auroc"].to_numpy() == pytest.approx(about["ensembles"][made]["val_auroc"], abs=1e-6)
         assert of.tested == pytest.approx(per_fold, abs=1e-12)
-        if name not in over.leading:
-            continue
         numbers = table[table["loss"] == name].set_index(["class", "metric"])["value"]
         assert numbers["macro", "auroc"] == pytest.approx(np.mean(wins[pairs > 0] / pairs[pairs > 0]), abs=1e-6)
         truth, decided = np.concatenate(right), np.concatenate(decided)
@@ -269,8 +274,7 @@ def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_
     assert found.combined.best.results.loss == over.best
 
 
-def test_the_best_ensemble_is_in_the_family_of_the_pairs_of_configurations_and_the_others_come_below(here):
-    study = load_study(load())
+def test_the_best_ensemble_is_in_the_family_of_the_pairs_of_configurations_and_the_others_come_below(here, study):
     found = folds_view.facts_of(study)
     [pair], gain = found.pairs, found.combined.gain
     assert found.family == 2
