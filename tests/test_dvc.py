@@ -19,7 +19,13 @@ from pipeline.variants.records import variant_record
 from tests.tiny import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-OF_VARIANTS = {"train_variant": "train", "replicate_variant": "train", "evaluate_variant": "evaluate"}
+OF_VARIANTS = {
+    "train_variant": "train",
+    "replicate_variant": "train",
+    "evaluate_variant": "evaluate",
+    "fuse_variant": "fuse",
+    "ensemble_variant": "ensemble",
+}
 """The same stages inside of a variant."""
 SCRIPTS = {name: "train" if name == "replicate" else OF_VARIANTS.get(name, name) for name in STAGES}
 ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.yaml lists these as whole folders
@@ -162,10 +168,14 @@ def test_stages_of_external_sets_depend_on_a_record_which_has_all_their_code(sta
 
 
 def test_variants_are_trained_and_evaluated_by_the_records_of_the_study_on_what_is_their_own(tiny):
+    own = "variants/${item.variant}/study"
     for stage, of in OF_VARIANTS.items():
-        record = "evaluate" if of == "evaluate" else "train"
-        assert f"data/configurations/${{item.model}}-${{item.loss}}.{record}.json" in STAGES[stage]["deps"]
-        assert {"data/study", "variants/${item.variant}/study"} <= set(STAGES[stage]["deps"])
+        name = {"fuse": "${item.variant}.fuse", "ensemble": "ensemble"}.get(of, f"${{item.model}}-${{item.loss}}.{of}")
+        assert f"data/configurations/{name}.json" in STAGES[stage]["deps"]
+        if of in ("fuse", "ensemble"):  # what the study's own stage reads, of the variant
+            read = {f"variants/${{item.variant}}/{dep}" for dep in STAGES[of]["deps"] if not dep.startswith("data/")}
+            assert read == {dep for dep in STAGES[stage]["deps"] if dep.startswith("variants/")} - {own}
+        assert {"data/study", own} <= set(STAGES[stage]["deps"])
         assert STAGES[stage]["cmd"] == f"python -m pipeline.{of} ${{item}}"
         assert STAGES[stage]["outs"][0].startswith("variants/${item.variant}/")
         assert "params" not in STAGES[stage]

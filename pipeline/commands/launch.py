@@ -32,10 +32,10 @@ from pipeline.launching.schedule import GOOD, State, Task
 from pipeline.launching.status import (
     CONFIGURE,
     DATA,
-    FUSION,
     SHARED,
     StageStatus,
     cache_folder,
+    ensembles_of,
     evaluation_of,
     explanations_of,
     preparations,
@@ -48,10 +48,12 @@ from pipeline.launching.work import (
     DVC,
     EVALUATIONS,
     LOGS,
+    OF_VARIANT,
+    REPORT,
     VARIANTS,
+    ensemble_tasks,
     evaluation_tasks,
     explanation_tasks,
-    fusion_tasks,
     missing,
     probe_task,
     run_tasks,
@@ -129,7 +131,7 @@ class Launch:
         evaluations = [] if self.shard else evaluation_tasks(self.params, status, trainings)
         others, maps = evaluations, list[Task]()
         if not self.shard:
-            others = [*evaluations, *probe_task(status), *fusion_tasks(self.params, status, evaluations)]
+            others = [*evaluations, *probe_task(status), *ensemble_tasks(self.params, status, evaluations)]
             maps = explanation_tasks(self.params, self.params.explain.methods, status, evaluations)
         self._work(trainings, others, maps, status)
         if self.stop():
@@ -151,7 +153,7 @@ class Launch:
             *run_stages(self.params),
             *(evaluation_of(configuration) for configuration in configurations(self.params)),
             *(evaluation_of(each, of) for of in self.params.variants for each in configurations(self.params)),
-            *FUSION,
+            *(stage for variant in (None, *self.params.variants) for stage in ensembles_of(variant)),
             *(s for each in configurations(self.params) for s in explanations_of(each, self.params.explain.methods)),
         ]
         first = [*SHARED, *preparations(self.params)]
@@ -228,7 +230,14 @@ class Launch:
         for folder, task in zip(folders, evaluations, strict=True):
             if task not in kept:  # its folder is of other settings, or of an earlier study
                 shutil.rmtree(folder, ignore_errors=True)
-        for stage in AFTER if kept else ():
+        for variant in self.params.variants:
+            there = any(
+                Path(VARIANTS, variant, EVALUATIONS, str(each)).exists() for each in configurations(self.params)
+            )
+            for stage, folder in zip(ensembles_of(variant), OF_VARIANT, strict=True):
+                if not there or self._foreground([*DVC, "-s", stage], self.warm):
+                    shutil.rmtree(Path(VARIANTS, variant, folder), ignore_errors=True)
+        for stage in (*AFTER, REPORT) if kept else ():
             if self._foreground([*DVC, "-s", stage], self.warm):
                 print(f"stage {stage} failed: the reports are as they were before")
                 return

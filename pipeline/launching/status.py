@@ -17,8 +17,6 @@ CONFIGURE = "configure"
 """The stage whose records the runs and the evaluations depend on, each on that of its configuration."""
 SHARED = (*DATA, CONFIGURE)
 """The stages that must be up to date before anything is trained: data, then records."""
-FUSION = ("fuse", "ensemble")
-"""The stages that need every evaluation, in order."""
 RECORD = "run.json"
 """The record that a training run writes last."""
 StageState = Literal["up to date", "cached", "to run", "unknown"]
@@ -70,6 +68,11 @@ def evaluation_of(configuration: Configuration, variant: str | None = None) -> s
 def explanations_of(configuration: Configuration, methods: Iterable[str]) -> list[str]:
     """Return the names by which DVC knows the heat maps of `configuration`, one for each method."""
     return [f"explain@{configuration}-{method}" for method in methods]
+
+
+def ensembles_of(variant: str | None = None) -> list[str]:
+    """Return the names by which DVC knows the stages that make the ensembles of the study or a variant, in order."""
+    return ["fuse", "ensemble"] if variant is None else [f"fuse_variant@{variant}", f"ensemble_variant@{variant}"]
 
 
 def read_status(names: Iterable[str]) -> dict[str, StageStatus]:

@@ -11,15 +11,25 @@ from typing import Any
 
 from pipeline.launching.estimates import expected_seconds
 from pipeline.launching.schedule import GOOD, State, Task
-from pipeline.launching.status import FUSION, RECORD, StageStatus, evaluation_of, explanations_of, stage_of
+from pipeline.launching.status import (
+    RECORD,
+    StageStatus,
+    ensembles_of,
+    evaluation_of,
+    explanations_of,
+    stage_of,
+)
 from pipeline.learning.settings import RunSections
 from pipeline.study.runs import Configuration, Run, StudySections, configurations, every_run, variants_of
 
 LOGS = Path("tmp/launch")
-AFTER = ("probe", *FUSION, "report")
-"""Stages after the evaluations, in their order."""
+AFTER = ("probe", *ensembles_of())
+"""Stages between the evaluations and the report, in their order."""
+REPORT = "report"
 EVALUATIONS = Path("evaluations")
 VARIANTS = Path("variants")
+OF_VARIANT = ("fused", "ensembles")
+"""Below the folder of a variant: what the stages of `ensembles_of` write."""
 METRICS = Path("reports/metrics.csv")
 """All spelled here because `pipeline.study.files` imports NumPy, which takes longer than all that a plan does."""
 DVC = ("dvc", "--wait-for-lock", "repro")
@@ -88,20 +98,25 @@ def evaluation_tasks(params: StudySections, status: Mapping[str, StageStatus], t
     return tasks
 
 
+def ensemble_tasks(params: StudySections, status: Mapping[str, StageStatus], evaluations: list[Task]) -> list[Task]:
+    """Return the tasks of the ensembles of the study and its variants, each after all evaluations of its side."""
+    of_evaluation = {task.name: task for task in evaluations}
+    tasks = []
+    sides: list[str | None] = [None, *variants_of(params)]
+    for variant in sides:
+        needs = [evaluation_of(each, variant) for each in configurations(params)]
+        settled = all(of_evaluation[name].state in GOOD for name in needs)
+        for stage in ensembles_of(variant):
+            state = _state(status, stage) if settled else State.WAITING
+            settled = state in GOOD
+            tasks.append(Task(stage, [*DVC, "-s", stage], LOGS / f"{stage}.log", needs=needs, state=state))
+            needs = [stage]
+    return tasks
+
+
 def probe_task(status: Mapping[str, StageStatus]) -> list[Task]:
     """Return the task of the probes, which need the data alone."""
     return [Task("probe", [*DVC, "-s", "probe"], LOGS / "probe.log", state=_state(status, "probe"))]
-
-
-def fusion_tasks(params: StudySections, status: Mapping[str, StageStatus], evaluations: list[Task]) -> list[Task]:
-    """Return the tasks of the ensembles, which need every evaluation of the study itself, and each the one before."""
-    needs = [evaluation_of(configuration) for configuration in configurations(params)]
-    settled, tasks = all(task.state in GOOD for task in evaluations if task.name in needs), []
-    for stage in FUSION:
-        state = _state(status, stage) if settled else State.WAITING
-        tasks.append(Task(stage, [*DVC, "-s", stage], LOGS / f"{stage}.log", needs=needs, state=state))
-        needs, settled = [stage], state in GOOD
-    return tasks
 
 
 def explanation_tasks(

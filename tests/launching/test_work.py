@@ -4,7 +4,7 @@ import yaml
 
 from pipeline.launching.schedule import State
 from pipeline.launching.status import StageStatus
-from pipeline.launching.work import evaluation_tasks, explanation_tasks, fusion_tasks, probe_task, run_tasks
+from pipeline.launching.work import ensemble_tasks, evaluation_tasks, explanation_tasks, probe_task, run_tasks
 from pipeline.settings import load
 from tests.tiny import ROOT
 
@@ -16,9 +16,9 @@ def status(names, but=()):
 def all_tasks(params, known):
     trainings = run_tasks(params, known)
     evaluations = evaluation_tasks(params, known, trainings)
-    fusions = fusion_tasks(params, known, evaluations)
+    ensembles = ensemble_tasks(params, known, evaluations)
     maps = explanation_tasks(params, params.explain.methods, known, evaluations)
-    return {task.name: task for task in [*trainings, *evaluations, *probe_task(known), *fusions, *maps]}
+    return {task.name: task for task in [*trainings, *evaluations, *probe_task(known), *ensembles, *maps]}
 
 
 def test_tasks_and_stages_before_them_are_those_of_dvc_lock(monkeypatch):
