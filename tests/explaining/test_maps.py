@@ -51,7 +51,7 @@ def cnn(seed):
         ("tf_efficientnet_lite0", {}, 128, "bn2.act", "first", 4),
         ("vit_tiny_patch16_224", SMALL, 64, "blocks.1.norm1", "tokens", 4),
         ("vit_tiny_patch16_224", SMALL | {"global_pool": "avg", "class_token": False}, 64, "blocks.1", "tokens", 4),
-        ("cait_xxs24_224", SMALL, 64, "blocks.1", "tokens", 4),
+        ("cait_xxs24_224", SMALL, 64, "blocks_token_only.1.norm1", "tokens", 4),
         ("swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": (1, 1), "num_heads": (1, 1), "img_size": 32},
          32, "norm", "last", 4),
     ],
