@@ -28,7 +28,6 @@ import yaml
 
 from benchmarks.launch import check as claim
 from benchmarks.launch import checkout, environment, timed
-
 from pipeline.explaining.checks import Checked, check
 from pipeline.explaining.localising import Marked, localise
 from pipeline.explaining.maps import Mapper

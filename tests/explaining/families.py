@@ -215,7 +215,7 @@ def main():
         began = time.process_time()
         try:
             line, without = row(name)
-        except Exception as error:  # noqa: BLE001: a family that cannot be built so is named, and the others go on
+        except Exception as error:  # a family that cannot be built so is named
             line, without = f"| {name} | {FAMILIES[name][0]} | {type(error).__name__}: {error} |", False
         print(line, f"{time.process_time() - began:.1f} s", flush=True)
         silent += [name] if without else []
