@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -123,7 +123,7 @@ def find_layer(backbone: nn.Module, channels: int, height: int, width: int, leas
         if layer.cells <= max([1, *(other.cells for other in alive)]):
             continue
         places, anything = _matters(backbone, layer, example)
-        if (places or not anything) and _in_place(backbone, layer, example):
+        if places or not anything:
             (alive if places else silent).append(layer)
         if alive and min(alive[-1].height, alive[-1].width) >= least:
             break
@@ -174,9 +174,15 @@ def _candidates(backbone: nn.Module, example: Tensor) -> Iterator[Layer]:
         named = [(name, cast(int, backbone.num_features)) for name in (smallest[-1:] or makers[:1] or same[:1])]
         inner = {about["module"]: about["num_chs"] for about in getattr(backbone, "feature_info", None) or []}
         inner |= {name: output.shape[2] for name, output in outputs.items() if _norms_tokens(backbone, name, output)}
-        named += [(name, inner[name]) for name in reversed(outputs) if name in inner]
+        if not hasattr(
+            backbone, "reroll"
+        ):  # Hiera keeps tokens of a window together, and puts them in order at its end
+            named += [(name, inner[name]) for name in reversed(outputs) if name in inner]
+    prefixes = dict.fromkeys((int(getattr(backbone, "num_prefix_tokens", 0)), 0))
     for name, count in named:
-        if layer := _layer(backbone, name, outputs[name], count):
+        # CoaT, PiT and VOLO do not say that they have a class token. Behind their last norm it is what is read.
+        unsaid = () if outputs[name] is last else (1,)
+        if layer := _layer(backbone, name, outputs[name], count, dict.fromkeys((*prefixes, *unsaid))):
             yield layer
 
 
@@ -209,7 +215,7 @@ def _outputs(backbone: nn.Module, example: Tensor) -> tuple[dict[str, Tensor], T
     return outputs, last if features is not None and isinstance(last, Tensor) else None
 
 
-def _layer(backbone: nn.Module, name: str, output: Tensor, channels: int) -> Layer | None:
+def _layer(backbone: nn.Module, name: str, output: Tensor, channels: int, prefixes: Iterable[int]) -> Layer | None:
     """Recognise how an output with so many channels is laid out; None if it is no picture."""
     shape = tuple(output.shape)
     if output.ndim == 4:
@@ -220,8 +226,7 @@ def _layer(backbone: nn.Module, name: str, output: Tensor, channels: int) -> Lay
     if output.ndim != 3 or shape[2] != channels:
         return None
     grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
-    # CaiT and XCiT put the class token in front behind their blocks, not before; CoaT and PiT do not say that they do.
-    for prefix in dict.fromkeys((int(getattr(backbone, "num_prefix_tokens", 0)), 0, 1)):
+    for prefix in prefixes:  # CaiT and XCiT put the class token in front behind their blocks, not before
         side = math.isqrt(max(0, shape[1] - prefix))
         for height, width in ([grid] if grid else []) + [(side, side)]:
             if prefix + height * width == shape[1]:
@@ -236,24 +241,3 @@ def _matters(backbone: nn.Module, layer: Layer, example: Tensor) -> tuple[bool, 
         logits = backbone(example)
         (gradient,) = torch.autograd.grad(logits.square().sum(), kept[-1:], allow_unused=True)
     return gradient is not None and bool(layer.picture(gradient).any()), gradient is not None and bool(gradient.any())
-
-
-def _in_place(backbone: nn.Module, layer: Layer, example: Tensor) -> bool:
-    """Whether tokens lie row by row: a quarter of the image that changes must change its own quarter of them most.
-
-    Hiera keeps the tokens of one window apart, so that the same number of tokens is another picture. Of four quarters
-    one may be missed, as attention carries changes everywhere.
-    """
-    if layer.layout != "tokens":
-        return True
-    height, width = (side // 2 for side in example.shape[2:])
-    changed = example.repeat(5, 1, 1, 1)
-    places = [(slice(y, y + height), slice(x, x + width)) for y in (0, height) for x in (0, width)]
-    for image, place in zip(changed[1:], places):
-        image[:, *place] = 1 - image[:, *place]
-    kept: list[Tensor] = []
-    with torch.no_grad(), leaves(backbone.get_submodule(layer.name), kept.append):
-        backbone(changed)
-    output = layer.picture(kept[-1])
-    moved = (output[1:] - output[:1]).abs().mean(1, keepdim=True)
-    return int((functional.adaptive_avg_pool2d(moved, 2).flatten(1).argmax(1).cpu() == torch.arange(4)).sum()) >= 3
