@@ -180,16 +180,17 @@ def _candidates(backbone: nn.Module, example: Tensor) -> Iterator[Layer]:
             named += [(name, inner[name]) for name in reversed(outputs) if name in inner]
     prefixes = dict.fromkeys((int(getattr(backbone, "num_prefix_tokens", 0)), 0))
     for name, count in named:
-        # CoaT, PiT and VOLO do not say that they have a class token. Behind their last norm it is what is read.
-        unsaid = () if outputs[name] is last else (1,)
+        # CoaT, PiT and VOLO do not say that they have one token or two in front. Behind the last norm they are read.
+        unsaid = () if outputs[name] is last else (1, 2)
         if layer := _layer(backbone, name, outputs[name], count, dict.fromkeys((*prefixes, *unsaid))):
             yield layer
 
 
 def _norms_tokens(backbone: nn.Module, name: str, output: Tensor) -> bool:
-    """Whether a module normalises the tokens of one image; inside of windows there are several rows of them."""
-    kind = type(backbone.get_submodule(name)).__name__.lower()
-    return "norm" in kind and output.ndim == 3 and output.shape[0] == 1
+    """Whether a module normalises the tokens of an image: not those of a window, as TinyViT does in its attention."""
+    kind, inside = type(backbone.get_submodule(name)).__name__.lower(), name.split(".")[:-1]
+    known = "layernorm" in kind or "rmsnorm" in kind
+    return known and output.ndim == 3 and output.shape[0] == 1 and not any(part.startswith("attn") for part in inside)
 
 
 def _outputs(backbone: nn.Module, example: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:

@@ -138,6 +138,7 @@ def test_a_transformer_whose_places_do_not_matter_is_refused():
         ("deit distilled", "blocks.1.norm1", 4),
         ("naflexvit", "blocks.1", 4),
         ("beit", "blocks.1", 4),
+        ("levit", "stages.0", 6),  # of 3 x 3 cells at its end; a norm inside of its attention is no picture
     ],
 )
 def test_families_of_transformers_have_maps_and_their_tokens_lie_where_the_image_changes(name, layer, cells):
