@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,7 @@ from pipeline.launching.schedule import State, Task
 from pipeline.settings import load
 from pipeline.study.errors import UserError
 from pipeline.study.runs import runs
+from tests.forked import PYTHON
 from tests.tiny import TINY, copy_tracked
 
 
@@ -330,18 +332,26 @@ class Head(Standin):
             "PATH": super().environment["PATH"],
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments: str, more: Mapping[str, str] | None = None) -> subprocess.Popen:
         with (self.folder / "tmp/printed").open("w") as printed:
             launcher = subprocess.Popen(
-                [*self.nodes.namespace, sys.executable, "-m", "pipeline.commands.launch", "--ray", ADDRESS, *arguments],
+                [*self.nodes.namespace, sys.executable, "-c", LAUNCHER, "--ray", ADDRESS, *arguments],
                 cwd=self.folder,
-                env=self.environment,
+                env={**self.environment, **(more or {})},
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         self.nodes.launchers.append(launcher)
         return launcher
+
+
+LAUNCHER = f"""
+import os, sys
+sys.executable = os.environ.pop({PYTHON!r}, sys.executable)
+from pipeline.commands import launch
+launch.main()
+"""
 
 
 def commit(study: Standin) -> None:

@@ -11,8 +11,8 @@ from pipeline.report import write_reports
 from pipeline.reporting.figures import style
 from pipeline.reporting.loading import load_study
 from pipeline.settings import Params
+from tests.blank import BLANK
 from tests.once import made_once
-from tests.tiny import BLANK
 
 __all__ = ["FINDINGS", "settings"]
 
