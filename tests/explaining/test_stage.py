@@ -25,7 +25,8 @@ from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import read_dataset
 from pipeline.study.runs import Run, configurations, seeds
 from pipeline.study.trainings import evaluation_folder
-from tests.tiny import BLANK, TINY
+from tests.blank import BLANK
+from tests.tiny import TINY
 
 
 def params_with(**settings):
