@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from pipeline.searching.applying import applied, as_yaml
-from pipeline.settings.search import with_values
 from pipeline.study.params import ParamsError, parse_yaml
+from pipeline.study.workplaces import with_values
 from tests.tiny import ROOT
 
 VALUES = {
