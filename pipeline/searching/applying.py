@@ -14,7 +14,8 @@ from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
 from pipeline.study.params import PARAMS_FILE, ParamsError, parse_yaml, read
 from pipeline.study.workplaces import with_values
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+"""Words, and keys with dots."""
 
 
 def applied(values: Mapping[str, Any], path: Path = PARAMS_FILE) -> str:

@@ -109,7 +109,7 @@ class Searching:
         """Do the trials that are missing, and write the record; the shared stages are up to date."""
         self.configuration = dvc_configuration(cache_folder())
         abouts = {side.fold: about_search(side) for side in self.sides}
-        keep_others(abouts)
+        begin_anew(abouts)
         finished = [Trials(self, side, abouts[side.fold]).run() for side in self.sides]
         workplace.remove()
         return 0 if all(finished) else 1
@@ -134,7 +134,7 @@ class Searching:
         return workplace.environment(workers.environment(self.mark, slot, self.jobs, self.gpus, self.memory))
 
 
-def keep_others(abouts: Mapping[int | None, dict[str, Any]]) -> None:
+def begin_anew(abouts: Mapping[int | None, dict[str, Any]]) -> None:
     """Begin the record anew, but for the folds whose search is still the same; what was there is kept.
 
     Parameters
@@ -146,12 +146,17 @@ def keep_others(abouts: Mapping[int | None, dict[str, Any]]) -> None:
     same = {fold: record for fold, record in old.items() if abouts.get(fold) == record.about}
     if len(same) == len(old):
         return
-    now = abouts if set(abouts) & set(old) else dict.fromkeys(old, next(iter(abouts.values())))
-    changed = {key: 0 for fold in set(now) & set(old) for key in now[fold] if old[fold].about.get(key) != now[fold][key]}
-    said = f"{', '.join(changed)} differ" if changed else f"folds {', '.join(map(str, set(old) - set(abouts)))} left"
-    print(f"a new search: {said} from {FILE}, which is kept as {keep(FILE)}")
+    changed: dict[str, None] = {}
+    for fold, record in old.items():
+        now = abouts.get(fold)
+        keys = ["folds"] if now is None else [key for key in now if record.about.get(key) != now[key]]
+        changed |= dict.fromkeys(keys)
+    but = f" but for folds {', '.join(map(str, same))}" if same else ""
+    print(f"a new search{but}: {', '.join(changed)} differ from {FILE}, which is kept as {keep(FILE)}")
     if same:
         write_records(same)
+    else:
+        FILE.unlink()
 
 
 class Trials:
@@ -254,21 +259,23 @@ class Trials:
 
     def _with_present(self, first: int, proposed: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Have the search begin with the values of params.yaml, if they lie in the ranges: it does not lose to them."""
-        begins = first == 0 and within(self.space, self.whole, self._present)
-        return [self._present, *proposed[1:]] if begins else proposed
+        begins = first == 0 and self._present is not None and within(self.space, self.whole, self._present)
+        return [self._present or {}, *proposed[1:]] if begins else proposed
 
     @functools.cached_property
-    def _present(self) -> dict[str, Any]:
-        """The values of params.yaml, or none where another fold's search may have found them.
+    def _present(self) -> dict[str, Any] | None:
+        """The values of params.yaml, but none that another fold's search may have found.
 
-        Another fold may have been searched, and what it found be applied, before this one is searched at all; what it
-        has chosen by are tested here. So this one begins with what that one began with.
+        When another fold has been searched before, its values may have been applied since, and images that it has
+        chosen by are tested here: what this fold has no value of its own for is as that one began with it.
         """
+        held = held_values(self.search, self.params)
         others = [record for fold, record in read_records().items() if fold != self.side.fold and record.trials]
-        if not others or set(self.space) <= set(self.side.found):
-            return held_values(self.search, self.params)
-        first = others[0].trials[0]
-        return first.values if first.origin == "params.yaml" else {}
+        shared = [key for key in self.space if key not in self.side.found]
+        if not others or not shared:
+            return held
+        began = others[0].trials[0]
+        return {**held, **{key: began.values[key] for key in shared}} if began.origin == "params.yaml" else None
 
     def _begin(self, number: int, values: dict[str, Any]) -> Work | None:
         """Make the workplaces of a trial; None if its values cannot be, or are those of an earlier one."""
@@ -364,7 +371,7 @@ class Trials:
             self.record = replace(self.record, evaluated_before=True)
 
 
-def _key(values: dict[str, Any]) -> str:
+def _key(values: dict[str, Any] | None) -> str:
     return as_word(values)
 
 

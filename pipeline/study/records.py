@@ -30,7 +30,7 @@ RecordedStage = Literal[
 
 
 def record_file(configuration: Configuration | str | None, stage: RecordedStage) -> Path:
-    """File of what `stage` runs, with `configuration`; None is the whole study, a name an external set, a variant or so."""
+    """File of what `stage` runs, with `configuration`; None is the whole study, a name an external set, say."""
     return CONFIGURATIONS / (f"{stage}.json" if configuration is None else f"{configuration}.{stage}.json")
 
 

@@ -77,16 +77,16 @@ def problems_of(variants: dict[str, Variant], split: Split, preprocess: Preproce
             if content in seen:
                 yield f"variants.{name}: is the same as {seen[content]}; must differ from it"
             seen.setdefault(content, f"variants.{name}")
-            if variant.found and not is_fold_of(made[0], split):
+            if variant.found and (variant.preprocess or not is_fold_of(split_of(variant, split), split)):
                 yield (
                     f"variants.{name}.found: what a search has found in a fold; must be empty, as variants.{name} is "
                     "not a fold of this study (split.method: folds, and no key of split but fold)"
                 )
 
 
-def is_fold_of(other: Section, split: Split) -> bool:
+def is_fold_of(other: Split, split: Split) -> bool:
     """Whether a split differs from the study's by the tested fold alone."""
-    return split.method == "folds" and isinstance(other, Split) and other.model_copy(update={"fold": split.fold}) == split
+    return split.method == "folds" and other.model_copy(update={"fold": split.fold}) == split
 
 
 def folds_of_study(params: FoldSections) -> dict[int, str | None]:
