@@ -178,7 +178,7 @@ class Trials:
         self.params, self.search, self.stop = side.params, side.params.search, call.stop
         self.space = self.search.ranges()
         self.seeds = self.search.seeds or [side.params.seed]
-        self.drawn_by = [self.search.seed] if side.fold is None else [self.search.seed, side.fold]
+        self.drawn_by = self.search.seed if side.fold is None else [self.search.seed, side.fold]
         self.content = side.params.model_dump(mode="json", exclude_unset=True)
         self.whole = whole_numbers(self.search, self.content)
         self.begun: dict[str, int] = {}
@@ -254,7 +254,7 @@ class Trials:
         trials = [trial for trial in self.record.trials if trial.number < first]
         # A whole batch, so that a search that is made longer is the one that was long from the first.
         return self._with_present(
-            first, propose(self.space, self.whole, trials, first, self.search.batch, *self.drawn_by)
+            first, propose(self.space, self.whole, trials, first, self.search.batch, self.drawn_by)
         )
 
     def _with_present(self, first: int, proposed: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting.settings import About, Report
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
 from pipeline.settings.search import Search, problem_of_key, problems_of_search
-from pipeline.splitting.settings import SplitSections
 from pipeline.study.params import PARAMS_FILE, describe, read, validate
 from pipeline.study.runs import seeds
 from pipeline.study.workplaces import params_of
@@ -55,7 +54,6 @@ UNSEEN = ("size", "nfiles")
 class Params(
     DownloadSections,
     PreprocessSections,
-    SplitSections,
     EvaluationSections,
     ProbeSections,
     EnsembleSections,

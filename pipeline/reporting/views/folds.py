@@ -16,7 +16,7 @@ from pipeline.reporting import page, terms
 from pipeline.reporting.figures import folds as figures
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
-from pipeline.reporting.views import shared
+from pipeline.reporting.views import nested, shared
 from pipeline.study.files import write_csv
 from pipeline.uncertainty.comparisons import compare_measured
 from pipeline.variants.folds import Fold, FoldSpread, OutOfFold, nadeau_bengio
@@ -227,6 +227,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         study=study,
         banner_facts=shared.banner(study),
         folded=found,
+        nested=nested.facts_of(study),
         decided=decisions(study, found.rows),
         classes=classes(study, found.chosen),
         pictured=drawn is not None,
