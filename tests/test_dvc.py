@@ -161,10 +161,11 @@ def test_stages_of_external_sets_depend_on_a_record_which_has_all_their_code(sta
     assert code <= set().union(*listed("configure").values())
 
 
-def test_variants_are_trained_and_evaluated_by_the_records_of_the_study_on_what_is_their_own(tiny):
+def test_variants_are_trained_and_evaluated_by_records_of_their_own_on_what_is_their_own(tiny):
     for stage, of in OF_VARIANTS.items():
         record = "evaluate" if of == "evaluate" else "train"
-        assert f"data/configurations/${{item.model}}-${{item.loss}}.{record}.json" in STAGES[stage]["deps"]
+        key = "${key}" if of == "evaluate" else "${item.variant}-${item.model}-${item.loss}"
+        assert f"data/configurations/{key}.{record}.json" in STAGES[stage]["deps"]
         assert {"data/study", "variants/${item.variant}/study"} <= set(STAGES[stage]["deps"])
         assert STAGES[stage]["cmd"] == f"python -m pipeline.{of} ${{item}}"
         assert STAGES[stage]["outs"][0].startswith("variants/${item.variant}/")

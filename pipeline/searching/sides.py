@@ -69,7 +69,7 @@ class Side:
         assert search is not None
         if self.variant is None:
             return of_trial(content, search, values)
-        variant = {**content["variants"][self.variant], FOUND: {**self.found, **values}}
+        variant = {**content["variants"][self.variant], FOUND: self._with(values)}
         return {**of_trial(content, search, {}), "variants": {self.variant: variant}}
 
     def to_apply(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +78,12 @@ class Side:
         All that a fold has found stands in one place, as a whole: what is missing there would be the study's, whose
         fold has chosen it by images that are tested here.
         """
-        return values if self.variant is None else {f"variants.{self.variant}.{FOUND}": {**self.found, **values}}
+        return values if self.variant is None else {f"variants.{self.variant}.{FOUND}": self._with(values)}
+
+    def _with(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return what the fold has found with these values: what one of them holds goes, as it does in a map."""
+        kept = {key: of for key, of in self.found.items() if not any(f"{key}.".startswith(f"{new}.") for new in values)}
+        return {**kept, **values}
 
 
 def sides_of(params: Params) -> list[Side]:

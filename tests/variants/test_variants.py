@@ -11,7 +11,8 @@ import yaml
 
 from pipeline import configure, evaluate, prepare_variant, train
 from pipeline.deploying.choice import ChoiceSections, choose
-from pipeline.learning.settings import TrainingSections
+from pipeline.learning.records import training_record
+from pipeline.learning.settings import Augment, TrainingSections
 from pipeline.reporting import page, summary
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.pseudonyms import _without_paths
@@ -32,6 +33,8 @@ from pipeline.study.runs import Configuration, Run, VariantRun, every_run
 from pipeline.study.trainings import run_folder
 from pipeline.study.workplaces import inside, merged, params_of
 from pipeline.variants.records import VariantRecordSections, variant_record
+from pipeline.variants.settings import as_variant, folds_of_study
+from pipeline.variants.within import records_within
 from tests.tiny import TINY
 
 FOLDS = {**TINY["split"], "method": "folds", "folds": 3, "fold": 1, "validation": 0.25}
@@ -256,11 +259,71 @@ def test_maps_are_merged_key_by_key():
         ({"preprocess": {"sise": 32}}, r"variants.x.preprocess.sise: unknown key \(did you mean 'size'"),
         ({"split": {"fold": 1}}, "variants.x: is the same as the study itself; must differ from it"),
         ({"split": {"fold": 2}}, "variants.x: is the same as variants.fold2; must differ from it"),
+        ({"found": {"train.epochs": 3}}, "variants.x: must have keys of split, or of preprocess"),
+        (
+            {"split": {"seed": 3}, "found": {"train.epochs": 3}},
+            "variants.x.found: what a search has found in a fold; must",
+        ),
+        ({"preprocess": {"size": 32}, "found": {"train.epochs": 3}}, "variants.x is not a fold of this study"),
+        (
+            {"split": {"fold": 3}, "found": {"split.seed": 3}},
+            "variants.x.found.split.seed: all trials must have the same",
+        ),
+        ({"split": {"fold": 3}, "found": {"train.threads": 3}}, "'threads' is how trials are computed or compared"),
+        (
+            {"split": {"fold": 3}, "found": {"models.none.lr": 3}},
+            "models.none.lr: is no setting of a model or loss of this",
+        ),
+        (
+            {"split": {"fold": 3}, "found": {"models.small.lr": 30}},
+            "found: models.small.lr: must be at most 10, not 30",
+        ),
+        (
+            {"split": {"fold": 3}, "found": {"train.epochs.a": 3}},
+            "found: train.epochs.a lies below something that is no map",
+        ),
+        (
+            {"split": {"fold": 3}, "found": {"train.epoch": 3}},
+            r"found: train.epoch: unknown key \(did you mean 'epochs'",
+        ),
     ],
 )
 def test_variants_that_cannot_be_run_are_refused_by_name(variant, said):
     with pytest.raises(ParamsError, match=said):
         parse({**STUDY, "variants": {"fold2": {"split": {"fold": 2}}, "x": variant}})
+
+
+def test_what_was_found_in_a_fold_is_its_own_and_takes_the_place_of_a_whole_value(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = {"models.small.lr": 0.05, "train.augment": {"rotation": 5}, "train.clip_grad": None}
+    train = {**TINY["train"], "augment": {"shift": 0.1, "noise": 0.2}, "clip_grad": 1.0}
+    variants = {"fold2": {"split": {"fold": 2}, "found": found}, "fold3": {"split": {"fold": 3}}}
+    params = parse({**STUDY, "train": train, "variants": variants})
+    own, other = as_variant(params, "fold2"), as_variant(params, "fold3")
+    assert (own.split.fold, own.models["small"].lr, own.train.clip_grad) == (2, 0.05, None)
+    assert own.train.augment == Augment(rotation=5)  # nothing is left of the study's shift and noise
+    assert (other.models["small"].lr, other.train.augment.shift, other.train.clip_grad) == (0.01, 0.1, 1.0)
+    assert folds_of_study(params) == {1: None, 2: "fold2", 3: "fold3"}
+    records = records_within("fold2", params)
+    configuration = Configuration("small", "bce")
+    study, theirs = training_record(configuration, params), records[record_file("fold2-small-bce", "train")]
+    assert (theirs["model"]["lr"], study["model"]["lr"]) == (0.05, 0.01)
+    assert records[record_file("fold2-small-bce", "evaluate")]["train"]["clip_grad"] is None
+    assert records_within("fold3", params)[record_file("fold3-small-bce", "train")] == study
+
+
+def test_weights_that_a_fold_has_found_are_watched(prepared):
+    for name in ("a", "b"):
+        Path(f"{name}.safetensors").write_text(name)
+    model = {**TINY["models"]["small"], "weights": "a.safetensors"}
+    given = {**STUDY, "models": {"small": model}, "study": {"models": ["small"], "losses": ["bce"], "replicates": []}}
+    fold = {"split": {"fold": 2}, "found": {"models.small.weights": "b.safetensors"}}
+    configure.link_weights(parse({**given, "variants": {"fold2": fold, "fold3": {"split": {"fold": 3}}}}))
+    links = {path.name: path.resolve().name for path in Path("data/weights/files").iterdir()}
+    assert links.items() >= {"small": "a.safetensors", "small-of-fold2": "b.safetensors"}.items()
+    assert "small-of-fold3" not in links
+    configure.link_weights(parse({**given, "variants": {"fold2": {"split": {"fold": 2}}}}))
+    assert not Path("data/weights/files/small-of-fold2").exists()
 
 
 def test_a_section_without_content_is_one_without_a_variant():
