@@ -54,7 +54,6 @@ def dealt(prepared_once, tmp_path_factory):
     folder = tmp_path_factory.mktemp("folds") / "study"
     shutil.copytree(prepared_once, folder)
     with contextlib.chdir(folder):
-        split.main()  # of the study as it was: it is made anew below
         configure.configure(write())
         split.main()
         for name in VARIANTS:
@@ -247,7 +246,7 @@ def change(rows):
 
 
 def test_the_search_of_a_fold_reads_nothing_that_the_fold_tests(folds, monkeypatch):
-    """Of the record of fold 2, no byte depends on its tested images or their labels; on those it chooses by, it does."""
+    """Of the record of fold 2, no byte depends on its tested images or their labels; on others it does."""
     score_of = running.score_of
     monkeypatch.setattr(running, "score_of", lambda *of: (score_of(*of)[0], 1.0, score_of(*of)[2]))  # not the seconds
 

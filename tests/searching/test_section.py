@@ -102,14 +102,9 @@ def test_what_a_fold_has_found_beside_the_search_is_held_to_its_ranges():
     variants = {"fold2": {"split": {"fold": 2}, "found": {"models.small.lr": 0.02, "train.warmup_epochs": 1.5}}}
     assert with_search({"train.epochs": [2, 4]}, split=split, variants=variants)
     with pytest.raises(
-        ParamsError, match=r"variants\.fold2\.found: search\.over\.train\.epochs: 1 cannot be: .*warmup_epo"
+        ParamsError, match=r"variants\.fold2\.found: search\.over\.train\.epochs: 1 cannot be: .*warmup"
     ):
-        with_search(
-            {"train.epochs": [1, 4], "models.wide.lr": [1, 2]},
-            split=split,
-            variants=variants,
-            section={"model": "wide"},
-        )
+        with_search({"train.epochs": [1, 4]}, split=split, variants=variants)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ VARIANTS = {
     "plain": {"preprocess": {"clahe": {"enabled": False}}},
     "other": {"split": {"method": "grouped", "seed": 4}},
 }
+FOLD3 = {"split": {"fold": 3}}
 STUDY = {**TINY, "study": {"models": ["small"], "losses": ["bce", "zlpr"], "replicates": [7]}, "split": FOLDS}
 
 
@@ -269,10 +270,10 @@ def test_maps_are_merged_key_by_key():
             {"split": {"fold": 3}, "found": {"split.seed": 3}},
             "variants.x.found.split.seed: all trials must have the same",
         ),
-        ({"split": {"fold": 3}, "found": {"train.threads": 3}}, "'threads' is how trials are computed or compared"),
+        ({**FOLD3, "found": {"train.threads": 3}}, "'threads' is how trials are computed or compared"),
         (
             {"split": {"fold": 3}, "found": {"models.none.lr": 3}},
-            "models.none.lr: is no setting of a model or loss of this",
+            "models.none.lr: is no setting of a model or loss of",
         ),
         (
             {"split": {"fold": 3}, "found": {"models.small.lr": 30}},
