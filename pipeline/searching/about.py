@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from pipeline.learning.settings import train_settings
@@ -48,12 +49,15 @@ def about_search(side: Side) -> dict[str, Any]:
 def settings_digest(params: Params, search: Search) -> str:
     """Digest the settings of training beside those that are searched.
 
-    These count as their first ends, so that applying the best values changes nothing of it.
+    These count as their first ends, so that applying the best values changes nothing of it. Of a file of weights the
+    name counts, not its folder, which no page shows; its content stands beside this digest.
     """
     first = {key: ends(of)[0] for key, of in search.ranges().items()}
     trial = Params.model_validate(of_trial(params.model_dump(mode="json", exclude_unset=True), search, first))
     train = train_settings(trial, search.model).model_dump(mode="json", exclude={"log_every"})
-    return digest([trial.models[search.model].model_dump(mode="json"), train, trial.losses[search.loss]])
+    model = trial.models[search.model].model_dump(mode="json")
+    model["weights"] = model["weights"] and PurePath(model["weights"]).name
+    return digest([model, train, trial.losses[search.loss]])
 
 
 def data_outputs(variant: str | None) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from pipeline import configure, evaluate, prepare_variant, train
 from pipeline.deploying.choice import ChoiceSections, choose
@@ -17,10 +20,14 @@ from pipeline.reporting import page, summary
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.pseudonyms import _without_paths
 from pipeline.reporting.views import folds as folds_view
-from pipeline.reporting.views import readme
+from pipeline.reporting.views import methods, readme
+from pipeline.reporting.views import nested as nested_view
 from pipeline.reporting.views import variants as variants_view
 from pipeline.scoring.settings import EvaluationSections
+from pipeline.searching.about import settings_digest
+from pipeline.searching.record import RECORD, Record, Trial, write_records
 from pipeline.settings import load, parse
+from pipeline.settings.search import Search
 from pipeline.study.errors import UserError
 from pipeline.study.files import read_table
 from pipeline.study.inputs import located
@@ -33,6 +40,7 @@ from pipeline.study.runs import Configuration, Run, VariantRun, every_run
 from pipeline.study.trainings import run_folder
 from pipeline.study.workplaces import inside, merged, params_of
 from pipeline.variants.records import VariantRecordSections, variant_record
+from pipeline.variants.results import audit_of
 from pipeline.variants.settings import as_variant, folds_of_study
 from pipeline.variants.within import records_within
 from tests.tiny import TINY
@@ -169,6 +177,94 @@ def test_pages_of_folds_and_of_variants(here, tmp_path):
         assert compared.loc[loss, "difference"] == pytest.approx(theirs.item() - own.item(), abs=2e-6)
     headlines = summary.headlines(study, "test")
     assert headlines["folds-small-bce"] == pytest.approx(chosen["bce"], abs=1e-6)
+
+
+KEY = "models.small.lr"
+HIGHEST = {1: 0.80, 2: 0.74, 3: 0.71}
+
+
+@pytest.fixture
+def searched(here):
+    """Write records of searches within the folds, of which the best trials have these values; then their pages."""
+
+    def write_pages(folder, best=0.01, folds=(1, 2, 3), **more):
+        params = load()
+        about = {"dataset": "phantom", "model": "small", "loss": "zlpr", "seeds": [42], "seed": 0, "batch": 2}
+        about |= {"over": {KEY: {"low": 0.001, "high": 0.1, "log": True, "step": None}}, "weights": None, "data": ""}
+        search, records = Search(model="small", loss="zlpr", over=about["over"]), {}
+        for fold in folds:
+            name = folds_of_study(params)[fold]
+            audit = json.loads(Path("data/study/split/audit.json" if name is None else audit_of(name)).read_text())
+            settings = settings_digest(as_variant(params, name), search)
+            low = [Trial(n, {KEY: 0.05 + n / 100}, "finished", 0.6, {"42": 0.6}) for n in (1, 2)]
+            trials = [Trial(0, {KEY: best}, "finished", HIGHEST[fold], {"42": HIGHEST[fold]}, "params.yaml"), *low]
+            luck = {
+                "corrected": HIGHEST[fold] - 0.03,
+                "highest": HIGHEST[fold],
+                "optimism": 0.03,
+                "low": 0.5,
+                "high": 0.9,
+            }
+            luck |= {"refused": "", "chosen": {"0": 1.0}, "images": 40, "patients": 30}
+            own = {**about, "settings": settings, "split": audit["sha256"], "fold": fold}
+            records[fold] = Record(own, {"optuna": "5.0.0"}, trials, 3, optimism=luck, **more)
+        write_records(records)
+        study = load_study(params)
+        with page.about(study):
+            nested_view.render(study, folder)
+            folds_view.render(study, folder)
+            page.write(folder / "methods.md", "methods.md", **methods.facts(study, {"roc": False, "curves": False}))
+        return study, *((folder / name).read_text() for name in ("search.md", "folds.md", "methods.md"))
+
+    yield write_pages
+    RECORD.unlink()
+
+
+def test_folds_that_are_trained_as_their_own_searches_found_are_a_nested_estimate(searched, tmp_path):
+    study, text, folds, methods_page = searched(tmp_path)
+    tested = []
+    for fold in study.folds["small-zlpr"]:
+        logits, truth = fold.predictions.test_logits, fold.predictions.test_targets
+        known = [k for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
+        tested.append(np.mean([roc_auc_score(truth[:, k], of[:, k]) for of in logits for k in known]))
+    out_of_fold = read_table(tmp_path / "folds.csv", ("seed", "class")).query(
+        "seed == 'mean' and `class` == 'macro' and metric == 'auroc' and loss == 'zlpr'"
+    )
+    value, low, high = (out_of_fold[name].item() for name in ("value", "ci_low", "ci_high"))
+    apart = np.array([*HIGHEST.values()]) - tested
+    reach = stats.t.ppf(0.975, 2) * np.sqrt((1 / 3 + 1 / 2) * apart.var(ddof=1))
+    measured = nested_view.facts_of(study).optimism
+    assert measured.difference[:3] == pytest.approx((0.75 - value, 0.75 - high, 0.75 - low), abs=2e-6)
+    assert measured.spread[:4] == pytest.approx(
+        (apart.mean(), apart.std(ddof=1), apart.mean() - reach, apart.mean() + reach), abs=1e-9
+    )
+    assert "Settings of small-zlpr were searched within each fold apart: 9 trials in 3 folds" in text
+    assert "**Nested estimate.** Each fold was trained with what its own search had found" in text
+    assert f"0.750, differs from it by {measured.difference.value:+.3f}".replace("-", "−") in text
+    assert "The correction had estimated +0.030, from the validation sets alone." in text
+    for number, highest, reached in zip(HIGHEST, HIGHEST.values(), tested):
+        cells = f"| {number} | 3 | 0.01 | {highest:.3f} | {highest - 0.03:.3f} [0.500, 0.900] | {reached:.3f} |"
+        for each in (text, folds):
+            assert cells in re.sub(" +", " ", each)
+    assert "- **Nested.** Settings of small-zlpr were [searched](search.md) in each fold apart" in folds
+    assert "is the nested estimate. The mean of the highest validation scores, 0.750, differs" in folds
+    assert "were [searched](search.md) within each fold, on its validation set: 3 folds, 9 trials over 1 setting." in (
+        methods_page
+    )
+    table = read_table(tmp_path / "search.csv")
+    assert table["fold"].tolist() == [1] * 3 + [2] * 3 + [3] * 3
+    assert "Not closed" not in text
+
+
+def test_what_is_not_nested_is_said(searched, tmp_path):
+    study, text, folds, _ = searched(tmp_path, best=0.02)
+    assert "Folds 1, 2, and 3 are not trained as the best trial of their own search was" in text
+    assert "**Settings of small-zlpr were [searched](search.md), and its numbers here are not those" in folds
+    assert nested_view.facts_of(study).optimism is None
+    _, text, folds, _ = searched(tmp_path, folds=(1, 3), evaluated_before=True)
+    assert "**Not a nested estimate.** Fold 2 has no search of its own: what the folds reach" in text
+    assert "Fold 2 has no search of its own." in folds
+    assert "evaluated on the tested images of folds 1 and 3." in text
 
 
 def test_the_networks_of_all_folds_are_chosen_as_one(here):

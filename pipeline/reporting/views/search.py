@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -198,12 +198,14 @@ def score(trial: Trial) -> float:
 
 
 def _same(values: dict[str, Any], others: dict[str, Any]) -> bool:
-    return all(as_word(_number(value)) == as_word(_number(others[key])) for key, value in values.items())
+    return all(_plain(key, value) == _plain(key, others[key]) for key, value in values.items())
 
 
-def _number(value: Any) -> Any:
-    """Return a whole number as a float: a setting may have been read as either."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _plain(key: str, value: Any) -> str:
+    """Write a value so that equal ones are equal: a whole number may have been read as either, a path is not shown."""
+    if key.endswith(".weights") and value:
+        return PurePath(value).name
+    return as_word(float(value) if isinstance(value, int) and not isinstance(value, bool) else value)
 
 
 def _shown(value: Any) -> str:
