@@ -178,7 +178,7 @@ def facts_of(study: StudyResults) -> Nested | None:
 
 
 def _row(study: StudyResults, number: int, of: FoldSearch, tested: float) -> FoldRow | None:
-    params = as_variant(study.params, of.variant)
+    params = as_variant(study.params.model_copy(update={"search": None}), of.variant)
     found = search.facts(study, of.record, params, of.split)
     if found is None:
         return None
