@@ -13,7 +13,7 @@ from pipeline.study.runs import configurations
 from pipeline.variants.settings import VariantSections, as_variant
 
 
-class WithinSections(VariantSections, EvaluationSections):
+class WithinSections(EvaluationSections, VariantSections):
     """The sections that say how a variant's networks are trained and evaluated."""
 
 
