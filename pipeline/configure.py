@@ -38,7 +38,8 @@ from pipeline.study.records import record_file, remove_other_weights, write_reco
 from pipeline.study.runs import configurations, runs
 from pipeline.study.trainings import evaluation_folder, run_folder
 from pipeline.variants.records import VariantRecordSections, variant_record
-from pipeline.variants.settings import preprocess_of
+from pipeline.variants.settings import as_variant, preprocess_of
+from pipeline.variants.within import WithinSections, records_within
 
 LEFT = Path("tmp/left")
 """Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
@@ -57,6 +58,7 @@ class RecordedSections(
     FeatureSections,
     ExplainSections,
     VariantRecordSections,
+    WithinSections,
 ):
     """The sections that stand in records."""
 
@@ -78,7 +80,8 @@ def configure(params: RecordedSections) -> None:
             records[record_file(explanation_name(configuration, method), "explain")] = record
     for name in params.variants:
         records[record_file(name, "prepare_variant")] = variant_record(name, params)
-        records[record_file(name, "fuse")] = fuse_record(params)  # of networks that the study's settings train
+        records[record_file(name, "fuse")] = fuse_record(as_variant(params, name))
+        records |= records_within(name, params)
     for name in params.external:
         records[record_file(name, "prepare_external")] = preparation_record(name, params)
         records[record_file(name, "evaluate_external")] = external_record(name, params)
@@ -93,12 +96,20 @@ def configure(params: RecordedSections) -> None:
 def link_weights(params: RecordedSections) -> None:
     """Link the weights file of each model of the study, or write that it starts from none; remove all other links.
 
-    That of the network that finds regions of interest is linked, too, if the study or a variant has one.
+    That of the network that finds regions of interest is linked, too, if the study or a variant has one, and what a
+    fold's own search has found.
     """
     files: dict[str, Path | None] = {}
-    for model in params.study.models:
-        key, given = f"models.{model}.weights", params.models[model].weights
-        files[model] = None if given is None else weights_file(key, source(key, given))
+    given = {model: (model, params.models[model].weights) for model in params.study.models}
+    for name in (name for name, variant in params.variants.items() if variant.found):
+        own = as_variant(params, name).models
+        given |= {f"{model}-of-{name}": (model, own[model].weights) for model in params.study.models}
+    for link, (model, path) in given.items():
+        key = f"models.{model}.weights"
+        if path is None and link == model:
+            files[link] = None
+        elif path is not None and (link == model or path != params.models[model].weights):
+            files[link] = weights_file(key, source(key, path))
     regions = {REGION: params.preprocess.roi}
     for name, variant in params.variants.items():
         regions[f"{REGION}-{name}"] = preprocess_of(variant, params.preprocess).roi if variant.preprocess else None

@@ -21,7 +21,7 @@ from pipeline.study.files import nulls, write_csv, write_json
 from pipeline.study.params import ParamsError, load
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.study.prepared import read_dataset
-from pipeline.study.records import check_record
+from pipeline.study.records import check_record, name_within
 from pipeline.study.runs import Configuration, Run
 from pipeline.study.trainings import evaluation_folder
 from pipeline.study.workplaces import inside
@@ -77,7 +77,8 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     with stage_errors(), inside(arguments.variant):
         configuration, params = Configuration(arguments.model, arguments.loss), load(EvaluationSections)
-        check_record(configuration, "evaluate", evaluation_record(configuration, params))
+        named = name_within(arguments.variant, configuration)
+        check_record(named, "evaluate", evaluation_record(configuration, params))
         if params.models[configuration.model].gives_masks:  # by name, as in stage train
             import_module("pipeline.segmenting.evaluation").evaluate_segmentation(configuration, params)
         elif read_dataset().task == "regression":

@@ -17,7 +17,7 @@ from pipeline.study.errors import stage_errors
 from pipeline.study.params import load
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, read_dataset
-from pipeline.study.records import check_record
+from pipeline.study.records import check_record, name_within
 from pipeline.study.runs import Run
 from pipeline.study.workplaces import inside
 
@@ -57,7 +57,8 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     with stage_errors(), inside(arguments.variant):
         run, params = Run(arguments.model, arguments.loss, arguments.seed), load(TrainingSections)
-        check_record(run.configuration, "train", training_record(run.configuration, params))
+        named = name_within(arguments.variant, run.configuration)
+        check_record(named, "train", training_record(run.configuration, params))
         if params.models[run.model].gives_masks:  # by name: no other training run depends on that code
             import_module("pipeline.segmenting.training").train_segmentation(run, params)
         elif read_dataset().task == "regression":

@@ -168,14 +168,17 @@ def test_stages_of_external_sets_depend_on_a_record_which_has_all_their_code(sta
     assert code <= set().union(*listed("configure").values())
 
 
-def test_variants_are_trained_and_evaluated_by_the_records_of_the_study_on_what_is_their_own(tiny):
+def test_variants_are_trained_and_evaluated_by_records_of_their_own_on_what_is_their_own(tiny):
     own = "variants/${item.variant}/study"
     for stage, of in OF_VARIANTS.items():
-        name = {"fuse": "${item.variant}.fuse", "ensemble": "ensemble"}.get(of, f"${{item.model}}-${{item.loss}}.{of}")
-        assert f"data/configurations/{name}.json" in STAGES[stage]["deps"]
         if of in ("fuse", "ensemble"):  # what the study's own stage reads, of the variant
+            name = {"fuse": "${item.variant}.fuse", "ensemble": "ensemble"}[of]
             read = {f"variants/${{item.variant}}/{dep}" for dep in STAGES[of]["deps"] if not dep.startswith("data/")}
             assert read == {dep for dep in STAGES[stage]["deps"] if dep.startswith("variants/")} - {own}
+        else:
+            key = "${key}" if of == "evaluate" else "${item.variant}-${item.model}-${item.loss}"
+            name = f"{key}.{'evaluate' if of == 'evaluate' else 'train'}"
+        assert f"data/configurations/{name}.json" in STAGES[stage]["deps"]
         assert {"data/study", own} <= set(STAGES[stage]["deps"])
         assert STAGES[stage]["cmd"] == f"python -m pipeline.{of} ${{item}}"
         assert STAGES[stage]["outs"][0].startswith("variants/${item.variant}/")

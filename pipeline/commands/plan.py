@@ -12,6 +12,7 @@ Examples
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,10 +37,12 @@ from pipeline.launching.work import read_summary
 from pipeline.reporting.english import count
 from pipeline.settings import Params
 from pipeline.settings.checks import load
+from pipeline.settings.search import Search
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ArtifactError
-from pipeline.study.records import check_record, record_file
+from pipeline.study.records import check_record, name_within, record_file
 from pipeline.study.runs import Configuration, Run, configurations, every_run, seeds
+from pipeline.variants.settings import as_variant
 
 DELTAS = (0.002, 0.005, 0.01, 0.02)
 State = StageState | Literal["changed"]
@@ -65,22 +68,36 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State
     """
     data = all(status[name].state == "up to date" for name in DATA[1:] if name in status)
     same = CONFIGURE not in status or status[CONFIGURE].state == "up to date"
-    records = {each: "same" if same else _recorded(each, params) for each in configurations(params)} if data else {}
+    sides = [None, *params.variants] if data else []
+    records = {
+        (side, each): "same" if same else _recorded(each, own, side)
+        for side in sides
+        for own in [as_variant(params, None if same else side)]
+        for each in configurations(params)
+    }
     known: dict[str, State] = {"changed": "changed", "missing": "unknown"}
     return {
-        run: known.get(records[run.configuration], status[stage_of(run, params)].state) if data else "unknown"
+        run: known.get(records[getattr(run, "variant", None), run.configuration], status[stage_of(run, params)].state)
+        if data
+        else "unknown"
         for run in every_run(params)
     }
 
 
-def _recorded(configuration: Configuration, params: Params) -> Literal["same", "changed", "missing"]:
-    """Whether stage configure will write for the runs of `configuration` what it wrote before."""
+def _recorded(
+    configuration: Configuration, params: Params, variant: str | None
+) -> Literal["same", "changed", "missing"]:
+    """Whether stage configure will write for the runs of `configuration` what it wrote before.
+
+    `params` are the sections as the variant has them; None is the study itself.
+    """
     from pipeline.learning.records import training_record  # and NumPy with it, which takes a moment
 
-    if not record_file(configuration, "train").exists():
+    named = name_within(variant, configuration)
+    if not record_file(named, "train").exists():
         return "missing"
     try:
-        check_record(configuration, "train", training_record(configuration, params))
+        check_record(named, "train", training_record(configuration, params))
     except ArtifactError:
         return "changed"
     return "same"
@@ -121,6 +138,7 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
             "runs:     " + ", ".join(f"{n} {WORDS[s]}" for s, n in counts.items()),
             "time:     " + _time([seconds[run] for run in left], jobs),
             "disk:     " + _disk([sizes[run] for run in left], free),
+            *(["search:   " + _search(params, params.search, seconds, jobs)] if params.search else []),
         ]
     )
 
@@ -128,6 +146,28 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
 def _shared(status: Mapping[str, StageStatus], stage: str) -> str:
     """Write the state of a shared stage."""
     return status[stage].state if stage in status else "is no stage"
+
+
+def _search(params: Params, search: Search, seconds: Mapping[Run, float | None], jobs: int) -> str:
+    """Write how many trials a search has, in all folds, and what those take that are not recorded yet."""
+    from pipeline.searching.about import about_search  # and NumPy with it
+    from pipeline.searching.record import read_record
+    from pipeline.searching.sides import sides_of
+
+    sides, done = sides_of(params), 0
+    for side in sides:
+        record = read_record(fold=side.fold)
+        with contextlib.suppress(ArtifactError):  # nothing is prepared yet
+            done += min(len(record.trials), search.trials) if record and record.about == about_search(side) else 0
+    trials, runs = len(sides) * search.trials, search.seeds or [params.seed]
+    per_fold = "" if sides[0].fold is None else f", {search.trials} in each of {count('fold', len(sides))}"
+    each = f", each of {count('training run', len(runs))}" if len(runs) > 1 else ""
+    text = f"{count('trial', trials)} of {search.model}-{search.loss}{per_fold}{each}; {trials - done} to be done"
+    if trials == done:
+        return text
+    one = [s for run, s in seconds.items() if run.configuration == (search.model, search.loss) and s is not None]
+    left = [max(one)] * ((trials - done) * len(runs)) if one else [None]
+    return f"{text}: {_time(left, jobs)}"
 
 
 def _time(seconds: Sequence[float | None], jobs: int) -> str:

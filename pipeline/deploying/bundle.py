@@ -33,6 +33,7 @@ from pipeline.study.parts import read_parts
 from pipeline.study.prepared import DatasetInfo, as_input, open_images, read_dataset
 from pipeline.study.runs import Run
 from pipeline.study.trainings import run_folder
+from pipeline.variants.settings import VariantSections, as_variant
 
 KEPT = Path("tmp/deployed")
 """Bundles that commands keep from one call to the next."""
@@ -213,16 +214,21 @@ def study_regions() -> Regions:
     return regions
 
 
+class NetworkSections(TrainingSections, VariantSections):
+    """The sections that say how networks are built, those of folds included."""
+
+
 def network_of(choice: Choice) -> Any:
     """Load the networks of `choice` with torch, as a `pipeline.deploying.network.Network` on the CPU."""
     from pipeline.deploying.network import assemble
 
-    params, data = load(TrainingSections), read_dataset()
+    params, data = load(NetworkSections), read_dataset()
     slope, intercept = choice.calibration.slope.tolist(), choice.calibration.intercept.tolist()
     shape = open_images().shape
     tta = load(EnsembleSections).evaluate.tta
     fused = choice.name if choice.method == FUSION else None
-    return assemble(choice.members, params, len(data.classes), shape[1], data.task, slope, intercept, tta, fused)
+    described = [as_variant(params, getattr(run, "variant", None)).models[run.model] for run in choice.members]
+    return assemble(choice.members, described, len(data.classes), shape[1], data.task, slope, intercept, tta, fused)
 
 
 def _make(choice: Choice, folder: Path) -> Recipe:

@@ -17,7 +17,7 @@ from pipeline.ensembling.features import FeatureHead, last_layer, load_head, poo
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import views
 from pipeline.learning.networks.models import Classifier
-from pipeline.learning.settings import TrainingSections, Tta
+from pipeline.learning.settings import Model, Tta
 from pipeline.study.errors import UserError
 from pipeline.study.files import made_by
 from pipeline.study.runs import Run
@@ -167,7 +167,7 @@ class FusedNetwork(Network):
 
 def assemble(
     members: Sequence[Run],
-    params: TrainingSections,
+    described: Sequence[Model],
     classes: int,
     size: int,
     task: str,
@@ -182,8 +182,8 @@ def assemble(
     ----------
     members : sequence of Run
         Trained in this study.
-    params : TrainingSections
-        Of the study: the architectures.
+    described : sequence of Model
+        Of each member, the architecture.
     classes, size : int
         K, and pixels per side of the prepared images.
     task, slope, intercept, tta
@@ -197,10 +197,8 @@ def assemble(
         If a model file is missing.
     """
     loaded = [
-        models.rebuild(
-            run.model, params.models[run.model], classes, size, made_by(run_folder(run) / "model.safetensors", "train")
-        )
-        for run in members
+        models.rebuild(run.model, model, classes, size, made_by(run_folder(run) / "model.safetensors", "train"))
+        for run, model in zip(members, described, strict=True)
     ]
     calibration = torch.tensor(slope).float(), torch.tensor(intercept).float()
     if fused is not None:

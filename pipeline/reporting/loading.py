@@ -16,7 +16,7 @@ from pipeline.external.results import read_external
 from pipeline.regressing.values import FILE, Values
 from pipeline.reporting.bare_table import seeds_of, tidy, with_means
 from pipeline.reporting.pseudonyms import hide
-from pipeline.reporting.results import Results, StudyResults
+from pipeline.reporting.results import FoldSearch, Results, StudyResults
 from pipeline.reporting.values import (
     ENSEMBLE,
     MEAN,
@@ -31,7 +31,7 @@ from pipeline.reporting.values import (
     ReportError,
 )
 from pipeline.scoring.clinical import Clinical
-from pipeline.searching.record import Record, read_record
+from pipeline.searching.record import Record, read_record, read_records
 from pipeline.segmenting.results import open_probabilities
 from pipeline.settings import Params
 from pipeline.study.files import (
@@ -55,7 +55,8 @@ from pipeline.study.predictions import Predictions, read_metrics
 from pipeline.study.prepared import open_images, open_masks, read_dataset, read_samples
 from pipeline.study.runs import Configuration, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder
-from pipeline.variants.results import read_variants, with_ensembles
+from pipeline.variants.results import audit_of, read_variants, with_ensembles
+from pipeline.variants.settings import folds_of_study
 
 _CLINICAL = (*Clinical._fields, "subgroup_gaps")
 _LABELS = ("variable", "first", "second", "method", "point", "metric", "prevalence_from")
@@ -135,6 +136,7 @@ def load_study(params: Params) -> StudyResults:
         explanations=tuple(of for of in explained.values() if of is not None),
         variants=tuple(variants),
         searched=_load_search(params),
+        searches=_load_searches(params),
         **({"masks": open_masks()} if of_masks else {}),
     )
     return hide(study)
@@ -143,9 +145,22 @@ def load_study(params: Params) -> StudyResults:
 def _load_search(params: Params) -> Record | None:
     """Read the record of a search; None where there is none, or where it is about another study than this."""
     record = read_record()
-    if record is None or record.about["dataset"] != params.dataset:
-        return None
-    return record if Configuration(record.about["model"], record.about["loss"]) in configurations(params) else None
+    return record if record is not None and _is_of(record, params) else None
+
+
+def _load_searches(params: Params) -> dict[int, FoldSearch]:
+    """Read the records of the searches within the study's folds."""
+    records, found = read_records(), {}
+    for fold, variant in folds_of_study(params).items():
+        record, path = records.get(fold), AUDIT if variant is None else audit_of(variant)
+        if record is not None and _is_of(record, params) and path.exists():
+            found[fold] = FoldSearch(record, variant, read_json(path, "prepare_variant")["sha256"])
+    return found
+
+
+def _is_of(record: Record, params: Params) -> bool:
+    about = record.about
+    return about["dataset"] == params.dataset and Configuration(about["model"], about["loss"]) in configurations(params)
 
 
 def _load_samples() -> pd.DataFrame:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,14 @@ _NUMBERS = ["value", "ci_low", "ci_high", "n", "n_positive"]
 
 def _no_table() -> pd.DataFrame:
     return NO_TABLE
+
+
+class FoldSearch(NamedTuple):
+    """A search within a fold: its record, the variant that tests the fold (None: the study), its split as it is now."""
+
+    record: Record
+    variant: str | None
+    split: str
 
 
 @dataclass(frozen=True)
@@ -277,6 +285,10 @@ class StudyResults:
         Heat maps; likewise.
     variants : tuple of VariantResults
         The study with one thing changed; likewise.
+    searched : Record or None
+        The search of settings, if there was one in a study without folds.
+    searches : dict of int to FoldSearch
+        The searches within folds, by the numbers of these.
     masks : uint8 [N, H, W, K]
         Of segmentation: masks.npy, memory-mapped; N = 0 in other studies.
     """
@@ -310,6 +322,7 @@ class StudyResults:
     explanations: tuple[Explanation, ...] = ()
     variants: tuple[VariantResults, ...] = ()
     searched: Record | None = None
+    searches: dict[int, FoldSearch] = field(default_factory=dict)
     masks: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.uint8))
 
     # --- what is there -----------------------------------------------------------------------------------------------

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from pipeline.learning.settings import train_settings
 from pipeline.learning.weights import checked_sha256, source
 from pipeline.searching.record import digest
+from pipeline.searching.sides import Side
 from pipeline.settings import Params
 from pipeline.settings.search import Search, ends, of_trial
-from pipeline.study.files import AUDIT, read_json
+from pipeline.study.files import read_json
 from pipeline.study.locks import locked_stages
 
 
-def about_search(params: Params) -> dict[str, Any]:
+def about_search(side: Side) -> dict[str, Any]:
     """Return what decides the trials of a search, JSON-compatible; see `pipeline.searching.record.Record`.
 
     Raises
@@ -21,7 +23,7 @@ def about_search(params: Params) -> dict[str, Any]:
     ModelError
         If the file of weights that the model starts from is missing.
     """
-    search = params.search
+    params, search = side.params, side.params.search
     assert search is not None
     model, key = params.models[search.model], f"models.{search.model}.weights"
     # Of all that are tried, where they are searched: which of them params.yaml has says nothing about the trials.
@@ -38,23 +40,28 @@ def about_search(params: Params) -> dict[str, Any]:
         "batch": search.batch,
         "settings": settings_digest(params, search),
         "weights": weights,
-        "data": digest(data_outputs()),
-        "split": read_json(AUDIT, "split")["sha256"],
+        "data": digest(data_outputs(side.variant)),
+        "split": read_json(side.audit, "split" if side.variant is None else "prepare_variant")["sha256"],
+        **({} if side.fold is None else {"fold": side.fold}),
     }
 
 
 def settings_digest(params: Params, search: Search) -> str:
     """Digest the settings of training beside those that are searched.
 
-    These count as their first ends, so that applying the best values changes nothing of it.
+    These count as their first ends, so that applying the best values changes nothing of it. Of a file of weights the
+    name counts, not its folder, which no page shows; its content stands beside this digest.
     """
     first = {key: ends(of)[0] for key, of in search.ranges().items()}
     trial = Params.model_validate(of_trial(params.model_dump(mode="json", exclude_unset=True), search, first))
     train = train_settings(trial, search.model).model_dump(mode="json", exclude={"log_every"})
-    return digest([trial.models[search.model].model_dump(mode="json"), train, trial.losses[search.loss]])
+    model = trial.models[search.model].model_dump(mode="json")
+    model["weights"] = model["weights"] and PurePath(model["weights"]).name
+    return digest([model, train, trial.losses[search.loss]])
 
 
-def data_outputs() -> dict[str, str]:
+def data_outputs(variant: str | None) -> dict[str, str]:
     """Return the checksums of images and split, as dvc.lock has them."""
     stages = locked_stages()
-    return {name: stages[name]["outs"][0]["md5"] for name in ("preprocess", "split") if name in stages}
+    makers = {"preprocess": "preprocess", "split": "split" if variant is None else f"prepare_variant@{variant}"}
+    return {name: stages[maker]["outs"][0]["md5"] for name, maker in makers.items() if maker in stages}

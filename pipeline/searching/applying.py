@@ -11,10 +11,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
 
-from pipeline.settings.search import with_values
 from pipeline.study.params import PARAMS_FILE, ParamsError, parse_yaml, read
+from pipeline.study.workplaces import with_values
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+"""Words, and keys with dots."""
 
 
 def applied(values: Mapping[str, Any], path: Path = PARAMS_FILE) -> str:

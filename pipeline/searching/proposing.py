@@ -25,7 +25,12 @@ STARTUP = 10
 
 
 def propose(
-    space: Mapping[str, Range | list[Any]], whole: set[str], trials: Sequence[Trial], first: int, count: int, seed: int
+    space: Mapping[str, Range | list[Any]],
+    whole: set[str],
+    trials: Sequence[Trial],
+    first: int,
+    count: int,
+    seed: int | Sequence[int],
 ) -> list[dict[str, Any]]:
     """Return the values of the next trials.
 
@@ -39,8 +44,8 @@ def propose(
         The results that count: those of the trials below `first`.
     first, count : int
         Number of the first trial of the batch, and how many it has.
-    seed : int
-        Of the search.
+    seed : int or sequence of int
+        Of the search; within a fold, also the fold's number.
 
     Returns
     -------
@@ -51,7 +56,7 @@ def propose(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = {key: _distribution(of, key in whole) for key, of in space.items()}
-    derived = int(np.random.SeedSequence([seed, first]).generate_state(1)[0])
+    derived = int(np.random.SeedSequence([*np.atleast_1d(seed), first]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # Those of the batch that have no result yet count as bad, so that they do not all lie in one place.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,8 @@ from pipeline.study.files import REPORTS, intact, write_json
 
 RECORD = REPORTS / "search.json"
 MEASURE = "macro AUROC of the validation part"
+FOLDS = "folds"
+"""Key of the file under which the records of all folds stand."""
 State = Literal["finished", "failed"]
 
 
@@ -66,7 +68,7 @@ class Record:
     ----------
     about : dict
         What decides its trials, see `pipeline.searching.about.about_search`: dataset, model, loss, seeds, over, seed,
-        batch; digests of the settings, the weights, the data and the split.
+        batch; digests of the settings, the weights, the data and the split; of a search within a fold its number, fold.
     versions : dict
         Of the sampler's package.
     trials : list of Trial
@@ -100,14 +102,30 @@ class Record:
         """Of what the search is about."""
         return digest(self.about)
 
+    @property
+    def fold(self) -> int | None:
+        """Number of the fold within which it was made; None of a study without folds."""
+        return self.about.get("fold")
+
 
 def digest(content: Any) -> str:
     """Digest what JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_record(path: Path = RECORD) -> Record | None:
-    """Read a record; None where there is none.
+def read_record(path: Path = RECORD, fold: int | None = None) -> Record | None:
+    """Read the record of a search, or of the one within a fold; None where there is none.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is damaged.
+    """
+    return read_records(path).get(fold)
+
+
+def read_records(path: Path = RECORD) -> dict[int | None, Record]:
+    """Read all records of a file: by the numbers of folds, or under None that of a study without folds.
 
     Raises
     ------
@@ -115,18 +133,31 @@ def read_record(path: Path = RECORD) -> Record | None:
         If the file is damaged.
     """
     if not path.exists():
-        return None
+        return {}
     with intact(path):
         content = json.loads(path.read_text(encoding="utf-8"))
-        trials = [Trial(**trial) for trial in content.pop("trials")]
-        content.pop("digest")
-        return Record(**content, trials=trials)
+        records = [_record_of(each) for each in content.get(FOLDS, [content])]
+        return {record.fold: record for record in records}
+
+
+def _record_of(content: dict[str, Any]) -> Record:
+    trials = [Trial(**trial) for trial in content["trials"]]
+    return Record(**{key: of for key, of in content.items() if key not in ("trials", "digest")}, trials=trials)
 
 
 def write_record(record: Record, path: Path = RECORD) -> None:
-    """Write a record, complete or not at all."""
-    content = asdict(record)
-    write_json(path, {"digest": record.digest, **content, "trials": [asdict(trial) for trial in record.trials]})
+    """Write a record, complete or not at all; that of a fold beside those of the others."""
+    others = read_records(path) if record.fold is not None else {}
+    write_records({**others, record.fold: record}, path)
+
+
+def write_records(records: Mapping[int | None, Record], path: Path = RECORD) -> None:
+    """Write the records of all folds in their order, or the one of a study without folds."""
+    contents = [
+        {"digest": record.digest, **asdict(record), "trials": [asdict(trial) for trial in record.trials]}
+        for _, record in sorted(records.items(), key=lambda item: item[0] or 0)
+    ]
+    write_json(path, contents[0] if set(records) == {None} else {FOLDS: contents})
 
 
 def with_trials(record: Record, trials: Sequence[Trial]) -> list[Trial]:

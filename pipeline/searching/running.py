@@ -1,11 +1,14 @@
-"""A search from its first trial to its record; one that was ended goes on where it was."""
+"""A search from its first trial to its record; one that was ended goes on where it was.
+
+A study with folds has one in each of them, one after another.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +18,7 @@ from pipeline.launching import schedule, workers
 from pipeline.launching.display import display
 from pipeline.launching.log import reason
 from pipeline.launching.schedule import GOOD, State, Task
-from pipeline.launching.status import CONFIGURE, RECORD, cache_folder
+from pipeline.launching.status import CONFIGURE, RECORD, cache_folder, evaluation_of
 from pipeline.launching.warm import Warm
 from pipeline.launching.work import LOGS as LAUNCH
 from pipeline.learning.losses import create
@@ -24,8 +27,9 @@ from pipeline.searching.about import about_search
 from pipeline.searching.proposing import propose, within
 from pipeline.searching.record import RECORD as FILE
 from pipeline.searching.record import Record as SearchRecord
-from pipeline.searching.record import Trial, read_record, with_trials, write_record
+from pipeline.searching.record import Trial, read_record, read_records, with_trials, write_record, write_records
 from pipeline.searching.scores import keep_outputs, only_run, optimism_of, outputs_file, score_of, validation_outputs
+from pipeline.searching.sides import Side, sides_of
 from pipeline.settings import Params, parse
 from pipeline.settings.search import Range, Search, as_word, fitting, held_values, of_trial, refused
 from pipeline.study import locks, mending
@@ -61,7 +65,7 @@ class Searching:
     params : Params
         The study, with section ``search``.
     trials : int
-        How many there are to be, those of earlier calls included.
+        How many there are to be, those of earlier calls included; in a study with folds, within each of them.
     jobs : int
         Training runs side by side.
     gpus : sequence of str, optional
@@ -79,15 +83,11 @@ class Searching:
         train: Callable[[list[Task]], None] | None = None,
     ) -> None:
         assert params.search is not None
-        self.params, self.search, self.trials, self.jobs, self.gpus = params, params.search, trials, jobs, gpus
-        self.space = self.search.ranges()
-        self.seeds = self.search.seeds or [params.seed]
-        self.content = params.model_dump(mode="json", exclude_unset=True)
+        self.params, self.trials, self.jobs, self.gpus = params, trials, jobs, gpus
+        self.sides = sides_of(params)
         self.memory, self.mark = free_host_memory(), workers.mark_of(Path.cwd(), None)
         self.stop = workers.Stop()
         self.warm: Warm | None = None
-        self.begun: dict[str, int] = {}
-        self.data: set[str | None] = set()
         self.train = train or self._train
 
     def __call__(self) -> int:
@@ -108,41 +108,108 @@ class Searching:
     def run(self) -> int:
         """Do the trials that are missing, and write the record; the shared stages are up to date."""
         self.configuration = dvc_configuration(cache_folder())
-        self.whole = whole_numbers(self.search, self.content)
-        self.record = self._record()
-        there = len(self.record.trials)
-        if there >= self.trials and self.record.optimism:
-            print(f"{there} trials are there already, in {FILE}; more: --trials N")
-            return 0
-        if there:
-            print(f"goes on: {there} of {self.trials} trials are in {FILE}")
-        self.record = replace(self.record, asked=max(self.trials, there), optimism={})
-        for first in range(0, self.record.asked, self.search.batch):
-            self._batch(first)
-            if self.stop():
-                raise workers.Stopped
-        write_record(replace(self.record, optimism=optimism_of(self.record, self.params)))
+        abouts = {side.fold: about_search(side) for side in self.sides}
+        begin_anew(abouts)
+        finished = [Trials(self, side, abouts[side.fold]).run() for side in self.sides]
         workplace.remove()
-        return 0 if self.record.finished else 1
+        return 0 if all(finished) else 1
 
     def _shared_stages(self) -> None:
         """Bring data and records of the study up to date, as `dvc repro` does."""
-        for stages in (["split"], [CONFIGURE]):
+        folds = [f"prepare_variant@{side.variant}" for side in self.sides if side.variant is not None]
+        for stages in (["split"], [CONFIGURE], *([folds] if folds else [])):
             command = ["dvc", "--wait-for-lock", "repro", *stages]
             print("$ " + " ".join(command), flush=True)
             if workers.foreground(command, workers.base_environment(self.mark), self.stop):
                 raise UserError(f"stage {stages[0]} failed: no trial was begun")
 
+    def _train(self, tasks: list[Task]) -> None:
+        if self.warm is None and tasks:
+            self.warm = self._stack.enter_context(Warm(self._environment(0), LOGS / "warm.log"))
+        with display() as show:
+            schedule.run(tasks, self.jobs, self._environment, show, self.stop, self.warm, mending.mend)
+        locks.remember()
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        return workplace.environment(workers.environment(self.mark, slot, self.jobs, self.gpus, self.memory))
+
+
+def begin_anew(abouts: Mapping[int | None, dict[str, Any]]) -> None:
+    """Begin the record anew, but for the folds whose search is still the same; what was there is kept.
+
+    Parameters
+    ----------
+    abouts : mapping
+        Number of each fold, or None, to what its search is about: `about_search`.
+    """
+    old = read_records()
+    same = {fold: record for fold, record in old.items() if abouts.get(fold) == record.about}
+    if len(same) == len(old):
+        return
+    changed: dict[str, None] = {}
+    for fold, record in old.items():
+        now = abouts.get(fold)
+        keys = ["folds"] if now is None else [key for key in now if record.about.get(key) != now[key]]
+        changed |= dict.fromkeys(keys)
+    but = f" but for folds {', '.join(map(str, same))}" if same else ""
+    print(f"a new search{but}: {', '.join(changed)} differ from {FILE}, which is kept as {keep(FILE)}")
+    if same:
+        write_records(same)
+    else:
+        FILE.unlink()
+
+
+class Trials:
+    """The trials of one search: of the study, or of a fold, which never sees the scores of another.
+
+    Parameters
+    ----------
+    call : Searching
+        What trains them.
+    side : Side
+        Where.
+    about : dict
+        `about_search` of it.
+    """
+
+    def __init__(self, call: Searching, side: Side, about: dict[str, Any]) -> None:
+        assert side.params.search is not None
+        self.call, self.side, self.about = call, side, about
+        self.params, self.search, self.stop = side.params, side.params.search, call.stop
+        self.space = self.search.ranges()
+        self.seeds = self.search.seeds or [side.params.seed]
+        self.drawn_by = self.search.seed if side.fold is None else [self.search.seed, side.fold]
+        self.content = side.params.model_dump(mode="json", exclude_unset=True)
+        self.whole = whole_numbers(self.search, self.content)
+        self.begun: dict[str, int] = {}
+        self.data: set[tuple[str, ...] | None] = set()
+
+    def run(self) -> bool:
+        """Do the trials that are missing, and write the record; return whether one has finished."""
+        self.record, trials, where = self._record(), self.call.trials, self.side.of
+        there = len(self.record.trials)
+        if there >= trials and self.record.optimism:
+            print(f"{there} trials{where} are there already, in {FILE}; more: --trials N")
+            return True
+        if there:
+            print(f"goes on: {there} of {trials} trials{where} are in {FILE}")
+        self.record = replace(self.record, asked=max(trials, there), optimism={})
+        for first in range(0, self.record.asked, self.search.batch):
+            self._batch(first)
+            if self.stop():
+                raise workers.Stopped
+        with self.side.inside():
+            optimism = optimism_of(self.record, self.params)
+        self.record = replace(self.record, optimism=optimism)
+        write_record(self.record)
+        return bool(self.record.finished)
+
     def _record(self) -> SearchRecord:
-        """Return the record of this search, without trials if it is a new one; an earlier one is kept."""
-        about = about_search(self.params)
-        old = read_record()
-        if old is not None and old.about == about and old.finished:  # where all have failed, they are tried once more
+        """Return the record of this search, without trials if it is a new one."""
+        old = read_record(fold=self.side.fold)
+        if old is not None and old.finished:  # where all have failed, they are tried once more
             return old
-        if old is not None and old.about != about:
-            changed = [key for key in about if old.about.get(key) != about[key]]
-            print(f"a new search: {', '.join(changed)} differ from {FILE}, which is kept as {keep(FILE)}")
-        return SearchRecord(about, {"optuna": version("optuna")}, asked=self.trials)
+        return SearchRecord(self.about, {"optuna": version("optuna")}, asked=self.call.trials)
 
     def _batch(self, first: int) -> None:
         """Do those trials of a batch that are not recorded yet, or whose outputs are not there."""
@@ -160,7 +227,7 @@ class Searching:
             work = self._begin(number, values)
             if work is not None:
                 works.append(work)
-        self.train([task for work in works for _, _, task in work.runs])
+        self.call.train([task for work in works for _, _, task in work.runs])
         self._evaluated_before()
         for work in works:
             if all(task.state in GOOD for _, _, task in work.runs):
@@ -187,33 +254,46 @@ class Searching:
         trials = [trial for trial in self.record.trials if trial.number < first]
         # A whole batch, so that a search that is made longer is the one that was long from the first.
         return self._with_present(
-            first, propose(self.space, self.whole, trials, first, self.search.batch, self.search.seed)
+            first, propose(self.space, self.whole, trials, first, self.search.batch, self.drawn_by)
         )
 
     def _with_present(self, first: int, proposed: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Have the search begin with the values of params.yaml, if they lie in the ranges: it does not lose to them."""
-        begins = first == 0 and within(self.space, self.whole, self._present)
-        return [self._present, *proposed[1:]] if begins else proposed
+        begins = first == 0 and self._present is not None and within(self.space, self.whole, self._present)
+        return [self._present or {}, *proposed[1:]] if begins else proposed
 
     @functools.cached_property
-    def _present(self) -> dict[str, Any]:
-        return held_values(self.search, self.params)
+    def _present(self) -> dict[str, Any] | None:
+        """The values of params.yaml, but none that another fold's search may have found.
+
+        When another fold has been searched before, its values may have been applied since, and images that it has
+        chosen by are tested here: what this fold has no value of its own for is as that one began with it.
+        """
+        held = held_values(self.search, self.params)
+        others = [record for fold, record in read_records().items() if fold != self.side.fold and record.trials]
+        shared = [key for key in self.space if key not in self.side.found]
+        if not others or not shared:
+            return held
+        began = others[0].trials[0]
+        return {**held, **{key: began.values[key] for key in shared}} if began.origin == "params.yaml" else None
 
     def _begin(self, number: int, values: dict[str, Any]) -> Work | None:
         """Make the workplaces of a trial; None if its values cannot be, or are those of an earlier one."""
         if self._equal(values, number) is not None:
             return None
-        content = of_trial(self.content, self.search, values)
         if why := refused(self.search, self.content, values, Params):
             self._note(Trial(number, values, "failed", reason=why))
             return None
-        params, runs = parse(content, f"trial {number}"), []
+        side, runs = self.side, []
+        params = parse(of_trial(self.content, self.search, values), f"trial {number}")
         for seed in self.seeds:
-            run, folder = only_run(params, seed), workplace.place_of(number % self.search.batch, seed)
-            workplace.make(folder, content, params, run, self.configuration)
-            name = f"trial {number}" + (f" seed {seed}" if len(self.seeds) > 1 else "")
-            log = LOGS / f"{number}-{seed}.log"
-            finished = folder.absolute() / run_folder(run) / RECORD
+            run = only_run(params, seed)
+            folder = workplace.place_of(number % self.search.batch, seed, side.fold)
+            dvc = self.call.configuration
+            workplace.make(folder, side.content(values), params, side.run(run), dvc, side.variant)
+            name = f"trial {number}{side.of}" + (f" seed {seed}" if len(self.seeds) > 1 else "")
+            log = LOGS / ("" if side.fold is None else f"fold{side.fold}") / f"{number}-{seed}.log"
+            finished = folder.absolute() / run_folder(side.run(run)) / RECORD
             runs.append((run, folder, Task(name, workplace.command(folder), log, finished)))
         self.begun[_key(values)] = number
         return Work(number, values, params, runs)
@@ -235,16 +315,18 @@ class Searching:
 
     def _end(self, work: Work) -> None:
         """Read the scores of a trial, keep its outputs, and record it."""
-        self.data |= {_data_of(locked_stages(folder / LOCK).get(workplace.STAGE, {})) for _, folder, _ in work.runs}
+        used = workplace.studies(self.side.variant)
+        locked = [locked_stages(folder / LOCK).get(workplace.STAGE, {}) for _, folder, _ in work.runs]
+        self.data |= {_data_of(stage, used) for stage in locked}
         if len(self.data) > 1:
             raise UserError(
-                f"{workplace.STUDY}: has changed since the first trial of this call, so that trial {work.number} is "
+                f"{used[-1]}: has changed since the first trial of this call, so that trial {work.number} is "
                 "not recorded; medmatrix search begins another search with what is there now"
             )
         scores: dict[str, float] = {}
         logits, seconds, collapsed, rows = [], 0.0, False, None
         for run, folder, _ in work.runs:
-            with contextlib.chdir(folder):
+            with contextlib.chdir(folder), self.side.inside():
                 score, took, sign = score_of(run)
                 if score is None:
                     break
@@ -280,25 +362,16 @@ class Searching:
         told = ", values tried before" if trial.same_as is not None else ", from cache" if trial.from_cache else ""
         values = ", ".join(f"{key} = {value}" for key, value in trial.values.items())
         leading = f"; best {best.score:.4f} (trial {best.number})" if best and best.score is not None else ""
-        print(f"trial {trial.number}: {said}{told}; {values}{leading}", flush=True)
+        print(f"trial {trial.number}{self.side.of}: {said}{told}; {values}{leading}", flush=True)
 
     def _evaluated_before(self) -> None:
-        """Note it if the study has scored the test part for this configuration, by dvc.lock, which names its images."""
-        if not self.record.evaluated_before and evaluated(Configuration(self.search.model, self.search.loss)):
+        """Note it if the test part has been scored for this configuration, by dvc.lock, which names its images."""
+        searched = Configuration(self.search.model, self.search.loss)
+        if not self.record.evaluated_before and evaluated(searched, self.side.variant):
             self.record = replace(self.record, evaluated_before=True)
 
-    def _train(self, tasks: list[Task]) -> None:
-        if self.warm is None and tasks:
-            self.warm = self._stack.enter_context(Warm(self._environment(0), LOGS / "warm.log"))
-        with display() as show:
-            schedule.run(tasks, self.jobs, self._environment, show, self.stop, self.warm, mending.mend)
-        locks.remember()
 
-    def _environment(self, slot: int) -> dict[str, str]:
-        return workplace.environment(workers.environment(self.mark, slot, self.jobs, self.gpus, self.memory))
-
-
-def _key(values: dict[str, Any]) -> str:
+def _key(values: dict[str, Any] | None) -> str:
     return as_word(values)
 
 
@@ -307,16 +380,18 @@ def without_paths(text: str) -> str:
     return re.sub(r"(?<![\w.])/(?:[^\s/:'\"]+/)+", "", text)
 
 
-def evaluated(configuration: Configuration) -> bool:
+def evaluated(configuration: Configuration, variant: str | None = None) -> bool:
     """Whether dvc.lock has an evaluation of a configuration on the images that the trials are trained on."""
-    of_study = _data_of(locked_stages().get(f"evaluate@{configuration}", {}))
+    used = workplace.studies(variant)
+    of_study = _data_of(locked_stages().get(evaluation_of(configuration, variant), {}), used)
     trials = (locked_stages(lock).get(workplace.STAGE, {}) for lock in workplace.PLACES.glob("*-*/dvc.lock"))
-    return of_study is not None and of_study in map(_data_of, trials)
+    return of_study is not None and of_study in (_data_of(stage, used) for stage in trials)
 
 
-def _data_of(stage: dict[str, Any]) -> str | None:
-    found = [dep.get("md5") for dep in stage.get("deps", []) if dep.get("path") == workplace.STUDY.as_posix()]
-    return found[0] if found else None
+def _data_of(stage: dict[str, Any], used: Sequence[Path]) -> tuple[str, ...] | None:
+    """Return the checksums of the folders with images and split that a stage of a dvc.lock depends on."""
+    found = {dep.get("path"): dep.get("md5") for dep in stage.get("deps", [])}
+    return tuple(found[path.as_posix()] for path in used) if all(path.as_posix() in found for path in used) else None
 
 
 def dvc_configuration(cache: Path) -> str:

@@ -22,6 +22,7 @@ from pipeline.searching.record import Record
 from pipeline.settings import Params
 from pipeline.study.errors import UserError
 from pipeline.study.files import null, opened_arrays, read_json, replaced
+from pipeline.study.inputs import project_folder
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Run, configurations
@@ -33,8 +34,8 @@ OUTPUTS = Path("tmp/search")
 
 
 def outputs_file(digest: str, number: int) -> Path:
-    """File of a trial's outputs: logits float32 [S, N, K], rows [N]."""
-    return OUTPUTS / digest / f"{number}.npz"
+    """File of a trial's outputs, in the project also from within a fold: logits float32 [S, N, K], rows [N]."""
+    return project_folder() / OUTPUTS / digest / f"{number}.npz"
 
 
 def score_of(run: Run) -> tuple[float | None, float, bool]:

@@ -17,11 +17,12 @@ from typing import Any
 from pipeline.learning.records import training_record
 from pipeline.settings import Params
 from pipeline.study.code import ROOT
-from pipeline.study.files import WEIGHTS, write_json, write_text
+from pipeline.study.files import VARIANTS, WEIGHTS, write_json, write_text
 from pipeline.study.params import PARAMS_FILE
-from pipeline.study.records import record_file
+from pipeline.study.records import name_within, record_file
 from pipeline.study.runs import Run, configurations
 from pipeline.study.trainings import run_folder
+from pipeline.study.workplaces import STUDY as OF_VARIANT
 
 PLACES = Path(".dvc/tmp/exps/search")
 """Below the folder of DVC's own temporary workspaces: relative paths of params.yaml count from the clone there."""
@@ -29,12 +30,19 @@ STUDY = Path("data/study")
 STAGE = "train"
 
 
-def place_of(slot: int, seed: int) -> Path:
-    """Return the workplace of the trial that has a place in its batch, under a training seed."""
-    return PLACES / f"{slot}-{seed}"
+def place_of(slot: int, seed: int, fold: int | None = None) -> Path:
+    """Return the workplace of the trial that has a place in its batch, under a training seed, within a fold or not."""
+    return PLACES / (f"{slot}-{seed}" if fold is None else f"fold{fold}-{slot}-{seed}")
 
 
-def make(folder: Path, content: Mapping[str, Any], params: Params, run: Run, dvc: str) -> None:
+def studies(variant: str | None) -> list[Path]:
+    """Return the folders with images and split that a training run depends on."""
+    return [STUDY] if variant is None else [STUDY, VARIANTS / variant / OF_VARIANT]
+
+
+def make(
+    folder: Path, content: Mapping[str, Any], params: Params, run: Run, dvc: str, variant: str | None = None
+) -> None:
     """Make a workplace, or that of an earlier trial this one's.
 
     Parameters
@@ -44,14 +52,16 @@ def make(folder: Path, content: Mapping[str, Any], params: Params, run: Run, dvc
     content : mapping
         Of the trial's params.yaml.
     params : Params
-        The same, validated.
+        The same, validated, as it is within the variant.
     run : Run
-        The training run.
+        The training run, by its folder there.
     dvc : str
         Configuration of DVC.
+    variant : str, optional
+        Name of the fold within which it is trained.
     """
     project = Path.cwd()
-    for path in (STUDY, WEIGHTS):
+    for path in (*studies(variant), WEIGHTS):
         link = folder / path
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
@@ -59,14 +69,16 @@ def make(folder: Path, content: Mapping[str, Any], params: Params, run: Run, dvc
     (folder / ".dvc/tmp").mkdir(parents=True, exist_ok=True)
     write_text(folder / ".dvc/config", dvc)
     configuration = configurations(params)[0]
+    record = record_file(name_within(variant, configuration), "train")
+    of_variant = "" if variant is None else f"--variant {variant} "
     stage = {
-        "cmd": f"python -m pipeline.train --model {run.model} --loss {run.loss} --seed {run.seed}",
-        "deps": [STUDY.as_posix(), record_file(configuration, "train").as_posix()],
+        "cmd": f"python -m pipeline.train {of_variant}--model {run.model} --loss {run.loss} --seed {run.seed}",
+        "deps": [path.as_posix() for path in (*studies(variant), record)],
         "outs": [run_folder(run).as_posix()],
     }
     write_text(folder / "dvc.yaml", json.dumps({"stages": {STAGE: stage}}, indent=1) + "\n")  # JSON is YAML
     write_text(folder / PARAMS_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    write_json(folder / record_file(configuration, "train"), training_record(configuration, params), sort_keys=True)
+    write_json(folder / record, training_record(configuration, params), sort_keys=True)
 
 
 def command(folder: Path) -> list[str]:

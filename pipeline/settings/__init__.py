@@ -16,11 +16,11 @@ from pipeline.imaging.settings import PreprocessSections
 from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting.settings import About, Report
 from pipeline.scoring.settings import EvaluationSections, ProbeSections
-from pipeline.settings.search import Search, problems_of_search
-from pipeline.splitting.settings import SplitSections
+from pipeline.settings.search import Search, problem_of_key, problems_of_search
 from pipeline.study.params import PARAMS_FILE, describe, read, validate
 from pipeline.study.runs import seeds
-from pipeline.variants.settings import VariantSections, problems_of
+from pipeline.study.workplaces import params_of
+from pipeline.variants.settings import FoldSections, folds_of_study, problems_of
 
 SECTIONS = (
     "seed",
@@ -54,14 +54,13 @@ UNSEEN = ("size", "nfiles")
 class Params(
     DownloadSections,
     PreprocessSections,
-    SplitSections,
     EvaluationSections,
     ProbeSections,
     EnsembleSections,
     FeatureSections,
     ExplainSection,
     ExternalSections,
-    VariantSections,
+    FoldSections,
 ):
     """The whole of params.yaml: every stage's sections, and nothing else."""
 
@@ -81,21 +80,49 @@ class Params(
     def _sections_fit_together(self) -> Params:
         problems = [*self._of_names(), *self._of_seeds(), *self._of_models()]
         problems += problems_of(self.variants, self.split, self.preprocess)
+        for name in self.variants if not problems else ():
+            problems += self._of_found(name)
         if not problems and self.search is not None:
             problems += self._of_search(self.search)
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
+    def _of_found(self, name: str) -> Iterator[str]:
+        """Yield settings of a fold that no search can have found, or that cannot be beside the study's."""
+        found, key = self.variants[name].found, f"variants.{name}.found"
+        if not found:
+            return
+        whose = "a model or loss of this study"
+        problems = [
+            f"{key}.{each}: {why}"
+            for each in found
+            if (why := problem_of_key(each, self.study.models, self.study.losses, whose))
+        ]
+        try:
+            if not problems:
+                Params.model_validate({**params_of(name, self.model_dump(exclude_unset=True)), "search": {}})
+        except KeyError as error:
+            problems = [f"{key}: {error.args[0]} lies below something that is no map"]
+        except ValidationError as error:
+            problems = [f"{key}: {line}" for line in describe(error, Params).splitlines()]
+        yield from problems
+
     def _of_search(self, search: Search) -> Iterator[str]:
-        others = [f"variants.{name}" for name, variant in self.variants.items() if variant.split]
-        if self.split.method == "folds" or others:
-            where = "split.method: folds" if self.split.method == "folds" else f"{others[0]}.split"
+        folds = folds_of_study(self).values()
+        others = [name for name, variant in self.variants.items() if variant.split and name not in folds]
+        if others:
+            must = "must be another fold" if self.split.method == "folds" else "must not be there, or search be empty"
             yield (
-                f"search: with {where} images that a search would choose by are tested elsewhere in the study; must be "
-                "empty, or the study must have one split"
+                f"variants.{others[0]}.split: tests images that a search would choose by, and each fold of a "
+                f"cross-validation alone has a search of its own; {must}"
             )
-        yield from problems_of_search(search, self.model_dump(exclude_unset=True), Params)
+        content = self.model_dump(exclude_unset=True)
+        yield from problems_of_search(search, content, Params)
+        for name, variant in self.variants.items():
+            if set(variant.found) - set(search.over):  # what else is found is overwritten by every trial
+                problems = problems_of_search(search, params_of(name, content), Params)
+                yield from (f"variants.{name}.found: {problem}" for problem in problems)
 
     def _of_names(self) -> Iterator[str]:
         for key, defined in (("models", list(self.models)), ("losses", list(self.losses))):

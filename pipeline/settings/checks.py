@@ -28,7 +28,7 @@ from pipeline.study.files import SOURCE
 from pipeline.study.inputs import located
 from pipeline.study.params import PARAMS_FILE, ParamsError
 from pipeline.study.runs import configurations
-from pipeline.variants.settings import preprocess_of, split_of
+from pipeline.variants.settings import as_variant, preprocess_of, split_of
 
 CHECKED = Path("tmp/checked")
 """Empty files, named by the digest of settings that have been found to be possible, at some cost."""
@@ -78,7 +78,7 @@ def check(params: Params) -> None:
         problems += [*_of_variants(params, dataset)]
     if dataset is not None:
         problems += [*_of_external(params, dataset)]
-        problems += [*_of_search(params, dataset)] if params.search and not problems else []
+        problems += [*_of_searches(params, dataset)] if params.search and not problems else []
     if problems:
         raise ParamsError(_PREFIX + "\n".join(dict.fromkeys(problems)))
 
@@ -272,8 +272,16 @@ def _of_variants(params: Params, dataset: Dataset) -> Iterator[str]:
     for name, variant in params.variants.items():
         changed = {"split": split_of(variant, params.split), "preprocess": preprocess_of(variant, params.preprocess)}
         own = params.model_copy(update={**changed, "external": {}})
-        problems = _of_split(own, dataset) if variant.split else _of_region(own, dataset)
+        problems = [*(_of_split(own, dataset) if variant.split else _of_region(own, dataset))]
+        if variant.found:
+            own = _in_variant(params, name)
+            problems += [*_of_losses(own, dataset), *_of_training(own, dataset), *_of_models(own)]
         yield from (f"variants.{name}.{problem}" for problem in problems)
+
+
+def _in_variant(params: Params, name: str) -> Params:
+    """Return all sections as a variant has them, without the search."""
+    return as_variant(params.model_copy(update={"search": None}), name)
 
 
 def _check_network(roi: Roi) -> None:
@@ -335,6 +343,16 @@ def _of_models(params: Params) -> Iterator[str]:
         yield from problems
         if not problems:
             _set(mark)
+
+
+def _of_searches(params: Params, dataset: Dataset) -> Iterator[str]:
+    """Yield what is wrong with the search, in the study and in each fold that has settings of its own beside it."""
+    assert params.search is not None
+    yield from _of_search(params, dataset)
+    for name, variant in params.variants.items():
+        if set(variant.found) - set(params.search.over):
+            problems = _of_search(as_variant(params, name), dataset)
+            yield from (f"variants.{name}.found: {problem}" for problem in problems)
 
 
 def _of_search(params: Params, dataset: Dataset) -> Iterator[str]:

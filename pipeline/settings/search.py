@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from pipeline.learning.settings import train_settings
 from pipeline.study.params import Name, Section, Seed, describe
+from pipeline.study.workplaces import with_values
 
 KINDS = ("train", "models", "losses")
 """Sections whose keys may be searched: whatever else there is decides which images are trained on and tested."""
@@ -98,22 +99,32 @@ class Search(Section):
         return {key: Range.model_validate(of) if isinstance(of, dict) else of for key, of in self.over.items()}
 
 
+def problem_of_key(key: str, models: Collection[str], losses: Collection[str], whose: str) -> str:
+    """Say why no search of these models and losses can be over a key of params.yaml; "" if one can."""
+    first, *rest = key.split(".")
+    own = {"models": models, "losses": losses}.get(first)
+    keys = ["train.KEY", *(f"models.{name}.KEY" for name in models), *(f"losses.{name}.KEY" for name in losses)]
+    allowed = f"must be {', '.join(keys[:-1])} or {keys[-1]}"
+    if first not in KINDS or not all([rest, *rest]):
+        return f"all trials must have the same images and parts: only training is searched; {allowed}"
+    if own is not None and (rest[0] not in own or len(rest) < 2):
+        return f"is no setting of {whose}; {allowed}"
+    if (name := rest[1 if own is not None else 0]) in FIXED:
+        return f"'{name}' is how trials are computed or compared; must be none of {', '.join(FIXED)}"
+    return ""
+
+
 def _of_keys(search: Search) -> Iterator[str]:
     """Yield keys that may not be searched, and ranges that are none, each by its key."""
     if len(set(search.seeds)) < len(search.seeds):
         yield f"search.seeds: {search.seeds}; must name each seed once"
     if not search.over:
         yield "search.over: empty; must have a key such as train.weight_decay, with {low: …, high: …} or a list"
-    allowed = f"train.KEY, models.{search.model}.KEY or losses.{search.loss}.KEY"
+    whose = f"{search.model}-{search.loss}, which is searched"
     for key, given in search.over.items():
-        at, (first, *rest) = f"search.over.{key}", key.split(".")
-        own = {"models": search.model, "losses": search.loss}.get(first)
-        if first not in KINDS or not all([rest, *rest]):
-            yield f"{at}: all trials must have the same images and parts: only training is searched; must be {allowed}"
-        elif own is not None and (rest[0] != own or len(rest) < 2):
-            yield f"{at}: is no setting of {search.model}-{search.loss}, which is searched; must be {allowed}"
-        elif (name := rest[1 if own else 0]) in FIXED:
-            yield f"{at}: '{name}' is how trials are computed or compared; must be none of {', '.join(FIXED)}"
+        at = f"search.over.{key}"
+        if why := problem_of_key(key, [search.model], [search.loss], whose):
+            yield f"{at}: {why}"
         for other in search.over:
             if other.startswith(f"{key}."):
                 yield f"{at}: holds {other}, which is searched, too; must be one of the two"
@@ -131,29 +142,6 @@ def _of_keys(search: Search) -> Iterator[str]:
 def as_word(value: Any) -> str:
     """Write a value of a list so that others differ: 1, 1.0, true and '1' are four."""
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of params.yaml with other values under the given keys.
-
-    Raises
-    ------
-    KeyError
-        If a key lies below something that is no map.
-    """
-    changed = dict(content)
-    for key, value in values.items():
-        *above, last = key.split(".")
-        place = changed
-        for name in above:
-            below = place.get(name)
-            if below is not None and not isinstance(below, Mapping):
-                raise KeyError(key)
-            # A copy: YAML lets several places hold one and the same map.
-            place[name] = dict(below or {})
-            place = place[name]
-        place[last] = value
-    return changed
 
 
 def present_values(keys: Iterable[str], content: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,13 @@ RecordedStage = Literal[
 
 
 def record_file(configuration: Configuration | str | None, stage: RecordedStage) -> Path:
-    """File of what `stage` runs, with `configuration`; None is the whole study, a name an external set or heat maps."""
+    """File of what `stage` runs, with `configuration`; None is the whole study, a name an external set, say."""
     return CONFIGURATIONS / (f"{stage}.json" if configuration is None else f"{configuration}.{stage}.json")
+
+
+def name_within(variant: str | None, configuration: Configuration) -> Configuration | str:
+    """Return by what name `record_file` knows a configuration of a variant; of the study itself, where that is None."""
+    return configuration if variant is None else f"{variant}-{configuration}"
 
 
 def write_records(records: Mapping[Path, dict[str, Any]]) -> None:

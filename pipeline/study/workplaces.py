@@ -38,6 +38,8 @@ OWN = (MODELS, EVALUATIONS, FUSED, ENSEMBLES)
 """What it has of its own, below ``variants/<name>``."""
 STUDY = "study"
 """Below ``variants/<name>``: the split, and prepared images where they are the variant's own."""
+FOUND = "found"
+"""Of a variant that is a fold: settings of training, key with dots to value, that its own search has found."""
 
 
 def merged(section: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,21 +51,49 @@ def merged(section: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return content
 
 
+def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of params.yaml with other values under the given keys.
+
+    Raises
+    ------
+    KeyError
+        If a key lies below something that is no map.
+    """
+    changed = dict(content)
+    for key, value in values.items():
+        *above, last = key.split(".")
+        place = changed
+        for name in above:
+            below = place.get(name)
+            if below is not None and not isinstance(below, Mapping):
+                raise KeyError(key)
+            # A copy: YAML lets several places hold one and the same map.
+            place[name] = dict(below or {})
+            place = place[name]
+        place[last] = value
+    return changed
+
+
 def params_of(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of params.yaml as variant `name` has it: without variants and external sets.
+
+    What a search has found for a fold (key ``found``) takes the place of the study's own values, each as a whole.
 
     Raises
     ------
     ParamsError
         If `content` has no such variant.
+    KeyError
+        If a key under ``found`` lies below something that is no map; `pipeline.settings` has refused it.
     """
     variants = content.get("variants") or {}
     if name not in variants:
         known = ", ".join(variants) or "none is there"
         raise ParamsError(f"--variant: '{name}' is not in section variants of params.yaml; must be one of: {known}")
     changes = {key: value for key, value in (variants[name] or {}).items() if value}
+    found = changes.pop(FOUND, {})
     changed = {key: merged(content.get(key) or {}, value) for key, value in changes.items()}
-    return {**content, **changed, "variants": {}, "external": {}}
+    return with_values({**content, **changed, "variants": {}, "external": {}}, found)
 
 
 def asked_variant(description: str | None) -> str | None:

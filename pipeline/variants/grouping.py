@@ -9,12 +9,12 @@ from pipeline.study.predictions import Predictions
 from pipeline.study.runs import Configuration
 from pipeline.variants.folds import Fold
 from pipeline.variants.results import VariantResults
+from pipeline.variants.settings import is_fold_of
 
 
 def is_fold(variant: VariantResults, split: Split) -> bool:
     """Whether a variant differs from the study by the tested fold alone."""
-    same = variant.split.model_copy(update={"fold": split.fold}) == split
-    return split.method == "folds" and not variant.other_pictures and same
+    return not variant.other_pictures and is_fold_of(variant.split, split)
 
 
 def folds_of(

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from pipeline.splitting.settings import Split
-from pipeline.study.files import ENSEMBLES, EVALUATIONS, PREPARED, SAMPLES, VARIANTS, intact
+from pipeline.study.files import (
+    AUDIT,
+    ENSEMBLES,
+    EVALUATIONS,
+    PREPARED,
+    SAMPLES,
+    SPLIT_FOLDER,
+    VARIANTS,
+    intact,
+)
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import read_samples
 from pipeline.study.runs import Configuration, StudySections, configurations
@@ -42,6 +51,11 @@ class VariantResults:
     split: Split
     predictions: dict[Configuration, Predictions]
     ensembles: Ensembles = NO_ENSEMBLES
+
+
+def audit_of(name: str) -> Path:
+    """Return the file about the split of a variant."""
+    return VARIANTS / name / STUDY / SPLIT_FOLDER.name / AUDIT.name
 
 
 def read_variants(variants: Mapping[str, Variant], params: StudySections, split: Split) -> list[VariantResults]:

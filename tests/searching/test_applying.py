@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from pipeline.searching.applying import applied, as_yaml
-from pipeline.settings.search import with_values
 from pipeline.study.params import ParamsError, parse_yaml
+from pipeline.study.workplaces import with_values
 from tests.tiny import ROOT
 
 VALUES = {
@@ -53,6 +53,20 @@ def test_what_cannot_be_changed_in_its_place_is_refused(text, values, told, tmp_
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ParamsError, match=re.escape(told)):
         applied(values, tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("variant", ["fold2: {split: {fold: 2}}  # x", "fold2:  # x\n    split: {fold: 2}"])
+def test_what_a_fold_has_found_stands_on_one_line_beside_its_split(variant, tmp_path):
+    file, found = tmp_path / "params.yaml", {"models.cnn.lr": 0.003, "train.augment": {"shift": 0.1}, "train.ema": None}
+    file.write_text(f"a: 1  # y\nvariants:\n  # z\n  {variant}\n  fold3: {{split: {{fold: 3}}}}\nb: 2\n")
+    text = applied({"a": 3, "variants.fold2.found": found}, file)
+    assert "found: {models.cnn.lr: 0.003, train.augment: {shift: 0.1}, train.ema: null}" in text
+    expected = {"fold2": {"split": {"fold": 2}, "found": found}, "fold3": {"split": {"fold": 3}}}
+    assert yaml.safe_load(text) == {"a": 3, "variants": expected, "b": 2}
+    assert re.findall("#.*", text) == ["# y", "# z", "# x"]
+    file.write_text(text)
+    again = applied({"variants.fold2.found": {"train.ema": 0.9}}, file)
+    assert again == text.replace(re.search("found: .*null}", text)[0], "found: {train.ema: 0.9}")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import yaml
 from pipeline.reporting import page
 from pipeline.reporting.kept import carry_over
 from pipeline.reporting.loading import load_study
+from pipeline.reporting.pseudonyms import _without_paths
 from pipeline.reporting.views import methods, readme
 from pipeline.reporting.views import search as view
 from pipeline.searching.about import settings_digest
@@ -162,6 +163,16 @@ def test_the_record_stays_when_reports_are_written_anew(tmp_path, monkeypatch):
     carry_over(Path("new"))
     assert read_record(Path("new/search.json")) == record
     assert Path("new/search.json.1").read_text() == "an earlier one"
+
+
+def test_a_file_of_weights_is_the_same_without_its_folder_which_no_page_shows():
+    models = {**TINY["models"], "small": {**TINY["models"]["small"], "weights": "/home/jane/a.safetensors"}}
+    params, search = parse({**TINY, "models": models}), Search(model="small", loss="bce", over=ABOUT["over"])
+    shown = _without_paths(params, synthetic=True)
+    assert shown.models["small"].weights == "a.safetensors"
+    assert settings_digest(shown, search) == settings_digest(params, search)
+    other = {**models, "small": {**models["small"], "weights": "/home/jane/b.safetensors"}}
+    assert settings_digest(parse({**TINY, "models": other}), search) != settings_digest(params, search)
 
 
 def test_the_front_page_links_it():

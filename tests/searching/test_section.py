@@ -89,16 +89,22 @@ def test_a_mistake_in_the_section_is_told(section, told):
     assert told in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "sections",
-    [
-        {"split": {**TINY["split"], "method": "folds"}},
-        {"split": {**TINY["split"], "method": "grouped"}, "variants": {"other": {"split": {"seed": 1}}}},
-    ],
-)
-def test_a_study_that_tests_the_images_a_search_would_choose_by_is_refused(sections):
-    with pytest.raises(ParamsError, match="images that a search would choose by are tested elsewhere in the study"):
-        with_search(LR, **sections)
+@pytest.mark.parametrize("method", ["folds", "grouped"])
+def test_a_study_that_tests_the_images_a_search_would_choose_by_is_refused(method):
+    split, fold = {**TINY["split"], "method": method}, {"fold2": {"split": {"fold": 2}}} if method == "folds" else {}
+    assert with_search(LR, split=split, variants=fold).search.trials == 20
+    with pytest.raises(ParamsError, match=r"variants\.other\.split: tests images that a search would choose by"):
+        with_search(LR, split=split, variants={**fold, "other": {"split": {"seed": 1}}})
+
+
+def test_what_a_fold_has_found_beside_the_search_is_held_to_its_ranges():
+    split = {**TINY["split"], "method": "folds"}
+    variants = {"fold2": {"split": {"fold": 2}, "found": {"models.small.lr": 0.02, "train.warmup_epochs": 1.5}}}
+    assert with_search({"train.epochs": [2, 4]}, split=split, variants=variants)
+    with pytest.raises(
+        ParamsError, match=r"variants\.fold2\.found: search\.over\.train\.epochs: 1 cannot be: .*warmup"
+    ):
+        with_search({"train.epochs": [1, 4]}, split=split, variants=variants)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,16 +19,21 @@ from pipeline.deploying.choice import ChoiceSections, choose
 from pipeline.ensembling.fitting import METHODS
 from pipeline.ensembling.sets import twin_of
 from pipeline.ensembling.settings import EnsembleSections, FeatureSections
-from pipeline.learning.settings import TrainingSections
+from pipeline.learning.records import training_record
+from pipeline.learning.settings import Augment, TrainingSections
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.reporting import page, summary
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.pseudonyms import _without_paths
 from pipeline.reporting.views import folds as folds_view
-from pipeline.reporting.views import readme
+from pipeline.reporting.views import methods, readme
+from pipeline.reporting.views import nested as nested_view
 from pipeline.reporting.views import variants as variants_view
 from pipeline.scoring.settings import EvaluationSections
+from pipeline.searching.about import settings_digest
+from pipeline.searching.record import RECORD, Record, Trial, write_records
 from pipeline.settings import load, parse
+from pipeline.settings.search import Search
 from pipeline.study.errors import UserError
 from pipeline.study.files import read_table
 from pipeline.study.inputs import located
@@ -41,6 +47,9 @@ from pipeline.study.trainings import run_folder
 from pipeline.study.workplaces import inside, merged, params_of
 from pipeline.variants.ensembles import NO_ENSEMBLES
 from pipeline.variants.records import VariantRecordSections, variant_record
+from pipeline.variants.results import audit_of
+from pipeline.variants.settings import as_variant, folds_of_study
+from pipeline.variants.within import records_within
 from tests.tiny import TINY
 
 FOLDS = {**TINY["split"], "method": "folds", "folds": 3, "fold": 1, "validation": 0.25}
@@ -59,6 +68,7 @@ STUDY = {
 }
 FEW = {name: METHODS[name] for name in ("mean", "greedy", "stack")}
 """Ways to combine, to save time: one that fits nothing, one with weights, one without that fits labels."""
+FOLD3 = {"split": {"fold": 3}}
 
 
 def write(**sections):
@@ -287,6 +297,94 @@ def test_the_best_ensemble_is_in_the_family_of_the_pairs_of_configurations_and_t
     assert alone.pairs[0].p_holm == alone.pairs[0].p == pair.p
 
 
+KEY = "models.small.lr"
+HIGHEST = {1: 0.80, 2: 0.74, 3: 0.71}
+
+
+@pytest.fixture
+def searched(here):
+    """Write records of searches within the folds, of which the best trials have these values; then their pages."""
+
+    def write_pages(folder, best=0.01, folds=(1, 2, 3), **more):
+        params = load()
+        about = {"dataset": "phantom", "model": "small", "loss": "zlpr", "seeds": [42], "seed": 0, "batch": 2}
+        about |= {"over": {KEY: {"low": 0.001, "high": 0.1, "log": True, "step": None}}, "weights": None, "data": ""}
+        search, records = Search(model="small", loss="zlpr", over=about["over"]), {}
+        for fold in folds:
+            name = folds_of_study(params)[fold]
+            audit = json.loads(Path("data/study/split/audit.json" if name is None else audit_of(name)).read_text())
+            settings = settings_digest(as_variant(params, name), search)
+            low = [Trial(n, {KEY: 0.05 + n / 100}, "finished", 0.6, {"42": 0.6}) for n in (1, 2)]
+            trials = [Trial(0, {KEY: best}, "finished", HIGHEST[fold], {"42": HIGHEST[fold]}, "params.yaml"), *low]
+            luck = {
+                "corrected": HIGHEST[fold] - 0.03,
+                "highest": HIGHEST[fold],
+                "optimism": 0.03,
+                "low": 0.5,
+                "high": 0.9,
+            }
+            luck |= {"optimism": 0.03, "refused": "", "chosen": {"0": 1.0}, "images": 40, "patients": 30}
+            own = {**about, "settings": settings, "split": audit["sha256"], "fold": fold}
+            records[fold] = Record(own, {"optuna": "5.0.0"}, trials, 3, optimism=luck, **more)
+        write_records(records)
+        study = load_study(params)
+        with page.about(study):
+            nested_view.render(study, folder)
+            folds_view.render(study, folder)
+            page.write(folder / "methods.md", "methods.md", **methods.facts(study, {"roc": False, "curves": False}))
+        return study, *((folder / name).read_text() for name in ("search.md", "folds.md", "methods.md"))
+
+    yield write_pages
+    RECORD.unlink()
+
+
+def test_folds_that_are_trained_as_their_own_searches_found_are_a_nested_estimate(searched, tmp_path):
+    study, text, folds, methods_page = searched(tmp_path)
+    tested = []
+    for fold in study.folds["small-zlpr"]:
+        logits, truth = fold.predictions.test_logits, fold.predictions.test_targets
+        known = [k for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
+        tested.append(np.mean([roc_auc_score(truth[:, k], of[:, k]) for of in logits for k in known]))
+    out_of_fold = read_table(tmp_path / "folds.csv", ("seed", "class")).query(
+        "seed == 'mean' and `class` == 'macro' and metric == 'auroc' and loss == 'zlpr'"
+    )
+    value, low, high = (out_of_fold[name].item() for name in ("value", "ci_low", "ci_high"))
+    apart = np.array([*HIGHEST.values()]) - tested
+    reach = stats.t.ppf(0.975, 2) * np.sqrt((1 / 3 + 1 / 2) * apart.var(ddof=1))
+    measured = nested_view.facts_of(study).optimism
+    assert measured.difference[:3] == pytest.approx((0.75 - value, 0.75 - high, 0.75 - low), abs=2e-6)
+    assert measured.spread[:4] == pytest.approx(
+        (apart.mean(), apart.std(ddof=1), apart.mean() - reach, apart.mean() + reach), abs=1e-9
+    )
+    assert "Settings of small-zlpr were searched within each fold apart: 9 trials in 3 folds" in text
+    assert "**Nested estimate.** Each fold was trained with what its own search had found" in text
+    assert f"0.750, differs from it by {measured.difference.value:+.3f}".replace("-", "−") in text
+    assert "The correction had estimated +0.030, from the validation sets alone." in text
+    for number, highest, reached in zip(HIGHEST, HIGHEST.values(), tested):
+        cells = f"| {number} | 3 | 0.01 | {highest:.3f} | {highest - 0.03:.3f} [0.500, 0.900] | {reached:.3f} |"
+        for each in (text, folds):
+            assert cells in re.sub(" +", " ", each)
+    assert "- **Nested.** Settings of small-zlpr were [searched](search.md) in each fold apart" in folds
+    assert "is the nested estimate. The mean of the highest validation scores, 0.750, differs" in folds
+    assert "were [searched](search.md) within each fold, on its validation set: 3 folds, 9 trials over 1 setting." in (
+        methods_page
+    )
+    table = read_table(tmp_path / "search.csv")
+    assert table["fold"].tolist() == [1] * 3 + [2] * 3 + [3] * 3
+    assert "Not closed" not in text
+
+
+def test_what_is_not_nested_is_said(searched, tmp_path):
+    study, text, folds, _ = searched(tmp_path, best=0.02)
+    assert "Folds 1, 2, and 3 are not trained as the best trial of their own search was" in text
+    assert "**Settings of small-zlpr were [searched](search.md), and its numbers here are not those" in folds
+    assert nested_view.facts_of(study).optimism is None
+    _, text, folds, _ = searched(tmp_path, folds=(1, 3), evaluated_before=True)
+    assert "**Not a nested estimate.** Fold 2 has no search of its own: what the folds reach" in text
+    assert "Fold 2 has no search of its own." in folds
+    assert "evaluated on the tested images of folds 1 and 3." in text
+
+
 def test_the_networks_of_all_folds_are_chosen_as_one(here):
     choice = choose(load_sections(ChoiceSections), folds=True)
     assert choice.name in ("small-bce-folds", "small-zlpr-folds")
@@ -376,11 +474,71 @@ def test_maps_are_merged_key_by_key():
         ({"preprocess": {"sise": 32}}, r"variants.x.preprocess.sise: unknown key \(did you mean 'size'"),
         ({"split": {"fold": 1}}, "variants.x: is the same as the study itself; must differ from it"),
         ({"split": {"fold": 2}}, "variants.x: is the same as variants.fold2; must differ from it"),
+        ({"found": {"train.epochs": 3}}, "variants.x: must have keys of split, or of preprocess"),
+        (
+            {"split": {"seed": 3}, "found": {"train.epochs": 3}},
+            "variants.x.found: what a search has found in a fold; must",
+        ),
+        ({"preprocess": {"size": 32}, "found": {"train.epochs": 3}}, "variants.x is not a fold of this study"),
+        (
+            {"split": {"fold": 3}, "found": {"split.seed": 3}},
+            "variants.x.found.split.seed: all trials must have the same",
+        ),
+        ({**FOLD3, "found": {"train.threads": 3}}, "'threads' is how trials are computed or compared"),
+        (
+            {"split": {"fold": 3}, "found": {"models.none.lr": 3}},
+            "models.none.lr: is no setting of a model or loss of",
+        ),
+        (
+            {"split": {"fold": 3}, "found": {"models.small.lr": 30}},
+            "found: models.small.lr: must be at most 10, not 30",
+        ),
+        (
+            {"split": {"fold": 3}, "found": {"train.epochs.a": 3}},
+            "found: train.epochs.a lies below something that is no map",
+        ),
+        (
+            {"split": {"fold": 3}, "found": {"train.epoch": 3}},
+            r"found: train.epoch: unknown key \(did you mean 'epochs'",
+        ),
     ],
 )
 def test_variants_that_cannot_be_run_are_refused_by_name(variant, said):
     with pytest.raises(ParamsError, match=said):
         parse({**STUDY, "variants": {"fold2": {"split": {"fold": 2}}, "x": variant}})
+
+
+def test_what_was_found_in_a_fold_is_its_own_and_takes_the_place_of_a_whole_value(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = {"models.small.lr": 0.05, "train.augment": {"rotation": 5}, "train.clip_grad": None}
+    train = {**TINY["train"], "augment": {"shift": 0.1, "noise": 0.2}, "clip_grad": 1.0}
+    variants = {"fold2": {"split": {"fold": 2}, "found": found}, "fold3": {"split": {"fold": 3}}}
+    params = parse({**STUDY, "train": train, "variants": variants})
+    own, other = as_variant(params, "fold2"), as_variant(params, "fold3")
+    assert (own.split.fold, own.models["small"].lr, own.train.clip_grad) == (2, 0.05, None)
+    assert own.train.augment == Augment(rotation=5)  # nothing is left of the study's shift and noise
+    assert (other.models["small"].lr, other.train.augment.shift, other.train.clip_grad) == (0.01, 0.1, 1.0)
+    assert folds_of_study(params) == {1: None, 2: "fold2", 3: "fold3"}
+    records = records_within("fold2", params)
+    configuration = Configuration("small", "bce")
+    study, theirs = training_record(configuration, params), records[record_file("fold2-small-bce", "train")]
+    assert (theirs["model"]["lr"], study["model"]["lr"]) == (0.05, 0.01)
+    assert records[record_file("fold2-small-bce", "evaluate")]["train"]["clip_grad"] is None
+    assert records_within("fold3", params)[record_file("fold3-small-bce", "train")] == study
+
+
+def test_weights_that_a_fold_has_found_are_watched(prepared):
+    for name in ("a", "b"):
+        Path(f"{name}.safetensors").write_text(name)
+    model = {**TINY["models"]["small"], "weights": "a.safetensors"}
+    given = {**STUDY, "models": {"small": model}, "study": {"models": ["small"], "losses": ["bce"], "replicates": []}}
+    fold = {"split": {"fold": 2}, "found": {"models.small.weights": "b.safetensors"}}
+    configure.link_weights(parse({**given, "variants": {"fold2": fold, "fold3": {"split": {"fold": 3}}}}))
+    links = {path.name: path.resolve().name for path in Path("data/weights/files").iterdir()}
+    assert links.items() >= {"small": "a.safetensors", "small-of-fold2": "b.safetensors"}.items()
+    assert "small-of-fold3" not in links
+    configure.link_weights(parse({**given, "variants": {"fold2": {"split": {"fold": 2}}}}))
+    assert not Path("data/weights/files/small-of-fold2").exists()
 
 
 def test_a_section_without_content_is_one_without_a_variant():

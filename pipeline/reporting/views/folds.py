@@ -16,7 +16,7 @@ from pipeline.reporting import page, terms
 from pipeline.reporting.figures import folds as figures
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import ENSEMBLE, Estimate, Outcome, outcome
-from pipeline.reporting.views import shared
+from pipeline.reporting.views import nested, shared
 from pipeline.reporting.views.ensembles import NEGLIGIBLE
 from pipeline.study.files import write_csv
 from pipeline.study.runs import runs
@@ -388,6 +388,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         study=study,
         banner_facts=shared.banner(study),
         folded=found,
+        nested=nested.facts_of(study),
         decided=decisions(study, shown),
         classes=classes(study, found.chosen),
         pictured=drawn is not None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,6 +17,7 @@ from pipeline.reporting.views import shared
 from pipeline.searching.about import settings_digest
 from pipeline.searching.applying import as_yaml
 from pipeline.searching.record import Record, Trial
+from pipeline.settings import Params
 from pipeline.settings.search import Search, as_word, held_values
 from pipeline.study.files import write_csv
 
@@ -125,13 +126,17 @@ def counted(record: Record) -> Counted:
     )
 
 
-def facts(study: StudyResults, record: Record) -> Facts | None:
-    """Return what a record says, beside the study; None where no trial has finished."""
+def facts(study: StudyResults, record: Record, params: Params | None = None, split: str | None = None) -> Facts | None:
+    """Return what a record says, beside the study; None where no trial has finished.
+
+    Of a search within a fold, `params` are the sections as they are there, and `split` is the digest of its split.
+    """
+    params = study.params if params is None else params
     best = record.best
     if best is None:
         return None
     ranges = record.about["over"]
-    now = held_values(_search(record), study.params)
+    now = held_values(_search(record), params)
     start = next((trial for trial in record.trials if trial.origin == "params.yaml"), None)
     settings = [
         Searched(
@@ -139,10 +144,10 @@ def facts(study: StudyResults, record: Record) -> Facts | None:
         )
         for key, of in ranges.items()
     ]
-    ranked = sorted(record.finished, key=lambda trial: (-_score(trial), trial.number))
+    ranked = sorted(record.finished, key=lambda trial: (-score(trial), trial.number))
     held = next((trial.number for trial in ranked if _same(trial.values, now)), None)
     rows = [
-        Row(trial, _score(trial), [_shown(trial.values[key]) for key in ranges], _notes(trial))
+        Row(trial, score(trial), [_shown(trial.values[key]) for key in ranges], _notes(trial))
         for trial in ranked[:SHOWN]
     ]
     key = f"{record.about['model']}-{record.about['loss']}"
@@ -154,10 +159,10 @@ def facts(study: StudyResults, record: Record) -> Facts | None:
         best,
         start,
         luck(record),
-        held is not None and _score(next(t for t in ranked if t.number == held)) == _score(best),
+        held is not None and score(next(t for t in ranked if t.number == held)) == score(best),
         held,
-        _same_settings(study, record),
-        record.about.get("split") == study.audit.get("sha256"),
+        _same_settings(params, record),
+        record.about.get("split") == (study.audit.get("sha256") if split is None else split),
         next((results for results in study.configurations if results.key == key), None),
     )
 
@@ -167,9 +172,9 @@ def _search(record: Record) -> Search:
     return Search(model=about["model"], loss=about["loss"], over=about["over"])
 
 
-def _same_settings(study: StudyResults, record: Record) -> bool:
+def _same_settings(params: Params, record: Record) -> bool:
     try:
-        return settings_digest(study.params, _search(record)) == record.about["settings"]
+        return settings_digest(params, _search(record)) == record.about["settings"]
     except (KeyError, ValidationError):  # a range that cannot be beside what params.yaml has now
         return False
 
@@ -186,18 +191,21 @@ def luck(record: Record) -> Luck | None:
     return Luck(of["highest"], corrected, of["optimism"], favoured, of)
 
 
-def _score(trial: Trial) -> float:
+def score(trial: Trial) -> float:
+    """Return the score of a trial that has one."""
     assert trial.score is not None
     return trial.score
 
 
 def _same(values: dict[str, Any], others: dict[str, Any]) -> bool:
-    return all(as_word(_number(value)) == as_word(_number(others[key])) for key, value in values.items())
+    return all(_plain(key, value) == _plain(key, others[key]) for key, value in values.items())
 
 
-def _number(value: Any) -> Any:
-    """Return a whole number as a float: a setting may have been read as either."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _plain(key: str, value: Any) -> str:
+    """Write a value so that equal ones are equal: a whole number may have been read as either, a path is not shown."""
+    if key.endswith(".weights") and value:
+        return PurePath(value).name
+    return as_word(float(value) if isinstance(value, int) and not isinstance(value, bool) else value)
 
 
 def _shown(value: Any) -> str:
@@ -239,7 +247,7 @@ def table(record: Record) -> pd.DataFrame:
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
-    """Write search.md and search.csv into `folder`; nothing where no settings were searched."""
+    """Write search.md and search.csv into `folder`; nothing where no settings were searched, or within folds alone."""
     record = study.searched
     found = facts(study, record) if record is not None else None
     if record is None or found is None:
