@@ -104,12 +104,12 @@ def link_weights(params: RecordedSections) -> None:
     for name in (name for name, variant in params.variants.items() if variant.found):
         own = as_variant(params, name).models
         given |= {f"{model}-of-{name}": (model, own[model].weights) for model in params.study.models}
-    for link, (model, path) in given.items():
+    for name, (model, path) in given.items():
         key = f"models.{model}.weights"
-        if path is None and link == model:
-            files[link] = None
-        elif path is not None and (link == model or path != params.models[model].weights):
-            files[link] = weights_file(key, source(key, path))
+        if path is None and name == model:
+            files[name] = None
+        elif path is not None and (name == model or path != params.models[model].weights):
+            files[name] = weights_file(key, source(key, path))
     regions = {REGION: params.preprocess.roi}
     for name, variant in params.variants.items():
         regions[f"{REGION}-{name}"] = preprocess_of(variant, params.preprocess).roi if variant.preprocess else None

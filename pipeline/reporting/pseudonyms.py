@@ -202,8 +202,8 @@ def _without_paths(params: Params, synthetic: bool) -> Params:
             region = {**region, "masks": PurePath(str(region["masks"])).name}
             of = of.model_copy(update={"preprocess": {**of.preprocess, "roi": region}})
         if of.found:
-            named = {k: PurePath(str(v)).name if k.endswith(".weights") and v else v for k, v in of.found.items()}
-            of = of.model_copy(update={"found": named})
+            found = {k: PurePath(str(v)).name if k.endswith(".weights") and v else v for k, v in of.found.items()}
+            of = of.model_copy(update={"found": found})
         variants[name] = of
     shown = {"models": models, "datasets": datasets, "external": external, "preprocess": preprocess}
     return params.model_copy(update={**shown, "variants": variants})

@@ -525,6 +525,10 @@ def test_what_was_found_in_a_fold_is_its_own_and_takes_the_place_of_a_whole_valu
     assert (theirs["model"]["lr"], study["model"]["lr"]) == (0.05, 0.01)
     assert records[record_file("fold2-small-bce", "evaluate")]["train"]["clip_grad"] is None
     assert records_within("fold3", params)[record_file("fold3-small-bce", "train")] == study
+    configure.configure(params)
+    of_fold = json.loads(record_file("fold2", "fuse").read_text())  # a feature ensemble is of the fold's own networks
+    assert (of_fold["models"]["small"]["lr"], of_fold["train"]["small"]["clip_grad"]) == (0.05, None)
+    assert json.loads(record_file("fold3", "fuse").read_text()) == json.loads(record_file(None, "fuse").read_text())
 
 
 def test_weights_that_a_fold_has_found_are_watched(prepared):
