@@ -76,7 +76,7 @@ def text(record: Record) -> str:
     from pipeline.searching.applying import as_yaml
 
     keys = list(record.about["over"])
-    best = sorted(record.finished, key=lambda trial: (-(trial.score or 0.0), trial.number))[:SHOWN]
+    best, measure = record.ranked[:SHOWN], record.measure
     rows = [
         [trial.number, f"{trial.score:.4f}", *(as_yaml(trial.values[key]) or "empty" for key in keys)] for trial in best
     ]
@@ -87,13 +87,14 @@ def text(record: Record) -> str:
         tabulate(rows, ["trial", "score", *keys], tablefmt="presto", disable_numparse=True),
         "",
         f"{len(record.trials)} trials: {len(record.finished)} finished ({cached} without training), {failed} failed. "
-        "Score: macro AUROC of the validation part.",
+        f"Score: {measure.name} of the validation part{'' if measure.higher_is_better else ', the lowest is the best'}.",
     ]
     of = record.optimism
     if of.get("corrected") is not None:
         within = f"{of['low']:.4f} to {of['high']:.4f}" if of["low"] is not None else f"no interval: {of['refused']}"
+        extreme = "highest" if measure.higher_is_better else "lowest"
         lines.append(
-            f"The best score is the highest of many: {of['highest']:.4f}, corrected for that {of['corrected']:.4f} "
+            f"The best score is the {extreme} of many: {of[extreme]:.4f}, corrected for that {of['corrected']:.4f} "
             f"({within})"
         )
     lines.append("Write its values into params.yaml: medmatrix search --apply")

@@ -28,6 +28,7 @@ def about_search(params: Params) -> dict[str, Any]:
     tried = search.over.get(key, [model.weights])
     found = [given and checked_sha256(key, source(key, given), model.sha256) for given in tried]
     weights = found if key in search.over else found[0]
+    metric = train_settings(params, search.model).select
     return {
         "dataset": params.dataset,
         "model": search.model,
@@ -40,6 +41,7 @@ def about_search(params: Params) -> dict[str, Any]:
         "weights": weights,
         "data": digest(data_outputs()),
         "split": read_json(AUDIT, "split")["sha256"],
+        **({"metric": metric} if metric != "auroc" else {}),  # the records of searches by AUROC do not name it
     }
 
 

@@ -25,7 +25,13 @@ STARTUP = 10
 
 
 def propose(
-    space: Mapping[str, Range | list[Any]], whole: set[str], trials: Sequence[Trial], first: int, count: int, seed: int
+    space: Mapping[str, Range | list[Any]],
+    whole: set[str],
+    trials: Sequence[Trial],
+    first: int,
+    count: int,
+    seed: int,
+    higher_is_better: bool = True,
 ) -> list[dict[str, Any]]:
     """Return the values of the next trials.
 
@@ -41,6 +47,8 @@ def propose(
         Number of the first trial of the batch, and how many it has.
     seed : int
         Of the search.
+    higher_is_better : bool
+        Whether the best score is the highest.
 
     Returns
     -------
@@ -56,7 +64,7 @@ def propose(
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # Those of the batch that have no result yet count as bad, so that they do not all lie in one place.
         sampler = optuna.samplers.TPESampler(seed=derived, n_startup_trials=STARTUP, constant_liar=True)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = optuna.create_study(direction="maximize" if higher_is_better else "minimize", sampler=sampler)
         for trial in trials:
             if trial.number < first:
                 study.add_trial(_known(trial, space, distributions))

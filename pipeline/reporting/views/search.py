@@ -16,6 +16,7 @@ from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import shared
 from pipeline.searching.about import settings_digest
 from pipeline.searching.applying import as_yaml
+from pipeline.searching.measures import Measure
 from pipeline.searching.record import Record, Trial
 from pipeline.settings.search import Search, as_word, held_values
 from pipeline.study.files import write_csv
@@ -57,9 +58,9 @@ class Row(NamedTuple):
 
 
 class Luck(NamedTuple):
-    """The highest score and what is left of it; see `pipeline.uncertainty.optimism.Corrected`."""
+    """The best score and what is left of it; see `pipeline.uncertainty.optimism.Corrected`."""
 
-    highest: float
+    best: float
     corrected: Estimate
     optimism: float
     favoured: float
@@ -73,6 +74,10 @@ class Facts(NamedTuple):
     ----------
     key : str
         The configuration that was searched.
+    measure : Measure
+        What trials are compared by.
+    unit : str
+        Of scores; empty where they have none.
     counted : Counted
         The trials.
     settings : list of Searched
@@ -80,7 +85,7 @@ class Facts(NamedTuple):
     rows : list of Row
         The best trials, the best first.
     best : Trial
-        The trial of the highest score.
+        The trial of the best score.
     start : Trial or None
         The trial that had the values of params.yaml when the search began.
     luck : Luck or None
@@ -98,6 +103,8 @@ class Facts(NamedTuple):
     """
 
     key: str
+    measure: Measure
+    unit: str
     counted: Counted
     settings: list[Searched]
     rows: list[Row]
@@ -139,15 +146,17 @@ def facts(study: StudyResults, record: Record) -> Facts | None:
         )
         for key, of in ranges.items()
     ]
-    ranked = sorted(record.finished, key=lambda trial: (-_score(trial), trial.number))
+    ranked = record.ranked
     held = next((trial.number for trial in ranked if _same(trial.values, now)), None)
     rows = [
         Row(trial, _score(trial), [_shown(trial.values[key]) for key in ranges], _notes(trial))
         for trial in ranked[:SHOWN]
     ]
-    key = f"{record.about['model']}-{record.about['loss']}"
+    key, target = f"{record.about['model']}-{record.about['loss']}", study.dataset.target
     return Facts(
         key,
+        record.measure,
+        target.unit if target else "",
         counted(record),
         settings,
         rows,
@@ -183,7 +192,8 @@ def luck(record: Record) -> Luck | None:
     corrected = Estimate(of["corrected"], low, high, note=of["refused"])
     best = record.best
     favoured = of["chosen"].get(str(best.number), 0.0) if best is not None else 0.0
-    return Luck(of["highest"], corrected, of["optimism"], favoured, of)
+    highest = of["highest" if record.measure.higher_is_better else "lowest"]
+    return Luck(highest, corrected, of["optimism"], favoured, of)
 
 
 def _score(trial: Trial) -> float:
