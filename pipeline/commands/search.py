@@ -77,6 +77,7 @@ def text(record: Record) -> str:
 
     keys = list(record.about["over"])
     best, measure = record.ranked[:SHOWN], record.measure
+    lower = not measure.higher_is_better
     rows = [
         [trial.number, f"{trial.score:.4f}", *(as_yaml(trial.values[key]) or "empty" for key in keys)] for trial in best
     ]
@@ -87,12 +88,12 @@ def text(record: Record) -> str:
         tabulate(rows, ["trial", "score", *keys], tablefmt="presto", disable_numparse=True),
         "",
         f"{len(record.trials)} trials: {len(record.finished)} finished ({cached} without training), {failed} failed. "
-        f"Score: {measure.name} of the validation part{'' if measure.higher_is_better else ', the lowest is the best'}.",
+        f"Score: {measure.name} of the validation part{', the lowest is the best' if lower else ''}.",
     ]
     of = record.optimism
     if of.get("corrected") is not None:
         within = f"{of['low']:.4f} to {of['high']:.4f}" if of["low"] is not None else f"no interval: {of['refused']}"
-        extreme = "highest" if measure.higher_is_better else "lowest"
+        extreme = "lowest" if lower else "highest"
         lines.append(
             f"The best score is the {extreme} of many: {of[extreme]:.4f}, corrected for that {of['corrected']:.4f} "
             f"({within})"

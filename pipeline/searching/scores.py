@@ -91,7 +91,8 @@ def optimism_of(record: Record, params: Params) -> dict[str, Any]:
     dict
         images, patients (whether known: patients_known), classes (of how many the scores are the mean), all_classes,
         trials, draws, left_out, highest (of errors: lowest), corrected, low, high, refused (why there is no interval),
-        optimism, and chosen: number of each trial to the share of draws in which it was the best, of those that ever were.
+        optimism, and chosen: number of each trial to the share of draws in which it was the best, of those that ever
+        were.
 
     Raises
     ------

@@ -147,7 +147,7 @@ def test_what_casts_doubt_on_a_search_is_said(written):
 def test_of_errors_the_lowest_is_the_best(written):
     optimism = {key: value for key, value in OPTIMISM.items() if key != "highest"}
     optimism |= {"lowest": 0.70, "corrected": 0.76, "low": 0.6, "high": 0.9, "classes": 1, "all_classes": 1}
-    pages, study = written(
+    pages, _ = written(
         lambda record: replace(
             record, about={**record.about, "metric": "rmse"}, optimism={**optimism, "chosen": {"0": 1}}
         )
