@@ -100,6 +100,8 @@ class Facts(NamedTuple):
         Whether the search chose by the validation set that the study has now.
     results : Results or None
         Of the configuration in the study.
+    validation : Estimate
+        Its score on validation, which has chosen: without an interval.
     """
 
     key: str
@@ -116,6 +118,7 @@ class Facts(NamedTuple):
     same_settings: bool
     same_split: bool
     results: Results | None
+    validation: Estimate
 
 
 def counted(record: Record) -> Counted:
@@ -153,6 +156,8 @@ def facts(study: StudyResults, record: Record) -> Facts | None:
         for trial in ranked[:SHOWN]
     ]
     key, target = f"{record.about['model']}-{record.about['loss']}", study.dataset.target
+    results = next((results for results in study.configurations if results.key == key), None)
+    validation = Estimate() if results is None else results.get(record.measure.column, part="val")
     return Facts(
         key,
         record.measure,
@@ -167,7 +172,8 @@ def facts(study: StudyResults, record: Record) -> Facts | None:
         held,
         _same_settings(study, record),
         record.about.get("split") == study.audit.get("sha256"),
-        next((results for results in study.configurations if results.key == key), None),
+        results,
+        Estimate(validation.value, note=validation.note),
     )
 
 
