@@ -33,6 +33,7 @@ BENCHMARKS = {
     "soup": "the mean weights of a configuration's seeds, where they are trained; only if it is named",
     "transductive": "batch normalisation of the test images, where networks are trained; only if it is named",
     "folds": "how often intervals of a cross-validation hold the truth; only if it is named",
+    "search": "how far the best score of a search is from the truth; only if it is named",
     "missing": "labels taken away: left out of the loss, or set to 0; only if it is named",
     "explain": "memory and time of heat maps, 250 against 1,000 images and beside the training of params.yaml",
     "predict": "a model on new images against a plain loop",
@@ -44,7 +45,7 @@ BENCHMARKS = {
     "chaos": "kills, cut files and full disks; an hour or more, only if it is named",
 }
 """Name of a module of this package: what it measures."""
-LONG = frozenset({"against", "chaos", "folds", "missing", "parity", "soup", "transductive"})
+LONG = frozenset({"against", "chaos", "folds", "missing", "parity", "search", "soup", "transductive"})
 """Those that run only if they are named."""
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
 

@@ -82,7 +82,8 @@ def text(record: Record) -> str:
     from pipeline.searching.applying import as_yaml
 
     keys = list(record.about["over"])
-    best = sorted(record.finished, key=lambda trial: (-(trial.score or 0.0), trial.number))[:SHOWN]
+    best, measure = record.ranked[:SHOWN], record.measure
+    lower = not measure.higher_is_better
     rows = [
         [trial.number, f"{trial.score:.4f}", *(as_yaml(trial.values[key]) or "empty" for key in keys)] for trial in best
     ]
@@ -93,13 +94,14 @@ def text(record: Record) -> str:
         tabulate(rows, ["trial", "score", *keys], tablefmt="presto", disable_numparse=True),
         "",
         f"{len(record.trials)} trials: {len(record.finished)} finished ({cached} without training), {failed} failed. "
-        "Score: macro AUROC of the validation part.",
+        f"Score: {measure.name} of the validation part{', the lowest is the best' if lower else ''}.",
     ]
     of = record.optimism
     if of.get("corrected") is not None:
         within = f"{of['low']:.4f} to {of['high']:.4f}" if of["low"] is not None else f"no interval: {of['refused']}"
+        extreme = "lowest" if lower else "highest"
         lines.append(
-            f"The best score is the highest of many: {of['highest']:.4f}, corrected for that {of['corrected']:.4f} "
+            f"The best score is the {extreme} of many: {of[extreme]:.4f}, corrected for that {of['corrected']:.4f} "
             f"({within})"
         )
     return "\n".join(lines)
@@ -107,7 +109,8 @@ def text(record: Record) -> str:
 
 def summary(records: Mapping[int | None, Record]) -> list[str]:
     """Say what the searches of all folds come to; nothing of a study without folds."""
-    best = [record.best.score for record in records.values() if record.best is not None and record.best.score]
+    found = [record.best.score for record in records.values() if record.best is not None]
+    best = [score for score in found if score is not None]
     if set(records) == {None} or not best:
         return []
     trials = sum(len(record.trials) for record in records.values())

@@ -67,6 +67,7 @@ OF_MASKS: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "data": data.render,
     "segmentation": segmentation.render,
     "external": external_masks.render,
+    "search": search.render,
     "summary": summary.render,
     "timing": timing.render,
     "readme": segmentation.render_front,
@@ -76,6 +77,7 @@ OF_MASKS: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
 OF_VALUES: dict[str, Callable[[StudyResults, Path], list[Path]]] = {
     "data": data.render,
     "regression": regression.render,
+    "search": search.render,
     "summary": summary.render,
     "timing": timing.render,
     "readme": regression.render_front,

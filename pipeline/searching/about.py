@@ -30,6 +30,7 @@ def about_search(side: Side) -> dict[str, Any]:
     tried = search.over.get(key, [model.weights])
     found = [given and checked_sha256(key, source(key, given), model.sha256) for given in tried]
     weights = found if key in search.over else found[0]
+    metric = train_settings(params, search.model).select
     return {
         "dataset": params.dataset,
         "model": search.model,
@@ -43,6 +44,7 @@ def about_search(side: Side) -> dict[str, Any]:
         "data": digest(data_outputs(side.variant)),
         "split": read_json(side.audit, "split" if side.variant is None else "prepare_variant")["sha256"],
         **({} if side.fold is None else {"fold": side.fold}),
+        **({"metric": metric} if metric != "auroc" else {}),  # the records of searches by AUROC do not name it
     }
 
 

@@ -31,6 +31,7 @@ def propose(
     first: int,
     count: int,
     seed: int | Sequence[int],
+    higher_is_better: bool = True,
 ) -> list[dict[str, Any]]:
     """Return the values of the next trials.
 
@@ -46,6 +47,8 @@ def propose(
         Number of the first trial of the batch, and how many it has.
     seed : int or sequence of int
         Of the search; within a fold, also the fold's number.
+    higher_is_better : bool
+        Whether the best score is the highest.
 
     Returns
     -------
@@ -61,7 +64,7 @@ def propose(
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # Those of the batch that have no result yet count as bad, so that they do not all lie in one place.
         sampler = optuna.samplers.TPESampler(seed=derived, n_startup_trials=STARTUP, constant_liar=True)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = optuna.create_study(direction="maximize" if higher_is_better else "minimize", sampler=sampler)
         for trial in trials:
             if trial.number < first:
                 study.add_trial(_known(trial, space, distributions))

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.searching.measures import MEASURES, Measure
 from pipeline.study.files import REPORTS, intact, write_json
 
 RECORD = REPORTS / "search.json"
-MEASURE = "macro AUROC of the validation part"
 FOLDS = "folds"
 """Key of the file under which the records of all folds stand."""
 State = Literal["finished", "failed"]
@@ -68,7 +68,8 @@ class Record:
     ----------
     about : dict
         What decides its trials, see `pipeline.searching.about.about_search`: dataset, model, loss, seeds, over, seed,
-        batch; digests of the settings, the weights, the data and the split; of a search within a fold its number, fold.
+        batch, what they are compared by; digests of the settings, the weights, the data and the split; of a search
+        within a fold its number, fold.
     versions : dict
         Of the sampler's package.
     trials : list of Trial
@@ -93,9 +94,25 @@ class Record:
         return [trial for trial in self.trials if trial.score is not None]
 
     @property
+    def metric(self) -> str:
+        """What trials are compared by, as ``train.select`` calls it."""
+        return str(self.about.get("metric", "auroc"))
+
+    @property
+    def measure(self) -> Measure:
+        """The same with its name and direction."""
+        return MEASURES[self.metric]
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """The trials that have a score, the best first, of equals the earliest."""
+        sign = -1 if self.measure.higher_is_better else 1
+        return sorted(self.finished, key=lambda trial: (sign * (trial.score or 0.0), trial.number))
+
+    @property
     def best(self) -> Trial | None:
-        """The trial of the highest score, the earliest of equals."""
-        return max(self.finished, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
+        """The trial of the best score, the earliest of equals."""
+        return next(iter(self.ranked), None)
 
     @property
     def digest(self) -> str:

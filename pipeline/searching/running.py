@@ -254,13 +254,18 @@ class Trials:
         trials = [trial for trial in self.record.trials if trial.number < first]
         # A whole batch, so that a search that is made longer is the one that was long from the first.
         return self._with_present(
-            first, propose(self.space, self.whole, trials, first, self.search.batch, self.drawn_by)
+            first,
+            propose(self.space, self.whole, trials, first, self.search.batch, self.drawn_by, self._higher),
         )
 
     def _with_present(self, first: int, proposed: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Have the search begin with the values of params.yaml, if they lie in the ranges: it does not lose to them."""
         begins = first == 0 and self._present is not None and within(self.space, self.whole, self._present)
         return [self._present or {}, *proposed[1:]] if begins else proposed
+
+    @property
+    def _higher(self) -> bool:
+        return self.record.measure.higher_is_better
 
     @functools.cached_property
     def _present(self) -> dict[str, Any] | None:
@@ -327,7 +332,7 @@ class Trials:
         logits, seconds, collapsed, rows = [], 0.0, False, None
         for run, folder, _ in work.runs:
             with contextlib.chdir(folder), self.side.inside():
-                score, took, sign = score_of(run)
+                score, took, sign = score_of(run, work.params)
                 if score is None:
                     break
                 found, rows = validation_outputs(run, work.params)
@@ -335,7 +340,8 @@ class Trials:
             logits.append(found)
             seconds, collapsed = seconds + took, collapsed or sign
         if rows is None or len(scores) < len(work.runs):
-            self._note(Trial(work.number, work.values, "failed", reason="no class has an AUROC on the validation part"))
+            why = f"{self.record.measure.name} is undefined on the validation part"
+            self._note(Trial(work.number, work.values, "failed", reason=why))
             return
         keep_outputs(outputs_file(self.record.digest, work.number), logits, rows)
         cached = all(task.state is not State.DONE for _, _, task in work.runs)

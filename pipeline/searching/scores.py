@@ -1,7 +1,7 @@
 """What a trial is worth on the validation part, and how much of the best trial's score is luck.
 
-The score is what the training run has recorded of its best epoch, as it chooses runs everywhere else. The outputs on
-the validation images are kept for each trial; nothing here reads an image or a label of the test part.
+The score is the metric of ``train.select``, as the training run has recorded it of its best epoch. The outputs on the
+validation images are kept for each trial; nothing here reads an image or a label of the test part.
 """
 
 from __future__ import annotations
@@ -18,43 +18,63 @@ from pipeline.learning.images.parts import resident
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.settings import train_settings
+from pipeline.regressing.values import targets_of
+from pipeline.searching.measures import of_classes, of_masks, of_numbers
 from pipeline.searching.record import Record
+from pipeline.segmenting.data import MaskedImages
+from pipeline.segmenting.probabilities import dice_curves, predicted
 from pipeline.settings import Params
 from pipeline.study.errors import UserError
-from pipeline.study.files import null, opened_arrays, read_json, replaced
+from pipeline.study.files import null, opened_arrays, read_json, read_table, replaced
 from pipeline.study.inputs import project_folder
-from pipeline.study.parts import read_parts
-from pipeline.study.prepared import open_images, read_dataset
+from pipeline.study.parts import Part, read_parts
+from pipeline.study.prepared import DatasetInfo, open_images, open_masks, read_dataset
 from pipeline.study.runs import Run, configurations
 from pipeline.study.trainings import run_folder
-from pipeline.uncertainty.optimism import corrected_best
+from pipeline.uncertainty.optimism import Measured, corrected_best
 
 OUTPUTS = Path("tmp/search")
 """Outputs of the trials on the validation images, a folder for each search."""
 
 
 def outputs_file(digest: str, number: int) -> Path:
-    """File of a trial's outputs, in the project also from within a fold: logits float32 [S, N, K], rows [N]."""
+    """File of a trial's outputs, in the project also from within a fold: logits float32 [S, N, ...], rows [N]."""
     return project_folder() / OUTPUTS / digest / f"{number}.npz"
 
 
-def score_of(run: Run) -> tuple[float | None, float, bool]:
-    """Return the validation AUROC of a training run, None if undefined, its seconds, and whether it learned nothing."""
-    about = read_json(run_folder(run) / "run.json", "train")
-    return about["val_auroc"], float(about["seconds"]), about["collapsed"] is not None
+def score_of(run: Run, params: Params) -> tuple[float | None, float, bool]:
+    """Return the score of a training run, None if undefined, its seconds, and whether it learned nothing."""
+    folder, metric = run_folder(run), train_settings(params, run.model).select
+    about = read_json(folder / "run.json", "train")
+    history = read_table(folder / "history.csv", float_precision="round_trip").set_index("epoch")
+    score = null(float(history.loc[about["best_epoch"], f"val_{metric}"]))
+    return score, float(about["seconds"]), about["collapsed"] is not None
 
 
 def validation_outputs(run: Run, params: Params) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits of the validation images under a trained network, float32 [N, K], and their rows, int64 [N]."""
-    settings, part = train_settings(params, run.model), read_parts(["val"])["val"]
+    """Return what a trained network makes of the validation images.
+
+    Returns
+    -------
+    outputs : float32 [N, K], [N, 1] or [N, K, 256]
+        Logits; of a regression the predicted values; of a segmentation the Dice at every threshold, by which alone its
+        trials are compared: `pipeline.segmenting.probabilities.dice_curves`.
+    rows : int64 [N]
+    """
+    settings, part, data = train_settings(params, run.model), read_parts(["val"])["val"], read_dataset()
     device = session.begin(settings.threads, settings.tf32, settings.device)
-    images, classes = open_images(), len(read_dataset().classes)
+    images, classes = open_images(), 1 if data.task == "regression" else len(data.classes)
     file = run_folder(run) / "model.safetensors"
-    loaded = resident(images, part, part.targets, device, settings.residency, models.scheme_of(file))
     model = models.rebuild(run.model, params.models[run.model], classes, images.shape[1], file)
     model = model.to(device).to(memory_format=torch.channels_last)
-    precision = session.choose_precision(settings.precision, device)
-    return predict(model, loaded, 4 * settings.batch_size, precision).cpu().numpy(), part.rows
+    at_once, precision = 4 * settings.batch_size, session.choose_precision(settings.precision, device)
+    if data.task == "segmentation":
+        masked = MaskedImages(images, open_masks(), part, device, settings.residency)
+        curves = [dice_curves(of, truth) for of, truth, _, _ in predicted(model, masked, at_once, precision)]
+        return np.concatenate(curves).astype(np.float32), part.rows
+    loaded = resident(images, part, part.targets, device, settings.residency, models.scheme_of(file))
+    outputs = predict(model, loaded, at_once, precision).cpu().numpy()
+    return outputs[:, :1] if data.task == "regression" else outputs, part.rows
 
 
 def keep_outputs(path: Path, logits: Sequence[np.ndarray], rows: np.ndarray) -> None:
@@ -71,8 +91,9 @@ def optimism_of(record: Record, params: Params) -> dict[str, Any]:
     -------
     dict
         images, patients (whether known: patients_known), classes (of how many the scores are the mean), all_classes,
-        trials, draws, left_out, highest, corrected, low, high, refused (why there is no interval), optimism, and
-        chosen: number of each trial to the share of draws in which it was the best, of those that ever were.
+        trials, draws, left_out, highest (of errors: lowest), corrected, low, high, refused (why there is no interval),
+        optimism, and chosen: number of each trial to the share of draws in which it was the best, of those that ever
+        were.
 
     Raises
     ------
@@ -92,22 +113,34 @@ def optimism_of(record: Record, params: Params) -> dict[str, Any]:
     if not logits:
         return {}
     draws = params.evaluate.draws()
-    found = corrected_best(data.task, part.targets, np.concatenate(logits), part.patients, owners, **draws)
+    of = measured(record.metric, data, part, np.concatenate(logits))
+    found = corrected_best(of, owners, **draws)
     chosen = {str(trial.number): n / found.draws for trial, n in zip(distinct, found.chosen.tolist(), strict=True) if n}
-    numbers = ("highest", "corrected", "low", "high", "optimism", "left_out")
+    best = "highest" if of.higher_is_better else "lowest"
+    numbers = ("corrected", "low", "high", "optimism", "left_out")
     return {
         "images": len(part.rows),
         "patients": len(np.unique(part.patients)),
         "patients_known": data.patients_known,
         "classes": found.classes,
-        "all_classes": len(data.classes),
+        "all_classes": of.whole.shape[1],
         "trials": len(distinct),
         "draws": found.draws,
         "confidence": draws["confidence"],
+        best: null(found.best),
         **{name: null(getattr(found, name)) for name in numbers},
         "refused": found.refused,
         "chosen": chosen,
     }
+
+
+def measured(metric: str, data: DatasetInfo, part: Part, outputs: np.ndarray) -> Measured:
+    """Measure R training runs by their outputs on a part of the split, [R, N, ...] as of `validation_outputs`."""
+    if data.task == "segmentation":
+        return of_masks(outputs, part.patients)
+    if data.task == "regression":
+        return of_numbers(metric, targets_of(part), outputs[..., 0], part.patients)
+    return of_classes(metric, data.task, part.targets, outputs, part.patients, data.ordered)
 
 
 def only_run(params: Params, seed: int) -> Run:

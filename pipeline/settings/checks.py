@@ -348,6 +348,9 @@ def _of_models(params: Params) -> Iterator[str]:
 def _of_searches(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield what is wrong with the search, in the study and in each fold that has settings of its own beside it."""
     assert params.search is not None
+    select = train_settings(params, params.search.model).select
+    if params.split.method == "folds" and select != "auroc":
+        yield f"search: within folds, trials are compared by macro AUROC; train.select must be auroc, not {select!r}"
     yield from _of_search(params, dataset)
     for name, variant in params.variants.items():
         if set(variant.found) - set(params.search.over):
@@ -362,9 +365,6 @@ def _of_search(params: Params, dataset: Dataset) -> Iterator[str]:
 
     search = params.search
     assert search is not None
-    if dataset.task not in _OF_CLASSES:
-        yield f"search: trials are compared by AUROC, and {dataset.name} is {dataset.task}; must be empty"
-        return
     content = params.model_dump(exclude_unset=True)
     mark = _mark([content, version("torch"), version("timm")])
     if mark.exists():

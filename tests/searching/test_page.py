@@ -145,6 +145,34 @@ def test_what_casts_doubt_on_a_search_is_said(written):
     assert "has not been computed: `medmatrix search` does it" in pages["search.md"]
 
 
+def test_of_errors_the_lowest_is_the_best(written):
+    optimism = {key: value for key, value in OPTIMISM.items() if key != "highest"}
+    optimism |= {"lowest": 0.70, "corrected": 0.76, "low": 0.6, "high": 0.9, "classes": 1, "all_classes": 1}
+    pages, _ = written(
+        lambda record: replace(
+            record, about={**record.about, "metric": "rmse"}, optimism={**optimism, "chosen": {"0": 1}}
+        )
+    )
+    text = pages["search.md"]
+    for said in (
+        "A trial's score is its root mean squared error on the validation set (the lower, the better), at",
+        "**Trial 0 has the lowest score, 0.700**: the values before the search.",
+        "it is 0.760 [0.600, 0.900] (95 % CI): the lowest of 3 scores is too low by about 0.060.",
+        "The lowest of many noisy scores is too low on average",
+        "Root mean squared error, validation [95 % CI]",
+        "**params.yaml has these values**.",
+    ):
+        assert said in text, said
+    table = text.split("## The best 4 trials")[1].split("##")[0]
+    assert [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")][2:] == [
+        "0",
+        "2",
+        "1",
+        "3",
+    ]
+    assert "AUROC" not in text.split("## In short")[1]
+
+
 @pytest.mark.parametrize("about", [{"dataset": "leukemia"}, {"model": "large"}])
 def test_a_record_of_another_study_has_no_page(written, about):
     pages, study = written(lambda record: replace(record, about={**record.about, **about}))

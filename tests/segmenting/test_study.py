@@ -1,6 +1,5 @@
 """A whole study of segmentation, from drawn images to pages and to masks of other images."""
 
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -9,9 +8,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from pipeline import download, ensemble, evaluate, explain, preprocess, probe, split, train
+from pipeline import ensemble, evaluate, explain, probe, train
 from pipeline.commands.predict import main as predict
 from pipeline.datasets.phantom.cohort import sample_cohort
 from pipeline.datasets.phantom.dataset import Data
@@ -22,65 +20,23 @@ from pipeline.imaging.masks import place
 from pipeline.imaging.settings import Preprocess
 from pipeline.report import write_reports
 from pipeline.reporting.loading import load_study
-from pipeline.segmenting.ensembles import ensemble_segmentation
-from pipeline.segmenting.evaluation import evaluate_segmentation, masks_of
+from pipeline.segmenting.evaluation import masks_of
 from pipeline.segmenting.results import open_probabilities
 from pipeline.segmenting.scores import score
-from pipeline.segmenting.training import train_segmentation
 from pipeline.segmenting.use import SegmenterError, find_masks, read_segmenter
 from pipeline.settings import checks, load, parse
 from pipeline.study.errors import UserError
 from pipeline.study.params import ParamsError
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, open_masks, read_samples
-from pipeline.study.runs import Run, configurations, runs
+from pipeline.study.runs import Run, configurations
 from pipeline.study.trainings import evaluation_folder, run_folder
-from tests.once import made_once
-from tests.tiny import TINY
-
-
-def study_of(**changes):
-    """Content of the params.yaml of a study of masks that takes seconds; keys with __ for dots replace others."""
-    content = copy.deepcopy(TINY)
-    content["dataset"] = "phantom"
-    content["datasets"] = {
-        "phantom": {"images": 200, "size": 64, "task": "segmentation", "test_fraction": 0.3, "bad_files": True}
-    }
-    content["study"] = {"models": ["unet"], "losses": ["bce_dice", "tversky"], "replicates": [12]}
-    options = {"encoder_name": "tu-test_resnet", "encoder_depth": 2, "decoder_channels": [16, 8]}
-    content["models"] = {"unet": {"arch": "smp/unet", "lr": 0.01, "options": options}}
-    content["losses"] = {"bce_dice": {}, "tversky": {}, "bce": {}}
-    content["preprocess"] |= {"size": 32, "channels": 1}
-    content["train"] = {"epochs": 2, "batch_size": 16, "select": "dice", "threads": 1}
-    content["evaluate"] = {"bootstrap": 100}
-    content["explain"] = {"methods": ["grad-cam"]}
-    content["ensemble"] = {"top_k": 3}
-    for path, value in changes.items():
-        *above, last = path.split("__")
-        place_of = content
-        for key in above:
-            place_of = place_of[key]
-        place_of[last] = value
-    return content
+from tests.segmenting.example import segmented_once, study_of
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder in which every stage but the report has run."""
-
-    def make(folder):
-        (folder / "params.yaml").write_text(yaml.safe_dump(study_of()))
-        study = load()
-        download.download(study)
-        preprocess.main()
-        split.main()
-        for run in runs(study):
-            train_segmentation(run, study)
-        for configuration in configurations(study):
-            evaluate_segmentation(configuration, study)
-        ensemble_segmentation(study)
-
-    return made_once(tmp_path_factory, "segmented", make)
+    return segmented_once(tmp_path_factory)
 
 
 @pytest.fixture

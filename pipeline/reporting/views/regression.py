@@ -23,6 +23,7 @@ LEADS = "r2"
 AGREEMENT = ("bias", "loa_low", "loa_high", "coverage")
 _PAGES = {
     "regression.md": "agreement, differences, by seed, how it was computed and chosen, provenance",
+    "search.md": "settings found by validation, and the luck in that",
     "data.md": "patients, target, exclusions, split",
     "timing.md": "the one page that a clock changes",
 }

@@ -16,6 +16,7 @@ from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import shared
 from pipeline.searching.about import settings_digest
 from pipeline.searching.applying import as_yaml
+from pipeline.searching.measures import Measure
 from pipeline.searching.record import Record, Trial
 from pipeline.settings import Params
 from pipeline.settings.search import Search, as_word, held_values
@@ -58,9 +59,9 @@ class Row(NamedTuple):
 
 
 class Luck(NamedTuple):
-    """The highest score and what is left of it; see `pipeline.uncertainty.optimism.Corrected`."""
+    """The best score and what is left of it; see `pipeline.uncertainty.optimism.Corrected`."""
 
-    highest: float
+    best: float
     corrected: Estimate
     optimism: float
     favoured: float
@@ -74,6 +75,10 @@ class Facts(NamedTuple):
     ----------
     key : str
         The configuration that was searched.
+    measure : Measure
+        What trials are compared by.
+    unit : str
+        Of scores; empty where they have none.
     counted : Counted
         The trials.
     settings : list of Searched
@@ -81,7 +86,7 @@ class Facts(NamedTuple):
     rows : list of Row
         The best trials, the best first.
     best : Trial
-        The trial of the highest score.
+        The trial of the best score.
     start : Trial or None
         The trial that had the values of params.yaml when the search began.
     luck : Luck or None
@@ -96,9 +101,13 @@ class Facts(NamedTuple):
         Whether the search chose by the validation set that the study has now.
     results : Results or None
         Of the configuration in the study.
+    validation : Estimate
+        Its score on validation, which has chosen: without an interval.
     """
 
     key: str
+    measure: Measure
+    unit: str
     counted: Counted
     settings: list[Searched]
     rows: list[Row]
@@ -110,6 +119,7 @@ class Facts(NamedTuple):
     same_settings: bool
     same_split: bool
     results: Results | None
+    validation: Estimate
 
 
 def counted(record: Record) -> Counted:
@@ -144,15 +154,19 @@ def facts(study: StudyResults, record: Record, params: Params | None = None, spl
         )
         for key, of in ranges.items()
     ]
-    ranked = sorted(record.finished, key=lambda trial: (-score(trial), trial.number))
+    ranked = record.ranked
     held = next((trial.number for trial in ranked if _same(trial.values, now)), None)
     rows = [
         Row(trial, score(trial), [_shown(trial.values[key]) for key in ranges], _notes(trial))
         for trial in ranked[:SHOWN]
     ]
-    key = f"{record.about['model']}-{record.about['loss']}"
+    key, target = f"{record.about['model']}-{record.about['loss']}", study.dataset.target
+    results = next((results for results in study.configurations if results.key == key), None)
+    validation = Estimate() if results is None else results.get(record.measure.column, part="val")
     return Facts(
         key,
+        record.measure,
+        target.unit if target else "",
         counted(record),
         settings,
         rows,
@@ -163,7 +177,8 @@ def facts(study: StudyResults, record: Record, params: Params | None = None, spl
         held,
         _same_settings(params, record),
         record.about.get("split") == (study.audit.get("sha256") if split is None else split),
-        next((results for results in study.configurations if results.key == key), None),
+        results,
+        Estimate(validation.value, note=validation.note),
     )
 
 
@@ -188,7 +203,8 @@ def luck(record: Record) -> Luck | None:
     corrected = Estimate(of["corrected"], low, high, note=of["refused"])
     best = record.best
     favoured = of["chosen"].get(str(best.number), 0.0) if best is not None else 0.0
-    return Luck(of["highest"], corrected, of["optimism"], favoured, of)
+    highest = of["highest" if record.measure.higher_is_better else "lowest"]
+    return Luck(highest, corrected, of["optimism"], favoured, of)
 
 
 def score(trial: Trial) -> float:

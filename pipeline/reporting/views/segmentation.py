@@ -37,6 +37,7 @@ WHOLE = "macro"
 _PAGES = {
     "segmentation.md": "by class, by seed, examples, how it was computed and chosen, provenance",
     "external.md": "the same networks on other data sets",
+    "search.md": "settings found by validation, and the luck in that",
     "data.md": "patients, structures, exclusions, split",
     "timing.md": "the one page that a clock changes",
 }
