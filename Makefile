@@ -57,6 +57,7 @@ $(READY): requirements.txt pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(VENV)/bin/python docs/offline_plots.py $(VENV)/vega.js
+	$(VENV)/bin/python docs/first_imports.py  # writes the bytecode that pip was told not to: of the modules in use alone
 	@touch $@
 
 $(CLUSTER): requirements-cluster.txt $(READY)

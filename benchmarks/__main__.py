@@ -34,16 +34,17 @@ BENCHMARKS = {
     "transductive": "batch normalisation of the test images, where networks are trained; only if it is named",
     "folds": "how often intervals of a cross-validation hold the truth; only if it is named",
     "missing": "labels taken away: left out of the loss, or set to 0; only if it is named",
-    "explain": "memory and time of heat maps, 250 against 1,000 images",
+    "explain": "memory and time of heat maps, 250 against 1,000 images and beside the training of params.yaml",
     "predict": "a model on new images against a plain loop",
     "report": "the report stage for 12 and 48 training runs",
     "idle": "DVC's own time with nothing to do",
     "launch": "training runs side by side, DVC's own time, kills",
+    "against": "the default study, its stages and two networks against an earlier commit; only if it is named",
     "cluster": "training runs on two Ray nodes of this machine",
     "chaos": "kills, cut files and full disks; an hour or more, only if it is named",
 }
 """Name of a module of this package: what it measures."""
-LONG = frozenset({"chaos", "folds", "missing", "parity", "soup", "transductive"})
+LONG = frozenset({"against", "chaos", "folds", "missing", "parity", "soup", "transductive"})
 """Those that run only if they are named."""
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
 

@@ -3,6 +3,7 @@
 ``python -m benchmarks.missing [--unknown 0.3] [--losses bce zlpr] [--models cnn] [--seeds 42 12 22]``: trains the study
 of params.yaml at 48 px on three versions of the phantom's training and validation labels, under the same split and
 seeds, and scores all of them on the full truth of the test set. Some ten minutes of one core with the defaults.
+``--images``, ``--test-fraction`` and ``--drawing`` make another phantom, with more test images, say.
 """
 
 from __future__ import annotations
@@ -46,19 +47,27 @@ def write_params(options: argparse.Namespace) -> None:
     params["study"] = {"models": options.models, "losses": options.losses, "replicates": further}
     params["explain"] = {"methods": [], "images": 48}
     params["preprocess"]["size"] = options.size
+    params["datasets"]["phantom"] |= drawing(options)
     with Path("params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
 
 
-def hidden(share: float) -> dict[str, tuple[str, ...]]:
-    """Return which labels of each image the data set takes away at `share`, by its id."""
-    return {sample.sample_id: sample.unknown for sample in Data(unknown=share).samples(raw_folder("phantom"))}
+def drawing(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of the phantom that were asked for: the others are those of params.yaml."""
+    asked = {"images": options.images, "seed": options.drawing, "test_fraction": options.test_fraction}
+    return {key: value for key, value in asked.items() if value is not None}
 
 
-def versions(share: float) -> dict[str, pd.DataFrame]:
+def hidden(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    """Return which labels of each image the data set takes away at the share, by its id."""
+    phantom = Data(unknown=options.unknown, **drawing(options))
+    return {sample.sample_id: sample.unknown for sample in phantom.samples(raw_folder("phantom"))}
+
+
+def versions(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     """Return samples.csv of each version as text; the test part is not looked at by any training run."""
     table, classes = pd.read_csv(SAMPLES, dtype=str, keep_default_na=False), list(read_dataset().classes)
-    taken = hidden(share)
+    taken = hidden(options)
     mask = np.array([[name in taken[image] for name in classes] for image in table["sample_id"]])
     made = {KNOWN: table}
     for version, instead in ((LEFT_OUT, ""), (ZERO, "0")):
@@ -77,7 +86,7 @@ def study(options: argparse.Namespace, start: Path) -> None:
     params, scoring = load(RunSections), load(EvaluationSections)
     truth = read_parts(["test"])["test"]
     logits: dict[str, np.ndarray] = {}
-    for version, table in versions(options.unknown).items():
+    for version, table in versions(options).items():
         folder = start / version.replace(" ", "-")
         shutil.copytree(start, folder, ignore=lambda _, names: {n for n in names if "-" in n})
         with contextlib.chdir(folder):
@@ -105,6 +114,9 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", default=["bce", "zlpr"])
     parser.add_argument("--models", nargs="+", default=["cnn"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 12, 22])
+    parser.add_argument("--images", type=int, help="of the phantom; default: as in params.yaml")
+    parser.add_argument("--test-fraction", type=float, help="of its patients; default: as in params.yaml")
+    parser.add_argument("--drawing", type=int, help="seed of the drawing; default: as in params.yaml")
     parser.add_argument("--size", type=int, default=48, help="px")
     with tempfile.TemporaryDirectory() as folder:
         study(parser.parse_args(), Path(folder))

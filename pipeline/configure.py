@@ -80,6 +80,7 @@ def configure(params: RecordedSections) -> None:
             records[record_file(explanation_name(configuration, method), "explain")] = record
     for name in params.variants:
         records[record_file(name, "prepare_variant")] = variant_record(name, params)
+        records[record_file(name, "fuse")] = fuse_record(as_variant(params, name))
         records |= records_within(name, params)
     for name in params.external:
         records[record_file(name, "prepare_external")] = preparation_record(name, params)

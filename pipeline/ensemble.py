@@ -5,12 +5,11 @@ Members, weights and thresholds are those of the validation part; of the test pa
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
 from pipeline.checking.signs import signs
+from pipeline.ensembling.comparing import compare
 from pipeline.ensembling.grades import grade_comparisons
 from pipeline.ensembling.predictions import (
     MemberSet,
@@ -24,7 +23,7 @@ from pipeline.ensembling.predictions import (
     score_ensembles,
 )
 from pipeline.ensembling.records import ensemble_record
-from pipeline.ensembling.sets import asked, means_of, member_sets, one_family, questions, ranked
+from pipeline.ensembling.sets import means_of, member_sets, ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.regressing.ensembles import ensemble_regression
 from pipeline.study.errors import stage_errors
@@ -33,7 +32,7 @@ from pipeline.study.parallel import over_processes
 from pipeline.study.params import load
 from pipeline.study.prepared import read_dataset
 from pipeline.study.records import check_record
-from pipeline.uncertainty.comparisons import compare_measured, measured_auroc
+from pipeline.study.workplaces import asked_variant, inside
 
 WORTH_A_PROCESS = 1e8
 """Decisions x draws above which further processes save more than the seconds that each takes to start."""
@@ -63,31 +62,11 @@ def ensemble(params: EnsembleSections) -> None:
     predictions = predictions_of(made, labels)
     tables = [table for _, table in results] + [score_ensembles(predictions_of(of_features, labels), bootstrap)]
 
-    run = ranked(auroc)[0]
-    configuration = ranked(means_of(auroc))[0]
-    single = str(run)
-    alone = {str(c): p.test_logits for c, p in study.configurations.items()}
-    competitors = {**alone, single: study.test[run][None]}
-    ensembles = {f"ensemble-{e.name}": e.test_logits[None] for e in made}
-    truth = labels.test_targets, labels.test_patients
-    once = [name for name, logits in alone.items() if len(logits) == 1]
-    assumed = dict.fromkeys(once, settings.seed_sd) if settings.seed_sd is not None else None
-    measured = measured_auroc(
-        labels.task, competitors | ensembles, *truth, draws=settings.bootstrap, seed=settings.seed
-    )
-    sides = [*alone], [str(configuration), single], [*ensembles]
-    every = {pair for pairs in asked(*sides).values() for pair in pairs}
-    pairwise = partial(compare_measured, confidence=settings.confidence, margin=settings.margin, seed=settings.seed)
-    # What is assumed of the spread over seeds is that of the mean over the classes.
-    by_class = pairwise({name: measured[name] for name in alone}, classes=list(labels.classes))
+    run, configuration = ranked(auroc)[0], ranked(means_of(auroc))[0]
     metrics = pd.concat([t for t in tables if len(t)] or tables)
     chosen = chosen_of(metrics)
-    compared, by_class = one_family(
-        questions(pairwise(measured, seed_sd=assumed, pairs=every), *sides),
-        by_class[by_class["class"] != "macro"],
-        chosen and f"ensemble-{chosen}",
-        1 - settings.confidence,
-    )
+    compared, by_class = compare(study, (configuration, run), made, chosen, settings)
+    alone = {str(c): p.test_logits for c, p in study.configurations.items()}
 
     content = {
         "ensembles": {e.name: describe(e, auroc, study.val_auroc(e.val_logits)) for e in made},
@@ -108,7 +87,7 @@ def ensemble(params: EnsembleSections) -> None:
 
 
 if __name__ == "__main__":
-    with stage_errors():
+    with stage_errors(), inside(asked_variant(__doc__)):
         params = load(EnsembleSections)
         check_record(None, "ensemble", ensemble_record(params))
         task = read_dataset().task

@@ -11,28 +11,26 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from pipeline.explaining.checks import Checked, check, every_map
+from pipeline.explaining.checks import Checked, check, every_map, say_nothing
 from pipeline.explaining.decided import decided_by
 from pipeline.explaining.examples import examples, spread_out
-from pipeline.explaining.localising import localise, marked
+from pipeline.explaining.localising import known_boxes, localise, marked
 from pipeline.explaining.maps import Mapper, Maps
 from pipeline.explaining.names import EVERY, MEAN, explanation_name
 from pipeline.explaining.occlusion import Occluder
 from pipeline.explaining.records import explanation_record
-from pipeline.explaining.results import NOT_FINITE, NOT_FOR, explanation_folder, write_none
+from pipeline.explaining.results import ALL_ALIKE, NOT_FINITE, NOT_FOR, explanation_folder, write_none
 from pipeline.explaining.settings import ExplainSections
 from pipeline.learning import session
 from pipeline.learning.networks.models import Classifier
 from pipeline.scoring.predict import metadata_of, trained_models
 from pipeline.study.errors import UserError, stage_errors
-from pipeline.study.files import BOXES, read_table, replaced, write_csv, write_json
+from pipeline.study.files import replaced, write_csv, write_json
 from pipeline.study.params import load
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import as_input, open_images, read_dataset
 from pipeline.study.records import check_record
 from pipeline.study.runs import Configuration, Run
-
-NO_BOXES = pd.DataFrame({"row": [], "class": [], "x": [], "y": [], "width": [], "height": []})
 
 
 def explain(configuration: Configuration, method: str, params: ExplainSections) -> None:
@@ -51,16 +49,14 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
             runs.append(run)
             networks.append(cast(Classifier, copy.deepcopy(network).eval()))
     if not networks:
-        write_none(configuration, method, NOT_FINITE, NOT_FINITE)
+        write_none(configuration, method, NOT_FINITE)
         return
     scheme = metadata_of(configuration, params)
     metadata = None if scheme is None else scheme.of_rows
-    parts = read_parts(["train", "val", "test"])
-    boxes = read_table(BOXES, ("sample_id", "class")) if BOXES.exists() else NO_BOXES
     try:
         layer = None if method == "occlusion" else Mapper.layer_of(networks[0], height, width)
     except UserError as error:  # one network among others: their maps are made, and the page says which has none
-        write_none(configuration, method, str(error), str(error))
+        write_none(configuration, method, str(error))
         return
 
     def make(some: Sequence[Classifier]) -> AbstractContextManager[Maps]:
@@ -68,6 +64,7 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
             return Occluder(some, (channels, height, width))
         return Mapper(some, (channels, height, width), method, layers=[layer] * len(some))
 
+    boxes, parts = known_boxes(), read_parts(["train", "val", "test"])
     with_boxes = {name: marked(part, boxes, classes) for name, part in parts.items()}
     bootstrap = params.evaluate.draws()
     about: dict[str, Any] = {
@@ -75,6 +72,15 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         "seeds": [run.seed for run in runs],
         "layer": None if layer is None else {"name": layer.name, "grid": list(layer.grid)},
     }
+    rows, patients = predictions.test_rows, predictions.test_patients
+    shown, margin = examples(decisions), layer.margin if layer else (0, 0)
+    at, of = np.array([(each.place, each.k) for each in shown], np.int64).T
+    known = None if metadata is None else metadata(rows[at])
+    with make(networks) as maps:
+        made = every_map(maps, as_input(images[rows[at]]), of, known).mean(axis=0)
+    if say_nothing(made, margin):
+        write_none(configuration, method, ALL_ALIKE.format(len(made)))
+        return
     if len(with_boxes["test"].rows):
         with make(networks) as maps:
             found = localise(maps, about["seeds"], images, with_boxes, classes, metadata, **bootstrap)
@@ -83,18 +89,11 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
         about |= found.about
         _say(configuration, found.table)
     places, asked = spread_out(decisions.mean, params.explain.images)
-    rows, patients = predictions.test_rows, predictions.test_patients
     known = None if metadata is None else metadata(rows[places])
     checked = Checked(as_input(images[rows[places]]), asked, patients[places], data.task, known)
-    write_csv(folder / "checks.csv", check(make, networks, checked, layer.margin if layer else (0, 0), **bootstrap))
-    shown = examples(decisions)
-    of = np.array([each.place for each in shown], np.int64), np.array([each.k for each in shown], np.int64)
-    with make(networks) as maps:
-        known = None if metadata is None else metadata(rows[of[0]])
-        made = every_map(maps, as_input(images[rows[of[0]]]), of[1], known).mean(axis=0)
+    write_csv(folder / "checks.csv", check(make, networks, checked, margin, **bootstrap))
     table = pd.DataFrame(shown, columns=["row", "class", "kind", "quantile"])
-    table["row"], table["class"] = rows[of[0]], [classes[k] for k in of[1]]
-    table["probability"] = decisions.mean[of]
+    table["row"], table["class"], table["probability"] = rows[at], [classes[k] for k in of], decisions.mean[at, of]
     write_csv(folder / "examples.csv", table)
     with replaced(folder / "examples.npz") as partial:
         np.savez(partial, maps=made)

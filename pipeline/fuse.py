@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from pipeline.ensembling.predictions import gather
 from pipeline.ensembling.records import fuse_record
 from pipeline.ensembling.settings import FeatureSections
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import FUSED, write_json
 from pipeline.study.params import load
 from pipeline.study.records import check_record
+from pipeline.study.workplaces import asked_variant, inside
 
 
 def fuse(params: FeatureSections) -> None:
@@ -25,12 +23,16 @@ def fuse(params: FeatureSections) -> None:
         old.unlink(missing_ok=True)
     content: dict[str, Any] = {"models": []}
     if params.ensemble.features:
+        # They take as long to import as all else that this stage does in a study without a feature ensemble.
+        import numpy as np
+
+        from pipeline.ensembling.predictions import gather
+
         study, name = gather(params), f"features_top{params.top_k}"
         members = study.best(params.top_k)
         if len(members) < 2:
             content["skipped"] = {name: "one member only"}
         else:
-            # Imports torch, for which a study without a feature ensemble does not wait.
             from pipeline.ensembling.features import train_head
 
             about, val, test = train_head(name, members, params, study)
@@ -47,7 +49,7 @@ def fuse(params: FeatureSections) -> None:
 
 
 if __name__ == "__main__":
-    with stage_errors():
+    with stage_errors(), inside(variant := asked_variant(__doc__)):
         params = load(FeatureSections)
-        check_record(None, "fuse", fuse_record(params))
+        check_record(variant, "fuse", fuse_record(params))
         fuse(params)

@@ -14,12 +14,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 import yaml
+from _pytest.runner import runtestprotocol
 
 from benchmarks.shared.reaper import end_with_me
 from pipeline.study import code
 from tests import forked
+from tests.blank import BLANK, empty_figures
 from tests.once import made_once
-from tests.tiny import BLANK, ROOT, TINY
+from tests.tiny import ROOT, TINY
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Some hundred processes run the code and copies of it; without its bytecode each would compile it anew.
@@ -66,6 +68,16 @@ def pytest_make_collect_report(collector):
             handle = stack.enter_context((Path(os.environ[forked.FOLDER]) / f"{name}.lock").open("w"))
             fcntl.flock(handle, fcntl.LOCK_EX)
         return (yield)
+
+
+def pytest_runtest_protocol(item, nextitem):
+    """Have a process of pytest-xdist tell of a test that passes once: six messages are half of what most tests take."""
+    if "PYTEST_XDIST_WORKER" not in os.environ or item.config.option.durations or item.config.option.xmlpath:
+        return None
+    for report in runtestprotocol(item, nextitem=nextitem, log=False):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 def pytest_collection_finish():
@@ -170,7 +182,16 @@ def evaluated(evaluated_once, tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def blank_figures(monkeypatch) -> None:
-    """Have reports written by this process alone, with figures of one pixel: painting takes most of the time."""
+    """Have reports written by this process alone, with nothing in their figures: those take most of the time."""
+    from pipeline.reporting.figures import style
+
+    empty_figures(monkeypatch, style)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+
+
+@pytest.fixture
+def unpainted_figures(monkeypatch) -> None:
+    """Have reports written by this process alone, with figures that are drawn and not painted."""
     from pipeline.reporting.figures import style
 
     monkeypatch.setattr(style, "png", lambda *_: BLANK)

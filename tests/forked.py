@@ -35,6 +35,8 @@ FOLDER = "MEDMATRIX_TEST_FORKS"
 """Environment variable with the folder in which the servers of these tests are reached."""
 ALONE = "MEDMATRIX_TEST_ALONE"
 """Environment variable of commands that have one processor, so that no stage starts a second process."""
+PYTHON = "MEDMATRIX_TEST_PYTHON"
+"""Environment variable of a command: what it is to take for its Python; see `Forks.inherited`."""
 PLAIN = (
     *("numpy", "pandas", "scipy.stats", "scipy.optimize", "pydantic.fields", "yaml", "jinja2", "tabulate"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.Image", "PIL.PngImagePlugin"),
@@ -170,6 +172,13 @@ class Forks:
         """Return `env` with a ``python`` in PATH that has the modules of the project run in forks, too."""
         return {**env, "PATH": f"{self._folder / 'bin'}{os.pathsep}{env['PATH']}", SERVER: self._address}
 
+    def inherited(self) -> dict[str, str]:
+        """Return environment with which a command starts modules of the project, as `sys.executable`, in forks, too.
+
+        These forks are in no process group and under no name of the command: it must be let run to its end.
+        """
+        return {PYTHON: str(self._folder / "bin/python"), SERVER: self._address}
+
 
 def begin(kind: str, folder: Path) -> subprocess.Popen[bytes]:
     """Start the server of a kind, which imports nothing yet; it ends when its standard input is closed."""
@@ -216,6 +225,7 @@ def serve(kind: str, folder: Path) -> None:
 
 def run(command: Sequence[str]) -> None:
     """Do what Python does for such words."""
+    sys.executable = os.environ.pop(PYTHON, sys.executable)
     if command[0] == "-c":
         sys.argv = ["-c", *command[2:]]
         main = sys.modules["__main__"] = types.ModuleType("__main__")

@@ -1,6 +1,7 @@
 """dvc.yaml against the code, and dvc.lock and reports/ against dvc.yaml."""
 
 import ast
+import json
 from functools import cache
 
 import pytest
@@ -19,7 +20,13 @@ from pipeline.variants.records import variant_record
 from tests.tiny import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-OF_VARIANTS = {"train_variant": "train", "replicate_variant": "train", "evaluate_variant": "evaluate"}
+OF_VARIANTS = {
+    "train_variant": "train",
+    "replicate_variant": "train",
+    "evaluate_variant": "evaluate",
+    "fuse_variant": "fuse",
+    "ensemble_variant": "ensemble",
+}
 """The same stages inside of a variant."""
 SCRIPTS = {name: "train" if name == "replicate" else OF_VARIANTS.get(name, name) for name in STAGES}
 ROOMS = ("metrics", "uncertainty", "scoring", "ensembling", "checking")  # dvc.yaml lists these as whole folders
@@ -162,11 +169,17 @@ def test_stages_of_external_sets_depend_on_a_record_which_has_all_their_code(sta
 
 
 def test_variants_are_trained_and_evaluated_by_records_of_their_own_on_what_is_their_own(tiny):
+    own = "variants/${item.variant}/study"
     for stage, of in OF_VARIANTS.items():
-        record = "evaluate" if of == "evaluate" else "train"
-        key = "${key}" if of == "evaluate" else "${item.variant}-${item.model}-${item.loss}"
-        assert f"data/configurations/{key}.{record}.json" in STAGES[stage]["deps"]
-        assert {"data/study", "variants/${item.variant}/study"} <= set(STAGES[stage]["deps"])
+        if of in ("fuse", "ensemble"):  # what the study's own stage reads, of the variant
+            name = {"fuse": "${item.variant}.fuse", "ensemble": "ensemble"}[of]
+            read = {f"variants/${{item.variant}}/{dep}" for dep in STAGES[of]["deps"] if not dep.startswith("data/")}
+            assert read == {dep for dep in STAGES[stage]["deps"] if dep.startswith("variants/")} - {own}
+        else:
+            key = "${key}" if of == "evaluate" else "${item.variant}-${item.model}-${item.loss}"
+            name = f"{key}.{'evaluate' if of == 'evaluate' else 'train'}"
+        assert f"data/configurations/{name}.json" in STAGES[stage]["deps"]
+        assert {"data/study", own} <= set(STAGES[stage]["deps"])
         assert STAGES[stage]["cmd"] == f"python -m pipeline.{of} ${{item}}"
         assert STAGES[stage]["outs"][0].startswith("variants/${item.variant}/")
         assert "params" not in STAGES[stage]
@@ -264,17 +277,34 @@ def test_the_files_of_pipeline_are_the_stages():
     assert files == set(SCRIPTS.values())
 
 
-@pytest.mark.parametrize("package", ["metrics", "uncertainty", "checking", "reporting", "study", "settings"])
-def test_rooms_without_networks_never_import_torch(package, plain_forks):
-    modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "pipeline" / package).rglob("*.py")]
-    code = f"import sys, importlib\nfor m in {modules}: importlib.import_module(m)\nassert 'torch' not in sys.modules"
-    plain_forks.run(["-c", code], check=True, cwd=ROOT)
+ROOMS_WITHOUT_TORCH = ("metrics", "uncertainty", "checking", "reporting", "study", "settings")
+STAGES_WITHOUT_TORCH = ("download", "preprocess", "split", "configure", "probe", "ensemble", "report")
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "configure", "probe", "ensemble", "report"])
-def test_stages_without_a_network_start_without_torch(stage, plain_forks):
-    code = f"import sys, pipeline.{stage}\nassert 'torch' not in sys.modules"
-    plain_forks.run(["-c", code], check=True, cwd=ROOT)
+@pytest.fixture(scope="module")
+def heavy(plain_forks):
+    """Whether torch is imported once a room, and then a stage, is: one after the other in one process."""
+    rooms = {
+        room: [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "pipeline" / room).rglob("*.py")]
+        for room in ROOMS_WITHOUT_TORCH
+    }
+    modules = {**rooms, **{stage: [f"pipeline.{stage}"] for stage in STAGES_WITHOUT_TORCH}}
+    code = (
+        f"import importlib, json, sys\nfound = {{}}\nfor name, modules in {modules}.items():\n"
+        "    for module in modules: importlib.import_module(module)\n"
+        "    found[name] = 'torch' in sys.modules\nprint(json.dumps(found))"
+    )
+    return json.loads(plain_forks.run(["-c", code], check=True, cwd=ROOT).stdout)
+
+
+@pytest.mark.parametrize("package", ROOMS_WITHOUT_TORCH)
+def test_rooms_without_networks_never_import_torch(package, heavy):
+    assert heavy[package] is False
+
+
+@pytest.mark.parametrize("stage", STAGES_WITHOUT_TORCH)
+def test_stages_without_a_network_start_without_torch(stage, heavy):
+    assert heavy[stage] is False
 
 
 def test_nothing_imports_a_stage():

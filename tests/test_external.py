@@ -134,7 +134,7 @@ def test_a_set_of_one_class_per_image_is_compared_on_what_is_mapped(inside):
     assert ours["value"].item() == pytest.approx(here["value"].item())
 
 
-def test_the_page_says_what_was_compared_and_the_headlines_follow(inside, blank_figures, tmp_path):
+def test_the_page_says_what_was_compared_and_the_headlines_follow(inside, unpainted_figures, tmp_path):
     study = load_study(load())
     with page.about(study):
         written = view.render(study, tmp_path)

@@ -13,8 +13,9 @@ import yaml
 from benchmarks.shared.standin import COPIED
 from pipeline.launching import workers
 from pipeline.settings import parse
+from tests.blank import empty_figures_in
 from tests.forked import ALONE, Forks
-from tests.tiny import BLANK, IDENTITY, ROOT, TINY, copy_tracked
+from tests.tiny import IDENTITY, ROOT, TINY, copy_tracked
 
 
 class Project:
@@ -27,8 +28,7 @@ class Project:
         self.folder = folder
         copy_tracked([*COPIED, "pipeline"], folder)
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
-        with (folder / "pipeline/reporting/figures/style.py").open("a") as style:  # to paint takes most of the time
-            style.write(f"\n\ndef png(*_: object) -> bytes:\n    return {BLANK!r}\n")
+        empty_figures_in(folder)
         text = (ROOT / "params.yaml").read_text()
         self.write(copy.deepcopy(TINY))
         self.default_text = text

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -52,8 +52,8 @@ def namespace() -> Iterator[list[str] | None]:
 class Nodes:
     """A Ray cluster whose nodes are processes of this machine, in a network that has only loopback."""
 
-    def __init__(self, folder: Path, namespace: list[str]) -> None:
-        self.folder, self.namespace = folder, namespace
+    def __init__(self, folder: Path, namespace: list[str], more: Mapping[str, str] | None = None) -> None:
+        self.folder, self.namespace, self.more = folder, namespace, more or {}
         self.mark = str(folder)
         self.sockets = tempfile.mkdtemp(prefix="ray-")  # a path of pytest is too long for a socket's name
         self.running: dict[str, subprocess.Popen[bytes]] = {}
@@ -82,7 +82,7 @@ class Nodes:
         with (self.folder / f"{name}.log").open("w") as log:
             self.running[name] = subprocess.Popen(
                 [*self.namespace, *command, f"--node-ip-address=127.0.0.{number}", "--num-gpus=0", *quiet, *arguments],
-                env={**self.environment, cluster_task.FOLDER: str(self.folder / name)},
+                env={**self.environment, **self.more, cluster_task.FOLDER: str(self.folder / name)},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -13,7 +13,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,14 +158,14 @@ class Standin:
         binaries = str(Path(sys.executable).parent)
         return os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}"} | IDENTITY
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start the launcher; what it prints goes to tmp/printed."""
+    def start(self, *arguments: str, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start the launcher, with more environment; what it prints goes to tmp/printed."""
         (self.folder / "tmp").mkdir(exist_ok=True)
         command = ["-m", "pipeline.commands.launch", *arguments]
         with (self.folder / "tmp/printed").open("w") as printed:
             options: dict[str, Any] = {
                 "cwd": self.folder,
-                "env": self.environment,
+                "env": {**self.environment, **(more or {})},
                 "stdout": printed,
                 "stderr": printed,
                 "start_new_session": True,
@@ -180,7 +180,8 @@ class Standin:
 
     def launch(self, *arguments: str, status: int = 0) -> str:
         """Run the launcher to its end; return what it printed."""
-        assert self.start(*arguments).wait(timeout=600) == status, self.printed()
+        more = self.forks.inherited() if self.forks is not None else None
+        assert self.start(*arguments, more=more).wait(timeout=600) == status, self.printed()
         return self.printed()
 
     def run(self, *command: str, status: int = 0) -> str:

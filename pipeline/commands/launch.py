@@ -35,7 +35,9 @@ from pipeline.launching.status import (
     SHARED,
     StageStatus,
     cache_folder,
+    ensembles_of,
     evaluation_of,
+    explanations_of,
     preparations,
     read_status,
     run_stages,
@@ -46,8 +48,12 @@ from pipeline.launching.work import (
     DVC,
     EVALUATIONS,
     LOGS,
+    OF_VARIANT,
+    REPORT,
     VARIANTS,
+    ensemble_tasks,
     evaluation_tasks,
+    explanation_tasks,
     missing,
     probe_task,
     run_tasks,
@@ -123,15 +129,17 @@ class Launch:
         self._warm_up(status)
         trainings = run_tasks(self.params, status, self.shard)
         evaluations = [] if self.shard else evaluation_tasks(self.params, status, trainings)
-        beside = [] if self.shard else probe_task(status)
-        self._work(trainings, [*evaluations, *beside], status)
+        others, maps = evaluations, list[Task]()
+        if not self.shard:
+            others = [*evaluations, *probe_task(status), *ensemble_tasks(self.params, status, evaluations)]
+            maps = explanation_tasks(self.params, self.params.explain.methods, status, evaluations)
+        self._work(trainings, others, maps, status)
         if self.stop():
             raise workers.Stopped
-        tasks = [*trainings, *evaluations, *beside]
-        if any(task.state is State.FAILED for task in tasks):
+        if any(task.state is State.FAILED for task in [*trainings, *others, *maps]):
             if not self.shard:
                 self._report_the_rest(evaluations)
-            self._tell_failures(trainings, [*evaluations, *beside])
+            self._tell_failures(trainings, [*others, *maps])
             return 1
         done = sum(task.state in GOOD for task in trainings)
         if self.shard:
@@ -145,6 +153,8 @@ class Launch:
             *run_stages(self.params),
             *(evaluation_of(configuration) for configuration in configurations(self.params)),
             *(evaluation_of(each, of) for of in self.params.variants for each in configurations(self.params)),
+            *(stage for variant in (None, *self.params.variants) for stage in ensembles_of(variant)),
+            *(s for each in configurations(self.params) for s in explanations_of(each, self.params.explain.methods)),
         ]
         first = [*SHARED, *preparations(self.params)]
         status = self._known([*first, "probe"], stages)
@@ -171,10 +181,16 @@ class Launch:
         if self.warm is None and not self.cold and sum(s.state != "up to date" for s in status.values()) > 1:
             self.warm = self._open.enter_context(Warm(self._environment(0), LOGS / "warm.log"))
 
-    def _work(self, trainings: list[Task], evaluations: list[Task], status: dict[str, StageStatus]) -> None:
+    def _work(
+        self, trainings: list[Task], others: list[Task], maps: list[Task], status: dict[str, StageStatus]
+    ) -> None:
         """Do the tasks; their `state` says how each ended."""
         with display() as show:
-            tasks = [*evaluations, *trainings]
+            tasks = [
+                *others,
+                *trainings,
+                *maps,
+            ]  # what is ready and first is begun: short work that nothing waits for last
             schedule.run(tasks, self.jobs, self._environment, show, self.stop, self.warm, self._mend)
 
     def _shared_stages(self, outputs: dict[str, str]) -> int:
@@ -214,7 +230,14 @@ class Launch:
         for folder, task in zip(folders, evaluations, strict=True):
             if task not in kept:  # its folder is of other settings, or of an earlier study
                 shutil.rmtree(folder, ignore_errors=True)
-        for stage in AFTER if kept else ():
+        for variant in self.params.variants:
+            there = any(
+                Path(VARIANTS, variant, EVALUATIONS, str(each)).exists() for each in configurations(self.params)
+            )
+            for stage, made in zip(ensembles_of(variant), OF_VARIANT, strict=True):
+                if not there or self._foreground([*DVC, "-s", stage], self.warm):
+                    shutil.rmtree(Path(VARIANTS, variant, made), ignore_errors=True)
+        for stage in (*AFTER, REPORT) if kept else ():
             if self._foreground([*DVC, "-s", stage], self.warm):
                 print(f"stage {stage} failed: the reports are as they were before")
                 return
@@ -246,7 +269,9 @@ class ClusterLaunch(Launch):
             self.needs = {name: self.nodes.needs(train.threads, train.device) for name, train in settings.items()}
             return super()._run()
 
-    def _work(self, trainings: list[Task], evaluations: list[Task], status: dict[str, StageStatus]) -> None:
+    def _work(
+        self, trainings: list[Task], others: list[Task], maps: list[Task], status: dict[str, StageStatus]
+    ) -> None:
         for task in trainings:
             if status[task.command[-1]].state == "cached":
                 task.state = State.CACHED
@@ -257,7 +282,7 @@ class ClusterLaunch(Launch):
         if stages and not self.stop():
             carrier.collect(stages, workers.base_environment(self.mark), LOGS / "collect.log", self.stop)
             print(f"collected {len(stages)} training runs; 0 were trained on this machine", flush=True)
-        super()._work(trainings, evaluations, status)
+        super()._work(trainings, others, maps, status)
 
     def _inputs(self) -> list[str]:
         """Return the stages whose outputs the training runs read."""

@@ -199,6 +199,12 @@ def predictions_of(ensembles: list[CombinedRuns], labels: Predictions) -> Predic
     return replace(labels, seeds=np.arange(len(ensembles)), methods=names, val_logits=val, test_logits=test)
 
 
+def alone(predictions: Predictions, place: int) -> Predictions:
+    """Return the ensemble at `place` of predictions that `predictions_of` has made, as the only one."""
+    content = {name: getattr(predictions, name)[place : place + 1] for name in ("seeds", "val_logits", "test_logits")}
+    return replace(predictions, methods=np.array(predictions.methods)[place : place + 1], **content)
+
+
 def score_ensembles(predictions: Predictions, scoring: dict[str, Any]) -> pd.DataFrame:
     """Score every ensemble; they share the draws of patients, and are not tested against each other.
 

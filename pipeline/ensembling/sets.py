@@ -14,6 +14,8 @@ from pipeline.uncertainty.multiplicity import holm_in_two_tiers
 
 TOP_CONFIGURATIONS = (3, 5)
 """Sizes of the ensembles of the best configurations, as in Rajaraman et al. 2021, arXiv 2109.14433."""
+_TWIN = "the same members as "
+"""Begins the reason why a set is not there, if another has its members; the name of that one ends it."""
 
 
 def member_sets(
@@ -59,10 +61,16 @@ def member_sets(
         if len(runs) < 2:
             skipped[name] = "one member only"
         elif same is not None:
-            skipped[name] = f"the same members as {same}"
+            skipped[name] = f"{_TWIN}{same}"
         else:
             sets[name] = runs
     return sets, skipped
+
+
+def twin_of(name: str, skipped: Mapping[str, str]) -> str | None:
+    """Return the set that stands for set `name`, having the same members; None where `skipped` names no such set."""
+    reason = skipped.get(name, "")
+    return reason.removeprefix(_TWIN) if reason.startswith(_TWIN) else None
 
 
 def ranked(values: Mapping[Any, float]) -> list[Any]:

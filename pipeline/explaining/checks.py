@@ -108,6 +108,13 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.divide((a * b).sum(axis=1), length, out=np.full(len(a), np.nan), where=length > 1e-9)
 
 
+def say_nothing(maps: np.ndarray, margin: tuple[int, int] = (0, 0)) -> bool:
+    """Whether each of some maps [N, h, w] is the same in every place but the `margin`, which no network can see."""
+    (y, x), (height, width) = margin, maps.shape[1:]
+    inner = maps[:, y : height - y, x : width - x]
+    return not bool((np.ptp(inner, axis=(1, 2)) > 1e-6).any())
+
+
 def curves(
     networks: Sequence[Classifier],
     images: np.ndarray,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -48,6 +48,11 @@ class Layer:
     margin: tuple[int, int] = (0, 0)
 
     @property
+    def cells(self) -> int:
+        """Number of cells of the output."""
+        return self.height * self.width
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Cells with the margin: they cover the image."""
         return self.height + 2 * self.margin[0], self.width + 2 * self.margin[1]
@@ -89,9 +94,10 @@ def leaves(module: nn.Module, keep: Any) -> Iterator[None]:
 def find_layer(backbone: nn.Module, channels: int, height: int, width: int, least: int = LEAST) -> Layer:
     """Find the last layer whose output is spatial, has enough cells, and on whose places the logits depend.
 
-    Of timm's networks these are, last first: what ``forward_features`` returns, and the modules that ``feature_info``
-    names. Of a transformer that classifies by its class token the other tokens of the last block no longer matter;
-    there it is the norm before the attention of that block. Any other network: its last module with a spatial output.
+    Of timm's networks these are, last first: what ``forward_features`` returns, and in the order in which they are done
+    the modules that ``feature_info`` names and the norms of tokens. Of a transformer that classifies by its class token
+    the other tokens of the last block no longer matter; there it is the norm before the attention that reads them last.
+    Any other network: its last module with a spatial output.
 
     Parameters
     ----------
@@ -109,18 +115,25 @@ def find_layer(backbone: nn.Module, channels: int, height: int, width: int, leas
     """
     device = next(backbone.parameters()).device
     example = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0)).to(device)
-    found = [layer for layer in _candidates(backbone, example) if layer.height * layer.width > 1]
-    matters = [_matters(backbone, layer, example) for layer in found]
     # Gradients may be 0 all over for a network that has collapsed: then the layer is chosen by its shape alone. Where
     # the logits depend on the class token of a layer and on no place, there is nothing to show.
-    alive = [layer for layer, (places, _) in zip(found, matters) if places]
-    alive = alive or [layer for layer, (_, anything) in zip(found, matters) if not anything]
-    if not alive:
+    alive: list[Layer] = []
+    silent: list[Layer] = []
+    for layer in _candidates(backbone, example):
+        if layer.cells <= max([1, *(other.cells for other in alive)]):
+            continue
+        places, anything = _matters(backbone, layer, example)
+        if places or not anything:
+            (alive if places else silent).append(layer)
+        if alive and min(alive[-1].height, alive[-1].width) >= least:
+            break
+    found = alive or silent
+    if not found:
         raise UserError(
             f"{type(backbone).__name__}: no layer's output is a picture, so there is no heat map of it but by occlusion"
         )
-    enough = [layer for layer in alive if min(layer.height, layer.width) >= least]
-    chosen = enough[0] if enough else max(alive, key=lambda layer: layer.height * layer.width)
+    enough = [layer for layer in found if min(layer.height, layer.width) >= least]
+    chosen = enough[0] if enough else max(found, key=lambda layer: layer.cells)
     return replace(chosen, margin=_margin(backbone, chosen, example))
 
 
@@ -151,7 +164,7 @@ def _margin(backbone: nn.Module, layer: Layer, example: Tensor) -> tuple[int, in
 
 def _candidates(backbone: nn.Module, example: Tensor) -> Iterator[Layer]:
     outputs, last = _outputs(backbone, example)
-    if last is None:  # not one of timm's
+    if not hasattr(backbone, "forward_features"):  # not one of timm's
         named = [(name, output.shape[1]) for name, output in outputs.items() if output.ndim == 4][::-1]
     else:
         # Some modules only hand it on; of those that make it, the last without children has its final value.
@@ -159,11 +172,25 @@ def _candidates(backbone: nn.Module, example: Tensor) -> Iterator[Layer]:
         makers = [name for name in same if not isinstance(backbone.get_submodule(name), nn.Identity | nn.Dropout)]
         smallest = [name for name in makers if not any(True for _ in backbone.get_submodule(name).children())]
         named = [(name, cast(int, backbone.num_features)) for name in (smallest[-1:] or makers[:1] or same[:1])]
-        for about in reversed(list(getattr(backbone, "feature_info", None) or [])):
-            named += [(f"{about['module']}{before}", about["num_chs"]) for before in ("", ".norm1")]
+        inner = {about["module"]: about["num_chs"] for about in getattr(backbone, "feature_info", None) or []}
+        inner |= {name: output.shape[2] for name, output in outputs.items() if _norms_tokens(backbone, name, output)}
+        if not hasattr(
+            backbone, "reroll"
+        ):  # Hiera keeps tokens of a window together, and puts them in order at its end
+            named += [(name, inner[name]) for name in reversed(outputs) if name in inner]
+    prefixes = dict.fromkeys((int(getattr(backbone, "num_prefix_tokens", 0)), 0))
     for name, count in named:
-        if name in outputs and (layer := _layer(backbone, name, outputs[name], count)):
+        # CoaT, PiT and VOLO do not say that they have one token or two in front. Behind the last norm they are read.
+        unsaid = () if outputs[name] is last else (1, 2)
+        if layer := _layer(backbone, name, outputs[name], count, dict.fromkeys((*prefixes, *unsaid))):
             yield layer
+
+
+def _norms_tokens(backbone: nn.Module, name: str, output: Tensor) -> bool:
+    """Whether a module normalises the tokens of an image: not those of a window, as TinyViT does in its attention."""
+    kind, inside = type(backbone.get_submodule(name)).__name__.lower(), name.split(".")[:-1]
+    known = "layernorm" in kind or "rmsnorm" in kind
+    return known and output.ndim == 3 and output.shape[0] == 1 and not any(part.startswith("attn") for part in inside)
 
 
 def _outputs(backbone: nn.Module, example: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -189,7 +216,7 @@ def _outputs(backbone: nn.Module, example: Tensor) -> tuple[dict[str, Tensor], T
     return outputs, last if features is not None and isinstance(last, Tensor) else None
 
 
-def _layer(backbone: nn.Module, name: str, output: Tensor, channels: int) -> Layer | None:
+def _layer(backbone: nn.Module, name: str, output: Tensor, channels: int, prefixes: Iterable[int]) -> Layer | None:
     """Recognise how an output with so many channels is laid out; None if it is no picture."""
     shape = tuple(output.shape)
     if output.ndim == 4:
@@ -200,8 +227,7 @@ def _layer(backbone: nn.Module, name: str, output: Tensor, channels: int) -> Lay
     if output.ndim != 3 or shape[2] != channels:
         return None
     grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
-    # CaiT and XCiT put the class token in front behind these blocks, not before.
-    for prefix in dict.fromkeys((int(getattr(backbone, "num_prefix_tokens", 0)), 0)):
+    for prefix in prefixes:  # CaiT and XCiT put the class token in front behind their blocks, not before
         side = math.isqrt(max(0, shape[1] - prefix))
         for height, width in ([grid] if grid else []) + [(side, side)]:
             if prefix + height * width == shape[1]:

@@ -16,6 +16,7 @@ from pipeline.explaining import scores
 from pipeline.explaining.maps import Maps, enlarge, in_batches, paired_agreement
 from pipeline.explaining.names import BASELINES, EVERY, MEAN, METRICS
 from pipeline.metrics.registry import Scale
+from pipeline.study.files import BOXES, read_table
 from pipeline.study.parts import Part
 from pipeline.study.prepared import as_input
 
@@ -47,6 +48,13 @@ class Marked(NamedTuple):
     def masks(self, some: slice | np.ndarray, height: int, width: int) -> list[scores.Mask]:
         """Return the masks of some entries."""
         return [scores.mask_of(self.boxes[i], height, width) for i in np.arange(len(self.rows))[some]]
+
+
+def known_boxes() -> pd.DataFrame:
+    """Read the boxes of the prepared data set; a table without rows where it has none."""
+    if BOXES.exists():
+        return read_table(BOXES, ("sample_id", "class"))
+    return pd.DataFrame({"row": [], "class": [], "x": [], "y": [], "width": [], "height": []})
 
 
 def marked(part: Part, boxes: pd.DataFrame, classes: Sequence[str]) -> Marked:

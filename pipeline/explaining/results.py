@@ -21,6 +21,7 @@ NOT_FOR = {
 }
 """Tasks without heat maps: why, for the page and for the log."""
 NOT_FINITE = "no training run has finite logits"
+ALL_ALIKE = "all {} maps that were made first are the same in every place"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def explanation_folder(configuration: Configuration, method: str) -> Path:
     return EXPLANATIONS / explanation_name(configuration, method)
 
 
-def write_none(configuration: Configuration, method: str, reason: str, said: str) -> None:
+def write_none(configuration: Configuration, method: str, reason: str, said: str = "") -> None:
     """Write that there are no maps, and print it: the study goes on, and its report says so.
 
     Parameters
@@ -69,10 +70,10 @@ def write_none(configuration: Configuration, method: str, reason: str, said: str
     configuration, method
         Of which there are none.
     reason, said : str
-        Why, for the file and for the log.
+        Why, for the file and for the log; an empty `said` is the reason.
     """
     write_json(explanation_folder(configuration, method) / "none.json", {"reason": reason})
-    print(f"{configuration}: no heat maps, as {said}")
+    print(f"{configuration}: no heat maps, as {said or reason}")
 
 
 def why_none(configuration: Configuration, method: str) -> str:

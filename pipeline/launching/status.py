@@ -65,6 +65,16 @@ def evaluation_of(configuration: Configuration, variant: str | None = None) -> s
     return f"evaluate@{configuration}" if variant is None else f"evaluate_variant@{variant}-{configuration}"
 
 
+def explanations_of(configuration: Configuration, methods: Iterable[str]) -> list[str]:
+    """Return the names by which DVC knows the heat maps of `configuration`, one for each method."""
+    return [f"explain@{configuration}-{method}" for method in methods]
+
+
+def ensembles_of(variant: str | None = None) -> list[str]:
+    """Return the names by which DVC knows the stages that make the ensembles of the study or a variant, in order."""
+    return ["fuse", "ensemble"] if variant is None else [f"fuse_variant@{variant}", f"ensemble_variant@{variant}"]
+
+
 def read_status(names: Iterable[str]) -> dict[str, StageStatus]:
     """Ask DVC for the state of the named stages, all in one go; nothing is written but DVC's table of checksums.
 

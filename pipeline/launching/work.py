@@ -1,25 +1,35 @@
-"""The study as tasks: its training runs and, once all seeds of a configuration are there, its evaluation."""
+"""The study as tasks: training runs, and what depends on the runs of one configuration or on all evaluations."""
 
 from __future__ import annotations
 
 import csv
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.launching.estimates import expected_seconds
 from pipeline.launching.schedule import GOOD, State, Task
-from pipeline.launching.status import RECORD, StageStatus, evaluation_of, stage_of
+from pipeline.launching.status import (
+    RECORD,
+    StageStatus,
+    ensembles_of,
+    evaluation_of,
+    explanations_of,
+    stage_of,
+)
 from pipeline.learning.settings import RunSections
 from pipeline.study.runs import Configuration, Run, StudySections, configurations, every_run, variants_of
 
 LOGS = Path("tmp/launch")
-AFTER = ("probe", "fuse", "ensemble", "report")
-"""Stages after the evaluations, in their order."""
+AFTER = ("probe", *ensembles_of())
+"""Stages between the evaluations and the report, in their order."""
+REPORT = "report"
 EVALUATIONS = Path("evaluations")
 VARIANTS = Path("variants")
+OF_VARIANT = ("fused", "ensembles")
+"""Below the folder of a variant: what the stages of `ensembles_of` write."""
 METRICS = Path("reports/metrics.csv")
 """All spelled here because `pipeline.study.files` imports NumPy, which takes longer than all that a plan does."""
 DVC = ("dvc", "--wait-for-lock", "repro")
@@ -88,9 +98,43 @@ def evaluation_tasks(params: StudySections, status: Mapping[str, StageStatus], t
     return tasks
 
 
+def ensemble_tasks(params: StudySections, status: Mapping[str, StageStatus], evaluations: list[Task]) -> list[Task]:
+    """Return the tasks of the ensembles of the study and its variants, each after all evaluations of its side."""
+    of_evaluation = {task.name: task for task in evaluations}
+    tasks = []
+    sides: list[str | None] = [None, *variants_of(params)]
+    for variant in sides:
+        needs = [evaluation_of(each, variant) for each in configurations(params)]
+        settled = all(of_evaluation[name].state in GOOD for name in needs)
+        for stage in ensembles_of(variant):
+            state = _state(status, stage) if settled else State.WAITING
+            settled = state in GOOD
+            tasks.append(Task(stage, [*DVC, "-s", stage], LOGS / f"{stage}.log", needs=needs, state=state))
+            needs = [stage]
+    return tasks
+
+
 def probe_task(status: Mapping[str, StageStatus]) -> list[Task]:
     """Return the task of the probes, which need the data alone."""
     return [Task("probe", [*DVC, "-s", "probe"], LOGS / "probe.log", state=_state(status, "probe"))]
+
+
+def explanation_tasks(
+    params: StudySections, methods: Sequence[str], status: Mapping[str, StageStatus], evaluations: list[Task]
+) -> list[Task]:
+    """Return the tasks of the heat maps by `methods`, which need the evaluation of their configuration."""
+    settled = {task.name for task in evaluations if task.state in GOOD}
+    return [
+        Task(
+            stage,
+            [*DVC, "-s", stage],
+            LOGS / f"{stage}.log",
+            needs=[evaluation_of(configuration)],
+            state=_state(status, stage) if evaluation_of(configuration) in settled else State.WAITING,
+        )
+        for configuration in configurations(params)
+        for stage in explanations_of(configuration, methods)
+    ]
 
 
 def missing(params: StudySections, trainings: list[Task]) -> dict[Configuration, list[Run]]:

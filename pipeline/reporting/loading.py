@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.ensembling.predictions import alone
 from pipeline.ensembling.sets import shown
 from pipeline.explaining.results import read_explanation, why_none
 from pipeline.external.results import read_external
@@ -54,7 +55,7 @@ from pipeline.study.predictions import Predictions, read_metrics
 from pipeline.study.prepared import open_images, open_masks, read_dataset, read_samples
 from pipeline.study.runs import Configuration, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder
-from pipeline.variants.results import audit_of, read_variants
+from pipeline.variants.results import audit_of, read_variants, with_ensembles
 from pipeline.variants.settings import folds_of_study
 
 _CLINICAL = (*Clinical._fields, "subgroup_gaps")
@@ -101,8 +102,9 @@ def load_study(params: Params) -> StudyResults:
         for why in dict.fromkeys(why_none(each, method) for each in without):
             of = ", ".join(str(each) for each in without if why_none(each, method) == why)
             missing.append(f"heat maps by {method} of {of}" + (f" ({why})" if why else ""))
-    variants = read_variants(params.variants, params, params.split)
+    variants = with_ensembles(read_variants(params.variants, params, params.split))
     missing += [f"the variant {name}" for name in params.variants if name not in {of.name for of in variants}]
+    missing += [f"the ensembles of the variant {of.name}" for of in variants if not of.ensembles.predictions]
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
     study = StudyResults(
         title=info.title,
@@ -281,7 +283,7 @@ def _load_ensembles() -> tuple[tuple[Results, ...], dict[str, dict[str, Any]], d
             str(name),
             (),
             metrics[metrics["loss"] == name],
-            predictions=_one(predictions, i),
+            predictions=alone(predictions, i),
             clinical=_load_clinical(ENSEMBLES) if name == about.get("chosen") else {},
         )
         for i, name in enumerate(predictions.methods)
@@ -295,10 +297,3 @@ def _load_probes() -> tuple[Results, ...]:
         return ()
     metrics = read_metrics(path, "probe").assign(seed=MEAN)  # as of an ensemble: one prediction, no seeds
     return tuple(Results(PROBE, str(name), (), rows) for name, rows in metrics.groupby("loss", sort=False))
-
-
-def _one(predictions: Predictions, index: int) -> Predictions:
-    content = dict(vars(predictions))
-    for key in ("seeds", "val_logits", "test_logits"):
-        content[key] = content[key][index : index + 1]
-    return Predictions(**{**content, "methods": predictions.methods[index : index + 1]})

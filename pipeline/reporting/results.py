@@ -42,8 +42,9 @@ from pipeline.settings import Params
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import DatasetInfo
 from pipeline.study.runs import Configuration
+from pipeline.variants.ensembles import NOT_FOLDED, Ensembles, OverFolds, over_folds
 from pipeline.variants.folds import Fold, OutOfFold, common_seeds, out_of_fold
-from pipeline.variants.grouping import folds_of
+from pipeline.variants.grouping import folds_of, is_fold
 from pipeline.variants.results import VariantResults
 
 AVERAGED = ("auroc", "average_precision", "f1", "precision", "sensitivity", "specificity")
@@ -515,6 +516,16 @@ class StudyResults:
     def out_of_fold(self) -> dict[str, OutOfFold]:
         """Of each configuration what it reaches over all folds; see `folds`."""
         return {key: out_of_fold(folds, **self.params.evaluate.draws()) for key, folds in self.folds.items()}
+
+    @cached_property
+    def ensembles_over_folds(self) -> OverFolds:
+        """What the ensembles reach over all folds; nothing where there are not two folds."""
+        if not self.folds:
+            return NOT_FOLDED
+        split = self.params.split
+        own = Ensembles({e.loss: e.predictions for e in self.every_ensemble}, self.described, self.skipped)
+        others = {v.split.fold: v.ensembles for v in self.variants if is_fold(v, split)}
+        return over_folds({split.fold: own, **others}, **self.params.evaluate.draws())
 
     def is_chosen(self, results: Results) -> bool:
         """Whether `results` is the configuration that validation chooses."""

@@ -18,6 +18,7 @@ import pandas as pd
 from pipeline.metrics.scored import Scored
 from pipeline.reporting import precision_recall, roc
 from pipeline.reporting.results import Results, StudyResults
+from pipeline.reporting.values import ENSEMBLE
 from pipeline.study.files import write_csv, write_json
 from pipeline.study.predictions import METRIC_COLUMNS
 
@@ -32,7 +33,7 @@ CHOSEN_ENSEMBLE = "ensemble"
 EXTERNAL = "external"
 """Leads the keys of external test sets in metrics.json."""
 FOLDS = "folds"
-"""Leads the keys of what configurations reach over all folds."""
+"""Leads the keys of what configurations and ensembles reach over all folds."""
 HEADLINES: dict[str, Literal["val", "test"]] = {"metrics.json": "test", "validation.json": "val"}
 """Name of a file to the set whose numbers it holds."""
 
@@ -97,8 +98,9 @@ def external_headlines(study: StudyResults) -> dict[str, float]:
 
 
 def fold_headlines(study: StudyResults) -> dict[str, float]:
-    """Return the out-of-fold macro AUROC of every configuration, mean over seeds."""
-    return {f"{FOLDS}-{key}": float(of.measured.values[:, -1].mean()) for key, of in study.out_of_fold.items()}
+    """Return the out-of-fold macro AUROC of every configuration, mean over seeds, and of the ensembles of folds.md."""
+    every = study.out_of_fold | {f"{ENSEMBLE}-{name}": of for name, of in study.ensembles_over_folds.leading.items()}
+    return {f"{FOLDS}-{key}": float(of.measured.values[:, -1].mean()) for key, of in every.items()}
 
 
 def table(study: StudyResults) -> pd.DataFrame:

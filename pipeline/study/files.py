@@ -68,7 +68,7 @@ EXTERNAL_DATA = Path("data/external")
 EXTERNAL = Path("external")
 """Results on external test sets, a folder each."""
 VARIANTS = Path("variants")
-"""Of each variant a folder: study (its split, and its images if they are its own), models, evaluations."""
+"""Of each variant a folder: study (its split, and its images if they are its own), models, evaluations, ensembles."""
 REPORTS = Path("reports")
 PRIVATE_FIGURES = Path("data/figures")
 """Figures that show images which may not be passed on: git ignores data/."""

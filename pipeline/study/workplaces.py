@@ -6,6 +6,7 @@ shares with the study; the others lead to ``variants/<name>``, where DVC knows t
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,9 @@ from typing import Any
 
 from pipeline.study.files import (
     CONFIGURATIONS,
+    ENSEMBLES,
     EVALUATIONS,
+    FUSED,
     INPUTS,
     MODELS,
     PREPARED,
@@ -31,6 +34,8 @@ from pipeline.study.params import PARAMS_FILE, ParamsError, read
 WORKPLACES = Path("tmp/variants")
 SHARED = (RAW, INPUTS, SOURCE_FOLDER, WEIGHTS, CONFIGURATIONS)
 """What every variant has of the study."""
+OWN = (MODELS, EVALUATIONS, FUSED, ENSEMBLES)
+"""What it has of its own, below ``variants/<name>``."""
 STUDY = "study"
 """Below ``variants/<name>``: the split, and prepared images where they are the variant's own."""
 FOUND = "found"
@@ -91,6 +96,13 @@ def params_of(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     return with_values({**content, **changed, "variants": {}, "external": {}}, found)
 
 
+def asked_variant(description: str | None) -> str | None:
+    """Read the command line of a stage that takes nothing but ``--variant``; None for the study itself."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--variant", help="a name under variants in params.yaml; by default the study itself")
+    return parser.parse_args().variant
+
+
 @contextmanager
 def inside(name: str | None) -> Iterator[None]:
     """Run the body in the workplace of variant `name`; None = in the project, as if nothing was said.
@@ -118,7 +130,7 @@ def _workplace(name: str) -> Path:
     params, changes = params_of(name, content), content["variants"][name] or {}
     folder, own = WORKPLACES / name, VARIANTS / name
     links = {path: path for path in SHARED}
-    links |= {MODELS: own / MODELS, EVALUATIONS: own / EVALUATIONS, SPLIT_FOLDER: own / STUDY / SPLIT_FOLDER.name}
+    links |= {path: own / path for path in OWN} | {SPLIT_FOLDER: own / STUDY / SPLIT_FOLDER.name}
     links[PREPARED] = own / STUDY / PREPARED.name if changes.get("preprocess") else PREPARED
     for path, target in links.items():
         target.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ and are pooled over images.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -282,6 +282,11 @@ def _rows(
             ends = float(between[0][c]), float(between[1][c])
             rows.append(row(label, PART, name, metric.name, float(value[c]), n, n_positive, note, ends))
     return rows
+
+
+def macro_auroc(predictions: Predictions, part: Literal["val", "test"]) -> float:
+    """Return the macro AUROC of a part of predictions, mean over their seeds; NaN where one is undefined."""
+    return _macro(predictions.task, getattr(predictions, f"{part}_targets"), getattr(predictions, f"{part}_logits"))
 
 
 def _macro(task: str, targets: np.ndarray, logits: np.ndarray) -> float:

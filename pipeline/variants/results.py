@@ -10,11 +10,21 @@ from typing import Any
 import numpy as np
 
 from pipeline.splitting.settings import Split
-from pipeline.study.files import AUDIT, EVALUATIONS, PREPARED, SAMPLES, SPLIT_FOLDER, VARIANTS, intact
+from pipeline.study.files import (
+    AUDIT,
+    ENSEMBLES,
+    EVALUATIONS,
+    PREPARED,
+    SAMPLES,
+    SPLIT_FOLDER,
+    VARIANTS,
+    intact,
+)
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import read_samples
 from pipeline.study.runs import Configuration, StudySections, configurations
 from pipeline.study.workplaces import STUDY
+from pipeline.variants.ensembles import NO_ENSEMBLES, Ensembles, read_ensembles
 from pipeline.variants.settings import Variant, split_of
 
 
@@ -32,12 +42,15 @@ class VariantResults:
         As the variant has it.
     predictions : dict of Configuration to Predictions
         Rows are those of the study's images, in their order. A configuration that has not been evaluated is missing.
+    ensembles : Ensembles
+        Likewise; none before `with_ensembles`.
     """
 
     name: str
     other_pictures: bool
     split: Split
     predictions: dict[Configuration, Predictions]
+    ensembles: Ensembles = NO_ENSEMBLES
 
 
 def audit_of(name: str) -> Path:
@@ -61,6 +74,19 @@ def read_variants(variants: Mapping[str, Variant], params: StudySections, split:
             row_of = _rows_of_the_study(folder)
             predictions = {each: in_order(of, row_of) for each, of in predictions.items()}
         found.append(VariantResults(name, bool(variant.preprocess), split_of(variant, split), predictions))
+    return found
+
+
+def with_ensembles(variants: Sequence[VariantResults]) -> list[VariantResults]:
+    """Read the ensembles of variants, too."""
+    found = []
+    for variant in variants:
+        folder = VARIANTS / variant.name
+        made = read_ensembles(folder / ENSEMBLES)
+        if variant.other_pictures and made.predictions:
+            row_of = _rows_of_the_study(folder)
+            made = made._replace(predictions={name: in_order(of, row_of) for name, of in made.predictions.items()})
+        found.append(replace(variant, ensembles=made))
     return found
 
 

@@ -1,5 +1,6 @@
 """The launcher with DVC on a study of stand-in stages, and once on a real one."""
 
+import os
 import random
 import signal
 import subprocess
@@ -16,14 +17,16 @@ from pipeline.commands import launch
 from pipeline.launching import workers
 from pipeline.launching.workers import Worker
 from pipeline.study.errors import UserError
-from tests.tiny import BLANK, ROOT, TINY, copy_tracked
+from tests.blank import empty_figures_in
+from tests.forked import ALONE
+from tests.tiny import ROOT, TINY, copy_tracked
 
 RUNS = {"small-bce-42", "small-bce-7", "wide-bce-42", "wide-bce-7"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _launchers_are_forked(forks):
-    """What they start in turn are processes as ever."""
+    """What they start in turn are processes as ever where they are ended before their end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Standin, "forks", forks)
         yield
@@ -45,6 +48,8 @@ def test_a_launch_does_the_whole_study_and_another_has_nothing_to_do(study):
     for name in RUNS:
         assert f"{name}: done, AUROC 0.75" in study.first
         assert "epoch 4/4" in (study.folder / f"tmp/launch/{name}.log").read_text()
+    assert "fuse: done" in study.first
+    assert "ensemble: done" in study.first
     before = study.journal()
     assert "Data and pipelines are up to date" in study.run("dvc", "repro", "--dry")
     assert "Data and pipelines are up to date" in study.launch("--jobs", "2")
@@ -124,7 +129,7 @@ def test_ctrl_c_stops_what_runs_and_leaves_it_resumable(study):
 
 
 @pytest.mark.slow
-def test_shards_in_clones_with_one_cache_share_the_runs_and_the_head_trains_none(tmp_path):
+def test_shards_in_clones_with_one_cache_share_the_runs_and_the_head_trains_none(tmp_path, forks):
     head = Standin(tmp_path / "head", models=("small",))
     cache = tmp_path / "cache"
     head.run("dvc", "cache", "dir", str(cache))
@@ -135,7 +140,7 @@ def test_shards_in_clones_with_one_cache_share_the_runs_and_the_head_trains_none
         clone = object.__new__(Standin)
         clone.folder, clone.content = tmp_path / f"clone{number}", head.content
         head.run("git", "clone", "-q", str(head.folder), str(clone.folder))
-        clones.append((clone, clone.start("--shard", f"{number}/2")))
+        clones.append((clone, clone.start("--shard", f"{number}/2", more=forks.inherited())))
     for clone, launcher in clones:
         assert launcher.wait(timeout=300) == 0, clone.printed()
     lr = head.content["models"]["small"]["lr"]
@@ -178,8 +183,7 @@ def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, 
 
     folder = prepared.parent / "launched"
     copy_tracked([*COPIED, "pipeline"], folder)
-    with (folder / "pipeline/reporting/figures/style.py").open("a") as style:  # to paint takes most of the time
-        style.write(f"\n\ndef png(*_: object) -> bytes:\n    return {BLANK!r}\n")
+    empty_figures_in(folder)
     study = {"models": ["small"], "losses": ["bce"], "replicates": [7]}
     text = yaml.safe_dump({**TINY, "study": study, "train": {**TINY["train"], "threads": 2}})
     for place in (prepared, folder):
@@ -187,7 +191,8 @@ def test_a_real_study_has_the_bytes_of_one_that_is_run_stage_by_stage(prepared, 
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     with (folder / "printed").open("w") as printed:
         command = ["-m", "pipeline.commands.launch", "--jobs", "2"]
-        launcher = forks.start(command, cwd=folder, stdout=printed, stderr=printed)
+        around = {**os.environ, **forks.inherited(), ALONE: "1"}
+        launcher = forks.start(command, cwd=folder, env=around, stdout=printed, stderr=printed)
     loaded = load()
     for run in runs(loaded):
         train.train(run, loaded)

@@ -10,11 +10,19 @@ from benchmarks.shared.standin import Standin
 from pipeline import configure
 from pipeline.commands import plan
 from pipeline.launching.status import SHARED, StageStatus, read_status, run_stages
-from pipeline.launching.work import METRICS, evaluation_tasks, missing, read_summary, run_tasks, shard_of
+from pipeline.launching.work import (
+    METRICS,
+    ensemble_tasks,
+    evaluation_tasks,
+    missing,
+    read_summary,
+    run_tasks,
+    shard_of,
+)
 from pipeline.settings import load, parse
 from pipeline.study.files import REPORTS
 from pipeline.study.records import record_file
-from pipeline.study.runs import Configuration, Run, configurations, runs
+from pipeline.study.runs import Configuration, Run, configurations, every_run, runs
 from pipeline.study.trainings import run_folder
 
 GIB = 2**30
@@ -23,7 +31,7 @@ GIB = 2**30
 def statuses(study, state="up to date", shared="up to date", **some):
     given = {name.replace("_", "-"): value for name, value in some.items()}
     status = {name: StageStatus(Path(name), shared) for name in SHARED}
-    for run, stage in zip(runs(study), run_stages(study)):
+    for run, stage in zip(every_run(study), run_stages(study)):
         status[stage] = given.get(run.name, StageStatus(run_folder(run), state))
     return status
 
@@ -222,6 +230,25 @@ def test_an_evaluation_is_up_to_date_only_if_its_runs_are(tiny):
     status = {**statuses(study, small_bce_7=stale), **known}
     evaluations = evaluation_tasks(study, status, run_tasks(study, status))
     assert [t.state.value for t in evaluations] == ["waiting", "up to date", "up to date", "up to date"]
+
+
+def test_ensembles_of_a_variant_wait_for_all_its_evaluations_and_the_study_has_no_such_task(tiny):
+    assert ensemble_tasks(parse(tiny), {}, []) == []
+    study = parse({**tiny, "variants": {"other": {"split": {"seed": 5}}}})
+    evaluated = [f"evaluate_variant@other-{each}" for each in configurations(study)]
+    done = {f"{kind}_variant@other": StageStatus(Path(), "up to date") for kind in ("fuse", "ensemble")}
+    status = statuses(study, "up to date") | done
+    status |= {name: StageStatus(Path(), "up to date") for name in evaluated}
+    trainings = run_tasks(study, status)
+    tasks = ensemble_tasks(study, status, evaluation_tasks(study, status, trainings))
+    assert [(t.name, [*t.needs], t.some) for t in tasks] == [
+        ("fuse_variant@other", evaluated, False),
+        ("ensemble_variant@other", ["fuse_variant@other"], False),
+    ]
+    assert [t.state.value for t in tasks] == ["up to date"] * 2
+    status[evaluated[1]] = StageStatus(Path(), "to run")
+    tasks = ensemble_tasks(study, status, evaluation_tasks(study, status, trainings))
+    assert [t.state.value for t in tasks] == ["waiting"] * 2
 
 
 @pytest.mark.parametrize(

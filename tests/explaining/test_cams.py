@@ -90,6 +90,8 @@ SWIN = {"embed_dim": 24, "depths": (1, 2), "num_heads": (1, 2), "window_size": 4
         ("vit_tiny_patch16_224", {**TINY, "patch_size": 8}, "blocks.1.norm1", (6, 6), 1),
         ("deit_tiny_distilled_patch16_224", {**TINY, "patch_size": 8}, "blocks.1.norm1", (6, 6), 2),
         ("swin_tiny_patch4_window7_224", SWIN, "norm", (6, 6), 0),
+        ("cait_xxs24_224", {**TINY, "patch_size": 8}, "blocks_token_only.1.norm1", (6, 6), 1),
+        ("xcit_nano_12_p8_224", TINY, "cls_attn_blocks.1.norm1", (6, 6), 1),
     ],
 )
 @pytest.mark.parametrize("method", METHODS)

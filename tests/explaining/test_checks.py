@@ -161,3 +161,12 @@ def test_checked_images_are_spread_over_the_order_of_probability():
     assert classes[-1] == 0
     assert classes[0] == 1
     assert len(spread_out(probability[:3], 10)[0]) == 3
+
+
+def test_maps_that_are_the_same_everywhere_say_nothing():
+    level = np.full((3, 6, 6), 0.5, np.float32)
+    assert checks.say_nothing(level)
+    assert checks.say_nothing(np.pad(level, ((0, 0), (1, 1), (1, 1))), margin=(1, 1))
+    assert not checks.say_nothing(np.pad(level, ((0, 0), (1, 1), (1, 1))))
+    level[1, 2, 3] = 1  # one that varies is enough
+    assert not checks.say_nothing(level)

@@ -6,6 +6,7 @@ import timm
 import torch
 from torch import nn
 
+from pipeline.explaining.cams import METHODS
 from pipeline.explaining.layers import find_layer
 from pipeline.explaining.maps import Mapper, heat_maps
 from pipeline.explaining.overlay import colours, on_original, overlay
@@ -13,6 +14,7 @@ from pipeline.imaging.enhance import fit
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
 from pipeline.learning.networks.models import Classifier
 from pipeline.study.errors import UserError
+from tests.explaining import families
 
 RNG = np.random.default_rng(8)
 SMALL = {"embed_dim": 24, "depth": 2, "num_heads": 2, "img_size": 64}
@@ -51,7 +53,7 @@ def cnn(seed):
         ("tf_efficientnet_lite0", {}, 128, "bn2.act", "first", 4),
         ("vit_tiny_patch16_224", SMALL, 64, "blocks.1.norm1", "tokens", 4),
         ("vit_tiny_patch16_224", SMALL | {"global_pool": "avg", "class_token": False}, 64, "blocks.1", "tokens", 4),
-        ("cait_xxs24_224", SMALL, 64, "blocks.1", "tokens", 4),
+        ("cait_xxs24_224", SMALL, 64, "blocks_token_only.1.norm1", "tokens", 4),
         ("swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": (1, 1), "num_heads": (1, 1), "img_size": 32},
          32, "norm", "last", 4),
     ],
@@ -103,12 +105,50 @@ def test_a_network_without_pictures_is_refused():
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
+class ClassTokenAlone(nn.Module):
+    """What timm's transformers are to this program, but that the class token reads no place."""
+
+    num_features, num_prefix_tokens, feature_info = 4, 1, ()
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.token = nn.Conv2d(1, 4, 16, 16), nn.Parameter(torch.ones(1, 1, 4))
+        self.norm, self.head = nn.LayerNorm(4), nn.Linear(4, 2)
+
+    def forward_features(self, images):
+        places = self.embed(images).flatten(2).transpose(1, 2)
+        return self.norm(torch.cat([self.token.expand(len(images), -1, -1), places], 1))
+
+    def forward(self, images):
+        return self.head(self.forward_features(images)[:, 0])
+
+
 def test_a_transformer_whose_places_do_not_matter_is_refused():
-    """TNT classifies by the class token of its last norm, and names no block before it."""
-    small = {"embed_dim": 24, "inner_dim": 8, "depth": 2, "num_heads_inner": 2, "num_heads_outer": 2, "img_size": 64}
-    backbone = timm.create_model("tnt_s_patch16_224", num_classes=2, in_chans=1, **small).eval()
-    with pytest.raises(UserError, match="TNT: no layer's output is a picture"):
-        find_layer(backbone, 1, 64, 64)
+    with pytest.raises(UserError, match="ClassTokenAlone: no layer's output is a picture"):
+        find_layer(ClassTokenAlone().eval(), 1, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "cells"),
+    [
+        ("cait", "blocks_token_only.1.norm1", 4),
+        ("xcit small patches", "cls_attn_blocks.1.norm1", 8),
+        ("tnt", "blocks.1.norm_out", 4),
+        ("convit", "blocks.2.norm1", 4),
+        ("deit distilled", "blocks.1.norm1", 4),
+        ("naflexvit", "blocks.1", 4),
+        ("beit", "blocks.1", 4),
+        ("levit", "stages.0", 6),  # of 3 x 3 cells at its end; a norm inside of its attention is no picture
+    ],
+)
+def test_families_of_transformers_have_maps_and_their_tokens_lie_where_the_image_changes(name, layer, cells):
+    """All families: ``python -m tests.explaining.families``."""
+    made, size = families.network(name)
+    found = find_layer(made.backbone, 1, size, size)
+    assert (found.name, found.grid) == (layer, (cells, cells))
+    for method in METHODS:
+        assert families.varying(made, size, found, method) >= families.IMAGES * families.CLASSES / 2
+    assert families.in_place(made, size, found) >= 15  # of 16 squares that change
 
 
 def test_maps_are_where_the_evidence_is():

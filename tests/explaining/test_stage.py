@@ -25,7 +25,8 @@ from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import read_dataset
 from pipeline.study.runs import Run, configurations, seeds
 from pipeline.study.trainings import evaluation_folder
-from tests.tiny import BLANK, TINY
+from tests.blank import BLANK
+from tests.tiny import TINY
 
 
 def params_with(**settings):
@@ -187,3 +188,21 @@ def test_a_network_without_a_picture_is_named_and_the_others_are_explained(evalu
     said = "Sequential: no layer's output is a picture, so there is no heat map of it but by occlusion"
     assert f"{first}: no heat maps, as {said}" in capsys.readouterr().out
     assert f"heat maps by grad-cam of {first} ({said})" in load_study(load()).missing
+
+
+def test_maps_that_are_the_same_everywhere_are_named_before_they_are_scored(evaluated, monkeypatch):
+    """As of a network whose logits depend on no place: the study goes on, and its page says why there is no map."""
+    params = params_with(methods=["layercam"])
+    first, classes = configurations(params)[0], len(read_dataset().classes)
+
+    def dead(configuration, params, *_):
+        for seed in seeds(params):
+            layers = [nn.Conv2d(1, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)]
+            nn.init.zeros_(layers[-1].weight)
+            yield Run(*configuration, seed), Classifier(nn.Sequential(*layers), torch.zeros(1), torch.ones(1), "3")
+
+    monkeypatch.setattr(explain, "trained_models", dead)
+    explain.explain(first, "layercam", params)
+    assert [path.name for path in explanation_folder(first, "layercam").iterdir()] == ["none.json"]
+    (said,) = [each for each in load_study(load()).missing if str(first) in each]
+    assert "maps that were made first are the same in every place" in said

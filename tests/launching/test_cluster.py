@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,7 @@ from pipeline.launching.schedule import State, Task
 from pipeline.settings import load
 from pipeline.study.errors import UserError
 from pipeline.study.runs import runs
+from tests.forked import PYTHON
 from tests.tiny import TINY, copy_tracked
 
 
@@ -285,13 +287,22 @@ def network():
         yield words
 
 
+FORKED = f"""
+import os, sys
+if "default_worker.py" in " ".join(sys.orig_argv) and os.path.exists({{file!r}}):
+    sys.executable = os.environ[{PYTHON!r}]
+"""
+"""What Python does before all else in a process of Ray that works: what that starts are forks while a file is there."""
+
+
 @pytest.fixture(scope="module")
-def nodes_of_all(network, tmp_path_factory):
+def nodes_of_all(network, tmp_path_factory, forks):
     """A head without processors, and nodes a and b with one each."""
-    nodes = Nodes(tmp_path_factory.mktemp("nodes"), network)
+    folder = tmp_path_factory.mktemp("nodes")
+    (folder / "site").mkdir()
+    (folder / "site/sitecustomize.py").write_text(FORKED.format(file=str(folder / "forked")))
+    nodes = Nodes(folder, network, {**forks.inherited(), "PYTHONPATH": str(folder / "site")})
     try:
-        nodes.start("a", 2)
-        nodes.start("b", 3)
         yield nodes
     finally:
         nodes.end()
@@ -299,7 +310,11 @@ def nodes_of_all(network, tmp_path_factory):
 
 @pytest.fixture
 def nodes(nodes_of_all):
-    """Those of all tests, which a test that fails must not keep busy."""
+    """Those of all tests, which a test that fails must not keep busy; what they start are forks."""
+    for name, number in {"a": 2, "b": 3}.items():
+        if name not in nodes_of_all.running:  # at first, and where another test has ended it
+            nodes_of_all.start(name, number)
+    (nodes_of_all.folder / "forked").touch()
     yield nodes_of_all
     for launcher in nodes_of_all.launchers:
         launcher.kill()
@@ -330,18 +345,26 @@ class Head(Standin):
             "PATH": super().environment["PATH"],
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments: str, more: Mapping[str, str] | None = None) -> subprocess.Popen:
         with (self.folder / "tmp/printed").open("w") as printed:
             launcher = subprocess.Popen(
-                [*self.nodes.namespace, sys.executable, "-m", "pipeline.commands.launch", "--ray", ADDRESS, *arguments],
+                [*self.nodes.namespace, sys.executable, "-c", LAUNCHER, "--ray", ADDRESS, *arguments],
                 cwd=self.folder,
-                env=self.environment,
+                env={**self.environment, **(more or {})},
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         self.nodes.launchers.append(launcher)
         return launcher
+
+
+LAUNCHER = f"""
+import os, sys
+sys.executable = os.environ.pop({PYTHON!r}, sys.executable)
+from pipeline.commands import launch
+launch.main()
+"""
 
 
 def commit(study: Standin) -> None:
@@ -383,7 +406,35 @@ def test_runs_are_spread_over_both_nodes_and_one_that_fails_is_named_and_done_by
 
 
 @pytest.mark.slow
+def test_a_real_study_is_trained_to_the_bytes_of_this_machine(nodes, prepared):
+    head = object.__new__(Head)
+    head.folder, head.nodes = prepared.parent / "head", nodes
+    copy_tracked([*COPIED, "pipeline"], head.folder)
+    study = {"models": ["small"], "losses": ["bce"], "replicates": [7]}
+    for folder in (prepared, head.folder):
+        (folder / "params.yaml").write_text(yaml.safe_dump({**TINY, "study": study}))
+    (head.folder / "tmp").mkdir()
+    (head.folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    head.run("git", "init", "-q")
+    commit(head)
+    store = str(nodes.folder / "store")
+    Path(store).mkdir()
+    (prepared.parent / "here").symlink_to(store)
+    head.run("dvc", "remote", "add", "-q", "-d", "store", "../here")
+    launcher = head.start("--remote-url", store)
+    loaded = load()
+    for run in runs(loaded):
+        train.train(run, loaded)
+    until(lambda: "collected 2 training runs; 0 were trained" in head.printed() or launcher.poll() is not None)
+    assert launcher.poll() is None, head.printed()
+    for seed in (42, 7):
+        model = f"models/small-bce/seed{seed}/model.safetensors"
+        assert (head.folder / model).read_bytes() == (prepared / model).read_bytes()
+
+
+@pytest.mark.slow
 def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_same(nodes, tmp_path):
+    (nodes.folder / "forked").unlink()  # forks would not be found below the nodes
     head = Head(tmp_path / "head", nodes)
     hold = head.folder / "tmp/hold"
     hold.touch()
@@ -422,34 +473,6 @@ def test_ctrl_c_and_a_lost_node_leave_no_training_behind_and_the_study_is_the_sa
     assert "collected 2 training runs; 0 were trained on this machine" in head.printed()
     assert head.metrics() == head.expected(head.lr)
     assert [run for run in ended(nodes, "b") if run not in ended(nodes, "a")] == []
-    nodes.start("b", 3)
-
-
-@pytest.mark.slow
-def test_a_real_study_is_trained_to_the_bytes_of_this_machine(nodes, prepared):
-    head = object.__new__(Head)
-    head.folder, head.nodes = prepared.parent / "head", nodes
-    copy_tracked([*COPIED, "pipeline"], head.folder)
-    study = {"models": ["small"], "losses": ["bce"], "replicates": [7]}
-    for folder in (prepared, head.folder):
-        (folder / "params.yaml").write_text(yaml.safe_dump({**TINY, "study": study}))
-    (head.folder / "tmp").mkdir()
-    (head.folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    head.run("git", "init", "-q")
-    commit(head)
-    store = str(nodes.folder / "store")
-    Path(store).mkdir()
-    (prepared.parent / "here").symlink_to(store)
-    head.run("dvc", "remote", "add", "-q", "-d", "store", "../here")
-    launcher = head.start("--remote-url", store)
-    loaded = load()
-    for run in runs(loaded):
-        train.train(run, loaded)
-    until(lambda: "collected 2 training runs; 0 were trained" in head.printed() or launcher.poll() is not None)
-    assert launcher.poll() is None, head.printed()
-    for seed in (42, 7):
-        model = f"models/small-bce/seed{seed}/model.safetensors"
-        assert (head.folder / model).read_bytes() == (prepared / model).read_bytes()
 
 
 def test_what_ray_is_given_needs_no_project(tmp_path):

@@ -11,20 +11,24 @@ from pipeline.report import write_reports
 from pipeline.reporting.figures import style
 from pipeline.reporting.loading import load_study
 from pipeline.settings import Params
+from tests.blank import BLANK, empty_figures
 from tests.once import made_once
-from tests.tiny import BLANK
 
 __all__ = ["FINDINGS", "settings"]
 
 
 @pytest.fixture(autouse=True)
 def _figures_are_blank(request, monkeypatch):
-    """Draw figures without laying them out and painting them, which takes most of a page's time.
+    """Have nothing in figures, which take most of a page's time.
 
-    Tests marked ``pictures`` look at them.
+    Tests marked ``drawn`` have them laid out, and those marked ``pictures`` look at them.
     """
-    if request.node.get_closest_marker("pictures") is None:
+    if request.node.get_closest_marker("pictures"):
+        return
+    if request.node.get_closest_marker("drawn"):
         monkeypatch.setattr(style, "png", lambda *_: BLANK)
+    else:
+        empty_figures(monkeypatch, style)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +61,7 @@ def pages(root, tmp_path_factory) -> Path:
     def make(made: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
-            patch.setattr(style, "png", lambda *_: b"")
+            empty_figures(patch, style)
             write_reports(load_study(study), made)
 
     task = folder.name.rstrip("0123456789")

@@ -284,6 +284,7 @@ def test_every_operation_of_the_augmentation_is_named_and_no_other(make, tmp_pat
     assert not list((tmp_path / "nothing").rglob("data-augmentation*"))
 
 
+@pytest.mark.drawn
 def test_every_distinct_augmentation_has_its_table_and_its_figure(make, tmp_path):
     study = load_study(make(models=("densenet", "small_cnn", "wide")))
     own = with_augment(study, Augment(), small_cnn=Augment(rotation=5.0), wide=Augment(horizontal_flip=0.5))
@@ -414,6 +415,7 @@ def test_a_bare_table_has_no_such_page(here, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.drawn
 def test_borderline_pairs_are_counted_and_drawn(make, tmp_path):
     study = make()
     split = read_samples().merge(read_split(), on="row").set_index("sample_id")["part"]

@@ -405,6 +405,7 @@ def test_the_worst_calibrated_classes_are_named_with_their_positives(here, tmp_p
     assert f", {values[worst].n_positive:.0f} positives)" in text.split(sentence)[1].split("and")[0]
 
 
+@pytest.mark.drawn
 def test_classes_with_few_positives_are_not_drawn(here, tmp_path):
     study = load_study(here)
     text = page(study, tmp_path)

@@ -16,6 +16,8 @@ from pipeline.reporting.views.flow import MOST_CLASSES, OTHERS, flow
 from pipeline.study.files import EXCLUDED, SAMPLES
 from pipeline.study.parts import read_split
 
+pytestmark = pytest.mark.drawn
+
 SHOW = '{% import "shared/flow.md" as diagram %}{{ diagram.show(flow) }}'
 NODE = re.compile(r'  (\w+)\["([^"]*)"\]')
 EDGE = re.compile(r"  (\w+) ---?> (\w+)")

@@ -26,6 +26,8 @@ from pipeline.reporting.loading import load_study
 from pipeline.reporting.views import grid, models
 from tests.reporting.test_pages import check_page
 
+pytestmark = pytest.mark.drawn
+
 TYPED = Path(__file__).parent / "data" / "leukemia_grid.csv"
 TITLES = ["InceptionResNetV2_option1", "NASNetLarge_option1", "InceptionResNetV2_option2", "NASNetLarge_option2"]
 PARTS = {"train": "Training", "val": "Validation", "test": "Test"}

@@ -9,7 +9,8 @@ from pipeline import report
 from pipeline.reporting import kept
 from pipeline.reporting.exporting.tables import read_tables
 from pipeline.reporting.values import ReportError
-from tests.tiny import BLANK, ROOT
+from tests.blank import BLANK
+from tests.tiny import ROOT
 
 PRIVATE = "[Films](../data/figures/data-samples.png) (this file exists only on the machine that ran the study)"
 PAGES = {

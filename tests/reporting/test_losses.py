@@ -23,6 +23,8 @@ from pipeline.uncertainty.claims import false_claim
 from tests.reporting.conftest import settings
 from tests.reporting.test_pages import check_page
 
+pytestmark = pytest.mark.drawn
+
 CLASSES = ("Mass", "Pleural_Thickening")
 
 

@@ -19,6 +19,8 @@ from tests.reporting.test_bare_table import DATA, ZLPR, bare
 from tests.reporting.test_grid import render
 from tests.reporting.test_pages import check_page
 
+pytestmark = pytest.mark.drawn
+
 
 def section(text, title):
     """Return the rows of all tables of a section, a dict a row."""

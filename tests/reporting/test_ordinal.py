@@ -14,6 +14,8 @@ from pipeline.reporting.values import Estimate, Outcome
 from pipeline.reporting.views import ordinal, shared
 from pipeline.study.predictions import METRIC_COLUMNS
 
+pytestmark = pytest.mark.drawn
+
 CLASSES = ("none", "mild", "severe")
 COUNTS = {("none", "none"): 6, ("none", "severe"): 2, ("mild", "mild"): 3, ("mild", "none"): 1, ("severe", "severe"): 4}
 

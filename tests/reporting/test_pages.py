@@ -24,8 +24,8 @@ from pipeline.reporting.views import methods, readme
 from pipeline.study.files import AUDIT, ENSEMBLES, EVALUATIONS, PROBES, write_csv, write_json
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.uncertainty.comparisons import COLUMNS
+from tests.blank import BLANK
 from tests.forked import ALONE
-from tests.tiny import BLANK
 
 ROOT = Path(__file__).parents[2]
 PAGE_WIDTH = 896

@@ -19,6 +19,8 @@ from pipeline.settings import Params
 from pipeline.study.files import AUDIT, BOXES, DATASET, DUPLICATES, EXCLUDED, PSEUDONYM_KEY, PSEUDONYM_SALT, SAMPLES
 from pipeline.study.predictions import Predictions
 
+pytestmark = pytest.mark.drawn
+
 FOLDER = "/srv/clinic/Maria Huber"
 """Where the images of the made study lie."""
 WEIGHTS = "/home/huber/weights/resnet_of_ours.safetensors"

@@ -129,7 +129,7 @@ def test_images_that_were_trained_on_are_left_out(inside):
     assert not hasattr(evaluate_external, "evaluate_masks_elsewhere")  # by name: other studies do not depend on it
 
 
-def test_the_page_says_what_was_compared_and_shows_images_by_rule(inside, blank_figures, tmp_path):
+def test_the_page_says_what_was_compared_and_shows_images_by_rule(inside, unpainted_figures, tmp_path):
     study = load_study(load())
     with page.about(study):
         written = external_masks.render(study, tmp_path)

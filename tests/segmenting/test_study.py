@@ -172,7 +172,7 @@ def test_masks_found_elsewhere_are_those_of_the_study(study, tmp_path):
         find_masks(copy, [])
 
 
-def test_pages_say_what_was_found_and_show_images_by_rule(study, blank_figures):
+def test_pages_say_what_was_found_and_show_images_by_rule(study, unpainted_figures):
     results = load_study(study)
     files = {path.relative_to("reports").as_posix() for path in write_reports(results, Path("reports"))}
     assert {"README.md", "segmentation.md", "data.md", "metrics.json", "figures/segmentation-images.png"} <= files

@@ -130,26 +130,26 @@ def test_nothing_is_done_below_a_dvc_nor_beside_one(project, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def ran_once(tmp_path_factory, plain_forks):
+def ran_once(tmp_path_factory, forks):
     """A project whose stage of two outputs DVC has run."""
     folder = tmp_path_factory.mktemp("ran")
     (folder / "seed").write_text("1\n")
     (folder / "dvc.yaml").write_text("stages:\n  one: {cmd: cp seed a; cp seed b, deps: [seed], outs: [a, b]}\n")
     around = {**os.environ, "PYTHONPATH": str(ROOT), "DVC_SITE_CACHE_DIR": str(folder / "site")}
     for command in (("init", "--no-scm", "-q"), ("repro", "-q")):
-        plain_forks.run(["-m", "dvc", *command], env=around, cwd=folder, check=True)
+        forks.run(["-m", "dvc", *command], env=around, cwd=folder, check=True)
     return folder
 
 
 @pytest.fixture
-def ran(ran_once, tmp_path, monkeypatch, plain_forks):
+def ran(ran_once, tmp_path, monkeypatch, forks):
     """A copy of it, the file of its run-cache, and what runs DVC in it."""
     shutil.copytree(ran_once, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     (file,) = Path(".dvc/cache/runs").glob("*/*/*")
     around = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return file, lambda: plain_forks.run(["-m", "dvc", "repro"], env=around)
+    return file, lambda: forks.run(["-m", "dvc", "repro"], env=around)
 
 
 def test_dvc_goes_on_after_all_were_damaged(ran, capsys):

@@ -1,21 +1,27 @@
 """Variants of the tiny study through its stages, and the pages that follow."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from scipy import stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
-from pipeline import configure, evaluate, prepare_variant, train
+from pipeline import configure, ensemble, evaluate, fuse, prepare_variant, train
 from pipeline.deploying.choice import ChoiceSections, choose
+from pipeline.ensembling.fitting import METHODS
+from pipeline.ensembling.sets import twin_of
+from pipeline.ensembling.settings import EnsembleSections, FeatureSections
 from pipeline.learning.records import training_record
 from pipeline.learning.settings import Augment, TrainingSections
+from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.reporting import page, summary
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.pseudonyms import _without_paths
@@ -39,6 +45,7 @@ from pipeline.study.records import check_record, record_file
 from pipeline.study.runs import Configuration, Run, VariantRun, every_run
 from pipeline.study.trainings import run_folder
 from pipeline.study.workplaces import inside, merged, params_of
+from pipeline.variants.ensembles import NO_ENSEMBLES
 from pipeline.variants.records import VariantRecordSections, variant_record
 from pipeline.variants.results import audit_of
 from pipeline.variants.settings import as_variant, folds_of_study
@@ -52,8 +59,16 @@ VARIANTS = {
     "plain": {"preprocess": {"clahe": {"enabled": False}}},
     "other": {"split": {"method": "grouped", "seed": 4}},
 }
+STUDY = {
+    **TINY,
+    "study": {"models": ["small"], "losses": ["bce", "zlpr"], "replicates": [7]},
+    "split": FOLDS,
+    "ensemble": {"top_k": 2, "features": True},
+    "evaluate": {"bootstrap": 50, "threads": 1},
+}
+FEW = {name: METHODS[name] for name in ("mean", "greedy", "stack")}
+"""Ways to combine, to save time: one that fits nothing, one with weights, one without that fits labels."""
 FOLD3 = {"split": {"fold": 3}}
-STUDY = {**TINY, "study": {"models": ["small"], "losses": ["bce", "zlpr"], "replicates": [7]}, "split": FOLDS}
 
 
 def write(**sections):
@@ -71,6 +86,10 @@ def run_all(names):
                 for seed in (42, 7):
                     train.train(Run("small", loss, seed), load_sections(TrainingSections))
                 evaluate.evaluate(Configuration("small", loss), load_sections(EvaluationSections))
+            fuse.fuse(load_sections(FeatureSections))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("pipeline.ensembling.predictions.METHODS", FEW)
+                ensemble.ensemble(load_sections(EnsembleSections))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +113,13 @@ def here(varied, monkeypatch):
     return varied
 
 
+@pytest.fixture(scope="module")
+def study(varied):
+    """What pages are written from, read once, so that what is computed over folds is computed once."""
+    with contextlib.chdir(varied):
+        return load_study(load())
+
+
 def test_a_fold_has_the_bytes_of_the_same_split_run_alone(here, prepared_once, tmp_path, monkeypatch):
     alone = tmp_path / "alone"
     shutil.copytree(prepared_once, alone)
@@ -103,13 +129,14 @@ def test_a_fold_has_the_bytes_of_the_same_split_run_alone(here, prepared_once, t
     configure.configure(write(split={**FOLDS, "fold": 2}))
     split.main()
     run_all([None])
-    compared = 0
+    compared = []
     for file in (here / "variants/fold2").rglob("*"):
         name = file.relative_to(here / "variants/fold2").as_posix().replace("study/", "data/study/", 1)
         if file.is_file() and file.name not in ("run.json", "runs.json", "history.csv"):  # they hold seconds
             assert file.read_bytes() == (alone / name).read_bytes(), name
-            compared += 1
-    assert compared > 30
+            compared.append(name)
+    assert len(compared) > 30
+    assert {"fused/predictions.npz", "ensembles/predictions.npz", "ensembles/members.json"} <= set(compared)
 
 
 def test_every_image_is_tested_in_one_fold(here):
@@ -146,18 +173,19 @@ def test_other_pictures_of_other_images_are_refused(here):
     prepare_variant.prepare("plain", params)
 
 
-def test_pages_of_folds_and_of_variants(here, tmp_path):
-    study = load_study(load())
+def test_pages_of_folds_and_of_variants(here, study, tmp_path):
     assert sorted(v.name for v in study.variants) == sorted(VARIANTS)
     assert set(study.folds) == {"small-bce", "small-zlpr"}
     with page.about(study):
         written = [*folds_view.render(study, tmp_path), *variants_view.render(study, tmp_path)]
         readme.render(study, tmp_path)
-    names = ["folds.md", "folds.csv", "folds_images.csv", "folds.png", "variants.md", "variants.csv"]
+    names = ["folds.md", "folds.csv", "folds_images.csv", "folds_ensembles.csv", "folds.png"]
+    names += ["variants.md", "variants.csv"]
     assert [path.name for path in written] == names
     text = (tmp_path / "folds.md").read_text()
     table = read_table(tmp_path / "folds.csv", ("seed", "class"))
-    chosen = table.query("seed == 'mean' and `class` == 'macro' and metric == 'auroc'").set_index("loss")["value"]
+    macros = table.query("seed == 'mean' and `class` == 'macro' and metric == 'auroc'")
+    chosen = macros.query("model == 'small'").set_index("loss")["value"]
     assert f"{chosen['zlpr']:.3f}" in text
     assert "| 3 " in text.split("## Fold by fold")[1]
     assert "Not complete" not in text
@@ -175,8 +203,98 @@ def test_pages_of_folds_and_of_variants(here, tmp_path):
             for folder in (".", "variants/plain")
         )
         assert compared.loc[loss, "difference"] == pytest.approx(theirs.item() - own.item(), abs=2e-6)
+    best = study.chosen_ensemble
+    assert compared.loc[best.loss, "model"] == "ensemble"
+    members = json.loads(Path("variants/plain/ensembles/members.json").read_text())
+    about = study.described[best.loss]
+    twin = f"{about['method']}_{twin_of(about['set'], members['skipped']) or about['set']}"
+    theirs = read_table(Path("variants/plain/ensembles/metrics.csv"), ("seed", "class")).query(
+        f"loss == '{twin}' and part == 'test' and `class` == 'macro' and metric == 'auroc'"
+    )["value"]
+    assert compared.loc[best.loss, "difference"] == pytest.approx(theirs.item() - best.get("auroc").value, abs=2e-6)
     headlines = summary.headlines(study, "test")
     assert headlines["folds-small-bce"] == pytest.approx(chosen["bce"], abs=1e-6)
+    combined = macros.query("model == 'ensemble'").set_index("loss")["value"]
+    assert {f"folds-ensemble-{name}" for name in combined.index} < set(headlines)
+    for name, value in combined.items():
+        assert headlines[f"folds-ensemble-{name}"] == pytest.approx(value, abs=1e-6)
+
+
+def of_fold(number):
+    """Return what stage ensemble has written about the tested fold `number`: predictions, and members.json."""
+    folder = Path("ensembles" if number == 1 else f"variants/fold{number}/ensembles")
+    return Predictions.load(folder / "predictions.npz"), json.loads((folder / "members.json").read_text())
+
+
+def test_ensembles_over_folds_are_those_of_each_fold_and_their_numbers_those_of_scikit_learn(here, study, tmp_path):
+    with page.about(study):
+        folds_view.render(study, tmp_path)
+    over, found = study.ensembles_over_folds, folds_view.facts_of(study)
+    table = read_table(tmp_path / "folds.csv", ("seed", "class")).query("model == 'ensemble'")
+    listed = read_table(tmp_path / "folds_ensembles.csv")
+    sides = {number: of_fold(number) for number in (1, 2, 3)}
+    assert {name for _, about in sides.values() for name in about["ensembles"]} == {*over.followed, *over.others}
+    assert set(table["loss"]) == set(over.leading)
+    chosen = found.chosen.results.key
+    for name in over.leading:
+        of = over.followed[name]
+        per_fold, wins, pairs, right, decided = [], np.zeros(len(study.classes)), np.zeros(len(study.classes)), [], []
+        for number, (predictions, about) in sides.items():
+            made = f"{of.method}_{twin_of(of.members, about['skipped']) or of.members}"
+            made = name if name in about["ensembles"] else made
+            place = predictions.methods.tolist().index(made)
+            truth, scores = predictions.test_targets, predictions.test_logits[place].astype(float)
+            cuts = best_f1_thresholds(
+                predictions.val_targets, probabilities(predictions.val_logits[place], "multilabel")
+            )
+            usable = (truth.sum(axis=0) > 0) & (truth.sum(axis=0) < len(truth))
+            aurocs = {k: roc_auc_score(truth[:, k], scores[:, k]) for k in np.flatnonzero(usable)}
+            per_fold.append(np.mean([*aurocs.values()]))
+            for k, value in aurocs.items():
+                weight = truth[:, k].sum() * (len(truth) - truth[:, k].sum())
+                wins[k], pairs[k] = wins[k] + weight * value, pairs[k] + weight
+            right.append(truth)
+            decided.append(np.where(np.isnan(cuts), np.nan, probabilities(scores, "multilabel") >= cuts))
+            rows = listed[(listed["ensemble"] == name) & (listed["fold"] == number)]
+            members = about["ensembles"][made]["members"]
+            assert [*zip(rows["loss"], rows["seed"])] == [(m["loss"], m["seed"]) for m in members]
+            assert rows["auroc"].to_numpy() == pytest.approx(per_fold[-1], abs=1e-6)
+            assert rows["validation_auroc"].to_numpy() == pytest.approx(about["ensembles"][made]["val_auroc"], abs=1e-6)
+        assert of.tested == pytest.approx(per_fold, abs=1e-12)
+        numbers = table[table["loss"] == name].set_index(["class", "metric"])["value"]
+        assert numbers["macro", "auroc"] == pytest.approx(np.mean(wins[pairs > 0] / pairs[pairs > 0]), abs=1e-6)
+        truth, decided = np.concatenate(right), np.concatenate(decided)
+        for k, label in enumerate(study.classes):
+            if not np.isnan(decided[:, k]).any():
+                expected = f1_score(truth[:, k], decided[:, k], zero_division=0)
+                assert numbers[label, "f1"] == pytest.approx(expected, abs=1e-6)
+        pair = next(pair for pair in found.combined.pairs if pair.first == f"ensemble-{name}")
+        assert pair.second == chosen
+        own = study.out_of_fold[chosen]
+        single = own.metrics.query("seed == 'mean' and `class` == 'macro' and metric == 'auroc'")["value"].item()
+        assert pair.difference.value == pytest.approx(numbers["macro", "auroc"] - single, abs=2e-6)
+        differences = np.array(per_fold) - own.folds
+        error = np.sqrt((1 / 3 + 1 / 2) * differences.var(ddof=1))
+        low, high = stats.t.interval(0.95, 2, loc=differences.mean(), scale=error)
+        assert (pair.spread.mean, pair.spread.low, pair.spread.high) == pytest.approx(
+            (differences.mean(), low, high), abs=1e-9
+        )
+    validation = {name: over.followed[name].validation.mean() for name in over.followed}
+    assert over.best == max(validation, key=validation.get)
+    assert found.combined.best.results.loss == over.best
+
+
+def test_the_best_ensemble_is_in_the_family_of_the_pairs_of_configurations_and_the_others_come_below(here, study):
+    found = folds_view.facts_of(study)
+    [pair], gain = found.pairs, found.combined.gain
+    assert found.family == 2
+    assert min(pair.p_holm, gain.p_holm) == pytest.approx(min(1.0, 2 * min(pair.p, gain.p)), abs=1e-12)
+    assert len(found.combined.pairs) == len(study.ensembles_over_folds.leading) > 3
+    assert all(other.p_holm >= gain.p_holm for other in found.combined.pairs)
+    without = tuple(replace(variant, ensembles=NO_ENSEMBLES) for variant in study.variants)
+    alone = folds_view.facts_of(replace(study, variants=without))
+    assert (alone.family, alone.combined.rows, alone.combined.pairs) == (1, [], [])
+    assert alone.pairs[0].p_holm == alone.pairs[0].p == pair.p
 
 
 KEY = "models.small.lr"

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from pipeline.ensembling.sets import asked, one_family, questions
 from pipeline.reporting import page, terms
 from pipeline.reporting.figures import folds as figures
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.values import Estimate
+from pipeline.reporting.values import ENSEMBLE, Estimate, Outcome, outcome
 from pipeline.reporting.views import nested, shared
+from pipeline.reporting.views.ensembles import NEGLIGIBLE
 from pipeline.study.files import write_csv
+from pipeline.study.runs import runs
 from pipeline.uncertainty.comparisons import compare_measured
 from pipeline.variants.folds import Fold, FoldSpread, OutOfFold, nadeau_bengio
 
@@ -25,7 +27,7 @@ DIGITS = 6
 
 
 class Row(NamedTuple):
-    """A configuration on the test set of one fold, and over all folds: there every image is one of the test set."""
+    """A configuration or an ensemble, and its numbers over all folds: there every image is one of the test set."""
 
     results: Results
     validation: float
@@ -35,7 +37,7 @@ class Row(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two configurations: the difference over images, and that over folds."""
+    """Two configurations, or an ensemble and a configuration: the difference over images, and that over folds."""
 
     first: str
     second: str
@@ -43,6 +45,71 @@ class Pair(NamedTuple):
     p: float
     p_holm: float
     spread: FoldSpread
+    outcome: Outcome
+
+
+class Made(NamedTuple):
+    """An ensemble as it was made in a fold.
+
+    Parameters
+    ----------
+    number : int
+        Of the fold.
+    validation, tested : float
+        Its macro AUROC there.
+    members : list of (str, list of (int, float or None))
+        Of each configuration with a member the seeds, and their weights where members have one.
+    everything : bool
+        Whether all training runs of the fold are members, with equal say.
+    spared : int
+        Members of a negligible weight, which are left out.
+    """
+
+    number: int
+    validation: float
+    tested: float
+    members: list[tuple[str, list[tuple[int, float | None]]]]
+    everything: bool
+    spared: int
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Ensembles over folds.
+
+    Parameters
+    ----------
+    rows : list of Row
+        Those that lead the page.
+    best : Row or None
+        The highest mean validation AUROC over folds.
+    pairs : list of Pair
+        Each of them minus the chosen configuration; none where the two were not tested on the same folds.
+    made : list of Made
+        The best one, fold by fold.
+    followed, sets : int
+        Ensembles that every fold has, and the sets of training runs that they combine.
+    others : list of str
+        Those that some fold has not.
+    """
+
+    rows: list[Row]
+    best: Row | None
+    pairs: list[Pair]
+    made: list[Made]
+    followed: int
+    sets: int
+    others: list[str]
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the members of the best one have weights."""
+        return any(weight is not None for of in self.made for _, seeds in of.members for _, weight in seeds)
+
+    @property
+    def gain(self) -> Pair | None:
+        """Of `pairs` that of the best ensemble."""
+        return next((pair for pair in self.pairs if self.best and pair.first == self.best.results.key), None)
 
 
 class FoldRow(NamedTuple):
@@ -75,6 +142,10 @@ class Folded:
         Configurations in the study's order.
     pairs : list of Pair
         All pairs of them.
+    combined : Combined
+        Ensembles of their training runs.
+    family : int
+        Tests that p is corrected for in the first place: all pairs of configurations, and that with the best ensemble.
     folds : list of FoldRow
         Every tested fold.
     moving : list of Moving
@@ -89,6 +160,8 @@ class Folded:
 
     rows: list[Row]
     pairs: list[Pair]
+    combined: Combined
+    family: int
     folds: list[FoldRow]
     moving: list[Moving]
     chosen: Row
@@ -100,6 +173,12 @@ class Folded:
 def whole(results: Results, of: OutOfFold) -> Results:
     """Return the out-of-fold numbers of a configuration as those of its test set."""
     return Results(results.model, results.loss, (), of.metrics.assign(part="test"))
+
+
+def _ensemble(name: str, of: OutOfFold) -> Results:
+    """Return the out-of-fold numbers of an ensemble, which has no seeds, as those of its test set."""
+    metrics = of.metrics[of.metrics["seed"] == "mean"]
+    return Results(ENSEMBLE, name, (), metrics.assign(part="test"))
 
 
 def facts_of(study: StudyResults) -> Folded | None:
@@ -119,9 +198,30 @@ def facts_of(study: StudyResults) -> Folded | None:
     deals = sorted({(number - 1) // split.folds for number in numbers})
     wanted = [deal * split.folds + i + 1 for deal in deals for i in range(split.folds)]
     chosen = max(rows, key=lambda row: row.validation if math.isfinite(row.validation) else -1.0)
+    ensembles = study.ensembles_over_folds
+    combined = [
+        Row(r, float(of.validation.mean()), r, nadeau_bengio(of.folds, share, confidence), of.folds)
+        for name, of in ensembles.leading.items()
+        for r in [_ensemble(name, of)]
+    ]
+    best = next((row for row in combined if row.results.loss == ensembles.best), None)
+    tested = _tested(study, rows, chosen, combined, best)
+    pairs = {
+        family: [_pair(row, study, share) for row in of.to_dict("records")] for family, of in tested.groupby("family")
+    }
     return Folded(
         rows,
-        _pairs(study, rows, scored, share),
+        pairs.get("recipes", []),
+        Combined(
+            combined,
+            best,
+            pairs.get("ensembles", []),
+            _made(study, best),
+            len(ensembles.followed),
+            len({of.members for of in ensembles.followed.values()}),
+            ensembles.others,
+        ),
+        int((tested["p"].notna() & (tested["tier"] == 1)).sum()),
         _fold_rows(folds, rows, numbers),
         _moving(scored[chosen.results.key].right),
         chosen,
@@ -131,27 +231,64 @@ def facts_of(study: StudyResults) -> Folded | None:
     )
 
 
-def _pairs(study: StudyResults, rows: list[Row], scored: dict[str, OutOfFold], share: float) -> list[Pair]:
+def _tested(study: StudyResults, rows: list[Row], chosen: Row, ensembles: list[Row], best: Row | None) -> pd.DataFrame:
+    """Test every pair of configurations, and every ensemble against the chosen one, in one family.
+
+    Only what was tested on the same images is compared: configurations with the most folds, and ensembles of the same.
+    """
+    over, scored = study.ensembles_over_folds, study.out_of_fold
     complete = max(len(row.values) for row in rows)
-    keys = [row.results.key for row in rows if len(row.values) == complete]  # the same images
-    if len(keys) < 2:
-        return []
+    keys = [row.results.key for row in rows if len(row.values) == complete]
+    numbers = [fold.number for fold in study.folds[chosen.results.key]]
+    same = [
+        row.results
+        for row in ensembles
+        if chosen.results.key in keys and numbers == [fold.number for fold in over.followed[row.results.loss].folds]
+    ]
+    measured = {key: scored[key].measured for key in keys} | {of.key: over.leading[of.loss].measured for of in same}
+    sides = keys, [chosen.results.key] if same else [], [of.key for of in same]
     evaluate = study.params.evaluate
     tested = compare_measured(
-        {key: scored[key].measured for key in keys},
+        measured,
         confidence=evaluate.confidence,
         margin=evaluate.margin,
         seed=evaluate.seed,
+        pairs={pair for pairs in asked(*sides).values() for pair in pairs},
     )
-    by_pair = {(row["first"], row["second"]): row for row in tested.to_dict("records")}
-    pairs = []
-    for first, second in combinations(keys, 2):
-        row = by_pair[first, second]
-        spread = nadeau_bengio(scored[first].folds - scored[second].folds, share, evaluate.confidence)
-        low, high = np.clip((row["ci_low"], row["ci_high"]), -1, 1)  # no two AUROC differ by more
-        difference = Estimate(row["difference"], float(low), float(high), note=row["note"])
-        pairs.append(Pair(first, second, difference, row["p"], row["p_holm"], spread))
-    return pairs
+    tested = questions(tested, *sides)
+    return one_family(tested, tested.iloc[:0], None if best is None else best.results.key, study.alpha)[0]
+
+
+def _pair(row: dict[Any, Any], study: StudyResults, share: float) -> Pair:
+    """Read a tested pair; an ensemble comes first."""
+    first, second = row["first"], row["second"]
+    low, high = np.clip((row["ci_low"], row["ci_high"]), -1, 1)  # no two AUROC differ by more
+    difference = Estimate(row["difference"], float(low), float(high), note=row["note"])
+    found = outcome(row["p_holm"], bool(row["distinguishable"]), bool(row["equivalent"]), False)
+    values = {key: of.folds for key, of in study.out_of_fold.items()}
+    values |= {f"{ENSEMBLE}-{name}": of.folds for name, of in study.ensembles_over_folds.leading.items()}
+    if row["family"] == "ensembles":
+        first, second, difference = second, first, difference.turned()
+    spread = nadeau_bengio(values[first] - values[second], share, study.params.evaluate.confidence)
+    return Pair(first, second, difference, row["p"], row["p_holm"], spread, found)
+
+
+def _made(study: StudyResults, best: Row | None) -> list[Made]:
+    """Return how the best ensemble was made in every fold."""
+    if best is None:
+        return []
+    of = study.ensembles_over_folds.followed[best.results.loss]
+    table = []
+    for fold, about, tested, validation in zip(of.folds, of.described, of.tested, of.validation):
+        members = about["members"]
+        kept = [m for m in members if m["weight"] is None or m["weight"] >= NEGLIGIBLE]
+        by_name: dict[str, list[tuple[int, float | None]]] = {}
+        for m in kept:
+            by_name.setdefault(f"{m['model']}-{m['loss']}", []).append((m["seed"], m["weight"]))
+        equal = all(m["weight"] is None for m in members) and len(members) == len(runs(study.params))
+        spared = len(members) - len(kept)
+        table.append(Made(fold.number, float(validation), float(tested), [*by_name.items()], equal, spared))
+    return table
 
 
 def _fold_rows(folds: dict[str, list[Fold]], rows: list[Row], numbers: list[int]) -> list[FoldRow]:
@@ -202,13 +339,32 @@ def images_of(study: StudyResults, of: OutOfFold) -> pd.DataFrame:
 
 
 def table(study: StudyResults) -> pd.DataFrame:
-    """Return every out-of-fold number: model, loss, then the columns of metrics.csv."""
+    """Return every out-of-fold number: model, loss, then the columns of metrics.csv; ensembles have no seed."""
     parts = []
     for results in study.configurations:
         if (of := study.out_of_fold.get(results.key)) is not None:
             parts.append(of.metrics.assign(model=results.model, loss=results.loss))
+    for name, of in study.ensembles_over_folds.leading.items():
+        parts.append(_ensemble(name, of).metrics.assign(model=ENSEMBLE, loss=name))
     order = ["model", "loss", "seed", "class", "metric", "value", "ci_low", "ci_high", "n", "n_positive", "note"]
     return pd.concat(parts, ignore_index=True)[order].round(DIGITS)
+
+
+def members_of(study: StudyResults) -> pd.DataFrame:
+    """Return every ensemble of every fold, one row per member.
+
+    Returns
+    -------
+    DataFrame
+        ensemble, fold, validation_auroc, auroc (of the ensemble, in the fold), model, loss, seed, weight (empty where
+        all members count alike, or the method has no single number for each).
+    """
+    rows = []
+    for name, of in study.ensembles_over_folds.followed.items():
+        for fold, about, tested, validation in zip(of.folds, of.described, of.tested, of.validation):
+            values = {"ensemble": name, "fold": fold.number, "validation_auroc": validation, "auroc": tested}
+            rows += [{**values, **{k: m[k] for k in ("model", "loss", "seed", "weight")}} for m in about["members"]]
+    return pd.DataFrame(rows).round(DIGITS)
 
 
 def render(study: StudyResults, folder: Path) -> list[Path]:
@@ -217,10 +373,15 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
     if found is None:
         return []
     out, figure = folder / "folds.md", folder / "figures" / "folds.png"
-    drawn = figures.by_fold(found.rows, [row.number for row in found.folds], study.interval_name, figure)
+    shown = [*found.rows, *found.combined.rows]
+    drawn = figures.by_fold(shown, [row.number for row in found.folds], study.interval_name, figure)
     write_csv(folder / "folds.csv", table(study))
     key = found.chosen.results.key
     write_csv(folder / "folds_images.csv", images_of(study, study.out_of_fold[key]))
+    tables = [folder / "folds.csv", folder / "folds_images.csv"]
+    if found.combined.rows:
+        tables.append(folder / "folds_ensembles.csv")
+        write_csv(tables[-1], members_of(study))
     page.write(
         out,
         "folds.md",
@@ -228,8 +389,9 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         banner_facts=shared.banner(study),
         folded=found,
         nested=nested.facts_of(study),
-        decided=decisions(study, found.rows),
+        decided=decisions(study, shown),
         classes=classes(study, found.chosen),
         pictured=drawn is not None,
+        negligible=NEGLIGIBLE,
     )
-    return [out, folder / "folds.csv", folder / "folds_images.csv", *([drawn] if drawn else [])]
+    return [out, *tables, *([drawn] if drawn else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -86,12 +87,16 @@ class _Printed(yaml.SafeDumper):
     """PyYAML, which breaks lines as people do, with quotes also around what is no text by YAML 1.2 (``0o17``)."""
 
 
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+@functools.cache  # the same words come again and again, on several pages
+def _is_plain(value: str) -> bool:
     try:
-        plain = parse_yaml(value, "") == value
+        return bool(parse_yaml(value, "") == value)
     except ParamsError:
-        plain = False
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, None if plain else "'")
+        return False
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, None if _is_plain(value) else "'")
 
 
 _Printed.add_representer(str, _text)

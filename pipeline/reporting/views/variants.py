@@ -21,13 +21,14 @@ from pipeline.uncertainty.comparisons import compare_measured, measured_auroc
 from pipeline.uncertainty.multiplicity import holm
 from pipeline.variants.folds import Fold, out_of_fold
 from pipeline.variants.grouping import is_fold
+from pipeline.variants.results import VariantResults
 
 STUDY = "study"
 DIGITS = 6
 
 
 class Row(NamedTuple):
-    """A configuration in the study and in a variant: AUROC of both, and variant minus study."""
+    """A configuration, or an ensemble, in the study and in a variant: AUROC of both, and variant minus study."""
 
     results: Results
     study: Estimate
@@ -55,7 +56,7 @@ class Compared(NamedTuple):
 
 
 class OtherSplit(NamedTuple):
-    """A variant of another split: its keys and values, images tested, and AUROC of each configuration."""
+    """A variant of another split: its keys and values, images tested, and AUROC of each of `subjects`."""
 
     name: str
     changes: list[str]
@@ -77,13 +78,27 @@ def _changes(study: StudyResults, name: str) -> list[str]:
     return [*changes_of({key: of for key, of in study.params.variants[name].model_dump().items() if of})]
 
 
+def subjects(study: StudyResults) -> list[Results]:
+    """Return what is shown of every variant: the configurations, and the ensemble that validation chooses."""
+    return [*study.configurations, *([study.chosen_ensemble] if study.chosen_ensemble is not None else [])]
+
+
+def _in_variant(study: StudyResults, of: Results, variant: VariantResults) -> Predictions | None:
+    """Return what a variant has of one of `subjects`: of an ensemble, the same method on the same set made anew."""
+    if of is not study.chosen_ensemble:
+        return variant.predictions.get(Configuration(of.model, of.loss))
+    about = study.described[of.loss]
+    name = variant.ensembles.find(about["method"], about["set"])
+    return None if name is None else variant.ensembles.predictions[name]
+
+
 def compared(study: StudyResults) -> tuple[list[Compared], pd.DataFrame]:
     """Compare every variant of other pictures with the study, on the same test images.
 
     Returns
     -------
     list of Compared
-        p is corrected for all configurations of all variants together.
+        p is corrected for all `subjects` of all variants together.
     DataFrame
         variant, model, loss, class, study, variant_auroc, difference, ci_low, ci_high, p, p_holm, note.
     """
@@ -91,10 +106,9 @@ def compared(study: StudyResults) -> tuple[list[Compared], pd.DataFrame]:
     tested: dict[tuple[str, str], pd.DataFrame] = {}
     values: dict[tuple[str, str], np.ndarray] = {}
     evaluate = study.params.evaluate
-    for results in study.configurations:
-        key = Configuration(results.model, results.loss)
+    for results in subjects(study):
         own = results.predictions
-        sides = {v.name: v.predictions[key] for v in variants if key in v.predictions}
+        sides = {v.name: p for v in variants if (p := _in_variant(study, results, v)) is not None}
         same = {name: p for name, p in sides.items() if _same_images(own, p)}
         if not same or not results.has_predictions:
             continue
@@ -118,7 +132,7 @@ def compared(study: StudyResults) -> tuple[list[Compared], pd.DataFrame]:
     found, tables = [], []
     for variant in variants:
         rows, by_class = [], []
-        for results in study.configurations:
+        for results in subjects(study):
             if (variant.name, results.key) not in tested:
                 continue
             pair = tested[variant.name, results.key]
@@ -156,8 +170,8 @@ def other_splits(study: StudyResults) -> list[OtherSplit]:
         if variant.other_pictures or is_fold(variant, study.params.split):
             continue
         rows, images = [], 0
-        for results in study.configurations:
-            predictions = variant.predictions.get(Configuration(results.model, results.loss))
+        for results in subjects(study):
+            predictions = _in_variant(study, results, variant)
             if predictions is not None:
                 scored = out_of_fold([Fold(1, predictions)], **study.params.evaluate.draws())  # one split is one fold
                 scores = whole(results, scored)
@@ -181,6 +195,7 @@ def render(study: StudyResults, folder: Path) -> list[Path]:
         results=study.subject,
         banner_facts=shared.banner(study),
         compared=found,
+        ensemble=study.chosen_ensemble,
         splits=other_splits(study),
     )
     return [out, folder / "variants.csv"]

@@ -227,6 +227,7 @@ def test_pages_that_do_not_exist_are_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "signs"), [(".pdf", (b"/FontFile2", b"/CIDFontType2")), (".svg", (b"<svg", b"<path"))]
 )
+@pytest.mark.drawn
 def test_a_figure_is_written_with_its_fonts_and_a_private_one_is_not(suffix, signs, tmp_path):
     contents = []
     for _ in range(2):
