@@ -298,7 +298,7 @@ def test_the_study_takes_the_best_run_of_a_fold_from_the_cache(folds, monkeypatc
     fold = {**VARIANTS["fold2"], "found": best.values}
     configure.configure(write(variants={"fold2": fold}))
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train_variant": stages["train_variant"]}}))
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train_variant": stages["train_variant"]}}, sort_keys=False))
     with Repo() as repo, pytest.MonkeyPatch.context() as patch:
         patch.setattr("dvc.stage.run._run", lambda *_, **__: pytest.fail("it was trained again"))
         repo.reproduce()

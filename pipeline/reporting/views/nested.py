@@ -17,6 +17,8 @@ from pipeline.study.files import write_csv
 from pipeline.variants.folds import FoldSpread, common_seeds, nadeau_bengio
 from pipeline.variants.settings import as_variant, folds_of_study
 
+MEASURES = {"auroc": "macro AUROC", "macro_f1": "macro F1", "qwk": "quadratic weighted kappa"}
+"""What trials may be compared by, as ``train.select`` calls it."""
 SHOWN = 5
 """Trials of each fold on the page; search.csv has all."""
 
@@ -100,7 +102,7 @@ class Nested(NamedTuple):
     corrected : float
         Mean of the corrected ones; NaN where one is missing.
     optimism : Optimism or None
-        None unless all folds that have results are trained as their own searches found.
+        None unless all folds that have results are trained as their own searches found, by AUROC.
     results : Results or None
         Of the configuration, out of fold.
     seeds : int
@@ -119,6 +121,21 @@ class Nested(NamedTuple):
     optimism: Optimism | None
     results: Results | None
     seeds: int
+
+    @property
+    def metric(self) -> str:
+        """What trials were compared by."""
+        return str(self.about.get("metric", "auroc"))
+
+    @property
+    def measure(self) -> str:
+        """The same in words."""
+        return MEASURES[self.metric]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether scores are of the metric that the folds are tested by here."""
+        return self.metric == "auroc"
 
     @property
     def heads(self) -> list[str]:
@@ -174,7 +191,7 @@ def facts_of(study: StudyResults) -> Nested | None:
         whole,
         len(common_seeds(study.folds[key])) if scored else len(results.seeds) if results is not None else 0,
     )
-    return found._replace(optimism=_optimism(study, found)) if found.whole and whole is not None else found
+    return found._replace(optimism=_optimism(study, found)) if found.whole and found.comparable else found
 
 
 def _row(study: StudyResults, number: int, of: FoldSearch, tested: float) -> FoldRow | None:
