@@ -223,9 +223,9 @@ class Launch:
             there = any(
                 Path(VARIANTS, variant, EVALUATIONS, str(each)).exists() for each in configurations(self.params)
             )
-            for stage, folder in zip(ensembles_of(variant), OF_VARIANT, strict=True):
+            for stage, written in zip(ensembles_of(variant), OF_VARIANT, strict=True):
                 if not there or self._foreground([*DVC, "-s", stage], self.warm):
-                    shutil.rmtree(Path(VARIANTS, variant, folder), ignore_errors=True)
+                    shutil.rmtree(Path(VARIANTS, variant, written), ignore_errors=True)
         for stage in (*AFTER, REPORT) if kept else ():
             if self._foreground([*DVC, "-s", stage], self.warm):
                 print(f"stage {stage} failed: the reports are as they were before")

@@ -202,7 +202,7 @@ def predictions_of(ensembles: list[CombinedRuns], labels: Predictions) -> Predic
 def alone(predictions: Predictions, place: int) -> Predictions:
     """Return the ensemble at `place` of predictions that `predictions_of` has made, as the only one."""
     content = {name: getattr(predictions, name)[place : place + 1] for name in ("seeds", "val_logits", "test_logits")}
-    return replace(predictions, methods=predictions.methods[place : place + 1], **content)
+    return replace(predictions, methods=np.asarray(predictions.methods)[place : place + 1], **content)
 
 
 def score_ensembles(predictions: Predictions, scoring: dict[str, Any]) -> pd.DataFrame:
