@@ -345,12 +345,16 @@ def _of_models(params: Params) -> Iterator[str]:
             _set(mark)
 
 
+WITHIN_FOLDS = ("auroc", "macro_f1", "qwk")
+"""What trials can be compared by within folds: folds.md is about classifications."""
+
+
 def _of_searches(params: Params, dataset: Dataset) -> Iterator[str]:
     """Yield what is wrong with the search, in the study and in each fold that has settings of its own beside it."""
     assert params.search is not None
     select = train_settings(params, params.search.model).select
-    if params.split.method == "folds" and select != "auroc":
-        yield f"search: within folds, trials are compared by macro AUROC; train.select must be auroc, not {select!r}"
+    if params.split.method == "folds" and select not in WITHIN_FOLDS:
+        yield f"search: within folds, train.select must be one of {', '.join(WITHIN_FOLDS)}, not {select!r}"
     yield from _of_search(params, dataset)
     for name, variant in params.variants.items():
         if set(variant.found) - set(params.search.over):

@@ -13,12 +13,11 @@ from pipeline.reporting import page
 from pipeline.reporting.results import FoldSearch, Results, StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import search, shared
+from pipeline.searching.measures import MEASURES
 from pipeline.study.files import write_csv
 from pipeline.variants.folds import FoldSpread, common_seeds, nadeau_bengio
 from pipeline.variants.settings import as_variant, folds_of_study
 
-MEASURES = {"auroc": "macro AUROC", "macro_f1": "macro F1", "qwk": "quadratic weighted kappa"}
-"""What trials may be compared by, as ``train.select`` calls it."""
 SHOWN = 5
 """Trials of each fold on the page; search.csv has all."""
 
@@ -130,7 +129,7 @@ class Nested(NamedTuple):
     @property
     def measure(self) -> str:
         """The same in words."""
-        return MEASURES[self.metric]
+        return MEASURES[self.metric].name
 
     @property
     def comparable(self) -> bool:
