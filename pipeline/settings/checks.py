@@ -36,6 +36,8 @@ ENOUGH = 0.5
 """Share of the images that `split.per_class` asks for which each part must get: whole patients seldom give them all."""
 ELSEWHERE = "MEDMATRIX_ELSEWHERE"
 """Environment variable that is set where training runs are on other machines than this."""
+WITHIN_FOLDS = ("auroc", "macro_f1", "qwk")
+"""What trials can be compared by within folds: folds.md is about classifications."""
 _PREFIX = "params.yaml:\n"
 
 
@@ -343,10 +345,6 @@ def _of_models(params: Params) -> Iterator[str]:
         yield from problems
         if not problems:
             _set(mark)
-
-
-WITHIN_FOLDS = ("auroc", "macro_f1", "qwk")
-"""What trials can be compared by within folds: folds.md is about classifications."""
 
 
 def _of_searches(params: Params, dataset: Dataset) -> Iterator[str]:
