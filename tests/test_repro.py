@@ -328,7 +328,9 @@ def test_exp_run_with_another_seed_trains_exactly_that_seeds_cells(project):
 
 def test_the_committed_params_survive_exp_run_byte_for_byte(tmp_path):
     project = Project(tmp_path / "project")
-    (project.folder / "params.yaml").write_text(project.default_text.replace("images: 1500", "images: 200"))
+    smaller = project.default_text.replace("images: 1500\n    size: 256", "images: 200\n    size: 64")
+    assert smaller != project.default_text
+    (project.folder / "params.yaml").write_text(smaller)
     project.commit("default params")
     before = (project.folder / "params.yaml").read_bytes()
     project.dvc("exp", "run", "-S", "seed=32", "download")

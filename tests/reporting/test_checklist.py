@@ -7,12 +7,12 @@ import pytest
 
 from pipeline.reporting import page
 from pipeline.reporting.guidelines import CLAIM, DOES_NOT_APPLY, GUIDELINES, TRIPOD, Item
-from pipeline.reporting.loading import load_study
 from pipeline.reporting.settings import About
 from pipeline.reporting.views import checklist
 from pipeline.reporting.views.checklist import State, answer
 from pipeline.settings import parse
 from pipeline.study.params import ParamsError
+from tests.reporting.loaded import load_once
 
 # Of the published tables: the letters of each item.
 TRIPOD_LETTERS = {3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef", 20: "abc", 23: "ab"}
@@ -71,7 +71,7 @@ def test_dates_of_the_images_do_without_those_of_the_authors():
 
 
 def test_the_counts_are_those_of_the_tables(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     (path,) = checklist.render(study, tmp_path)
     text = path.read_text()
     head, *parts = re.split(r"^## ", text, flags=re.MULTILINE)
@@ -83,7 +83,7 @@ def test_the_counts_are_those_of_the_tables(here, tmp_path):
 
 
 def test_all_is_answered_once_the_authors_have_written_it(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     texts = {key: f"the text of {key}, with | and <b>" for key in About.model_fields}
     told = replace(
         study,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, norm
 
-from pipeline.reporting.loading import load_study
 from pipeline.reporting.values import NO_TABLE
 from pipeline.reporting.views import claims, verdict
 from pipeline.uncertainty import sample_size
 from pipeline.uncertainty.claims import false_claim
 from pipeline.uncertainty.retraining import patients_needed, retraining
+from tests.reporting.loaded import load_once
 from tests.reporting.test_pages import check_page
 
 
@@ -28,7 +28,7 @@ def page(study) -> str:
 
 
 def test_every_claim_has_its_probability(here):
-    study = load_study(here)
+    study = load_once(here)
     found, text = claims.claims(study), page(study)
     rows = study.comparisons
     for pair in found.pairs:
@@ -45,7 +45,7 @@ def test_every_claim_has_its_probability(here):
 
 
 def test_the_margin_is_the_repeatability_of_training(here):
-    study = load_study(here)
+    study = load_once(here)
     r = claims.claims(study).retraining
     values = [results.values("auroc") for results in study.configurations]
     residuals = np.concatenate([v - v.mean() for v in values])
@@ -79,7 +79,7 @@ def test_patients_needed_find_the_difference():
 
 
 def test_precise_estimates_by_class(here):
-    study = load_study(here)
+    study = load_once(here)
     for row in claims.claims(study).patients:
         prevalence = row.positives / len(study.subject.predictions.test_targets)
         assert row.needed.observed_expected == sample_size.observed_expected(prevalence)
@@ -89,7 +89,7 @@ def test_precise_estimates_by_class(here):
 
 
 def test_one_seed_tells_of_no_margin_and_no_seeds(make):
-    study = load_study(make(replicates=()))
+    study = load_once(make(replicates=()))
     text = page(study)
     assert "Every configuration was trained once" in text
     assert "Proposed" not in text
@@ -100,7 +100,7 @@ def test_one_seed_tells_of_no_margin_and_no_seeds(make):
 
 
 def test_comparisons_of_an_older_study_have_no_error(here):
-    study = load_study(here)
+    study = load_once(here)
     older = replace(study, comparisons=study.comparisons.drop(columns=["error", "freedom"]))
     assert math.isnan(claims.claims(older).error)
     assert "What a study of this size can see" not in page(older)

@@ -22,6 +22,7 @@ from pipeline.reporting.views.ensembles import render
 from pipeline.study.files import ENSEMBLES, EVALUATIONS
 from pipeline.study.predictions import Predictions
 from pipeline.uncertainty.claims import false_claim
+from tests.reporting.loaded import load_once
 from tests.reporting.test_pages import check_page
 
 CLAIM = re.compile(r"\bbetter\b|\bbest\b|outperform|superior|significant|\bwins?\b")
@@ -93,7 +94,7 @@ def described(study, **changed):
 
 
 def test_the_page_holds_what_every_page_holds_and_is_written_again_byte_by_byte(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     written = []
     for name in ("a", "b"):
         folder = tmp_path / name
@@ -106,7 +107,7 @@ def test_the_page_holds_what_every_page_holds_and_is_written_again_byte_by_byte(
 
 
 def test_every_difference_is_ensemble_minus_single_and_corrected_after_holm(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     render(study, tmp_path)
     text = (tmp_path / "ensembles.md").read_text()
     file = pd.read_csv(ENSEMBLES / "comparisons.csv")
@@ -134,7 +135,7 @@ def test_every_difference_is_ensemble_minus_single_and_corrected_after_holm(here
 
 
 def test_a_file_that_holds_ensemble_minus_single_is_read_the_right_way_round(here):
-    study = load_study(here)
+    study = load_once(here)
     turned = study.comparisons.copy()
     turned[["first", "second"]] = turned[["second", "first"]].to_numpy()
     turned[["ci_low", "ci_high"]] = -turned[["ci_high", "ci_low"]].to_numpy()
@@ -165,7 +166,7 @@ def pair(study, difference, **more):
 def test_a_difference_is_called_one_only_after_the_corrected_test(
     here, difference, p_holm, differs, equivalent, expected
 ):
-    study = load_study(here)
+    study = load_once(here)
     judged = {"p": 0.001, "p_holm": p_holm, "distinguishable": differs, "equivalent": equivalent}
     changed = with_pairs(study, [pair(study, difference, **judged)])
     text = " ".join(in_short(changed))
@@ -178,7 +179,7 @@ def test_a_difference_is_called_one_only_after_the_corrected_test(
 
 
 def test_how_many_of_the_others_differ_is_counted(here):
-    study = load_study(here)
+    study = load_once(here)
     verdicts = [("ensemble-mean_all", -0.02, True), ("ensemble-mean_top1", 0.03, True)]
     pairs = [
         {"first": first, "second": e, "difference": d, "p_holm": 0.01, "distinguishable": apart}
@@ -198,7 +199,7 @@ def test_how_many_of_the_others_differ_is_counted(here):
 
 
 def test_validation_chooses_and_the_test_part_does_not(here):
-    study = load_study(here)
+    study = load_once(here)
     best = study.chosen_ensemble
     other = next(e for e in study.every_ensemble if e is not best)
 
@@ -220,7 +221,7 @@ def test_validation_chooses_and_the_test_part_does_not(here):
 
 
 def test_weights_and_their_sum_are_printed(here):
-    study = load_study(here)
+    study = load_once(here)
     member = {"model": "densenet", "loss": "bce", "val_auroc": 0.81}
     weighted = [{**member, "seed": s, "weight": w} for s, w in ((42, 0.75), (12, 0.2497), (22, 0.0003))]
     plain = [{**m, "weight": None} for m in weighted]
@@ -238,7 +239,7 @@ def test_weights_and_their_sum_are_printed(here):
 
 
 def test_networks_without_weight_are_not_counted_as_run(here):
-    study = load_study(here)
+    study = load_once(here)
     member = {"model": "densenet", "loss": "bce", "val_auroc": 0.81}
     weighted = [{**member, "seed": s, "weight": w} for s, w in ((42, 0.75), (12, 0.25), (22, 1e-17))]
     changed = described(study, **{study.chosen_ensemble.loss: {"members": weighted}})
@@ -247,7 +248,7 @@ def test_networks_without_weight_are_not_counted_as_run(here):
 
 
 def test_a_collapsed_member_is_marked(make):
-    study = load_study(make(collapsed=12))
+    study = load_once(make(collapsed=12))
     text = section(text_of(study), "Members and weights")
     assert "densenet-bce seed 12 (collapsed)" in text
     assert "densenet-bce seed 42 (collapsed)" not in text
@@ -255,7 +256,7 @@ def test_a_collapsed_member_is_marked(make):
 
 def test_a_difference_by_a_failed_training_is_nobodys_gain_on_any_page(make, tmp_path):
     """Seed 12 learned nothing: every significant difference that it is part of is its failure, in the same words."""
-    study = load_study(make(losses=("bce", "zlpr"), collapsed=12))
+    study = load_once(make(losses=("bce", "zlpr"), collapsed=12))
     study = replace(study, class_comparisons=study.class_comparisons.assign(p=0.0, p_holm=0.0, distinguishable=True))
     table = study.comparisons.assign(difference=0.173, p=0.0, p_holm=0.0, distinguishable=True, equivalent=False)
     study = replace(study, comparisons=table)
@@ -306,7 +307,7 @@ def test_a_difference_by_a_failed_training_is_nobodys_gain_on_any_page(make, tmp
     ],
 )
 def test_what_was_fitted_is_said_in_words(here, parameters, expected):
-    study = load_study(here)
+    study = load_once(here)
     said = fitted_besides_weights(study, parameters)
     assert expected.format(first=study.classes[0]) in said
     assert bool(said) == bool(expected)
@@ -319,7 +320,7 @@ def fitted_besides_weights(study, parameters):
 
 
 def test_what_weights_rest_on_is_stated(here):
-    study = load_study(here)
+    study = load_once(here)
     labels = described(study, mean_all={"method": "stack", "fitted_on": "validation labels"}, mean_top1={})
     text = section(text_of(labels), "Methods")
     val = Predictions.load(ENSEMBLES / "predictions.npz")
@@ -332,7 +333,7 @@ def test_what_weights_rest_on_is_stated(here):
 
 
 def test_skipped_ensembles_have_their_reasons(here):
-    study = load_study(here)
+    study = load_once(here)
     text = section(text_of(study), "Not built")
     assert "| slsqp_top1 " in text
     assert "one member alone needs no weights" in text
@@ -340,7 +341,7 @@ def test_skipped_ensembles_have_their_reasons(here):
 
 
 def test_one_seed_one_configuration_one_ensemble(make, tmp_path):
-    study = load_study(make(models=("densenet",), replicates=()))
+    study = load_once(make(models=("densenet",), replicates=()))
     one = study.every_ensemble[:1]
     key = study.configurations[0].key
     changed = described(replace(study, ensembles=one, every_ensemble=one, skipped={}), mean_all={})
@@ -366,7 +367,7 @@ def test_missing_and_collapsed_cells_are_named_first(make, tmp_path):
 
 
 def test_an_ensemble_without_interval_or_value_says_why(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     metrics = study.chosen_ensemble.metrics.copy()
     test = metrics["part"] == "test"
     metrics.loc[test, ["value", "ci_low", "ci_high"]] = np.nan
@@ -435,7 +436,7 @@ def test_the_stage_writes_what_the_page_reads(here):
     defined = page._environment().parse(source).find_all(nodes.Assign)
     words = next(node.node.as_const() for node in defined if node.target.name == "METHODS")
     assert set(METHODS) | {"features"} == set(words)
-    assert "not described here" not in text_of(described(load_study(here), **{m: {"method": m} for m in words}))
+    assert "not described here" not in text_of(described(load_once(here), **{m: {"method": m} for m in words}))
 
 
 def test_weights_of_every_method_that_the_stage_fits_are_described(here):
@@ -446,7 +447,7 @@ def test_weights_of_every_method_that_the_stage_fits_are_described(here):
     targets = (rng.random((60, 2)) < 0.4).astype(np.uint8)
     logits = (targets * 1.5 + rng.normal(size=(3, 60, 2))).astype(np.float32)
     patients = np.repeat(np.arange(30), 2)
-    study = load_study(here)
+    study = load_once(here)
     for method in METHODS:
         parameters = fit(method, logits, targets, "multilabel", patients).combiner.describe()
         weights = parameters.pop("weights", None)
@@ -459,7 +460,7 @@ def test_weights_of_every_method_that_the_stage_fits_are_described(here):
 
 @pytest.mark.pictures
 def test_the_figure_is_drawn_for_many_sets(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     many = [replace(study.every_ensemble[0], loss=f"mean_set{i}") for i in range(28)]
     changed = replace(study, every_ensemble=tuple(many))
     path = render(changed, tmp_path)[1]

@@ -22,6 +22,7 @@ from pipeline.reporting.values import NO_TABLE
 from pipeline.reporting.views import calibration, confusion, errors
 from pipeline.study.files import EVALUATIONS, PRIVATE_FIGURES
 from tests.reporting.conftest import FINDINGS
+from tests.reporting.loaded import load_once
 from tests.reporting.test_pages import check_page
 
 FIGURES = ["errors-confusion.png", "errors-images.png", "errors-reliability.png"]
@@ -87,7 +88,7 @@ def decided_here(study):
 
 
 def test_the_page_stands_for_both_tasks(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = page(study, tmp_path)
     assert f"**{study.chosen.key}**, which has the highest validation macro AUROC of 4 configurations" in text
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == FIGURES
@@ -99,7 +100,7 @@ def test_the_page_stands_for_both_tasks(here, tmp_path):
 
 
 def test_errors_agree_with_the_metrics_table(here):
-    study = load_study(here)
+    study = load_once(here)
     made = errors.decisions(study, study.chosen)
     truth, scores, called = decided_here(study)
     order = [study.chosen.predictions.seeds.tolist().index(s) for s in made.seeds]
@@ -113,7 +114,7 @@ def test_errors_agree_with_the_metrics_table(here):
 
 
 def test_shared_errors_are_those_of_the_predictions(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     truth, _, called = decided_here(study)
     wrong = called != truth
     text = section(page(study, tmp_path), "Errors shared by seeds")
@@ -161,7 +162,7 @@ def test_without_an_error_there_is_no_share():
 
 
 def test_confident_errors_are_the_extremes(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     truth, scores, called = decided_here(study)
     mean, names = scores.mean(axis=0), study.samples.set_index("row")["sample_id"]
     rows = study.chosen.predictions.test_rows
@@ -266,7 +267,7 @@ def test_images_of_one_patient_are_not_counted_as_independent():
 
 
 def test_only_pairs_that_survive_holm_are_claimed(here, tmp_path, monkeypatch):
-    study = load_study(here)
+    study = load_once(here)
     if study.task == "multiclass":
         assert "Fisher" not in page(study, tmp_path)
         return
@@ -305,7 +306,7 @@ def with_pairs(study, pairs, folder, monkeypatch) -> str:
 
 
 def test_confusion_matrix_and_recall(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     if study.task == "multilabel":
         return
     p = study.chosen.predictions
@@ -324,7 +325,7 @@ def test_confusion_matrix_and_recall(here, tmp_path):
 
 
 def test_many_classes_have_a_list_and_no_matrix(here, tmp_path, monkeypatch):
-    study = load_study(here)
+    study = load_once(here)
     monkeypatch.setattr(confusion, "_WIDEST_MATRIX", 2)
     monkeypatch.setattr("pipeline.reporting.figures.errors._MOST_CLASSES", 2)
     text = page(study, tmp_path)
@@ -338,7 +339,7 @@ def test_many_classes_have_a_list_and_no_matrix(here, tmp_path, monkeypatch):
 
 
 def test_subgroups_are_those_of_the_table_and_not_compared(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = section(page(study, tmp_path), "Subgroups")
     shown = study.chosen.subgroups.query("seed == 'mean' and `class` in ('macro', 'overall')")
     metrics = ["auroc"] if study.task == "multilabel" else ["accuracy", "balanced_accuracy"]
@@ -352,14 +353,14 @@ def test_subgroups_are_those_of_the_table_and_not_compared(here, tmp_path):
 
 
 def test_missing_subgroups_are_named(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     without = tuple(replace(r, subgroups=NO_TABLE) for r in study.configurations)
     text = page(replace(study, configurations=without), tmp_path)
     assert section(text, "Subgroups").strip() == ("— No subgroup results are recorded for sex, view, or age.")
 
 
 def test_a_subgroup_of_few_patients_says_so(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     table = study.chosen.subgroups.copy()
     few = table["subgroup"] == "AP"
     table.loc[few, ["value", "ci_low", "ci_high"]] = np.nan
@@ -371,7 +372,7 @@ def test_a_subgroup_of_few_patients_says_so(here, tmp_path):
 
 
 def test_calibration_numbers(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = section(page(study, tmp_path), "Calibration")
     for configuration in study.configurations:
         before, after = cells(text, configuration.key)
@@ -394,7 +395,7 @@ def test_calibration_numbers(here, tmp_path):
 
 
 def test_the_worst_calibrated_classes_are_named_with_their_positives(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     if study.task == "multiclass":
         return
     text = section(page(study, tmp_path), "Calibration")
@@ -407,7 +408,7 @@ def test_the_worst_calibrated_classes_are_named_with_their_positives(here, tmp_p
 
 @pytest.mark.drawn
 def test_classes_with_few_positives_are_not_drawn(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = page(study, tmp_path)
     drawn, few = calibration.drawn_classes(study, study.chosen)
     if study.task == "multiclass":
@@ -419,7 +420,7 @@ def test_classes_with_few_positives_are_not_drawn(here, tmp_path):
 
 
 def test_reliability_curve_pools_seeds_and_merges_bins(here):
-    study = load_study(here)
+    study = load_once(here)
     table, p = study.chosen.reliability, study.chosen.predictions
     single = study.task == "multiclass"
     name = "overall" if single else study.classes[0]
@@ -437,7 +438,7 @@ def test_reliability_curve_pools_seeds_and_merges_bins(here):
 
 
 def test_images_of_people_stay_out_of_the_reports(make):
-    study = load_study(make(synthetic=False))
+    study = load_once(make(synthetic=False))
     Path("reports/figures").mkdir(parents=True)
     stale = Path("reports/figures/errors-images.png")
     stale.write_bytes(b"an earlier figure")
@@ -456,7 +457,7 @@ def test_images_of_people_stay_out_of_the_reports(make):
 
 
 def test_one_seed_and_one_configuration(make):
-    study = load_study(make(models=("densenet",), replicates=()))
+    study = load_once(make(models=("densenet",), replicates=()))
     text = page(study)
     assert "This page describes the errors of **densenet-bce**, the only configuration (1 seed; test set," in text
     shared = section(text, "Errors shared by seeds")
@@ -470,7 +471,7 @@ def test_one_seed_and_one_configuration(make):
 
 
 def test_two_seeds(make):
-    study = load_study(make(models=("densenet",)))
+    study = load_once(make(models=("densenet",)))
     text = page(study)
     assert "By both seeds" in text
     assert "are wrong under both seeds and" in text
@@ -483,7 +484,7 @@ def test_two_seeds(make):
 
 
 def test_a_class_without_a_threshold_is_left_out_and_named(make):
-    study = load_study(make(models=("densenet",)))
+    study = load_once(make(models=("densenet",)))
     metrics = study.configurations[0].metrics.copy()
     gone = (metrics["metric"] == "threshold") & (metrics["class"] == "Hernia")
     metrics.loc[gone, ["value", "note"]] = [np.nan, "no positive in validation"]
@@ -504,7 +505,7 @@ def test_a_class_without_a_threshold_is_left_out_and_named(make):
 
 
 def test_a_seed_whose_logits_are_not_finite_is_left_out(make):
-    study = load_study(make(models=("densenet",)))
+    study = load_once(make(models=("densenet",)))
     p = study.configurations[0].predictions
     broken = p.test_logits.copy()
     broken[p.seeds.tolist().index(12), 3, 1] = np.nan
@@ -527,7 +528,7 @@ def test_missing_and_collapsed_cells_are_announced(make):
 
 
 def test_tables_that_older_evaluations_lack(make):
-    study = load_study(make(models=("densenet",)))
+    study = load_once(make(models=("densenet",)))
     bare = replace(
         study.configurations[0], reliability=NO_TABLE, disagreement=NO_TABLE, subgroups=NO_TABLE, confusion=NO_TABLE
     )
@@ -539,7 +540,7 @@ def test_tables_that_older_evaluations_lack(make):
 
 
 def test_a_perfect_configuration_has_no_errors(make):
-    study = load_study(make(models=("densenet",)))
+    study = load_once(make(models=("densenet",)))
     p = study.configurations[0].predictions
     right = np.where(p.test_targets, 20.0, -20.0).astype(np.float32)
     configuration = changed(study.configurations[0], test_logits=np.stack([right, right]))
@@ -561,7 +562,7 @@ def test_there_is_no_page_without_predictions(tmp_path):
 
 
 def test_a_perfect_configuration_of_single_labels_has_no_errors(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     if study.task == "multilabel":
         return
     p = study.chosen.predictions

@@ -11,10 +11,10 @@ from pipeline.reporting import page
 from pipeline.reporting.english import count, readable
 from pipeline.reporting.figures import flow as drawing
 from pipeline.reporting.formats import mermaid
-from pipeline.reporting.loading import load_study
 from pipeline.reporting.views.flow import MOST_CLASSES, OTHERS, flow
 from pipeline.study.files import EXCLUDED, SAMPLES
 from pipeline.study.parts import read_split
+from tests.reporting.loaded import load_once
 
 pytestmark = pytest.mark.drawn
 
@@ -45,7 +45,7 @@ def figure_texts(flow, monkeypatch):
 
 
 def test_the_numbers_are_those_of_the_files(here, monkeypatch):
-    study = load_study(here)
+    study = load_once(here)
     samples = pd.read_csv(SAMPLES, dtype={"patient_id": str}).merge(read_split(), on="row")
     excluded = pd.read_csv(EXCLUDED)
     nodes, edges = diagram(flow(study))
@@ -75,7 +75,7 @@ def test_the_numbers_are_those_of_the_files(here, monkeypatch):
 
 
 def test_without_patients_groups_are_counted(here, monkeypatch):
-    study = load_study(here)
+    study = load_once(here)
     unknown = replace(study, dataset=replace(study.dataset, patients_known=False))
     groups = study.samples["group_id"].nunique()
     with page.about(unknown):
@@ -85,7 +85,7 @@ def test_without_patients_groups_are_counted(here, monkeypatch):
 
 
 def test_of_many_classes_and_reasons_the_boxes_stay_readable(here, monkeypatch):
-    study = load_study(here)
+    study = load_once(here)
     names = [f"class {i}" for i in range(MOST_CLASSES + 1)]
     many = replace(study, classes=tuple(names), samples=study.samples.assign(**dict.fromkeys(names, 1)))
     many = replace(many, excluded=pd.DataFrame({"file": "f", "reason": [f"reason {i:02}" for i in range(12)]}))
@@ -98,7 +98,7 @@ def test_of_many_classes_and_reasons_the_boxes_stay_readable(here, monkeypatch):
 
 
 def test_where_nothing_was_excluded_there_is_no_box(here, monkeypatch):
-    study = load_study(here)
+    study = load_once(here)
     shown = flow(replace(study, excluded=study.excluded[:0]))
     assert "excluded" not in diagram(shown)[0]
     assert not any("Excluded" in text for text in figure_texts(shown, monkeypatch))

@@ -22,8 +22,8 @@ import pytest
 from pipeline.learning.settings import Last, Model
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.figures import models as figures
-from pipeline.reporting.loading import load_study
 from pipeline.reporting.views import grid, models
+from tests.reporting.loaded import load_once
 from tests.reporting.test_pages import check_page
 
 pytestmark = pytest.mark.drawn
@@ -331,7 +331,7 @@ def described(study, **changes):
 
 @pytest.fixture
 def multilabel(make):
-    return described(load_study(make(models=tuple(POINTS), replicates=(12,))))
+    return described(load_once(make(models=tuple(POINTS), replicates=(12,))))
 
 
 def test_a_grid_of_params_has_the_numbers_of_its_recipes(multilabel, tmp_path):
@@ -394,7 +394,7 @@ def test_dropout_may_be_an_option_of_the_architecture(multilabel):
 
 
 def test_two_grids_of_one_architecture_are_told_apart(here):
-    study = load_study(here)
+    study = load_once(here)
     first = study.configurations[0]
     names = [f"{size}{i}" for size in ("small", "large") for i in range(3)]
     made = {n: Model(arch="net", lr=0.1 / (1 + int(n[-1])), hidden=8 if n < "m" else None) for n in names}
@@ -413,7 +413,7 @@ def test_two_grids_of_one_architecture_are_told_apart(here):
 
 
 def test_a_multiclass_grid_of_params_is_decided_by_validation_accuracy(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     if study.task != "multiclass":
         assert grid.leading(study) == "auroc"
         return
@@ -431,7 +431,7 @@ def test_a_multiclass_grid_of_params_is_decided_by_validation_accuracy(here, tmp
 
 
 def test_collapsed_seeds_are_those_that_training_recorded(make, tmp_path):
-    study = described(load_study(make(models=tuple(POINTS), replicates=(12,), collapsed=12)))
+    study = described(load_once(make(models=tuple(POINTS), replicates=(12,), collapsed=12)))
     one = study.configurations[0]
     spoiled = replace(one, runs=tuple({**run, "collapsed": "constant predictions"} for run in one.runs))
     study = replace(study, configurations=(spoiled, *study.configurations[1:]))

@@ -21,6 +21,7 @@ from pipeline.study.files import EVALUATIONS
 from pipeline.study.prepared import DatasetInfo
 from pipeline.uncertainty.claims import false_claim
 from tests.reporting.conftest import settings
+from tests.reporting.loaded import load_once
 from tests.reporting.test_pages import check_page
 
 pytestmark = pytest.mark.drawn
@@ -126,7 +127,7 @@ def turned(table):
 
 
 def test_differences_are_those_of_the_predictions(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = page(study, tmp_path)
     of = study.configurations[0].predictions
     score = {}
@@ -336,14 +337,14 @@ def test_the_level_is_that_of_the_study(tmp_path):
 
 
 def test_the_page_is_written_again_byte_by_byte(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first, second = (losses.render(study, tmp_path / name) for name in "ab")
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert len(first) == 2
 
 
 def test_metrics_are_those_of_the_study_and_validation_marks_the_best(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = page(study, tmp_path)
     shown = {"multilabel": ["F1", "Sensitivity", "Specificity"], "multiclass": ["Accuracy", "Macro F1", "Kappa"]}
     for model in ("densenet", "small_cnn"):
@@ -443,7 +444,7 @@ def test_without_comparisons_nothing_is_tested(tmp_path):
 
 
 def test_one_seed(make, tmp_path):
-    study = load_study(make(models=("densenet",), losses=("bce", "zlpr"), replicates=()))
+    study = load_once(make(models=("densenet",), losses=("bce", "zlpr"), replicates=()))
     text = page(study, tmp_path / "reports")
     assert "SD of AUROC" not in text
     assert "these verdicts are about these training runs, not about other seeds" in text
@@ -463,7 +464,7 @@ def test_a_loss_with_fewer_seeds_than_another(tmp_path):
 
 
 def test_collapsed_training_runs_are_named(make, tmp_path):
-    study = load_study(make(models=("densenet",), losses=("bce", "zlpr"), replicates=(12,), collapsed=12))
+    study = load_once(make(models=("densenet",), losses=("bce", "zlpr"), replicates=(12,), collapsed=12))
     text = page(study, tmp_path / "reports")
     assert "2 training runs learned nothing: densenet-bce, seed 12: chance" in text
     assert "† includes a training run that learned nothing" in text
@@ -495,7 +496,7 @@ def test_many_pairs_are_counted_not_named(tmp_path):
 
 
 def test_one_loss_is_no_comparison(make, tmp_path):
-    study = load_study(make(losses=("bce",)))
+    study = load_once(make(losses=("bce",)))
     assert losses.render(study, tmp_path / "reports") == []
     assert not (tmp_path / "reports").exists()
 

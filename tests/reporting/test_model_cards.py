@@ -19,6 +19,7 @@ from pipeline.reporting.values import NO_TABLE
 from pipeline.reporting.views import doubts, methods, model_card
 from pipeline.reporting.views.model_card import render
 from pipeline.study.files import AUDIT, EVALUATIONS, write_json
+from tests.reporting.loaded import load_once
 from tests.reporting.test_pages import check_page
 
 HEADINGS = [
@@ -77,7 +78,7 @@ def runs_changed(study, **changed):
 
 
 def test_headings_are_those_of_the_paper_and_bytes_repeat(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first = cards(study, tmp_path / "a")
     for text in first.values():
         assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
@@ -89,7 +90,7 @@ def test_headings_are_those_of_the_paper_and_bytes_repeat(here, tmp_path):
 
 
 def test_numbers_are_those_of_metrics_csv(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     written = cards(study, tmp_path)
     for configuration in study.configurations:
         metrics = pd.read_csv(EVALUATIONS / configuration.key / "metrics.csv", dtype={"seed": "str"})
@@ -113,7 +114,7 @@ def test_numbers_are_those_of_metrics_csv(here, tmp_path):
 
 
 def test_thresholds_are_the_mean_and_range_over_the_seeds(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = cards(study, tmp_path)[study.configurations[0].key]
     metrics = pd.read_csv(EVALUATIONS / study.configurations[0].key / "metrics.csv", dtype={"seed": "str"})
     chosen = metrics[(metrics["metric"] == "threshold") & (metrics["part"] == "val") & (metrics["seed"] != "mean")]
@@ -128,7 +129,7 @@ def test_thresholds_are_the_mean_and_range_over_the_seeds(here, tmp_path):
 
 
 def test_subgroups_are_those_of_the_table(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     key = study.configurations[0].key
     text = cards(study, tmp_path)[key]
     file = pd.read_csv(EVALUATIONS / key / "subgroups.csv")
@@ -149,7 +150,7 @@ def test_subgroups_are_those_of_the_table(here, tmp_path):
 
 
 def test_what_was_not_recorded_is_said_to_be_so(here):
-    study = load_study(here)
+    study = load_once(here)
     bare = runs_changed(study, macs=..., parameters=..., weights=..., device=..., versions=..., git_commit=...)
     found = table(card(study, bare), "## Model details")
     for name in ("Parameters", "Multiply-accumulates per image", "Initial weights", "Device", "Versions", "Code"):
@@ -163,7 +164,7 @@ def test_what_was_not_recorded_is_said_to_be_so(here):
 
 
 def test_training_runs_that_differ_are_counted(here):
-    study = load_study(here)
+    study = load_once(here)
     first = study.configurations[0]
     runs = ({**first.runs[0], "device": "NVIDIA"}, {**first.runs[1], "device": None}, first.runs[2])
     found = table(card(study, replace(first, runs=runs)), "## Model details")["Device"]
@@ -183,13 +184,13 @@ def test_training_runs_that_differ_are_counted(here):
     ],
 )
 def test_the_origin_of_the_weights(here, weights, expected):
-    study = load_study(here)
+    study = load_once(here)
     text = card(study, runs_changed(study, weights=weights))
     assert table(text, "## Model details")["Initial weights"] == [expected]
 
 
 def test_loss_and_own_settings_are_those_of_params(here):
-    study = load_study(here)
+    study = load_once(here)
     first = study.configurations[0]
     losses = {**study.params.losses, first.loss: {"kind": "asl", "margin": 0.05, "cap": None}}
     own = Model(arch="a", lr=0.1, head_lr=0.2, epochs=3, options={"depth": 9})
@@ -202,7 +203,7 @@ def test_loss_and_own_settings_are_those_of_params(here):
 
 
 def test_a_close_probe_warns_and_a_far_one_does_not(here):
-    study = load_study(here)
+    study = load_once(here)
     first = study.configurations[0]
     scores = {p.loss: p.get("auroc").value for p in study.probes}
     reached = first.get("auroc").value
@@ -225,7 +226,7 @@ def test_a_close_probe_warns_and_a_far_one_does_not(here):
 
 
 def test_signs_are_of_this_configuration_alone(here):
-    study = load_study(here)
+    study = load_once(here)
     first, second = study.configurations[:2]
     none = "- Signs of failure on the validation set: none was seen."
     assert "(constant metric)" in caveats(study, first)
@@ -245,7 +246,7 @@ def test_signs_are_of_this_configuration_alone(here):
 
 
 def test_what_all_configurations_share_stands_once(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     shared = page.render("methods.md", **methods.facts(study, {"roc": False, "curves": False}))
     written = cards(study, tmp_path)
     for sentence in ("Licence: CC0", "bootstrap draws of whole patients", "label noise", "15 bins of equal mass"):
@@ -256,12 +257,12 @@ def test_what_all_configurations_share_stands_once(here, tmp_path):
 
 
 def test_synthetic_and_real_images_are_told_apart(make, tmp_path):
-    drawn = cards(load_study(make()), tmp_path / "a")["densenet-bce"]
+    drawn = cards(load_once(make()), tmp_path / "a")["densenet-bce"]
     assert "> **Synthetic images.**" in drawn
     assert "**The images are synthetic: a program drew them.**" in drawn
     assert "It was trained on synthetic images only." in drawn
     shutil.rmtree(EVALUATIONS)
-    real = cards(load_study(make(synthetic=False)), tmp_path / "b")["densenet-bce"]
+    real = cards(load_once(make(synthetic=False)), tmp_path / "b")["densenet-bce"]
     assert "ynthetic" not in real
     assert "The images show people." in real
     assert "used under the data set's licence: CC0." in real
@@ -300,7 +301,7 @@ def test_a_leak_is_said(make, tmp_path):
 
 
 def test_empty_intervals_have_their_reason(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first = study.configurations[0]
     metrics = first.metrics.copy()
     test = metrics["part"] == "test"

@@ -12,9 +12,9 @@ from pipeline.reporting import formats
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.english import signed
 from pipeline.reporting.figures import models as figures
-from pipeline.reporting.loading import load_study
 from pipeline.reporting.values import NO_TABLE, UNKNOWN
 from pipeline.reporting.views import grid, model_settings, models
+from tests.reporting.loaded import load_once
 from tests.reporting.test_bare_table import DATA, ZLPR, bare
 from tests.reporting.test_grid import render
 from tests.reporting.test_pages import check_page
@@ -40,7 +40,7 @@ def seeds_of(results, metric, part, group):
 
 
 def test_scores_by_part_are_those_of_the_table(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = render(study, tmp_path)
     check_page(tmp_path / "models.md", text)
     single = study.task == "multiclass"
@@ -64,7 +64,7 @@ def test_scores_by_part_are_those_of_the_table(here, tmp_path):
 
 
 def test_what_a_constant_answer_scores_is_said_of_single_label_data(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = render(study, tmp_path)
     share = study.configurations[0].predictions.test_targets.mean(axis=0)
     sentence = f"score a test accuracy of {share.max():.3f} and a balanced accuracy of 0.333"
@@ -72,7 +72,7 @@ def test_what_a_constant_answer_scores_is_said_of_single_label_data(here, tmp_pa
 
 
 def test_losses_by_part(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     results = study.configurations[0]
     # Each part its own numbers: the fixture gives all parts the same.
     shift = results.metrics["part"].map({"train": 0.0, "val": 0.1, "test": 0.25})
@@ -91,7 +91,7 @@ def test_losses_by_part(here, tmp_path):
 
 
 def test_confusion_counts_are_summed_over_seeds(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     text = render(study, tmp_path)
     if study.task == "multilabel":
         assert "there is no confusion matrix between classes" in text
@@ -110,7 +110,7 @@ def test_confusion_counts_are_summed_over_seeds(here, tmp_path):
 
 
 def test_a_class_without_images_and_many_classes(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     if study.task == "multilabel":
         return
     results = study.configurations[0]
@@ -127,7 +127,7 @@ def test_a_class_without_images_and_many_classes(here, tmp_path):
 
 
 def test_settings_of_every_model(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first, second = study.params.study.models
     made = {
         first: Model(
@@ -159,7 +159,7 @@ def test_settings_of_every_model(here, tmp_path):
 
 
 def test_trainings_are_summed_up(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first = study.configurations[0]
     numbers = zip((100.4, 300.0, 200.6), (60, 600, 90), (3, 4, 8))
     runs = tuple(
@@ -172,7 +172,7 @@ def test_trainings_are_summed_up(here, tmp_path):
 
 
 def test_older_runs_lack_what_they_did_not_record(make, tmp_path):
-    study = load_study(make())
+    study = load_once(make())
     old = ("macs", "trainable_parameters", "images_per_second", "seconds", "device", "precision", "epochs")
     configurations = [
         replace(r, runs=tuple({k: v for k, v in run.items() if k not in old} for run in r.runs))
@@ -198,7 +198,7 @@ def test_older_runs_lack_what_they_did_not_record(make, tmp_path):
 
 @pytest.mark.parametrize("options", [{"models": ("densenet",), "replicates": ()}, {"models": ("densenet",)}, {}])
 def test_one_recipe_and_one_seed(make, tmp_path, options):
-    study = load_study(make(**options))
+    study = load_once(make(**options))
     text = render(study, tmp_path)
     check_page(tmp_path / "models.md", text)
     assert ("±" in text) == ("replicates" not in options)
@@ -207,7 +207,7 @@ def test_one_recipe_and_one_seed(make, tmp_path, options):
 
 
 def test_missing_and_collapsed_trainings_are_named(make, tmp_path):
-    study = load_study(make(collapsed=12))
+    study = load_once(make(collapsed=12))
     gone = replace(study, configurations=study.configurations[:1], missing=("small_cnn-bce, all seeds (42, 12)",))
     text = render(gone, tmp_path)
     check_page(tmp_path / "models.md", text)
@@ -217,7 +217,7 @@ def test_missing_and_collapsed_trainings_are_named(make, tmp_path):
 
 
 def test_a_seed_without_a_training_value_leaves_no_mean(make, tmp_path):
-    study = load_study(make(models=("densenet",)))
+    study = load_once(make(models=("densenet",)))
     results = study.configurations[0]
     rows = results.metrics
     here = (rows["part"] == "train") & (rows["metric"] == "auroc") & rows["seed"].isin(["12", "mean"])
@@ -228,7 +228,7 @@ def test_a_seed_without_a_training_value_leaves_no_mean(make, tmp_path):
 
 
 def test_the_page_is_written_again_byte_by_byte(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first, second = models.render(study, tmp_path / "a"), models.render(study, tmp_path / "b")
     assert [p.relative_to(tmp_path / "a") for p in first] == [p.relative_to(tmp_path / "b") for p in second]
     assert sorted(first) == sorted(p for p in (tmp_path / "a").rglob("*") if p.is_file())
@@ -262,7 +262,7 @@ def test_training_values_of_a_bare_table_are_read(tmp_path):
 
 
 def test_figures_show_those_that_validation_values_highest(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     metric = grid.leading(study)
     configurations = []
     for i in range(14):
@@ -281,7 +281,7 @@ def test_figures_show_those_that_validation_values_highest(here, tmp_path):
 
 @pytest.mark.pictures
 def test_curves_draw_what_the_history_has(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first = study.configurations[0]
     with_accuracy = replace(first, history=first.history.assign(val_accuracy=first.history["val_auroc"]))
     plainly = figures.curves([first], tmp_path / "a.png").read_bytes()
@@ -292,7 +292,7 @@ def test_curves_draw_what_the_history_has(here, tmp_path):
 
 
 def test_a_confusion_matrix_keeps_the_order_of_the_classes(here):
-    study = load_study(here)
+    study = load_once(here)
     if study.task == "multilabel":
         return
     results = study.configurations[0]
@@ -319,7 +319,7 @@ def test_multiply_adds_are_three_digits(number, text):
 
 
 def test_models_in_words(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first, second = study.params.study.models
     transfer = Model(
         arch="resnet50", lr=0.1, head_lr=0.2, weights="x/y.pth", trainable=Last(last=10), epochs=3, augment="seeds002"

@@ -26,6 +26,7 @@ from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.uncertainty.comparisons import COLUMNS
 from tests.blank import BLANK
 from tests.forked import ALONE
+from tests.reporting.loaded import load_once
 
 ROOT = Path(__file__).parents[2]
 PAGE_WIDTH = 896
@@ -157,7 +158,7 @@ def test_a_page_is_written_again_byte_by_byte(name, here, loaded, reports, tmp_p
 
 
 def test_pages_of_a_whole_study(here, reports):
-    study = load_study(here)
+    study = load_once(here)
     found = pages(reports)
     assert [p.relative_to(reports).as_posix() for p in found] == [
         "README.md",
@@ -211,7 +212,7 @@ def test_pages_of_a_whole_study(here, reports):
 
 
 def test_headline_numbers_are_one_per_configuration_and_the_chosen_ensemble(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     PAGES["summary"](study, tmp_path)
     for name, part in (("metrics.json", "test"), ("validation.json", "val")):
         content = json.loads((tmp_path / name).read_text())
@@ -225,7 +226,7 @@ def test_headline_numbers_are_one_per_configuration_and_the_chosen_ensemble(here
 
 
 def test_a_configuration_without_a_number_is_left_out_of_the_headlines(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first = study.configurations[0]
     lost = replace(first, metrics=first.metrics.assign(value=math.nan))
     study = replace(study, configurations=(lost, *study.configurations[1:]))
@@ -234,7 +235,7 @@ def test_a_configuration_without_a_number_is_left_out_of_the_headlines(here, tmp
 
 
 def test_tables_for_plots(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     PAGES["summary"](study, tmp_path)
     curves, roc = pd.read_csv(tmp_path / "curves.csv"), pd.read_csv(tmp_path / "roc.csv")
     assert curves.columns.tolist() == ["cell", "epoch", "train_loss", "val_loss", "val_auroc"]
@@ -247,7 +248,7 @@ def test_tables_for_plots(here, tmp_path):
 
 
 def test_confusions_are_counted_of_the_decisions_behind_the_metrics(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     PAGES["summary"](study, tmp_path)
     table = pd.read_csv(tmp_path / "confusion.csv", keep_default_na=False)
     assert table["cell"].unique().tolist() == [r.key for r in study.configurations]
@@ -312,7 +313,7 @@ def test_a_left_over_folder_is_not_reported(make, settings):
 
 
 def test_one_recipe_one_seed(make):
-    study = load_study(make(models=("densenet",), replicates=(), synthetic=False))
+    study = load_once(make(models=("densenet",), replicates=(), synthetic=False))
     write_reports(study, Path("reports"))
     for path, text in pages(Path("reports")).items():
         check_page(path, text)
@@ -414,7 +415,7 @@ def test_configurations_that_differ_by_less_than_the_margin_are_called_equivalen
 
 
 def test_signs_of_failure_are_listed_or_denied(here):
-    study = load_study(here)
+    study = load_once(here)
     assert "| constant metric | the validation metric is 0.5 in all 3 epochs |" in part(
         details(study), "Signs of failure"
     )
@@ -428,7 +429,7 @@ def test_signs_of_failure_are_listed_or_denied(here):
 
 
 def test_too_few_to_tell_is_no_sign_of_failure(here):
-    study = load_study(here)
+    study = load_once(here)
     said = "45 images, AUROC 0.560: noise reaches 0.606, and so few images allow for 0.666 as well: too few to tell"
     rows = [("densenet-bce seed 42", "too_few_to_tell", said), ("densenet-bce seed 12", "too_few_to_tell", said)]
     few = replace(study, signs=pd.DataFrame(rows, columns=["cell", "gate", "sentence"]))
@@ -444,7 +445,7 @@ def test_too_few_to_tell_is_no_sign_of_failure(here):
 
 
 def test_probes_stand_beside_the_chosen_configuration_and_the_close_one_is_named(here, reports):
-    study = load_study(here)
+    study = load_once(here)
     written = pd.read_csv(PROBES / "metrics.csv").query("part == 'test' and metric == 'auroc'")
     macro = written[written["class"] == "macro"].set_index("loss")
     key, reached = study.chosen.key, study.chosen.get("auroc").value
@@ -469,7 +470,7 @@ def test_probes_stand_beside_the_chosen_configuration_and_the_close_one_is_named
 
 
 def test_far_probes_are_called_so_and_unknown_numbers_are_not(here):
-    study = load_study(here)
+    study = load_once(here)
     thumbnail, _ = study.probes
     far = replace(study, probes=(thumbnail,))
     for text in (part(details(far), "Shortcut probes"), front(far)):
@@ -499,7 +500,7 @@ def test_without_probes_there_is_no_section(make, table):
 
 
 def test_the_gain_of_an_ensemble_is_its_tested_difference(here):
-    study = load_study(here)
+    study = load_once(here)
     row = study.comparisons.set_index(["first", "second"]).loc[(study.chosen.key, study.chosen_ensemble.key)]
     sentence = verdict(study)[2]
     assert english.signed(-row["difference"]) in sentence
@@ -543,7 +544,7 @@ def test_of_many_configurations_the_first_page_shows_the_best_and_methods_all(tm
 
 
 def test_the_first_roc_figure_shows_what_can_be_told_apart(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     shown = overview.leaders(study)
     assert shown[0].key == study.chosen.key
     assert shown[-1].key == study.chosen_ensemble.key

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from pipeline.reporting import precision_recall, roc
-from pipeline.reporting.loading import load_study
+from tests.reporting.loaded import load_once
 
 
 @settings(max_examples=40, deadline=None)
@@ -37,7 +37,7 @@ def test_a_class_without_a_positive_has_no_curve():
 
 
 def test_a_study_has_one_curve_per_seed_and_class(here):
-    results = load_study(here).configurations[0]
+    results = load_once(here).configurations[0]
     curves = roc.of_classes(results.predictions, precision_recall.curve)
     assert curves.shape == (len(results.seeds), len(results.predictions.classes), len(precision_recall.GRID))
     known = curves[np.isfinite(curves)]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from pipeline.reporting import roc
-from pipeline.reporting.loading import load_study
+from tests.reporting.loaded import load_once
 
 
 @settings(max_examples=40, deadline=None)
@@ -31,7 +31,7 @@ def test_a_class_without_a_positive_has_no_curve_and_does_not_count_in_the_mean(
 
 
 def test_curves_stand_in_the_order_of_the_seeds(here):
-    for results in load_study(here).configurations:
+    for results in load_once(here).configurations:
         assert list(results.seeds) == sorted(results.seeds) != results.predictions.seeds.tolist()
         for seed, curves in zip(results.seeds, results.roc):
             area = np.trapezoid(roc.mean(curves, 0), roc.GRID)

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from pipeline.reporting import page
-from pipeline.reporting.loading import load_study
 from pipeline.reporting.values import NO_TABLE
 from pipeline.reporting.views import seeds
 from pipeline.reporting.views.seed_noise import Noise
+from tests.reporting.loaded import load_once
 
 
 def seed_page(study, results):
@@ -71,7 +71,7 @@ def judged(results, p):
     ],
 )
 def test_what_is_said_of_seeds_is_what_was_tested(here, p, expected, absent):
-    study = load_study(here)
+    study = load_once(here)
     text = " ".join(summary(study, judged(study.configurations[0], p)))
     assert expected.format(*study.classes) in text
     assert absent not in text
@@ -82,7 +82,7 @@ def test_what_is_said_of_seeds_is_what_was_tested(here, p, expected, absent):
 
 @pytest.mark.parametrize("differ", [False, True])
 def test_what_is_said_of_macro_auroc_is_what_was_tested(here, differ):
-    study = load_study(here)
+    study = load_once(here)
     results = study.configurations[0]
     macro = results.spread["class"] == "macro"
     spread = results.spread.assign(distinguishable=results.spread["distinguishable"].where(~macro, differ))
@@ -102,7 +102,7 @@ def test_what_is_said_of_macro_auroc_is_what_was_tested(here, differ):
     ],
 )
 def test_spread_against_sampling_error(here, sd, se, text):
-    study = load_study(here)
+    study = load_once(here)
     shown = replace(seed_page(study, study.configurations[0]), noise=Noise(sd, se))
     assert f"\n- {text}" in rendered(shown)
 
@@ -132,7 +132,7 @@ def suits(p_holm, suits=False):
     ],
 )
 def test_whether_a_seed_suits_a_class_is_what_exchanging_found(here, table, expected):
-    study = load_study(here)
+    study = load_once(here)
     results = replace(study.configurations[0], suits=table, interaction={"p": 0.2})
     text = " ".join(summary(study, results))
     assert expected in text
@@ -146,7 +146,7 @@ def test_whether_a_seed_suits_a_class_is_what_exchanging_found(here, table, expe
 
 
 def test_what_all_pages_repeat_is_on_the_first_of_them(here, tmp_path):
-    study = load_study(here)
+    study = load_once(here)
     first, *others = [path for path in seeds.render(study, tmp_path) if path.suffix == ".md"]
     text = first.read_text()
     assert first == tmp_path / "seeds" / "README.md"

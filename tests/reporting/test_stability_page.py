@@ -11,6 +11,7 @@ import pytest
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.views import stability
 from pipeline.reporting.views.errors import decisions
+from tests.reporting.loaded import load_once
 from tests.reporting.test_pages import check_page
 from tests.reporting.test_pseudonyms import make_real
 
@@ -26,7 +27,7 @@ def page(study) -> str:
 
 
 def test_decisions_by_hand(here):
-    study = load_study(here)
+    study = load_once(here)
     found = stability.view(study, study.subject)
     made = decisions(study, study.subject)
     kept = made.called[:, :, made.decided]
@@ -47,7 +48,7 @@ def test_decisions_by_hand(here):
 
 
 def test_listed_images_are_those_that_seeds_call_differently(here):
-    study = load_study(here)
+    study = load_once(here)
     made = decisions(study, study.subject)
     names = dict(zip(study.samples["sample_id"], study.samples["row"]))
     found = stability.view(study, study.subject).disputed
@@ -73,14 +74,14 @@ def test_no_name_of_a_real_image_or_patient(make):
 
 
 def test_one_seed_cannot_tell(make):
-    study = load_study(make(replicates=()))
+    study = load_once(make(replicates=()))
     text = page(study)
     assert "has one seed, so it cannot be told what another seed would make of the same patient" in text
     assert "## By class" not in text
 
 
 def test_a_seed_without_finite_logits_is_left_out(here):
-    study = load_study(here)
+    study = load_once(here)
     p = study.subject.predictions
     broken = p.test_logits.copy()
     broken[0, 0, 0] = np.nan
@@ -91,6 +92,6 @@ def test_a_seed_without_finite_logits_is_left_out(here):
 
 @pytest.mark.pictures
 def test_the_figure_is_drawn(make):
-    study = load_study(make())
+    study = load_once(make())
     written = stability.render(study, Path("reports"))
     assert written[1].stat().st_size > 10_000
