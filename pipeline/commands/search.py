@@ -156,7 +156,8 @@ def apply(params: Params) -> str:
         written |= side.to_apply(record.best.values)
         missing = len(record.trials) < record.asked
         note = f" (of {len(record.trials)} trials, {record.asked} were asked for)" if missing else ""
-        lines += [f"{PARAMS_FILE} has the values of trial {record.best.number}{side.of}{note}:", *changes]
+        told = changes or ["  the same as those of the study, and now its own"]
+        lines += [f"{PARAMS_FILE} has the values of trial {record.best.number}{side.of}{note}:", *told]
     if not written:
         return "\n".join(lines)
     with alone_in(PARAMS_FILE.resolve().parent, f"another process is writing {PARAMS_FILE}: waiting for it"):
