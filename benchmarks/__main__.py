@@ -35,7 +35,7 @@ BENCHMARKS = {
     "folds": "how often intervals of a cross-validation hold the truth; only if it is named",
     "search": "how far the best score of a search is from the truth; only if it is named",
     "missing": "labels taken away: left out of the loss, or set to 0; only if it is named",
-    "explain": "memory and time of heat maps, 250 against 1,000 images and beside the training of params.yaml",
+    "explain": "memory and time of heat maps, 250 against 1,000 images",
     "predict": "a model on new images against a plain loop",
     "report": "the report stage for 12 and 48 training runs",
     "idle": "DVC's own time with nothing to do",

@@ -1,33 +1,24 @@
-"""Memory and time of heat maps: 250 against 1,000 test images, and the default study's beside its training runs.
+"""Memory and time of heat maps: 250 against 1,000 test images, each in a process of its own.
 
 ``python -m benchmarks.explain``: images of noise at 80 px, memory-mapped, and three small CNNs with random weights, as
 memory and time do not depend on what was learned. Grad-CAM against a box in every image, then the checks without boxes
-of as many images, each number in a process of its own. The peak of a process's memory is what the system reports.
-
-Then the study of params.yaml in a copy, stage by stage with one thread: processor time (user and system, from the start
-of Python to its end) of stage explain of every configuration, and of the training runs that it explains. Only this with
-``python -m benchmarks.explain --study``; about five minutes.
+of as many images. The peak of a process's memory is what the system reports.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
-from benchmarks.launch import check as claim
-from benchmarks.launch import checkout, environment, timed
 from pipeline.explaining.checks import Checked, check
 from pipeline.explaining.localising import Marked, localise
 from pipeline.explaining.maps import Mapper
@@ -93,41 +84,6 @@ def part(number: int) -> None:
         print(f"| {number:,} | {before:.0f} | {boxed:.0f} | {_peak():.0f} | {cost} |")
 
 
-def processor_seconds(module: str, options: Sequence[str], folder: Path) -> float:
-    """Run a stage; return the processor time of its process and of those that it started, in seconds."""
-    around = {**environment(), "OMP_NUM_THREADS": "1"}
-    started = subprocess.Popen([sys.executable, "-m", module, *options], cwd=folder, env=around, stdout=sys.stderr)
-    _, status, used = os.wait4(started.pid, 0)
-    started.returncode = os.waitstatus_to_exitcode(status)
-    claim(started.returncode == 0, f"{module} {' '.join(options)} succeeds")
-    return used.ru_utime + used.ru_stime
-
-
-def study(folder: Path) -> None:
-    """Print stage explain of params.yaml beside the training runs that it explains."""
-    place = checkout(folder)
-    params = yaml.safe_load((place / "params.yaml").read_text())
-    of, (method,) = params["study"], params["explain"]["methods"]
-    timed(["dvc", "repro", "split", "configure"], place, environment())
-    seeds = [params["seed"], *of["replicates"]]
-    print("| configuration | training runs | trained, CPU-s | explained, CPU-s | ratio |")
-    print("| --- | --- | --- | --- | --- |")
-    totals = np.zeros(2)
-    for model in of["models"]:
-        for loss in of["losses"]:
-            which = ["--model", model, "--loss", loss]
-            trained = [processor_seconds("pipeline.train", [*which, "--seed", str(seed)], place) for seed in seeds]
-            processor_seconds("pipeline.evaluate", which, place)
-            spent = np.array([sum(trained), processor_seconds("pipeline.explain", [*which, "--method", method], place)])
-            totals += spent
-            _entry(f"{model}-{loss}", len(seeds), spent)
-    _entry("all", len(seeds) * len(of["models"]) * len(of["losses"]), totals)
-
-
-def _entry(name: str, runs: int, spent: np.ndarray) -> None:
-    print(f"| {name} | {runs} | {spent[0]:.1f} | {spent[1]:.1f} | {spent[1] / spent[0]:.2f} |", flush=True)
-
-
 def _names() -> list[str]:
     return [f"class {k}" for k in range(CLASSES)]
 
@@ -141,19 +97,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure all of `IMAGES`, or those that are named, in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images", type=int, nargs="*", help="measure so many in this process")
-    parser.add_argument("--study", action="store_true", help="only the study of params.yaml")
-    asked = parser.parse_args(arguments)
-    for number in asked.images:
+    asked = parser.parse_args(arguments).images
+    for number in asked:
         part(number)
-    if not asked.images and not asked.study:
+    if not asked:
         print("| images | peak before, MiB | against boxes | and checked | ms an image against boxes | checked |")
         print("| --- | --- | --- | --- | --- | --- |", flush=True)
         for number in IMAGES:
             subprocess.run([sys.executable, "-m", "benchmarks.explain", str(number)], check=True)
-        print()
-    if not asked.images:
-        with tempfile.TemporaryDirectory() as folder:
-            study(Path(folder))
 
 
 if __name__ == "__main__":
