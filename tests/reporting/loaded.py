@@ -18,7 +18,7 @@ def load_once(params: Params) -> StudyResults:
         for name in names:
             about = Path(folder, name).stat()
             files.append((folder, name, about.st_size, about.st_mtime_ns))
-    key = (params.model_dump_json(), *sorted(files))
+    key = (params.model_dump_json(), params.model_dump_json(exclude_unset=True), *sorted(files))
     if key not in _KEPT:
-        _KEPT[key] = load_study(params)
+        _KEPT[key] = load_study(copy.deepcopy(params))
     return copy.deepcopy(_KEPT[key])

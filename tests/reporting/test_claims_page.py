@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, norm
 
+from pipeline.reporting.loading import load_study
 from pipeline.reporting.values import NO_TABLE
 from pipeline.reporting.views import claims, verdict
 from pipeline.uncertainty import sample_size
@@ -89,7 +90,7 @@ def test_precise_estimates_by_class(here):
 
 
 def test_one_seed_tells_of_no_margin_and_no_seeds(make):
-    study = load_once(make(replicates=()))
+    study = load_study(make(replicates=()))
     text = page(study)
     assert "Every configuration was trained once" in text
     assert "Proposed" not in text

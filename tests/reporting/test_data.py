@@ -58,7 +58,7 @@ def test_every_class_and_every_exclusion_reason_is_named(here, tmp_path):
 
 
 def test_exclusions_that_name_an_image_are_one_kind(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     reasons = [f"identical pixels under other labels: i{i}.png" for i in range(9)]
     excluded = pd.DataFrame({"file": [f"x{i}.png" for i in range(9)], "reason": reasons})
     write_reports(replace(study, excluded=excluded), tmp_path, but=PAGES.keys() - {"data", "methods"})
@@ -90,7 +90,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(here, tmp_path):
 
 
 def test_lift_is_observed_over_expected(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     first, second = study.classes[:2]
     samples = study.samples.assign(**dict.fromkeys(study.classes, 0))
     samples.loc[:39, first] = 1
@@ -108,7 +108,7 @@ def test_lift_is_observed_over_expected(make, tmp_path):
 
 
 def test_private_figures_never_lie_below_reports(make):
-    study = load_once(make(models=("densenet",), synthetic=False))
+    study = load_study(make(models=("densenet",), synthetic=False))
     public = Path("reports/figures/data-samples.png")
     write_reports(with_report(study, False), Path("reports"), but=PAGES.keys() - {"data"})
     assert public.exists()
@@ -129,7 +129,7 @@ def test_private_figures_never_lie_below_reports(make):
 
 
 def test_drawn_images_are_public_unless_asked_otherwise(make):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     assert not study.private_figures
     assert with_report(study, True).private_figures
     assert not with_report(study, False).private_figures
@@ -141,7 +141,7 @@ def test_git_ignores_the_private_folder():
 
 
 def test_the_same_study_gives_the_same_bytes(make, tmp_path):
-    study = load_once(make(models=("densenet",), synthetic=False))
+    study = load_study(make(models=("densenet",), synthetic=False))
     first = {p: p.read_bytes() for p in data.render(study, Path("reports"))}
     assert len(first) == 8
     assert first == {p: p.read_bytes() for p in data.render(load_study(study.params), Path("reports"))}
@@ -164,7 +164,7 @@ def test_images_are_picked_by_rule(here):
 
 @pytest.mark.pictures
 def test_boxes_keep_their_colour(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     data.render(study, tmp_path)
     with Image.open(tmp_path / "figures" / "data-samples.png") as picture:
         pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
@@ -202,7 +202,7 @@ def test_duplicates_are_counted_and_conflicts_named(make, tmp_path):
 
 
 def test_without_columns_boxes_examples_and_exclusions_the_page_says_so(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     bare = replace(
         study,
         samples=study.samples.drop(columns=["age", "sex", "view"]),
@@ -242,7 +242,7 @@ def augmentation(study, folder):
 
 
 def test_every_operation_of_the_augmentation_is_named_and_no_other(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     found = augmentation(with_augment(study, Augment(horizontal_flip=0.25)), tmp_path)
     assert found.count("\n| ") == 2
     assert "| horizontal flip | | 25 % |" in found
@@ -287,7 +287,7 @@ def test_every_operation_of_the_augmentation_is_named_and_no_other(make, tmp_pat
 
 @pytest.mark.drawn
 def test_every_distinct_augmentation_has_its_table_and_its_figure(make, tmp_path):
-    study = load_once(make(models=("densenet", "small_cnn", "wide")))
+    study = load_study(make(models=("densenet", "small_cnn", "wide")))
     own = with_augment(study, Augment(), small_cnn=Augment(rotation=5.0), wide=Augment(horizontal_flip=0.5))
     found = augmentation(own, tmp_path)
     rendered = sorted(path.name for path in (tmp_path / "figures").glob("data-augmentation*"))
@@ -319,7 +319,7 @@ def test_the_figure_of_augmentation_shows_the_images_of_the_training(make, tmp_p
 
 @pytest.mark.pictures
 def test_a_figure_of_colour_images_keeps_their_colours(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     images = np.random.default_rng(0).integers(
         0, 256, (1, 2, 10, 10, 3), np.uint8
     )  # 200 colours, and a palette has 128
@@ -348,7 +348,7 @@ def test_examples_of_augmentation_are_those_of_the_last_training(make, tmp_path)
 
 
 def test_balance(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     assert "is not balanced" in page(study, tmp_path)
     draws = {"before": 20, "after": 100}
     balance = {
@@ -378,7 +378,7 @@ def leaking(study, leak):
 
 
 def test_a_leak_by_design_is_the_first_thing_on_every_page(make):
-    study = leaking(load_once(make()), {"test": LEAK})
+    study = leaking(load_study(make()), {"test": LEAK})
     write_reports(study, Path("reports"))
     found = pages(Path("reports"))
     assert len(found) >= 4
@@ -396,13 +396,13 @@ def test_a_leak_by_design_is_the_first_thing_on_every_page(make):
 
 @pytest.mark.parametrize("leak", [None, {}, {"test": {}}])
 def test_a_leak_without_numbers_is_still_one(make, leak):
-    text = page(leaking(load_once(make(models=("densenet",))), leak)).split("\n\n")[1]
+    text = page(leaking(load_study(make(models=("densenet",))), leak)).split("\n\n")[1]
     assert "Leak by design" in text
     assert "is not recorded" in text
 
 
 def test_augmented_copies_are_no_images_of_their_own(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     plain, copied = page(study, tmp_path), page(leaking(study, None), tmp_path)
     assert "| augmented copies, made before the split |       50 |" in copied
     assert "augmented copies" not in plain
@@ -459,7 +459,7 @@ def kind(number, **facts):
 
 
 def test_files_are_counted_by_each_fact_on_its_own(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     kinds = [kind(10), kind(70, maker="A"), kind(20, format="TIFF", bits=0, window="percentiles", full_scale=0)]
     text = section(page(read_as(study, kinds), tmp_path), "Image files")
     for line in (
@@ -487,12 +487,12 @@ def test_files_are_counted_by_each_fact_on_its_own(make, tmp_path):
     ],
 )
 def test_the_scale_of_deep_files_is_given_with_its_reason(make, tmp_path, scale, said):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     assert said in section(page(read_as(study, [kind(3)], **scale), tmp_path), "Image files")
 
 
 def test_pictures_of_kinds_are_private_where_people_are_in_them(make, tmp_path):
-    study = load_once(make(models=("densenet",), synthetic=False))
+    study = load_study(make(models=("densenet",), synthetic=False))
     text = page(study, "reports")
     assert not Path("reports/figures/data-kinds.png").exists()
     assert (PRIVATE_FIGURES / "data-kinds.png").exists()

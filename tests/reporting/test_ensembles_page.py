@@ -248,7 +248,7 @@ def test_networks_without_weight_are_not_counted_as_run(here):
 
 
 def test_a_collapsed_member_is_marked(make):
-    study = load_once(make(collapsed=12))
+    study = load_study(make(collapsed=12))
     text = section(text_of(study), "Members and weights")
     assert "densenet-bce seed 12 (collapsed)" in text
     assert "densenet-bce seed 42 (collapsed)" not in text
@@ -256,7 +256,7 @@ def test_a_collapsed_member_is_marked(make):
 
 def test_a_difference_by_a_failed_training_is_nobodys_gain_on_any_page(make, tmp_path):
     """Seed 12 learned nothing: every significant difference that it is part of is its failure, in the same words."""
-    study = load_once(make(losses=("bce", "zlpr"), collapsed=12))
+    study = load_study(make(losses=("bce", "zlpr"), collapsed=12))
     study = replace(study, class_comparisons=study.class_comparisons.assign(p=0.0, p_holm=0.0, distinguishable=True))
     table = study.comparisons.assign(difference=0.173, p=0.0, p_holm=0.0, distinguishable=True, equivalent=False)
     study = replace(study, comparisons=table)
@@ -341,7 +341,7 @@ def test_skipped_ensembles_have_their_reasons(here):
 
 
 def test_one_seed_one_configuration_one_ensemble(make, tmp_path):
-    study = load_once(make(models=("densenet",), replicates=()))
+    study = load_study(make(models=("densenet",), replicates=()))
     one = study.every_ensemble[:1]
     key = study.configurations[0].key
     changed = described(replace(study, ensembles=one, every_ensemble=one, skipped={}), mean_all={})

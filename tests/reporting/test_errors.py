@@ -438,7 +438,7 @@ def test_reliability_curve_pools_seeds_and_merges_bins(here):
 
 
 def test_images_of_people_stay_out_of_the_reports(make):
-    study = load_once(make(synthetic=False))
+    study = load_study(make(synthetic=False))
     Path("reports/figures").mkdir(parents=True)
     stale = Path("reports/figures/errors-images.png")
     stale.write_bytes(b"an earlier figure")
@@ -457,7 +457,7 @@ def test_images_of_people_stay_out_of_the_reports(make):
 
 
 def test_one_seed_and_one_configuration(make):
-    study = load_once(make(models=("densenet",), replicates=()))
+    study = load_study(make(models=("densenet",), replicates=()))
     text = page(study)
     assert "This page describes the errors of **densenet-bce**, the only configuration (1 seed; test set," in text
     shared = section(text, "Errors shared by seeds")
@@ -471,7 +471,7 @@ def test_one_seed_and_one_configuration(make):
 
 
 def test_two_seeds(make):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     text = page(study)
     assert "By both seeds" in text
     assert "are wrong under both seeds and" in text
@@ -484,7 +484,7 @@ def test_two_seeds(make):
 
 
 def test_a_class_without_a_threshold_is_left_out_and_named(make):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     metrics = study.configurations[0].metrics.copy()
     gone = (metrics["metric"] == "threshold") & (metrics["class"] == "Hernia")
     metrics.loc[gone, ["value", "note"]] = [np.nan, "no positive in validation"]
@@ -505,7 +505,7 @@ def test_a_class_without_a_threshold_is_left_out_and_named(make):
 
 
 def test_a_seed_whose_logits_are_not_finite_is_left_out(make):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     p = study.configurations[0].predictions
     broken = p.test_logits.copy()
     broken[p.seeds.tolist().index(12), 3, 1] = np.nan
@@ -528,7 +528,7 @@ def test_missing_and_collapsed_cells_are_announced(make):
 
 
 def test_tables_that_older_evaluations_lack(make):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     bare = replace(
         study.configurations[0], reliability=NO_TABLE, disagreement=NO_TABLE, subgroups=NO_TABLE, confusion=NO_TABLE
     )
@@ -540,7 +540,7 @@ def test_tables_that_older_evaluations_lack(make):
 
 
 def test_a_perfect_configuration_has_no_errors(make):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     p = study.configurations[0].predictions
     right = np.where(p.test_targets, 20.0, -20.0).astype(np.float32)
     configuration = changed(study.configurations[0], test_logits=np.stack([right, right]))

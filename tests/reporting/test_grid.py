@@ -22,6 +22,7 @@ import pytest
 from pipeline.learning.settings import Last, Model
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.figures import models as figures
+from pipeline.reporting.loading import load_study
 from pipeline.reporting.views import grid, models
 from tests.reporting.loaded import load_once
 from tests.reporting.test_pages import check_page
@@ -331,7 +332,7 @@ def described(study, **changes):
 
 @pytest.fixture
 def multilabel(make):
-    return described(load_once(make(models=tuple(POINTS), replicates=(12,))))
+    return described(load_study(make(models=tuple(POINTS), replicates=(12,))))
 
 
 def test_a_grid_of_params_has_the_numbers_of_its_recipes(multilabel, tmp_path):
@@ -431,7 +432,7 @@ def test_a_multiclass_grid_of_params_is_decided_by_validation_accuracy(here, tmp
 
 
 def test_collapsed_seeds_are_those_that_training_recorded(make, tmp_path):
-    study = described(load_once(make(models=tuple(POINTS), replicates=(12,), collapsed=12)))
+    study = described(load_study(make(models=tuple(POINTS), replicates=(12,), collapsed=12)))
     one = study.configurations[0]
     spoiled = replace(one, runs=tuple({**run, "collapsed": "constant predictions"} for run in one.runs))
     study = replace(study, configurations=(spoiled, *study.configurations[1:]))

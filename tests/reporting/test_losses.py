@@ -444,7 +444,7 @@ def test_without_comparisons_nothing_is_tested(tmp_path):
 
 
 def test_one_seed(make, tmp_path):
-    study = load_once(make(models=("densenet",), losses=("bce", "zlpr"), replicates=()))
+    study = load_study(make(models=("densenet",), losses=("bce", "zlpr"), replicates=()))
     text = page(study, tmp_path / "reports")
     assert "SD of AUROC" not in text
     assert "these verdicts are about these training runs, not about other seeds" in text
@@ -464,7 +464,7 @@ def test_a_loss_with_fewer_seeds_than_another(tmp_path):
 
 
 def test_collapsed_training_runs_are_named(make, tmp_path):
-    study = load_once(make(models=("densenet",), losses=("bce", "zlpr"), replicates=(12,), collapsed=12))
+    study = load_study(make(models=("densenet",), losses=("bce", "zlpr"), replicates=(12,), collapsed=12))
     text = page(study, tmp_path / "reports")
     assert "2 training runs learned nothing: densenet-bce, seed 12: chance" in text
     assert "† includes a training run that learned nothing" in text
@@ -496,7 +496,7 @@ def test_many_pairs_are_counted_not_named(tmp_path):
 
 
 def test_one_loss_is_no_comparison(make, tmp_path):
-    study = load_once(make(losses=("bce",)))
+    study = load_study(make(losses=("bce",)))
     assert losses.render(study, tmp_path / "reports") == []
     assert not (tmp_path / "reports").exists()
 

@@ -257,12 +257,12 @@ def test_what_all_configurations_share_stands_once(here, tmp_path):
 
 
 def test_synthetic_and_real_images_are_told_apart(make, tmp_path):
-    drawn = cards(load_once(make()), tmp_path / "a")["densenet-bce"]
+    drawn = cards(load_study(make()), tmp_path / "a")["densenet-bce"]
     assert "> **Synthetic images.**" in drawn
     assert "**The images are synthetic: a program drew them.**" in drawn
     assert "It was trained on synthetic images only." in drawn
     shutil.rmtree(EVALUATIONS)
-    real = cards(load_once(make(synthetic=False)), tmp_path / "b")["densenet-bce"]
+    real = cards(load_study(make(synthetic=False)), tmp_path / "b")["densenet-bce"]
     assert "ynthetic" not in real
     assert "The images show people." in real
     assert "used under the data set's licence: CC0." in real

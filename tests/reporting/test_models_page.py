@@ -12,6 +12,7 @@ from pipeline.reporting import formats
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.english import signed
 from pipeline.reporting.figures import models as figures
+from pipeline.reporting.loading import load_study
 from pipeline.reporting.values import NO_TABLE, UNKNOWN
 from pipeline.reporting.views import grid, model_settings, models
 from tests.reporting.loaded import load_once
@@ -172,7 +173,7 @@ def test_trainings_are_summed_up(here, tmp_path):
 
 
 def test_older_runs_lack_what_they_did_not_record(make, tmp_path):
-    study = load_once(make())
+    study = load_study(make())
     old = ("macs", "trainable_parameters", "images_per_second", "seconds", "device", "precision", "epochs")
     configurations = [
         replace(r, runs=tuple({k: v for k, v in run.items() if k not in old} for run in r.runs))
@@ -198,7 +199,7 @@ def test_older_runs_lack_what_they_did_not_record(make, tmp_path):
 
 @pytest.mark.parametrize("options", [{"models": ("densenet",), "replicates": ()}, {"models": ("densenet",)}, {}])
 def test_one_recipe_and_one_seed(make, tmp_path, options):
-    study = load_once(make(**options))
+    study = load_study(make(**options))
     text = render(study, tmp_path)
     check_page(tmp_path / "models.md", text)
     assert ("±" in text) == ("replicates" not in options)
@@ -207,7 +208,7 @@ def test_one_recipe_and_one_seed(make, tmp_path, options):
 
 
 def test_missing_and_collapsed_trainings_are_named(make, tmp_path):
-    study = load_once(make(collapsed=12))
+    study = load_study(make(collapsed=12))
     gone = replace(study, configurations=study.configurations[:1], missing=("small_cnn-bce, all seeds (42, 12)",))
     text = render(gone, tmp_path)
     check_page(tmp_path / "models.md", text)
@@ -217,7 +218,7 @@ def test_missing_and_collapsed_trainings_are_named(make, tmp_path):
 
 
 def test_a_seed_without_a_training_value_leaves_no_mean(make, tmp_path):
-    study = load_once(make(models=("densenet",)))
+    study = load_study(make(models=("densenet",)))
     results = study.configurations[0]
     rows = results.metrics
     here = (rows["part"] == "train") & (rows["metric"] == "auroc") & rows["seed"].isin(["12", "mean"])

@@ -313,7 +313,7 @@ def test_a_left_over_folder_is_not_reported(make, settings):
 
 
 def test_one_recipe_one_seed(make):
-    study = load_once(make(models=("densenet",), replicates=(), synthetic=False))
+    study = load_study(make(models=("densenet",), replicates=(), synthetic=False))
     write_reports(study, Path("reports"))
     for path, text in pages(Path("reports")).items():
         check_page(path, text)

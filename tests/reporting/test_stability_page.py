@@ -74,7 +74,7 @@ def test_no_name_of_a_real_image_or_patient(make):
 
 
 def test_one_seed_cannot_tell(make):
-    study = load_once(make(replicates=()))
+    study = load_study(make(replicates=()))
     text = page(study)
     assert "has one seed, so it cannot be told what another seed would make of the same patient" in text
     assert "## By class" not in text
@@ -92,6 +92,6 @@ def test_a_seed_without_finite_logits_is_left_out(here):
 
 @pytest.mark.pictures
 def test_the_figure_is_drawn(make):
-    study = load_once(make())
+    study = load_study(make())
     written = stability.render(study, Path("reports"))
     assert written[1].stat().st_size > 10_000
