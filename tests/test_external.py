@@ -94,7 +94,9 @@ def test_a_copy_of_the_test_part_has_its_numbers_and_no_drop(inside):
                 ours = of[of["part"] == side].set_index(keys).sort_index()
                 assert ours.index.equals(stage.index)
                 for column in ("value", "ci_low", "ci_high", "n", "n_positive"):
-                    assert np.allclose(ours[column], stage[column], rtol=0, atol=1e-12, equal_nan=True)
+                    assert np.allclose(
+                        ours[column], stage[column], rtol=1e-9, atol=1e-12, equal_nan=True
+                    )  # some are fits
                 assert (ours["note"] == stage["note"]).all()
     stage = read_metrics(Path("ensembles/metrics.csv"), "ensemble").query("part == 'test'")
     of = found[(found["model"] == "ensemble") & (found["part"] == "there")]
