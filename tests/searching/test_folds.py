@@ -14,6 +14,7 @@ from pipeline import configure, prepare_variant, split, train
 from pipeline.commands.plan import _search
 from pipeline.commands.search import apply, summary, text
 from pipeline.launching.schedule import State
+from pipeline.launching.status import cache_folder
 from pipeline.learning.settings import TrainingSections
 from pipeline.searching import running, workplace
 from pipeline.searching.record import RECORD, read_record, read_records
@@ -277,6 +278,7 @@ def test_the_study_takes_the_best_run_of_a_fold_from_the_cache(folds, monkeypatc
     from dvc.repo import Repo
 
     Repo.init(no_scm=True).close()
+    monkeypatch.setattr(running, "cache_folder", cache_folder)
 
     def through_dvc(tasks):
         for task in tasks:

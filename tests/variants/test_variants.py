@@ -64,7 +64,7 @@ STUDY = {
     "study": {"models": ["small"], "losses": ["bce", "zlpr"], "replicates": [7]},
     "split": FOLDS,
     "ensemble": {"top_k": 2, "features": True},
-    "evaluate": {"bootstrap": 50, "threads": 1},
+    "evaluate": {"bootstrap": 100, "threads": 1},
 }
 FEW = {name: METHODS[name] for name in ("mean", "greedy", "stack")}
 """Ways to combine, to save time: one that fits nothing, one with weights, one without that fits labels."""
