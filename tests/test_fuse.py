@@ -254,7 +254,7 @@ def test_off_reads_nothing_and_leaves_nothing_of_before(study, monkeypatch):
     fuse.fuse(study)
     off = write(ensemble={"top_k": 2})
     with monkeypatch.context() as patch:
-        patch.setattr(fuse, "gather", lambda *_: pytest.fail("the evaluations were read"))
+        patch.setattr(predictions, "gather", lambda *_: pytest.fail("the evaluations were read"))
         fuse.fuse(off)
     assert {name: json.loads(content) for name, content in files().items()} == {"fused.json": {"models": []}}
     assert gather_feature_ensembles(gather(off)) == ([], {})

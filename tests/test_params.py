@@ -173,7 +173,7 @@ def test_no_key_may_be_a_number_or_a_flag(model):
 
 TOLD_APART = {
     *(("Params", "datasets"), ("Data", "of"), ("Params", "losses"), ("Model", "options")),
-    *(("Variant", "split"), ("Variant", "preprocess"), ("Search", "over")),
+    *(("Variant", "split"), ("Variant", "preprocess"), ("Variant", "found"), ("Search", "over")),
 }
 """What is looked into later: by the class of the data set (or of each joined one), by that of the loss, by the record
 of a training run, which is compared as text (tests/study/test_records.py), by the section that a variant changes. No

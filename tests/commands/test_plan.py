@@ -232,22 +232,27 @@ def test_an_evaluation_is_up_to_date_only_if_its_runs_are(tiny):
     assert [t.state.value for t in evaluations] == ["waiting", "up to date", "up to date", "up to date"]
 
 
-def test_ensembles_of_a_variant_wait_for_all_its_evaluations_and_the_study_has_no_such_task(tiny):
-    assert ensemble_tasks(parse(tiny), {}, []) == []
+def test_ensembles_wait_for_all_evaluations_of_their_side(tiny):
     study = parse({**tiny, "variants": {"other": {"split": {"seed": 5}}}})
     evaluated = [f"evaluate_variant@other-{each}" for each in configurations(study)]
     done = {f"{kind}_variant@other": StageStatus(Path(), "up to date") for kind in ("fuse", "ensemble")}
     status = statuses(study, "up to date") | done
     status |= {name: StageStatus(Path(), "up to date") for name in evaluated}
+    status["fuse"] = StageStatus(Path(), "up to date")
     trainings = run_tasks(study, status)
     tasks = ensemble_tasks(study, status, evaluation_tasks(study, status, trainings))
+    own, tasks = tasks[:2], tasks[2:]
+    assert [(t.name, [*t.needs]) for t in own] == [
+        ("fuse", [f"evaluate@{each}" for each in configurations(study)]),
+        ("ensemble", ["fuse"]),
+    ]
     assert [(t.name, [*t.needs], t.some) for t in tasks] == [
         ("fuse_variant@other", evaluated, False),
         ("ensemble_variant@other", ["fuse_variant@other"], False),
     ]
     assert [t.state.value for t in tasks] == ["up to date"] * 2
     status[evaluated[1]] = StageStatus(Path(), "to run")
-    tasks = ensemble_tasks(study, status, evaluation_tasks(study, status, trainings))
+    tasks = ensemble_tasks(study, status, evaluation_tasks(study, status, trainings))[2:]
     assert [t.state.value for t in tasks] == ["waiting"] * 2
 
 
