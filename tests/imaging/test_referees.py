@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.imaging.decoding import REASONS, UnreadableImage, decode
+from tests.imaging import hospital
 from tests.imaging.made import more, rare, tiff
 from tests.imaging.referees import table
 
@@ -75,6 +76,8 @@ FURTHER = {
 
 TABLE = table.read()
 MAKERS = table.makers()
+DRAWN = frozenset(hospital.files())
+"""Drawn anew: the last digits of a drawing are the processor's, and with them some of its grey levels."""
 PYDICOM = table.pydicom_files()
 REFUSED = more.refused() | rare.refused()
 BROKEN = tiff.damaged_files()
@@ -102,7 +105,7 @@ def verdict(name: str, data: bytes, options: dict, channels: int | None = None) 
 
 def complaint(name: str, data: bytes, options: dict) -> str:
     """Return what is wrong with one file, empty if nothing is."""
-    if TABLE[name].sha256 not in (table.VARIES, table.digest(data)):
+    if TABLE[name].sha256 not in (table.VARIES, table.digest(data)) and name not in DRAWN:
         return "another content than the table's: python -m tests.imaging.make_referees"
     what, far = verdict(name, data, options)
     wanted = expected_reason(name)
