@@ -18,6 +18,7 @@ from pipeline.searching import running, workplace
 from pipeline.searching.about import about_search
 from pipeline.searching.record import RECORD, read_record
 from pipeline.searching.scores import outputs_file
+from pipeline.searching.sides import Side
 from pipeline.settings import load, parse
 from pipeline.study.errors import UserError
 from pipeline.study.files import IMAGES
@@ -196,7 +197,7 @@ def test_which_weights_were_applied_does_not_make_another_search(prepared):
 
     def about(given):
         models = {**TINY["models"], "small": {**TINY["models"]["small"], "weights": f"{given}.safetensors"}}
-        return about_search(parse({**TINY, "models": models, "search": {**SEARCH, "over": tried}}, "params.yaml"))
+        return about_search(Side(parse({**TINY, "models": models, "search": {**SEARCH, "over": tried}}, "params.yaml")))
 
     first = about("a")
     assert about("b") == first
