@@ -99,7 +99,7 @@ def test_the_page_says_what_was_done_and_what_it_is_worth(written):
         "**params.yaml has the values of trial 0**, not those of the best trial",
         "| 0.001 to 0.1, on a logarithmic scale | 0.01",
         "Trial 1 was the best in 50 % of the draws; 2 of 3 trials were the best in some.",
-        "All of it is measured by a search of its own within each fold of a cross-validation (nested)",
+        "In a study with folds, `medmatrix search` searches each fold apart (nested)",
     ):
         assert said in text, said
     results = next(r for r in study.configurations if r.key == "small-bce")
