@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from statistics import median
 import pandas as pd
 import yaml
 
+from benchmarks import launch
 from benchmarks.shared.reaper import end_with_me
 from benchmarks.shared.tiny import ROOT
 from pipeline.settings import load
@@ -49,17 +49,12 @@ LIMITS = {
 def environment() -> dict[str, str]:
     """Return what the commands of a fresh clone see: its own code first, and no setting of this process."""
     own = ("PYTHONPATH", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")  # without bytecode every process compiles torch
-    bare = {k: v for k, v in os.environ.items() if k not in own}
-    return {**bare, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return {key: value for key, value in launch.environment().items() if key not in own}
 
 
 def timed(command: Sequence[str], folder: Path) -> float:
-    """Run a command in a clone; return the seconds that it takes."""
-    began = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} in {folder} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return time.perf_counter() - began
+    """Run a Python module in a clone; return the seconds that it takes."""
+    return launch.timed(command, folder, environment())
 
 
 def clone(folder: Path, commit: str) -> Path:
@@ -74,7 +69,7 @@ def clone(folder: Path, commit: str) -> Path:
 def launcher(folder: Path) -> list[str]:
     """Return the launcher's command at a commit."""
     module = "pipeline.commands.launch" if (folder / "pipeline/commands").is_dir() else "pipeline.launch"
-    return [sys.executable, "-m", module, "--jobs", "2"]
+    return [module, "--jobs", "2"]
 
 
 def study(folder: Path, commit: str) -> Iterator[tuple[str, float]]:

@@ -49,7 +49,6 @@ from pipeline.launching.work import (
     EVALUATIONS,
     LOGS,
     OF_VARIANT,
-    REPORT,
     VARIANTS,
     ensemble_tasks,
     evaluation_tasks,
@@ -149,11 +148,11 @@ class Launch:
 
     def _status(self) -> dict[str, StageStatus] | None:
         """Bring the shared stages up to date; return the status of runs and evaluations, None if that failed."""
+        sides = (None, *self.params.variants)
         stages = [
             *run_stages(self.params),
-            *(evaluation_of(configuration) for configuration in configurations(self.params)),
-            *(evaluation_of(each, of) for of in self.params.variants for each in configurations(self.params)),
-            *(stage for variant in (None, *self.params.variants) for stage in ensembles_of(variant)),
+            *(evaluation_of(each, side) for side in sides for each in configurations(self.params)),
+            *(stage for side in sides for stage in ensembles_of(side)),
             *(s for each in configurations(self.params) for s in explanations_of(each, self.params.explain.methods)),
         ]
         first = [*SHARED, *preparations(self.params)]
@@ -186,11 +185,8 @@ class Launch:
     ) -> None:
         """Do the tasks; their `state` says how each ended."""
         with display() as show:
-            tasks = [
-                *others,
-                *trainings,
-                *maps,
-            ]  # what is ready and first is begun: short work that nothing waits for last
+            # Of what is ready the first is begun: short work that nothing waits for comes last.
+            tasks = [*others, *trainings, *maps]
             schedule.run(tasks, self.jobs, self._environment, show, self.stop, self.warm, self._mend)
 
     def _shared_stages(self, outputs: dict[str, str]) -> int:
@@ -237,7 +233,7 @@ class Launch:
             for stage, made in zip(ensembles_of(variant), OF_VARIANT, strict=True):
                 if not there or self._foreground([*DVC, "-s", stage], self.warm):
                     shutil.rmtree(Path(VARIANTS, variant, made), ignore_errors=True)
-        for stage in (*AFTER, REPORT) if kept else ():
+        for stage in AFTER if kept else ():
             if self._foreground([*DVC, "-s", stage], self.warm):
                 print(f"stage {stage} failed: the reports are as they were before")
                 return

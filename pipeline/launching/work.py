@@ -23,9 +23,8 @@ from pipeline.learning.settings import RunSections
 from pipeline.study.runs import Configuration, Run, StudySections, configurations, every_run, variants_of
 
 LOGS = Path("tmp/launch")
-AFTER = ("probe", *ensembles_of())
-"""Stages between the evaluations and the report, in their order."""
-REPORT = "report"
+AFTER = ("probe", *ensembles_of(), "report")
+"""Stages after the evaluations, in their order."""
 EVALUATIONS = Path("evaluations")
 VARIANTS = Path("variants")
 OF_VARIANT = ("fused", "ensembles")
@@ -90,11 +89,8 @@ def evaluation_tasks(params: StudySections, status: Mapping[str, StageStatus], t
     for configuration, variant in [(each, side) for side in sides for each in configurations(params)]:
         of = [run for run in every_run(params) if run.configuration == configuration]
         needs = [run.name for run in of if getattr(run, "variant", None) == variant]
-        stage = evaluation_of(configuration, variant)
         settled = all(of_run[name].state in GOOD for name in needs)
-        state = _state(status, stage) if settled else State.WAITING
-        log = LOGS / f"{stage}.log"
-        tasks.append(Task(stage, [*DVC, "-s", stage], log, needs=needs, some=True, state=state))
+        tasks.append(_task(evaluation_of(configuration, variant), status, needs, settled, some=True))
     return tasks
 
 
@@ -107,16 +103,14 @@ def ensemble_tasks(params: StudySections, status: Mapping[str, StageStatus], eva
         needs = [evaluation_of(each, variant) for each in configurations(params)]
         settled = all(of_evaluation[name].state in GOOD for name in needs)
         for stage in ensembles_of(variant):
-            state = _state(status, stage) if settled else State.WAITING
-            settled = state in GOOD
-            tasks.append(Task(stage, [*DVC, "-s", stage], LOGS / f"{stage}.log", needs=needs, state=state))
-            needs = [stage]
+            tasks.append(_task(stage, status, needs, settled))
+            needs, settled = [stage], tasks[-1].state in GOOD
     return tasks
 
 
 def probe_task(status: Mapping[str, StageStatus]) -> list[Task]:
     """Return the task of the probes, which need the data alone."""
-    return [Task("probe", [*DVC, "-s", "probe"], LOGS / "probe.log", state=_state(status, "probe"))]
+    return [_task("probe", status)]
 
 
 def explanation_tasks(
@@ -125,13 +119,7 @@ def explanation_tasks(
     """Return the tasks of the heat maps by `methods`, which need the evaluation of their configuration."""
     settled = {task.name for task in evaluations if task.state in GOOD}
     return [
-        Task(
-            stage,
-            [*DVC, "-s", stage],
-            LOGS / f"{stage}.log",
-            needs=[evaluation_of(configuration)],
-            state=_state(status, stage) if evaluation_of(configuration) in settled else State.WAITING,
-        )
+        _task(stage, status, [evaluation_of(configuration)], evaluation_of(configuration) in settled)
         for configuration in configurations(params)
         for stage in explanations_of(configuration, methods)
     ]
@@ -145,6 +133,14 @@ def missing(params: StudySections, trainings: list[Task]) -> dict[Configuration,
         configuration: [run for run in lost if run.configuration == configuration]
         for configuration in dict.fromkeys(run.configuration for run in lost)
     }
+
+
+def _task(
+    stage: str, status: Mapping[str, StageStatus], needs: Sequence[str] = (), settled: bool = True, some: bool = False
+) -> Task:
+    """Return the task of a stage; it counts as done if it is up to date and what it needs is `settled`."""
+    state = _state(status, stage) if settled else State.WAITING
+    return Task(stage, [*DVC, "-s", stage], LOGS / f"{stage}.log", needs=needs, some=some, state=state)
 
 
 def _state(status: Mapping[str, StageStatus], stage: str) -> State:

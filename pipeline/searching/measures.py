@@ -6,8 +6,6 @@ validation before it is scored (the thresholds of masks) it chooses anew in ever
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,32 +20,6 @@ _DRAWS = 256
 """Draws in which thresholds are chosen at once: each takes 2 KiB a structure."""
 
 
-class Measure(NamedTuple):
-    """A metric that trials may be compared by.
-
-    Parameters
-    ----------
-    name : str
-        In a sentence.
-    column : str
-        As in metrics.csv.
-    higher_is_better : bool
-    """
-
-    name: str
-    column: str
-    higher_is_better: bool = True
-
-
-MEASURES = {
-    "auroc": Measure("macro AUROC", "auroc"),
-    "macro_f1": Measure("macro F1", "f1"),
-    "qwk": Measure("quadratic weighted kappa", "qwk"),
-    "dice": Measure("Dice", "dice"),
-    "mae": Measure("mean absolute error", "mae", higher_is_better=False),
-    "rmse": Measure("root mean squared error", "rmse", higher_is_better=False),
-}
-"""By the values of ``train.select``."""
 _OF_CLASSES = {"auroc": "auroc", "macro_f1": "f1", "qwk": "overall_qwk"}
 
 

@@ -7,15 +7,42 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pipeline.searching.measures import MEASURES, Measure
 from pipeline.study.files import REPORTS, intact, write_json
 
 RECORD = REPORTS / "search.json"
 FOLDS = "folds"
 """Key of the file under which the records of all folds stand."""
 State = Literal["finished", "failed"]
+
+
+class Measure(NamedTuple):
+    """A metric that trials may be compared by.
+
+    Parameters
+    ----------
+    name : str
+        In a sentence.
+    column : str
+        As in metrics.csv.
+    higher_is_better : bool
+    """
+
+    name: str
+    column: str
+    higher_is_better: bool = True
+
+
+MEASURES = {
+    "auroc": Measure("macro AUROC", "auroc"),
+    "macro_f1": Measure("macro F1", "f1"),
+    "qwk": Measure("quadratic weighted kappa", "qwk"),
+    "dice": Measure("Dice", "dice"),
+    "mae": Measure("mean absolute error", "mae", higher_is_better=False),
+    "rmse": Measure("root mean squared error", "rmse", higher_is_better=False),
+}
+"""By the values of ``train.select``."""
 
 
 @dataclass(frozen=True)

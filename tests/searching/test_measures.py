@@ -5,7 +5,8 @@ import pytest
 import sklearn.metrics as sk
 
 from benchmarks.search import SEARCHES, off
-from pipeline.searching.measures import MEASURES, best_places, of_classes, of_masks, of_numbers
+from pipeline.searching.measures import best_places, of_classes, of_masks, of_numbers
+from pipeline.searching.record import MEASURES
 from pipeline.segmenting.probabilities import best_thresholds, dice_curves, macro
 from pipeline.settings.regression import ERRORS
 from pipeline.uncertainty.bootstrap import patient_draws

@@ -13,7 +13,7 @@ from pipeline.reporting import page
 from pipeline.reporting.results import FoldSearch, Results, StudyResults
 from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import search, shared
-from pipeline.searching.measures import MEASURES
+from pipeline.searching.record import Record
 from pipeline.study.files import write_csv
 from pipeline.variants.folds import FoldSpread, common_seeds, nadeau_bengio
 from pipeline.variants.settings import as_variant, folds_of_study
@@ -84,10 +84,8 @@ class Nested(NamedTuple):
     ----------
     key : str
         The configuration that was searched.
-    about : dict
-        Of the first fold's record: what is the same in all.
-    versions : dict
-        Of the sampler's package.
+    record : Record
+        Of the first fold: what it is about, but for the fold, is the same in all.
     rows : list of FoldRow
         By fold.
     counted : search.Counted
@@ -109,8 +107,7 @@ class Nested(NamedTuple):
     """
 
     key: str
-    about: dict[str, object]
-    versions: dict[str, str]
+    record: Record
     rows: list[FoldRow]
     counted: search.Counted
     lacking: list[int]
@@ -122,19 +119,9 @@ class Nested(NamedTuple):
     seeds: int
 
     @property
-    def metric(self) -> str:
-        """What trials were compared by."""
-        return str(self.about.get("metric", "auroc"))
-
-    @property
-    def measure(self) -> str:
-        """The same in words."""
-        return MEASURES[self.metric].name
-
-    @property
     def comparable(self) -> bool:
         """Whether scores are of the metric that the folds are tested by here."""
-        return self.metric == "auroc"
+        return self.record.metric == "auroc"
 
     @property
     def heads(self) -> list[str]:
@@ -178,8 +165,7 @@ def facts_of(study: StudyResults) -> Nested | None:
     counted = search.Counted(*(sum(values) for values in zip(*(row.s.counted for row in rows))))
     found = Nested(
         key,
-        record.about,
-        record.versions,
+        record,
         rows,
         counted,
         lacking,

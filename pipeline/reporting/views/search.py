@@ -16,8 +16,7 @@ from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import shared
 from pipeline.searching.about import settings_digest
 from pipeline.searching.applying import as_yaml
-from pipeline.searching.measures import Measure
-from pipeline.searching.record import Record, Trial
+from pipeline.searching.record import Measure, Record, Trial
 from pipeline.settings import Params
 from pipeline.settings.search import Search, as_word, held_values
 from pipeline.study.files import write_csv
