@@ -186,7 +186,8 @@ def begin(kind: str, folder: Path) -> subprocess.Popen[bytes]:
     warm.write_shim(folder / kind)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "tests.forked", kind, str(folder / kind)]
-    environment = {**os.environ, "PYTHONPATH": path}
+    huge = "glibc.malloc.hugetlb=1"  # a fork copies the tables of fewer pages; commands have their own environment
+    environment = {**os.environ, "PYTHONPATH": path, "GLIBC_TUNABLES": huge}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
@@ -210,8 +211,7 @@ def serve(kind: str, folder: Path) -> None:
     if not warm.safe_to_fork():
         (folder / "server").unlink()
         warm.decline("the libraries have started threads or opened a GPU")
-    gc.freeze()  # a collection in a fork would touch, and so copy, every page
-    gc.enable()
+    warm.settle()
     request = server.serve()
     if request is not None:
         if ALONE in request.environment:

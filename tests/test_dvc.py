@@ -103,6 +103,11 @@ def listed(stage):
     return covered
 
 
+def test_all_stages_are_read_on_two_screens():
+    lines = [line.strip() for line in (ROOT / "dvc.yaml").read_text().splitlines()]
+    assert len([line for line in lines if line and not line.startswith("#")]) <= 70
+
+
 @pytest.mark.parametrize("stage", [name for name in STAGES if name not in RECORDED])
 def test_deps_cover_the_code_that_the_stage_imports_and_nothing_that_it_does_not_use(stage):
     imports, covered = code_of(stage), listed(stage)

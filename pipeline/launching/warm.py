@@ -34,6 +34,7 @@ import tempfile
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -358,6 +359,18 @@ def become(request: Request, descriptors: Sequence[int]) -> None:
     importlib.invalidate_caches()
 
 
+def settle() -> None:
+    """Spare forks what this process's own objects would cost them.
+
+    A collection would touch, and so copy, every page. To take apart what the libraries have registered with torch, as
+    at the end of a process, takes as long as the fork itself; and files of this process are not theirs to remove.
+    """
+    gc.freeze()
+    gc.enable()
+    for registered in [*weakref.finalize._registry]:  # type: ignore[attr-defined]
+        registered.atexit = False
+
+
 def with_server(folder: Path) -> Request | None:
     """Give this process a server for the commands below it.
 
@@ -414,8 +427,7 @@ def main() -> None:
     heat("repro", "--dry", "--single-item", "only")
     if not safe_to_fork():
         decline("the libraries have started threads or opened a GPU")
-    gc.freeze()  # a collection in a fork would touch, and so copy, every page
-    gc.enable()
+    settle()
     folder = Path(tempfile.mkdtemp(prefix="medmatrix-"))
     own = os.getpid()
     request: Request | None = None

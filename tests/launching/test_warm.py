@@ -303,3 +303,15 @@ def test_the_libraries_are_those_of_the_stages_and_can_be_forked(forks):
             "assert 'torch' in LIBRARIES and {*LIBRARIES} <= before, {*LIBRARIES} - before"
         )
         forks.run(["-c", code], cwd=ROOT, check=True)
+
+
+def test_a_fork_takes_down_what_it_has_made_and_nothing_of_the_libraries(forks, tmp_path):
+    code = """
+        import sys, tempfile, weakref
+        assert "torch" in sys.modules
+        registered = [*weakref.finalize._registry]
+        assert registered and not any(one.atexit for one in registered)
+        folder = tempfile.TemporaryDirectory(dir=".")  # kept to the end of the process
+    """
+    forks.run(["-c", textwrap.dedent(code)], cwd=tmp_path, check=True)
+    assert [*tmp_path.iterdir()] == []
