@@ -49,7 +49,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 ARMS: dict[str, dict[str, Any]] = {
     "product": {},
     "no warm-up": {"warmup_epochs": 0.0},
-    "warm-up 0.25": {"warmup_epochs": 0.25},
+    "warm-up 1": {"warmup_epochs": 1.0},
     "no decay": {"weight_decay": 0.0},
     "decay 0.01": {"weight_decay": 0.01},
     "no brightness, contrast": {"augment": {"brightness": 0.0, "contrast": 0.0}},

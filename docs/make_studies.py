@@ -32,6 +32,8 @@ _KERMANY = {
 _NO_CLAHE = {"preprocess.clahe": "{enabled: false, clip: 2.0, tiles: 8, order: before_resize}"}
 _ADAM = {"train.optimizer": "adamw", "train.weight_decay": "0.0", "train.clip_grad": ""}
 """Without weight decay AdamW is Adam."""
+_MEASURED = {"train.warmup_epochs": "1"}
+"""What params.yaml had when the studies were measured: their headers tell what came of it."""
 _ONE_RATE = {"train.schedule": "constant", "train.warmup_epochs": "0"}
 
 
@@ -121,7 +123,7 @@ _LEUKEMIA = {
     "models": _grid_models(),
 }
 
-CHANGES: dict[str, Mapping[str, Any]] = {
+_OWN: dict[str, Mapping[str, Any]] = {
     "nih_subset_cpu": {
         "dataset": "chestxray14",
         "datasets.chestxray14.root": "../shared/data/nih_chestxray14",
@@ -386,6 +388,7 @@ CHANGES: dict[str, Mapping[str, Any]] = {
         "models": _models({"resnet18:": ("arch: resnet18", "lr: 0.001"), "resnet50:": ("arch: resnet50", "lr: 0.001")}),
     },
 }
+CHANGES = {name: {**_MEASURED, **own} for name, own in _OWN.items()}
 """What each study changes: key path of params.yaml to the text of its value, "" for an empty one. A text of several
 lines takes the place of everything below the key. A map is written in flow style as DVC writes it, in lines of less
 than 80 columns; where that takes several, the longest list comes last, so that no other key begins a line."""
