@@ -30,7 +30,7 @@ from pipeline.learning import losses, session
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks import models
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
-from pipeline.learning.settings import Model, Train
+from pipeline.learning.settings import Model, Train, train_settings
 from pipeline.learning.training.checkpoints import Checkpoint
 from pipeline.learning.training.loop import derive, fit
 from pipeline.settings import load
@@ -49,6 +49,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 ARMS: dict[str, dict[str, Any]] = {
     "product": {},
     "no warm-up": {"warmup_epochs": 0.0},
+    "warm-up 0.25": {"warmup_epochs": 0.25},
     "warm-up 1": {"warmup_epochs": 1.0},
     "no decay": {"weight_decay": 0.0},
     "decay 0.01": {"weight_decay": 0.01},
@@ -146,7 +147,8 @@ def run(options: argparse.Namespace) -> None:
     params = load()
     described = {**params.models, **{name: Model.model_validate(of) for name, of in NETWORKS.items()}}
     # An epoch fewer than patience allows to be missed: every arm is trained to its end, as the plain script is.
-    train = params.train.model_copy(update={"patience": params.train.epochs, "device": "cpu"})
+    ended = {"patience": params.train.epochs, "device": "cpu"}
+    own = {name: train_settings(params, name) if name in params.models else params.train for name in described}
     table = TABLE.absolute()
     table.parent.mkdir(exist_ok=True)
     for seed in range(1, options.seeds + 1):
@@ -157,6 +159,7 @@ def run(options: argparse.Namespace) -> None:
                         continue
                     began = sum(os.times()[:2])
                     with chdir(folder):
+                        train = own[network].model_copy(update=ended)
                         auroc = trained(described[network], train, arm, seed, options.most)
                     entry = (name, network, arm, seed, f"{auroc:.5f}", f"{sum(os.times()[:2]) - began:.1f}")
                     fresh = not table.exists()

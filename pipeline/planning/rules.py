@@ -280,6 +280,7 @@ _FROM_SCRATCH: dict[str, dict[str, Any]] = {
     "cnn": {
         "arch": "baseline_cnn",
         "lr": RATE,
+        "warmup_epochs": 1,  # as in params.yaml
         "options": {"filters": [8, 32, 64, 64], "drop_rate": 0.1, "batch_norm": True},
     },
 }

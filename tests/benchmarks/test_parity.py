@@ -11,7 +11,10 @@ from benchmarks import parity, plain
 from pipeline.learning.settings import Train
 
 TRAIN = Train(
-    epochs=2, batch_size=4, augment={"horizontal_flip": 0.0, "rotation": 5, "brightness": 0.1, "contrast": 0.2}
+    epochs=2,
+    batch_size=4,
+    warmup_epochs=0.5,
+    augment={"horizontal_flip": 0.0, "rotation": 5, "brightness": 0.1, "contrast": 0.2},
 )
 
 
