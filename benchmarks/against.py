@@ -94,6 +94,7 @@ def networks(folder: Path, commit: str) -> Iterator[tuple[str, float]]:
         params = yaml.safe_load((folder / "params.yaml").read_text())
         params["models"] |= {name: {"arch": arch, "lr": 0.001} for name, arch in NETWORKS.items()}
         params["study"] = {"models": [*NETWORKS], "losses": ["bce"], "replicates": []}
+        params["ensemble"]["top_k"] = len(NETWORKS)
         params["datasets"]["phantom"]["images"] = 600
         params["preprocess"]["size"] = 128
         params["train"] |= {"epochs": 3, "threads": 1, "batch_size": 16}

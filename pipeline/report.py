@@ -24,8 +24,8 @@ from pipeline.study.prepared import read_dataset
 
 HEAD = "# Results: "
 """With which the front page begins."""
-BESIDE = frozenset({"seeds"})
-"""Pages with the most figures; where there are two processors, a process of their own writes them."""
+BESIDE = frozenset({"data", "explain", "seeds"})
+"""Pages of about half of the work, which only the last ones link; on a second processor another process writes them."""
 
 
 def write_reports(study: StudyResults, folder: Path, but: Collection[str] = ()) -> list[Path]:

