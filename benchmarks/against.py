@@ -200,7 +200,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             run(options.commit, now, options.rounds, Path(folder))
     table = pd.read_csv(TABLE, dtype={"commit": str})
-    for line in lines(table, options.commit, next(c for c in table["commit"].unique() if c != options.commit)):
+    if options.table:
+        now = [commit for commit in table["commit"] if commit != options.commit][-1]  # the last that was measured
+    for line in lines(table[table["commit"].isin([options.commit, now])], options.commit, now):
         print(line)
 
 
