@@ -184,7 +184,7 @@ def lines(table: pd.DataFrame) -> Iterator[str]:
         values = here.pivot(index="seed", columns="arm", values="auroc")
         seconds = here.pivot(index="seed", columns="arm", values="seconds")
         for arm in (name for name in (PLAIN, *ARMS) if name in values and name != "product"):
-            both = values[["product", arm]].dropna()
+            both = values.reindex(columns=["product", arm]).dropna()  # what was stopped may have no product yet
             if both.empty:
                 continue
             difference = (both["product"] - both[arm]).to_numpy()

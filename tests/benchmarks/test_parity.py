@@ -37,6 +37,7 @@ def test_the_interval_is_that_of_a_paired_t_test():
 def test_only_seeds_that_both_have_are_compared(tmp_path):
     entries = [("p", "cnn", arm, seed, value, 1.0) for arm, seed, value in (
         ("product", 1, 0.8), ("plain", 1, 0.7), ("product", 2, 0.9), ("no warm-up", 3, 0.9))]  # fmt: skip
+    entries.append(("p", "lite0", "plain", 1, 0.7, 1.0))  # stopped before the product's turn
     table = pd.DataFrame(entries, columns=parity.COLUMNS)
     assert list(parity.lines(table))[2:] == ["| p | cnn | plain | 1 | 0.800 | 0.700 | +0.100 [—] | 1, 1 |"]
     table.to_csv(tmp_path / "t.csv", index=False)
