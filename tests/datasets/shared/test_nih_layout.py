@@ -19,7 +19,7 @@ ROWS = [
     "00000061_015.png,No Finding,15,61,414,M,AP,3056,2544,0.139,0.139",
     "00000075_000.png,Hernia,0,75,058Y,F,PA,2048,2500,0.171,0.171",
 ]
-REAL = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[3] / "shared" / "data")) / "nih_chestxray14"
+REAL = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[4] / "shared" / "data")) / "nih_chestxray14"
 
 
 def write(path: Path, *lines: str) -> Path:
