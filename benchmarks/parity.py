@@ -98,6 +98,8 @@ def trained(model: Model, train: Train, arm: str, seed: int, most: int | None) -
     channels, size, single = 1 if images.ndim == 3 else images.shape[3], images.shape[1], data.task == "multiclass"
     places = chosen(parts["train"], most)
     settings = train if arm == PLAIN else settings_of(train, arm)
+    # An epoch fewer than patience allows to be missed: every arm is trained to its end, as the plain script is.
+    settings = settings.model_copy(update={"patience": settings.epochs, "device": "cpu"})
     device = session.begin(1, False, "cpu")
     if arm == PLAIN:
         torch.manual_seed(seed)
@@ -146,8 +148,6 @@ def run(options: argparse.Namespace) -> None:
     """Train whatever is asked for and not in the table yet: seed by seed, so that a stopped run is balanced."""
     params = load()
     described = {**params.models, **{name: Model.model_validate(of) for name, of in NETWORKS.items()}}
-    # An epoch fewer than patience allows to be missed: every arm is trained to its end, as the plain script is.
-    ended = {"patience": params.train.epochs, "device": "cpu"}
     own = {name: train_settings(params, name) if name in params.models else params.train for name in described}
     table = TABLE.absolute()
     table.parent.mkdir(exist_ok=True)
@@ -159,8 +159,7 @@ def run(options: argparse.Namespace) -> None:
                         continue
                     began = sum(os.times()[:2])
                     with chdir(folder):
-                        train = own[network].model_copy(update=ended)
-                        auroc = trained(described[network], train, arm, seed, options.most)
+                        auroc = trained(described[network], own[network], arm, seed, options.most)
                     entry = (name, network, arm, seed, f"{auroc:.5f}", f"{sum(os.times()[:2]) - began:.1f}")
                     fresh = not table.exists()
                     with table.open("a", newline="") as file:

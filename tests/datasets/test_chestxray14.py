@@ -1,10 +1,8 @@
 import hashlib
 import io
 import json
-import os
 import shutil
 import tarfile
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -13,6 +11,7 @@ from pipeline.datasets import DatasetError, available, dataset_class
 from pipeline.datasets.chestxray14 import dataset as chestxray14
 from pipeline.datasets.chestxray14.dataset import ARCHIVES, LISTS, Data
 from tests.datasets.shared.fetching.site import Site
+from tests.tiny import DATA
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,Original"
 NAMES = [f"{patient:08d}_{follow_up:03d}.png" for patient in (1, 2, 3, 4) for follow_up in (0, 1)]
@@ -310,7 +309,7 @@ def test_the_published_table():
     assert LISTS["test_list.txt"][1] == 25_596 * 17 - 1
 
 
-REAL = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[3] / "shared" / "data")) / "nih_chestxray14"
+REAL = DATA / "nih_chestxray14"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real images: {REAL} does not exist (set MEDMATRIX_DATA)")

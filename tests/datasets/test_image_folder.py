@@ -1,8 +1,6 @@
 import csv
 import json
-import os
 from collections import Counter
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +12,7 @@ from pipeline.datasets.shared.remarks import remarks
 from pipeline.imaging.hashes import pixel_hash
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
+from tests.tiny import DATA
 
 
 def publish(root, paths):
@@ -197,7 +196,7 @@ def test_links_to_class_folders_are_followed(tmp_path):
     assert ids(tmp_path / "x", tmp_path) == ["a/1.png", "b/2.png"]
 
 
-REAL = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[3] / "shared" / "data")) / "pbc_dataset_normal_DIB"
+REAL = DATA / "pbc_dataset_normal_DIB"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real images: {REAL} does not exist (set MEDMATRIX_DATA)")
 CELLS = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")
 

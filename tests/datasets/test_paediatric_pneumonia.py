@@ -1,11 +1,9 @@
 import hashlib
 import json
-import os
 import re
 import zipfile
 from collections import Counter, defaultdict
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from pipeline.datasets.paediatric_pneumonia.dataset import CLASSES, Data
 from pipeline.imaging.prepare import prepare_all
 from pipeline.imaging.settings import Preprocess
 from tests.datasets.shared.fetching.site import Site
+from tests.tiny import DATA
 
 V2 = {
     "train/NORMAL": ["IM-0115-0001.jpeg", "IM-0011-0001-0002.jpeg", "NORMAL2-IM-0373-0001.jpeg"],
@@ -273,7 +272,7 @@ def test_another_archive_and_a_name_twice(tmp_path):
         list(Data().samples(tmp_path))
 
 
-REAL = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[3] / "shared" / "data")) / "kermany_chest_xray_224"
+REAL = DATA / "kermany_chest_xray_224"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real images: {REAL} does not exist (set MEDMATRIX_DATA)")
 
 

@@ -1,7 +1,5 @@
-import os
 import tracemalloc
 from itertools import combinations
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +12,7 @@ from pipeline.imaging.decoding import decode
 from pipeline.imaging.duplicates import COLUMNS, NearPairs, duplicates_of, find, groups, near_pairs
 from pipeline.imaging.hashes import perceptual_hashes, pixel_hash, thumbnail
 from pipeline.imaging.settings import Duplicates
+from tests.tiny import DATA
 
 
 def test_hash_depends_on_pixels_and_shape():
@@ -287,7 +286,6 @@ def test_nothing_to_find():
     assert found.table.columns.tolist() == COLUMNS
 
 
-DATA = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[3] / "shared" / "data"))
 NIH = DATA / "nih_chestxray14" / "images"
 
 

@@ -4,7 +4,6 @@ import errno
 import gc
 import io
 import json
-import os
 import sys
 import time
 import weakref
@@ -31,6 +30,7 @@ from pipeline.study.disk import DiskFull
 from pipeline.study.files import BOXES, DUPLICATES, EXCLUDED, IMAGES, PREPARED, SAMPLES, SOURCE
 from pipeline.study.params import load
 from pipeline.study.prepared import open_images, read_dataset, read_samples
+from tests.tiny import DATA
 
 SETTINGS = Preprocess(size=24, threads=3, clahe=Clahe(tiles=2))
 CLASSES = ("a", "b")
@@ -490,7 +490,6 @@ def test_stage_names_a_wrong_key(project, capsys):
     assert "datasets.chestxray14.rot: unknown key (did you mean 'root'?)" in capsys.readouterr().err
 
 
-DATA = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[3] / "shared" / "data"))
 NIH = DATA / "nih_chestxray14"
 
 

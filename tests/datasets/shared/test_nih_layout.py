@@ -1,6 +1,5 @@
 """The reader of the ChestX-ray14 layout: its odd headers, its refusals, and the real files where they lie."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +7,7 @@ import pytest
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.shared.nih_layout import FINDINGS, iter_samples, read_boxes, read_entries, read_list
+from tests.tiny import DATA
 
 HEADER_2020 = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,"
@@ -19,7 +19,7 @@ ROWS = [
     "00000061_015.png,No Finding,15,61,414,M,AP,3056,2544,0.139,0.139",
     "00000075_000.png,Hernia,0,75,058Y,F,PA,2048,2500,0.171,0.171",
 ]
-REAL = Path(os.environ.get("MEDMATRIX_DATA", Path(__file__).parents[4] / "shared" / "data")) / "nih_chestxray14"
+REAL = DATA / "nih_chestxray14"
 
 
 def write(path: Path, *lines: str) -> Path:
