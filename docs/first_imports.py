@@ -24,6 +24,7 @@ def main() -> None:
     if sys.argv[1:] == [APART]:
         for stage in sorted((ROOT / "pipeline").glob("[!_]*.py")):
             importlib.import_module(f"pipeline.{stage.stem}")
+        importlib.import_module("pipeline.learning.training.libraries")  # which they import when they train
         return
     stages = subprocess.Popen([sys.executable, __file__, APART])
     for name in (name for name in LIBRARIES if name.startswith(("dvc", "scmrepo", "dulwich"))):

@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from pipeline.metrics.collapse import too_few, unclear
 from pipeline.metrics.functions import rank_auroc
@@ -238,8 +238,8 @@ def chance_auroc(run: TrainedRun) -> str | None:
     scores = np.asarray(run.logits) if run.task == "multilabel" else run.likely
     auroc = rank_auroc(targets[:, both], scores[:, both])
     error = np.sqrt((positives[both] + negatives[both] + 1) / (12 * positives[both] * negatives[both]))
-    inside = norm.cdf(2) - norm.cdf(-2)
-    reach = norm.ppf((1 + inside ** (1 / both.sum())) / 2)
+    inside = ndtr(2) - ndtr(-2)
+    reach = ndtri((1 + inside ** (1 / both.sum())) / 2)
     if (np.abs(auroc - 0.5) > reach * error).any() or unclear(targets, run.auroc):
         return None
     return (

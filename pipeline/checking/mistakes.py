@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import fisher_exact
 
 from pipeline.metrics.calibration import ECE_BINS
 from pipeline.metrics.thresholds import probabilities
@@ -321,6 +320,8 @@ def _fisher(first: np.ndarray, second: np.ndarray) -> tuple[bool, float]:
     """Say whether two bool [N] are together more often than expected, and test it; p is NaN where one is constant."""
     if first.all() or second.all() or not first.any() or not second.any():
         return False, math.nan
+    from scipy.stats import fisher_exact  # not at the top: scipy.stats takes half a second
+
     table = [[int((f & s).sum()) for s in (second, ~second)] for f in (first, ~first)]
     return bool(second[first].mean() > second[~first].mean()), float(fisher_exact(table).pvalue)
 

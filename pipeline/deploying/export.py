@@ -197,10 +197,9 @@ def _without_origins(archive: bytes) -> bytes:
 
 
 def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
-    import timm
     import torch
-    from timm.models import save_for_hf
 
+    from pipeline.learning.eager import timm
     from pipeline.learning.networks import models
 
     run = _one(choice, seed)
@@ -235,7 +234,7 @@ def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
     options = {**described.options, "in_chans": len(mean)}
     network.num_classes = len(classes)
     config = {"label_names": list(classes)}
-    save_for_hf(network, str(folder), model_config=config, model_args=options, safe_serialization=True)
+    timm.models.save_for_hf(network, str(folder), model_config=config, model_args=options, safe_serialization=True)
     images = torch.from_numpy(validation_inputs()[0])
     with torch.inference_mode():
         again = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from pipeline.ensembling.combiners import (
@@ -84,6 +83,8 @@ def fit_slsqp(logits: np.ndarray, targets: np.ndarray, task: str, patients: np.n
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         mixed = np.maximum(likely @ weights, TINY)
         return float(-np.log(mixed).mean()), -(1 / mixed) @ likely / len(mixed)
+
+    from scipy.optimize import minimize  # not at the top: a quarter of a second
 
     equal = np.full(n_members, 1 / n_members)
     best_member = np.eye(n_members)[np.argmax(np.log(likely).sum(axis=0))]

@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata
 from torch import nn
 
 from pipeline.explaining import scores
@@ -38,6 +37,7 @@ from pipeline.explaining.names import (
     RANDOM_ORDER,
 )
 from pipeline.learning.networks.models import Classifier
+from pipeline.metrics.ranks import average_ranks
 from pipeline.metrics.registry import Scale
 
 COLUMNS = ["check", "step", "value", "low", "high", "images", "patients"]
@@ -102,7 +102,7 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     float64 [N]
         NaN where a map is constant.
     """
-    a, b = (rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second))
+    a, b = (average_ranks(maps.reshape(len(maps), -1), axis=1) for maps in (first, second))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.divide((a * b).sum(axis=1), length, out=np.full(len(a), np.nan), where=length > 1e-9)

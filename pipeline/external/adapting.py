@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
-from scipy.stats import t as student
 from threadpoolctl import threadpool_limits
 
 from pipeline.external.scoring import Carried
@@ -25,6 +24,7 @@ from pipeline.scoring.calibrated import calibration_lines, calibration_on_test
 from pipeline.scoring.part import PartLogits, View, calibration_remarks
 from pipeline.scoring.rows import COLUMNS, metric_rows, row
 from pipeline.study.unknown import shares as frequencies
+from pipeline.uncertainty import student
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.intervals import nested_error, spread
 from pipeline.uncertainty.support import support
@@ -183,7 +183,7 @@ def _changes(
             error = spread(draws[:, models].mean(axis=1))
             if len(change[models]) > 1:
                 error, freedom = nested_error(change[models], draws[:, models], freedom)
-            reach = student.ppf((1 + confidence) / 2, freedom) * error
+            reach = student.quantile((1 + confidence) / 2, freedom) * error
             for c, name in enumerate(columns(metric, classes)):
                 between = (np.nan, np.nan) if on.refused[c] else (value[c] - reach[c], value[c] + reach[c])
                 rows.append(row(label, "change", name, metric.name, value[c], 0, 0, on.refused[c], between))

@@ -48,8 +48,9 @@ LIBRARIES = (
     *("dvc_data.hashfile.db.local", "scmrepo.git", "dulwich.repo", "flatten_dict", "psutil", "ruamel.yaml"),
     *("configobj", "dvc.cachemgr", "dvc.data_cloud", "dvc.repo.index", "dvc.repo.stage", "dvc.repo.plots"),
     *("dulwich.worktree", "platformdirs.unix", "ruamel.yaml.mergevalue", "scmrepo.noscm", "tqdm"),
-    *("torch", "timm", "cv2", "numpy", "pandas", "scipy.stats", "sklearn.metrics", "safetensors.torch"),
-    *("pydantic.fields", "matplotlib.figure", "PIL.Image", "tabulate", "yaml", "jinja2"),
+    *("pipeline.learning.training.libraries", "timm", "timm.optim", "torch", "cv2", "numpy", "pandas"),
+    *("scipy.optimize", "scipy.stats", "sklearn.metrics"),
+    *("safetensors.torch", "pydantic.fields", "matplotlib.figure", "PIL.Image", "tabulate", "yaml", "jinja2"),
 )
 READY_SECONDS = 120.0
 """For the imports, on a machine whose disk is cold; then workers start without."""

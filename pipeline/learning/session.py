@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from pipeline.study.errors import UserError
 from pipeline.study.memory import keep_memory
 
+SHAPES = 64
+"""Shapes of batches that are compiled, each for itself; beyond torch's 8 it would go on uncompiled, without a word."""
+
 
 def begin(threads: int, tf32: bool, device: str = "auto") -> torch.device:
     """Set everything that the bits of a result depend on, and return the device to work on.
@@ -111,4 +114,5 @@ def compiled(model: nn.Module, wish: bool, device: torch.device) -> Callable[...
     if device.type != "cuda":
         print(f"train.compile: off on {device.type}, where compiling takes longer than it saves", flush=True)
         return model
+    torch._dynamo.config.recompile_limit = SHAPES
     return torch.compile(model, dynamic=False)

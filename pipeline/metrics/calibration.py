@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
 from scipy.special import softmax
 
 from pipeline.metrics.logistic import logistic_optimum
@@ -137,6 +136,8 @@ def _inverse_temperature(logits: np.ndarray, truth: np.ndarray) -> tuple[float, 
         high *= 2
         if not np.isfinite(high):
             return 1.0, "no finite temperature: every validation image is decided right, but for rounding"
+    from scipy.optimize import brentq  # not at the top: a quarter of a second
+
     return float(brentq(derivative, 0.0, high, xtol=1e-14, rtol=1e-13) / unit), ""
 
 

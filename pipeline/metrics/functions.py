@@ -6,8 +6,8 @@ What a metric cannot say is NaN, never 0: `registry.reasons` says why.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
+from pipeline.metrics.ranks import average_ranks
 from pipeline.metrics.scored import Scored, Weighted, ratio
 from pipeline.metrics.thresholds import MAX_F1
 from pipeline.study.unknown import known_of
@@ -394,10 +394,8 @@ def rank_auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     truth = targets.astype(bool) if known is None else targets == 1
     absent = ~truth if known is None else known & ~truth
     positives, negatives = truth.sum(axis=0).astype(float), absent.sum(axis=0).astype(float)
-    if known is None:
-        ranks = rankdata(scores, axis=0)
-    else:  # ranks are those among the known: NaN are left out, and have the rank NaN
-        ranks = np.nan_to_num(rankdata(np.where(known, scores, np.nan), axis=0, nan_policy="omit"))
+    # Ranks are those among the known: NaN are left out, and have the rank NaN.
+    ranks = average_ranks(scores) if known is None else np.nan_to_num(average_ranks(np.where(known, scores, np.nan)))
     wins = (ranks * truth).sum(axis=0) - positives * (positives + 1) / 2
     pairs = positives * negatives
     return np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)

@@ -71,7 +71,7 @@ def ask_if_unclear(file: str, known: Known) -> None:
     UserError
         With the tags to choose from.
     """
-    import timm
+    from pipeline.learning.eager import timm
 
     arch, tag = timm.models.split_model_name_tag(known.arch)
     if tag or known.input is not None:
@@ -96,7 +96,7 @@ def tags_of(arch: str) -> list[str]:
 
 def only_size(arch: str) -> int | None:
     """Return the side in pixels of the images that a network takes, where it takes no other; else None."""
-    import timm
+    from pipeline.learning.eager import timm
 
     try:
         entry = timm.get_pretrained_cfg(arch)
@@ -109,7 +109,7 @@ def only_size(arch: str) -> int | None:
 
 def input_of(arch: str) -> str:
     """Say by what timm normalises the images of an architecture or, with a tag, of its weights."""
-    import timm
+    from pipeline.learning.eager import timm
 
     entry = timm.get_pretrained_cfg(arch)
     return "not known to timm" if entry is None else f"mean {_short(entry.mean)}, SD {_short(entry.std)}"
@@ -123,7 +123,7 @@ def is_converted(state: Mapping[str, Tensor]) -> bool:
 
 def _described_beside(file: Path) -> Known | None:
     """Read config.json, which timm's hub keeps beside its weights; None where it is none of timm's."""
-    import timm
+    from pipeline.learning.eager import timm
 
     try:
         content = json.loads((file.parent / "config.json").read_text(encoding="utf-8"))
@@ -172,7 +172,7 @@ class _Table(NamedTuple):
 
 @cache
 def _table() -> _Table:
-    import timm  # takes seconds
+    from pipeline.learning.eager import timm  # takes a second
 
     tags: dict[str, list[str]] = {}
     published = {}

@@ -78,9 +78,9 @@ def interval(metric: str, value: Any, error: Any, freedom: Any, confidence: floa
         low, high = t_interval(1 - np.asarray(value), np.asarray(error), freedom, confidence, "loss")
         return 1 - float(high), 1 - float(low)
     if scale is None:  # far above 0 on the scale of a correlation, which there is the identity
-        from scipy.stats import t as student
+        from pipeline.uncertainty import student
 
-        reach = float(student.ppf((1 + confidence) / 2, freedom) * error)
+        reach = float(student.quantile((1 + confidence) / 2, freedom) * error)
         return (value - reach, value + reach) if reach > 0 else (np.nan, np.nan)
     low, high = t_interval(np.asarray(value), np.asarray(error), freedom, confidence, scale)  # type: ignore[arg-type]  # of the table above
     return float(low), float(high)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from pipeline.metrics.recalibration import error_floor, group_errors, recalibrations
 from pipeline.metrics.scored import Scored
 from pipeline.scoring.part import View
 from pipeline.scoring.rows import row
+from pipeline.uncertainty import student
 from pipeline.uncertainty.support import class_refusals
 
 FLOOR = "expected of probabilities that mean what they say, from noise alone"
@@ -104,7 +104,7 @@ def calibration_lines(
             estimates = np.concatenate([estimates, estimates.mean(axis=0, keepdims=True)])
             influence = np.concatenate([influence, influence.mean(axis=0, keepdims=True)])
             notes.append(", ".join(dict.fromkeys(filter(None, notes))))
-        reach = student.ppf((1 + confidence) / 2, max(int(carriers[k]) - 1, 1))
+        reach = student.quantile((1 + confidence) / 2, max(int(carriers[k]) - 1, 1))
         for which, metric in enumerate(("calibration_slope", "calibration_intercept")):
             for label, estimate, moved, note in zip(series, estimates[:, which], influence[:, :, which], notes):
                 error = np.nan if refused[k] else float(group_errors(moved))

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from pipeline.metrics.registry import METRICS, Metric, columns
 from pipeline.metrics.scored import Scored
+from pipeline.uncertainty import student
 from pipeline.uncertainty.intervals import spread
 from pipeline.uncertainty.multiplicity import AGGREGATES, holm
 from pipeline.uncertainty.ratios import Drawn
@@ -137,7 +137,7 @@ def _pair(
             note = "undefined in a subgroup"
         if not note and (still[c] or not error[c] > 1e-12):
             note = "no draw of patients changes the value of a subgroup"
-        reach = np.nan if note else student.ppf((1 + confidence) / 2, freedom[c]) * error[c]
+        reach = np.nan if note else student.quantile((1 + confidence) / 2, freedom[c]) * error[c]
         rows.append(
             {
                 "class": name,
@@ -145,7 +145,7 @@ def _pair(
                 "difference": mean[c],
                 "ci_low": mean[c] - reach,
                 "ci_high": mean[c] + reach,
-                "p": np.nan if note else 2 * student.sf(abs(mean[c]) / error[c], freedom[c]),
+                "p": np.nan if note else 2 * student.upper_tail(abs(mean[c]) / error[c], freedom[c]),
                 "n_classes": n_classes[c],
                 "n_first": images[0][c],
                 "n_second": images[1][c],

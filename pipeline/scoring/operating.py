@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
-from scipy.stats import t as student
 
 from pipeline.metrics.logistic import log_odds
 from pipeline.metrics.registry import METRICS, measure
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.metrics.thresholds import MAX_F1, SPECIFICITIES, specificity_thresholds
 from pipeline.scoring.part import PartLogits, View
+from pipeline.uncertainty import student
 from pipeline.uncertainty.bootstrap import metric_draws
 from pipeline.uncertainty.ratios import Drawn, expected_interval, ratio_draws
 from pipeline.uncertainty.support import class_refusals
@@ -250,8 +250,8 @@ def _log_ratio(
             above.of.draws / above.value - below.of.draws / below.value + offset.draws,
         )
         error, degrees = moved.error(freedom)
-        reach = student.ppf((1 + confidence) / 2, degrees) * error
-        of_offset = student.ppf((1 + confidence) / 2, freedom) * offset.draws[:, 0].std(axis=0, ddof=1)
+        reach = student.quantile((1 + confidence) / 2, degrees) * error
+        of_offset = student.quantile((1 + confidence) / 2, freedom) * offset.draws[:, 0].std(axis=0, ddof=1)
         # Where a share is 1 no draw moves it, and its own limit counts.
         below_it = np.sqrt(np.log(above.value / above.low) ** 2 + np.log(below.high / below.value) ** 2 + of_offset**2)
         above_it = np.sqrt(np.log(above.high / above.value) ** 2 + np.log(below.value / below.low) ** 2 + of_offset**2)

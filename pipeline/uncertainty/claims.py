@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import norm
-from scipy.stats import t as student
+
+from pipeline.uncertainty import student
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 _ROOT, _MASS = (_NODES + 1) / 2, _WEIGHTS / 2
@@ -131,8 +131,13 @@ def prospect(difference: float, error: float, alpha: float = 0.05, freedom: floa
     """
     if not (difference > 0 and error > 0 and 0 < alpha < 1):
         raise ValueError(f"difference {difference}, error {error}, alpha {alpha}: must be above 0, alpha below 1")
-    at, critical = difference / error, float(student.ppf(1 - alpha / 2, freedom))
+    at, critical = difference / error, float(student.quantile(1 - alpha / 2, freedom))
     above, below = ndtr(at - critical), ndtr(-at - critical)
     # Means of the two tails of a normal deviate, times their probabilities.
-    tails = (at * above + norm.pdf(critical - at)) - (at * below - norm.pdf(critical + at))
+    tails = (at * above + _density(critical - at)) - (at * below - _density(critical + at))
     return Prospect(difference, float(above + below), float(ndtr(-at)), float(tails / (above + below) / at))
+
+
+def _density(x: float) -> float:
+    """Return the density of the normal distribution."""
+    return float(np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi))

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
-from scipy.stats import t as student
 from threadpoolctl import threadpool_limits
 
+from pipeline.metrics.ranks import average_ranks
 from pipeline.metrics.registry import METRICS, measure, metrics_of
 from pipeline.metrics.scored import Scored, Weighted
+from pipeline.uncertainty import student
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.improvement import NOTHING, improvement
 from pipeline.uncertainty.multiplicity import AGGREGATES, holm
@@ -363,7 +363,7 @@ def _interaction(draws: np.ndarray) -> float:
 
 def _same_order(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two predictions [S, N, K] rank the images of every class alike, so that no sample could part them."""
-    return first.shape == second.shape and np.array_equal(rankdata(first, axis=1), rankdata(second, axis=1))
+    return first.shape == second.shape and np.array_equal(average_ranks(first, axis=1), average_ranks(second, axis=1))
 
 
 def tests_of(difference: float, error: float, freedom: float, confidence: float, margin: float) -> dict[str, float]:
@@ -384,11 +384,11 @@ def tests_of(difference: float, error: float, freedom: float, confidence: float,
     dict of str to float
         difference, ci_low, ci_high, p, equivalence_low, equivalence_high and tost_p of `COLUMNS`.
     """
-    two_sided = student.ppf((1 + confidence) / 2, freedom) * error
-    one_sided = student.ppf(confidence, freedom) * error
+    two_sided = student.quantile((1 + confidence) / 2, freedom) * error
+    one_sided = student.quantile(confidence, freedom) * error
     if error > 0:
-        p = 2 * student.sf(abs(difference) / error, freedom)
-        tost = student.sf((margin - abs(difference)) / error, freedom)
+        p = 2 * student.upper_tail(abs(difference) / error, freedom)
+        tost = student.upper_tail((margin - abs(difference)) / error, freedom)
     else:  # the same order; or a difference that no draw changes, or an unknown error, which cannot be tested
         p, tost = (1.0, 0.0) if error == 0 and not np.isnan(freedom) else (np.nan, np.nan)
     return {

@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 
 class DeLong(NamedTuple):
@@ -144,4 +144,4 @@ def delong_pairs(result: DeLong) -> Pairs:
     error = np.sqrt(np.maximum(variance.T, 0))
     fixed = error <= 1e-9
     z = np.divide(difference, error, out=np.full((len(first), n_classes), np.nan), where=~fixed & ~np.isnan(error))
-    return Pairs(difference, error, z, np.where(fixed & (np.abs(difference) <= 1e-12), 1.0, 2 * norm.sf(np.abs(z))))
+    return Pairs(difference, error, z, np.where(fixed & (np.abs(difference) <= 1e-12), 1.0, 2 * ndtr(-np.abs(z))))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
 
 from pipeline.metrics.registry import Metric
+from pipeline.uncertainty import student
 from pipeline.uncertainty.intervals import nested_error, spread
 from pipeline.uncertainty.metric_intervals import metric_intervals
 from pipeline.uncertainty.support import Support
@@ -126,8 +126,8 @@ def of_limits(
             [(spread(side.draws.mean(axis=1)), np.maximum(side.patients - 1, 1)) for side in (here, there)]
         )
         error, together = nested_error(there.values - here.values, apart, freedom)
-        of_patients = student.ppf((1 + confidence) / 2, freedom) * spread(apart.mean(axis=1))
-        further = np.maximum((student.ppf((1 + confidence) / 2, together) * error) ** 2 - of_patients**2, 0)
+        of_patients = student.quantile((1 + confidence) / 2, freedom) * spread(apart.mean(axis=1))
+        further = np.maximum((student.quantile((1 + confidence) / 2, together) * error) ** 2 - of_patients**2, 0)
     low = value - np.sqrt((there.value - there.low) ** 2 + (here.high - here.value) ** 2 + further)
     high = value + np.sqrt((there.high - there.value) ** 2 + (here.value - here.low) ** 2 + further)
     return value, np.maximum(low, -end), np.minimum(high, end)

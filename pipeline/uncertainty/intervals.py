@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import expit, logit, ndtri
-from scipy.stats import t as student
 
 from pipeline.metrics.registry import SCALES, Scale
+from pipeline.uncertainty import student
 from pipeline.uncertainty.bootstrap import nested_draws
 
 
@@ -86,7 +86,7 @@ def t_interval(
     value, error = np.asarray(value, dtype=np.float64), np.asarray(error, dtype=np.float64)
     if scale not in SCALES:
         raise ValueError(f"scale {scale!r} must be one of {', '.join(SCALES)}")
-    reach = student.ppf((1 + confidence) / 2, freedom)
+    reach = student.quantile((1 + confidence) / 2, freedom)
     with np.errstate(divide="ignore", invalid="ignore"):
         if scale == "share":
             inside = (value > 0) & (value < 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
 
 
 class McNemar(NamedTuple):
@@ -42,6 +41,8 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     The images about which one alone is right fall to either with probability 1/2 (McNemar, Psychometrika 12(2), 1947,
     doi:10.1007/BF02295996); exact binomial, without a correction.
     """
+    from scipy.stats import binomtest  # not at the top: scipy.stats takes half a second
+
     first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"{first.shape} and {second.shape}; expected [N] twice")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import t as student
 
+from pipeline.uncertainty import student
 from pipeline.uncertainty.intervals import spread
 
 AGGREGATES = ("macro", "overall")
@@ -147,5 +147,5 @@ def paired_p(
     fixed = error <= 1e-12
     z = np.divide(difference, error, out=np.full(difference.shape, np.nan), where=~fixed & ~np.isnan(error))
     freedom = np.full(values.shape[1], np.inf) if patients is None else np.maximum(np.asarray(patients) - 1, 1)
-    p = np.where(fixed & (np.abs(difference) <= 1e-12), 1.0, 2 * student.sf(np.abs(z), freedom))
+    p = np.where(fixed & (np.abs(difference) <= 1e-12), 1.0, 2 * student.upper_tail(np.abs(z), freedom))
     return difference, error, p

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
-from scipy.stats import nct
-from scipy.stats import t as student
+
+from pipeline.uncertainty import student
 
 COLUMNS = ["delta", "sd", "seeds_normal", "seeds_exact", "power_exact"]
 
@@ -77,13 +77,15 @@ def power_of(seeds: int, sd: float, delta: float, alpha: float = 0.05) -> float:
     -----
     Cohen, "Statistical power analysis for the behavioral sciences", 2nd ed., 1988, chapter 2.
     """
+    from scipy.stats import nct  # not at the top: scipy.stats takes half a second
+
     _check(sd, delta, alpha)
     if seeds < 2:
         raise ValueError(f"seeds {seeds}; a t-test needs 2 at least")
     if sd == 0:
         return 1.0
     freedom, shift = 2 * (seeds - 1), abs(delta) / sd * math.sqrt(seeds / 2)
-    critical = student.ppf(1 - alpha / 2, freedom)
+    critical = student.quantile(1 - alpha / 2, freedom)
     if shift > critical + 38:  # within 1e-300 of 1; the distribution's series fails out there
         return 1.0
     return float(nct.sf(critical, freedom, shift) + nct.cdf(-critical, freedom, shift))

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
 
 from pipeline.metrics.registry import Scale
+from pipeline.uncertainty import student
 from pipeline.uncertainty.intervals import nested_error, one_sided, spread, t_interval
 
 _CHUNK = 2**23
@@ -178,7 +178,7 @@ def expected_interval(
     mean, n = of.values.mean(axis=0), np.asarray(patients, dtype=np.float64)
     error, freedom = of.error(np.maximum(n - 1, 1), curve=curve)
     if scale is None:
-        reach = np.where(error > 1e-12, student.ppf((1 + confidence) / 2, freedom) * error, np.nan)
+        reach = np.where(error > 1e-12, student.quantile((1 + confidence) / 2, freedom) * error, np.nan)
         return mean, mean - reach, mean + reach
     low, high = t_interval(mean, error, freedom, confidence, scale)
     low_end, high_end = one_sided(mean, n, confidence, scale, proportion=proportion)

@@ -11,7 +11,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit, ndtri
 
 
@@ -107,6 +106,8 @@ def c_statistic(prevalence: float, auroc: float, width: float = 0.1, confidence:
     -----
     The standard error of Newcombe, Stat Med 25(4), 2006, doi:10.1002/sim.2324, method 4.
     """
+    from scipy.optimize import brentq  # not at the top: a quarter of a second
+
     _check(prevalence, width, confidence)
     if not 0 < auroc < 1:
         raise ValueError(f"auroc {auroc} must be between 0 and 1")

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
+from pipeline.metrics.ranks import average_ranks
 from pipeline.metrics.registry import METRICS, measure
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.uncertainty.bootstrap import metric_draws
@@ -201,7 +201,7 @@ def exchanged_auroc(scored: Scored, orders: np.ndarray) -> np.ndarray:
     """
     n_seeds, n_classes = scored.shape
     n_images, n_patients = len(scored.truth), scored.n_groups
-    ranks = rankdata(scored.ranked_by, axis=1).reshape(1, n_seeds * n_images, n_classes)
+    ranks = average_ranks(scored.ranked_by, axis=1).reshape(1, n_seeds * n_images, n_classes)
     groups = (np.arange(n_seeds)[:, None] * n_patients + scored.groups).ravel()
     pooled = Scored(
         "multilabel", np.tile(scored.targets, (n_seeds, 1)), ranks, groups=groups, n_groups=n_seeds * n_patients
@@ -310,7 +310,7 @@ def _replication(here: np.ndarray, there: np.ndarray) -> dict[str, np.ndarray]:
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return Spearman's correlation over axis 1 of two [H, S, C], and where it exists (no side all equal)."""
-    ranks = [rankdata(x, axis=1) for x in (first, second)]
+    ranks = [average_ranks(x, axis=1) for x in (first, second)]
     a, b = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     return np.divide((a * b).sum(axis=1), scale, out=np.zeros_like(scale), where=scale > 0), scale > 0

@@ -13,8 +13,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_expit, log_softmax
-from scipy.stats import norm
+from scipy.special import log_expit, log_softmax, ndtr
 
 from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.uncertainty.bootstrap import patient_draws
@@ -299,4 +298,4 @@ def expected_range(n: int) -> float:
     if n < 2:
         raise ValueError(f"{n} values; a range needs 2 at least")
     x = np.linspace(-9, 9, 20_001)
-    return float(np.trapezoid(1 - norm.cdf(x) ** n - norm.sf(x) ** n, x))
+    return float(np.trapezoid(1 - ndtr(x) ** n - ndtr(-x) ** n, x))

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+
+from pipeline.uncertainty import student
 
 SUMMARY_COLUMNS = ["class", "n_seeds", "mean", "sd", "low", "high", "ci_low", "ci_high"]
 
@@ -71,7 +72,7 @@ def over_seeds(names: Sequence[str], values: np.ndarray, confidence: float = 0.9
     n_seeds = len(values)
     mean = values.mean(axis=0)
     sd = values.std(axis=0, ddof=1) if n_seeds > 1 else np.full(len(names), np.nan)
-    reach = student.ppf((1 + confidence) / 2, max(n_seeds - 1, 1)) * sd / np.sqrt(n_seeds)
+    reach = student.quantile((1 + confidence) / 2, max(n_seeds - 1, 1)) * sd / np.sqrt(n_seeds)
     columns = [list(names), n_seeds, mean, sd, values.min(axis=0), values.max(axis=0), mean - reach, mean + reach]
     return pd.DataFrame(dict(zip(SUMMARY_COLUMNS, columns)), columns=SUMMARY_COLUMNS)
 

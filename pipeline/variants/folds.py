@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 from threadpoolctl import threadpool_limits
 
 from pipeline.metrics.calibration import fit
@@ -23,6 +22,7 @@ from pipeline.metrics.thresholds import MAX_F1, operating_points
 from pipeline.scoring.part import CALIBRATED, View
 from pipeline.scoring.rows import COLUMNS, metric_rows, row
 from pipeline.study.predictions import Predictions
+from pipeline.uncertainty import student
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.comparisons import Measured
 from pipeline.uncertainty.metric_intervals import metric_intervals, total_intervals
@@ -115,8 +115,8 @@ def nadeau_bengio(values: np.ndarray, test_share: float, confidence: float = 0.9
         return FoldSpread(mean, *[np.nan] * 4)
     sd = float(np.std(values, ddof=1))
     error = np.sqrt((1 / n + test_share) * sd**2)
-    reach = float(student.ppf((1 + confidence) / 2, n - 1)) * error
-    p = float(2 * student.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
+    reach = float(student.quantile((1 + confidence) / 2, n - 1)) * error
+    p = float(2 * student.upper_tail(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
     return FoldSpread(mean, sd, mean - reach, mean + reach, p)
 
 

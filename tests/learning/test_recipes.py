@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 from timm.layers import DropPath
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pipeline.learning.images.resizing import shrunk, side
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
@@ -118,15 +119,15 @@ def test_the_decay_of_averages_rises_with_the_steps_of_all_epochs(tmp_path):
     seen = []
     settings = changed(ema=0.9, ema_warmup=True, epochs=3)
     model = network()
-    step = torch.optim.AdamW.step
 
-    def stepped(optimizer, *arguments):
-        step(optimizer, *arguments)
+    def stepped(*_):
         seen.append({k: v.double().clone() for k, v in model.state_dict().items()})
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", stepped)
+    hook = register_optimizer_step_post_hook(stepped)
+    try:
         run(tmp_path, settings, model=model)
+    finally:
+        hook.remove()
     average = seen[0]  # the first weights are forgotten
     for n, state in enumerate(seen[1:], 1):
         decay = min(0.9, 1 - (1 + n) ** (-2 / 3))

@@ -70,7 +70,7 @@ def _baseline(
 
 
 def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, classes: int) -> tuple[nn.Module, str]:
-    import timm
+    from pipeline.learning.eager import timm
 
     if not timm.is_model(settings.arch):
         close = ", ".join(difflib.get_close_matches(settings.arch, timm.list_models(), 5)) or "see timm.list_models()"

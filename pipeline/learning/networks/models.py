@@ -332,7 +332,11 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
     Of convolutions and matrix products, as torch's counter sees them (it counts two operations each); what is counted
     nowhere in the field (normalisation, activations, pooling) is not counted here.
     """
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
+
+    from pipeline.learning import eager
+
+    eager.never_compiled(_FlopCounterMode.__torch_dispatch__)
 
     like = next(model.parameters())
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:

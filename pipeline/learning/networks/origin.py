@@ -36,7 +36,7 @@ def timm_name(arch: str) -> str:
 
 def hub_address(arch: str) -> str | None:
     """Return the name or address under which timm fetches the weights of `arch`, None where it has none."""
-    import timm
+    from pipeline.learning.eager import timm
 
     hub = timm.get_pretrained_cfg(arch)
     address = None if hub is None else hub.hf_hub_id or hub.url
@@ -45,7 +45,7 @@ def hub_address(arch: str) -> str | None:
 
 def _licence_of_hub(arch: str) -> dict[str, str | None]:
     """Return the licence of timm's weights of `arch`, nothing where its table has none."""
-    import timm
+    from pipeline.learning.eager import timm
 
     entry = timm.get_pretrained_cfg(arch)
     licence = None if entry is None else entry.license

@@ -15,6 +15,7 @@ from torch import nn
 from pipeline.learning.settings import MASKS, Model
 from pipeline.learning.weights import ModelError
 
+PACKAGE = "segmentation_models_pytorch"
 HEAD = "segmentation_head"
 """Name, in the package's networks, of the module that makes logits of features."""
 _OURS = {
@@ -45,7 +46,9 @@ def build_network(key: str, settings: Model, channels: int, classes: int) -> nn.
     ModelError
         If there is no such architecture or encoder, or it does not take an option. Nothing is ever fetched.
     """
-    import segmentation_models_pytorch as smp
+    from pipeline.learning import eager
+
+    smp = eager.library(PACKAGE)
 
     name = settings.arch.removeprefix(MASKS)
     known = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
@@ -67,7 +70,9 @@ def build_network(key: str, settings: Model, channels: int, classes: int) -> nn.
 
 def _as_deep(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Leave out the first of the decoder's default channels where the encoder is less deep than the default one."""
-    import segmentation_models_pytorch as smp
+    from pipeline.learning import eager
+
+    smp = eager.library(PACKAGE)
 
     asked = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[name]).parameters
     depth, channels = options.get("encoder_depth"), getattr(asked.get("decoder_channels"), "default", None)

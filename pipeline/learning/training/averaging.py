@@ -13,7 +13,7 @@ from pipeline.learning.session import autocast
 from pipeline.learning.settings import Train
 
 if TYPE_CHECKING:
-    from timm.utils import ModelEmaV3
+    from timm.utils import ModelEmaV3  # noqa: TID251  # for the type alone
     from torch.optim.swa_utils import AveragedModel
 
 
@@ -56,11 +56,11 @@ class Exponential(Average):
     """
 
     def __init__(self, model: nn.Module, decay: float, warmup: bool) -> None:
-        from timm.utils import ModelEmaV3
+        from pipeline.learning.training.libraries import utils
 
         super().__init__(model)
         self._warmup = warmup
-        self._ema: ModelEmaV3 = ModelEmaV3(model, decay=decay, use_warmup=warmup)
+        self._ema: ModelEmaV3 = utils.ModelEmaV3(model, decay=decay, use_warmup=warmup)
 
     @property
     def averaged(self) -> nn.Module:

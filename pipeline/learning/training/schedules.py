@@ -74,9 +74,9 @@ def _warm_up(optimizer: Optimizer, warmup: int) -> dict[str, Any]:
 
 class _Cosine(Schedule):
     def __init__(self, optimizer: Optimizer, warmup: int, total: int) -> None:
-        from timm.scheduler import CosineLRScheduler
+        from pipeline.learning.training.libraries import scheduler
 
-        self._timm = CosineLRScheduler(optimizer, t_initial=total, **_warm_up(optimizer, warmup))
+        self._timm = scheduler.CosineLRScheduler(optimizer, t_initial=total, **_warm_up(optimizer, warmup))
 
     def set(self, step: int) -> None:
         self._timm.step_update(step)
@@ -84,9 +84,9 @@ class _Cosine(Schedule):
 
 class _Constant(Schedule):
     def __init__(self, optimizer: Optimizer, warmup: int) -> None:
-        from timm.scheduler import StepLRScheduler
+        from pipeline.learning.training.libraries import scheduler
 
-        self._timm = StepLRScheduler(optimizer, decay_t=1, decay_rate=1.0, **_warm_up(optimizer, warmup))
+        self._timm = scheduler.StepLRScheduler(optimizer, decay_t=1, decay_rate=1.0, **_warm_up(optimizer, warmup))
 
     def set(self, step: int) -> None:
         self._timm.step_update(step)

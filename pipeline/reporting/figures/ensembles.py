@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from pipeline.reporting import english, formats
-from pipeline.reporting.figures.style import BAND, COLOURS, INK, figure, save, styled, widen
+from pipeline.reporting.figures.style import BAND, COLOURS, INK, figure, glyph, save, styled, widen
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.values import Estimate
 
@@ -171,5 +171,5 @@ def _keys(references: Sequence[Single], verdicts: Mapping[str, str], starred: bo
     keys.append(Line2D([], [], linewidth=2.4, markersize=8, label=label, **grey))
     if starred:
         label = "highest validation AUROC"
-        keys.append(Line2D([], [], linestyle="", marker="$★$", color=INK, markersize=10, label=label))
+        keys.append(Line2D([], [], linestyle="", marker=glyph("★"), color=INK, markersize=10, label=label))
     return keys

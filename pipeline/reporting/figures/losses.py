@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pipeline.reporting.figures.style import BAND, COLOURS, FAINT, INK, figure, save, styled, widen
+from pipeline.reporting.figures.style import BAND, COLOURS, FAINT, INK, figure, glyph, save, styled, widen
 from pipeline.reporting.values import Estimate, Outcome
 
 _LOOKS: dict[Outcome, dict[str, Any]] = {
@@ -180,7 +180,7 @@ def _legend(
         handles.append(Patch(color=BAND, label=f"equivalence margin (± {margin:g})"))
     for sign, meaning in keys.items():
         if any(sign in line.label for line in lines):
-            shape: dict[str, Any] = {"marker": f"${sign}$", "color": INK, "markersize": 10}
+            shape: dict[str, Any] = {"marker": glyph(sign), "color": INK, "markersize": 10}
             handles.append(Line2D([], [], linestyle="", label=meaning, **shape))
     columns = min(len(handles), 4) if math.isfinite(margin) else 2
     drawn.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.4, handletextpad=0.5)

@@ -15,6 +15,7 @@ from pipeline.reporting.figures.style import (
     INK,
     epochs,
     figure,
+    glyph,
     roc_frame,
     roc_line,
     save,
@@ -88,7 +89,7 @@ def forest(study: StudyResults, shown: Sequence[Results], path: Path, metric: st
             keys.insert(1, Line2D([], [], color=COLOURS[1], marker="D", markersize=9, linewidth=3, label="ensemble"))
         if chosen is not None:
             keys.append(
-                Line2D([], [], linestyle="", marker="$★$", color=INK, markersize=10, label="chosen on validation")
+                Line2D([], [], linestyle="", marker=glyph("★"), color=INK, markersize=10, label="chosen on validation")
             )
         drawn.legend(handles=keys, loc="outside lower center", ncols=len(keys), columnspacing=1.2, handletextpad=0.5)
         return save(drawn, path)

@@ -16,8 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
+from matplotlib.path import Path as MarkerPath
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import AutoLocator
+from matplotlib.transforms import Affine2D
 from PIL import Image
 
 from pipeline.reporting import roc
@@ -31,6 +33,8 @@ MARKERS = "osD^vPX"
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 INK, FAINT, BAND = "#222222", "#9A9A9A", "#DAE1E7"
 DPI = 130
+PADDING = 0.12
+"""Inches around what is drawn."""
 _GREYS = 32
 """Shades of a figure that shows grey images: noise compresses badly, and more are not seen at this size."""
 
@@ -49,6 +53,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 12,
     "figure.facecolor": "white",
+    "text.parse_math": False,  # the name of a class may hold $, which is no formula
 }
 
 
@@ -112,12 +117,11 @@ def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = Fa
         folder, suffix, written = asked
         if path.is_relative_to(folder):
             path.parent.mkdir(parents=True, exist_ok=True)
-            plain_text(drawn)
             written.append(path.with_suffix(suffix))
             # No date and no version, so that the same figure has the same bytes.
             about = {"CreationDate": None, "Producer": None} if suffix == ".pdf" else {"Date": None, "Creator": None}
             with matplotlib.rc_context(_FONTS):
-                drawn.savefig(written[-1], metadata=about, bbox_inches="tight", pad_inches=0.12)
+                drawn.savefig(written[-1], metadata=about, bbox_inches="tight", pad_inches=PADDING)
         return path
     write_bytes(path, png(drawn, greys, every_colour))
     return path
@@ -125,32 +129,30 @@ def save(drawn: Figure, path: Path, greys: bool = False, every_colour: bool = Fa
 
 def png(drawn: Figure, greys: bool, every_colour: bool) -> bytes:
     """Lay a figure out and return it as the content of a PNG file; see `save`."""
-    # Laid out once: saving would do it anew in each of its passes.
-    plain_text(drawn)
+    # Laid out and measured once: saving would do both anew in each of its passes.
     layout = drawn.get_layout_engine()
     if layout is not None:
         layout.execute(drawn)
-    drawn.set_layout_engine("none")
-    buffer = BytesIO()
-    drawn.savefig(buffer, dpi=DPI, bbox_inches="tight", pad_inches=0.12, pil_kwargs={"compress_level": 1})
+    drawn.set_layout_engine(None)  # "none" would leave one that has saving draw twice
+    drawn.set_dpi(DPI)
+    box = drawn.get_tightbbox().padded(PADDING)
+    pixels = BytesIO()
+    drawn.savefig(pixels, format="rgba", dpi=DPI, bbox_inches=box)
+    sides = math.floor(DPI * box.width), math.floor(DPI * box.height)
+    picture = Image.frombuffer("RGBA", sides, pixels.getvalue()).convert("RGB")
     # Reports live in git: few colours make a file of a third of the size that looks the same.
-    with Image.open(buffer) as opened:
-        picture = opened.convert("RGB")
-        if not every_colour:
-            palette = _grey_palette() if greys else None
-            picture = picture.quantize(128, palette=palette, dither=Image.Dither.NONE)
-        content = BytesIO()
-        picture.save(content, "png", compress_level=7)  # a fifth of the time of level 9, files 6 % larger
+    if not every_colour:
+        palette = _grey_palette() if greys else None
+        picture = picture.quantize(128, palette=palette, dither=Image.Dither.NONE)
+    content = BytesIO()
+    picture.save(content, "png", compress_level=7)  # a fifth of the time of level 9, files 6 % larger
     return content.getvalue()
 
 
-def plain_text(drawn: Figure) -> None:
-    """Have every text drawn as it is: the name of a class may hold ``$``, which is no formula."""
-    for axes in drawn.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.get_major_ticks(len(axis.get_majorticklocs()))  # ticks are made when they are asked for
-    for text in drawn.findobj(Text):
-        text.set_parse_math(False)
+def glyph(character: str) -> MarkerPath:
+    """Return a character as a marker, around its middle; ``$★$`` would be a formula, which no text here is."""
+    outline = TextPath((0, 0), character)
+    return outline.transformed(Affine2D().translate(*-np.array(outline.get_extents().corners()).mean(axis=0)))
 
 
 def named(name: str) -> str:
