@@ -136,7 +136,7 @@ class Standin:
             text = textwrap.dedent(code).replace("EPOCHS", str(EPOCHS))
             (folder / f"pipeline/{stage}.py").write_text(text)
         warm = folder / "pipeline/launching/warm.py"
-        warm.write_text(re.sub(r'^    \*\("torch".*\n.*\n', "", warm.read_text(), flags=re.MULTILINE))
+        warm.write_text(re.sub(r'^    \*\("torch".*\n(    .*\n)*', "", warm.read_text(), flags=re.MULTILINE))
         assert "torch" not in warm.read_text().split("LIBRARIES = (")[1].split("\n)")[0]  # the stand-ins need none
         (folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
         self.content = copy.deepcopy(TINY)

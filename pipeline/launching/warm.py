@@ -48,7 +48,7 @@ LIBRARIES = (
     *("dvc_data.hashfile.db.local", "scmrepo.git", "dulwich.repo", "flatten_dict", "psutil", "ruamel.yaml"),
     *("configobj", "dvc.cachemgr", "dvc.data_cloud", "dvc.repo.index", "dvc.repo.stage", "dvc.repo.plots"),
     *("dulwich.worktree", "platformdirs.unix", "ruamel.yaml.mergevalue", "scmrepo.noscm", "tqdm"),
-    *("pipeline.learning.training.libraries", "timm", "timm.optim", "torch", "cv2", "numpy", "pandas"),
+    *("torch", "pipeline.learning.training.libraries", "timm", "timm.optim", "cv2", "numpy", "pandas"),
     *("scipy.optimize", "scipy.stats", "sklearn.metrics"),
     *("safetensors.torch", "pydantic.fields", "matplotlib.figure", "PIL.Image", "tabulate", "yaml", "jinja2"),
 )
