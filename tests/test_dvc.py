@@ -215,8 +215,8 @@ def test_training_depends_on_nothing_that_comes_after_it(tiny):
 
 def test_code_is_imported_by_name_only_where_deps_know_of_it():
     """A data set and a loss, which dvc.yaml names; all settings, which only refuse (see `study.params.load`); the
-    network that finds regions, whose code and files are in the record that stage preprocess depends on; and what trains
-    and evaluates networks that give masks or a number: the records of those alone have it.
+    network that finds regions, whose code and files are in the record that stage preprocess depends on; what trains and
+    evaluates networks that give masks or a number: the records of those alone have it; and timm's own modules.
     """
     by_name = {
         p.relative_to(ROOT).as_posix()
@@ -228,6 +228,7 @@ def test_code_is_imported_by_name_only_where_deps_know_of_it():
         "pipeline/evaluate.py",
         "pipeline/evaluate_external.py",
         "pipeline/imaging/region.py",
+        "pipeline/learning/eager.py",
         "pipeline/learning/losses/__init__.py",
         "pipeline/settings/checks.py",
         "pipeline/study/params.py",

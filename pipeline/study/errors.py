@@ -29,8 +29,9 @@ def spare_collections() -> None:
 
     Of a process that imports torch and timm this takes a second and a half, as much as torch itself.
     """
-    gc.freeze()
-    gc.enable()  # `pipeline` turns it off where it is run as a program
+    if not gc.isenabled():  # in a stage: see `pipeline.study`
+        gc.freeze()
+        gc.enable()
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
 

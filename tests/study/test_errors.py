@@ -2,11 +2,15 @@
 
 import errno
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from pipeline.study.errors import stage_errors
+from tests.tiny import ROOT
 
 
 def said(capsys, call) -> str:
@@ -48,3 +52,22 @@ def test_places_that_are_read_only(number, capsys):
 def test_anything_else_keeps_its_trace(error):
     with pytest.raises(type(error)), stage_errors():
         raise error
+
+
+def test_a_stage_collects_no_garbage_while_it_imports_and_does_while_it_works():
+    code = """
+        import gc, sys
+        sys.orig_argv = {argv!r}
+        import pipeline.study
+        assert gc.isenabled() is {collects}
+        from pipeline.study.errors import stage_errors
+        with stage_errors():
+            assert gc.isenabled() and (gc.get_freeze_count() > 1000) is not {collects}
+        circle = []
+        circle.append(circle)
+        del circle
+        assert gc.collect() >= 1
+    """
+    for argv, collects in ((["python", "-m", "pipeline.train"], False), (["python", "-m", "pytest"], True)):
+        command = [sys.executable, "-c", textwrap.dedent(code).format(argv=argv, collects=collects)]
+        subprocess.run(command, check=True, cwd=ROOT, timeout=60)

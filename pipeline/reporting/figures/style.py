@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 from matplotlib.path import Path as MarkerPath
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import AutoLocator
-from matplotlib.transforms import Affine2D
 from PIL import Image
 
 from pipeline.reporting import roc
@@ -152,7 +151,9 @@ def png(drawn: Figure, greys: bool, every_colour: bool) -> bytes:
 def glyph(character: str) -> MarkerPath:
     """Return a character as a marker, around its middle; ``$★$`` would be a formula, which no text here is."""
     outline = TextPath((0, 0), character)
-    return outline.transformed(Affine2D().translate(*-np.array(outline.get_extents().corners()).mean(axis=0)))
+    points = outline.vertices - np.array(outline.get_extents().corners()).mean(axis=0)
+    points[outline.codes == MarkerPath.CLOSEPOLY] = 0  # where they are means nothing, but counts for the size
+    return MarkerPath(points, outline.codes)
 
 
 def named(name: str) -> str:
