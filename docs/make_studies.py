@@ -149,21 +149,17 @@ _OWN: dict[str, Mapping[str, Any]] = {
         ),
     },
     "phantom_where": {
-        "datasets.phantom.images": "12000",
-        "datasets.phantom.size": "128",
-        "datasets.phantom.seed": "303",
-        "datasets.phantom.min_prevalence": "0.08",
-        "datasets.phantom.test_fraction": "0.5",
+        "datasets.phantom.images": "3000",
+        "datasets.phantom.size": "192",
         "study": {"models": ["dense"], "losses": ["bce"], "replicates": []},
         "preprocess.size": "128",
-        "split.validation": "0.2",
-        "train.epochs": "12",
+        "train.epochs": "10",
         "models": _models(
             {
-                "dense:  # two blocks: 16 x 16 cells of 8 px in its last layer, of which the highest counts": (
+                "dense:  # three blocks: 8 x 8 cells in its last layer": (
                     "arch: densenet121",
                     "lr: 0.004",
-                    "options: {growth_rate: 16, block_config: [4, 6], bn_size: 2, global_pool: max}",
+                    "options: {growth_rate: 16, block_config: [2, 4, 6], bn_size: 2}",
                 )
             }
         ),
