@@ -27,6 +27,7 @@ from pipeline.external.settings import ExternalPreparationSections, ExternalReco
 from pipeline.imaging.records import region_record
 from pipeline.imaging.region import model_files
 from pipeline.learning.records import training_record
+from pipeline.learning.teacher import teacher_path
 from pipeline.learning.weights import source, weights_file
 from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
@@ -47,6 +48,8 @@ LEFT = Path("tmp/left")
 
 REGION = "roi-masks"
 """Link to the weights of the network that finds regions of interest; no model may have a name with a dash."""
+TEACHER = "teacher"
+"""Ends the name of a link to what a model learns from beside its labels."""
 ASKED = "asked.json"
 """In folders that stage report depends on, and that no other stage fills where nothing is asked for."""
 
@@ -96,20 +99,26 @@ def configure(params: RecordedSections) -> None:
 def link_weights(params: RecordedSections) -> None:
     """Link the weights file of each model of the study, or write that it starts from none; remove all other links.
 
-    That of the network that finds regions of interest is linked, too, if the study or a variant has one, and what a
-    fold's own search has found.
+    The file of a model's teacher is linked, too, that of the network that finds regions of interest, if the study or a
+    variant has one, and what a fold's own search has found.
     """
     files: dict[str, Path | None] = {}
     given = {model: (model, params.models[model].weights) for model in params.study.models}
+    taught = {model: params.models[model].teacher for model in params.study.models}
     for name in (name for name, variant in params.variants.items() if variant.found):
         own = as_variant(params, name).models
         given |= {f"{model}-of-{name}": (model, own[model].weights) for model in params.study.models}
+        taught |= {f"{model}-of-{name}": own[model].teacher for model in params.study.models}
     for name, (model, path) in given.items():
         key = f"models.{model}.weights"
         if path is None and name == model:
             files[name] = None
         elif path is not None and (name == model or path != params.models[model].weights):
             files[name] = weights_file(key, source(key, path))
+    for name, teacher in taught.items():
+        if teacher is not None:
+            model = name.partition("-")[0]
+            files[f"{name}-{TEACHER}"] = teacher_path(f"models.{model}.teacher", teacher.file)
     regions = {REGION: params.preprocess.roi}
     for name, variant in params.variants.items():
         regions[f"{REGION}-{name}"] = preprocess_of(variant, params.preprocess).roi if variant.preprocess else None

@@ -31,8 +31,9 @@ def train(run: Run, params: TrainingSections) -> None:
     loss = losses.for_training(run.loss, params.losses[run.loss], data.task, *weighting)
     scheme = training.metadata(parts["train"], data.classes)
     model = training.model(len(data.classes), images, rows, loss.output)
+    learned = {"train": training.taught(parts["train"], data), "val": parts["val"].targets}
     loaded = {
-        name: resident(images, part, part.targets, training.device, settings.residency, scheme)
+        name: resident(images, part, learned[name], training.device, settings.residency, scheme)
         for name, part in parts.items()
     }
     print(f"{run}: {'; '.join(part.describe(name) for name, part in loaded.items())}", flush=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.learning.losses import kind_of, loss_class, loss_module
 from pipeline.learning.settings import TrainingSections, train_settings
+from pipeline.learning.teacher import teacher_sha256
 from pipeline.learning.weights import checked_sha256, source
 from pipeline.study.code import ROOT, digests
 from pipeline.study.runs import Configuration
@@ -38,17 +39,18 @@ def training_record(configuration: Configuration, params: TrainingSections) -> d
     Returns
     -------
     dict
-        model, train, loss (its settings), weights (SHA-256 of the file that the model starts from, or None) and code
-        (see `pipeline.study.code.digests`).
+        model, train, loss (its settings), weights (SHA-256 of the file that the model starts from, or None), teacher
+        (that of the file that it learns from, if there is one) and code (see `pipeline.study.code.digests`).
 
     Raises
     ------
     ModelError
-        If the weights file is missing, or is not the one that params.yaml asks for.
+        If the weights file is missing, or is not the one that params.yaml asks for, or the teacher's is missing.
     """
     return {
         **settings_record(configuration, params),
         "weights": weights_of(configuration.model, params),
+        **teacher_of(configuration.model, params),
         "code": code_of(configuration, params, ROOT / "pipeline/train.py"),
     }
 
@@ -60,6 +62,12 @@ def weights_of(model: str, params: TrainingSections) -> str | None:
         return None
     key = f"models.{model}.weights"
     return checked_sha256(key, source(key, described.weights), described.sha256)
+
+
+def teacher_of(model: str, params: TrainingSections) -> dict[str, str]:
+    """Hash the file that a model learns from beside its labels, as "teacher"; nothing where there is none."""
+    teacher = params.models[model].teacher
+    return {} if teacher is None else {"teacher": teacher_sha256(f"models.{model}.teacher", teacher.file)}
 
 
 def code_of(configuration: Configuration, params: TrainingSections, script: Path) -> dict[str, str]:

@@ -237,6 +237,14 @@ class Last(Section):
     last: int = Field(ge=1)
 
 
+class Teacher(Section):
+    """What a network learns from beside its labels (knowledge distillation, arXiv 1503.02531)."""
+
+    file: str = Field(min_length=1, description="what medmatrix teach has written")
+    temperature: float = Field(2.0, gt=0, le=100, description="by which logits of both are divided")
+    weight: float = Field(0.5, gt=0, le=1, description="of the teacher in the loss; 1 - weight is that of the labels")
+
+
 def _each_optional(section: type[Section]) -> dict[str, Any]:
     """Return the fields of `section` as `create_model` takes them, each with null as its default."""
     annotations: dict[str, Any] = {name: field.annotation for name, field in section.model_fields.items()}
@@ -265,6 +273,7 @@ class Model(_Overrides):
     dropout: float | None = Field(None, ge=0, lt=1, description="before the logits; null = the architecture's own")
     drop_path: float | None = Field(None, ge=0, lt=1, description="stochastic depth (arXiv 1603.09382)")
     options: dict[str, Any] = {}
+    teacher: Teacher | None = Field(None, description="what it learns from beside the labels; null = nothing")
     metadata: list[Annotated[str, Field(min_length=1)]] | None = Field(
         None, description="columns of the data set's table that the head takes beside the image; null = none"
     )
@@ -293,6 +302,8 @@ class Model(_Overrides):
             raise ValueError("sha256 without weights; set weights: FILE beside it")
         if self.metadata and (twice := sorted({n for n in self.metadata if self.metadata.count(n) > 1})):
             raise ValueError(f"metadata = {self.metadata}: names '{twice[0]}' twice; name it once")
+        if self.teacher and self.gives_masks:
+            raise ValueError(f"teacher with arch = {self.arch}, which gives masks; must be empty")
         if self.metadata and self.gives_masks:
             raise ValueError(f"metadata = {self.metadata} with arch = {self.arch}, which gives masks; must be empty")
         return self

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from pipeline.study.errors import UserError
 from pipeline.study.inputs import located
 
+FILES = (".weights", ".teacher.file")
+"""Ends of the keys of a model that name a file; pages show such names without their folders."""
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 PACKAGE, HUB = "package:", "timm/"
 """What ``weights`` begins with where it names an installed package, or a model of timm's hub."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.learning.weights import FILES
 from pipeline.reporting.results import StudyResults
 from pipeline.settings import Params
 from pipeline.study.files import PSEUDONYM_KEY, PSEUDONYM_SALT, write_csv
@@ -182,10 +183,14 @@ def _dataset(info: DatasetInfo, clean: Callable[[str], str], code: Callable[[str
 
 def _without_paths(params: Params, synthetic: bool) -> Params:
     """Return the parameters as pages may print them: of files of weights the name alone, of data no path."""
-    models = {
-        name: about.model_copy(update={"weights": PurePath(about.weights).name}) if about.weights else about
-        for name, about in params.models.items()
-    }
+    models = {}
+    for name, about in params.models.items():
+        if about.weights:
+            about = about.model_copy(update={"weights": PurePath(about.weights).name})
+        if about.teacher:
+            teacher = about.teacher.model_copy(update={"file": PurePath(about.teacher.file).name})
+            about = about.model_copy(update={"teacher": teacher})
+        models[name] = about
     datasets = {name: _without(about) if about and not synthetic else about for name, about in params.datasets.items()}
     external = {
         name: of.model_copy(update={key: NOT_SHOWN for key in _PATHS if of.of_dataset.get(key)})
@@ -202,7 +207,7 @@ def _without_paths(params: Params, synthetic: bool) -> Params:
             region = {**region, "masks": PurePath(str(region["masks"])).name}
             of = of.model_copy(update={"preprocess": {**of.preprocess, "roi": region}})
         if of.found:
-            found = {k: PurePath(str(v)).name if k.endswith(".weights") and v else v for k, v in of.found.items()}
+            found = {k: PurePath(str(v)).name if k.endswith(FILES) and v else v for k, v in of.found.items()}
             of = of.model_copy(update={"found": found})
         variants[name] = of
     shown = {"models": models, "datasets": datasets, "external": external, "preprocess": preprocess}

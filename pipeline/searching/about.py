@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pipeline.learning.settings import train_settings
+from pipeline.learning.teacher import teacher_sha256
 from pipeline.learning.weights import checked_sha256, source
 from pipeline.searching.record import digest
 from pipeline.searching.sides import Side
@@ -43,9 +44,17 @@ def about_search(side: Side) -> dict[str, Any]:
         "weights": weights,
         "data": digest(data_outputs(side.variant)),
         "split": read_json(side.audit, "split" if side.variant is None else "prepare_variant")["sha256"],
+        **_teachers(params, search),
         **({} if side.fold is None else {"fold": side.fold}),
         **({"metric": metric} if metric != "auroc" else {}),  # the records of searches by AUROC do not name it
     }
+
+
+def _teachers(params: Params, search: Search) -> dict[str, list[str]]:
+    """Hash the files that the model learns from in any trial; nothing where it has no teacher."""
+    key, teacher = f"models.{search.model}.teacher", params.models[search.model].teacher
+    tried = search.over.get(f"{key}.file", [teacher.file] if teacher else [])
+    return {"teachers": [teacher_sha256(key, str(each)) for each in tried]} if tried else {}
 
 
 def settings_digest(params: Params, search: Search) -> str:
@@ -59,6 +68,8 @@ def settings_digest(params: Params, search: Search) -> str:
     train = train_settings(trial, search.model).model_dump(mode="json", exclude={"log_every"})
     model = trial.models[search.model].model_dump(mode="json")
     model["weights"] = model["weights"] and PurePath(model["weights"]).name
+    if model["teacher"]:
+        model["teacher"]["file"] = PurePath(model["teacher"]["file"]).name
     return digest([model, train, trial.losses[search.loss]])
 
 

@@ -75,6 +75,8 @@ def check(params: Params) -> None:
         if getattr(dataset, "class_columns", None):
             _tried(problems, check_classes, dataset.classes, f"datasets.{dataset.name}.label_map")
     problems += [*_of_models(params)]
+    if dataset is not None:
+        problems += [*_of_teachers(params, dataset)]
     problems += [*_of_region(params, dataset)]
     if dataset is not None:
         problems += [*_of_variants(params, dataset)]
@@ -345,6 +347,30 @@ def _of_models(params: Params) -> Iterator[str]:
         yield from problems
         if not problems:
             _set(mark)
+
+
+def _of_teachers(params: Params, dataset: Dataset) -> Iterator[str]:
+    """Yield files of teachers that are missing, of other data or classes, or beside what they cannot be beside."""
+    for model in params.study.models:
+        key, settings = f"models.{model}.teacher", params.models[model].teacher
+        if settings is None:
+            continue
+        if dataset.task not in _OF_CLASSES:
+            yield f"{key}: a teacher speaks of classes, and {dataset.name} is {_SORT[dataset.task]}; must be empty"
+            continue
+        if train_settings(params, model).mix:
+            yield (
+                f"{key_of(params, model, 'mix')}: {key} speaks of single images, not of mixed ones; one of them must "
+                "be empty"
+            )
+        from pipeline.external.sets import static_classes
+        from pipeline.learning.teacher import check_kind, read_teacher
+
+        problems: list[str] = []
+        teacher = _tried(problems, read_teacher, key, settings.file)
+        if teacher is not None:
+            _tried(problems, check_kind, key, teacher, dataset.name, dataset.task, static_classes(dataset))
+        yield from problems
 
 
 def _of_searches(params: Params, dataset: Dataset) -> Iterator[str]:

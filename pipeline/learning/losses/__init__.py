@@ -215,6 +215,11 @@ class Loss(BaseModel, ABC):
         """Return what the mean over a batch divides by, []: its known labels."""
         return known.sum()
 
+    def of_part(self, logits: Tensor, some: Tensor, targets: Tensor) -> Tensor:
+        """Compute what `some` entries of a batch, with their `logits`, add to its mean; `targets` are those of all."""
+        share: Tensor = self(logits, some) * self.part_of(some, targets)
+        return share
+
     def part_of(self, some: Tensor, targets: Tensor) -> Any:
         """Return the share of a batch's mean that `some` of its `targets` have."""
         if not self._partial:

@@ -321,9 +321,7 @@ class _State:
         for some, truth, *about in zip(*split, strict=True):
             with autocast(images.device, precision):
                 logits = self.forward(some, *about)
-            value = loss(logits, truth)
-            if parts > 1:
-                value = value * loss.part_of(truth, targets)
+            value = loss(logits, truth) if parts == 1 else loss.of_part(logits, truth, targets)
             value.backward()
             values.append(value.detach())
         return values[0] if parts == 1 else torch.stack(values).sum()

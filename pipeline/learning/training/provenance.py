@@ -17,7 +17,8 @@ from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.losses import Loss
 from pipeline.learning.networks import models
 from pipeline.learning.networks.origin import origin
-from pipeline.learning.settings import Model, Train
+from pipeline.learning.settings import Model, Teacher, Train
+from pipeline.learning.teacher import read_teacher, teacher_path, teacher_sha256
 from pipeline.learning.training.loop import FittedModel
 from pipeline.learning.weights import source, weights_file
 from pipeline.study.files import IMAGES, SAMPLES, SPLIT, null
@@ -86,6 +87,7 @@ def record(
         **{name: null(best[name]) for name in ("val_auroc", "val_dice", "val_mae", "val_r2") if name in best},
         "class_weights": dict(zip(classes, loss.class_weights, strict=True)) if loss.class_weights else None,
         "proper_loss": loss.proper,
+        **({} if described.teacher is None else {"teacher": _teacher(run, described.teacher)}),
         "collapsed": collapsed,
         "device": device_name(images.device),
         "threads": settings.threads,
@@ -106,6 +108,8 @@ def decisive(
     if described.weights:
         key = f"models.{run.model}.weights"
         files.append(weights_file(key, source(key, described.weights)))
+    if described.teacher:
+        files.append(teacher_path(f"models.{run.model}.teacher", described.teacher.file))
     facts = {
         "run": run,
         "train": settings.model_dump(),
@@ -115,6 +119,14 @@ def decisive(
         "versions": versions(),
     }
     return facts, files
+
+
+def _teacher(run: Run, settings: Teacher) -> dict[str, Any]:
+    """Describe what a network has learned from beside its labels."""
+    key = f"models.{run.model}.teacher"
+    read = read_teacher(key, settings.file)
+    about = {"name": read.name, "members": read.members.tolist(), "sha256": teacher_sha256(key, settings.file)}
+    return about | {"temperature": settings.temperature, "weight": settings.weight}
 
 
 def versions() -> dict[str, str]:

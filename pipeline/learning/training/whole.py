@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from pipeline.learning import session
+from pipeline.learning.distillation import Distilled
 from pipeline.learning.images import augmentation
 from pipeline.learning.images.loader import PartData, ResidentImages
 from pipeline.learning.losses import Loss
@@ -21,6 +22,7 @@ from pipeline.learning.metadata import CLIP, LEAK, Scheme, associations, far_val
 from pipeline.learning.networks import models
 from pipeline.learning.networks.outputs import CLASSES
 from pipeline.learning.settings import TrainingSections, train_settings
+from pipeline.learning.teacher import read_teacher, told
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
 from pipeline.learning.training.loop import FittedModel, Handling, derive, fit
 from pipeline.learning.training.progress import EpochLines
@@ -87,6 +89,29 @@ class Training:
                     )
         return self.scheme
 
+    def taught(self, train: Part, data: DatasetInfo) -> np.ndarray:
+        """Return the labels of the training part, and behind them what `models.<name>.teacher` says, if there is one.
+
+        Parameters
+        ----------
+        train : Part
+            Training part, N entries.
+        data : DatasetInfo
+            Its classes, K.
+
+        Returns
+        -------
+        [N, K] or float32 [N, 2 K]
+            As `pipeline.learning.distillation.Distilled` takes them.
+        """
+        if self.described.teacher is None:
+            return train.targets
+        key = f"models.{self.run.model}.teacher"
+        teacher = read_teacher(key, self.described.teacher.file)
+        says = told(key, teacher, data, train.rows, train.targets)
+        print(f"{self.run}: learns from {teacher.name}, {len(teacher.members)} training runs", flush=True)
+        return np.concatenate([train.targets.astype(np.float32), says], axis=1)
+
     def model(self, outputs: int, images: np.ndarray, rows: np.ndarray, output: str = CLASSES) -> models.Classifier:
         """Build the model with the initial weights of the seed, normalised by some of the training images.
 
@@ -129,6 +154,8 @@ class Training:
         model.to(self.device).to(memory_format=torch.channels_last)
         facts, decide = decisive(self.run, self.settings, self.described, loss, self.device)
         facts["versions"] |= self.versions
+        if self.described.teacher is not None:
+            loss = Distilled.beside(loss, self.described.teacher)
         self._checkpoint = Checkpoint(CHECKPOINTS, fingerprint(facts, [*decide, *files]))
         with EpochLines(str(self.run), self.settings.epochs, self.settings.log_every) as report:
             fitted = fit(

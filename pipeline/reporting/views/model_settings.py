@@ -84,7 +84,7 @@ def without_macs(study: StudyResults, shown: Sequence[ModelSettings]) -> list[st
 
 def own(model: Model) -> dict[str, Any]:
     """Return what holds for this model alone, besides its architecture, weights and learning rates."""
-    keys = {*Train.model_fields, "head", "hidden", "dropout", "drop_path", "metadata"}
+    keys = {*Train.model_fields, "head", "hidden", "dropout", "drop_path", "metadata", "teacher"}
     given = model.model_dump(exclude_unset=True, include=keys)
     return {name: value for name, value in given.items() if value is not None}
 

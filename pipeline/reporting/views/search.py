@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from pydantic import ValidationError
 
+from pipeline.learning.weights import FILES
 from pipeline.reporting import page
 from pipeline.reporting.formats import DASH
 from pipeline.reporting.results import Results, StudyResults
@@ -218,7 +219,7 @@ def _same(values: dict[str, Any], others: dict[str, Any]) -> bool:
 
 def _plain(key: str, value: Any) -> str:
     """Write a value so that equal ones are equal: a whole number may have been read as either, a path is not shown."""
-    if key.endswith(".weights") and value:
+    if key.endswith(FILES) and value:
         return PurePath(value).name
     return as_word(float(value) if isinstance(value, int) and not isinstance(value, bool) else value)
 

@@ -1,0 +1,200 @@
+"""The file of a teacher: what an ensemble says of the images that it was trained on, for another network to learn from.
+
+``medmatrix teach`` writes it, and `models.<name>.teacher` names it. It knows which images the ensemble has learned from
+and been chosen by, so that no student is tested on an image that its teacher has seen the label of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.learning.weights import ModelError, sha256_of
+from pipeline.study.files import opened_arrays, replaced
+from pipeline.study.inputs import located
+from pipeline.study.parts import read_split
+from pipeline.study.prepared import DatasetInfo, read_published
+
+SUFFIX = ".npz"
+NAMES = ("sample_id", "patient_id", "group_id")
+"""Columns of samples.csv by which an image, and those that must stay with it, are known in every study."""
+
+
+@dataclass(frozen=True)
+class TeacherFile:
+    """Content of the file.
+
+    Parameters
+    ----------
+    name, how : str
+        Of the ensemble or configuration, and who chose it.
+    members : str [M]
+        Its training runs.
+    dataset, task : str
+        Of the study.
+    classes : str [K]
+        In the order of the logits.
+    samples : str [N]
+        Names of the training images.
+    logits : float32 [N, K]
+        What it says of each, before sigmoid or softmax; finite.
+    labels : float32 [N, K]
+        What the training part says: 0, 1, between them, or NaN where it is not known.
+    trained, chosen : str [any]
+        Images, patients and groups, each as "column=name": what its networks were trained on, and what validation
+        chose their epochs, their combination and themselves by.
+    """
+
+    name: str
+    how: str
+    members: np.ndarray
+    dataset: str
+    task: str
+    classes: np.ndarray
+    samples: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+    trained: np.ndarray
+    chosen: np.ndarray
+
+    def save(self, path: Path) -> None:
+        """Write the file, complete or not at all."""
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
+        with replaced(path, sum(array.nbytes for array in arrays.values())) as partial:
+            np.savez(partial, **arrays)
+
+
+def teacher_path(key: str, given: str) -> Path:
+    """Return the file that ``<key>.file`` names.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    path = located(given)
+    if not path.is_file():
+        raise ModelError(f"{key}.file: {path}: no such file; medmatrix teach writes one from a study that has run")
+    return path
+
+
+def teacher_sha256(key: str, given: str) -> str:
+    """Hash the file that ``<key>.file`` names: 64 hexadecimal digits.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    return sha256_of(teacher_path(key, given))
+
+
+def read_teacher(key: str, given: str) -> TeacherFile:
+    """Read the file that ``<key>.file`` names.
+
+    Parameters
+    ----------
+    key : str
+        ``models.<name>.teacher``, for messages.
+    given : str
+        A path as for `pipeline.study.inputs.located`.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, or it is not one of ``medmatrix teach``.
+    """
+    path = teacher_path(key, given)
+    try:
+        with opened_arrays(path) as file:
+            content: dict[str, Any] = {name: file[name] for name in TeacherFile.__dataclass_fields__}
+        text = {name: str(content[name]) for name in ("name", "how", "dataset", "task")}
+        read = TeacherFile(**{**content, **text})
+        if read.logits.shape != (len(read.samples), len(read.classes)) or read.logits.shape != read.labels.shape:
+            raise ValueError("shapes")
+    except Exception:  # whatever a file of another kind brings about
+        raise ModelError(f"{key}.file: {path} is damaged, or no file that medmatrix teach has written") from None
+    return read
+
+
+def check_kind(key: str, teacher: TeacherFile, dataset: str, task: str, classes: Sequence[str] | None) -> None:
+    """Refuse a teacher of another data set, task or other classes; None = they are not known yet.
+
+    Raises
+    ------
+    ModelError
+        Naming both.
+    """
+    ours = {"data set": dataset, "task": task, "classes": None if classes is None else ", ".join(classes)}
+    theirs = {"data set": teacher.dataset, "task": teacher.task, "classes": ", ".join(map(str, teacher.classes))}
+    for what, value in ours.items():
+        if value not in (None, theirs[what]):
+            raise ModelError(
+                f"{key}.file: {teacher.name} is of {what} {theirs[what]}; must be {value}, as in this study"
+            )
+
+
+def names_of(parts: set[str]) -> set[str]:
+    """Return the images, patients and groups of some parts of the split, each as "column=name"."""
+    split = read_split()
+    rows = split.loc[split["part"].isin(parts), "row"].unique()
+    table = read_published().set_index("row").loc[rows, list(NAMES)]
+    return {f"{column}={name}" for column in NAMES for name in table[column] if name}
+
+
+def told(key: str, teacher: TeacherFile, data: DatasetInfo, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return what a teacher says of training images, float32 [n, K], unless it has seen what the student is tested on.
+
+    Parameters
+    ----------
+    key : str
+        ``models.<name>.teacher``, for messages.
+    teacher : TeacherFile
+        As read.
+    data : DatasetInfo
+        Of the student's study.
+    rows : int64 [n]
+        Positions of its training images; one may occur several times.
+    targets : [n, K]
+        Their labels.
+
+    Raises
+    ------
+    ModelError
+        If it is of another data set, task or other classes; if it was trained or chosen on an image, patient or group
+        of the test part, or trained on one of the validation part; if it says nothing of a training image, or knows it
+        under another label.
+    """
+    where = f"{key}.file: {teacher.name}"
+    check_kind(key, teacher, data.name, data.task, data.classes)
+    trained, chosen = set(teacher.trained.tolist()), set(teacher.chosen.tolist())
+    for part, seen, how in (
+        ("test", trained, "was trained on"),
+        ("test", chosen, "was chosen by"),
+        ("val", trained, "was trained on"),
+    ):
+        if common := sorted(names_of({part}) & seen):
+            raise ModelError(
+                f"{where} {how} {len(common)} of the images, patients and groups of this study's {part} part, such as "
+                f"{common[0]}: its answers are known there; make a teacher from a study with the same split"
+            )
+    names = read_published().set_index("row").loc[rows, "sample_id"].to_numpy(str)
+    place = {name: i for i, name in enumerate(teacher.samples.tolist())}
+    if missing := [name for name in names.tolist() if name not in place]:
+        raise ModelError(
+            f"{where} says nothing of {len(set(missing))} of the {len(set(names.tolist()))} training images, such as "
+            f"{missing[0]}; make a teacher from a study with the same data and split"
+        )
+    found = np.array([place[name] for name in names.tolist()], np.int64)
+    # What is uncertain may be taken for something else in each study; a certain label is the same image's in both.
+    certain = np.isin(targets, (0, 1)) & np.isin(teacher.labels[found], (0, 1))
+    if wrong := np.flatnonzero((certain & (targets != teacher.labels[found])).any(axis=1)).tolist():
+        raise ModelError(
+            f"{where} knows {len(wrong)} training images under other labels, such as {names[wrong[0]]}; make a teacher "
+            "from a study of the same data"
+        )
+    return teacher.logits[found].astype(np.float32)
