@@ -1,8 +1,8 @@
-"""Write what an ensemble says of the training images, for one network to learn from (knowledge distillation).
+"""Write an ensemble's answers, for one network to learn from.
 
-The study must have run. The file is named by a further model of params.yaml, a student: models.NAME.teacher.file. The
-student is trained, evaluated and compared like every other model of the study. It is refused where its teacher has seen
-an image, or a patient, that the student is validated or tested on.
+They are its logits of the training images (knowledge distillation). The study must have run. A further model of
+params.yaml, a student, names the file (models.NAME.teacher.file); it is trained, evaluated and compared like every
+other. It is refused where its teacher has seen an image, or a patient, that the student is validated or tested on.
 
 Examples
 --------

@@ -59,6 +59,7 @@ WORKS: dict[str, Work] = {
     "vit": _arxiv("Dosovitskiy A, et al. An image is worth 16x16 words. ICLR 2021", "2010.11929"),
     "swin": _arxiv("Liu Z, et al. Swin transformer. ICCV 2021", "2103.14030"),
     "drop_path": _arxiv("Huang G, et al. Deep networks with stochastic depth. ECCV 2016", "1603.09382"),
+    "distillation": _arxiv("Hinton G, et al. Distilling the knowledge in a neural network. 2015", "1503.02531"),
     # losses
     "focal": _arxiv("Lin TY, et al. Focal loss for dense object detection. ICCV 2017", "1708.02002"),
     "asl": _arxiv("Ridnik T, et al. Asymmetric loss for multi-label classification. ICCV 2021", "2009.14119"),

@@ -189,6 +189,19 @@ def test_the_origin_of_the_weights(here, weights, expected):
     assert table(text, "## Model details")["Initial weights"] == [expected]
 
 
+def test_a_teacher_is_named_with_all_that_it_was(here):
+    study = load_once(here)
+    first = study.configurations[0]
+    assert "Teacher" not in table(card(study, first), "## Model details")
+    own = Model(arch="a", lr=0.1, teacher={"file": "t/mean_all.npz"})
+    params = study.params.model_copy(update={"models": dict.fromkeys(study.params.models, own)})
+    teacher = {"name": "mean_all", "members": ["a", "b"], "sha256": "cd" * 32, "temperature": 2.0, "weight": 0.5}
+    of_runs = runs_changed(study, teacher=teacher)
+    found = table(card(replace(study, params=params), of_runs), "## Model details")
+    taught = "mean_all, 2 training runs; temperature 2, weight 0.5 in the loss"
+    assert found["Teacher"] == [f"{taught}; SHA-256 {'cd' * 32}"]
+
+
 def test_loss_and_own_settings_are_those_of_params(here):
     study = load_once(here)
     first = study.configurations[0]

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pipeline.imaging.settings import Roi
+from pipeline.learning.settings import Teacher
 from pipeline.report import write_reports
 from pipeline.reporting import pseudonyms
 from pipeline.reporting.figures import style
@@ -70,7 +71,9 @@ def make_real(study: Params) -> Params:
                 saved[f"{part}_patients"] = np.array([patient_name(row) for row in saved[f"{part}_rows"]])
         np.savez(file, **saved)
         Predictions.load(file)
-    models = {name: about.model_copy(update={"weights": WEIGHTS}) for name, about in study.models.items()}
+    teacher = Teacher(file="/home/huber/HB9000/our_ensemble.npz")
+    given = {"weights": WEIGHTS, "teacher": teacher}
+    models = {name: about.model_copy(update=given) for name, about in study.models.items()}
     about = {study.dataset: {"root": FOLDER, "table": f"{FOLDER}/labels.csv"}}
     regions = study.preprocess.model_copy(update={"roi": Roi(masks="/home/huber/lungs")})
     return study.model_copy(update={"datasets": about, "models": models, "preprocess": regions})
@@ -105,6 +108,7 @@ def test_no_page_table_or_figure_names_an_image_a_patient_or_a_folder(
     assert "row 3 (" in data
     if len(pages) == len(PAGES):
         assert "resnet_of_ours.safetensors" in texts[folder / "methods.md"]
+        assert "our_ensemble.npz" in texts[folder / "methods.md"]
 
 
 def labels(figure) -> str:

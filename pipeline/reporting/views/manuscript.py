@@ -38,6 +38,11 @@ class ModelText(NamedTuple):
     works: tuple[str, ...]
     start: InitialWeights | None
 
+    @property
+    def taught_by(self) -> str:
+        """What it learned from beside its labels; empty for nothing."""
+        return model_settings.taught_by(self.model.teacher) if self.model.teacher else ""
+
 
 @dataclass(frozen=True)
 class Manuscript:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.learning.settings import Model, Train, train_settings
 from pipeline.reporting import page
+from pipeline.reporting.english import count
 from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.terms import DECISIONS, LABELS, RANKING
 from pipeline.reporting.values import MEAN, Estimate
@@ -57,7 +58,7 @@ class Details:
 
     Parameters
     ----------
-    arch, parameters, trainable, macs, weights, device, precision, versions, code : Recorded
+    arch, parameters, trainable, macs, weights, teacher, device, precision, versions, code : Recorded
         What its training runs recorded.
     model, train : Model, Train
         Its settings.
@@ -74,6 +75,7 @@ class Details:
     trainable: Recorded
     macs: Recorded
     weights: Recorded
+    teacher: Recorded
     device: Recorded
     precision: Recorded
     versions: Recorded
@@ -97,6 +99,7 @@ def details(study: StudyResults, results: Results) -> Details:
         recorded(runs, _count("trainable_parameters")),
         recorded(runs, _count("macs")),
         recorded(runs, _origin),
+        recorded(runs, _teacher),
         recorded(runs, entry("device")),
         recorded(runs, entry("precision")),
         recorded(runs, provenance.versions),
@@ -127,6 +130,14 @@ def _origin(run: Run) -> str | None:
     if "weights" not in run:
         return None
     return initial_weights.of_run(run).in_words or "random"
+
+
+def _teacher(run: Run) -> str | None:
+    """Say what a training run has learned from beside its labels; None for nothing."""
+    if (of := run.get("teacher")) is None:
+        return None
+    taught = f"temperature {of['temperature']:g}, weight {of['weight']:g} in the loss"
+    return f"{of['name']}, {count('training run', len(of['members']))}; {taught}; SHA-256 {of['sha256']}"
 
 
 def _training_run(results: Results, seed: int) -> TrainingRun:

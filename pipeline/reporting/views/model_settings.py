@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from pipeline.learning.settings import Model, Train, train_settings
+from pipeline.learning.settings import Model, Teacher, Train, train_settings
 from pipeline.reporting.results import Results, StudyResults
 
 Run = Mapping[str, Any]
@@ -84,9 +85,15 @@ def without_macs(study: StudyResults, shown: Sequence[ModelSettings]) -> list[st
 
 def own(model: Model) -> dict[str, Any]:
     """Return what holds for this model alone, besides its architecture, weights and learning rates."""
-    keys = {*Train.model_fields, "head", "hidden", "dropout", "drop_path", "metadata", "teacher"}
+    keys = {*Train.model_fields, "head", "hidden", "dropout", "drop_path", "metadata"}
     given = model.model_dump(exclude_unset=True, include=keys)
-    return {name: value for name, value in given.items() if value is not None}
+    found = {name: value for name, value in given.items() if value is not None}
+    return found if model.teacher is None else found | {"teacher": taught_by(model.teacher)}
+
+
+def taught_by(teacher: Teacher) -> str:
+    """Name a file of answers and how much it counts."""
+    return f"{PurePath(teacher.file).stem} (temperature {teacher.temperature:g}, weight {teacher.weight:g})"
 
 
 def dropout(model: Model) -> float | None:
