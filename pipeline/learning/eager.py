@@ -26,9 +26,9 @@ class _StandIn(ModuleType):
     """A module of the compiler that answers what it is given, and imports the real one for anything else."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked of every module by the import itself
-            raise AttributeError(name)
-        if name == "config":  # timm's Kron, which no study can name, would lift a limit for the whole process
+        # The import itself asks every module for names with underscores; of `config` timm's Kron, which no study can
+        # name, would lift a limit for the whole process.
+        if name.startswith("__") or name == "config":
             raise AttributeError(name)
         _remove_stand_ins()
         return getattr(importlib.import_module(self.__name__), name)

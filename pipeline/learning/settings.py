@@ -115,6 +115,10 @@ class Augment(Section):
     zoom: float = Field(0.0, ge=0, le=0.5, description="fraction, in or out")
     zoom_axes: Literal["joint", "separate"] = Field("joint", description="separate = a draw per axis, as in Keras")
     fill: Literal["black", "edge"] = Field("black", description="what comes in from outside; edge = the nearest pixel")
+    interpolation: Literal["nearest", "bilinear"] = Field(
+        "bilinear",
+        description="of what is rotated, shifted or zoomed; the first keeps noise and edges as sharp as they are",
+    )
     brightness: float = Field(0.0, ge=0, le=1, description="grey levels times 1 - brightness to 1 + brightness")
     contrast: float = Field(0.0, ge=0, le=1, description="likewise, distances from the image's mean grey level")
     brightness_offset: float = Field(0.0, ge=0, le=1, description="added: fraction of the grey range, up or down")
@@ -146,7 +150,7 @@ class Augment(Section):
 
     def operations(self) -> dict[str, Any]:
         """Return what is on, by key: a range or probability, or a map; how it is done is not among it."""
-        how = {"zoom_axes", "fill"}
+        how = {"zoom_axes", "fill", "interpolation"}
         return {
             name: value
             for name, value in self.model_dump(exclude=how).items()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.metrics.places import best_places
 from pipeline.metrics.registry import METRICS, measure
 from pipeline.metrics.scored import Scored, Weighted, ratio
 from pipeline.uncertainty.bootstrap import metric_draws
@@ -130,13 +131,6 @@ def of_masks(curves: np.ndarray, patients: np.ndarray) -> Measured:
     everyone = np.ones((1, len(images)))
     whole = sides(everyone, everyone)[0][0]
     return Measured(whole, sides, np.asarray(patients), _too_few(int((images.sum(1) > 0).sum())))
-
-
-def best_places(means: Array) -> NDArray[np.int64]:
-    """Return where the last axis is highest, in the middle of those that tie, as `best_thresholds` of masks chooses."""
-    filled = np.nan_to_num(means, nan=-1.0)
-    ties = filled >= filled.max(-1, keepdims=True) - 1e-12
-    return (np.cumsum(ties, -1) == ties.sum(-1, keepdims=True) // 2 + 1).argmax(-1)
 
 
 def _of_patients(values: Array, patients: np.ndarray) -> Array:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.learning.images.loader import PartData
 from pipeline.learning.session import autocast
 from pipeline.learning.settings import Tta
+from pipeline.metrics.places import best_places
 
 LEVELS = 256
 HALF = 128
@@ -123,8 +124,7 @@ def best_thresholds(curves: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDA
             dice.append(np.nan)
             continue
         mean = known.mean(0)
-        ties = np.flatnonzero(mean >= mean.max() - 1e-12)
-        thresholds.append(int(ties[len(ties) // 2]) + 1)
+        thresholds.append(int(best_places(mean)) + 1)
         dice.append(float(mean.max()))
     return np.array(thresholds, np.int64), np.array(dice)
 

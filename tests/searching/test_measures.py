@@ -5,7 +5,7 @@ import pytest
 import sklearn.metrics as sk
 
 from benchmarks.search import SEARCHES, off
-from pipeline.searching.measures import best_places, of_classes, of_masks, of_numbers
+from pipeline.searching.measures import of_classes, of_masks, of_numbers
 from pipeline.searching.record import MEASURES
 from pipeline.segmenting.probabilities import best_thresholds, dice_curves, macro
 from pipeline.settings.regression import ERRORS
@@ -111,13 +111,6 @@ def test_dice_is_that_of_the_evaluation_with_thresholds_chosen_by_the_patients_d
         return macro(np.array([np.nanmean(curves[run, at, k, chosen[k]]) for k in range(2)]))
 
     assert check(of, dice).classes == 2
-
-
-def test_of_thresholds_that_tie_the_middle_one_is_taken():
-    rng = np.random.default_rng(4)
-    curves = rng.integers(0, 3, (5, 4, 256)) / 4
-    curves[:, 1] = 0.5
-    assert (best_places(curves[..., 1:].mean(0)) + 1).tolist() == best_thresholds(curves)[0].tolist()
 
 
 @pytest.mark.parametrize("name", ["mae", "rmse", "qwk", "macro_f1", "dice"])

@@ -44,8 +44,8 @@ Draw = dict[str, Tensor]
 def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
     """Change each image by its own draw: place, exposure, RandAugment, noise, JPEG, an erased rectangle, in this order.
 
-    Flips, rotation, zoom and shift are one resampling, bilinear and about the centre (flips alone need none): that of
-    torchvision's ``affine`` after its flips. Brightness and contrast are its ``adjust_brightness`` and then
+    Flips, rotation, zoom and shift are one resampling, by `settings.interpolation` and about the centre (flips alone
+    need none): that of torchvision's ``affine`` after its flips. Brightness and contrast are its ``adjust_brightness`` and then
     ``adjust_contrast``; ``ColorJitter`` draws the order of the two, which matters only where grey levels are clipped.
     Noise comes before compression, as in a file that a detector's image was saved to. An operation that is off costs no
     pass over the batch.
@@ -165,14 +165,15 @@ def _a_sample(values: Tensor, like: Tensor) -> Tensor:
     return values[:, None, None, None].to(like.device, non_blocking=True)
 
 
-def _moved(images: Tensor, settings: Augment, draw: Draw, mode: str = "bilinear") -> Tensor:
-    """Flip, rotate, zoom and shift."""
+def _moved(images: Tensor, settings: Augment, draw: Draw, mode: str | None = None) -> Tensor:
+    """Flip, rotate, zoom and shift; `mode` = of interpolation, by default that of the settings."""
     mirrored = draw["horizontal_flip"] < settings.horizontal_flip
     upside_down = draw["vertical_flip"] < settings.vertical_flip
     if settings.geometric:
         theta = _theta(settings, draw, mirrored, upside_down, images.shape[2] / images.shape[3])
         grid = _grid(theta.to(images.device, non_blocking=True), *images.shape[2:])
         outside = "zeros" if settings.fill == "black" else "border"
+        mode = mode or settings.interpolation
         return functional.grid_sample(images, grid, mode=mode, padding_mode=outside, align_corners=False)
     if settings.horizontal_flip:
         images = torch.where(_a_sample(mirrored, images), images.flip(3), images)
