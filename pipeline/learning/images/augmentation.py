@@ -45,8 +45,9 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
     """Change each image by its own draw: place, exposure, RandAugment, noise, JPEG, an erased rectangle, in this order.
 
     Flips, rotation, zoom and shift are one resampling, by `settings.interpolation` and about the centre (flips alone
-    need none): that of torchvision's ``affine`` after its flips. Brightness and contrast are its ``adjust_brightness`` and then
-    ``adjust_contrast``; ``ColorJitter`` draws the order of the two, which matters only where grey levels are clipped.
+    need none): that of torchvision's ``affine`` after its flips. Brightness and contrast are its
+    ``adjust_brightness`` and then ``adjust_contrast``; ``ColorJitter`` draws the order of the two, which matters only
+    where grey levels are clipped.
     Noise comes before compression, as in a file that a detector's image was saved to. An operation that is off costs no
     pass over the batch.
 
