@@ -363,6 +363,11 @@ def _of_teachers(params: Params, dataset: Dataset) -> Iterator[str]:
                 f"{key_of(params, model, 'mix')}: {key} speaks of single images, not of mixed ones; one of them must "
                 "be empty"
             )
+        if others := [name for name, variant in params.variants.items() if variant.split]:
+            yield (
+                f"{key}: it was trained on one split, and variants.{others[0]} tests images that it has seen; must be "
+                "empty beside variants of the split"
+            )
         from pipeline.external.sets import static_classes
         from pipeline.learning.teacher import check_kind, read_teacher
 

@@ -16,7 +16,10 @@ from pipeline.deploying.choice import ChoiceSections, choose
 from pipeline.learning.records import training_record
 from pipeline.learning.teacher import TeacherFile, names_of, read_teacher, told
 from pipeline.learning.weights import ModelError
+from pipeline.searching.about import about_search
+from pipeline.searching.sides import sides_of
 from pipeline.settings import checks, load
+from pipeline.study import params as params_module
 from pipeline.study.files import WEIGHTS
 from pipeline.study.params import ParamsError
 from pipeline.study.parts import read_parts
@@ -160,7 +163,7 @@ def test_a_trained_student_needs_no_teacher(study):
         train.train(Run("student", "bce", seed), params)
     shutil.rmtree("teachers")
     evaluate.evaluate(Configuration("student", "bce"), params)
-    choose(load(ChoiceSections), "student-bce")
+    choose(params_module.load(ChoiceSections), "student-bce")
 
 
 def test_who_has_seen_the_test_images_is_no_teacher(study):
@@ -248,6 +251,31 @@ def test_beside_mixed_images_it_is_refused(study):
     write_params(content)
     with pytest.raises(ParamsError, match=r"train.mix: models.student.teacher speaks of single images"):
         checks.load()
+
+
+def test_beside_other_folds_it_is_refused(study):
+    content = params_with()
+    content["variants"] = {"other": {"split": {"seed": 9}}}
+    write_params(content)
+    with pytest.raises(ParamsError, match=r"models.student.teacher: .* variants.other tests images that it has seen"):
+        checks.load()
+    content["variants"] = {"plain": {"preprocess": {"clahe": {"enabled": False}}}}
+    write_params(content)
+    checks.load()
+
+
+def test_its_temperature_and_weight_may_be_searched(study):
+    content = params_with()
+    over = {f"{KEY}.temperature": {"low": 1.0, "high": 8.0, "log": True}, f"{KEY}.weight": [0.1, 0.5, 0.9]}
+    content["search"] = {"model": "student", "loss": "bce", "trials": 2, "over": over}
+    write_params(content)
+    params = checks.load()
+    side = sides_of(params)[0]
+    before = about_search(side)
+    assert before["teachers"] == [training_record(Configuration("student", "bce"), params)["teacher"]]
+    changed("teachers/mean_all.npz", logits=read_teacher(KEY, "teachers/mean_all.npz").logits + 1)
+    after = about_search(side)
+    assert {name for name in before if before[name] != after[name]} == {"teachers"}
 
 
 def test_a_pupil_who_teaches_hands_on_what_its_teacher_has_seen(study):
