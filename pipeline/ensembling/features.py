@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from pipeline.ensembling.predictions import Gathered
 from pipeline.ensembling.settings import FeatureSections
 from pipeline.learning import losses, session
-from pipeline.learning.images.loader import ResidentImages, with_metadata
+from pipeline.learning.images.loader import ResidentImages, pieces_of, with_metadata
 from pipeline.learning.losses import Loss
 from pipeline.learning.networks import models
 from pipeline.learning.networks.inference import predict
@@ -94,10 +94,9 @@ class ResidentFeatures:
         index = index.to(self.device)
         return self.images.index_select(0, index), self.targets.index_select(0, index).float()
 
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield `take` of consecutive pieces of `order`; the last may be smaller."""
-        for start in range(0, len(order), size):
-            yield self.take(order[start : start + size])
+    def batches(self, order: Tensor, size: int | Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield `take` of consecutive pieces of `order`, see `pieces_of`."""
+        yield from (self.take(some) for some in pieces_of(order, size))
 
 
 class FeatureHead(nn.Module):

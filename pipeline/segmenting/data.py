@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import cast
 
@@ -58,7 +58,7 @@ class MaskedImages:
         """Of the images: (n, C, H, W)."""
         return self.images.shape
 
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, order: Tensor, size: int | Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images, float32 [B, C, H, W] in [0, 1], and masks, float32 [B, K, H, W] of 0 and 1."""
         with (
             closing(cast("Iterator", self.images.batches(order, size))) as pictures,  # type: ignore[type-var]  # generators

@@ -15,6 +15,7 @@ from pipeline.learning.images.loader import (
     augmented_copy,
     choose_residency,
     epoch_order,
+    even,
     free_host_memory,
     prefetched,
 )
@@ -366,3 +367,28 @@ def test_an_augmented_copy_of_16_bits_is_that_of_8_but_finer():
     assert fine.dtype == np.uint16
     assert np.abs(fine / 257 - augmented_copy(image, 5, 3)).max() <= 0.5 + 1e-3
     assert len(np.unique(fine)) > len(np.unique(augmented_copy(image, 5, 3)))
+
+
+@pytest.mark.parametrize("most", [2, 3, 8, 16, 64])
+def test_entries_are_divided_into_batches_that_are_as_equal_as_can_be(most):
+    for entries in range(2, 200):
+        sizes = even(entries, most)
+        # NumPy's division of an array, and the fewest batches that are short enough.
+        assert sizes == [len(each) for each in np.array_split(np.arange(entries), len(sizes))]
+        assert min(sizes) >= 2
+        if most > 2 or entries % 2 == 0:
+            assert max(sizes) <= most
+            assert len(sizes) == 1 or -(-entries // (len(sizes) - 1)) > most
+        else:
+            assert max(sizes) == 3
+            assert sorted(sizes)[:-1] == [2] * (len(sizes) - 1)
+
+
+def test_batches_of_given_sizes_are_consecutive(stored):
+    order, sizes = torch.randperm(25, generator=torch.Generator().manual_seed(2)), [9, 8, 8]
+    for where in ("device", "memmap"):
+        got = list(part(stored, where).batches(order, sizes))
+        assert [len(images) for images, _ in got] == sizes
+        whole = part(stored, where).take(order)
+        for i in range(2):
+            assert torch.equal(torch.cat([batch[i] for batch in got]), whole[i])

@@ -9,11 +9,12 @@ from pipeline.learning.networks.inference import predict
 from pipeline.learning.session import compiled, set_arithmetic
 from pipeline.learning.training import loop
 from pipeline.learning.training.checkpoints import Checkpoint, fingerprint
-from pipeline.learning.training.loop import derive
+from pipeline.learning.training.loop import Handling, derive
 from pipeline.study.params import ParamsError
 from tests.learning.tiny_training import (
     LR,
     SETTINGS,
+    SIZES,
     STEPS,
     Network,
     Sharpening,
@@ -93,15 +94,15 @@ def test_learning_rate_warms_up_then_falls_as_a_cosine(tmp_path):
     np.testing.assert_allclose(rates[2:], expected, rtol=1e-6)
 
 
-def by_hand(optimizer, steps=STEPS):
+def by_hand(optimizer):
     """Weights after an epoch of plain torch over the batches of `run`; beside them those after each step."""
     model, images = network(), data()
     optimizer = optimizer(model.parameters())
     order = epoch_order(np.ones(41, np.int64), torch.Generator().manual_seed(derive(3, 1, 2)))
     torch.manual_seed(derive(3, 1, 0))
     after = []
-    for step in range(steps):
-        batch, targets = images.take(order[8 * step : 8 * step + 8])
+    for some in order.split(SIZES):
+        batch, targets = images.take(some)
         optimizer.zero_grad()
         nn.functional.binary_cross_entropy_with_logits(model(batch), targets).backward()
         optimizer.step()
@@ -173,7 +174,23 @@ def test_train_loss_is_the_mean_over_images_not_over_batches(tmp_path):
             return torch.full((len(logits),), float(len(logits))) + 0 * logits.sum(1)
 
     row = run(tmp_path, changed(epochs=2), train=data(43), loss=Size()).history[0]
-    assert row["train_loss"] == pytest.approx((40 * 8 + 3 * 3) / 43)
+    assert row["train_loss"] == pytest.approx((8 * 8 + 5 * 7 * 7) / 43)
+
+
+@pytest.mark.parametrize(("images", "batch"), [(41, 8), (34, 8), (33, 8), (9, 8), (17, 2), (3, 2), (2, 8)])
+def test_every_image_is_trained_on_in_batches_of_nearly_one_size(tmp_path, images, batch):
+    seen = []
+
+    def change(values, targets, *_):
+        seen.append(len(values))
+        return values, targets
+
+    handling = Handling(change, loop.CLASSIFICATION.validate)
+    run(tmp_path, changed(epochs=1, batch_size=batch), train=data(images), handling=handling)
+    assert sum(seen) == images
+    assert max(seen) - min(seen) <= 1
+    assert 2 <= max(seen) <= max(batch, 3)
+    assert len(seen) == max(1, min(-(-images // batch), images // 2))
 
 
 @pytest.mark.parametrize("select", ["auroc", "macro_f1"])

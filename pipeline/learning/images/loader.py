@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Literal, Protocol, TypeVar
@@ -52,16 +52,47 @@ class PartData(Protocol):
     def metadata(self) -> Tensor | None:
         """What a network takes beside them, float32 [n, I], on the device; None for a network that takes nothing."""
 
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield values and targets, float32, of consecutive pieces of `order`, int64."""
+    def batches(self, order: Tensor, size: int | Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield values and targets, float32, of consecutive pieces of `order`, int64: as long as `size` says."""
 
 
-def with_metadata(data: PartData, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, ...]]]:
+def even(entries: int, most: int) -> list[int]:
+    """Divide the entries of an epoch into batches of at most `most`, as equal as can be.
+
+    A batch of what is left over at the end of an epoch, of two images perhaps, would move the weights as far as every
+    other, and the statistics of batch normalisation with them, just before they are validated. None is of one entry, on
+    which batch normalisation cannot train: where `most` is 2 a batch may have 3.
+
+    Parameters
+    ----------
+    entries : int
+        At least 2.
+    most : int
+        At least 2.
+
+    Returns
+    -------
+    list of int
+        Their sum is `entries`; the longer ones come first.
+    """
+    batches = max(1, min(-(-entries // most), entries // 2))
+    shortest, longer = divmod(entries, batches)
+    return [shortest + 1] * longer + [shortest] * (batches - longer)
+
+
+def pieces_of(values: Tensor, size: int | Sequence[int]) -> tuple[Tensor, ...]:
+    """Cut values into consecutive pieces of `size`, of which the last may be smaller, or of each of these sizes."""
+    return values.split(size if isinstance(size, int) else list(size)) if len(values) else ()
+
+
+def with_metadata(
+    data: PartData, order: Tensor, size: int | Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, ...]]]:
     """Yield batches as `PartData.batches`, and what networks take beside the images: metadata [B, I], or nothing."""
     if data.metadata is None:
         yield from ((images, targets, ()) for images, targets in data.batches(order, size))
         return
-    places = order.to(data.device).split(size)
+    places = pieces_of(order.to(data.device), size)
     for (images, targets), some in zip(data.batches(order, size), places):
         yield images, targets, (data.metadata.index_select(0, some),)
 
@@ -182,21 +213,19 @@ class ResidentImages:
         """
         return self._finish(self._gather(index), index.to(self.device))
 
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield `take` of consecutive pieces of `order`, int64; the last may be smaller.
+    def batches(self, order: Tensor, size: int | Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield `take` of consecutive pieces of `order`, int64, see `pieces_of`.
 
         What cannot be read raises here, in the caller. A caller that stops early leaves no thread behind.
         """
-        places = order.to(self.device)  # once: a copy from unlocked memory waits for the device
-        starts = range(0, len(order), size)
+        places = pieces_of(order.to(self.device), size)  # once: a copy from unlocked memory waits for the device
         if self.residency == "device":
-            gathered = (self._gather(places[start : start + size]) for start in starts)
+            gathered = (self._gather(some) for some in places)
         else:
-            here = order.cpu()
-            gathered = prefetched(self._gather, (here[start : start + size] for start in starts))
+            gathered = prefetched(self._gather, pieces_of(order.cpu(), size))
         with closing(gathered):
-            for batch, start in zip(gathered, starts):
-                yield self._finish(batch, places[start : start + size])
+            for batch, some in zip(gathered, places):
+                yield self._finish(batch, some)
 
     def _finish(self, batch: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Turn gathered integers [B, H, W, C] into floats [B, C, H, W] on the device, beside their targets.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.learning.images.augmentation import augment
-from pipeline.learning.images.loader import PartData, epoch_order, with_metadata
+from pipeline.learning.images.loader import PartData, epoch_order, even, with_metadata
 from pipeline.learning.images.mixing import mix
 from pipeline.learning.images.resizing import shrunk
 from pipeline.learning.losses import Loss, no_mixing
@@ -147,7 +147,7 @@ def fit(
     if settings.mix is not None and (reason := no_mixing(loss, type(loss).__name__)):
         raise ParamsError(f"params.yaml:\ntrain.mix: {reason}; must be empty beside it")
     set_arithmetic(settings.threads, settings.tf32)
-    state = _State(model, lr, head_lr, settings, _steps(int(draws.sum()), _per_step(settings)), handling)
+    state = _State(model, lr, head_lr, settings, len(even(int(draws.sum()), _per_step(settings))), handling)
     precision = choose_precision(settings.precision, train.device)
 
     def good() -> str:
@@ -211,12 +211,10 @@ def _train(
     generator = torch.Generator().manual_seed(derive(seed, epoch, 1))
     rng = np.random.default_rng(derive(seed, epoch, 3))
     order = epoch_order(draws, torch.Generator().manual_seed(derive(seed, epoch, 2)))
-    if len(order) % _per_step(settings) == 1:  # see _steps
-        order = order[:-1]
     state.model.train()
     watch = LossWatch(epoch, state.steps, data.device, good)
-    first = (epoch - 1) * state.steps
-    for step, (images, targets, known) in enumerate(with_metadata(data, order, _per_step(settings)), first):
+    first, sizes = (epoch - 1) * state.steps, even(len(order), _per_step(settings))
+    for step, (images, targets, known) in enumerate(with_metadata(data, order, sizes), first):
         if epoch < state.first_averaged:
             state.schedule.set(step)
         if settings.progressive is not None:
@@ -238,9 +236,7 @@ def _views(
     torch.manual_seed(derive(seed, epoch, 4))  # dropout
     generator = torch.Generator().manual_seed(derive(seed, epoch, 5))
     order = epoch_order(draws, torch.Generator().manual_seed(derive(seed, epoch, 6)))
-    if len(order) % settings.batch_size == 1:
-        order = order[:-1]
-    for images, _, known in with_metadata(data, order, settings.batch_size):
+    for images, _, known in with_metadata(data, order, even(len(order), settings.batch_size)):
         changed = augment(images, settings.augment, generator)
         yield (changed, *known) if known else changed
 
@@ -248,11 +244,6 @@ def _views(
 def _per_step(settings: Train) -> int:
     """Return the images of a step; `train.batch_size` of them at a time go through the network."""
     return settings.batch_size * settings.accumulate
-
-
-def _steps(images: int, per_step: int) -> int:
-    """Count an epoch's steps; a last one of a single image is left out: batch normalisation cannot train on it."""
-    return images // per_step + (images % per_step > 1)
 
 
 def _scores(logits: np.ndarray, targets: np.ndarray, task: str, ordered: bool = False) -> dict[str, float]:
