@@ -56,6 +56,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "no brightness, contrast": {"augment": {"brightness": 0.0, "contrast": 0.0}},
     "brightness added": {"augment": {"brightness": 0.0, "brightness_offset": 0.1}},
     "no augmentation": {"augment": "none"},
+    "nearest": {"augment": {"interpolation": "nearest"}},
     "accumulate 2 x 8": {"batch_size": 8, "accumulate": 2},
     "layer decay 0.75": {"layer_decay": 0.75},
     "EMA 0.999": {"ema": 0.999},
