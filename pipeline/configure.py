@@ -104,21 +104,18 @@ def link_weights(params: RecordedSections) -> None:
     """
     files: dict[str, Path | None] = {}
     given = {model: (model, params.models[model].weights) for model in params.study.models}
-    taught = {model: params.models[model].teacher for model in params.study.models}
     for name in (name for name, variant in params.variants.items() if variant.found):
         own = as_variant(params, name).models
         given |= {f"{model}-of-{name}": (model, own[model].weights) for model in params.study.models}
-        taught |= {f"{model}-of-{name}": own[model].teacher for model in params.study.models}
     for name, (model, path) in given.items():
         key = f"models.{model}.weights"
         if path is None and name == model:
             files[name] = None
         elif path is not None and (name == model or path != params.models[model].weights):
             files[name] = weights_file(key, source(key, path))
-    for name, teacher in taught.items():
-        if teacher is not None:
-            model = name.partition("-")[0]
-            files[f"{name}-{TEACHER}"] = teacher_path(f"models.{model}.teacher", teacher.file)
+    for model in params.study.models:
+        if (teacher := params.models[model].teacher) is not None:
+            files[f"{model}-{TEACHER}"] = teacher_path(f"models.{model}.teacher", teacher.file)
     regions = {REGION: params.preprocess.roi}
     for name, variant in params.variants.items():
         regions[f"{REGION}-{name}"] = preprocess_of(variant, params.preprocess).roi if variant.preprocess else None

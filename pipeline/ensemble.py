@@ -43,12 +43,14 @@ def ensemble(params: EnsembleSections) -> None:
     study, settings = gather(params), params.evaluate
     labels = study.labels
     auroc = {run: study.val_auroc(logits) for run, logits in study.val.items()}
-    finite = [run for run, logits in study.val.items() if np.isfinite(logits).all()]
+    finite = study.members
     names = [str(run.configuration) for run in finite]
     if params.top_k < params.ensemble.top_k:
         print(f"ensemble.top_k: {params.ensemble.top_k} of {params.top_k} training runs; all of them are taken")
     sets, skipped = member_sets(names, [auroc[run] for run in finite], params.top_k)
-    skipped |= {str(run): "in no set: its logits are not finite" for run in auroc if run not in finite}
+    for run in (run for run in auroc if run not in finite):
+        whole = np.isfinite(study.val[run]).all()
+        skipped[str(run)] = f"in no set: {'it has learned from an ensemble' if whole else 'its logits are not finite'}"
     bootstrap = settings.draws()
     pieces = []
     for name, places in sets.items():

@@ -36,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with stage_errors():
         from pipeline.deploying.choice import choose  # NumPy and SciPy take a moment
         from pipeline.deploying.teaching import TeachingSections, chosen_ensemble, teach
-        from pipeline.study.params import load
+        from pipeline.study.params import PARAMS_FILE, read, validate
 
-        params = load(TeachingSections)
+        # Without the checks of a study: a model may name the file that is about to be written.
+        params = validate(read(), TeachingSections, str(PARAMS_FILE))
         named = options.configuration is not None or options.ensemble is not None
         choice = choose(params, options.configuration, options.ensemble if named else chosen_ensemble())
         if not named:

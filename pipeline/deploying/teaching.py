@@ -7,14 +7,24 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.deploying.choice import FUSION, Choice, ChoiceSections
-from pipeline.learning.teacher import SUFFIX, TeacherFile, names_of, read_teacher
+from pipeline.learning.teacher import (
+    SUFFIX,
+    TeacherFile,
+    known_of_rows,
+    names_of,
+    pictures_of,
+    read_teacher,
+    teacher_sha256,
+)
+from pipeline.learning.weights import sha256_of
 from pipeline.scoring.predict import predict_images
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.study.errors import UserError
-from pipeline.study.files import ENSEMBLES, PREPARED, read_json
+from pipeline.study.files import ENSEMBLES, PREPARED, SAMPLES, SPLIT, read_json
 from pipeline.study.parts import read_parts
-from pipeline.study.prepared import open_images, read_dataset, read_published
+from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Configuration, Run
+from pipeline.study.trainings import run_folder
 
 
 class TeachingSections(ChoiceSections, EvaluationSections):
@@ -49,8 +59,9 @@ def teach(choice: Choice, params: TeachingSections, out: Path) -> str:
     Raises
     ------
     UserError
-        If `out` is there or has another ending, if the ensemble is one by features, which has no logits of members, or
-        if a logit is not finite.
+        If `out` is there or has another ending, if the ensemble is one by features, which has no logits of members, if
+        its networks were trained on other data or on another split than those that are there, if one of them has
+        learned from a file that is not there any more, or if a logit is not finite.
     """
     if out.suffix != SUFFIX:
         raise UserError(f"--out: {out}; must end in {SUFFIX}")
@@ -58,11 +69,12 @@ def teach(choice: Choice, params: TeachingSections, out: Path) -> str:
         raise UserError(f"--out: {out} is there already, and networks may have learned from it; name another file")
     if choice.method == FUSION:
         raise UserError(
-            f"--ensemble: {choice.name} is a network on the features of its members, which have no logits to combine; "
-            "must be an ensemble of predictions, such as mean_all"
+            f"{choice.name} is a network on the features of its members, which have no logits to combine; name an "
+            "ensemble of predictions by --ensemble, such as mean_all"
         )
+    before = [seen for run in choice.members if (seen := _checked(run, params)) is not None]
     data, images, part = read_dataset(), open_images(), read_parts(["train"])["train"]
-    rows, first = np.unique(part.rows, return_index=True)
+    rows = np.unique(part.rows)
     found: dict[Run, np.ndarray] = {}
     for configuration in dict.fromkeys(Configuration(run.model, run.loss) for run in choice.members):
         runs, logits = predict_images(configuration, params, images, rows, len(data.classes), PREPARED, "preprocess")
@@ -70,11 +82,10 @@ def teach(choice: Choice, params: TeachingSections, out: Path) -> str:
     combined = choice.combiner.apply(np.stack([found[run] for run in choice.members]))
     if not np.isfinite(combined).all():
         raise UserError(f"{choice.name}: some logits of training images are not finite; use other networks")
-    trained, chosen = names_of({"train"}), names_of({"val"})
-    for model in dict.fromkeys(run.model for run in choice.members):  # a teacher's own teacher has taught both
-        if (settings := params.models[model].teacher) is not None:
-            before = read_teacher(f"models.{model}.teacher", settings.file)
-            trained, chosen = trained | set(before.trained.tolist()), chosen | set(before.chosen.tolist())
+    # A teacher's own teacher has taught both.
+    trained = names_of({"train"}).union(*(each.trained.tolist() for each in before))
+    chosen = names_of({"val"}).union(*(each.chosen.tolist() for each in before))
+    names, labels = known_of_rows(rows, data.classes)
     TeacherFile(
         name=choice.name,
         how=choice.how,
@@ -82,9 +93,10 @@ def teach(choice: Choice, params: TeachingSections, out: Path) -> str:
         dataset=data.name,
         task=data.task,
         classes=np.array(data.classes),
-        samples=read_published().set_index("row").loc[rows, "sample_id"].to_numpy(str),
+        samples=names,
+        pictures=pictures_of(names),
         logits=combined.astype(np.float32),
-        labels=part.targets[first].astype(np.float32),
+        labels=labels,
         trained=np.array(sorted(trained)),
         chosen=np.array(sorted(chosen)),
     ).save(out)
@@ -92,3 +104,25 @@ def teach(choice: Choice, params: TeachingSections, out: Path) -> str:
         f"{out}: {choice.name}, {len(choice.members)} training runs, of {len(rows)} training images. A model learns "
         f"from it by, under models of params.yaml:  NAME: {{arch: …, lr: …, teacher: {{file: {out}}}}}"
     )
+
+
+def _checked(run: Run, params: TeachingSections) -> TeacherFile | None:
+    """Refuse a training run of other data or another split than are there; return what it has learned from.
+
+    What it was trained on is read from the split as it is there: after an unfinished `dvc repro` that is not what the
+    networks have seen.
+    """
+    about = read_json(run_folder(run) / "run.json", "train")
+    now, then = {file.stem: sha256_of(file) for file in (SAMPLES, SPLIT)}, about.get("data") or {}
+    if changed := [f"{name}.csv" for name in now if then.get(name) != now[name]]:
+        raise UserError(f"{run} was trained on other data: {' and '.join(changed)} changed since; dvc repro first")
+    if (taught := about.get("teacher")) is None:
+        return None
+    key, settings = f"models.{run.model}.teacher", params.models[run.model].teacher
+    if settings is None or teacher_sha256(key, settings.file) != taught["sha256"]:
+        given = settings.file if settings else "empty"
+        raise UserError(
+            f"{key}.file: {given}; must be what {run} has learned from, {taught['name']} with the SHA-256 "
+            f"{taught['sha256']}: it says what that has seen"
+        )
+    return read_teacher(key, settings.file)

@@ -33,11 +33,21 @@ class Gathered(NamedTuple):
         All seeds of each; the truth and the patients are the same in all.
     val, test : dict of Run to float32 [N, K]
         Logits of each training run.
+    students : frozenset of Configuration
+        Those that have learned from an ensemble. They are members of none, so that each can be compared with an
+        ensemble without them.
     """
 
     configurations: dict[Configuration, Predictions]
     val: dict[Run, np.ndarray]
     test: dict[Run, np.ndarray]
+    students: frozenset[Configuration] = frozenset()
+
+    @property
+    def members(self) -> list[Run]:
+        """Training runs that ensembles may have, with finite logits; students where there are no others."""
+        finite = [run for run, logits in self.val.items() if np.isfinite(logits).all()]
+        return [run for run in finite if run.configuration not in self.students] or finite
 
     @property
     def labels(self) -> Predictions:
@@ -52,9 +62,8 @@ class Gathered(NamedTuple):
         return float(macro(class_auroc(labels.val_targets, probabilities(logits, labels.task))))
 
     def best(self, count: int) -> list[Run]:
-        """Return at most `count` training runs with finite logits, the highest validation macro AUROC first."""
-        finite = {run: logits for run, logits in self.val.items() if np.isfinite(logits).all()}
-        return ranked({run: self.val_auroc(logits) for run, logits in finite.items()})[:count]
+        """Return at most `count` of `members`, the highest validation macro AUROC first."""
+        return ranked({run: self.val_auroc(self.val[run]) for run in self.members})[:count]
 
 
 class MemberSet(NamedTuple):
@@ -129,7 +138,13 @@ def gather(params: StudySections) -> Gathered:
     }
     val = {run: loaded[run.configuration].val_logits[i] for run, i in place.items()}
     test = {run: loaded[run.configuration].test_logits[i] for run, i in place.items()}
-    return Gathered(loaded, val, test)
+    return Gathered(loaded, val, test, frozenset(each for each in loaded if _has_teacher(each)))
+
+
+def _has_teacher(configuration: Configuration) -> bool:
+    """Return whether the training runs of an evaluated configuration have learned from an ensemble."""
+    about = evaluation_folder(configuration) / "runs.json"
+    return about.exists() and any("teacher" in run for run in read_json(about, "evaluate"))
 
 
 def gather_feature_ensembles(study: Gathered) -> tuple[list[CombinedRuns], dict[str, str]]:

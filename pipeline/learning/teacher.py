@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.learning.weights import ModelError, sha256_of
-from pipeline.study.files import opened_arrays, replaced
+from pipeline.study.files import CONTENT, opened_arrays, read_table, replaced
 from pipeline.study.inputs import located
 from pipeline.study.parts import read_split
 from pipeline.study.prepared import DatasetInfo, read_published
+from pipeline.study.unknown import IN_TABLE
 
 SUFFIX = ".npz"
 NAMES = ("sample_id", "patient_id", "group_id")
@@ -40,10 +41,12 @@ class TeacherFile:
         In the order of the logits.
     samples : str [N]
         Names of the training images.
+    pictures : str [N]
+        SHA-256 of each as it was published; empty where stage download has not read the images.
     logits : float32 [N, K]
         What it says of each, before sigmoid or softmax; finite.
     labels : float32 [N, K]
-        What the training part says: 0, 1, between them, or NaN where it is not known.
+        0 or 1, or NaN where the data set does not know or is not certain.
     trained, chosen : str [any]
         Images, patients and groups, each as "column=name": what its networks were trained on, and what validation
         chose their epochs, their combination and themselves by.
@@ -56,6 +59,7 @@ class TeacherFile:
     task: str
     classes: np.ndarray
     samples: np.ndarray
+    pictures: np.ndarray
     logits: np.ndarray
     labels: np.ndarray
     trained: np.ndarray
@@ -146,7 +150,23 @@ def names_of(parts: set[str]) -> set[str]:
     return {f"{column}={name}" for column in NAMES for name in table[column] if name}
 
 
-def told(key: str, teacher: TeacherFile, data: DatasetInfo, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def known_of_rows(rows: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the names of images, str [n], and their labels as published, float32 [n, K]: NaN for what is uncertain."""
+    table = read_published().set_index("row").loc[rows]
+    labels = table[list(classes)].to_numpy(np.float32)
+    return table["sample_id"].to_numpy(str), np.where(labels == IN_TABLE, np.float32(np.nan), labels)
+
+
+def pictures_of(names: np.ndarray) -> np.ndarray:
+    """Return the digests of images that stage download took, str [n]; empty for those that it has not read."""
+    if not CONTENT.exists():
+        return np.full(len(names), "", str)
+    table = read_table(CONTENT, ("sample_id", "image"))
+    digests = dict(zip(table["sample_id"], table["image"], strict=True))
+    return np.array([str(digests.get(name, "")) for name in names.tolist()], str)
+
+
+def told(key: str, teacher: TeacherFile, data: DatasetInfo, rows: np.ndarray) -> np.ndarray:
     """Return what a teacher says of training images, float32 [n, K], unless it has seen what the student is tested on.
 
     Parameters
@@ -159,15 +179,13 @@ def told(key: str, teacher: TeacherFile, data: DatasetInfo, rows: np.ndarray, ta
         Of the student's study.
     rows : int64 [n]
         Positions of its training images; one may occur several times.
-    targets : [n, K]
-        Their labels.
 
     Raises
     ------
     ModelError
         If it is of another data set, task or other classes; if it was trained or chosen on an image, patient or group
         of the test part, or trained on one of the validation part; if it says nothing of a training image, or knows it
-        under another label.
+        under another label or as another picture.
     """
     where = f"{key}.file: {teacher.name}"
     check_kind(key, teacher, data.name, data.task, data.classes)
@@ -182,7 +200,7 @@ def told(key: str, teacher: TeacherFile, data: DatasetInfo, rows: np.ndarray, ta
                 f"{where} {how} {len(common)} of the images, patients and groups of this study's {part} part, such as "
                 f"{common[0]}: its answers are known there; make a teacher from a study with the same split"
             )
-    names = read_published().set_index("row").loc[rows, "sample_id"].to_numpy(str)
+    names, labels = known_of_rows(rows, data.classes)
     place = {name: i for i, name in enumerate(teacher.samples.tolist())}
     if missing := [name for name in names.tolist() if name not in place]:
         raise ModelError(
@@ -190,11 +208,14 @@ def told(key: str, teacher: TeacherFile, data: DatasetInfo, rows: np.ndarray, ta
             f"{missing[0]}; make a teacher from a study with the same data and split"
         )
     found = np.array([place[name] for name in names.tolist()], np.int64)
-    # What is uncertain may be taken for something else in each study; a certain label is the same image's in both.
-    certain = np.isin(targets, (0, 1)) & np.isin(teacher.labels[found], (0, 1))
-    if wrong := np.flatnonzero((certain & (targets != teacher.labels[found])).any(axis=1)).tolist():
-        raise ModelError(
-            f"{where} knows {len(wrong)} training images under other labels, such as {names[wrong[0]]}; make a teacher "
-            "from a study of the same data"
-        )
+    known, pictures = teacher.labels[found], pictures_of(names)
+    # What is not known, or not certain, in one of the studies contradicts nothing.
+    differ = (~np.isnan(labels) & ~np.isnan(known) & (labels != known)).any(axis=1)
+    others = (pictures != "") & (teacher.pictures[found] != "") & (pictures != teacher.pictures[found])
+    for what, wrong in (("under other labels", differ), ("as other pictures", others)):
+        if wrong.any():
+            raise ModelError(
+                f"{where} knows {wrong.sum()} training images {what}, such as {names[wrong][0]}; make a teacher from a "
+                "study of the same data"
+            )
     return teacher.logits[found].astype(np.float32)

@@ -363,6 +363,11 @@ def _of_teachers(params: Params, dataset: Dataset) -> Iterator[str]:
                 f"{key_of(params, model, 'mix')}: {key} speaks of single images, not of mixed ones; one of them must "
                 "be empty"
             )
+        if params.split.protocol == LEAKS:
+            yield (
+                f"{key}: with split.protocol {LEAKS} a teacher has seen images of every part; must be empty, or the "
+                "protocol split_first"
+            )
         if others := [name for name, variant in params.variants.items() if variant.split]:
             yield (
                 f"{key}: it was trained on one split, and variants.{others[0]} tests images that it has seen; must be "

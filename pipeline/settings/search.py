@@ -109,6 +109,8 @@ def problem_of_key(key: str, models: Collection[str], losses: Collection[str], w
         return f"all trials must have the same images and parts: only training is searched; {allowed}"
     if own is not None and (rest[0] not in own or len(rest) < 2):
         return f"is no setting of {whose}; {allowed}"
+    if first == "models" and rest[1:] == ["teacher"]:
+        return "is a map; must be a key of it, teacher.temperature, teacher.weight or teacher.file"
     if (name := rest[1 if own is not None else 0]) in FIXED:
         return f"'{name}' is how trials are computed or compared; must be none of {', '.join(FIXED)}"
     return ""

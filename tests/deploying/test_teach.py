@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 import yaml
 from scipy.special import expit, logit
 
-from pipeline import configure, evaluate, split, train
+from pipeline import configure, ensemble, evaluate, split, train
 from pipeline.commands import export, teach
 from pipeline.learning.records import training_record
-from pipeline.learning.teacher import TeacherFile, names_of, read_teacher, told
+from pipeline.learning.teacher import TeacherFile, known_of_rows, names_of, read_teacher, told
 from pipeline.learning.weights import ModelError
 from pipeline.searching.about import about_search
 from pipeline.searching.sides import sides_of
@@ -55,8 +56,7 @@ def refused(capsys, *arguments):
 
 
 def told_of(path="teachers/mean_all.npz"):
-    part = read_parts(["train"])["train"]
-    return told(KEY, read_teacher(KEY, path), read_dataset(), part.rows, part.targets)
+    return told(KEY, read_teacher(KEY, path), read_dataset(), read_parts(["train"])["train"].rows)
 
 
 def changed(name="other.npz", **arrays):
@@ -233,6 +233,84 @@ def test_other_labels_are_refused(study):
     told_of(changed(labels=labels))
 
 
+def test_other_pictures_under_the_same_names_are_refused(study):
+    teacher = read_teacher(KEY, "teachers/mean_all.npz")
+    assert all(len(digest) == 64 for digest in teacher.pictures)
+    pictures = teacher.pictures.copy()
+    pictures[5] = "0" * 64
+    with pytest.raises(ModelError, match=f"knows 1 training images as other pictures, such as {teacher.samples[5]}"):
+        told_of(changed(pictures=pictures))
+    pictures[5] = ""  # not read there
+    told_of(changed(pictures=pictures))
+
+
+def test_uncertain_labels_contradict_nothing(study):
+    """-1 in the table: what training takes it for is each study's own affair."""
+    samples = pd.read_csv("data/study/prepared/samples.csv", dtype={"patient_id": str, "group_id": str})
+    row = read_parts(["train"])["train"].rows[3]
+    samples.loc[samples["row"] == row, "Mass"] = -1
+    samples.to_csv("data/study/prepared/samples.csv", index=False)
+    told_of()
+    names, labels = known_of_rows(np.array([row]), ["Mass"])
+    assert np.isnan(labels).all()
+    assert names[0] in read_teacher(KEY, "teachers/mean_all.npz").samples
+
+
+def test_networks_of_another_split_do_not_teach(study, capsys):
+    """As after a `dvc repro` that was stopped behind stage split: they were trained on another one."""
+    content = read_params()
+    content["split"] |= {"method": "grouped", "seed": 5}
+    write_params(content)
+    split.main()
+    assert "was trained on other data: split.csv changed since" in refused(capsys, "small-bce", "--out", "x.npz")
+    assert not Path("x.npz").exists()
+
+
+def test_the_file_may_be_named_before_it_is_written(study):
+    params_with(file="later.npz")
+    with pytest.raises(ParamsError, match="no such file; medmatrix teach writes one"):
+        checks.load()
+    teach.main(["--ensemble", "mean_all", "--out", "later.npz"])
+    checks.load()
+
+
+def test_the_leaking_protocol_has_no_teacher(study):
+    content = params_with()
+    content["split"] |= {"method": "global", "protocol": "augment_before_split"}
+    write_params(content)
+    with pytest.raises(ParamsError, match=r"models.student.teacher: with split.protocol augment_before_split"):
+        checks.load()
+
+
+def test_a_map_is_no_range_of_a_search(study):
+    content = params_with()
+    over = {KEY: [None, {"file": "teachers/mean_all.npz"}]}
+    content["search"] = {"model": "student", "loss": "bce", "trials": 2, "over": over}
+    write_params(content)
+    with pytest.raises(ParamsError, match=r"search.over.models.student.teacher: is a map; must be a key of it"):
+        checks.load()
+
+
+def test_no_ensemble_has_a_student(study):
+    params_with()
+    params = checks.load()
+    for loss in ("bce", "zlpr"):
+        for seed in (42, 7):
+            train.train(Run("student", loss, seed), params)
+        evaluate.evaluate(Configuration("student", loss), params)
+    ensemble.ensemble(params)
+    about = json.loads(Path("ensembles/members.json").read_text())
+    members = {member["model"] for of in about["ensembles"].values() for member in of["members"]}
+    assert members == {"small", "wide"}
+    assert about["skipped"]["student-bce seed 42"] == "in no set: it has learned from an ensemble"
+    content = read_params()
+    content["study"]["models"] = ["student"]  # alone: there is nothing else to combine
+    write_params(content)
+    ensemble.ensemble(load())
+    about = json.loads(Path("ensembles/members.json").read_text())
+    assert {member["model"] for of in about["ensembles"].values() for member in of["members"]} == {"student"}
+
+
 @pytest.mark.parametrize("content", [b"", b"PK no archive", None])
 def test_no_teacher_is_told_by_its_key(study, content):
     params_with(file="x.npz")
@@ -276,11 +354,9 @@ def test_its_temperature_and_weight_may_be_searched(study):
     assert {name for name in before if before[name] != after[name]} == {"teachers"}
 
 
-def test_a_pupil_who_teaches_hands_on_what_its_teacher_has_seen(study):
-    path = changed(
-        "teachers/mean_all.npz", trained=np.append(read_teacher(KEY, "teachers/mean_all.npz").trained, "sample_id=x")
-    )
-    content = params_with(file=path)
+def test_a_pupil_who_teaches_hands_on_what_its_teacher_has_seen(study, capsys):
+    seen = np.append(read_teacher(KEY, "teachers/mean_all.npz").trained, "sample_id=x")
+    content = params_with(file=changed("one.npz", trained=seen))
     content["study"] |= {"models": ["student"], "losses": ["bce"], "replicates": []}
     write_params(content)
     params = load()
@@ -288,6 +364,12 @@ def test_a_pupil_who_teaches_hands_on_what_its_teacher_has_seen(study):
     evaluate.evaluate(Configuration("student", "bce"), params)
     teach.main(["student-bce"])
     assert "sample_id=x" in read_teacher(KEY, "teachers/student-bce.npz").trained
+    for given in ({"file": "teachers/mean_all.npz"}, None):  # what params.yaml names now is not what it learned from
+        content["models"]["student"]["teacher"] = given
+        write_params(content)
+        assert "must be what student-bce seed 42 has learned from, mean_all with" in refused(
+            capsys, "student-bce", "--out", "x.npz"
+        )
 
 
 def test_what_cannot_be_written_is_said(study, capsys):

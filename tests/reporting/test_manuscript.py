@@ -126,7 +126,7 @@ MODELS = [
     ({"arch": "baseline_cnn"}, ["a plain convolutional network, from random weights, learning rate 0.001"]),
     (
         {"arch": "baseline_cnn", "teacher": {"file": "/home/w.pth/mean_all.npz", "weight": 0.25}},
-        ["it learned from the answers of mean_all (temperature 2, weight 0.25) for the training images ["],
+        ["it learned from answers for the training images [", "those of an ensemble, temperature 2, weight 0.25"],
     ),
 ]
 

@@ -108,7 +108,7 @@ class Training:
             return train.targets
         key = f"models.{self.run.model}.teacher"
         teacher = read_teacher(key, self.described.teacher.file)
-        says = told(key, teacher, data, train.rows, train.targets)
+        says = told(key, teacher, data, train.rows)
         print(f"{self.run}: learns from {teacher.name}, {len(teacher.members)} training runs", flush=True)
         return np.concatenate([train.targets.astype(np.float32), says], axis=1)
 

@@ -37,11 +37,7 @@ class ModelText(NamedTuple):
     own: dict[str, Any]
     works: tuple[str, ...]
     start: InitialWeights | None
-
-    @property
-    def taught_by(self) -> str:
-        """What it learned from beside its labels; empty for nothing."""
-        return model_settings.taught_by(self.model.teacher) if self.model.teacher else ""
+    taught_by: str
 
 
 @dataclass(frozen=True)
@@ -139,8 +135,11 @@ def manuscript(study: StudyResults) -> Manuscript | None:
 
 def _model(study: StudyResults, name: str) -> ModelText:
     model = study.params.models[name]
+    taught = model_settings.taught_by(study, name)
     own = {key: value for key, value in model_settings.own(model).items() if key in Train.model_fields}
-    return ModelText(name, model, own, references.of_architecture(model.arch), initial_weights.of_model(study, name))
+    return ModelText(
+        name, model, own, references.of_architecture(model.arch), initial_weights.of_model(study, name), taught
+    )
 
 
 def _loss(name: str, settings: dict[str, Any] | None) -> LossText:

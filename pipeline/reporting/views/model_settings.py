@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from pipeline.learning.settings import Model, Teacher, Train, train_settings
+from pipeline.learning.settings import Model, Train, train_settings
+from pipeline.reporting.english import count
 from pipeline.reporting.results import Results, StudyResults
 
 Run = Mapping[str, Any]
@@ -87,13 +87,18 @@ def own(model: Model) -> dict[str, Any]:
     """Return what holds for this model alone, besides its architecture, weights and learning rates."""
     keys = {*Train.model_fields, "head", "hidden", "dropout", "drop_path", "metadata"}
     given = model.model_dump(exclude_unset=True, include=keys)
-    found = {name: value for name, value in given.items() if value is not None}
-    return found if model.teacher is None else found | {"teacher": taught_by(model.teacher)}
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def taught_by(teacher: Teacher) -> str:
-    """Name a file of answers and how much it counts."""
-    return f"{PurePath(teacher.file).stem} (temperature {teacher.temperature:g}, weight {teacher.weight:g})"
+def taught_by(study: StudyResults, name: str) -> str:
+    """Say what a model has learned from beside its labels and how much it counts; empty for nothing."""
+    teacher = study.params.models[name].teacher
+    if teacher is None:
+        return ""
+    taught = [run["teacher"] for run in _runs(study, name) if run.get("teacher")]
+    names = {f"{of['name']} ({count('training run', len(of['members']))})" for of in taught}
+    who = names.pop() if len(names) == 1 else "an ensemble"
+    return f"{who}, temperature {teacher.temperature:g}, weight {teacher.weight:g}"
 
 
 def dropout(model: Model) -> float | None:
@@ -127,7 +132,8 @@ def _settings(study: StudyResults, name: str) -> ModelSettings:
         model,
         train_settings(study.params, name),
         dropout(model),
-        {key: value for key, value in own(model).items() if key not in _COLUMNS},
+        {key: value for key, value in own(model).items() if key not in _COLUMNS}
+        | ({"teacher": taught_by(study, name)} if model.teacher else {}),
         *(sorted({run[key] for run in runs if run.get(key)}) for key in ("parameters", "trainable_parameters", "macs")),
     )
 
