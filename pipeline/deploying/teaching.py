@@ -10,17 +10,17 @@ from pipeline.deploying.choice import FUSION, Choice, ChoiceSections
 from pipeline.learning.teacher import (
     SUFFIX,
     TeacherFile,
+    digests_of_names,
     known_of_rows,
     names_of,
     pictures_of,
     read_teacher,
     teacher_sha256,
 )
-from pipeline.learning.weights import sha256_of
 from pipeline.scoring.predict import predict_images
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.study.errors import UserError
-from pipeline.study.files import ENSEMBLES, PREPARED, SAMPLES, SPLIT, read_json
+from pipeline.study.files import ENSEMBLES, PREPARED, read_json
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import open_images, read_dataset
 from pipeline.study.runs import Configuration, Run
@@ -113,9 +113,8 @@ def _checked(run: Run, params: TeachingSections) -> TeacherFile | None:
     networks have seen.
     """
     about = read_json(run_folder(run) / "run.json", "train")
-    now, then = {file.stem: sha256_of(file) for file in (SAMPLES, SPLIT)}, about.get("data") or {}
-    if changed := [f"{name}.csv" for name in now if then.get(name) != now[name]]:
-        raise UserError(f"{run} was trained on other data: {' and '.join(changed)} changed since; dvc repro first")
+    if about.get("parts") != digests_of_names():
+        raise UserError(f"{run} had other images for training or validation than the split has now; dvc repro first")
     if (taught := about.get("teacher")) is None:
         return None
     key, settings = f"models.{run.model}.teacher", params.models[run.model].teacher

@@ -6,6 +6,7 @@ and been chosen by, so that no student is tested on an image that its teacher ha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,12 @@ def read_teacher(key: str, given: str) -> TeacherFile:
     except Exception:  # whatever a file of another kind brings about
         raise ModelError(f"{key}.file: {path} is damaged, or no file that medmatrix teach has written") from None
     return read
+
+
+def digests_of_names() -> dict[str, str]:
+    """Return a SHA-256 of the images, patients and groups of the training and the validation part; of no label."""
+    parts = {part: "\n".join(sorted(names_of({part}))) for part in ("train", "val")}
+    return {part: hashlib.sha256(names.encode()).hexdigest() for part, names in parts.items()}
 
 
 def check_kind(key: str, teacher: TeacherFile, dataset: str, task: str, classes: Sequence[str] | None) -> None:

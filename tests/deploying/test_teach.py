@@ -262,7 +262,9 @@ def test_networks_of_another_split_do_not_teach(study, capsys):
     content["split"] |= {"method": "grouped", "seed": 5}
     write_params(content)
     split.main()
-    assert "was trained on other data: split.csv changed since" in refused(capsys, "small-bce", "--out", "x.npz")
+    assert "small-bce seed 42 had other images for training or validation" in refused(
+        capsys, "small-bce", "--out", "x.npz"
+    )
     assert not Path("x.npz").exists()
 
 
