@@ -16,7 +16,7 @@ from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
 from pipeline.reporting.values import NO_TABLE
-from pipeline.reporting.views import doubts, methods, model_card
+from pipeline.reporting.views import doubts, methods, model_card, model_settings
 from pipeline.reporting.views.model_card import render
 from pipeline.study.files import AUDIT, EVALUATIONS, write_json
 from tests.reporting.loaded import load_once
@@ -200,6 +200,10 @@ def test_a_teacher_is_named_with_all_that_it_was(here):
     found = table(card(replace(study, params=params), of_runs), "## Model details")
     taught = "mean_all, 2 training runs; temperature 2, weight 0.5 in the loss"
     assert found["Teacher"] == [f"{taught}; SHA-256 {'cd' * 32}"]
+    both = replace(study, params=params, configurations=(of_runs,))
+    expected = "mean_all (2 training runs), temperature 2, weight 0.5"
+    assert model_settings.taught_by(both, first.model) == expected
+    assert [s.others["teacher"] for s in model_settings.model_settings(both) if s.name == first.model] == [expected]
 
 
 def test_loss_and_own_settings_are_those_of_params(here):
