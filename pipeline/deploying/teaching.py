@@ -10,9 +10,9 @@ from pipeline.deploying.choice import FUSION, Choice, ChoiceSections
 from pipeline.learning.teacher import (
     SUFFIX,
     TeacherFile,
-    digests_of_names,
+    digests_of,
     known_of_rows,
-    names_of,
+    names_by_part,
     pictures_of,
     read_teacher,
     teacher_sha256,
@@ -72,7 +72,9 @@ def teach(choice: Choice, params: TeachingSections, out: Path) -> str:
             f"{choice.name} is a network on the features of its members, which have no logits to combine; name an "
             "ensemble of predictions by --ensemble, such as mean_all"
         )
-    before = [seen for run in choice.members if (seen := _checked(run, params)) is not None]
+    parts = names_by_part()
+    digests = digests_of(parts)
+    before = [seen for run in choice.members if (seen := _checked(run, params, digests)) is not None]
     data, images, part = read_dataset(), open_images(), read_parts(["train"])["train"]
     rows = np.unique(part.rows)
     found: dict[Run, np.ndarray] = {}
@@ -83,8 +85,8 @@ def teach(choice: Choice, params: TeachingSections, out: Path) -> str:
     if not np.isfinite(combined).all():
         raise UserError(f"{choice.name}: some logits of training images are not finite; use other networks")
     # A teacher's own teacher has taught both.
-    trained = names_of({"train"}).union(*(each.trained.tolist() for each in before))
-    chosen = names_of({"val"}).union(*(each.chosen.tolist() for each in before))
+    trained = parts["train"].union(*(each.trained.tolist() for each in before))
+    chosen = parts["val"].union(*(each.chosen.tolist() for each in before))
     names, labels = known_of_rows(rows, data.classes)
     TeacherFile(
         name=choice.name,
@@ -106,14 +108,14 @@ def teach(choice: Choice, params: TeachingSections, out: Path) -> str:
     )
 
 
-def _checked(run: Run, params: TeachingSections) -> TeacherFile | None:
+def _checked(run: Run, params: TeachingSections, digests: dict[str, str]) -> TeacherFile | None:
     """Refuse a training run of other data or another split than are there; return what it has learned from.
 
     What it was trained on is read from the split as it is there: after an unfinished `dvc repro` that is not what the
-    networks have seen.
+    networks have seen; `digests` are of the parts that it has.
     """
     about = read_json(run_folder(run) / "run.json", "train")
-    if about.get("parts") != digests_of_names():
+    if about.get("parts") != digests:
         raise UserError(f"{run} had other images for training or validation than the split has now; dvc repro first")
     if (taught := about.get("teacher")) is None:
         return None

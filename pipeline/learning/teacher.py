@@ -7,7 +7,7 @@ and been chosen by, so that no student is tested on an image that its teacher ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,10 +126,9 @@ def read_teacher(key: str, given: str) -> TeacherFile:
     return read
 
 
-def digests_of_names() -> dict[str, str]:
-    """Return a SHA-256 of the images, patients and groups of the training and the validation part; of no label."""
-    parts = {part: "\n".join(sorted(names_of({part}))) for part in ("train", "val")}
-    return {part: hashlib.sha256(names.encode()).hexdigest() for part, names in parts.items()}
+def digests_of(names: Mapping[str, set[str]]) -> dict[str, str]:
+    """Return a SHA-256 of what `names_by_part` has found of the training and the validation part; of no label."""
+    return {part: hashlib.sha256("\n".join(sorted(names[part])).encode()).hexdigest() for part in ("train", "val")}
 
 
 def check_kind(key: str, teacher: TeacherFile, dataset: str, task: str, classes: Sequence[str] | None) -> None:
@@ -149,12 +148,14 @@ def check_kind(key: str, teacher: TeacherFile, dataset: str, task: str, classes:
             )
 
 
-def names_of(parts: set[str]) -> set[str]:
-    """Return the images, patients and groups of some parts of the split, each as "column=name"."""
-    split = read_split()
-    rows = split.loc[split["part"].isin(parts), "row"].unique()
-    table = read_published().set_index("row").loc[rows, list(NAMES)]
-    return {f"{column}={name}" for column in NAMES for name in table[column] if name}
+def names_by_part() -> dict[str, set[str]]:
+    """Return the images, patients and groups of each part that is learned from or scored, each as "column=name"."""
+    split, table = read_split(), read_published().set_index("row")
+    found = {}
+    for part in ("train", "val", "test"):
+        rows = table.loc[split.loc[split["part"] == part, "row"].unique()]
+        found[part] = {f"{column}={name}" for column in NAMES for name in rows[column] if name}
+    return found
 
 
 def known_of_rows(rows: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -196,13 +197,14 @@ def told(key: str, teacher: TeacherFile, data: DatasetInfo, rows: np.ndarray) ->
     """
     where = f"{key}.file: {teacher.name}"
     check_kind(key, teacher, data.name, data.task, data.classes)
+    ours = names_by_part()
     trained, chosen = set(teacher.trained.tolist()), set(teacher.chosen.tolist())
     for part, seen, how in (
         ("test", trained, "was trained on"),
         ("test", chosen, "was chosen by"),
         ("val", trained, "was trained on"),
     ):
-        if common := sorted(names_of({part}) & seen):
+        if common := sorted(ours[part] & seen):
             raise ModelError(
                 f"{where} {how} {len(common)} of the images, patients and groups of this study's {part} part, such as "
                 f"{common[0]}: its answers are known there; make a teacher from a study with the same split"

@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from pipeline import configure, ensemble, evaluate, split, train
 from pipeline.commands import export, teach
 from pipeline.learning.records import training_record
-from pipeline.learning.teacher import TeacherFile, known_of_rows, names_of, read_teacher, told
+from pipeline.learning.teacher import TeacherFile, known_of_rows, names_by_part, read_teacher, told
 from pipeline.learning.weights import ModelError
 from pipeline.searching.about import about_search
 from pipeline.searching.sides import sides_of
@@ -189,7 +189,7 @@ def test_who_has_seen_the_test_images_is_no_teacher(study):
 )
 @pytest.mark.parametrize("column", ["sample_id", "patient_id", "group_id"])
 def test_one_image_or_patient_in_common_is_enough(study, teacher, part, how, column):
-    one = next(name for name in sorted(names_of({part})) if name.startswith(column))
+    one = next(name for name in sorted(names_by_part()[part]) if name.startswith(column))
     seen = np.append(getattr(read_teacher(KEY, "teachers/mean_all.npz"), teacher), one)
     path = changed(**{teacher: seen})
     if how is None:

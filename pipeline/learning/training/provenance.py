@@ -18,7 +18,7 @@ from pipeline.learning.losses import Loss
 from pipeline.learning.networks import models
 from pipeline.learning.networks.origin import origin
 from pipeline.learning.settings import Model, Teacher, Train
-from pipeline.learning.teacher import digests_of_names, read_teacher, teacher_path, teacher_sha256
+from pipeline.learning.teacher import digests_of, names_by_part, read_teacher, teacher_path, teacher_sha256
 from pipeline.learning.training.loop import FittedModel
 from pipeline.learning.weights import source, weights_file
 from pipeline.study.files import IMAGES, SAMPLES, SPLIT, null
@@ -87,7 +87,7 @@ def record(
         **{name: null(best[name]) for name in ("val_auroc", "val_dice", "val_mae", "val_r2") if name in best},
         "class_weights": dict(zip(classes, loss.class_weights, strict=True)) if loss.class_weights else None,
         "proper_loss": loss.proper,
-        "parts": digests_of_names(),
+        "parts": digests_of(names_by_part()),
         **({} if described.teacher is None else {"teacher": _teacher(run, described.teacher)}),
         "collapsed": collapsed,
         "device": device_name(images.device),
