@@ -20,7 +20,7 @@ from benchmarks.shared.reaper import end_with_me
 from pipeline.study import code
 from tests import forked
 from tests.blank import BLANK, empty_figures
-from tests.once import made_once
+from tests.once import enter_copy, made_once
 from tests.tiny import ROOT, TINY
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -121,18 +121,10 @@ def prepared_once(tmp_path_factory) -> Path:
     return made_once(tmp_path_factory, "prepared", make)
 
 
-def _enter_copy(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a fresh copy of a study the working directory."""
-    copy = tmp_path / "study"
-    shutil.copytree(folder, copy)
-    monkeypatch.chdir(copy)
-    return copy
-
-
 @pytest.fixture
 def prepared(prepared_once, tmp_path, monkeypatch) -> Path:
     """A fresh copy of the prepared tiny study, as the working directory."""
-    return _enter_copy(prepared_once, tmp_path, monkeypatch)
+    return enter_copy(prepared_once, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +146,7 @@ def trained_once(prepared_once, tmp_path_factory) -> Path:
 @pytest.fixture
 def trained(trained_once, tmp_path, monkeypatch) -> Path:
     """A fresh copy of the trained tiny study, as the working directory."""
-    return _enter_copy(trained_once, tmp_path, monkeypatch)
+    return enter_copy(trained_once, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +169,7 @@ def evaluated_once(trained_once, tmp_path_factory) -> Path:
 @pytest.fixture
 def evaluated(evaluated_once, tmp_path, monkeypatch) -> Path:
     """A fresh copy of the evaluated tiny study, as the working directory."""
-    return _enter_copy(evaluated_once, tmp_path, monkeypatch)
+    return enter_copy(evaluated_once, tmp_path, monkeypatch)
 
 
 @pytest.fixture

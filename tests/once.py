@@ -1,4 +1,4 @@
-"""What takes long to make, made once for all processes of pytest-xdist."""
+"""What takes long to make, made once for all processes of pytest-xdist, and copies of it."""
 
 import contextlib
 import os
@@ -24,3 +24,11 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
                 make(folder)
             made.touch()
     return folder
+
+
+def enter_copy(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a fresh copy of a study the working directory."""
+    copy = tmp_path / "study"
+    shutil.copytree(folder, copy)
+    monkeypatch.chdir(copy)
+    return copy

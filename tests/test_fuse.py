@@ -27,6 +27,7 @@ from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import open_images, read_dataset, read_samples
 from pipeline.study.runs import Run, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder, run_folder
+from tests.once import enter_copy
 from tests.tiny import TINY
 
 NAME = "features_top2"
@@ -69,9 +70,7 @@ def evaluated_once(prepared_once, tmp_path_factory):
 @pytest.fixture
 def study(evaluated_once, tmp_path, monkeypatch):
     """A fresh copy of it, as the working directory."""
-    folder = tmp_path / "study"
-    shutil.copytree(evaluated_once, folder)
-    monkeypatch.chdir(folder)
+    enter_copy(evaluated_once, tmp_path, monkeypatch)
     return load()
 
 

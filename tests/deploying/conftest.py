@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from pipeline.deploying.bundle import KEPT
-from tests.once import made_once
+from tests.once import enter_copy, made_once
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,4 @@ def deployed_once(evaluated_once, tmp_path_factory):
 @pytest.fixture
 def deployed(deployed_once, tmp_path, monkeypatch):
     """A fresh copy of that study, as the working directory."""
-    copy = tmp_path / "study"
-    shutil.copytree(deployed_once, copy)
-    monkeypatch.chdir(copy)
-    return copy
+    return enter_copy(deployed_once, tmp_path, monkeypatch)

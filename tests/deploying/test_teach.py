@@ -24,6 +24,7 @@ from pipeline.study.params import ParamsError
 from pipeline.study.parts import read_parts
 from pipeline.study.prepared import as_input, open_images, read_dataset, read_samples
 from pipeline.study.runs import Configuration, Run
+from tests.once import enter_copy, made_once
 
 KEY = "models.student.teacher"
 
@@ -69,20 +70,17 @@ def changed(name="other.npz", **arrays):
 @pytest.fixture(scope="module")
 def taught_once(evaluated_once, tmp_path_factory):
     """The tiny study with a teacher of all its runs."""
-    folder = tmp_path_factory.mktemp("taught") / "study"
-    shutil.copytree(evaluated_once, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+
+    def make(folder):
+        shutil.copytree(evaluated_once, folder, dirs_exist_ok=True)
         teach.main(["--ensemble", "mean_all"])
-    return folder
+
+    return made_once(tmp_path_factory, "taught", make)
 
 
 @pytest.fixture
 def study(taught_once, tmp_path, monkeypatch):
-    copy = tmp_path / "study"
-    shutil.copytree(taught_once, copy)
-    monkeypatch.chdir(copy)
-    return copy
+    return enter_copy(taught_once, tmp_path, monkeypatch)
 
 
 def test_it_says_what_the_exported_ensemble_does(study):
