@@ -48,9 +48,15 @@ LIBRARIES = (
     *("dvc_data.hashfile.db.local", "scmrepo.git", "dulwich.repo", "flatten_dict", "psutil", "ruamel.yaml"),
     *("configobj", "dvc.cachemgr", "dvc.data_cloud", "dvc.repo.index", "dvc.repo.stage", "dvc.repo.plots"),
     *("dulwich.worktree", "platformdirs.unix", "ruamel.yaml.mergevalue", "scmrepo.noscm", "tqdm"),
+    *("dulwich.filters", "dulwich.ignore", "dulwich.index", "networkx", "pygit2", "dvc.repo.datasets"),
+    *("dvc.repo.metrics", "dvc.repo.open_repo", "dvc.repo.params", "dvc_data.hashfile.status"),
+    *("fsspec.implementations.memory",),
     *("torch", "pipeline.learning.training.libraries", "timm", "timm.optim", "cv2", "numpy", "pandas"),
-    *("scipy.optimize", "scipy.stats", "sklearn.metrics"),
-    *("safetensors.torch", "pydantic.fields", "matplotlib.figure", "PIL.Image", "tabulate", "yaml", "jinja2"),
+    *("torch.utils.flop_counter", "scipy.optimize", "scipy.stats", "sklearn.metrics"),
+    *("safetensors.torch", "torch.utils.serialization.config", "pydantic.fields", "pydantic.main"),
+    *("pydantic.functional_serializers", "pydantic.plugin._loader"),
+    *("matplotlib.backends.backend_agg", "matplotlib.figure", "pandas.io.formats.csvs", "PIL.Image", "tabulate"),
+    *("yaml", "jinja2.ext"),
 )
 READY_SECONDS = 120.0
 """For the imports, on a machine whose disk is cold; then workers start without."""

@@ -74,10 +74,10 @@ def test_settings_have_ranges(setting):
         Data(**setting)
 
 
-def test_same_bytes_for_any_number_of_threads(drawn, tmp_path):
-    for threads in (1, 3):
-        folder = tmp_path / str(threads)
-        write_all(folder, SMALL, threads)
+def test_same_bytes_for_any_number_of_processes(drawn, tmp_path):
+    for processes in (1, 3):
+        folder = tmp_path / str(processes)
+        write_all(folder, SMALL, processes)
         expected = digest(drawn)
         expected.pop("phantom.json")
         assert digest(folder) == expected

@@ -286,10 +286,11 @@ def test_the_libraries_are_those_of_the_stages_and_can_be_forked(forks):
         for name in warm.LIBRARIES:
             importlib.import_module(name)
         assert warm.safe_to_fork()
-        before = {name.split(".")[0] for name in sys.modules}
+        before = {*sys.modules}
         for stage in ("train", "evaluate", "probe", "fuse", "ensemble", "report"):
             importlib.import_module(f"pipeline.{stage}")
-        print(*sorted({name.split(".")[0] for name in sys.modules} - before - sys.stdlib_module_names))
+        own = {"pipeline", *sys.stdlib_module_names}
+        print(*sorted(name for name in {*sys.modules} - before if name.split(".")[0] not in own))
     """
     around = {**os.environ, "OPENBLAS_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
     command = [sys.executable, "-c", textwrap.dedent(code)]
