@@ -35,6 +35,8 @@ _TOGETHER = 100
 """Images that one process draws in one go."""
 _ALONE = 400
 """Up to so many images are drawn by this process, while others would still be starting."""
+_MOST = 8
+"""Processes; each takes memory of its own."""
 
 Box = tuple[str, float, float, float, float]
 """Finding, x, y, width, height: `draw_with_masks`."""
@@ -98,8 +100,8 @@ def write_all(folder: Path, settings: Settings, processes: int | None = None) ->
     settings : Settings
         What to draw.
     processes : int, optional
-        How many draw at the same time, at least 1; default: one for each processor, or one for a small set. The bytes
-        do not depend on it.
+        How many draw at the same time, at least 1; default: one for each processor, 8 at most, or one for a small
+        set. The bytes do not depend on it.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def write_all(folder: Path, settings: Settings, processes: int | None = None) ->
         for start in range(0, len(cohort.cases), _TOGETHER)
     ]
     if processes is None:
-        processes = 1 if len(cohort.cases) <= _ALONE else len(os.sched_getaffinity(0))
+        processes = 1 if len(cohort.cases) <= _ALONE else min(_MOST, len(os.sched_getaffinity(0)))
     drawn = over_processes(_draw_some, work, processes)
     boxes = {name: found for some in drawn for name, found in some.items()}
     for original, copy in cohort.copies:
