@@ -143,6 +143,7 @@ _OWN: dict[str, Mapping[str, Any]] = {
     "nih_subset_cpu": {
         "dataset": "chestxray14",
         "datasets.chestxray14.root": "../shared/data/nih_chestxray14",
+        "study": {"models": ["densenet", "cnn"], "losses": ["bce", "zlpr", "focal", "asl"], "replicates": [12, 22]},
         "train.epochs": "10",
         "train.patience": "6",
     },
@@ -282,6 +283,34 @@ _OWN: dict[str, Mapping[str, Any]] = {
         "train.patience": "8",
         **_EXPOSURE,
         "models": _models({"lite0:  # stem and first two stages frozen": _LITE0}),
+    },
+    "blood_cells_pretrained": {
+        "dataset": "image_folder",
+        "datasets.image_folder.root": "../shared/data/pbc_dataset_normal_DIB/PBC_dataset_normal_DIB",
+        "datasets.image_folder.label_map": "{ig: immature granulocyte}",
+        "datasets.image_folder.title": "Peripheral blood cells (PBC_dataset_normal_DIB), 558 of 17,092 images",
+        "datasets.image_folder.licence": "CC BY 4.0",
+        "datasets.image_folder.citation": "A. Acevedo, A. Merino, S. Alférez et al. A dataset of microscopic peripheral "
+        "blood cell images for development of automatic recognition systems. Data in Brief 30 (2020), 105474",
+        "datasets.image_folder.url": "https://doi.org/10.17632/snkd93bnjr",
+        "study": {"models": ["lite0", "mobilenet", "cnn"], "losses": ["ce"], "replicates": [12, 22]},
+        "preprocess.size": "128",
+        "preprocess.channels": "3",
+        **_NO_CLAHE,
+        "split.method": "grouped",
+        "train.epochs": "12",
+        "train.patience": "12",
+        "train.augment.horizontal_flip": "0.5",
+        "train.augment.vertical_flip": "0.5",
+        "train.augment.rotation": "90",
+        "train.augment.fill": "edge",
+        "models": _models(
+            {
+                "lite0:  # stem and first two stages frozen": _LITE0,
+                "mobilenet:  # likewise": _MOBILENET_TUNED,
+                "cnn:  # from scratch": (*_CNN[:2], "epochs: 30", "patience: 30", _CNN[2]),
+            }
+        ),
     },
     "phantom_regions": {"variants": "\n  lungs: {preprocess: {roi: {masks: own, classes: [lungs], margin: 0.05}}}"},
     "phantom_folds": {
