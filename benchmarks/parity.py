@@ -138,6 +138,7 @@ def trained(model: Model, train: Train, arm: str, seed: int, most: int | None) -
             draws,
             ResidentImages(images, parts["val"].rows, parts["val"].targets, device),
             lr=model.lr,
+            head_lr=model.head_lr,
             settings=settings,
             seed=seed,
             checkpoint=Checkpoint(Path(folder), "parity"),
