@@ -88,6 +88,21 @@ PARTS = {
             for sd in (0.0, 0.15, 0.4)
         },
     ),
+    "decisions": Part(
+        "The interval of a mean over seeds of decisions",
+        "Sensitivity, one image a patient, 20 patients without the class. Seeds have an SD of 0.3 of the signal, and "
+        "each network makes something of its own of a patient. Beside Wilson's interval, the one of the reports, that of "
+        "the log-odds.",
+        ("seeds", "patients with the class, mean", "true share"),
+        {"sensitivity": "Wilson's", "log-odds": "log-odds"},
+        {
+            (str(s), str(p), str(share)): partial(simulated.of_decisions, seeds=s, positives=p, share=share)
+            for s in SEEDS[1:]
+            for p in (15, 40, 100)
+            for share in (0.8, 0.95, 0.99)
+        },
+        missing="no interval",
+    ),
     "macro": Part(
         "Means over the classes of a multi-label study",
         "300 patients; AUROCs of the classes from 0.7 to 0.95, the rarest class the highest. A mean has no interval "

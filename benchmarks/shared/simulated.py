@@ -7,6 +7,7 @@ repetition of one and the same study: one pass over the draws of patients then c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -128,6 +129,23 @@ def of_seeds(rng: np.random.Generator, n: int, seeds: int, seed_sd: float) -> Sh
     metric, values, draws, scored = drawn(targets, logits, of)
     low, high = total_intervals(metric, values, draws, support(metric, scored), 0.95)
     return {"total interval": covered(low[:-1], high[:-1], want)}
+
+
+def of_decisions(rng: np.random.Generator, n: int, seeds: int, positives: int, share: float) -> Shares:
+    """Cover the sensitivity that a configuration is expected to reach, by Wilson's interval and by the log-odds."""
+    seed_sd, own = 0.3, 0.3
+    signal = norm.ppf(share) * np.sqrt(1 + OWN**2 + own**2 + seed_sd**2)
+    targets, logits, of = study(rng, n, positives, 20, 1, signal + seed_sd * rng.normal(size=(seeds, n)), own)
+    counts, index = patient_draws(of.astype(str), DRAWS, 0)
+    scored = Scored("multilabel", targets, logits, np.full((seeds, n), 0.5), index, counts.shape[1])
+    metric = METRICS["sensitivity"]
+    values, draws = measure(metric, Weighted(scored))[0], metric_draws(scored, {"": metric}, counts)[""]
+    rests_on = support(metric, scored)
+    by_odds = replace(metric, needs="scores", proportion=True)  # the rule of what is no decision
+    return {
+        "sensitivity": covered(*(x[:-1] for x in total_intervals(metric, values, draws, rests_on, 0.95)), share),
+        "log-odds": covered(*(x[:-1] for x in total_intervals(by_odds, values, draws, rests_on, 0.95)), share),
+    }
 
 
 def of_means(rng: np.random.Generator, n: int, counts: Sequence[int]) -> Shares:

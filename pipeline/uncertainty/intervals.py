@@ -104,6 +104,53 @@ def t_interval(
     return np.where(usable, np.minimum(low, value), np.nan), np.where(usable, np.maximum(high, value), np.nan)
 
 
+def score_interval(
+    value: np.ndarray, error: np.ndarray, freedom: np.ndarray | float, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of a share of decisions from its standard error: Wilson's, of as many decisions as have this error.
+
+    Parameters
+    ----------
+    value : float [...]
+        In [0, 1]; NaN where undefined.
+    error : float [...]
+        Its standard error, at least 0; NaN where it cannot be had.
+    freedom : float [...]
+        Degrees of freedom of `error`, at least 1; infinity for a normal distribution.
+    confidence : float
+        In (0, 1).
+
+    Returns
+    -------
+    low, high : float64 [...]
+        In [0, 1], around the value; NaN where the error is 0 or unknown, or the value is 0 or 1: see `one_sided`.
+
+    Raises
+    ------
+    ValueError
+        If `confidence` is not in (0, 1).
+
+    Notes
+    -----
+    For a mean over training seeds, whose error has few degrees of freedom. On the log-odds of `t_interval` a value a
+    hair below 1 has a slope that makes the interval reach almost to 0: a sensitivity of 0.974 over three seeds (13, 13,
+    and 12 of 13 patients) from 0.144. Wilson's formula takes the error of shares that are further from the end, too. In
+    simulations both cover 93 to 100 %, this one in as little as half of the width (docs/statistics.md). The number of
+    decisions is value (1 - value) / error²: Korn & Graubard, Survey Methodology 24(2), 1998; compared with others by
+    Franco, Little, Louis & Slud, J Surv Stat Methodol 7(3), 2019, doi:10.1093/jssam/smy019.
+    """
+    _check(confidence)
+    value, error = np.broadcast_arrays(np.asarray(value, dtype=np.float64), np.asarray(error, dtype=np.float64))
+    usable = (value > 0) & (value < 1) & (error > 1e-12)
+    share, spare = np.where(usable, value, 0.5), np.where(usable, error, 1.0)
+    squared = student.quantile((1 + confidence) / 2, freedom) ** 2
+    each = squared * spare**2 / (share * (1 - share))  # of the quantile's square and the number of decisions
+    centre = (share + each / 2) / (1 + each)
+    reach = np.sqrt(squared * spare**2 + each**2 / 4) / (1 + each)
+    low, high = (np.clip(end, 0, 1) for end in (centre - reach, centre + reach))
+    return np.where(usable, np.minimum(low, value), np.nan), np.where(usable, np.maximum(high, value), np.nan)
+
+
 def one_sided(
     value: np.ndarray, carriers: np.ndarray, confidence: float, scale: Scale, *, proportion: bool
 ) -> tuple[np.ndarray, np.ndarray]:

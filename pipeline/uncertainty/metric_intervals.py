@@ -1,9 +1,10 @@
 """The interval of every metric, by one rule.
 
 A value has the interval of its standard error over draws of patients, on the scale on which it is unbounded, by the t
-distribution with as many degrees of freedom as there are patients that carry it. A value at the end of its range, which
-no draw can move, has the one-sided bound of its number of patients. The calibration error, which noise inflates, has
-no interval: none of those in use holds its level. What too few patients carry has none either.
+distribution with as many degrees of freedom as there are patients that carry it; a mean over seeds, of the decisions of
+a class or of all, has Wilson's of that error. A value at the end of its range, which no draw can move, has the
+one-sided bound of its number of patients. The calibration error, which noise inflates, has no interval: none of those
+in use holds its level. What too few patients carry has none either.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pipeline.uncertainty.intervals import (
     mean_freedom,
     nested_error,
     one_sided,
+    score_interval,
     spread,
     t_interval,
 )
@@ -76,7 +78,7 @@ def total_intervals(
     if metric.aggregate == "macro":
         freedom[-1] = mean_freedom(spread(draws.mean(axis=1))[:-1], freedom[:-1])
     error, together = nested_error(values, draws, freedom)
-    low, high = _bounds(metric, mean, error, together, patients, confidence, macro_freedom=together[-1])
+    low, high = _bounds(metric, mean, error, together, patients, confidence, macro_freedom=together[-1], seeds=True)
     low = _lowered(low, mean, draws.mean(axis=1)) if metric.needs == "curve" else low
     usable = ~np.isnan(error) & ~np.array([bool(text) for text in support.refused])
     return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
@@ -115,8 +117,12 @@ def _bounds(
     patients: np.ndarray,
     confidence: float,
     macro_freedom: float | None = None,
+    seeds: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return intervals [..., C] from standard errors, those at the ends of the range and of the mean included."""
+    """Return intervals [..., C] from standard errors, those at the ends of the range and of the mean included.
+
+    With `seeds` the errors are those of means over training seeds.
+    """
     low_end, high_end = one_sided(values, patients, confidence, metric.scale, proportion=metric.proportion)
     if metric.aggregate == "macro":
         # A mean at the end of the range is one of classes that all lie there: that of their bounds is a bound of it.
@@ -133,6 +139,10 @@ def _bounds(
     if metric.aggregate == "macro":  # many classes hold a mean away from the end
         widened = np.concatenate([widened[..., :-1], error[..., -1:]], axis=-1)
     low, high = t_interval(values, widened, freedom, confidence, metric.scale)
+    if seeds and metric.needs == "decisions" and metric.scale == "share":
+        of_decisions = score_interval(values, error, freedom, confidence)
+        kept = np.arange(values.shape[-1]) == (values.shape[-1] - 1 if metric.aggregate == "macro" else -1)
+        low, high = (np.where(kept, mine, other) for mine, other in zip((low, high), of_decisions))
     if metric.aggregate == "macro":
         below, above = _unmoved(values, error, low_end, high_end)
         low[..., -1] = values[..., -1] - np.hypot(values[..., -1] - low[..., -1], below)

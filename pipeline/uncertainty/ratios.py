@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.metrics.registry import Scale
 from pipeline.uncertainty import student
-from pipeline.uncertainty.intervals import nested_error, one_sided, spread, t_interval
+from pipeline.uncertainty.intervals import nested_error, one_sided, score_interval, spread, t_interval
 
 _CHUNK = 2**23
 """Numbers of a chunk of draws that are held as float64 at once."""
@@ -173,14 +173,17 @@ def expected_interval(
     Notes
     -----
     The rule of `metric_intervals`: a standard error over draws, on the scale on which the value is unbounded, with the
-    t distribution.
+    t distribution; the mean over seeds of a proportion has Wilson's of that error.
     """
     mean, n = of.values.mean(axis=0), np.asarray(patients, dtype=np.float64)
     error, freedom = of.error(np.maximum(n - 1, 1), curve=curve)
     if scale is None:
         reach = np.where(error > 1e-12, student.quantile((1 + confidence) / 2, freedom) * error, np.nan)
         return mean, mean - reach, mean + reach
-    low, high = t_interval(mean, error, freedom, confidence, scale)
+    if proportion and scale == "share" and len(of.values) > 1:
+        low, high = score_interval(mean, error, freedom, confidence)
+    else:
+        low, high = t_interval(mean, error, freedom, confidence, scale)
     low_end, high_end = one_sided(mean, n, confidence, scale, proportion=proportion)
     fixed = ~np.isnan(low_end) & ~(error > 1e-12)
     return mean, np.where(fixed, low_end, low), np.where(fixed, high_end, high)

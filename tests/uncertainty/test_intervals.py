@@ -13,6 +13,7 @@ from pipeline.uncertainty.intervals import (
     nested_error,
     one_sided,
     percentiles,
+    score_interval,
     t_interval,
     wilson,
 )
@@ -99,6 +100,56 @@ def test_the_intervals_of_a_share_and_of_a_loss_by_hand():
     np.testing.assert_allclose(t_interval(np.asarray(0.9), np.asarray(0.05), 9, 0.95, "share"), want, rtol=1e-12)
     want = [0.4 * np.exp(-t * 0.1 / 0.4), 0.4 * np.exp(t * 0.1 / 0.4)]
     np.testing.assert_allclose(t_interval(np.asarray(0.4), np.asarray(0.1), 9, 0.95, "loss"), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_a_share_of_independent_decisions_has_scipys_interval_of_wilson(confidence):
+    k, n = np.array([1, 12, 30, 586, 623]), np.array([10, 13, 60, 624, 624])
+    share = k / n
+    low, high = score_interval(share, np.sqrt(share * (1 - share) / n), np.inf, confidence)
+    for i in range(len(k)):
+        want = stats.binomtest(int(k[i]), int(n[i])).proportion_ci(confidence, method="wilson")
+        np.testing.assert_allclose([low[i], high[i]], want, rtol=1e-9)
+    ends = score_interval(np.array([0.0, 1.0, 0.5, np.nan, 0.5]), np.array([0.1, 0.1, 0, 0.1, np.nan]), 9, 0.95)
+    assert np.isnan(ends).all()
+    low, high = score_interval(np.asarray(0.5), np.asarray(0.4), 1, 0.95)
+    assert 0 <= low < 0.02
+    assert 0.98 < high <= 1
+
+
+def test_one_wrong_decision_of_one_seed_does_not_undo_all_others():
+    """Sensitivities of 13, 13 and 12 of 13, specificities of 98, 98 and 97 of 98: it was from 0.14 and from 0.65."""
+    targets = np.array([[1]] * 13 + [[0]] * 98)
+    logits = np.repeat(np.where(targets, 2.0, -2.0)[None], 3, axis=0)
+    logits[2, 0], logits[1, 50] = -1, 1
+    thresholds = np.full((3, 1), 0.5)
+    for key, n in (("sensitivity", 13), ("specificity", 98)):
+        metric, values, draws, rests_on = drawn(targets, logits, key, thresholds, 2000)
+        low, high = (ends[0] for ends in total_intervals(metric, values, draws, rests_on, 0.95))
+        mean = values[:, 0].mean()
+        assert mean == pytest.approx(1 - 1 / (3 * n))
+        assert wilson(n - 1, n, 0.95)[0] - 0.1 < low < wilson(n, n, 0.95)[0]
+        assert mean < high < 1
+
+
+@pytest.mark.parametrize(("n", "share"), [(13, 0.97), (40, 0.9), (100, 0.97)])
+def test_means_over_three_seeds_of_decisions_are_covered(n, share):
+    """Decisions of the seeds resemble each other; their quality differs, too, with a standard deviation of 0.3."""
+    rng = np.random.default_rng(0)
+    middle, covered, widths = stats.norm.ppf(share) * np.sqrt(1.09), 0, []
+    for _ in range(200):
+        of_seeds, of_images = rng.normal(0, 0.3, (3, 1)), rng.normal(size=n)
+        right = (middle + of_seeds + 0.8 * of_images + 0.6 * rng.normal(size=(3, n)) > 0).astype(float)
+        values, draws = right.mean(axis=1), rng.multinomial(n, np.full(n, 1 / n), 200) / n @ right.T
+        error, freedom = nested_error(values, draws, n - 1.0)
+        low, high = score_interval(values.mean(), error, freedom, 0.95)
+        if np.isnan(low):
+            low, high = one_sided(values.mean(), np.asarray(n), 0.95, "share", proportion=True)
+        else:
+            widths.append((high - low) / np.subtract(*t_interval(values.mean(), error, freedom, 0.95, "share")[::-1]))
+        covered += low <= share <= high
+    assert covered >= 0.93 * 200
+    assert np.mean(widths) < 0.95
 
 
 @pytest.mark.parametrize("scale", ["share", "correlation", "loss"])

@@ -60,6 +60,12 @@ def test_means_over_classes_keep_their_level_or_are_refused():
     assert np.isnan(tail["auroc"]).all()
 
 
+@pytest.mark.parametrize("share_of_right", [0.8, 0.99])
+def test_means_over_seeds_of_decisions_are_covered(share_of_right):
+    held = simulated.of_decisions(rng(9), 200, 3, 40, share_of_right)["sensitivity"]
+    assert within(np.nanmean(held), COVERAGE, 200)
+
+
 def test_single_label_studies_keep_their_level():
     held = simulated.of_single_label(rng(3), 40, 120, 1, (0.5, 0.3, 0.2), 1.5)
     assert all(within(np.nanmean(hits), COVERAGE, 40) for hits in held.values())
