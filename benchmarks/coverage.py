@@ -91,8 +91,8 @@ PARTS = {
     "decisions": Part(
         "The interval of a mean over seeds of decisions",
         "Sensitivity, one image a patient, 20 patients without the class. Seeds have an SD of 0.3 of the signal, and "
-        "each network makes something of its own of a patient. Beside Wilson's interval, the one of the reports, that of "
-        "the log-odds.",
+        "each network makes something of its own of a patient. Beside Wilson's interval, the one of the reports, that "
+        "of the log-odds.",
         ("seeds", "patients with the class, mean", "true share"),
         {"sensitivity": "Wilson's", "log-odds": "log-odds"},
         {

@@ -67,6 +67,10 @@ CASES: dict[str, Case] = {
         {"models.small.options": {"filters": [-4]}},
         ["models.small.options.filters: [-4]; must be a list of numbers, each at least 1"],
     ),
+    "images of a variant too small for it": Case(
+        {"models.small.options": {"filters": [4, 4, 4]}, "variants": {"tiny": {"preprocess": {"size": 16}}}},
+        ["variants.tiny.models.small.options.filters: 3 layers, for images of 16 px (preprocess.size)", "at most 2"],
+    ),
     "images too small for it": Case(
         {"models.small.options": {"filters": [4, 4, 4, 4, 4]}},
         ["models.small.options.filters: 5 layers, for images of 24 px (preprocess.size)", "at most 3"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
@@ -214,12 +215,20 @@ class Train(Section):
             raise ValueError("ema_warmup = true without ema; set the decay that it rises to, for example ema: 0.999")
         if self.ema is not None and self.swa is not None:
             raise ValueError(f"ema = {self.ema:g} and swa = {self.swa:g}: two averages; one of them must be empty")
-        if self.swa is not None and self.warmup_epochs > self.swa * self.epochs:
+        if self.swa is not None and self.warmup_epochs > self.before_averages:
+            risen = math.ceil(self.warmup_epochs)
+            enough = f"swa must be at least {risen / self.epochs:.3g}, or warmup_epochs at most {self.before_averages}"
             raise ValueError(
-                f"swa = {self.swa:g} with warmup_epochs = {self.warmup_epochs:g}: averaging would begin while the "
-                f"learning rate rises; swa must be at least {self.warmup_epochs / self.epochs:g}"
+                f"swa = {self.swa:g} with warmup_epochs = {self.warmup_epochs:g}: averaging would begin after "
+                f"{self.before_averages} of {self.epochs} epochs, while the learning rate rises; "
+                + (enough if risen < self.epochs else f"warmup_epochs must be at most {self.before_averages}")
             )
         return self
+
+    @property
+    def before_averages(self) -> int:
+        """Whole epochs before `swa` begins to average: at least one is left for it; all of them where it is off."""
+        return self.epochs if self.swa is None else min(self.epochs - 1, round(self.swa * self.epochs))
 
 
 class Input(Section):

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from pipeline.study.files import DATASET, SAMPLES, SPLIT
 from pipeline.study.parts import Part, read_parts
-from pipeline.study.prepared import read_dataset
+from pipeline.study.prepared import read_dataset, read_samples
 from pipeline.uncertainty.sample_size import c_statistic, c_statistic_error
 from pipeline.uncertainty.support import MIN_PATIENTS
 
@@ -88,7 +88,11 @@ def test_part() -> str:
     unit = "patients" if info.patients_known else "groups"
     plans = class_plans(part, info.classes)
     refused = [each.name for each in plans if each.refused]
-    lines = [f"test part: {len(part.rows):,} images of {len(np.unique(part.patients)):,} {unit}"]
+    counted = len(np.unique(part.patients))
+    people = read_samples().iloc[part.rows]["patient_id"].nunique() if info.patients_known else counted
+    # Patients who share an image are drawn as one; the reports count people, and so does this line.
+    as_one = f" ({counted:,} where those who share an image count as one, as below)" if people != counted else ""
+    lines = [f"test part: {len(part.rows):,} images of {people:,} {unit}{as_one}"]
     if refused:
         few = ", ".join(refused[:_LISTED]) + (f", and {len(refused) - _LISTED} more" if len(refused) > _LISTED else "")
         lines.append(f"{len(refused)} of {len(plans)} classes have fewer than {MIN_PATIENTS} {unit} with or without:")

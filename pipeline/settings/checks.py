@@ -280,6 +280,8 @@ def _of_variants(params: Params, dataset: Dataset) -> Iterator[str]:
         if variant.found:
             own = _in_variant(params, name)
             problems += [*_of_losses(own, dataset), *_of_training(own, dataset), *_of_models(own)]
+        elif {"size", "channels"} & variant.preprocess.keys():  # the networks take other images than those of the study
+            problems += _of_models(_in_variant(params, name))
         yield from (f"variants.{name}.{problem}" for problem in problems)
 
 

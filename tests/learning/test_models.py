@@ -128,7 +128,8 @@ def test_a_cosine_head_gives_cosines():
         ({"arch": "baseline_cnn", "options": {"filter": [3]}}, ["models.mine.options", "filter"]),
         ({"arch": "baseline_cnn", "options": {"filters": [4] * 8}}, ["models.mine.options"]),
         ({"arch": "baseline_cnn", "pretrained": True}, ["models.mine.pretrained"]),
-        ({"arch": "vgg16", "drop_path": 0.1}, ["models.mine.options", "drop_path_rate"]),
+        ({"arch": "vgg16", "drop_path": 0.1}, ["models.mine.drop_path: 0.1", "vgg16", "must be empty"]),
+        ({"arch": "baseline_cnn", "drop_path": 0.1}, ["models.mine.drop_path: 0.1", "baseline_cnn"]),
         (
             {"arch": "resnet18", "dropout": 0.1, "options": {"drop_rate": 0.2}},
             ["models.mine.dropout = 0.1", "models.mine.options.drop_rate = 0.2", "one of them"],

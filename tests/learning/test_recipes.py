@@ -1,5 +1,6 @@
 """Recipes of training: what each does to a step, against a plain computation; all of them across a kill."""
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -7,6 +8,7 @@ from timm.layers import DropPath
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from pipeline.learning import losses
 from pipeline.learning.images.resizing import shrunk, side
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
 from pipeline.learning.networks.models import check_smaller
@@ -47,6 +49,22 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(tmp_path, size, ba
     assert min(seen) > 1
     steps = -(-images // (size * batches))
     assert max(seen) == -(-images // steps)
+
+
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_parts_of_a_batch_add_up_to_it_where_images_answer_unequally_many_questions(weights):
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(23, 4, generator=rng, dtype=torch.float64, requires_grad=True)
+    targets = torch.eye(4, dtype=torch.float64)[torch.randint(0, 4, (23,), generator=rng)]
+    counted = targets.numpy().astype(np.uint8), np.ones(23, np.int64)
+    for kind in ("corn", "coral", "cumulative_link", "soft_ordinal"):
+        loss = losses.for_training(kind, {}, "multiclass", *counted, weights, True)
+        whole = loss(logits, targets)
+        parts = sum(
+            loss.of_part(*(each[a:b] for each in (logits, targets)), targets) for a, b in ((0, 6), (6, 12), (12, 23))
+        )
+        torch.testing.assert_close(parts, whole, msg=kind)
+        torch.testing.assert_close(*(torch.autograd.grad(each, logits)[0] for each in (parts, whole)), msg=kind)
 
 
 class Whole(nn.Module):
@@ -181,6 +199,13 @@ def test_every_schedule_stays_where_averaging_begins(tmp_path, schedule):
     assert rates[3] == pytest.approx(rates[2] * (0.1 if schedule == "plateau" else 1), rel=1e-9)
 
 
+def test_averages_from_the_first_epoch_on_are_at_the_whole_rate(tmp_path):
+    for schedule in ("cosine", "one_cycle", "plateau", "constant"):
+        settings = changed(epochs=2, swa=0.25, schedule=schedule, warmup_epochs=0.0)
+        rates = [row["lr"] for row in run(tmp_path / schedule, settings).history]
+        assert rates == pytest.approx([LR, LR], rel=0.02), schedule
+
+
 def test_frozen_batch_norms_keep_their_statistics_and_are_used_as_they_are():
     torch.manual_seed(0)
     frozen, measured = nn.BatchNorm2d(2), nn.BatchNorm2d(2, momentum=0.3)
@@ -249,7 +274,10 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(tmp_path, keys, aft
     [
         ({"ema_warmup": True}, r"ema_warmup = true without ema; set .* ema: 0\.999"),
         ({"ema": 0.9, "swa": 0.5}, r"ema = 0\.9 and swa = 0\.5: two averages"),
-        ({"swa": 0.2, "warmup_epochs": 1.0}, r"swa = 0\.2 with warmup_epochs = 1: .* at least 0\.25"),
+        ({"swa": 0.1, "warmup_epochs": 1.0}, r"swa = 0\.1 with warmup_epochs = 1: .* at least 0\.25"),
+        ({"swa": 0.25, "epochs": 2, "warmup_epochs": 0.5}, r"after 0 of 2 epochs, .* at least 0\.5, or .* at most 0"),
+        ({"swa": 0.5, "epochs": 5, "warmup_epochs": 2.5}, r"after 2 of 5 epochs, .* at least 0\.6, or .* at most 2"),
+        ({"swa": 0.5, "epochs": 1, "warmup_epochs": 0.25}, r"after 0 of 1 epochs, .*; warmup_epochs must be at most 0"),
         ({"augment": {"fill": "edge", "rand": {}}}, r"fill = edge with rand, which fills with black"),
         ({"mix": {"mixup": 0.0}}, r"mixup = 0 and cutmix = 0; one must be greater than 0"),
     ],

@@ -39,6 +39,12 @@ def test_cosine(warmup_epochs):
     np.testing.assert_allclose(rates[:, 0], LR * np.array(expected), rtol=1e-12)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_training_of_one_step_is_at_the_highest_rate(schedule):
+    rates, _ = trace(changed(epochs=1, schedule=schedule, warmup_epochs=0.25), steps=1)
+    np.testing.assert_allclose(rates[:, 0], [LR])
+
+
 @pytest.mark.parametrize("warmup_epochs", [0.0, 0.6, 2.0])
 def test_constant(warmup_epochs):
     rates, _ = trace(changed(epochs=EPOCHS, schedule="constant", warmup_epochs=warmup_epochs))

@@ -123,6 +123,10 @@ MODELS = [
             "its own settings of training: epochs 3",
         ],
     ),
+    (
+        {"arch": "resnet18", "swa": 0.5, "mix": {"mixup": 0.2, "cutmix": 1.0}, "augment": {"rand": {"operations": 3}}},
+        ["its own settings of training: ", "swa 0.5", "mix mixup 0.2, mix cutmix 1 [", "augment rand operations 3"],
+    ),
     ({"arch": "baseline_cnn"}, ["a plain convolutional network, from random weights, learning rate 0.001"]),
     (
         {"arch": "baseline_cnn", "teacher": {"file": "/home/w.pth/mean_all.npz", "weight": 0.25}},

@@ -217,6 +217,19 @@ def test_loss_and_own_settings_are_those_of_params(here):
     assert found["Learning rate"] == ["0.1, head 0.2"]
     assert found["Training settings"][0].startswith("epochs 3,")
     assert found["Architecture"][0].endswith("(depth 9)")
+    mix = {"mixup": 0.2, "cutmix": 1.0, "probability": 0.5}
+    recipes = {"accumulate": 2, "mix": mix, "progressive": {"start": 0.5, "until": 0.75}, "drop_path": 0.1}
+    own = Model.model_validate({"arch": "a", "lr": 0.1, **recipes, "augment": {"interpolation": "nearest"}})
+    params = study.params.model_copy(update={"models": dict.fromkeys(study.params.models, own)})
+    said = table(card(replace(study, params=params), first), "## Model details")["Training settings"][0]
+    for phrase in (
+        "accumulate 2, mix mixup 0.2 cutmix 1 probability 0.5",
+        "progressive start 0.5 until 0.75",
+        "drop_path 0.1",
+        "interpolation nearest",
+    ):
+        assert phrase in said
+    assert "accumulate" not in found["Training settings"][0]
 
 
 def test_a_close_probe_warns_and_a_far_one_does_not(here):

@@ -286,6 +286,8 @@ def no_mixing(loss: Loss, name: str) -> str | None:
     if loss.soft_targets:
         return None
     fitting = _kinds(loss.task, lambda cls: cls.soft_targets)
+    if not fitting:
+        return f"images of a {loss.task} data set are not mixed"
     return f"{name} is defined for labels of 0 and 1 alone; these kinds take others: {', '.join(fitting)}"
 
 

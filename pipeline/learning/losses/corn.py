@@ -27,8 +27,15 @@ class Corn(OrderedLoss):
 
     def of_batch(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.of_batch`; the sum is over images, the mean over pairs."""
-        asked = targets.new_tensor([min(k + 1, targets.shape[1] - 1) for k in range(targets.shape[1])])
-        return super().of_batch(logits, targets) / (targets @ asked).mean()
+        return super().of_batch(logits, targets) / self._asked(targets).mean()
+
+    def part_of(self, some: Tensor, targets: Tensor) -> Tensor:
+        """See `Loss.part_of`: the share of the pairs."""
+        return self._asked(some).sum() / self._asked(targets).sum()
+
+    def _asked(self, targets: Tensor) -> Tensor:
+        """Count the questions that each image answers, [N]."""
+        return targets @ targets.new_tensor([min(k + 1, targets.shape[1] - 1) for k in range(targets.shape[1])])
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`: the sum over its pairs; each row of targets sums to 1."""

@@ -28,7 +28,9 @@ def architecture(key: str, settings: Model, channels: int, classes: int, size: i
         return segmentation.build_network(key, settings, channels, classes), segmentation.HEAD
     if settings.dropout is not None and (baseline or settings.hidden is None):  # else it follows the hidden layer
         _add_option(key, "dropout", options, "drop_rate", settings.dropout)
-    if settings.drop_path is not None:
+    if settings.drop_path:
+        if baseline:
+            raise ModelError(f"{key}.drop_path: {settings.drop_path:g}; baseline_cnn has no layers to leave out")
         _add_option(key, "drop_path", options, "drop_path_rate", settings.drop_path)
     if settings.hidden is not None and baseline:
         _add_option(key, "hidden", options, "hidden", settings.hidden)
@@ -91,6 +93,12 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
             **_as_tuples(options),
         )
     except (TypeError, AssertionError, ValueError) as error:
+        for name, option in (("drop_path", "drop_path_rate"), ("dropout", "drop_rate")):
+            value = getattr(settings, name)
+            if value is not None and f"argument '{option}'" in str(error):
+                raise ModelError(
+                    f"{key}.{name}: {value:g}; timm's {settings.arch} has no {option}: must be empty"
+                ) from None
         raise ModelError(f"{key}.options: {options}: {error}; must be what timm's {settings.arch} takes") from None
     except Exception as error:
         if not settings.pretrained:

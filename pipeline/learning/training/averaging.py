@@ -124,9 +124,7 @@ def first_averaged(settings: Train) -> int:
 
     From then on the learning rate stays where it is: at a rate that falls to 0 the weights would hardly differ.
     """
-    if settings.swa is None:
-        return settings.epochs + 1
-    return min(settings.epochs, 1 + round(settings.swa * settings.epochs))
+    return settings.before_averages + 1
 
 
 @torch.no_grad()

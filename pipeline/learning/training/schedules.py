@@ -55,12 +55,12 @@ def create(optimizer: Optimizer, settings: Train, steps: int) -> Schedule:
     warmup = round(settings.warmup_epochs * steps)
     if settings.schedule == "cosine":
         return _Cosine(optimizer, warmup, settings.epochs * steps)
-    if settings.schedule == "one_cycle":
+    if settings.schedule == "one_cycle" and settings.epochs * steps > 1:  # torch's would give its only step no rate
         cycles_momentum = settings.optimizer == "adamw" or settings.momentum > 0
         return _OneCycle(optimizer, warmup, settings.epochs * steps, cycles_momentum)
     if settings.schedule == "plateau":
         return _Plateau(optimizer, warmup, settings.plateau)
-    return _Constant(optimizer, warmup)
+    return _Constant(optimizer, warmup)  # and a single step, of any schedule, is at the highest rate
 
 
 def _warm_up(optimizer: Optimizer, warmup: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ class LossText(NamedTuple):
 
 
 class ModelText(NamedTuple):
-    """A model: its settings, those of training that are its own, the works on its architecture, recorded weights."""
+    """A model: its settings, those of training that are its own, recorded weights, the works on it and its recipes."""
 
     name: str
     model: Model
@@ -38,6 +39,7 @@ class ModelText(NamedTuple):
     works: tuple[str, ...]
     start: InitialWeights | None
     taught_by: str
+    recipes: list[str]
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,31 @@ def _model(study: StudyResults, name: str) -> ModelText:
     model = study.params.models[name]
     taught = model_settings.taught_by(study, name)
     own = {key: value for key, value in model_settings.own(model).items() if key in Train.model_fields}
-    return ModelText(
-        name, model, own, references.of_architecture(model.arch), initial_weights.of_model(study, name), taught
-    )
+    works = references.of_architecture(model.arch)
+    start = initial_weights.of_model(study, name)
+    return ModelText(name, model, dict(_flat(own)), works, start, taught, _works_of(own))
+
+
+def _flat(settings: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings that are set, those of a map by its name and their own."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{of}{key} ")
+        elif value is not None:
+            yield f"{of}{key}", value
+
+
+def _works_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return what the recipes among settings of training are cited by, as section `train` cites them."""
+    mix, augment = (settings.get(key) or {} for key in ("mix", "augment"))
+    augment = augment if isinstance(augment, Mapping) else {}
+    named = {
+        **{key: settings.get(key) for key in ("ema", "layer_decay", "swa", "progressive")},
+        **{key: mix.get(key) for key in ("mixup", "cutmix")},
+        **{key: augment.get(key) for key in ("rand", "erase")},
+    }
+    schedule = settings.get("schedule")
+    return [key for key, value in named.items() if value] + [s for s in ("cosine", "one_cycle") if s == schedule]
 
 
 def _loss(name: str, settings: dict[str, Any] | None) -> LossText:

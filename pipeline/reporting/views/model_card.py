@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.learning.settings import Model, Train, train_settings
+from pipeline.learning.settings import Augment, Model, Train, train_settings
 from pipeline.reporting import page
 from pipeline.reporting.english import count
 from pipeline.reporting.results import Results, StudyResults
@@ -19,6 +19,7 @@ from pipeline.reporting.values import MEAN, Estimate
 from pipeline.reporting.views import doubts, initial_weights, provenance, shared
 from pipeline.reporting.views.provenance import Recorded, Run, entry, recorded
 from pipeline.study.classes import SAMPLE_COLUMNS
+from pipeline.study.params import Section
 
 CALIBRATION = {"ece": "Calibration error (ECE)", "brier": "Brier score", "log_loss": "Log-loss"}
 """Metrics that are stated before and after calibration; each has a twin `<name>_calibrated`."""
@@ -28,7 +29,8 @@ _OF_SPLIT = ("part", "copies", "augmented")
 _OTHER_FACTORS = ("sex", "age", "view", "hospital", "device", "exposure")
 """Factors of radiographs that a reader will ask for; those that the data set's table holds are named as such."""
 _SETTINGS = ("epochs", "patience", "batch_size", "optimizer", "schedule", "weight_decay", "clip_grad", "ema")
-_RECIPES = ("layer_decay", "swa")
+_RECIPES = ("ema_warmup", "layer_decay", "swa", "accumulate", "mix", "progressive")
+"""Off unless named."""
 
 
 class TrainingRun(NamedTuple):
@@ -112,13 +114,25 @@ def details(study: StudyResults, results: Results) -> Details:
             {name: value for name, value in given.items() if value is not None},
             any(run.get("class_weights") for run in runs),
         ),
-        {
-            name: f"{value:g}" if isinstance(value, float) else str(value)
-            for name in (*_SETTINGS, *_RECIPES)
-            if (value := getattr(train, name)) is not None
-        },
+        _settings(study.params.models[results.model], train),
         [_training_run(results, seed) for seed in results.seeds],
     )
+
+
+def _settings(model: Model, train: Train) -> dict[str, str]:
+    """Return the settings of training that are set, and the recipes that are on, as text."""
+    found: dict[str, Any] = {name: value for name in _SETTINGS if (value := getattr(train, name)) is not None}
+    found |= {k: value for k in _RECIPES if (value := getattr(train, k)) != Train.model_fields[k].get_default()}
+    found |= {"drop_path": model.drop_path} if model.drop_path else {}
+    moved = train.augment.interpolation
+    found |= {"interpolation": moved} if moved != Augment.model_fields["interpolation"].get_default() else {}
+    return {name: _in_words(value) for name, value in found.items()}
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Section):
+        return " ".join(f"{key} {_in_words(each)}" for key, each in value if each is not None)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _count(name: str) -> Callable[[Run], object]:
