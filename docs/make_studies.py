@@ -589,7 +589,7 @@ promise. What a study leaves out of its source, and where the source itself went
   name them: `weights:` in the place of `pretrained: true`.
 * Data sets are fetched unless `root:` names a folder. The studies that run on a CPU name one beside the checkout, and
   two of paediatric pneumonia one with weights, too: put your own there. An empty `root:` fetches the whole data set.
-* The report of a finished study is kept with `medmatrix keep NAME`; those of kermany_cpu and nih_subset_cpu lie in
+* The report of a finished study is kept with `medmatrix keep NAME`; six of them lie in
   [reports/studies/](../reports/studies/).
 
 The files are made from params.yaml: edit a header in its file, a value in `CHANGES` of
