@@ -221,9 +221,9 @@ def test_hinge_lies_between_0_and_2_and_says_who_is_right(seed, k, scale):
     z, t = batch(n=1, k=k, seed=seed, scale=scale)
     value = create("hinge")(z.float(), t.float()).item()
     assert 0 <= value <= 2
-    p = z.softmax(1)
+    p = z.float().double().softmax(1)
     margin = p[t > 0.5].item() - p[t < 0.5].max().item()
-    assert value == pytest.approx(1 - margin, abs=1e-6)
+    assert value == pytest.approx(1 - margin, abs=1e-6 + 2e-7 * scale)  # differences of logits are rounded, too
 
 
 # Entropy

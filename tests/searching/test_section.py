@@ -148,13 +148,13 @@ def test_ranges_of_whole_numbers_are_those_of_settings_that_take_no_others(prepa
 
 
 def test_a_preset_and_the_map_that_it_stands_for_are_one_value():
-    lists = {"train.augment": [{"rotation": 5}, "seeds002"], "train.clip_grad": [None, 1], "train.swa": [0.5, 0.25]}
+    lists = {"train.augment": [{"rotation": 5}, "seeds002"], "train.clip_grad": [None, 1], "train.swa": [0.5, 0.75]}
     given = {"augment": "seeds002", "clip_grad": 1.0}
     params = with_search(lists, train={**TINY["train"], **given})
     assert held_values(params.search, params) == {"train.augment": "seeds002", "train.clip_grad": 1, "train.swa": None}
-    params = with_search(lists, train={**TINY["train"], "augment": {"rotation": 5.0, "shift": 0.0}, "swa": 0.25})
+    params = with_search(lists, train={**TINY["train"], "augment": {"rotation": 5.0, "shift": 0.0}, "swa": 0.75})
     held = held_values(params.search, params)
-    assert (held["train.augment"], held["train.swa"]) == ({"rotation": 5}, 0.25)
+    assert (held["train.augment"], held["train.swa"]) == ({"rotation": 5}, 0.75)
     params = with_search(lists, train={**TINY["train"], "augment": {"rotation": 6}})
     assert held_values(params.search, params)["train.augment"]["rotation"] == 6
 
