@@ -292,9 +292,10 @@ _OWN: dict[str, Mapping[str, Any]] = {
         "datasets.image_folder.title": ">-\n"
         "      Peripheral blood cells (PBC_dataset_normal_DIB), 558 of 17,092 images",
         "datasets.image_folder.licence": "CC BY 4.0",
-        "datasets.image_folder.citation": ">-\n      A. Acevedo, A. Merino, S. Alférez et al. A dataset of microscopic\n"
-        "      peripheral blood cell images for development of automatic recognition\n      systems. Data in Brief 30 "
-        "(2020), 105474",
+        "datasets.image_folder.citation": ">-\n"
+        "      A. Acevedo, A. Merino, S. Alférez et al. A dataset of microscopic\n"
+        "      peripheral blood cell images for development of automatic recognition\n"
+        "      systems. Data in Brief 30 (2020), 105474",
         "datasets.image_folder.url": "https://doi.org/10.17632/snkd93bnjr",
         "study": {"models": ["lite0", "mobilenet", "cnn"], "losses": ["ce"], "replicates": [12, 22]},
         "preprocess.size": "128",
