@@ -143,3 +143,8 @@ def test_losses_of_hard_labels_and_class_weights_are_refused(tmp_path):
     weighted = losses.create("ce", {}, "multiclass").weighted([1.0, 2.0])
     with pytest.raises(ParamsError, match=r"train\.mix: train\.class_weights: 'balanced'"):
         run(tmp_path, settings, loss=weighted)
+
+
+def test_a_data_set_without_labels_is_not_mixed_and_the_reason_says_so():
+    loss = losses.create("l1", {}, "regression")
+    assert losses.no_mixing(loss, "losses.l1") == "images of a regression data set are not mixed"

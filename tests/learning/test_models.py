@@ -331,3 +331,10 @@ def test_folded_batch_norms_get_their_statistics_back_and_the_network_does_not_c
         # With the statistics of these images entered, a batch of them all is nearly what evaluation gives.
         torch.testing.assert_close(model.train()(images), expected, rtol=1e-2, atol=2e-2 * expected.abs().max().item())
     assert models.unfold_batch_norms(model, images) == 0  # none is folded any more
+
+
+def test_a_stochastic_depth_of_0_asks_nothing_of_a_network_without_one():
+    images = np.zeros((4, 32, 32), np.uint8)
+    for arch, options in (("baseline_cnn", {"filters": [4]}), ("densenet121", {"block_config": [1, 1, 1, 1]})):
+        settings = Model.model_validate({"arch": arch, "lr": 0.1, "drop_path": 0.0, "options": options})
+        assert models.build("mine", settings, 1, 2, 32, images) is not None

@@ -1,6 +1,10 @@
 """What the test part allows, before training: counted by hand, and against Newcombe's own figures."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.planning.test_part import class_plans, test_part
@@ -31,6 +35,26 @@ def test_a_class_that_is_not_there_has_no_numbers():
     (enough,) = class_plans(part([[1], [0]] * 20, [f"p{i}" for i in range(40)]), ("x",))
     assert not enough.refused
     assert 2 * 1.96 * c_statistic_error(enough.needed, 0.5, 0.8) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_people_are_counted_as_in_the_reports_and_those_who_share_an_image_are_named(tmp_path, monkeypatch):
+    module = sys.modules[test_part.__module__]
+    there = tmp_path / "there"
+    there.touch()
+    groups = ["g0", "g0", *(f"g{i}" for i in range(1, 39))]
+    samples = pd.DataFrame({"patient_id": [f"p{i}" for i in range(40)]})
+    info = SimpleNamespace(patients_known=True, classes=("x",))
+    for name, value in {
+        **dict.fromkeys(("DATASET", "SAMPLES", "SPLIT"), there),
+        "read_dataset": lambda: info,
+        "read_samples": lambda: samples,
+        "read_parts": lambda names: {"test": part([[1], [0]] * 20, groups)},
+    }.items():
+        monkeypatch.setattr(module, name, value)
+    first = test_part().splitlines()[0]
+    assert first == "test part: 40 images of 40 patients (39 where those who share an image count as one, as below)"
+    samples["patient_id"] = groups
+    assert test_part().splitlines()[0] == "test part: 40 images of 39 patients"
 
 
 def test_before_the_split_nothing_is_known(tmp_path, monkeypatch):
