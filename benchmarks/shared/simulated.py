@@ -7,7 +7,6 @@ repetition of one and the same study: one pass over the draws of patients then c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -21,7 +20,7 @@ from pipeline.metrics.registry import METRICS, Metric, measure, metrics_of
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.comparisons import Side, compare
-from pipeline.uncertainty.intervals import spread
+from pipeline.uncertainty.intervals import nested_error, one_sided, spread, t_interval
 from pipeline.uncertainty.metric_intervals import metric_intervals, total_intervals
 from pipeline.uncertainty.multiplicity import holm
 from pipeline.uncertainty.support import support
@@ -141,10 +140,17 @@ def of_decisions(rng: np.random.Generator, n: int, seeds: int, positives: int, s
     metric = METRICS["sensitivity"]
     values, draws = measure(metric, Weighted(scored))[0], metric_draws(scored, {"": metric}, counts)[""]
     rests_on = support(metric, scored)
-    by_odds = replace(metric, needs="scores", proportion=True)  # the rule of what is no decision
+    mean, patients = values.mean(axis=0), rests_on.fewest
+    error, freedom = nested_error(values, draws, np.maximum(patients - 1, 1))
+    inner, outer = (
+        t_interval(mean, error, freedom, 0.95, "share"),
+        one_sided(mean, patients, 0.95, "share", proportion=True),
+    )
+    low, high = total_intervals(metric, values, draws, rests_on, 0.95)
+    by_odds = [np.where(np.isnan(low), np.nan, np.where(np.isnan(i), o, i)) for i, o in zip(inner, outer)]
     return {
-        "sensitivity": covered(*(x[:-1] for x in total_intervals(metric, values, draws, rests_on, 0.95)), share),
-        "log-odds": covered(*(x[:-1] for x in total_intervals(by_odds, values, draws, rests_on, 0.95)), share),
+        "sensitivity": covered(low[:-1], high[:-1], share),
+        "log-odds": covered(*(ends[:-1] for ends in by_odds), share),
     }
 
 
