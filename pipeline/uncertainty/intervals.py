@@ -143,11 +143,9 @@ def score_interval(
     value, error = np.broadcast_arrays(np.asarray(value, dtype=np.float64), np.asarray(error, dtype=np.float64))
     usable = (value > 0) & (value < 1) & (error > 1e-12)
     share, spare = np.where(usable, value, 0.5), np.where(usable, error, 1.0)
-    squared = student.quantile((1 + confidence) / 2, freedom) ** 2
-    each = squared * spare**2 / (share * (1 - share))  # of the quantile's square and the number of decisions
-    centre = (share + each / 2) / (1 + each)
-    reach = np.sqrt(squared * spare**2 + each**2 / 4) / (1 + each)
-    low, high = (np.clip(end, 0, 1) for end in (centre - reach, centre + reach))
+    decisions = share * (1 - share) / spare**2
+    ends = _wilson(share * decisions, decisions, student.quantile((1 + confidence) / 2, freedom))
+    low, high = (np.clip(end, 0, 1) for end in ends)
     return np.where(usable, np.minimum(low, value), np.nan), np.where(usable, np.maximum(high, value), np.nan)
 
 
@@ -324,12 +322,15 @@ def wilson(successes: np.ndarray | int, n: np.ndarray | int, confidence: float) 
         raise ValueError(f"confidence {confidence} must be between 0 and 1")
     if ((k < 0) | (k > n)).any():
         raise ValueError("successes outside 0 to n")
-    z = ndtri((1 + confidence) / 2)
     some = n > 0
-    size = np.where(some, n, 1)
-    centre = (k + z**2 / 2) / (size + z**2)
-    reach = z * np.sqrt(k * (size - k) / size + z**2 / 4) / (size + z**2)
+    low, high = _wilson(k, np.where(some, n, 1), ndtri((1 + confidence) / 2))
     # At the ends the formula is exactly 0 or 1 but for rounding.
-    low = np.where(k == 0, 0, centre - reach)
-    high = np.where(k == n, 1, centre + reach)
+    low, high = np.where(k == 0, 0, low), np.where(k == n, 1, high)
     return np.where(some, low, np.nan), np.where(some, high, np.nan)
+
+
+def _wilson(k: np.ndarray, n: np.ndarray, z: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shares that `k` of `n`, whole numbers or not, are `z` of their own standard errors away from."""
+    centre = (k + z**2 / 2) / (n + z**2)
+    reach = z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
+    return centre - reach, centre + reach

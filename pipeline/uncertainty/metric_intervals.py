@@ -78,7 +78,7 @@ def total_intervals(
     if metric.aggregate == "macro":
         freedom[-1] = mean_freedom(spread(draws.mean(axis=1))[:-1], freedom[:-1])
     error, together = nested_error(values, draws, freedom)
-    low, high = _bounds(metric, mean, error, together, patients, confidence, macro_freedom=together[-1], seeds=True)
+    low, high = _bounds(metric, mean, error, together, patients, confidence, seeds=True)
     low = _lowered(low, mean, draws.mean(axis=1)) if metric.needs == "curve" else low
     usable = ~np.isnan(error) & ~np.array([bool(text) for text in support.refused])
     return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
@@ -116,12 +116,12 @@ def _bounds(
     freedom: np.ndarray,
     patients: np.ndarray,
     confidence: float,
-    macro_freedom: float | None = None,
     seeds: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return intervals [..., C] from standard errors, those at the ends of the range and of the mean included.
 
-    With `seeds` the errors are those of means over training seeds.
+    With `seeds` the errors are those of means over training seeds, and the last of `freedom` is that of the mean over
+    classes.
     """
     low_end, high_end = one_sided(values, patients, confidence, metric.scale, proportion=metric.proportion)
     if metric.aggregate == "macro":
@@ -131,18 +131,16 @@ def _bounds(
         for ends in (low_end, high_end):
             mean = np.where(counted, ends[..., :-1], 0).sum(axis=-1) / np.maximum(counted.sum(axis=-1), 1)
             ends[..., -1] = np.where(at_end, mean, np.nan)
-        freedom = np.array(np.broadcast_to(freedom, error.shape), dtype=np.float64)
-        freedom[..., -1] = (
-            macro_freedom if macro_freedom is not None else mean_freedom(error[..., :-1], freedom[..., :-1])
-        )
+        if not seeds:
+            freedom = np.array(np.broadcast_to(freedom, error.shape), dtype=np.float64)
+            freedom[..., -1] = mean_freedom(error[..., :-1], freedom[..., :-1])
     widened = _near_one(values, error, patients) if metric.needs == "scores" and metric.scale == "share" else error
     if metric.aggregate == "macro":  # many classes hold a mean away from the end
         widened = np.concatenate([widened[..., :-1], error[..., -1:]], axis=-1)
     low, high = t_interval(values, widened, freedom, confidence, metric.scale)
     if seeds and metric.needs == "decisions" and metric.scale == "share":
-        of_decisions = score_interval(values, error, freedom, confidence)
-        kept = np.arange(values.shape[-1]) == (values.shape[-1] - 1 if metric.aggregate == "macro" else -1)
-        low, high = (np.where(kept, mine, other) for mine, other in zip((low, high), of_decisions))
+        single = np.s_[..., :-1] if metric.aggregate == "macro" else np.s_[...]  # a mean over classes is no share
+        low[single], high[single] = (end[single] for end in score_interval(values, error, freedom, confidence))
     if metric.aggregate == "macro":
         below, above = _unmoved(values, error, low_end, high_end)
         low[..., -1] = values[..., -1] - np.hypot(values[..., -1] - low[..., -1], below)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.datasets.phantom.anatomy import Anatomy, Points, blob, body_outline, thorax_of, uniform
 from pipeline.datasets.phantom.cohort import Case
-from pipeline.datasets.phantom.film import Array, Film, add, plateau, ramp
+from pipeline.datasets.phantom.film import Array, Box, Film, add, plateau, ramp
 from pipeline.datasets.phantom.findings import PAINTERS, reshape
 from pipeline.datasets.shared.nih_layout import FINDINGS
 
@@ -19,15 +19,13 @@ LUNGS = "lungs"
 """Among the masks of an image: the lungs as far as neither heart nor mediastinum hides them."""
 
 
-def draw(case: Case, size: int) -> tuple[NDArray[np.uint8], list[tuple[str, float, float, float, float]]]:
+def draw(case: Case, size: int) -> tuple[NDArray[np.uint8], list[Box]]:
     """Draw one image, and say where its findings are: `draw_with_masks`, without the masks."""
     image, boxes, _ = draw_with_masks(case, size)
     return image, boxes
 
 
-def draw_with_masks(
-    case: Case, size: int
-) -> tuple[NDArray[np.uint8], list[tuple[str, float, float, float, float]], dict[str, NDArray[np.bool_]]]:
+def draw_with_masks(case: Case, size: int) -> tuple[NDArray[np.uint8], list[Box], dict[str, NDArray[np.bool_]]]:
     """Draw one image.
 
     Every finding has a generator of its own, so that the same case with one finding less differs by that finding only.

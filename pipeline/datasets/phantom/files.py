@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.datasets import DatasetError
 from pipeline.datasets.phantom.cohort import UNREADABLE, Case, Cohort, Settings, sample_cohort
 from pipeline.datasets.phantom.drawing import LUNGS, HeartSize, draw_with_masks, heart_size
+from pipeline.datasets.phantom.film import Box
 from pipeline.datasets.shared.nih_layout import BOX_ALIASES, NO_FINDING
 from pipeline.study.files import replaced, write_bytes, write_text
 from pipeline.study.parallel import over_processes
@@ -37,9 +38,6 @@ _ALONE = 400
 """Up to so many images are drawn by this process, while others would still be starting."""
 _MOST = 8
 """Processes; each takes memory of its own."""
-
-Box = tuple[str, float, float, float, float]
-"""Finding, x, y, width, height: `draw_with_masks`."""
 
 
 def own_files(folder: Path) -> list[Path]:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from pipeline.datasets.phantom.anatomy import Points
 
 Array = NDArray[np.float32]
+Box = tuple[str, float, float, float, float]
+"""Finding, x, y, width, height: fractions in [0, 1], x and y at the top left corner."""
 
 
 class Film:
@@ -47,7 +49,7 @@ class Film:
         self.dense: Array = np.zeros((size, size), np.float32)
         self.vessels: Array = np.zeros((size, size), np.float32)
         self.lungs: dict[int, Array] = {}
-        self.boxes: list[tuple[str, float, float, float, float]] = []
+        self.boxes: list[Box] = []
         self.masks: dict[str, NDArray[np.bool_]] = {}
 
     def _pixels(self, points: Points) -> NDArray[np.int32]:

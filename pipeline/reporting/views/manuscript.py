@@ -156,7 +156,6 @@ def _flat(settings: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, Any]
 def _works_of(settings: Mapping[str, Any]) -> list[str]:
     """Return what the recipes among settings of training are cited by, as section `train` cites them."""
     mix, augment = (settings.get(key) or {} for key in ("mix", "augment"))
-    augment = augment if isinstance(augment, Mapping) else {}
     named = {
         **{key: settings.get(key) for key in ("ema", "layer_decay", "swa", "progressive")},
         **{key: mix.get(key) for key in ("mixup", "cutmix")},
