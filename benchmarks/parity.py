@@ -57,6 +57,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "brightness added": {"augment": {"brightness": 0.0, "brightness_offset": 0.1}},
     "no augmentation": {"augment": "none"},
     "nearest": {"augment": {"interpolation": "nearest"}},
+    "as the script": {"warmup_epochs": 0.0, "weight_decay": 0.01, "augment": {"interpolation": "nearest"}},
     "accumulate 2 x 8": {"batch_size": 8, "accumulate": 2},
     "layer decay 0.75": {"layer_decay": 0.75},
     "EMA 0.999": {"ema": 0.999},
