@@ -350,7 +350,7 @@ def train_head(
     loss = losses.for_training(best.loss, params.losses[best.loss], data.task, *weighting)
     decisive = {
         "members": members,
-        "train": settings.model_dump(),
+        "train": settings.deciding(),
         "loss": [type(loss).__name__, loss.task, loss.model_dump(), *(["ordered"] if loss.of_ordered else [])],
         "head": [lr, params.seed],
         "device": device_name(parts["train"].device),

@@ -32,11 +32,8 @@ def fuse_record(params: FeatureSections) -> dict[str, Any]:
     files = [ROOT / "pipeline/fuse.py"]
     if params.ensemble.features:
         losses = {name: kind_of(name, params.losses[name]) for name in params.study.losses}
-        record["train"] = {
-            name: train_settings(params, name).model_dump(mode="json", exclude={"log_every"})
-            for name in params.study.models
-        }
-        record["models"] = {name: params.models[name].model_dump(mode="json") for name in params.study.models}
+        record["train"] = {name: train_settings(params, name).deciding() for name in params.study.models}
+        record["models"] = {name: params.models[name].deciding() for name in params.study.models}
         record["losses"] = {name: {"kind": kind, "settings": settings} for name, (kind, settings) in losses.items()}
         files += [loss_module(kind) for kind, _ in losses.values()]
     return {**record, "code": digests(files)}

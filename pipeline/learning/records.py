@@ -27,8 +27,8 @@ def settings_record(configuration: Configuration, params: TrainingSections) -> d
     """
     kind, settings = kind_of(configuration.loss, params.losses[configuration.loss])
     return {
-        "model": params.models[configuration.model].model_dump(mode="json"),
-        "train": train_settings(params, configuration.model).model_dump(mode="json", exclude={"log_every"}),
+        "model": params.models[configuration.model].deciding(),
+        "train": train_settings(params, configuration.model).deciding(),
         "loss": {"kind": kind, "settings": settings},
     }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, create_model, model_validator
 
@@ -230,6 +231,13 @@ class Train(Section):
         """Whole epochs before `swa` begins to average: at least one is left for it; all of them where it is off."""
         return self.epochs if self.swa is None else min(self.epochs - 1, round(self.swa * self.epochs))
 
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides the weights, JSON-compatible: not where the images are held, nor what is printed.
+
+        So a study whose images no longer fit goes on with another ``residency``, and trains nothing again.
+        """
+        return self.model_dump(mode="json", exclude={"log_every", "residency"})
+
 
 class Input(Section):
     """Mean and standard deviation, per channel, by which a network's images are normalised; values in [0, 1]."""
@@ -320,6 +328,23 @@ class Model(_Overrides):
         if self.metadata and self.gives_masks:
             raise ValueError(f"metadata = {self.metadata} with arch = {self.arch}, which gives masks; must be empty")
         return self
+
+    def without_paths(self) -> Self:
+        """Return the same with the names alone of the files of weights and teacher, without their folders."""
+        weights, teacher = self.weights, self.teacher
+        return self.model_copy(
+            update={
+                "weights": weights and PurePath(weights).name,
+                "teacher": teacher and teacher.model_copy(update={"file": PurePath(teacher.file).name}),
+            }
+        )
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides the weights beside `Train.deciding`, JSON-compatible.
+
+        Not the folders of files, nor the checksum that is demanded: what files hold stands beside it in a record.
+        """
+        return self.without_paths().model_dump(mode="json", exclude={"sha256", *Train.model_fields})
 
     @property
     def gives_masks(self) -> bool:

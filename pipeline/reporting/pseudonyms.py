@@ -183,14 +183,7 @@ def _dataset(info: DatasetInfo, clean: Callable[[str], str], code: Callable[[str
 
 def _without_paths(params: Params, synthetic: bool) -> Params:
     """Return the parameters as pages may print them: of files of weights the name alone, of data no path."""
-    models = {}
-    for name, about in params.models.items():
-        if about.weights:
-            about = about.model_copy(update={"weights": PurePath(about.weights).name})
-        if about.teacher:
-            teacher = about.teacher.model_copy(update={"file": PurePath(about.teacher.file).name})
-            about = about.model_copy(update={"teacher": teacher})
-        models[name] = about
+    models = {name: about.without_paths() for name, about in params.models.items()}
     datasets = {name: _without(about) if about and not synthetic else about for name, about in params.datasets.items()}
     external = {
         name: of.model_copy(update={key: NOT_SHOWN for key in _PATHS if of.of_dataset.get(key)})

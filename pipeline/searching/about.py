@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import Any
 
 from pipeline.learning.settings import train_settings
@@ -66,10 +65,7 @@ def settings_digest(params: Params, search: Search) -> str:
     first = {key: ends(of)[0] for key, of in search.ranges().items()}
     trial = Params.model_validate(of_trial(params.model_dump(mode="json", exclude_unset=True), search, first))
     train = train_settings(trial, search.model).model_dump(mode="json", exclude={"log_every"})
-    model = trial.models[search.model].model_dump(mode="json")
-    model["weights"] = model["weights"] and PurePath(model["weights"]).name
-    if model["teacher"]:
-        model["teacher"]["file"] = PurePath(model["teacher"]["file"]).name
+    model = trial.models[search.model].without_paths().model_dump(mode="json")
     return digest([model, train, trial.losses[search.loss]])
 
 

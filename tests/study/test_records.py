@@ -45,6 +45,11 @@ def changed(tiny, path, value):
         ("evaluate.margin", 0.02, False, False),
         ("evaluate.probes", False, False, False),
         ("train.log_every", 2, False, False),
+        ("train.residency", "memmap", False, False),  # the batches are the same bits
+        ("models.small.residency", "memmap", False, False),
+        ("models.small.log_every", 5, False, False),
+        ("models.small.epochs", TINY["train"]["epochs"], False, False),  # as it is without a key of its own
+        ("models.small.epochs", 3, True, True),
         ("ensemble.top_k", 1, False, False),
         ("report.private_figures", True, False, False),
         ("split.seed", 1, False, False),
@@ -173,7 +178,14 @@ def test_what_lies_in_a_weights_file_is_part_of_the_training_records_of_its_mode
     after = training_record(SMALL, study), training_record(WIDE, study), evaluation_record(SMALL, study)
     assert after[0] == before[0] | {"weights": after[0]["weights"]} != before[0]
     assert after[1:] == before[1:]
-    tiny["models"]["small"]["sha256"] = before[0]["weights"]
+    Path("elsewhere").mkdir()
+    shutil.move("start.pth", "elsewhere/start.pth")
+    tiny["models"]["small"] |= {"weights": "elsewhere/start.pth", "sha256": after[0]["weights"]}
+    assert training_record(SMALL, parse(tiny)) == after[0], "a folder, or the checksum that is demanded, counts"
+    tiny["models"]["small"] |= {"weights": str(Path("elsewhere/start.pth").absolute())}
+    assert training_record(SMALL, parse(tiny)) == after[0]
+    shutil.move("elsewhere/start.pth", "start.pth")
+    tiny["models"]["small"] |= {"weights": "start.pth", "sha256": before[0]["weights"]}
     with pytest.raises(
         ModelError, match=r"models\.small\.weights: start\.pth has the SHA-256 a52d159f.*; must be ba7816"
     ):

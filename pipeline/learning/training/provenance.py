@@ -113,8 +113,8 @@ def decisive(
         files.append(teacher_path(f"models.{run.model}.teacher", described.teacher.file))
     facts = {
         "run": run,
-        "train": settings.model_dump(),
-        "model": described.model_dump(),
+        "train": settings.deciding(),
+        "model": described.deciding(),
         "loss": [type(loss).__name__, loss.task, loss.model_dump(), *(["ordered"] if loss.of_ordered else [])],
         "device": device_name(device),
         "versions": versions(),
