@@ -28,14 +28,16 @@ from pipeline.ensembling.settings import EnsembleSections
 from pipeline.regressing.ensembles import ensemble_regression
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import ENSEMBLES, write_csv, write_json
-from pipeline.study.parallel import over_processes
+from pipeline.study.parallel import over_processes, processors, safe_to_fork
 from pipeline.study.params import load
 from pipeline.study.prepared import read_dataset
 from pipeline.study.records import check_record
 from pipeline.study.workplaces import asked_variant, inside
 
+MOST = 4
+"""Processes."""
 WORTH_A_PROCESS = 1e8
-"""Decisions x draws above which further processes save more than the seconds that each takes to start."""
+"""Decisions x draws above which processes that are no forks save more than the seconds that each takes to start."""
 
 
 def ensemble(params: EnsembleSections) -> None:
@@ -57,8 +59,8 @@ def ensemble(params: EnsembleSections) -> None:
         members = [finite[i] for i in places]
         val, test = (np.stack([part[run] for run in members]) for part in (study.val, study.test))
         pieces.append(MemberSet(name, members, val, test, labels, bootstrap))
-    work = labels.test_targets.size * settings.bootstrap
-    results = over_processes(combine, pieces, settings.threads if work > WORTH_A_PROCESS else 1)
+    worth_it = safe_to_fork() or labels.test_targets.size * settings.bootstrap > WORTH_A_PROCESS
+    results = over_processes(combine, pieces, min(processors(), MOST) if worth_it else 1)
     of_features, not_trained = gather_feature_ensembles(study)
     made = [e for ensembles, _ in results for e in ensembles] + of_features
     predictions = predictions_of(made, labels)

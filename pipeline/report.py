@@ -8,24 +8,29 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Collection, Sequence
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 from pipeline.reporting import page
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.kept import carry_over
 from pipeline.reporting.loading import load_study
-from pipeline.reporting.registry import PAGES, pages_of
+from pipeline.reporting.registry import pages_of
 from pipeline.reporting.results import StudyResults
 from pipeline.settings import load
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import REPORTS, exchanged
-from pipeline.study.parallel import beside
-from pipeline.study.prepared import read_dataset
+from pipeline.study.parallel import over_processes, processors, safe_to_fork
 
 HEAD = "# Results: "
 """With which the front page begins."""
-BESIDE = frozenset({"data", "explain", "seeds"})
-"""Pages of about half of the work, which only the last ones link; on a second processor another process writes them."""
+LONGEST = ("seeds", "errors", "data", "clinical")
+"""Pages with the most figures."""
+LAST = ("checklist", "readme")
+"""Pages that link what the others have written."""
+MOST = 4
+"""Processes: the longest page takes a quarter of all."""
 
 
 def write_reports(study: StudyResults, folder: Path, but: Collection[str] = ()) -> list[Path]:
@@ -35,18 +40,25 @@ def write_reports(study: StudyResults, folder: Path, but: Collection[str] = ()) 
 
 
 def write_study(folder: Path) -> list[Path]:
-    """Write the pages of the study of params.yaml below `folder`, on two processors if there are."""
-    if len(os.sched_getaffinity(0)) < 2 or read_dataset().task in ("segmentation", "regression"):
-        return write_reports(load_study(load()), folder)
-    with beside(_write_beside, folder) as others:
-        study = load_study(load())
-        front = {"checklist", "readme"}  # they link what the others have written
-        written = write_reports(study, folder, BESIDE | front) + others()
-    return written + write_reports(study, folder, PAGES.keys() - front)
+    """Write the pages of the study of params.yaml below `folder`, each on the next free processor."""
+    _study.cache_clear()
+    study = _study()
+    few = study.task in ("segmentation", "regression") and not safe_to_fork()
+    pages = sorted((name for name in pages_of(study) if name not in LAST), key=lambda name: name not in LONGEST)
+    written = over_processes(partial(_write_page, folder), pages, 1 if few else min(processors(), MOST))
+    return [*chain(*written), *write_reports(study, folder, pages)]
 
 
-def _write_beside(folder: Path) -> list[Path]:
-    return write_reports(load_study(load()), folder, PAGES.keys() - BESIDE)
+@cache
+def _study() -> StudyResults:
+    """Read the results; forks find them read."""
+    return load_study(load())
+
+
+def _write_page(folder: Path, name: str) -> list[Path]:
+    study = _study()
+    with page.about(study):
+        return pages_of(study)[name](study, folder)
 
 
 def others(folder: Path) -> list[str]:

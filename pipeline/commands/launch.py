@@ -63,6 +63,7 @@ from pipeline.settings.checks import ELSEWHERE, load
 from pipeline.study import locks, mending
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.memory import free_host_memory
+from pipeline.study.parallel import processors
 from pipeline.study.runs import VariantRun, configurations, every_run
 
 Shard = tuple[int, int] | None
@@ -299,11 +300,11 @@ class ClusterLaunch(Launch):
 def advice(params: Params, jobs: int) -> str | None:
     """Return a note if training runs side by side have more threads than there are processors, else None."""
     threads = max(train_settings(params, model).threads for model in params.study.models)
-    if jobs == 1 or jobs * threads <= workers.processors():
+    if jobs == 1 or jobs * threads <= processors():
         return None
     return (
-        f"note: {jobs} jobs of {threads} threads on {workers.processors()} processors; `train.threads: "
-        f"{max(1, workers.processors() // jobs)}` is faster, and makes another study: threads change the last digits"
+        f"note: {jobs} jobs of {threads} threads on {processors()} processors; `train.threads: "
+        f"{max(1, processors() // jobs)}` is faster, and makes another study: threads change the last digits"
     )
 
 

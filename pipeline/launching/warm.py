@@ -42,6 +42,7 @@ from typing import IO, NoReturn, Self
 
 from pipeline.launching.quick_dvc import heat
 from pipeline.launching.shim import SERVER, connect
+from pipeline.study.parallel import safe_to_fork
 
 LIBRARIES = (
     *("dvc.cli.parser", "dvc.lock", "dvc.rwlock", "dvc.repo.artifacts", "dvc.utils.strictyaml", "dvc_data.hashfile.db"),
@@ -234,19 +235,6 @@ def ask(address: str, request: Request, descriptors: Sequence[int]) -> tuple[soc
     except BaseException:
         connection.close()
         raise
-
-
-def safe_to_fork() -> bool:
-    """Return whether this process has one thread and has not opened a GPU."""
-    if (pid := os.fork()) == 0:  # linear algebra libraries end their threads before a fork, and start them when needed
-        os._exit(0)
-    os.waitpid(pid, 0)
-    opened = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name)]
-    return len(os.listdir("/proc/self/task")) == 1 and not any(file.startswith("/dev/nvidia") for file in opened)
-
-
-def _is_open(descriptor: str) -> bool:
-    return os.path.lexists(f"/proc/self/fd/{descriptor}")
 
 
 class Server:

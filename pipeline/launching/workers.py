@@ -20,6 +20,7 @@ import psutil
 from pipeline.launching.warm import Warm
 from pipeline.study.errors import UserError
 from pipeline.study.memory import SHARE
+from pipeline.study.parallel import processors
 
 MARK = "MEDMATRIX_LAUNCH"
 """Environment variable that every process below a launcher carries: the launcher's folder and shard."""
@@ -141,11 +142,6 @@ def base_environment(mark: str) -> dict[str, str]:
     """Return this process's environment with `mark`; ``python`` in dvc.yaml then is the Python that runs here."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", MARK: mark}
-
-
-def processors() -> int:
-    """Count the processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str] | None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+THREADS = Path("/proc/self/task")
+"""On Linux, a folder for each thread of this process."""
 
 
 def over_processes(function: Callable[[Item], Result], items: Iterable[Item], processes: int) -> list[Result]:
@@ -25,34 +29,40 @@ def over_processes(function: Callable[[Item], Result], items: Iterable[Item], pr
         Its arguments, which can be pickled, the longest work first.
     processes : int
         How many at a time; with 1 all is done here.
-
-    Notes
-    -----
-    Processes are spawned: a fork of one whose numerical libraries have threads may hang.
     """
     items = list(items)
     processes = min(processes, len(items))
     if processes <= 1:
         return [function(item) for item in items]
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+    with ProcessPoolExecutor(processes, _context(), _end_with_parent) as pool:
         return list(pool.map(function, items))
 
 
-@contextmanager
-def beside(function: Callable[[Item], Result], item: Item) -> Iterator[Callable[[], Result]]:
-    """Apply `function` to `item` in a process of its own while the body goes on.
+def safe_to_fork() -> bool:
+    """Say whether this process has one thread and has not opened a GPU, on Linux: a fork might hang otherwise.
 
-    Yields
-    ------
-    callable
-        Waits for the result and returns it, or raises what the function raised.
-
-    Notes
-    -----
-    Of function, item and process holds what `over_processes` says.
+    Forks begin within milliseconds with all that was imported and read; spawned processes import everything anew.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
-        yield pool.submit(function, item).result
+    if not THREADS.is_dir():
+        return False
+    if (pid := os.fork()) == 0:  # linear algebra libraries end their threads before a fork, and start them when needed
+        os._exit(0)
+    os.waitpid(pid, 0)
+    opened = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name)]
+    return sum(1 for _ in THREADS.iterdir()) == 1 and not any(file.startswith("/dev/nvidia") for file in opened)
+
+
+def _is_open(descriptor: str) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{descriptor}")
+
+
+def processors() -> int:
+    """Count the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _context() -> BaseContext:
+    return multiprocessing.get_context("fork" if safe_to_fork() else "spawn")
 
 
 def _end_with_parent() -> None:

@@ -243,7 +243,7 @@ def test_a_wrong_command_line_says_what_is_demanded(wrong, demand, capsys):
 def test_too_many_threads_are_remarked_upon(tiny, monkeypatch):
     from pipeline.settings import parse
 
-    monkeypatch.setattr(workers, "processors", lambda: 2)
+    monkeypatch.setattr(launch, "processors", lambda: 2)
     tiny["train"]["threads"] = 2
     assert "`train.threads: 1` is faster" in launch.advice(parse(tiny), 2)
     assert launch.advice(parse(tiny), 1) is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from pipeline.datasets.phantom.drawing import LUNGS, HeartSize, draw_with_masks,
 from pipeline.datasets.phantom.film import Box
 from pipeline.datasets.shared.nih_layout import BOX_ALIASES, NO_FINDING
 from pipeline.study.files import replaced, write_bytes, write_text
-from pipeline.study.parallel import over_processes
+from pipeline.study.parallel import over_processes, processors
 
 STAMP = "phantom.json"
 """Written last: a folder with it holds a whole drawing."""
@@ -120,7 +119,7 @@ def write_all(folder: Path, settings: Settings, processes: int | None = None) ->
         for start in range(0, len(cohort.cases), _TOGETHER)
     ]
     if processes is None:
-        processes = 1 if len(cohort.cases) <= _ALONE else min(_MOST, len(os.sched_getaffinity(0)))
+        processes = 1 if len(cohort.cases) <= _ALONE else min(_MOST, processors())
     drawn = over_processes(_draw_some, work, processes)
     boxes = {name: found for some in drawn for name, found in some.items()}
     for original, copy in cohort.copies:
