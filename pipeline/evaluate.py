@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.scoring.evaluation import evaluate as score
 from pipeline.scoring.gaps import correct_gaps
 from pipeline.scoring.part import PartLogits
-from pipeline.scoring.predict import predict_parts
+from pipeline.scoring.predict import enough_memory_to, predict_parts
 from pipeline.scoring.records import evaluation_record
 from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import EvaluationSections
@@ -79,9 +79,10 @@ if __name__ == "__main__":
         configuration, params = Configuration(arguments.model, arguments.loss), load(EvaluationSections)
         named = name_within(arguments.variant, configuration)
         check_record(named, "evaluate", evaluation_record(configuration, params))
-        if params.models[configuration.model].gives_masks:  # by name, as in stage train
-            import_module("pipeline.segmenting.evaluation").evaluate_segmentation(configuration, params)
-        elif read_dataset().task == "regression":
-            import_module("pipeline.regressing.evaluation").evaluate_regression(configuration, params)
-        else:
-            evaluate(configuration, params)
+        with enough_memory_to("evaluate", params):
+            if params.models[configuration.model].gives_masks:  # by name, as in stage train
+                import_module("pipeline.segmenting.evaluation").evaluate_segmentation(configuration, params)
+            elif read_dataset().task == "regression":
+                import_module("pipeline.regressing.evaluation").evaluate_regression(configuration, params)
+            else:
+                evaluate(configuration, params)

@@ -18,7 +18,7 @@ from pipeline.external.records import external_record
 from pipeline.external.scoring import comparable
 from pipeline.external.sets import named_set, prepared_folder, results_folder
 from pipeline.external.settings import ExternalEvaluationSections
-from pipeline.scoring.predict import known_metadata, predict_images
+from pipeline.scoring.predict import enough_memory_to, known_metadata, predict_images
 from pipeline.scoring.rows import stated
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.files import replaced, write_csv, write_json
@@ -99,7 +99,8 @@ if __name__ == "__main__":
         params = load(ExternalEvaluationSections)
         named_set(arguments.name, params)
         check_record(arguments.name, "evaluate_external", external_record(arguments.name, params))
-        if read_dataset().task == "segmentation":  # by name, as in stage evaluate
-            import_module("pipeline.segmenting.elsewhere").evaluate_masks_elsewhere(arguments.name, params)
-        else:
-            evaluate(arguments.name, params)
+        with enough_memory_to("evaluate", params):
+            if read_dataset().task == "segmentation":  # by name, as in stage evaluate
+                import_module("pipeline.segmenting.elsewhere").evaluate_masks_elsewhere(arguments.name, params)
+            else:
+                evaluate(arguments.name, params)

@@ -21,9 +21,8 @@ from pipeline.explaining.occlusion import Occluder
 from pipeline.explaining.records import explanation_record
 from pipeline.explaining.results import ALL_ALIKE, NOT_FINITE, NOT_FOR, explanation_folder, write_none
 from pipeline.explaining.settings import ExplainSections
-from pipeline.learning import session
 from pipeline.learning.networks.models import Classifier
-from pipeline.scoring.predict import metadata_of, trained_models
+from pipeline.scoring.predict import begin, metadata_of, trained_models
 from pipeline.study.errors import UserError, stage_errors
 from pipeline.study.files import replaced, write_csv, write_json
 from pipeline.study.params import load
@@ -39,7 +38,7 @@ def explain(configuration: Configuration, method: str, params: ExplainSections) 
     if data.task in NOT_FOR:
         write_none(configuration, method, *NOT_FOR[data.task])
         return
-    device = session.begin(params.evaluate.threads, tf32=False)
+    device = begin(configuration, params)
     classes, channels, (height, width) = list(data.classes), 1 if images.ndim == 3 else 3, images.shape[1:3]
     predictions, decisions = decided_by(configuration)
     runs: list[Run] = []

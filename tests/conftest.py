@@ -38,7 +38,12 @@ hypothesis.settings.load_profile("medmatrix")
 
 
 def pytest_configure(config):
-    """Start the servers of `tests.forked`, once for all processes of pytest-xdist."""
+    """Hide a GPU from all tests but those for one; start the servers of `tests.forked`, once for all processes.
+
+    The tests' studies would be trained on it otherwise, in bfloat16, and what is expected is of a CPU.
+    """
+    if config.getoption("markexpr") != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if forked.FOLDER in os.environ:
         return
     end_with_me()

@@ -354,7 +354,7 @@ def train_head(
         "loss": [type(loss).__name__, loss.task, loss.model_dump(), *(["ordered"] if loss.of_ordered else [])],
         "head": [lr, params.seed],
         "device": device_name(parts["train"].device),
-        "versions": versions(),
+        "versions": versions(parts["train"].device),
     }
     networks = [run_folder(run) / "model.safetensors" for run in members]
     key = fingerprint(decisive, [IMAGES, SAMPLES, SPLIT, *networks])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -19,7 +20,7 @@ import psutil
 
 from pipeline.launching.warm import Warm
 from pipeline.study.errors import UserError
-from pipeline.study.memory import SHARE
+from pipeline.study.memory import ON_A_CARD, SHARE
 from pipeline.study.parallel import processors
 
 MARK = "MEDMATRIX_LAUNCH"
@@ -135,6 +136,8 @@ def environment(mark: str, slot: int, jobs: int, gpus: Sequence[str] | None, mem
     if jobs > 1:
         divided = {**dict.fromkeys(THREADS, share), "OMP_WAIT_POLICY": "passive", SHARE: str(memory // jobs)}
     device = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)] if gpus else ""}
+    if gpus and jobs > len(gpus):
+        device[ON_A_CARD] = str(-(-jobs // len(gpus)))
     return {**base_environment(mark), **divided, **device}
 
 
@@ -147,7 +150,8 @@ def base_environment(mark: str) -> dict[str, str]:
 def visible_gpus() -> list[str] | None:
     """Name the GPUs to deal out: of CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists; None where it is absent."""
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name.strip() for name in given.split(",") if name.strip()]
+        # CUDA sees nothing of what stands behind the first that it does not know, such as -1.
+        return [*takewhile(lambda name: name != "-1", (name.strip() for name in given.split(",") if name.strip()))]
     if (tool := shutil.which("nvidia-smi")) is None:
         return None
     listed = subprocess.run(

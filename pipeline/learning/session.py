@@ -34,7 +34,7 @@ def begin(threads: int, tf32: bool, device: str = "auto") -> torch.device:
         See `choose_device`.
     """
     set_arithmetic(threads, tf32)
-    # Not `use_deterministic_algorithms`: it does the same and imports the compiler for it, seconds for every process.
+    # Not `use_deterministic_algorithms`: it imports the compiler, to tell it so; `compiled` does, where it is used.
     torch.set_deterministic_debug_mode("warn")
     # With it torch also writes into all memory that it takes, in case that somebody reads what nobody has written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property
@@ -115,4 +115,12 @@ def compiled(model: nn.Module, wish: bool, device: torch.device) -> Callable[...
         print(f"train.compile: off on {device.type}, where compiling takes longer than it saves", flush=True)
         return model
     torch._dynamo.config.recompile_limit = SHAPES
+    _compile_deterministically()
     return torch.compile(model, dynamic=False)
+
+
+def _compile_deterministically() -> None:
+    """Have the compiler choose nothing by timing: kernels that differ from run to run round differently."""
+    import torch._inductor.config
+
+    torch._inductor.config.deterministic = True

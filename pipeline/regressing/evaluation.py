@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.learning import session
 from pipeline.learning.images.parts import resident
 from pipeline.learning.networks.inference import predict
+from pipeline.learning.settings import train_settings
 from pipeline.regressing.scores import scores
 from pipeline.regressing.values import FILE, SIDES, Values, as_targets, targets_of
-from pipeline.scoring.predict import metadata_of, trained_models
+from pipeline.scoring.predict import begin, metadata_of, trained_models
 from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.scoring.trained import pass_on
@@ -37,12 +37,13 @@ def evaluate_regression(configuration: Configuration, params: EvaluationSections
 
 def predicted(configuration: Configuration, params: EvaluationSections) -> tuple[list[Run], Values]:
     """Predict the validation and the test part under every trained seed of `configuration`."""
-    device, images = session.begin(params.evaluate.threads, tf32=False), open_images()
+    device, images = begin(configuration, params), open_images()
     parts = read_parts(list(SIDES))
     truth = {name: targets_of(part) for name, part in parts.items()}
     scheme = metadata_of(configuration, params)
+    held = train_settings(params, configuration.model).residency
     loaded = {
-        name: resident(images, part, as_targets(truth[name]), device, scheme=scheme) for name, part in parts.items()
+        name: resident(images, part, as_targets(truth[name]), device, held, scheme) for name, part in parts.items()
     }
     runs: list[Run] = []
     outputs: dict[str, list[np.ndarray]] = {name: [] for name in parts}

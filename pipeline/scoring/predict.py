@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from pipeline.metrics.functions import accuracy, auroc, balanced_accuracy, f1, m
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.study.files import MODELS, ArtifactError, made_by, read_json
+from pipeline.study.memory import enough_memory
 from pipeline.study.parts import read_parts
 from pipeline.study.predictions import Predictions
 from pipeline.study.prepared import open_images, read_dataset
@@ -66,6 +68,18 @@ def trained_seeds(configuration: Configuration, params: EvaluationSections) -> l
     return trained
 
 
+def enough_memory_to(do: str, params: EvaluationSections) -> AbstractContextManager[None]:
+    """Turn running out of memory into a message that names what an evaluation takes, see `enough_memory`."""
+    what = f"to {do} with evaluate.batch_size = {params.evaluate.batch_size}"
+    return enough_memory(what, "lower evaluate.batch_size; train.residency: memmap holds no images in memory")
+
+
+def begin(configuration: Configuration, params: EvaluationSections) -> torch.device:
+    """Set how an evaluation computes, and return where: on the device that training was to use (``train.device``)."""
+    wish = train_settings(params, configuration.model).device
+    return session.begin(params.evaluate.threads, tf32=False, device=wish)
+
+
 def predict_parts(configuration: Configuration, params: EvaluationSections) -> Trained:
     """Compute the logits of every part under every trained seed of `configuration`.
 
@@ -74,7 +88,7 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
     ArtifactError
         If no seed is trained.
     """
-    device, batch_size = session.begin(params.evaluate.threads, tf32=False), params.evaluate.batch_size
+    device, batch_size = begin(configuration, params), params.evaluate.batch_size
     data, images = read_dataset(), open_images()
     parts = read_parts(["train", "val", "test"])
     training = parts["train"]
@@ -83,7 +97,8 @@ def predict_parts(configuration: Configuration, params: EvaluationSections) -> T
     weighting = training.targets, training.draws, settings.class_weights, data.ordered
     loss = losses.for_training(configuration.loss, params.losses[configuration.loss], data.task, *weighting)
     scheme = metadata_of(configuration, params)
-    loaded = {name: resident(images, part, part.targets, device, scheme=scheme) for name, part in parts.items()}
+    held = settings.residency
+    loaded = {name: resident(images, part, part.targets, device, held, scheme) for name, part in parts.items()}
     logits: dict[str, list[np.ndarray]] = {name: [] for name in parts}
     fits, runs = [], []
     for run, model in trained_models(configuration, params, len(data.classes), images.shape[1], device):
@@ -206,10 +221,11 @@ def predict_images(
     runs : list of Run [S]
     logits : float32 [S, N, K]
     """
-    device = session.begin(params.evaluate.threads, tf32=False)
+    device = begin(configuration, params)
     scheme, nothing = metadata_of(configuration, params), np.zeros((len(rows), classes), np.uint8)
     metadata = None if scheme is None else scheme.of_rows(rows, folder, stage)
-    loaded = ResidentImages(images, rows, nothing, device, metadata=metadata)
+    held = train_settings(params, configuration.model).residency
+    loaded = ResidentImages(images, rows, nothing, device, residency=held, metadata=metadata)
     runs, logits = [], []
     for run, model in trained_models(configuration, params, classes, images.shape[1], device):
         predicted = predict(model, loaded, params.evaluate.batch_size, "float32", params.evaluate.tta)

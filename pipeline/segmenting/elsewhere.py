@@ -18,9 +18,9 @@ from pipeline.external.overlap import SEEN_REASON, counted, overlap, seen_rows
 from pipeline.external.sets import prepared_folder, results_folder
 from pipeline.external.settings import ExternalEvaluationSections
 from pipeline.external.structures import joined, pairs_of, structure_problems
-from pipeline.learning import session
 from pipeline.learning.images.loader import ResidentImages
-from pipeline.scoring.predict import trained_models
+from pipeline.learning.settings import train_settings
+from pipeline.scoring.predict import begin, trained_models
 from pipeline.scoring.rows import stated
 from pipeline.segmenting import intervals, results
 from pipeline.segmenting.ensembles import ENSEMBLE
@@ -245,10 +245,10 @@ def _probabilities(
     of: Scored, params: ExternalEvaluationSections, study: DatasetInfo, images: np.ndarray, rows: np.ndarray
 ) -> dict[Run, Probabilities]:
     """Compute the probabilities of some images under every training run of a configuration, as of the test part."""
-    device = session.begin(params.evaluate.threads, tf32=False)
-    loaded = ResidentImages(images, rows, np.zeros((len(rows), len(study.classes)), np.uint8), device)
-    found: dict[Run, Probabilities] = {}
     configuration = of.runs[0].configuration
+    device, held = begin(configuration, params), train_settings(params, configuration.model).residency
+    loaded = ResidentImages(images, rows, np.zeros((len(rows), len(study.classes)), np.uint8), device, residency=held)
+    found: dict[Run, Probabilities] = {}
     for run, network in trained_models(configuration, params, len(study.classes), images.shape[1], device):
         network.eval()
         found[run] = np.concatenate(

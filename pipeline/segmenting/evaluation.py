@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pipeline.learning import session
-from pipeline.scoring.predict import trained_models
+from pipeline.learning.settings import train_settings
+from pipeline.scoring.predict import begin, trained_models
 from pipeline.scoring.rows import stated
 from pipeline.scoring.settings import EvaluationSections
 from pipeline.scoring.trained import pass_on
@@ -30,10 +30,11 @@ PARTS = ("val", "test")
 def evaluate_segmentation(configuration: Configuration, params: EvaluationSections) -> None:
     """Write the probabilities, the scores of every image, the metrics, and the collected histories."""
     settings = params.evaluate
-    device = session.begin(settings.threads, tf32=False)
+    device = begin(configuration, params)
     data, images, masks, parts = read_dataset(), open_images(), open_masks(), read_parts(PARTS)
     classes, size, folder = list(data.classes), images.shape[1], evaluation_folder(configuration)
-    loaded = {name: MaskedImages(images, masks, part, device) for name, part in parts.items()}
+    held = train_settings(params, configuration.model).residency
+    loaded = {name: MaskedImages(images, masks, part, device, held) for name, part in parts.items()}
     found: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
     chosen: list[np.ndarray] = []
     runs: list[Run] = []

@@ -5,10 +5,47 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.study.errors import UserError
 
 SHARE = "MEDMATRIX_MEMORY"
 """Environment variable: bytes of the host's memory that this process may count on beside others that were started."""
+ON_A_CARD = "MEDMATRIX_ON_A_CARD"
+"""Environment variable: how many processes that were started together compute on one GPU."""
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|ALLOC_FAILED|ALLOCATION_FAILED|"
+    r"CUBLAS_STATUS_NOT_INITIALIZED|unable to find an engine|Unable to find a valid cuDNN algorithm"
+)
+"""Messages of RuntimeErrors that mean out of memory: of torch, of the CPU's allocator, the driver, cuBLAS and cuDNN,
+which also says that it has found no way where there is no memory left for any."""
+
+
+def no_memory(error: BaseException) -> str | None:
+    """Return the first line of an error that means out of memory, on a GPU or on the host; None for any other."""
+    if not (isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)))):
+        return None
+    return (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
+
+
+@contextmanager
+def enough_memory(what: str, advice: str) -> Iterator[None]:
+    """Turn running out of memory into a message: `what` was being done, and what to change.
+
+    Raises
+    ------
+    UserError
+        In place of MemoryError and of the RuntimeErrors that mean the same.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if (line := no_memory(error)) is None:
+            raise
+        raise UserError(f"out of memory {what} ({line}); {advice}") from error
 
 
 def free_host_memory() -> int:

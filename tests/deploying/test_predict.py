@@ -22,6 +22,7 @@ from scipy.spatial.distance import mahalanobis
 
 from pipeline import ensemble
 from pipeline.commands.predict import main
+from pipeline.deploying import bundle as bundles
 from pipeline.deploying import flags, running
 from pipeline.deploying.bundle import KEPT, bundle, onnx_engine, torch_engine
 from pipeline.deploying.choice import COVERAGE, ChoiceSections, choose
@@ -128,6 +129,20 @@ def test_onnx_and_torch_agree(deployed):
         np.testing.assert_allclose(one, other, atol=1e-4)
     calibrated = choice.calibration.apply(choice.combiner.apply(ours[0]))
     np.testing.assert_allclose(ours[1], probabilities(calibrated, "multilabel"), atol=1e-5)
+
+
+def test_torch_gets_a_few_images_at_a_time_however_many_there_are(deployed, monkeypatch):
+    seen, whole = [], bundles.network_of
+
+    def watched(choice):
+        network = whole(choice)
+        network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+        return network
+
+    monkeypatch.setattr(bundles, "network_of", watched)
+    logits, probabilities, _ = torch_engine(chosen(), "cpu")(np.zeros((2 * bundles.AT_ONCE + 1, 1, 24, 24), np.float32))
+    assert seen == [bundles.AT_ONCE, bundles.AT_ONCE, 1]
+    assert logits.shape[1] == len(probabilities) == sum(seen)
 
 
 def test_an_answer_does_not_depend_on_its_neighbours(deployed):

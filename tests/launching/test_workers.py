@@ -13,7 +13,7 @@ from benchmarks.shared.waiting import gone, until
 from pipeline.launching import guard, workers
 from pipeline.launching.workers import Worker
 from pipeline.study.errors import UserError
-from pipeline.study.memory import SHARE
+from pipeline.study.memory import ON_A_CARD, SHARE
 from tests.tiny import ROOT
 
 until = partial(until, seconds=120.0)
@@ -157,6 +157,8 @@ def test_the_environment_divides_processors_and_gpus(monkeypatch):
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0", "5", "0"]
     assert {slot[name] for slot in slots for name in workers.THREADS} == {"2"}
     assert {slot[SHARE] for slot in slots} == {"300"}
+    assert {slot[ON_A_CARD] for slot in slots} == {"2"}
+    assert ON_A_CARD not in workers.environment("m", 0, 2, ["0", "5"], 900)
     assert workers.environment("m", 0, 20, [], 900)["OMP_NUM_THREADS"] == "1"
     assert workers.environment("m", 0, 20, [], 900)["CUDA_VISIBLE_DEVICES"] == ""
 
@@ -173,8 +175,11 @@ def test_one_job_has_the_environment_of_dvc_repro(monkeypatch):
 def test_gpus_that_are_visible(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3")
     assert workers.visible_gpus() == ["2", "3"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert workers.visible_gpus() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,-1,1")  # CUDA sees the first alone
+    assert workers.visible_gpus() == ["0"]
+    for nothing in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert workers.visible_gpus() == []
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert workers.visible_gpus() is None

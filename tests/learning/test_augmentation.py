@@ -444,6 +444,7 @@ def test_examples_are_images_that_are_drawn():
     assert (len(places), pictures.shape) == (0, (0, 6, 12, 10))
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_draws_what_the_cpu_draws():
     """But for the pixels of noise, which repeat with the seed."""

@@ -86,12 +86,14 @@ def test_the_end_of_an_epoch_looks_at_what_is_left(bad):
             watch.mean()
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 def test_entering_a_loss_does_not_wait_for_the_device():
     cuda = torch.device("cuda")
     watch, loss = LossWatch(1, 60, cuda, ""), torch.ones((), device=cuda)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         for _ in range(49):
             watch.enter(loss, 8, 0.1)
     finally:
@@ -110,6 +112,10 @@ def guard():
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("CUDA error: out of memory"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"),
         MemoryError(),
     ],
 )
@@ -122,6 +128,12 @@ def test_running_out_of_memory_names_what_takes_it(error):
     assert "lower train.batch_size" in message
     assert "models.<name>.arch" in message
     assert "\n" not in message
+    assert "train.residency" not in message  # on a CPU images lie in the host's memory anyway
+    with (
+        pytest.raises(TrainingError, match=r"; train\.residency: host keeps the images off the card$"),
+        enough_memory(torch.device("cuda"), 32, (3, 224, 224), "bfloat16", lambda: "none"),
+    ):
+        raise error
 
 
 def test_the_allocator_of_the_cpu_is_understood():

@@ -114,6 +114,7 @@ def test_what_cannot_be_compressed_is_refused():
             jpeg(torch.zeros(2, 1, 8, 8), torch.tensor([50, quality]))
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_cuda_agrees_with_the_cpu(channels):

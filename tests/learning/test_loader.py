@@ -21,6 +21,7 @@ from pipeline.learning.images.loader import (
 )
 from pipeline.learning.networks.inference import predict
 from pipeline.study import memory
+from pipeline.study.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -251,10 +252,10 @@ CARD = torch.device("cuda", 0)
 @pytest.mark.parametrize(
     ("size", "device", "wish", "free", "free_on_host", "expected"),
     [
-        (6 * GB, CARD, "auto", 10 * GB, 64 * GB, "device"),
-        (6 * GB + 1, CARD, "auto", 10 * GB, 64 * GB, "host"),
-        (30 * GB, CARD, "auto", 40 * GB, 60 * GB, "host"),
-        (30 * GB + 1, CARD, "auto", 40 * GB, 60 * GB, "memmap"),
+        (6 * GB, CARD, "auto", 6 * GB, 64 * GB, "device"),
+        (6 * GB + 1, CARD, "auto", 6 * GB, 64 * GB, "host"),
+        (30 * GB, CARD, "auto", 20 * GB, 60 * GB, "host"),
+        (30 * GB + 1, CARD, "auto", 20 * GB, 60 * GB, "memmap"),
         (5 * GB, CPU, "auto", 10 * GB, 10 * GB, "device"),
         (5 * GB + 1, CPU, "auto", 10 * GB, 10 * GB, "memmap"),
         (50 * GB, CARD, "device", 10 * GB, 10 * GB, "device"),
@@ -267,6 +268,37 @@ CARD = torch.device("cuda", 0)
 )
 def test_a_part_lives_where_it_fits(size, device, wish, free, free_on_host, expected):
     assert choose_residency(size, device, wish, free, free_on_host) == expected
+
+
+@pytest.mark.parametrize(
+    ("free", "own", "jobs", "expected"),
+    [
+        (100, 0, 1, 60),  # an empty card: 40 are left for the network
+        (70, 30, 1, 30),  # what this process holds already counts
+        (70, 0, 1, 30),  # and what others hold
+        (30, 0, 1, 0),
+        (100, 0, 4, 15),  # of four that were started together
+        (85, 15, 4, 0),
+    ],
+)
+def test_images_leave_room_on_a_card_however_many_parts_and_processes_there_are(monkeypatch, free, own, jobs, expected):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * GB, 100 * GB))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: own * GB)
+    given = workers.environment("launcher", 0, jobs=jobs, gpus=["0"], memory=GB)
+    assert (memory.ON_A_CARD in given) == (jobs > 1)
+    if jobs > 1:
+        monkeypatch.setenv(memory.ON_A_CARD, given[memory.ON_A_CARD])
+    assert loader.room_on(CARD) == pytest.approx(expected * GB, abs=1)
+
+
+def test_images_that_find_no_memory_name_the_setting(stored, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(torch, "empty", full)
+    said = r"^out of memory on cpu for 0\.0 GB of images \(CUDA out of memory.*\); set train\.residency: memmap$"
+    with pytest.raises(UserError, match=said):
+        part(stored, "device")
 
 
 def test_an_unknown_placement_is_refused():

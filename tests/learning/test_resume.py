@@ -154,6 +154,7 @@ def test_a_process_that_is_killed_by_the_system_in_a_write(tmp_path, forks):
     assert same(resumed, train(tmp_path / "undisturbed", settings))
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_resumed_equals_undisturbed_on_cuda(tmp_path, optimizer):

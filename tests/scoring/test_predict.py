@@ -12,8 +12,9 @@ from pipeline import train
 from pipeline.learning import losses
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.networks.models import load_weights, rebuild
-from pipeline.scoring.predict import _fit, predict_parts, trained_seeds
-from pipeline.settings import load
+from pipeline.scoring.predict import _fit, begin, enough_memory_to, predict_parts, trained_seeds
+from pipeline.settings import load, parse
+from pipeline.study.errors import UserError
 from pipeline.study.files import SPLIT, ArtifactError, write_csv
 from pipeline.study.parts import read_parts, read_split
 from pipeline.study.prepared import open_images, read_dataset
@@ -41,6 +42,24 @@ def logits_of(study, seed, part):
     model.eval()
     with torch.inference_mode():
         return torch.cat([model(x) for x, _ in resident.batches(torch.arange(len(part.rows)), 1)])
+
+
+def test_an_evaluation_is_computed_where_training_was_to_be(tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for wish, place in (("cpu", "cpu"), ("auto", "cuda"), ("cuda", "cuda")):
+        tiny["train"]["device"] = wish
+        assert begin(RECIPE, parse(tiny)) == torch.device(place)
+    tiny["models"]["small"]["device"] = "cpu"  # a key of its own stands above that of train
+    assert begin(RECIPE, parse(tiny)) == torch.device("cpu")
+
+
+def test_an_evaluation_that_finds_no_memory_says_what_takes_it(tiny):
+    said = r"^out of memory to evaluate with evaluate\.batch_size = 50 \(CUDA out of memory\.\); lower evaluate"
+    tiny["evaluate"]["batch_size"] = 50
+    with pytest.raises(UserError, match=said), enough_memory_to("evaluate", parse(tiny)):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nGPU 0 has")
+    with pytest.raises(RuntimeError, match="shapes"), enough_memory_to("evaluate", parse(tiny)):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_losses_and_the_fit_of_the_training_part_are_those_of_the_saved_weights(trained):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.learning.constants import constant
 from pipeline.learning.images.jpeg import jpeg
 from pipeline.learning.images.loader import ResidentImages
 from pipeline.learning.images.randaugment import randaugment
@@ -237,7 +238,7 @@ def _mean_grey(images: Tensor) -> Tensor:
     """Return the mean grey level of each image, [N, 1, 1, 1]."""
     means = images.mean((2, 3), keepdim=True)
     if images.shape[1] == 3:
-        means = means * means.new_tensor(_LUMA).reshape(1, 3, 1, 1)
+        means = means * constant(_LUMA, means).reshape(1, 3, 1, 1)
     return means.sum(1, keepdim=True)
 
 
@@ -281,4 +282,4 @@ def _between(draw: Tensor, length: Tensor, size: int, device: torch.device) -> T
     """Return whether each of `size` places lies in a stretch of `length` [N] that starts at random, bool [N, size]."""
     start = (draw * (size - length + 1)).floor()[:, None]
     place = torch.arange(size)
-    return ((place >= start) & (place < start + length[:, None])).to(device)
+    return ((place >= start) & (place < start + length[:, None])).to(device, non_blocking=True)

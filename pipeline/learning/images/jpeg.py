@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.learning.constants import constant
+
 _LUMINANCE = """
     16 11 10 16  24  40  51  61
     12 12 14 19  26  58  60  55
@@ -62,13 +64,13 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     channels = images.shape[1]
     if channels not in (1, 3):
         raise ValueError(f"{channels} channels; must be 1 (grey) or 3 (RGB)")
-    luminance = quantisation(quality, _LUMINANCE).to(images.device)
+    luminance = quantisation(quality, _LUMINANCE).to(images.device, non_blocking=True)
     pixels = (images * 255).round_()
     if channels == 1:
         return _compress(pixels.sub_(128), luminance).add_(128).div_(255)
     y, colour = _to_ycbcr(pixels)
     y = _compress(y.sub_(128), luminance).add_(128)
-    chrominance = quantisation(quality, _CHROMINANCE).to(images.device)
+    chrominance = quantisation(quality, _CHROMINANCE).to(images.device, non_blocking=True)
     colour = _doubled(_compress(_halved(colour), chrominance), *y.shape[2:])
     return _to_rgb(y, colour).div_(255)
 
@@ -161,4 +163,4 @@ def _doubled(colour: Tensor, height: int, width: int) -> Tensor:
 
 def _by_column(like: Tensor, even: float, odd: float) -> Tensor:
     """Return what is added before rounding down in even and in odd columns, [W]."""
-    return torch.tensor([even, odd], device=like.device).repeat(like.shape[3] // 2 + 1)[: like.shape[3]]
+    return constant([even, odd], like).repeat(like.shape[3] // 2 + 1)[: like.shape[3]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,14 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.study.memory import free_host_memory
+from pipeline.study.memory import ON_A_CARD, enough_memory, free_host_memory
 
 Residency = Literal["device", "host", "memmap"]
 Piece = TypeVar("Piece")
 Loaded = TypeVar("Loaded")
 
 CUDA_SHARE = 0.6
-"""Of the free memory of a CUDA device that a part may take: weights, gradients and activations need the rest."""
+"""Of the memory of a CUDA device that all parts may take: weights, gradients and activations need the rest."""
 HOST_SHARE = 0.5
 """Of the available memory of the host that a part may take: on a CPU the model lives there too."""
 AHEAD = 2
@@ -167,7 +168,7 @@ class ResidentImages:
         self.shape = (len(rows), channels, height, width)
         self._kept = torch.uint8 if self._stored.dtype == np.uint8 else torch.int16
         self._white = float(np.iinfo(self._stored.dtype).max)
-        self.residency = choose_residency(self.nbytes, device, residency, free_memory(device), free_host_memory())
+        self.residency = choose_residency(self.nbytes, device, residency, room_on(device), free_host_memory())
         self._held: Tensor | None = None
         if self.residency != "memmap":
             self._held = self._load(device if self.residency == "device" else torch.device("cpu"))
@@ -264,7 +265,8 @@ class ResidentImages:
     def _load(self, place: torch.device) -> Tensor:
         """Read the whole part, uint8 or int16 [n, H, W, C], into the memory of `place`."""
         n, channels, height, width = self.shape
-        held = torch.empty((n, height, width, channels), dtype=self._kept, device=place)
+        with enough_memory(f"on {place} for {self.nbytes / 1e9:.1f} GB of images", "set train.residency: memmap"):
+            held = torch.empty((n, height, width, channels), dtype=self._kept, device=place)
         step = max(1, PIECE // (height * width * channels * self._stored.itemsize))
         starts = range(0, n, step)
         pieces = (np.arange(start, min(start + step, n)) for start in starts)
@@ -288,10 +290,10 @@ def choose_residency(size: int, device: torch.device, wish: str, free: int, free
     device : device
         That trains.
     wish : {"auto", "device", "host", "memmap"}
-        "auto" is the first of device, host, memmap that fits: at most `CUDA_SHARE` of what is free on a CUDA device, at
-        most `HOST_SHARE` of what is available on the host. Anything else is done without asking whether it fits.
+        "auto" is the first of device, host, memmap that fits: on a CUDA device into its `room_on`, on the host into
+        `HOST_SHARE` of what is available. Anything else is done without asking whether it fits.
     free, free_on_host : int
-        Bytes that can be had on the device and on the host; the same on a CPU.
+        Bytes that images may take on the device, and that can be had on the host; the same on a CPU.
 
     Returns
     -------
@@ -307,15 +309,24 @@ def choose_residency(size: int, device: torch.device, wish: str, free: int, free
         raise ValueError(f"residency = {wish!r}; use one of: auto, device, host, memmap")
     on_host: Residency = "host" if device.type == "cuda" else "device"
     if wish == "auto":
-        if device.type == "cuda" and size <= CUDA_SHARE * free:
+        if device.type == "cuda" and size <= free:
             return "device"
         return on_host if size <= HOST_SHARE * free_on_host else "memmap"
     return {"device": "device", "host": on_host, "memmap": "memmap"}[wish]
 
 
-def free_memory(device: torch.device) -> int:
-    """Measure the bytes that can still be had on `device`."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_host_memory()
+def room_on(device: torch.device) -> int:
+    """Measure the bytes that images may take: on a CPU, all that is free.
+
+    On a CUDA device `CUDA_SHARE` of its memory, for all parts and processes together. Several that were started
+    together see the same free memory, so that each takes at most its part of that share (`ON_A_CARD`).
+    """
+    if device.type != "cuda":
+        return free_host_memory()
+    free, total = torch.cuda.mem_get_info(device)
+    given = os.environ.get(ON_A_CARD, "")
+    own = CUDA_SHARE * total / (int(given) if given.isdecimal() and int(given) else 1)
+    return max(0, int(min(free - (1 - CUDA_SHARE) * total, own - torch.cuda.memory_allocated(device))))
 
 
 def prefetched(

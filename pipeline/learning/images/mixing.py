@@ -38,7 +38,7 @@ def mix(images: Tensor, targets: Tensor, settings: Mix, rng: np.random.Generator
     mixup: Zhang et al., ICLR 2018, arXiv 1710.09412. CutMix: Yun et al., ICCV 2019, arXiv 1905.04899.
     """
     n, height, width = len(images), *images.shape[2:]
-    partner = torch.from_numpy(rng.permutation(n)).to(images.device)
+    partner = torch.from_numpy(rng.permutation(n)).to(images.device, non_blocking=True)
     mixed = rng.random(n) < settings.probability
     cut = mixed & (rng.random(n) < (0.0 if not settings.cutmix else 1.0 if not settings.mixup else 0.5))
     faded = np.where(mixed & ~cut, 1 - rng.beta(settings.mixup or 1.0, settings.mixup or 1.0, n), 0.0)
@@ -49,7 +49,8 @@ def mix(images: Tensor, targets: Tensor, settings: Mix, rng: np.random.Generator
     others = images.index_select(0, partner)
     made = images.lerp(others, _of_each(faded, images)[:, :, None, None]) if settings.mixup else images
     if settings.cutmix:
-        inside = torch.from_numpy(rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
+        inside = torch.from_numpy(rows[:, None, :, None] & columns[:, None, None, :])
+        inside = inside.to(images.device, non_blocking=True)
         made = torch.where(inside, others, made)
     weight = _of_each(share, targets)
     mixture = targets.lerp(targets.index_select(0, partner), weight)
@@ -58,7 +59,7 @@ def mix(images: Tensor, targets: Tensor, settings: Mix, rng: np.random.Generator
 
 def _of_each(values: np.ndarray, like: Tensor) -> Tensor:
     """Return `values` [N] as [N, 1], of the type and on the device of `like`."""
-    return torch.from_numpy(values[:, None]).to(like)
+    return torch.from_numpy(values[:, None]).to(like.device, like.dtype, non_blocking=True)
 
 
 def _stretch(middle: np.ndarray, side: np.ndarray, size: int) -> np.ndarray:

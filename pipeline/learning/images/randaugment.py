@@ -104,7 +104,8 @@ def randaugment(images: Tensor, settings: RandAugment, generator: torch.Generato
         changed = images.clone()
         for number, (name, operation) in enumerate(OPERATIONS.items()):
             for way in (1, -1) if name in SIGNED else (0,):
-                wanted = ((drawn == number) & ((sign == way) | (way == 0))).nonzero()[:, 0].to(images.device)
+                chosen = ((drawn == number) & ((sign == way) | (way == 0))).nonzero()[:, 0]
+                wanted = chosen.to(images.device, non_blocking=True)
                 if len(wanted):
                     made = operation(images.index_select(0, wanted), way * settings.magnitude / STEPS)
                     changed.index_copy_(0, wanted, made.clamp(0, 1))

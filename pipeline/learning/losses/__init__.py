@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
+from pipeline.learning.constants import constant
 from pipeline.study.params import ParamsError, describe
 
 if TYPE_CHECKING:
@@ -137,8 +138,8 @@ class Loss(BaseModel, ABC):
         """
         if self._positives is None or self._total is None:
             raise ValueError(f"{type(self).__name__} needs the class frequencies of the training part: call counted()")
-        total = like.new_tensor(self._total) if isinstance(self._total, tuple) else self._total
-        return like.new_tensor(self._positives), total
+        total = constant(self._total, like) if isinstance(self._total, tuple) else self._total
+        return constant(self._positives, like), total
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean loss of a batch, in float32 also under autocast.
@@ -189,7 +190,7 @@ class Loss(BaseModel, ABC):
         """Compute the loss of a batch, []: the weighted mean of `per_sample`, for most losses."""
         values = self.per_sample(logits, targets)
         if self._class_weights is not None:
-            values = values * (targets @ values.new_tensor(self._class_weights))
+            values = values * (targets @ constant(self._class_weights, values))
         return values.mean()
 
     def of_known(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:

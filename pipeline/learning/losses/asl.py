@@ -43,7 +43,7 @@ class Asymmetric(Loss):
 
         log_rest = logsigmoid(-logits)  # log(1 - p_m), first without the margin
         if self.margin > 0:
-            log_rest = torch.logaddexp(log_rest, log_rest.new_tensor(math.log(self.margin))).clamp_max(0)
+            log_rest = torch.logaddexp(log_rest, log_rest.new_full((), math.log(self.margin))).clamp_max(0)
         # The floor keeps the gradient of a power below 1 finite where p_m is 0; the term itself is 0 there.
         shifted = (-log_rest.expm1()).clamp_min(torch.finfo(logits.dtype).tiny)
         positive = binary_focal(logits, torch.ones_like(targets), self.gamma_positive)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from pipeline.learning.constants import constant
 from pipeline.learning.losses import Loss
 
 if TYPE_CHECKING:
@@ -47,5 +48,5 @@ class CrossEntropy(Loss):
                     f"class_weights of the loss has {len(self.weights)} values, but the data set has "
                     f"{targets.shape[1]} classes; one weight per class, in the order of the classes"
                 )
-            targets = targets * targets.new_tensor(self.weights)
+            targets = targets * constant(self.weights, targets)
         return -(targets * logits.log_softmax(1)).sum(1)

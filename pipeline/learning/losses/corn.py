@@ -35,7 +35,10 @@ class Corn(OrderedLoss):
 
     def _asked(self, targets: Tensor) -> Tensor:
         """Count the questions that each image answers, [N]."""
-        return targets @ targets.new_tensor([min(k + 1, targets.shape[1] - 1) for k in range(targets.shape[1])])
+        import torch
+
+        last = targets.shape[1] - 1
+        return targets @ torch.arange(1, last + 2, dtype=targets.dtype, device=targets.device).clamp_max(last)
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`: the sum over its pairs; each row of targets sums to 1."""

@@ -31,7 +31,9 @@ class SoftOrdinal(OrderedLoss):
 
     def per_sample(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `Loss.per_sample`; each row of targets sums to 1."""
-        grades = targets.new_tensor(range(targets.shape[1]))
+        import torch
+
+        grades = torch.arange(targets.shape[1], dtype=targets.dtype, device=targets.device)
         apart = (grades[:, None] - grades).abs()
         shared = (-self.alpha * (apart**2 if self.distance == "squared" else apart)).softmax(1)
         return -(targets @ shared * logits.log_softmax(1)).sum(1)

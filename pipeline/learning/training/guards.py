@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,10 @@ import torch
 from torch import Tensor
 
 from pipeline.study.errors import UserError
+from pipeline.study.memory import no_memory
 
 LOOK_EVERY = 50
 """Steps between two looks at the losses on CUDA: each look waits until the device has done all its work."""
-
-_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|ALLOC_FAILED")
-"""Messages of other RuntimeErrors that mean out of memory: of the CPU's allocator, the driver, cuBLAS and cuDNN."""
 
 _WHAT_TO_LOWER = (
     "lower models.<name>.lr (and head_lr), set or lower train.clip_grad, or lengthen train.warmup_epochs; "
@@ -140,14 +137,13 @@ def enough_memory(
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        kinds = (torch.OutOfMemoryError, MemoryError)
-        if not (isinstance(error, kinds) or _NO_MEMORY.search(str(error))):
+        if (first_line := no_memory(error)) is None:
             raise
-        first_line = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
         raise TrainingError(
             f"out of memory on {device} with train.batch_size = {batch_size}, images of {' x '.join(map(str, image))} "
             f"(preprocess.size) and {precision} arithmetic ({first_line}); {good()}; lower train.batch_size "
             f"(or models.<name>.batch_size; accumulate makes up for it) or preprocess.size, or take a smaller network "
             "as models.<name>.arch"
             + ("" if precision == "bfloat16" else "; train.precision: bfloat16 halves the activations")
+            + ("; train.residency: host keeps the images off the card" if device.type == "cuda" else "")
         ) from error

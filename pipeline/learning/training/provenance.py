@@ -96,7 +96,7 @@ def record(
         "residency": images.residency,
         "images_per_second": round(speeds.median(), 1),
         "seconds": round(seconds, 2),
-        "versions": versions(),
+        "versions": versions(images.device),
         **git_state(),
     }
 
@@ -117,7 +117,7 @@ def decisive(
         "model": described.deciding(),
         "loss": [type(loss).__name__, loss.task, loss.model_dump(), *(["ordered"] if loss.of_ordered else [])],
         "device": device_name(device),
-        "versions": versions(),
+        "versions": versions(device),
     }
     return facts, files
 
@@ -130,14 +130,20 @@ def _teacher(run: Run, settings: Teacher) -> dict[str, Any]:
     return about | {"temperature": settings.temperature, "weight": settings.weight}
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a result depends on."""
+def versions(device: torch.device) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on; on a card of CUDA's libraries, too.
+
+    The same version of torch is built with several of CUDA and cuDNN, which choose other kernels.
+    """
     installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             installed[package] = version(package)
         except ImportError:  # another distribution of the same module, as on a machine with its own OpenCV
             continue
+    if device.type == "cuda":
+        installed["cuda"] = str(torch.version.cuda or torch.version.hip)
+        installed["cudnn"] = str(torch.backends.cudnn.version())
     return installed
 
 
