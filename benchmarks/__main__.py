@@ -15,7 +15,7 @@ import platform
 import re
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,13 +41,23 @@ BENCHMARKS = {
     "idle": "DVC's own time with nothing to do",
     "launch": "training runs side by side, DVC's own time, kills",
     "against": "the default study, its stages and two networks against an earlier commit; only if it is named",
+    "gpu": "one CUDA card: right, repeatable, how fast; only if it is named",
     "cluster": "training runs on two Ray nodes of this machine",
     "chaos": "kills, cut files and full disks; an hour or more, only if it is named",
 }
 """Name of a module of this package: what it measures."""
-LONG = frozenset({"against", "chaos", "folds", "missing", "parity", "search", "soup", "transductive"})
+LONG = frozenset({"against", "chaos", "folds", "gpu", "missing", "parity", "search", "soup", "transductive"})
 """Those that run only if they are named."""
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dvc")
+
+
+def found(package: str) -> bool:
+    """Say whether a package is installed: a machine that only trains may lack some."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def processor() -> str:
@@ -95,7 +105,7 @@ def main() -> None:
             print(f"{name} failed with status {done.returncode}", file=sys.stderr)
             failed.append(name)
             continue
-        packages = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+        packages = ", ".join(f"{package} {version(package)}" for package in PACKAGES if found(package))
         head = (
             f"{datetime.date.today().isoformat()}; {processor()}; Python {platform.python_version()}, {packages}; load "
             f"at the start {load:.1f}. `python -m benchmarks.{name}`"

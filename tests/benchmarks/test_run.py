@@ -21,7 +21,7 @@ def test_a_benchmark_has_a_module_and_a_block(name):
 
 def test_every_benchmark_is_registered():
     files = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
-    assert files - {"__main__", "gpu", "plain"} == set(BENCHMARKS)  # gpu needs a card, plain is a part of parity
+    assert files - {"__main__", "plain"} == set(BENCHMARKS)  # plain is a part of parity
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
