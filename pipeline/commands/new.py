@@ -9,6 +9,7 @@ Examples
   medmatrix new ../my_images                               folders of classes
   medmatrix new ../my_images --table ../my_images/labels.csv
   medmatrix new ../my_images --patient 'HB([0-9]+)'        whose image it is, in the names of the files
+  medmatrix new ../my_images --without-patient exclude     images of which nothing names the patient are left out
   medmatrix new ../my_images --weights mobilenetv2_100.safetensors
 """
 
@@ -38,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", metavar="CSV", help="one row per image, with its labels")
     parser.add_argument("--label", metavar="COLUMN", help="column of the table that has the labels")
     parser.add_argument("--patient", metavar="COLUMN|PATTERN", help="whose image it is; default: guessed")
+    parser.add_argument(
+        "--without-patient",
+        choices=["exclude", "alone"],
+        help="images that name none where others do: left out, or each for itself; default: refused",
+    )
     parser.add_argument("--weights", metavar="FILE", help="pretrained: .safetensors, .pth or package:NAME")
     parser.add_argument("--arch", metavar="NAME", help="timm architecture of the weights; default: from their name")
     parser.add_argument("--pretrained", action="store_true", help="timm's hub can be reached: use its weights")
@@ -58,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from pipeline.planning.write import render, write
 
         weights = weights_of(options.weights, options.arch, options.pretrained)
-        found = survey(options.images, options.table, options.label, options.patient)
+        found = survey(options.images, options.table, options.label, options.patient, options.without_patient)
         choices = choose(found, weights)
         given = sys.argv[2:] if arguments is None else arguments
         typed = shlex.join(["medmatrix", "new", *(word for word in given if word not in ("--keep", "--"))])
@@ -82,6 +88,13 @@ def text(found: Survey, choices: Sequence[Choice]) -> str:
     patients = found.patients
     if found.patients_known:
         told = [f"{found.all.people():,} patients", f"from {found.patients_from}", "they stay within one set"]
+    elif found.nobody:
+        named = found.all.images.total() - found.nobody
+        told = [
+            f"{named:,} of {found.all.images.total():,} images name one, by {found.patients_from}",
+            f"NOT KNOWN of {found.nobody:,}: each image alone",
+            "who is on them may be in another set, too: results may be too good",
+        ]
     else:
         told = [
             "no name, column or header tells them",

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from pipeline.datasets import DatasetError
 from pipeline.datasets.image_table.labels import Cell, flags
+from pipeline.datasets.shared.names import stands_for_none
 from pipeline.datasets.shared.people import people_columns
 from pipeline.datasets.shared.tables import Table
 
@@ -128,11 +129,14 @@ def _image(
 
 
 def _patient(columns: dict[str, list[str]], but: Collection[str]) -> str | None:
-    """Return the first column that is called as patients are, is filled, and tells at least two of them."""
-    for name, values in columns.items():
-        if name not in but and PATIENT.search(name) and all(values) and len(set(values)) > 1:
-            return name
-    return None
+    """Return the first column that is called as patients are and tells at least two; a filled one before others.
+
+    One with gaps is not passed over: who is named in it would be parted. Its reader says where the gaps are.
+    """
+    named = {name: values for name, values in columns.items() if name not in but and PATIENT.search(name)}
+    told = {name: {value for value in values if not stands_for_none(value)} for name, values in named.items()}
+    several = [name for name, of in told.items() if len(of) > 1]
+    return next((name for name in several if told[name] >= set(named[name])), several[0] if several else None)
 
 
 def _is_split(values: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ LEAST_IMAGES = 1.02
 MOST_SHARE, MOST_TIMES = 0.1, 20
 """The largest group has at most this share of all images, or so many times the mean: what a class or a device is called
 has more."""
+LEAST_NAMED = 0.5
+"""Share of the images that a pattern must name where it does not name all."""
 EXAMPLES = 3
 _PARTS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _PERSON = re.compile(
@@ -100,8 +102,37 @@ def guess(paths: Sequence[str], classes: int = 1, parts: Sequence[str] = ()) -> 
     Returns
     -------
     Patients
-        Without a pattern where no candidate matches every path and is plausible by the constants above.
+        Without a pattern where no candidate is plausible by the constants above. A pattern that misses some of the
+        paths is taken only where none finds a patient in every one.
     """
+    found = _guess(paths, classes, parts)
+    if found.pattern is not None:
+        return found
+    for named in _named(paths):
+        some = [parts[place] for place in named] if parts else []
+        found = _guess([paths[place] for place in named], classes, some)
+        if found.pattern is not None:
+            return found
+    return Patients(None, "", len(paths))
+
+
+def _named(paths: Sequence[str]) -> Iterator[list[int]]:
+    """Yield the places of most, but not all, of the paths, those that have what may name a patient, the most first."""
+    depth = Counter(path.count("/") for path in paths).most_common(1)[0][0] if paths else 0
+    signs: list[Callable[[str], object]] = [
+        _PERSON.search,
+        *(re.compile(rf"(?:^|/)(?:{of})[^/]*$").search for of in _IDENTIFIERS.values()),
+        lambda path: path.count("/") >= depth,
+        lambda path: re.search(r"\d", _stem(path)),
+        lambda path: re.match(r"[^/\d]*\d+(?![A-Za-z0-9])", _stem(path)),
+    ]
+    several = [[place for place, path in enumerate(paths) if sign(path)] for sign in signs]
+    fitting = [places for places in several if LEAST_NAMED * len(paths) <= len(places) < len(paths)]
+    yield from sorted(fitting, key=len, reverse=True)
+
+
+def _guess(paths: Sequence[str], classes: int, parts: Sequence[str]) -> Patients:
+    """Return what `guess` does of paths that must all name a patient."""
     copied = _copied(paths)
     for candidate in _candidates(paths):
         found = patients_of(candidate.pattern, paths)

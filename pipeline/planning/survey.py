@@ -19,6 +19,7 @@ from pipeline.datasets import Dataset, DatasetError, Sample, available, open_dat
 from pipeline.datasets.shared.choosing import block
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.local import list_files, subfolders
+from pipeline.datasets.shared.patients import NOBODY
 from pipeline.datasets.shared.tables import read_table
 from pipeline.imaging.decoding import UnreadableImage, as_image
 from pipeline.planning import columns, patients
@@ -116,11 +117,13 @@ class Survey:
     patients_known : bool
         Whether they are.
     patients_from : str
-        In words: a pattern, a column, PatientID; "" where they are not known.
+        In words: a pattern, a column, PatientID; "" where nothing names any.
     pictures : Pictures
         Of some images.
     remarks : tuple of str
         What else was seen.
+    nobody : int
+        Images that name no patient where others do: left out where patients are known, otherwise each for itself.
     about : dict of str to int
         Images of which sex, age, view and date are known, of those columns or header elements that there are.
     """
@@ -136,6 +139,7 @@ class Survey:
     patients_from: str
     pictures: Pictures
     remarks: tuple[str, ...] = ()
+    nobody: int = 0
     about: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -144,7 +148,13 @@ class Survey:
         return [part for part in ("train", "val", "test") if self.all.images[part]]
 
 
-def survey(images: str, table: str | None = None, label: str | None = None, patient: str | None = None) -> Survey:
+def survey(
+    images: str,
+    table: str | None = None,
+    label: str | None = None,
+    patient: str | None = None,
+    without_patient: str | None = None,
+) -> Survey:
     """Look at a folder of images.
 
     Parameters
@@ -155,11 +165,14 @@ def survey(images: str, table: str | None = None, label: str | None = None, pati
         A table of labels; by default one that lies beside the images is looked for where there are no class folders.
     label, patient : str, optional
         Columns of the table, or, of class folders, a pattern of patients.
+    without_patient : {"exclude", "alone"}, optional
+        What becomes of images that name no patient where others do; by default they are refused.
 
     Raises
     ------
     DatasetError, ParamsError
-        If there is no such folder, or nothing in it makes a study. The message says what to do.
+        If there is no such folder, nothing in it makes a study, or some images name a patient and others do not. The
+        message says what to do.
     """
     base = Path(images).expanduser()
     if not base.is_dir():
@@ -174,8 +187,8 @@ def survey(images: str, table: str | None = None, label: str | None = None, pati
     ):
         wrapped = f"{wrapped.rstrip('/')}/{subfolders(Path(wrapped).expanduser())[0].name}"
     if table is None and len(_with_images(Path(wrapped).expanduser())) > 1:
-        return _folders(wrapped, patient)
-    return _table(images, table or _find_table(images), label, patient)
+        return _folders(wrapped, patient, without_patient)
+    return _table(images, table or _find_table(images), label, patient, without_patient)
 
 
 def _published(images: str) -> Survey | None:
@@ -194,20 +207,17 @@ def _published(images: str) -> Survey | None:
     return None
 
 
-def _folders(images: str, pattern: str | None) -> Survey:
-    settings: dict[str, Any] = {"root": images}
+def _folders(images: str, pattern: str | None, without: str | None) -> Survey:
+    given = {"root": images, "patient_pattern": pattern, "without_patient": without}
+    settings: dict[str, Any] = {key: value for key, value in given.items() if value}
     dataset = open_dataset("image_folder", settings)
     # A hidden file, which is excluded as it is decoded, need not follow the pattern.
     samples = [s for s in _samples(dataset) if not s.sample_id.rpartition("/")[2].startswith(".")]
     paths = [sample.sample_id for sample in samples]
-    told = patients.Patients(None, "", len(paths))
-    where = "PatientID of the DICOM headers"
-    if pattern is not None or not dataset.patients_known:
-        told = (
-            patients.Patients(pattern, "the pattern given", 0)
-            if pattern
-            else patients.guess(paths, len(dataset.classes), [sample.official_split for sample in samples])
-        )
+    told = patients.Patients(pattern, "the pattern given" if pattern else "", 0 if pattern else len(paths))
+    where = told.where or "PatientID of the DICOM headers"
+    if pattern is None and all(sample.patient_id == sample.sample_id for sample in samples):
+        told = patients.guess(paths, len(dataset.classes), [sample.official_split for sample in samples])
         if told.pattern is not None:
             settings["patient_pattern"] = told.pattern
             dataset = open_dataset("image_folder", settings)
@@ -215,7 +225,7 @@ def _folders(images: str, pattern: str | None) -> Survey:
     return _surveyed("image_folder", settings, dataset, list(_samples(dataset)), where, told)
 
 
-def _table(images: str, table: str, label: str | None, patient: str | None) -> Survey:
+def _table(images: str, table: str, label: str | None, patient: str | None, without: str | None) -> Survey:
     base = Path(images).expanduser()
     if not Path(table).expanduser().is_file():
         raise SurveyError(f"--table {table}: no such file; name the CSV table that has a row per image")
@@ -236,6 +246,7 @@ def _table(images: str, table: str, label: str | None, patient: str | None) -> S
         "negative_label": found.negative,
         "class_columns": list(found.classes),
         "patient_column": found.patient,
+        "without_patient": without,
         "split_column": found.split,
     }
     settings = {key: value for key, value in settings.items() if value}
@@ -261,6 +272,12 @@ def _surveyed(
             classes[label].add(sample.official_split, sample.patient_id)
     known = dataset.patients_known
     remarks = []
+    without = settings.get("without_patient")
+    named = 0 if known or not without else sum(s.patient_id != s.sample_id for s in samples)
+    nobody = len(samples) - named if named else 0
+    if known and without == "exclude":
+        nobody = sum(why.startswith(NOBODY) for _, why in dataset.left_out(Path()))
+        remarks.append(f"{nobody:,} {'image' if nobody == 1 else 'images'} without a patient left out, as asked")
     if told is not None and told.pattern is not None and told.number == 0:
         told = patients.Patients(told.pattern, told.where, everything.people())
     if told is not None and told.doubtful:
@@ -288,9 +305,10 @@ def _surveyed(
         everything,
         told or patients.Patients(None, "", everything.people()),
         known,
-        where if known else "",
+        where if known or named else "",
         _look(samples),
         tuple(remarks),
+        nobody,
         {column: about[column] for column in ABOUT if about[column]},
     )
 

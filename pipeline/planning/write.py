@@ -106,6 +106,13 @@ def _header(survey: Survey, choices: Iterable[Choice], command: str) -> list[str
     said.append(f"Classes: {counts}.")
     if survey.patients_known:
         said.append(f"Patients: {survey.all.people():,}, from {survey.patients_from}.")
+        if survey.nobody:
+            said.append(f"Left out: {survey.nobody:,} without a patient.")
+    elif survey.nobody:
+        said.append(
+            f"Patients: NOT KNOWN of {survey.nobody:,} of {survey.all.images.total():,} images. Who is on them may be "
+            "in training and test, and results are then too good: without_patient: exclude leaves them out."
+        )
     else:
         said.append(
             "Patients: NOT KNOWN. Images of one person can be in training and test, and results are then too good. If "

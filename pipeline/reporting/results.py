@@ -380,6 +380,13 @@ class StudyResults:
         return self.dataset.patients_known if self.recorded else True
 
     @property
+    def named(self) -> tuple[int, int] | None:
+        """How many images name their patient, of how many, where some do and others do not."""
+        source = (self.dataset.source or {}) if self.recorded else {}
+        found = [of for each in (source, *(source.get("sets") or {}).values()) if (of := each.get("patients_named"))]
+        return (sum(of["images"] for of in found), sum(of["of"] for of in found)) if found else None
+
+    @property
     def has_blocks(self) -> bool:
         """Whether images are kept together by number, in the place of patients."""
         settings = self.params.datasets.get(self.params.dataset) if self.recorded else None

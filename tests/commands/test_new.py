@@ -139,6 +139,24 @@ def test_dicom_without_suffix_has_its_patients_in_the_headers(tmp_path, monkeypa
     assert found.pictures.unreadable == 0
 
 
+def test_an_image_without_a_patient_writes_no_study_that_would_part_the_others(folders, tmp_path, capsys):
+    image(tmp_path / "my images" / "ill" / "scan.png")
+    with pytest.raises(SystemExit):
+        new.main([folders])
+    said = capsys.readouterr().err
+    assert "'ill/scan.png' does not match datasets.image_folder.patient_pattern" in said
+    assert "48 of 49 images name a patient (24 in all), 1 does not" in said
+    assert not Path("params.yaml").exists()
+    new.main([folders, "--without-patient", "exclude"])
+    assert "note: 1 image without a patient left out, as asked" in capsys.readouterr().out
+    assert load().datasets["image_folder"]["without_patient"] == "exclude"
+    assert "Left out: 1 without a patient." in Path("params.yaml").read_text()
+    new.main([folders, "--without-patient", "alone"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "48 of 49 images name" in printed
+    assert "no name, column or header" not in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -310,3 +310,26 @@ def test_classes_renamed_and_joined(tmp_path):
         Data(root=str(root)).fetch(tmp_path)
     data = Data(root=str(root), label_map={"normal": "Normal", "macro": "macroadenoma"})
     assert data.classes == ("Normal", "macroadenoma")
+
+
+def test_images_without_a_patient_are_refused_left_out_or_alone(tmp_path):
+    root = publish(tmp_path / "films", [*(f"{'ab'[i % 2]}/P{i // 2}_{i}.png" for i in range(6)), "b/scan.png"])
+    given = {"root": str(root), "patient_pattern": r"/(P\d+)_"}
+    with pytest.raises(
+        DatasetError, match=r"'b/scan\.png' does not match .*; 6 of 7 images name a patient \(3 in all\)"
+    ):
+        Data(**given).fetch(tmp_path)
+    without = Data(**given, without_patient="exclude")
+    assert without.patients_known
+    assert [s.patient_id for s in without.samples(tmp_path)] == ["P0", "P1", "P2", "P0", "P1", "P2"]
+    assert without.left_out(tmp_path) == [("b/scan.png", "no patient in its path")]
+    assert remarks(without.fetch(tmp_path), names=False) == [
+        "1 image names no patient, which others do, and is left out"
+    ]
+    alone = Data(**given, without_patient="alone")
+    assert not alone.patients_known
+    assert [s.patient_id for s in alone.samples(tmp_path)][-2:] == ["P2", "b/scan.png"]
+    record = alone.fetch(tmp_path)
+    assert (record["patients"], record["patients_from"]) == (None, None)
+    assert record["patients_named"] == {"images": 6, "of": 7, "patients": 3}
+    assert remarks(record, names=False)[0].startswith("6 of 7 images name a patient (3 in all); each of the others")

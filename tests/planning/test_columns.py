@@ -94,3 +94,12 @@ def test_what_is_named_goes_before_what_is_guessed():
 def test_a_table_that_is_no_study(found, said):
     with pytest.raises(DatasetError, match=said):
         guess(found)
+
+
+@pytest.mark.parametrize("gap", ["", "null", "NaN"])
+def test_a_column_of_patients_with_a_gap_is_no_reason_to_know_of_none(gap):
+    of = {"image": lambda i: f"{i:03d}.png", "kind": lambda i: "ab"[i % 2]}
+    patient = [gap if i == 7 else f"p{i // 2}" for i in range(40)]
+    assert guess(table(**of, patient=patient)).patient == "patient"
+    assert guess(table(**of, patient=patient, subject=lambda i: f"s{i // 4}")).patient == "subject"
+    assert guess(table(**of, patient=[gap] * 40)).patient is None

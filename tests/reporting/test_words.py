@@ -46,6 +46,24 @@ def test_no_page_speaks_of_patients_that_are_not_known(here, tmp_path, monkeypat
     assert "A group is an image with its near-duplicates" in text[tmp_path / "data.md"]
 
 
+def test_every_page_warns_where_some_images_name_a_patient_and_others_do_not(here, tmp_path, monkeypatch):
+    content = json.loads(DATASET.read_text())
+    remark = "159 of 160 images name a patient (54 in all)"
+    changes = {
+        "classes": tuple(content["classes"]),
+        "patients_known": False,
+        "remarks": (remark,),
+        "source": {"patients_named": {"images": 159, "of": 160, "patients": 54}},
+    }
+    monkeypatch.setattr("pipeline.reporting.loading.read_dataset", lambda: DatasetInfo(**{**content, **changes}))
+    write_reports(load_study(here), tmp_path)
+    text = pages(tmp_path)
+    warning = "> [!CAUTION]\n> **Patients are not known of every image.** 159 of 160 images name a patient"
+    assert warning in text[tmp_path / "README.md"]
+    assert remark in text[tmp_path / "data.md"]
+    assert "or what shows one patient who is named, and must stay within one set" in text[tmp_path / "data.md"]
+
+
 def test_names_of_classes_mean_nothing_to_markdown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = settings("multilabel", losses=("bce",))

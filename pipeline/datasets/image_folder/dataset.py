@@ -19,7 +19,8 @@ from pipeline.datasets.shared.grades import in_order
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, is_junk_folder, list_files, root_folder, subfolders, summary
-from pipeline.datasets.shared.names import check_patient, joined
+from pipeline.datasets.shared.names import joined, stands_for_none
+from pipeline.datasets.shared.patients import NOBODY, Naming, Without
 from pipeline.study.classes import told_apart
 
 _PARTS: dict[str, OfficialSplit] = {
@@ -64,8 +65,11 @@ class Data(Dataset):
         absolute.
     patient_pattern : str or None
         Regular expression with a group, searched in the path below `root`, for example ``/(P[0-9]+)_``; of several
-        groups the one called ``patient``. None takes the patients of DICOM headers, if every file has one; otherwise
-        patients are not known.
+        groups the one called ``patient``. None takes the patients of DICOM headers; where no header names one, patients
+        are not known.
+    without_patient : {"exclude", "alone"} or None
+        What becomes of images that name no patient where others do: left out, or each for itself, and no report
+        speaks of patients. None refuses them.
     groups : str or None
         Where no patient is known: ``blocks of 100`` keeps images together whose names end with neighbouring numbers.
     include, exclude : list of str
@@ -87,6 +91,7 @@ class Data(Dataset):
 
     root: str | None = None
     patient_pattern: str | None = None
+    without_patient: Without | None = None
     groups: Groups | None = None
     include: list[Pattern] = []
     exclude: list[Pattern] = []
@@ -125,8 +130,9 @@ class Data(Dataset):
 
     @property
     def patients_known(self) -> bool:
-        """Whether `patient_pattern` or the DICOM headers name the patients."""
-        return self.patient_pattern is not None or self._headers(self._find()).name_patients
+        """Whether `patient_pattern` or the DICOM headers name the patients of all images that are used."""
+        found = self._find()
+        return self._naming(found, self._headers(found)).known(self.without_patient)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -147,27 +153,29 @@ class Data(Dataset):
             root, patient_pattern, images, patients (None where they are not known), patients_from, bytes, counts (by
             part, "" where there is none, and class), hidden_files (which become samples and are excluded as they are
             decoded), masks, unchosen_files (by `include` and `exclude`), other_files, dicom (see `Headers.record`),
-            blocks (see `blocks_of`) and fingerprint.
+            blocks (see `blocks_of`), what `Naming.record` says, and fingerprint.
 
         Raises
         ------
         DatasetError
             If `root` is not set or is no folder, the layout is not one of the two, a class folder holds no image, or
-            a file does not match `patient_pattern`.
+            an image names no patient where others do and `without_patient` is None.
         """
         base = self._root()
         found = self._find()
         headers = self._headers(found)
-        visible = [f for f in found.files if not f.hidden]
-        digest, total = fingerprint(base, [f.path for f in found.files])
+        naming = self._naming(found, headers)
+        used = self._used(found, naming)
+        visible = [f for f in used if not f.hidden]
+        digest, total = fingerprint(base, [f.path for f in used])
         parts = [p for p in _ORDER if any(f.part == p for f in visible)]
-        known = self.patient_pattern is not None or headers.name_patients
+        known = naming.known(self.without_patient)
         return {
             "root": self.root,
             "patient_pattern": self.patient_pattern,
             "images": len(visible),
-            "patients": len({self._patient(f, headers) for f in visible}) if known else None,
-            "patients_from": "patient_pattern" if self.patient_pattern else "PatientID" if known else None,
+            "patients": len({self._patient(f, naming) for f in visible}) if known else None,
+            "patients_from": None if not known else "patient_pattern" if self.patient_pattern else "PatientID",
             "bytes": total,
             "counts": {p: {c: sum((f.part, f.label) == (p, c) for f in visible) for c in found.classes} for p in parts},
             "hidden_files": summary([f.path for f in found.files if f.hidden]),
@@ -175,7 +183,8 @@ class Data(Dataset):
             "unchosen_files": summary(found.unchosen),
             "other_files": summary(found.others),
             "dicom": headers.record(),
-            "blocks": blocks_of((f.path for f in visible), None if known else self.groups),
+            "blocks": blocks_of((f.path for f in visible if f.path not in naming.of), None if known else self.groups),
+            **naming.record(self.without_patient),
             "fingerprint": digest,
         }
 
@@ -184,10 +193,11 @@ class Data(Dataset):
         base = self._root()
         found = self._find()
         headers = self._headers(found)
-        for file in found.files:
+        naming = self._naming(found, headers)
+        for file in self._used(found, naming):
             yield Sample(
                 sample_id=file.path,
-                patient_id=self._patient(file, headers),
+                patient_id=self._patient(file, naming),
                 labels=(file.label,),
                 read=file_reader(base / file.path),
                 official_split=file.part,
@@ -195,11 +205,18 @@ class Data(Dataset):
             )
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
-        """Name the masks, which are kept apart for segmentation, and folders that may not be looked into."""
-        closed = [(f"{path}/", "folder not readable: Permission denied") for path in self._find().closed]
+        """Name the masks, which are kept apart for segmentation, closed folders, and images of nobody."""
+        found = self._find()
+        closed = [(f"{path}/", "folder not readable: Permission denied") for path in found.closed]
+        nobody = []
+        if self.without_patient == "exclude":
+            why = f"{NOBODY} in its {'path' if self.patient_pattern else 'DICOM header'}"
+            nobody = [(path, why) for path in self._naming(found, self._headers(found)).without]
         return [
-            (path, f"mask of {image}" if image else "mask without an image") for path, image in self._masks()
-        ] + closed
+            *((path, f"mask of {image}" if image else "mask without an image") for path, image in self._masks()),
+            *closed,
+            *nobody,
+        ]
 
     def _masks(self) -> list[tuple[str, str]]:
         return sorted(self._find().masks.items())
@@ -210,23 +227,48 @@ class Data(Dataset):
     def _headers(self, found: _Found) -> Headers:
         return Headers.of(self._root(), [f.path for f in found.files if not f.hidden])
 
-    def _patient(self, file: _File, headers: Headers) -> str:
+    def _naming(self, found: _Found, headers: Headers) -> Naming:
+        """Return whose the images are, which must be said of all of them or none, unless `without_patient` is set."""
         # A hidden file is excluded later with the reason why it is no image; its name need not follow the pattern.
+        naming = headers.naming() if self.patient_pattern is None else self._by_pattern(self.patient_pattern, found)
+        naming.check(self.without_patient, self.name, str(self.root))
+        return naming
+
+    def _by_pattern(self, pattern: str, found: _Found) -> Naming:
+        compiled = re.compile(pattern)
+        group = "patient" if "patient" in compiled.groupindex else 1
+        key = f"datasets.{self.name}.patient_pattern '{pattern}'"
+        of, without = {}, {}
+        for file in found.files:
+            if file.hidden:
+                continue
+            match = compiled.search(file.path)
+            patient = match[group] if match else None
+            if patient and not stands_for_none(patient):
+                of[file.path] = patient
+            elif patient:
+                without[file.path] = (
+                    f"the patient of '{file.path}' is '{patient}', which stands for a missing one, by {key}"
+                )
+            else:
+                without[file.path] = f"'{file.path}' does not match {key}"
+        if not of and without:
+            raise DatasetError(f"{self.root}: {next(iter(without.values()))}, nor does any other image; correct it")
+        return Naming(of, without, "images")
+
+    def _used(self, found: _Found, naming: Naming) -> list[_File]:
+        """Return the files that become samples."""
+        if self.without_patient != "exclude":
+            return found.files
+        return [file for file in found.files if file.path not in naming.without]
+
+    def _patient(self, file: _File, naming: Naming) -> str:
         if file.hidden:
             return file.path
-        if self.patient_pattern is None:
-            if headers.name_patients:
-                return headers.patient(file.path)
-            return block(file.path, self.groups) if self.groups else file.path
-        match = re.search(self.patient_pattern, file.path)
-        patient = match[1 if "patient" not in match.re.groupindex else "patient"] if match else None
-        if not patient:
-            raise DatasetError(
-                f"{self.root}: '{file.path}' does not match datasets.{self.name}.patient_pattern "
-                f"'{self.patient_pattern}'; rename the file, move it away or correct the pattern"
-            )
-        check_patient(patient, f"{self.root}: the patient of '{file.path}'")
-        return patient
+        if (patient := naming.of.get(file.path)) is not None:
+            return patient
+        # Within known patients this is a file that cannot be used.
+        return block(file.path, self.groups) if self.groups and not naming.known(self.without_patient) else file.path
 
     def _find(self) -> _Found:
         base = self._root()

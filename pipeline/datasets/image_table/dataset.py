@@ -24,7 +24,8 @@ from pipeline.datasets.shared.grades import in_order
 from pipeline.datasets.shared.headers import Headers
 from pipeline.datasets.shared.irregular import file_reader
 from pipeline.datasets.shared.local import fingerprint, list_files, root_folder, summary
-from pipeline.datasets.shared.names import check_patient
+from pipeline.datasets.shared.names import stands_for_none
+from pipeline.datasets.shared.patients import NOBODY, Naming, Without
 from pipeline.datasets.shared.people import age_in_years, date_of, people_columns, sex_of, view_of
 from pipeline.datasets.shared.tables import Table, read_table
 from pipeline.study.classes import told_apart
@@ -71,6 +72,7 @@ class _Found(NamedTuple):
     unchosen: list[str]
     unread: dict[str, list[str]]
     headers: Headers
+    naming: Naming
     patients_known: bool
 
 
@@ -133,8 +135,10 @@ class Data(Dataset):
     box_unit : {"pixels", "fraction"}
         Of the image as it is on disk, or of its width and height.
     patient_column : str or None
-        Column with the patient. None takes the patients of DICOM headers, if every image has one; otherwise patients
-        are not known.
+        Column with the patient. None takes the patients of DICOM headers; where no header names one, patients are not
+        known.
+    without_patient : {"exclude", "alone"} or None
+        As of image_folder: what becomes of images that name no patient where others do. None refuses them.
     groups : str or None
         Where no patient is known: ``blocks of 100`` keeps images together whose names end with neighbouring numbers.
     split_column : str or None
@@ -175,6 +179,7 @@ class Data(Dataset):
     box_table: Column | None = None
     box_unit: Unit = "pixels"
     patient_column: Column | None = None
+    without_patient: Without | None = None
     groups: Groups | None = None
     split_column: Column | None = None
     date_column: Column | None = None
@@ -299,8 +304,8 @@ class Data(Dataset):
 
     @property
     def patients_known(self) -> bool:
-        """Whether `patient_column` or the DICOM headers name the patients."""
-        return self.patient_column is not None or self._find().patients_known
+        """Whether `patient_column` or the DICOM headers name the patients of all images that are used."""
+        return self._find().patients_known
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -335,7 +340,7 @@ class Data(Dataset):
             are excluded as they are read), without_row (image files that no row names), unlabelled, unchosen_files,
             unread (cells of sex, age, view and date that say nothing that can be read), patients (None where they are
             not known), patients_from, bytes, counts of rows by class, parts (rows by published part), dicom (see
-            `Headers.record`), blocks (see `blocks_of`) and fingerprint of the images.
+            `Headers.record`), blocks (see `blocks_of`), what `Naming.record` says, and fingerprint of the images.
 
         Raises
         ------
@@ -374,12 +379,16 @@ class Data(Dataset):
             "unchosen_files": summary(found.unchosen),
             "unread": {column: summary(texts) for column, texts in found.unread.items()},
             "patients": len({row.patient for row in rows}) if found.patients_known else None,
-            "patients_from": self.patient_column or ("PatientID" if found.patients_known else None),
+            "patients_from": (self.patient_column or "PatientID") if found.patients_known else None,
             "bytes": total,
             "counts": {c: sum(c in row.labels.positive for row in rows) for c in classes},
             "parts": {p: n for p in ("train", "val", "test", "") if (n := sum(row.part == p for row in rows))},
             "dicom": found.headers.record(),
-            "blocks": blocks_of(present, None if found.patients_known else self.groups),
+            "blocks": blocks_of(
+                (image for image in present if image not in found.naming.of),
+                None if found.patients_known else self.groups,
+            ),
+            **found.naming.record(self.without_patient),
             "fingerprint": digest,
             **({} if self.box_table is None else {"boxes": self._boxes(found).passed_over}),
         }
@@ -414,13 +423,18 @@ class Data(Dataset):
         return read_boxes(path, key, *of, self.box_unit)
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
-        """Name the rows without a label, a mask or a number."""
+        """Name the rows without a label, a mask or a number, and those left out for want of a patient."""
+        found = self._find()
         why = f"no label in column '{self.label_column}'"
         if self._segmented:
             why = f"no mask in {', '.join(self.mask_columns)}"
         elif self.target_column:
             why = f"no number in column '{self.target_column}'"
-        return [(image, why) for image in self._find().unlabelled]
+        left = [(image, why) for image in found.unlabelled]
+        if self.without_patient != "exclude":
+            return left
+        where = f"column '{self.patient_column}'" if self.patient_column else "its DICOM header"
+        return left + [(image, f"{NOBODY} in {where}") for image in found.naming.without]
 
     def _root(self) -> Path:
         return root_folder(self.root, self.name, _LAYOUT)
@@ -463,7 +477,8 @@ class Data(Dataset):
         taken = set(chosen(every, self.include, self.exclude)[0])
         root = self._root()
         headers = Headers.of(root, [i for i in every if i in taken and (root / i).is_file()])
-        known = self.patient_column is not None or headers.name_patients
+        by_column: dict[str, str] = {}
+        nobody: dict[str, str] = {}
         readers = self._readers(table, places)
         unread: dict[str, list[str]] = {}
         rows, unlabelled, unchosen = [], [], []
@@ -480,16 +495,31 @@ class Data(Dataset):
                 extra = headers.extra(image) | {
                     c: v for c, v in own.items() if v is not None or c not in headers.columns
                 }
-                patient = self._patient(where, fields, places, image, headers)
+                if self.patient_column:
+                    patient = fields[places[self.patient_column]].strip()
+                    if stands_for_none(patient):
+                        stands = f"'{patient}', which programs write for a missing value" if patient else "empty"
+                        nobody[image] = f"line {line}: column '{self.patient_column}' is {stands}"
+                    else:
+                        by_column[image] = patient
                 masks = named_masks(where, root, fields, [places[column] for column in self.mask_columns])
                 part = self._part(where, fields, places)
-                rows.append(_Row(line, image, patient, given, part, extra, masks))
+                rows.append(_Row(line, image, "", given, part, extra, masks))
         if not rows:
             raise DatasetError(
                 f"{path}: none of its {len(table.rows)} rows can be used: {len(unlabelled)} have no label in column "
                 f"'{self.label_column}', {len(unchosen)} are left out by include and exclude"
             )
-        return _Found(rows, unlabelled, unchosen, unread, headers, known)
+        used = {row.image for row in rows}
+        naming = Naming(by_column, nobody, "rows") if self.patient_column else headers.naming().among(used)
+        if nobody and not by_column:
+            raise DatasetError(f"{path}: {next(iter(nobody.values()))}, and so it is everywhere; name another column")
+        naming.check(self.without_patient, self.name, str(path))
+        known = naming.known(self.without_patient)
+        if self.without_patient == "exclude":
+            rows = [row for row in rows if row.image not in naming.without]
+        rows = [row._replace(patient=self._patient(row.image, naming, known)) for row in rows]
+        return _Found(rows, unlabelled, unchosen, unread, headers, naming, known)
 
     def _columns(self, path: Path, table: Table) -> dict[str, int]:
         """Position of every column that the settings name."""
@@ -564,18 +594,11 @@ class Data(Dataset):
             images.append(named)
         return images
 
-    def _patient(
-        self, where: str, fields: tuple[str, ...], places: dict[str, int], image: str, headers: Headers
-    ) -> str:
-        if self.patient_column is None:
-            if headers.name_patients and image in headers.by_path:
-                return headers.patient(image)
-            return block(image, self.groups) if self.groups else image
-        patient = fields[places[self.patient_column]].strip()
-        if not patient:
-            raise DatasetError(f"{where}: column '{self.patient_column}' is empty; expected the patient of '{image}'")
-        check_patient(patient, f"{where}: column '{self.patient_column}'")
-        return patient
+    def _patient(self, image: str, naming: Naming, known: bool) -> str:
+        if (patient := naming.of.get(image)) is not None:
+            return patient
+        # Within known patients this is an image that is not there or cannot be used.
+        return block(image, self.groups) if self.groups and not known else image
 
     def _part(self, where: str, fields: tuple[str, ...], places: dict[str, int]) -> OfficialSplit:
         part = fields[places[self.split_column]].strip() if self.split_column else ""

@@ -98,6 +98,11 @@ def check_classes(classes: Sequence[str], key: str) -> None:
     joined(classes, {}, "classes", key)
 
 
+def stands_for_none(patient: str) -> bool:
+    """Whether an id is empty or what programs write for a missing one."""
+    return not patient.strip() or patient.strip().casefold() in _MISSING
+
+
 def check_patient(patient: str, where: str) -> None:
     """Refuse ids that stand for a missing one: they would make one patient of all images without.
 
@@ -106,7 +111,7 @@ def check_patient(patient: str, where: str) -> None:
     DatasetError
         Naming the place and the value.
     """
-    if patient.casefold() in _MISSING:
+    if stands_for_none(patient):
         raise DatasetError(
             f"{where} is '{patient}', which programs write for a missing value; expected the id of a patient "
             "(an image of an unknown patient needs an id that no other has)"

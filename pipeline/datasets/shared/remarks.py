@@ -12,6 +12,10 @@ _LISTS = {
         "image files have no row in the table and are left out",
     ),
     "unlabelled": ("row of the table has no label and is left out", "rows of the table have no label and are left out"),
+    "without_patient": (
+        "image names no patient, which others do, and is left out",
+        "images name no patient, which others do, and are left out",
+    ),
     "masks": (
         "file is the mask of another and is kept apart for segmentation, never trained on as an image",
         "files are masks of others and are kept apart for segmentation, never trained on as images",
@@ -61,8 +65,13 @@ def remarks(source: Mapping[str, Any], names: bool) -> list[str]:
             f"{blocks['alone']:,} of {blocks['images']:,} images are alone in their block ({blocks['groups']}): the "
             "numbers in their names lie far apart, and nothing keeps images of one person together"
         )
-    dicom = source.get("dicom") or {}
-    if dicom.get("files") and source.get("patients_from") is None:
+    dicom, named = source.get("dicom") or {}, source.get("patients_named")
+    if named:
+        said.append(
+            f"{named['images']:,} of {named['of']:,} images name a patient ({named['patients']:,} in all); each of the "
+            "others stands alone: patients are not known"
+        )
+    elif dicom.get("files") and source.get("patients_from") is None:
         said.append(
             f"{dicom['with_patient']:,} of {dicom['files']:,} DICOM headers name a patient ({dicom['patients']:,} in "
             "all): patients are not known"

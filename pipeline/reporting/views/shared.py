@@ -51,6 +51,7 @@ class Banner:
     recorded: bool
     synthetic: bool
     leak: Leak | None
+    named: tuple[int, int] | None
     missing: tuple[str, ...]
     collapsed: tuple[Collapse, ...]
 
@@ -61,6 +62,7 @@ def banner(study: StudyResults, results: Results | None = None) -> Banner:
         study.recorded,
         study.synthetic,
         _leak(study) if study.leaks_by_design else None,
+        study.named,
         tuple(m for m in study.missing if results is None or m.startswith(f"{results.key},")),
         tuple(
             Collapse(r.key, seed, sign.rstrip("."))

@@ -1,5 +1,6 @@
 """DICOM by content, against files that pydicom writes and ships."""
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -7,6 +8,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from pipeline.datasets import DatasetError
 from pipeline.datasets.image_folder.dataset import Data as Folder
 from pipeline.datasets.image_table.dataset import Data as Table
 from pipeline.datasets.shared.dicom import HEAD, header, is_dicom, is_dicom_file
@@ -150,3 +152,27 @@ def test_no_file_with_such_an_id(tmp_path):
     settings = {"root": str(tmp_path / "films"), "table": str(tmp_path / "t.csv"), "label_column": "label"}
     with pytest.raises(Exception, match="holds no DICOM image with the accession_number"):
         Table(**settings, image_by="accession_number").fetch(tmp_path)
+
+
+@pytest.mark.parametrize("gap", ["no id", "null", "a picture"])
+def test_one_header_that_names_nobody_does_not_part_the_others(films, tmp_path, gap):
+    if gap == "a picture":
+        cv2.imwrite(str(films / "well" / "9.png"), np.zeros((8, 8), np.uint8))
+    else:
+        write(films / "well" / "9", PatientID="" if gap == "no id" else gap)
+    name = "well/9.png" if gap == "a picture" else "well/9"
+    with pytest.raises(
+        DatasetError, match=f"'{name}' has no PatientID in a DICOM header; 6 of 7 images name a patient"
+    ):
+        Folder(root=str(films)).fetch(tmp_path)
+    without = Folder(root=str(films), without_patient="exclude")
+    assert [s.patient_id for s in without.samples(tmp_path)] == ["a", "a", "b", "c", "c", "d"]
+    assert without.left_out(tmp_path) == [(name, "no patient in its DICOM header")]
+    alone = Folder(root=str(films), without_patient="alone")
+    assert [s.patient_id for s in alone.samples(tmp_path)] == ["a", "a", "b", "c", "c", "d", name]
+    rows = "".join(f"{s.sample_id},{s.labels[0]}\n" for s in alone.samples(tmp_path))
+    (tmp_path / "t.csv").write_text(f"image,label\n{rows}")
+    settings = {"root": str(films), "table": str(tmp_path / "t.csv"), "label_column": "label"}
+    with pytest.raises(DatasetError, match="6 of 7 images name a patient"):
+        Table(**settings).fetch(tmp_path)
+    assert len(list(Table(**settings, without_patient="exclude").samples(tmp_path))) == 6
