@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipeline import settings
 from pipeline.ensembling.records import ensemble_record, fuse_record
 from pipeline.ensembling.settings import FeatureSections
 from pipeline.explaining.names import explanation_name
@@ -32,6 +33,7 @@ from pipeline.learning.weights import source, weights_file
 from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import ProbeSections
+from pipeline.settings import checks
 from pipeline.study.errors import stage_errors
 from pipeline.study.files import EVALUATIONS, EXPLANATIONS, EXTERNAL, MODELS, VARIANTS, WEIGHTS, replaced, write_json
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
@@ -165,6 +167,7 @@ def main() -> None:
     """
     if "about" not in read():
         raise ParamsError(f"{PARAMS_FILE}: about: missing; DVC asks for it, though it may be empty: about: {{}}")
+    checks.check_disk(settings.load())
     configure(load(RecordedSections))
 
 

@@ -1,15 +1,18 @@
 """Stages prepare_external and evaluate_external on the tiny study, and the page that follows."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from pipeline import configure, evaluate_external, prepare_external
+from pipeline.commands import check as check_command
 from pipeline.reporting import page, summary
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.views import external as view
@@ -186,6 +189,70 @@ def test_settings_that_cannot_work_are_refused_before_any_work(given, said, tmp_
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParamsError, match=said):
         check(use({"x": given}))
+
+
+FOLDER = {"dataset": "image_folder", "root": "films"}
+TABLE = {"dataset": "image_table", "root": "films", "table": "labels.csv", "label_column": "kind"}
+
+
+@pytest.fixture
+def films(tmp_path, monkeypatch):
+    """Two class folders with an image each, and a table of them."""
+    monkeypatch.chdir(tmp_path)
+    for kind in ("Mass", "Edema"):
+        Path("films", kind).mkdir(parents=True)
+        cv2.imwrite(f"films/{kind}/1.png", np.zeros((8, 8), np.uint8))
+    Path("labels.csv").write_text("image,kind,age\nMass/1.png,Mass,40\nEdema/1.png,Edema,50\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({**FOLDER, "root": "nowhere"}, "external.x.root: 'nowhere' does not exist"),
+        ({**TABLE, "table": "no.csv"}, "external.x.table: 'no.csv' is not a file"),
+        ({**TABLE, "label_column": "class"}, "column 'class' .external.x.label_column. is not in the header"),
+        (
+            {**TABLE, "class_columns": ["Hernia"], "label_column": None},
+            "column 'Hernia' .external.x.class_columns. is not in the",
+        ),
+        ({**TABLE, "suffix": ".tif"}, "external.x.root: 'films' holds none of the 2 images"),
+        ({**FOLDER, "classes": {"Masx": "Mass"}}, "external.x.classes: 'Masx' is no class of the set; must be one of"),
+        (
+            {**FOLDER, "label_map": {"Mass": "a", "Edema": "b"}},
+            r"external.x.classes: missing, and no class of the set \(a",
+        ),
+        (
+            {"dataset": "medmnist", "root": "nowhere", "classes": {"pneumonia": "Mass"}},
+            "external.x.root: 'nowhere' does not exist",
+        ),
+    ],
+)
+def test_external_sets_that_are_not_on_the_disk_are_refused_before_any_training(given, said, films, capsys):
+    use({"x": given})
+    for begin in (check_command.main, configure.main):
+        with pytest.raises((ParamsError, SystemExit)) as error:
+            begin([]) if begin is check_command.main else begin()
+        assert re.search(said, f"{error.value}{capsys.readouterr().err}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"root": "nowhere"}, "datasets.image_table.root: 'nowhere' does not exist"),
+        ({"label_column": "class"}, "column 'class' .datasets.image_table.label_column. is not in the header"),
+        ({}, "models.small.metadata: the data set has no column 'agee'; use some of: age"),
+    ],
+)
+def test_own_images_that_are_not_on_the_disk_are_refused_by_check(changes, said, films, capsys):
+    own = {key: value for key, value in {**TABLE, **changes}.items() if key != "dataset"}
+    study = {**TINY, "dataset": "image_table", "datasets": {"image_table": own}}
+    small = {**TINY["models"]["small"], **({} if changes else {"metadata": ["age", "agee"]})}
+    study |= {"losses": {"ce": {}}, "models": {"small": small}}
+    study["study"] = {"models": ["small"], "losses": ["ce"], "replicates": []}
+    Path("params.yaml").write_text(yaml.safe_dump(study))
+    with pytest.raises(SystemExit):
+        check_command.main([])
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_errors_of_a_data_set_speak_of_the_key_of_the_external_set(prepared):

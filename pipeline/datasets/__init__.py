@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from pipeline.study.errors import UserError
+from pipeline.study.inputs import located
 from pipeline.study.params import ParamsError, describe
 from pipeline.study.target import Target
 
@@ -60,6 +61,13 @@ class MaskSource(NamedTuple):
 
 Masks = Callable[[str], "tuple[MaskSource, ...] | None"]
 """Returns the masks of an image from its sample id, one for each of `Dataset.mask_classes`."""
+
+
+class OnDisk(NamedTuple):
+    """What is known of a data set before it is prepared: its classes, and the further columns of samples.csv."""
+
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -181,6 +189,24 @@ class Dataset(BaseModel, ABC):
     def uncertain_as(self) -> dict[str, float | None]:
         """What training takes an uncertain label for, by class; see `pipeline.study.unknown`. Empty: it has none."""
         return {}
+
+    def on_disk(self) -> OnDisk | None:
+        """Look at what the settings name on the disk, without reading an image.
+
+        Returns
+        -------
+        OnDisk or None
+            None where files are fetched or drawn, or only their reader knows them.
+
+        Raises
+        ------
+        DatasetError
+            If something is not there, or is not what the settings say.
+        """
+        root = getattr(self, "root", None)
+        if root and not located(root).exists():
+            raise DatasetError(f"datasets.{self.name}.root: '{root}' does not exist; expected the data set there")
+        return None
 
     def left_out(self, folder: Path) -> list[tuple[str, str]]:
         """Name what belongs to the data set and is no sample of it: files or rows, each with the reason.

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import settings
-from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets import Dataset, OnDisk, open_dataset
+from pipeline.external.settings import ExternalSet
 from pipeline.imaging.settings import OWN, Roi
 from pipeline.learning.settings import train_settings
 from pipeline.learning.weights import ModelError, source
@@ -85,6 +86,69 @@ def check(params: Params) -> None:
         problems += [*_of_searches(params, dataset)] if params.search and not problems else []
     if problems:
         raise ParamsError(_PREFIX + "\n".join(dict.fromkeys(problems)))
+
+
+def check_disk(params: Params) -> None:
+    """Refuse a study whose own images, or those of its external sets, are not as its settings say.
+
+    Files are listed, tables and headers read; nothing can be said of sets that are fetched. It takes too long for every
+    stage to ask, and without it external sets would be asked for after all training.
+
+    Raises
+    ------
+    ParamsError
+        As `check`.
+    """
+    problems: list[str] = []
+    dataset = open_dataset(params.dataset, params.datasets[params.dataset])
+    ours = _tried(problems, dataset.on_disk)
+    if ours is not None:
+        problems += _of_metadata(params, ours.columns)
+    problems += [*_of_external_disk(params, dataset, ours)]
+    if problems:
+        raise ParamsError(_PREFIX + "\n".join(dict.fromkeys(problems)))
+
+
+def _of_metadata(params: Params, columns: tuple[str, ...]) -> Iterator[str]:
+    """Yield columns beside the image that the data set does not have."""
+    from pipeline.datasets.shared.dicom import ABOUT_EXAMINATIONS
+
+    for model in params.study.models:
+        for name in params.models[model].metadata or ():
+            if name not in columns:
+                own = [column for column in columns if column not in ABOUT_EXAMINATIONS]
+                must = f"use some of: {', '.join(own)}" if own else "it has none; must be empty"
+                more = f" (further ones: datasets.{params.dataset}.extra_columns)" if params.dataset == _TABLE else ""
+                yield f"models.{model}.metadata: the data set has no column '{name}'; {must}{more}"
+
+
+def _of_external_disk(params: Params, dataset: Dataset, ours: OnDisk | None) -> Iterator[str]:
+    """Yield external sets that are not there, or whose classes do not fit."""
+    if not params.external:
+        return
+    from pipeline.external.classes import mapping_problems
+    from pipeline.external.sets import as_external, open_external, static_classes
+    from pipeline.external.structures import structure_problems
+
+    counted = _counted(dataset)
+    known = ours.classes if ours else tuple(counted["labels"]) if counted is not None else static_classes(dataset)
+
+    def looked(name: str, given: ExternalSet, other: Dataset) -> OnDisk | None:
+        with as_external(name, given.dataset):
+            return other.on_disk()
+
+    for name, given in params.external.items():
+        problems: list[str] = []
+        other = open_external(name, given)
+        found = _tried(problems, looked, name, given, other)
+        yield from problems
+        if found is None:
+            continue
+        if dataset.task == "segmentation":
+            yield from structure_problems(f"external.{name}", known, other.task, found.classes, given)
+        else:
+            sides = dataset.task, known, other.task, found.classes
+            yield from mapping_problems(f"external.{name}", *sides, given.classes, given.unmapped)
 
 
 def _tried(problems: list[str], call: Callable[..., Any], *arguments: Any) -> Any:
@@ -304,6 +368,7 @@ def _check_network(roi: Roi) -> None:
         _set(mark)
 
 
+_TABLE = "image_table"
 _SORT = {"multilabel": "multi-label", "segmentation": "one of masks", "regression": "a regression"}
 _OF_CLASSES = ("multilabel", "multiclass")
 _INSTEAD = {

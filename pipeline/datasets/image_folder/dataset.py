@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
+from pipeline.datasets import Dataset, DatasetError, OfficialSplit, OnDisk, Sample, Task
 from pipeline.datasets.shared.choosing import Groups, Pattern, block, block_notes, blocks_of, chosen, masks
 from pipeline.datasets.shared.grades import in_order
 from pipeline.datasets.shared.headers import Headers
@@ -143,6 +143,13 @@ class Data(Dataset):
     def classes(self) -> tuple[str, ...]:
         """Names of the class folders, or what `label_map` makes of them, sorted; told apart from other names."""
         return self._find().classes
+
+    def on_disk(self) -> OnDisk:
+        """Return what folders and headers say, which `fetch` asks of them as well."""
+        found = self._find()
+        headers = self._headers(found)
+        self._naming(found, headers)
+        return OnDisk(found.classes, headers.columns)
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Verify that `root` holds class folders with images; nothing is downloaded.

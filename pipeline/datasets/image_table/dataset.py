@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from pipeline.datasets import Dataset, DatasetError, OfficialSplit, Sample, Task
+from pipeline.datasets import Dataset, DatasetError, OfficialSplit, OnDisk, Sample, Task
 from pipeline.datasets.image_table.boxes import Read, Unit, read_boxes
 from pipeline.datasets.image_table.files import below, by_header
 from pipeline.datasets.image_table.labels import Cell, Labels, flags, several, single
@@ -330,6 +330,12 @@ class Data(Dataset):
         names = {label for row in self._find().rows for label in row.labels.positive}
         return in_order(names, None, f"datasets.{self.name}.class_names") if self.ordered else tuple(sorted(names))
 
+    def on_disk(self) -> OnDisk:
+        """Return what the table says, of images that `fetch` asks for as well."""
+        root, found = self._root(), self._find()
+        self._present(root, self._table(), found)
+        return OnDisk(self.classes, tuple(found.rows[0].extra))
+
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Verify the table against the settings and look for its images; nothing is downloaded.
 
@@ -357,12 +363,7 @@ class Data(Dataset):
             raise DatasetError(f"{table}: column '{self.label_column}' holds one class, '{classes[0]}'; expected more")
         if not classes:
             raise DatasetError(f"{table}: column '{self.label_column}' names no class in any of its {len(rows)} rows")
-        present = [row.image for row in rows if (root / row.image).is_file()]
-        if not present:
-            raise DatasetError(
-                f"datasets.{self.name}.root: '{self.root}' holds none of the {len(rows)} images of {table}; the first "
-                f"is '{rows[0].image}' (check root, image_column, image_by and suffix)"
-            )
+        present = self._present(root, table, found)
         there = set(present)
         masks = {name for row in rows for name in row.masks if name}
         named = {Path(image).as_posix() for image in (*present, *found.unlabelled, *found.unchosen, *masks)}
@@ -392,6 +393,16 @@ class Data(Dataset):
             "fingerprint": digest,
             **({} if self.box_table is None else {"boxes": self._boxes(found).passed_over}),
         }
+
+    def _present(self, root: Path, table: Path, found: _Found) -> list[str]:
+        """Return the images that are there."""
+        present = [row.image for row in found.rows if (root / row.image).is_file()]
+        if not present:
+            raise DatasetError(
+                f"datasets.{self.name}.root: '{self.root}' holds none of the {len(found.rows)} images of {table}; the "
+                f"first is '{found.rows[0].image}' (check root, image_column, image_by and suffix)"
+            )
+        return present
 
     def samples(self, folder: Path) -> Iterator[Sample]:
         """Yield one sample per labelled row, in the table's order, whether or not its file is there."""

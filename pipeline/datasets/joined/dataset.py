@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from pydantic import model_validator
 
-from pipeline.datasets import Dataset, DatasetError, Sample, Task, available, open_dataset
+from pipeline.datasets import Dataset, DatasetError, OnDisk, Sample, Task, available, open_dataset
 from pipeline.datasets.shared.local import root_folder
 from pipeline.study.errors import UserError
 from pipeline.study.inputs import KEYS
@@ -143,6 +143,19 @@ class Data(Dataset):
                         "must be the same for all sets that have the class"
                     )
         return {name: rules.get(name) for name in self.classes} if rules else {}
+
+    def on_disk(self) -> OnDisk | None:
+        """Look at each set; None where one of them cannot be known."""
+        self._check_root()
+        looked: list[OnDisk] = []
+        known = True
+        for name, each in self.sets.items():
+            with self._under(name):
+                found = each.on_disk()
+            known &= found is not None
+            looked += [] if found is None else [found]
+        columns = (SOURCE, *(column for of in looked for column in of.columns))
+        return OnDisk(self.classes, tuple(dict.fromkeys(columns))) if known else None
 
     def fetch(self, folder: Path) -> dict[str, Any]:
         """Fetch or verify each set.

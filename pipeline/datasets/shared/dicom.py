@@ -12,6 +12,8 @@ HEAD = 132
 """Bytes that `is_dicom` looks at."""
 COLUMNS = ("sex", "age", "view", "laterality", "study_date", "accession_number", "study_uid", "series_uid", "sop_uid")
 """What `header` tells, as columns of samples.csv. No page shows the last four, which may lead to a person."""
+ABOUT_EXAMINATIONS = COLUMNS[4:]
+"""Those that say which examination it is, and nothing of a person."""
 _VALUE_TYPES = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 )
