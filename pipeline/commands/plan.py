@@ -54,6 +54,11 @@ WORDS: dict[State, str] = {
     "unknown": "known after the shared stages",
 }
 
+_ALTERED = (
+    "data:     images, table or their settings are not those of the last download: where images came, went or\n"
+    "          changed, the split is dealt anew, and everything trains again"
+)
+
 
 def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State]:
     """Return the state of every training run; unknown where images or split are stale, or nothing is recorded yet.
@@ -63,10 +68,10 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State
     params : Params
         The study.
     status : mapping
-        Of the shared stages and of the training runs. Stage download may run again without changing its files; they are
-        expected to stay as they are.
+        Of the shared stages and of the training runs. Stage download may run again for its code alone; its files are
+        then expected to stay as they are.
     """
-    data = all(status[name].state == "up to date" for name in DATA[1:] if name in status)
+    data = not _altered(status) and all(status[name].state == "up to date" for name in DATA[1:] if name in status)
     same = CONFIGURE not in status or status[CONFIGURE].state == "up to date"
     sides = [None, *params.variants] if data else []
     records = {
@@ -82,6 +87,11 @@ def states(params: Params, status: Mapping[str, StageStatus]) -> dict[Run, State
         else "unknown"
         for run in every_run(params)
     }
+
+
+def _altered(status: Mapping[str, StageStatus]) -> bool:
+    """Whether the images, the table or their settings are others than those that were downloaded last."""
+    return DATA[0] in status and status[DATA[0]].altered
 
 
 def _recorded(
@@ -135,6 +145,7 @@ def plan(params: Params, status: Mapping[str, StageStatus], jobs: int, free: int
             tabulate(rows, ["run", "state", "at most"], tablefmt="presto", disable_numparse=True),
             "",
             "shared:   " + ", ".join(f"{name} {_shared(status, name)}" for name in SHARED),
+            *([_ALTERED] if _altered(status) else []),
             "runs:     " + ", ".join(f"{n} {WORDS[s]}" for s, n in counts.items()),
             "time:     " + _time([seconds[run] for run in left], jobs),
             "disk:     " + _disk([sizes[run] for run in left], free),
@@ -260,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print()
         names = {str(each) for each in configurations(params)}  # the last report may be that of another study
         metrics = {name: values for name, values in read_summary().items() if name in names}
-        of_now = all(status[name].state == "up to date" for name in DATA if name in status)
+        of_now = not _altered(status) and all(status[name].state == "up to date" for name in DATA if name in status)
         print(seeds_table(metrics, options.delta, of_now))
         print()
         from pipeline.planning.test_part import test_part  # pandas and scipy take a second

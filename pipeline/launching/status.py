@@ -36,12 +36,16 @@ class StageStatus:
         Bytes of its output, as dvc.lock or the run-cache has it.
     record : dict, optional
         Content of the run.json in its output, of an earlier run if it is to run again.
+    altered : bool
+        Of a stage that must run: whether its settings or what lies at its outputs are others than recorded, not its
+        code alone. The outputs of ``download`` are links to the images and the table.
     """
 
     folder: Path
     state: StageState
     size: int | None = None
     record: dict[str, Any] | None = None
+    altered: bool = False
 
 
 def stage_of(run: Run, params: StudySections) -> str:
@@ -103,20 +107,25 @@ def cache_folder() -> Path:
 
 
 def _status(repo: Any, stage: Any) -> StageStatus:
+    from dvc.dependency import ParamsDependency
+
     out = stage.outs[0]
     folder, size, record = Path(out.def_path), out.meta.size if out.meta else None, _record(out)
     changed = [dep for dep in stage.deps if dep.status()]
+    altered = any(isinstance(dep, ParamsDependency) for dep in changed) or any(
+        out.exists and out.changed_checksum() for out in stage.outs
+    )
     if not stage.changed_stage() and not changed and not stage.changed_outs():
         return StageStatus(folder, "up to date", size, record)
     if any(not dep.exists and not dep.hash_info for dep in changed):
-        return StageStatus(folder, "unknown", size, record)
+        return StageStatus(folder, "unknown", size, record, altered)
     for dep in changed:
         if dep.exists:
             dep.save()  # in memory: dvc.lock is not written
     restored = stage if not stage.changed_stage() and not changed else _from_run_cache(repo, stage)
     if restored is None or not all(out.hash_info for out in restored.outs) or not restored.outs_cached():
-        return StageStatus(folder, "to run", size, record)
-    return StageStatus(folder, "cached", restored.outs[0].meta.size, _record(restored.outs[0]))
+        return StageStatus(folder, "to run", size, record, altered)
+    return StageStatus(folder, "cached", restored.outs[0].meta.size, _record(restored.outs[0]), altered)
 
 
 def _from_run_cache(repo: Any, stage: Any) -> Any:

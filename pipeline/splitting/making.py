@@ -7,6 +7,7 @@ import sys
 import pandas as pd
 
 from pipeline.splitting.audit import audit, check, label_counts
+from pipeline.splitting.earlier import moved
 from pipeline.splitting.protocols import PROTOCOLS, entries_of
 from pipeline.splitting.settings import Split
 from pipeline.study.files import AUDIT, SPLIT, write_csv, write_json
@@ -14,15 +15,19 @@ from pipeline.study.prepared import partial, read_dataset, read_published, read_
 
 
 def make_split(settings: Split) -> None:
-    """Split the prepared images as `settings` say, and write split.csv and audit.json.
+    """Split the prepared images as `settings` say, and write split.csv and audit.json; say what that changes.
 
     Raises
     ------
     SplitError
         If it leaks, or cannot be evaluated; nothing is written then.
     """
-    samples, classes = read_samples(), list(read_dataset().classes)
-    write_split(samples, PROTOCOLS[settings.protocol](samples, classes, settings), classes, settings)
+    info, samples = read_dataset(), read_samples()
+    classes = list(info.classes)
+    table = PROTOCOLS[settings.protocol](samples, classes, settings)
+    write_split(samples, table, classes, settings)
+    if (said := moved(info.name, samples, table, settings)) is not None:
+        print(f"note: {said}", file=sys.stderr)
 
 
 def write_split(samples: pd.DataFrame, table: pd.DataFrame, classes: list[str], settings: Split) -> None:

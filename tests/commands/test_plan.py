@@ -123,6 +123,17 @@ def test_a_download_that_runs_again_leaves_the_runs_known(tiny):
     assert set(plan.states(study, status).values()) == {"unknown"}
 
 
+def test_other_images_or_settings_of_them_leave_nothing_to_be_promised(tiny):
+    study = parse(tiny)
+    status = {**statuses(study), "download": StageStatus(Path(), "to run", altered=True)}
+    assert set(plan.states(study, status).values()) == {"unknown"}
+    text = plan.plan(study, status, 2, GIB)
+    assert "nothing to train" not in text
+    assert "8 known after the shared stages" in text
+    assert "the split is dealt anew" in text
+    assert "dealt anew" not in plan.plan(study, statuses(study), 2, GIB)
+
+
 def test_a_configuration_without_a_record_leaves_the_runs_of_the_others_known(prepared):
     study = load()
     status = {**statuses(study), "configure": StageStatus(Path(), "to run")}
