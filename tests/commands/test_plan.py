@@ -91,6 +91,35 @@ def test_what_dvc_has_is_told_apart(tmp_path, monkeypatch, forks):
     assert "Running stage 'split'" in project.run("dvc", "repro", "--dry", "split")
 
 
+def test_images_that_changed_are_told_from_code_that_did(tmp_path, monkeypatch, forks):
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    Path("images/1.png").write_text("one")
+    Path("images/2.png").write_text("two")
+    Path("code.py").write_text("1")
+    Path("params.yaml").write_text("dataset: own\n")
+    stage = "cmd: python -c pass, deps: [code.py], params: [dataset], outs: [images: {cache: false, persist: true}]"
+    Path("dvc.yaml").write_text(f"stages:\n  download: {{{stage}}}\n")
+    for arguments in (["init", "--no-scm", "-q"], ["commit", "-f", "-q"]):
+        assert forks.run(["-m", "dvc", *arguments], cwd=tmp_path).returncode == 0
+
+    def state():
+        found = read_status(["download"])["download"]
+        return found.state, found.altered
+
+    assert state() == ("up to date", False)
+    Path("code.py").write_text("2")
+    assert state() == ("to run", False)
+    Path("images/2.png").unlink()
+    assert state() == ("to run", True)
+    Path("code.py").write_text("1")
+    assert state() == ("to run", True)
+    Path("images/2.png").write_text("two")
+    assert state() == ("up to date", False)
+    Path("params.yaml").write_text("dataset: other\n")
+    assert state() == ("to run", True)
+
+
 def test_the_plan_of_runs_that_were_trained_before(tiny):
     tiny["train"]["epochs"] = 10
     study = parse(tiny)
