@@ -24,6 +24,8 @@ NEGATIVE = re.compile(r"no[ _-]?(findings?|disease|abnormality)|normal|none|nega
 _PARTS = frozenset({"", "train", "training", "val", "valid", "validation", "test", "testing"})
 SEPARATORS = ("|", ";")
 """A comma may stand inside a name; where it divides, the reader says so."""
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
+_PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MOST_CLASSES = 60
 LEAST_MATCHED = 0.5
 """Share of the files, or of the rows, that the column of images must name."""
@@ -85,7 +87,10 @@ def guess(
     taken = {image, patient, *people_columns(table.header).values()}
     split = next((n for n, v in columns.items() if n not in taken and _is_split(v)), None)
     rest = {name: values for name, values in columns.items() if name not in {*taken, split}}
-    name, classes = (label, ()) if label else _labels(rest, path)
+    lines = [line for line, _ in table.rows]
+    if label is not None and (what := _no_classes(columns[label], lines)):
+        raise DatasetError(f"{path}: --label {label}: {what}")
+    name, classes = (label, ()) if label else _labels(rest, path, lines)
     separator = negative = None
     if name is not None:
         separator = next((s for s in SEPARATORS if any(s in value for value in columns[name])), None)
@@ -144,7 +149,7 @@ def _is_split(values: Sequence[str]) -> bool:
     return found <= _PARTS and bool(found & {"train", "training"}) and bool(found & {"test", "testing"})
 
 
-def _labels(columns: dict[str, list[str]], path: str) -> tuple[str | None, tuple[str, ...]]:
+def _labels(columns: dict[str, list[str]], path: str, lines: Sequence[int]) -> tuple[str | None, tuple[str, ...]]:
     """Return the one column of labels, or the yes/no columns of classes."""
     yes_no = [name for name, values in columns.items() if _is_yes_no(name, values, path)]
     named = [n for n, v in columns.items() if LABEL.search(n) and n not in yes_no and _is_label(v)]
@@ -157,8 +162,41 @@ def _labels(columns: dict[str, list[str]], path: str) -> tuple[str | None, tuple
     likely = named or [name for name, values in columns.items() if _is_label(values)]
     if len(likely) == 1:
         return likely[0], ()
-    which = f"it could be {', '.join(likely)}" if likely else f"it has {', '.join(columns)}"
-    raise DatasetError(f"{path}: it is not clear which column has the labels; {which}; name it with --label COLUMN")
+    if likely:
+        which = f"it could be {', '.join(likely)}; name it with --label COLUMN"
+    else:
+        # What is nothing to choose from is not advised, either.
+        why = {name: _no_classes(values, lines) for name, values in columns.items()}
+        free = [name for name, what in why.items() if what is None]
+        said = [f"it has {', '.join(free)}; name it with --label COLUMN"] if free else []
+        which = "; ".join([*said, *(f"'{name}': {what}" for name, what in why.items() if what)])
+    raise DatasetError(f"{path}: it is not clear which column has the labels; {which}")
+
+
+def _no_classes(values: Sequence[str], lines: Sequence[int]) -> str | None:
+    """Say why the values of a column cannot be classes, and what they are for; None if they can."""
+    given = [(line, value) for line, value in zip(lines, values, strict=True) if value]
+    counts = Counter(_parts(values))
+    alone = sum(count == 1 for count in counts.values())
+    numbers = all(_NUMBER.fullmatch(value) for _, value in given)
+    if not counts or (2 * alone <= len(counts) and not (numbers and len(counts) > MOST_CLASSES)):
+        return None
+    line, first = given[0]
+    if numbers:
+        point = ", with a point before decimals" if any("," in value for _, value in given) else ""
+        return (
+            f"numbers, {len(counts)} different ones (line {line}: '{first}'), are no classes; to predict them set "
+            f"task: regression and target_column in a params.yaml of your own{point}: docs/grades.md"
+        )
+    if all(PurePosixPath(value).suffix.lower() in _PICTURES for _, value in given):
+        return (
+            f"names of files (line {line}: '{first}') are no classes; if they are masks, set task: segmentation and "
+            "mask_columns in a params.yaml of your own: docs/segmentation.md"
+        )
+    return (
+        f"of {len(counts)} different values {alone} stand in one row alone (line {line}: '{first}'): a class needs "
+        "several images"
+    )
 
 
 def _is_yes_no(name: str, values: Sequence[str], path: str) -> bool:
@@ -185,6 +223,13 @@ def _is_label(values: Sequence[str]) -> bool:
     if not 2 <= len(counts) <= MOST_CLASSES or sum(counts.values()) < 2 * len(counts):
         return False
     return not all(re.fullmatch(r"-?\d+[.,]\d+", name) for name in counts)
+
+
+def grades(classes: Sequence[str]) -> bool:
+    """Whether names of classes look like grades: three or more, each begins with a whole number, none left out."""
+    begun = [re.match(r"\d+(?![\d.,])", name) for name in classes]
+    numbers = sorted(int(match[0]) for match in begun if match)
+    return len(numbers) == len(classes) > 2 and numbers == [*range(numbers[0], numbers[0] + len(numbers))]
 
 
 def _negative(values: Sequence[str], separator: str) -> str | None:

@@ -291,6 +291,11 @@ def _surveyed(
             f"{again} files are called copies of others, as 'a (2).png' beside 'a.png'; those with the same pixels "
             "stay within one set"
         )
+    if name in OWN and dataset.task == "multiclass" and columns.grades(dataset.classes):
+        remarks.append(
+            f"the classes are numbered, {', '.join(dataset.classes[:3])} and so on. If they are grades, set task: "
+            f"ordinal under datasets.{name}: results then count how far off an error is (docs/grades.md)"
+        )
     empty = [c for c, counts in classes.items() if not counts.images]
     if empty:
         remarks.append(f"no image has {', '.join(empty)}")

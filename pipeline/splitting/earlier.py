@@ -53,8 +53,8 @@ def moved(dataset: str, samples: pd.DataFrame, table: pd.DataFrame, settings: Sp
     seen = int(((changed["part_before"] == "test") & (changed["part"] == "train")).sum())
     return (
         f"images or labels have changed, and the split is dealt anew: {len(changed):,} of {len(both):,} images that "
-        f"were in the split before are in another set now, and {seen:,} of its test images are trained on; results from "
-        "before and after are of different test sets"
+        f"were in the split before are in another set now, and {seen:,} of its test images are trained on; results "
+        "from before and after are of different test sets"
     )
 
 

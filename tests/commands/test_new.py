@@ -139,6 +139,14 @@ def test_dicom_without_suffix_has_its_patients_in_the_headers(tmp_path, monkeypa
     assert found.pictures.unreadable == 0
 
 
+def test_classes_that_may_be_grades_are_told_of_an_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for i in range(60):
+        image(tmp_path / "eyes" / str(i % 3) / f"E{100 + i // 2}_{i % 2}.png")
+    new.main(["eyes"])
+    assert "If they are grades, set task: ordinal under datasets.image_folder" in capsys.readouterr().out
+
+
 def test_an_image_without_a_patient_writes_no_study_that_would_part_the_others(folders, tmp_path, capsys):
     image(tmp_path / "my images" / "ill" / "scan.png")
     with pytest.raises(SystemExit):

@@ -306,6 +306,12 @@ def test_rows_without_a_patient_are_left_out_or_alone(root, tmp_path, value):
     assert alone.fetch(tmp_path)["patients_named"] == {"images": 3, "of": 4, "patients": 2}
 
 
+def test_numbers_with_a_decimal_comma_are_no_lists_of_labels(root, tmp_path):
+    text = "image;label\n1.png;22,1\n2.jpg;61,1\n3.tif;22,1\n"
+    with pytest.raises(DatasetError, match=r"line 2: column 'label' is the number '22,1'.*target_column"):
+        Data(**table(root, text), label_column="label").fetch(tmp_path)
+
+
 def test_sex_age_and_view_by_any_name(root, tmp_path):
     text = (
         "image,label,Patient Sex,PATIENT_AGE,View Position\n1.png,a,female,054Y,pa\n2.jpg,b,M,>90,\n3.tif,b,,oops,AP\n"

@@ -103,3 +103,33 @@ def test_a_column_of_patients_with_a_gap_is_no_reason_to_know_of_none(gap):
     assert guess(table(**of, patient=patient)).patient == "patient"
     assert guess(table(**of, patient=patient, subject=lambda i: f"s{i // 4}")).patient == "subject"
     assert guess(table(**of, patient=[gap] * 40)).patient is None
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            lambda i: f"{20 + i / 7:.1f}",
+            r"numbers, 40 different ones .line 2: '20.0'.*task: regression and target_column",
+        ),
+        (
+            lambda i: f"{20 + i / 7:.1f}".replace(".", ","),
+            r"line 2: '20,0'.*with a point before decimals: docs/grades.md",
+        ),
+        (lambda i: "" if i == 3 else f"m/{i}_mask.png", r"names of files .line 2: 'm/0_mask.png'.*mask_columns"),
+        (lambda i: f"text {i}", r"of 40 different values 40 stand in one row alone .line 2: 'text 0'"),
+    ],
+)
+def test_values_of_one_image_each_are_no_classes(values, said):
+    found = table(image=lambda i: f"{i:03d}.png", patient=lambda i: f"p{i // 2}", what=values)
+    with pytest.raises(DatasetError, match=f"it is not clear which column has the labels; 'what': .*{said}"):
+        guess(found)
+    with pytest.raises(DatasetError, match=f"--label what: .*{said}"):
+        guess(found, label="what")
+
+
+def test_what_looks_like_grades():
+    assert columns.grades(["0", "1", "2"])
+    assert columns.grades(["1 mild", "2 moderate", "3 severe"])
+    for other in (["0", "1"], ["1", "3", "7"], ["a", "b", "c"], ["0.5", "1.5", "2.5"]):
+        assert not columns.grades(other), other

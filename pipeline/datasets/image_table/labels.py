@@ -21,6 +21,7 @@ _MARKS = frozenset({"x", "✓", "✔", "•"})
 _UNCERTAIN = frozenset({"-1", "-1.0", "u", "uncertain", "?"})
 _MISSING = frozenset({"", "nan", "na", "n/a", "none", "null", "-"})
 _NAMED = 4
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
 
 
 class Cell(NamedTuple):
@@ -199,8 +200,14 @@ def _divide(text: str, separator: str) -> list[str]:
 
 
 def _refuse_lists(cells: Sequence[Cell], where: str, key: str) -> None:
-    """Refuse cells that hold several labels, naming the key that divides them."""
+    """Refuse cells that hold several labels, naming the key that divides them, and numbers with a decimal comma."""
     distinct = {cell.text.strip(): cell.line for cell in reversed(cells)}
+    commas = [cell for cell in cells if "," in cell.text]
+    if commas and all(_NUMBER.fullmatch(text) for text in distinct):
+        raise DatasetError(
+            f"{_at(where, commas[0].line)} is the number '{commas[0].text.strip()}', as is every cell: numbers are no "
+            f"classes. Set {key}.task to regression and {key}.target_column to the column, with a point before decimals"
+        )
     bracketed = [text for text in distinct if re.fullmatch(r"\[.*\]", text)]
     for separator in SEPARATORS:
         lists = [text for text in distinct if separator in text]
