@@ -48,7 +48,7 @@ def ensemble(params: EnsembleSections) -> None:
     finite = study.members
     names = [str(run.configuration) for run in finite]
     if params.top_k < params.ensemble.top_k:
-        print(f"ensemble.top_k: {params.ensemble.top_k} of {params.top_k} training runs; all of them are taken")
+        print(f"ensemble.top_k: {params.ensemble.top_k}, of training runs there are {params.top_k}: all are taken")
     sets, skipped = member_sets(names, [auroc[run] for run in finite], params.top_k)
     for run in (run for run in auroc if run not in finite):
         whole = np.isfinite(study.val[run]).all()

@@ -197,3 +197,11 @@ def test_where_an_image_is_from_is_a_probe_of_its_own(make):
 def test_one_source_and_a_name_for_each_image_are_no_probe(values):
     assert probe.sources(pd.Series(values)) is None
     assert probe.sources(pd.Series(["a", None, "a"])).to_numpy().tolist() == [[0, 1], [1, 0], [0, 1]]
+
+
+def test_a_margin_that_only_comparisons_read_probes_nothing_again(tiny):
+    before = probe_record(parse(tiny))
+    tiny["evaluate"]["margin"] = 0.03
+    assert probe_record(parse(tiny)) == before
+    tiny["evaluate"]["bootstrap"] += 1
+    assert probe_record(parse(tiny)) != before

@@ -44,6 +44,7 @@ from pipeline.commands._doctor_dvc import (
 from pipeline.launching import workers
 from pipeline.launching.status import SHARED, read_status, run_stages
 from pipeline.launching.work import LOGS
+from pipeline.reporting.english import count, plural
 from pipeline.study import disk, locks
 from pipeline.study.dvc_state import configured
 from pipeline.study.errors import UserError
@@ -127,7 +128,7 @@ def check_params() -> Iterator[Line]:
     except UserError as error:
         yield problem("params", " / ".join(str(error).splitlines()), "edit params.yaml, then medmatrix check")
     else:
-        yield ok("params", f"{len(every_run(params))} training runs of {params.dataset}")
+        yield ok("params", f"{count('training run', len(every_run(params)))} of {params.dataset}")
 
 
 def check_at_work() -> Iterator[Line]:
@@ -155,7 +156,9 @@ def check_state() -> Iterator[Line]:
     to_run = [name for name, each in status.items() if each.state in ("to run", "unknown")]
     cached = sum(each.state == "cached" for each in status.values())
     if to_run or cached:
-        yield note("to do", f"{len(to_run)} stages to run ({named(to_run)}), {cached} from the cache: dvc repro")
+        yield note(
+            "to do", f"{count('stage', len(to_run))} to run ({named(to_run)}), {cached} from the cache: dvc repro"
+        )
     else:
         yield ok("to do", f"{len(status)} stages of data and training runs are up to date")
 
@@ -175,11 +178,14 @@ def check_checkpoints(fix: bool) -> Iterator[Line]:
         path.unlink()
         yield note("unfinished", f"{path} was damaged and is removed (kept as {kept}): its training run begins anew")
     if damaged and not fix:
-        told = f"{len(damaged)} of {len(whole)} checkpoints are damaged: {named(map(str, damaged))}"
+        which = f"{len(damaged)} of {count('checkpoint', len(whole))} {plural('is', len(damaged))} damaged"
+        told = f"{which}: {named(map(str, damaged))}"
         yield problem("unfinished", told, f"their training runs begin anew, and {FIX} removes them")
     elif len(whole) > len(damaged):
         size = sum(path.stat().st_size for path in whole if path.exists())
-        told = f"{len(whole) - len(damaged)} training runs that can go on, {disk.amount(size)} in {CHECKPOINTS}"
+        told = (
+            f"{count('training run', len(whole) - len(damaged))} that can go on, {disk.amount(size)} in {CHECKPOINTS}"
+        )
         yield note("unfinished", f"{told}; those of settings that have changed may be deleted")
 
 

@@ -58,6 +58,7 @@ from pipeline.launching.work import (
     run_tasks,
 )
 from pipeline.learning.settings import train_settings
+from pipeline.reporting.english import count
 from pipeline.settings import Params
 from pipeline.settings.checks import ELSEWHERE, load
 from pipeline.study import locks, mending
@@ -143,7 +144,7 @@ class Launch:
             return 1
         done = sum(task.state in GOOD for task in trainings)
         if self.shard:
-            print(f"shard {self.shard[0]}/{self.shard[1]}: {done} training runs are done")
+            print(f"shard {self.shard[0]}/{self.shard[1]}: {count('training run', done)} done")
             return 0
         return 1 if self._foreground([*DVC], self.warm) else 0
 
@@ -278,7 +279,7 @@ class ClusterLaunch(Launch):
         stages = [task.command[-1] for task in trainings if task.state in GOOD]
         if stages and not self.stop():
             carrier.collect(stages, workers.base_environment(self.mark), LOGS / "collect.log", self.stop)
-            print(f"collected {len(stages)} training runs; 0 were trained on this machine", flush=True)
+            print(f"collected {count('training run', len(stages))}; 0 were trained on this machine", flush=True)
         super()._work(trainings, others, maps, status)
 
     def _inputs(self) -> list[str]:

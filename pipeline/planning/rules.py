@@ -410,7 +410,7 @@ def choose(survey: Survey, weights: Weights) -> list[Choice]:
     choices.append(
         Choice(
             "ensemble",
-            f"{runs} training runs",
+            f"{runs} training {'run' if runs == 1 else 'runs'}",
             f"the best {top} on validation",
             "gains are measured, not assumed",
             {"ensemble.top_k": top},

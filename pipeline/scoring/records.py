@@ -31,6 +31,6 @@ def probe_record(params: ProbeSections) -> dict[str, Any]:
     named = columns_beside(params)
     return {
         **({"metadata": named} if named else {}),
-        "evaluate": params.evaluate.model_dump(mode="json", exclude={"prevalence"}),
+        "evaluate": params.evaluate.model_dump(mode="json", exclude={"prevalence", "margin"}),
         "code": digests([ROOT / "pipeline/probe.py"]),
     }

@@ -42,10 +42,12 @@ def stage_errors() -> Iterator[None]:
 
     Files of DVC that a kill or a full disk has left cut are mended first, and what was done is said. A disk that is
     full is told in one sentence, wherever it is noticed; so is a place that may not be written to, or is a file where a
-    folder is needed. Anything else is a bug and keeps its trace. A stage ends with the DVC that runs it.
+    folder is needed. Anything else but Ctrl-C is a bug and keeps its trace. A stage ends with the DVC that runs it.
     """
-    from pipeline.study import disk, mending, orphans
+    from pipeline.study import disk, end_without_trace, mending, orphans
 
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = end_without_trace
     spare_collections()
     orphans.end_with_dvc()
     try:

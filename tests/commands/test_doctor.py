@@ -102,7 +102,7 @@ def test_checkpoints(checkout):
     Path("tmp/ckpt/b.pt").write_bytes(content)
     found, text = states(doctor.check_checkpoints(False))
     assert found == ["PROBLEM"]
-    assert text.startswith("1 of 2 checkpoints are damaged: tmp/ckpt/b.pt; ")
+    assert text.startswith("1 of 2 checkpoints is damaged: tmp/ckpt/b.pt; ")
     assert states(doctor.check_checkpoints(True))[0] == ["note", "note"]
     assert os.listdir("tmp/ckpt") == ["a.pt"]
     assert Path("tmp/kept/b.pt.1").read_bytes() == content

@@ -392,7 +392,7 @@ def test_runs_are_spread_over_both_nodes_and_one_that_fails_is_named_and_done_by
     assert "missing: small-bce, seed 7\n" in printed
     log = (head.folder / "tmp/launch/small-bce-7.log").read_text()
     assert log.count("--- small-bce-7, attempt") == log.count("error: small-bce-7 fails by order") == 2
-    assert "collected 1 training runs; 0 were trained on this machine" in printed
+    assert "collected 1 training run; 0 were trained on this machine" in printed
     assert head.metrics() == [line for line in head.expected(head.lr) if not line.startswith("small-bce-7 ")]
     failing.unlink()
     printed = head.launch()

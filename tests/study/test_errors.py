@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -71,3 +72,21 @@ def test_a_stage_collects_no_garbage_while_it_imports_and_does_while_it_works():
     for argv, collects in ((["python", "-m", "pipeline.train"], False), (["python", "-m", "pytest"], True)):
         command = [sys.executable, "-c", textwrap.dedent(code).format(argv=argv, collects=collects)]
         subprocess.run(command, check=True, cwd=ROOT, timeout=60)
+
+
+@pytest.mark.parametrize("argv", [["python", "-m", "pipeline.train"], ["medmatrix", "plan"]])
+def test_ctrl_c_is_one_line_and_the_status_of_the_signal(argv):
+    importing = "" if argv[0] == "medmatrix" else "os.kill(os.getpid(), signal.SIGINT)"
+    code = f"""
+        import os, signal, sys
+        sys.orig_argv = {argv!r}
+        import pipeline.study
+        {importing}
+        from pipeline.study.errors import stage_errors
+        with stage_errors():
+            os.kill(os.getpid(), signal.SIGINT)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, timeout=60, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "interrupted\n")
