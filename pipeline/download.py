@@ -23,8 +23,9 @@ def download(params: DataSections) -> Path:
     """
     dataset = open_dataset(params.dataset, params.datasets[params.dataset])
     folder = raw_folder(params.dataset)
-    obtain(dataset, folder, INPUTS, SOURCE, CONTENT)
-    if not dataset.patients_known:
+    found = obtain(dataset, folder, INPUTS, SOURCE, CONTENT)
+    # Where some images name a patient, that is among the remarks of what was found.
+    if not dataset.patients_known and "patients_named" not in found["source"]:
         print(
             "note: which images show the same person is not known: only near-duplicates are kept together, and the "
             f"reports do not speak of patients{_offer(dataset)}",
