@@ -299,7 +299,7 @@ CASES: dict[str, Case] = {
     "part of a split beside classes": own(["'train' is the name of a part, 'a' is none"], ("images/train/a/0.png",)),
     "number for a name": own(["datasets.image_folder.label_map.1: must be a valid string"], label_map={1: "a"}),
     "row without a patient": table(
-        ["line 3: column 'who' is empty; expected the patient"],
+        ["line 3: column 'who' is empty; 1 of 2 rows name a patient"],
         "image,label,who\na/0.png,x,p\nb/0.png,y,\n",
         patient_column="who",
     ),
