@@ -167,7 +167,7 @@ def main() -> None:
     """
     if "about" not in read():
         raise ParamsError(f"{PARAMS_FILE}: about: missing; DVC asks for it, though it may be empty: about: {{}}")
-    checks.check_disk(settings.load())
+    checks.check_disk(settings.load(), own=False)
     configure(load(RecordedSections))
 
 

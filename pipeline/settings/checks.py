@@ -88,11 +88,18 @@ def check(params: Params) -> None:
         raise ParamsError(_PREFIX + "\n".join(dict.fromkeys(problems)))
 
 
-def check_disk(params: Params) -> None:
+def check_disk(params: Params, own: bool = True) -> None:
     """Refuse a study whose own images, or those of its external sets, are not as its settings say.
 
     Files are listed, tables and headers read; nothing can be said of sets that are fetched. It takes too long for every
     stage to ask, and without it external sets would be asked for after all training.
+
+    Parameters
+    ----------
+    params : Params
+        All sections.
+    own : bool
+        Whether to look at the study's own images where nothing but stage ``download``, which does, depends on them.
 
     Raises
     ------
@@ -101,7 +108,8 @@ def check_disk(params: Params) -> None:
     """
     problems: list[str] = []
     dataset = open_dataset(params.dataset, params.datasets[params.dataset])
-    ours = _tried(problems, dataset.on_disk)
+    columns = any(params.models[model].metadata for model in params.study.models)
+    ours = _tried(problems, dataset.on_disk) if own or columns else None
     if ours is not None:
         problems += _of_metadata(params, ours.columns)
     problems += [*_of_external_disk(params, dataset, ours)]
