@@ -169,7 +169,7 @@ def score_models(
     models : sequence of Model
         All of them.
     labels : Predictions
-        Read for task, classes, and truth and patients of validation and test.
+        Read for task, classes, their order, and truth and patients of validation and test.
     compared : sequence of str
         Classes of the study that both sides have.
     targets : uint8 [N, K]
@@ -192,7 +192,18 @@ def score_models(
             val = on(val, task, classes, compared)
         here = on(PartLogits(model.test, labels.test_targets, labels.test_patients), task, classes, compared)
         there = on(PartLogits(model.there, targets, groups), task, classes, compared)
-        scored = score_pair(task, names, model.labels, val, here, there, bootstrap, model.seeded)
+        scored = score_pair(
+            task,
+            names,
+            model.labels,
+            val,
+            here,
+            there,
+            bootstrap,
+            model.seeded,
+            ordered=labels.ordered,
+            compared=compared if len(compared) < len(names) else None,
+        )
         tables["metrics"].append(scored.assign(**about))
         for side, part in (("here", here), ("there", there)):
             tables["reliability"].append(_reliability(task, names, model.labels, val, part).assign(side=side, **about))

@@ -124,6 +124,8 @@ def score_side(
     confidence: float,
     seed: int,
     with_mean: bool,
+    ordered: bool = False,
+    compared: Sequence[str] | None = None,
 ) -> Side:
     """Score S models on one side; every number is that of `pipeline.scoring.evaluation.evaluate`.
 
@@ -137,11 +139,14 @@ def score_side(
         The side.
     name : str
         Of the side, for the rows.
-    draws, confidence, seed, with_mean
+    draws, confidence, seed, with_mean, ordered
         As for `evaluate`.
+    compared : sequence of str or None
+        The classes that have values and are in the means over classes; None for all.
     """
     counts, index = patient_draws(part.patients, draws, seed)
-    views = views_of(task, part, *carried, index, counts.shape[1])
+    counted = None if compared is None else np.isin(list(classes), list(compared))
+    views = views_of(task, part, *carried, index, counts.shape[1], ordered, counted)
     rows: list[dict[str, Any]] = []
     measured: dict[str, tuple[Metric, Measured]] = {}
     series = [*labels, "mean"] if with_mean else list(labels)
@@ -206,6 +211,9 @@ def score_pair(
     there: PartLogits,
     bootstrap: Mapping[str, Any],
     with_mean: bool = True,
+    *,
+    ordered: bool = False,
+    compared: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Score S models on both sides, and the drop.
 
@@ -223,6 +231,9 @@ def score_pair(
         draws, confidence and seed.
     with_mean : bool
         Whether `labels` are seeds of one configuration.
+    ordered, compared
+        As for `score_side`. A model decides for classes of which a side has no image, too; their specificity would be
+        in the means of classes that are said to be compared.
 
     Returns
     -------
@@ -230,8 +241,9 @@ def score_pair(
         `pipeline.scoring.rows.COLUMNS`; ``part`` is "here", "there" or "drop".
     """
     carried = Carried.of(task, val)
+    asked: dict[str, Any] = {"with_mean": with_mean, "ordered": ordered, "compared": compared}
     ours, theirs = (
-        score_side(task, classes, labels, carried, part, name, with_mean=with_mean, **bootstrap)
+        score_side(task, classes, labels, carried, part, name, **asked, **bootstrap)
         for name, part in ((HERE, here), (THERE, there))
     )
     dropped = drops(classes, labels, ours, theirs, bootstrap["confidence"], bootstrap["seed"], with_mean)

@@ -68,6 +68,8 @@ def oracle_f1(sums: Weighted) -> np.ndarray:
 def f1(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
     """F1 = 2 TP / (2 TP + FP + FN).
 
+    Without a positive it would be 0 whatever the scores as soon as anything is called positive, and is undefined here.
+
     Examples
     --------
     >>> truth, logit = [1, 1, 0, 1, 1, 0, 0, 0], [1, 1, 1, -1, -1, -1, -1, -1]  # 2 TP, 1 FP, 2 FN, 3 TN
@@ -76,7 +78,7 @@ def f1(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
     0.5714
     """
     tp, fp, fn, _ = sums.counts(point)
-    return ratio(2 * tp, 2 * tp + fp + fn)
+    return ratio(2 * tp, np.where(sums.positives > 0, 2 * tp + fp + fn, 0))
 
 
 def sensitivity(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
@@ -110,6 +112,8 @@ def specificity(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
 def precision(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
     """Precision (positive predictive value) = TP / (TP + FP).
 
+    Without a positive it would be 0, without a negative 1, whatever the scores, and is undefined here.
+
     Examples
     --------
     >>> truth, logit = [1, 1, 0, 1, 1, 0, 0, 0], [1, 1, 1, -1, -1, -1, -1, -1]  # 2 TP, 1 FP, 2 FN, 3 TN
@@ -118,7 +122,7 @@ def precision(sums: Weighted, point: str = MAX_F1) -> np.ndarray:
     0.6667
     """
     tp, fp, _, _ = sums.counts(point)
-    return ratio(tp, tp + fp)
+    return ratio(tp, np.where((sums.positives > 0) & (sums.negatives > 0), tp + fp, 0))
 
 
 def mcc(sums: Weighted, point: str = MAX_F1) -> np.ndarray:

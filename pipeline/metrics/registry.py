@@ -40,6 +40,8 @@ from pipeline.metrics.thresholds import MAX_F1, MISSING, POOLED, SPECIFICITIES, 
 Scale = Literal["share", "correlation", "loss"]
 """Where a metric lies: [0, 1], [-1, 1] or [0, infinity)."""
 SCALES: tuple[Scale, ...] = get_args(Scale)
+NOT_COMPARED = "not compared"
+"""Why a class that `Scored.compared` leaves out has no value."""
 Carrier = Literal["all", "positive", "negative", "rarer", "called"]
 """Whose patients a value rests on: everyone's, those of one side of the class, or those that were called positive."""
 
@@ -100,7 +102,6 @@ CONDITIONS: dict[str, Callable[[Weighted, str], np.ndarray]] = {
     "no negative": lambda s, _: s.negatives == 0,
     "nothing predicted positive": lambda s, at: _called(s, at) == 0,
     "everything predicted positive": lambda s, at: s.counts(at)[2] + s.counts(at)[3] == 0,
-    "no positive and nothing predicted positive": lambda s, at: _called(s, at) + s.counts(at)[2] == 0,
     "one class only in the truth": lambda s, _: ((s.positives > 0).sum(axis=-1) == 1)[..., None],
     "one class only predicted": lambda s, at: ((_called(s, at) > 0).sum(axis=-1) == 1)[..., None],
     "one and the same class in the truth and predicted": lambda s, at: (chance_disagreement(s, at) == 0)[..., None],
@@ -139,7 +140,7 @@ _ONE_CLASS = ("one class only in the truth", "one class only predicted")
 
 
 _DECISIONS: dict[str, Metric] = {
-    "f1": Metric("f1", f1, **_DECIDES, undefined_when=("no positive and nothing predicted positive",)),
+    "f1": Metric("f1", f1, **_DECIDES, undefined_when=("no positive",)),
     "sensitivity": Metric(
         "sensitivity", sensitivity, **_DECIDES, undefined_when=("no positive",), carrier="positive", proportion=True
     ),
@@ -166,7 +167,7 @@ METRICS: dict[str, Metric] = {
         "precision",
         precision,
         **_DECIDES,
-        undefined_when=("nothing predicted positive",),
+        undefined_when=("no positive", "no negative", "nothing predicted positive"),
         carrier="called",
         proportion=True,
     ),
@@ -251,6 +252,8 @@ def measure(metric: Metric, sums: Weighted) -> np.ndarray:
     values = metric.function(sums, metric.point) if metric.needs == "decisions" else metric.function(sums)
     if metric.aggregate == "overall":
         return values[..., None]
+    if sums.scored.compared is not None:
+        values = np.where(sums.scored.compared, values, np.nan)
     return np.concatenate([values, macro(values)[..., None]], axis=-1)
 
 
@@ -282,6 +285,8 @@ def reasons(metric: Metric, sums: Weighted) -> list[list[str]]:
     def why(s: int, c: int) -> str:
         if sums.scored.broken[s]:
             return "logits are not finite"
+        if metric.aggregate == "macro" and sums.scored.compared is not None and not sums.scored.compared[c]:
+            return NOT_COMPARED
         if decides and metric.aggregate == "macro" and undecided[s, c]:
             return f"no threshold: {MISSING[metric.point]}"
         return ", ".join(condition for condition, where in holds.items() if where[s, c])

@@ -102,6 +102,9 @@ class Scored:
         G; None takes the largest group + 1.
     ordered : bool
         Whether the classes are grades, the first the lowest: distances between them have a meaning.
+    compared : bool [K] or None
+        The classes that have values of their own and are in the means over classes; None for all. A model decides
+        among all of them all the same.
 
     Raises
     ------
@@ -118,6 +121,7 @@ class Scored:
         groups: np.ndarray | None = None,
         n_groups: int | None = None,
         ordered: bool = False,
+        compared: np.ndarray | None = None,
     ) -> None:
         targets, logits = np.asarray(targets), np.asarray(logits, dtype=np.float64)
         if task not in TASKS:
@@ -139,6 +143,9 @@ class Scored:
         if self.groups.shape != (n_images,):
             raise ValueError(f"groups {self.groups.shape}; expected ({n_images},)")
         self.shape = (n_seeds, n_classes)
+        self.compared = None if compared is None else np.asarray(compared, dtype=bool)
+        if self.compared is not None and self.compared.shape != (n_classes,):
+            raise ValueError(f"compared {self.compared.shape}; expected ({n_classes},)")
         named = thresholds if isinstance(thresholds, Mapping) else {} if thresholds is None else {MAX_F1: thresholds}
         self.thresholds = {point: np.asarray(chosen, dtype=np.float64) for point, chosen in named.items()}
         for point, chosen in self.thresholds.items():

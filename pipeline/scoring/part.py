@@ -86,13 +86,17 @@ def views_of(
     groups: np.ndarray | None = None,
     n_groups: int | None = None,
     ordered: bool = False,
+    compared: np.ndarray | None = None,
 ) -> list[View]:
     """Prepare a part as trained and calibrated, its images grouped by patient if `groups` says so (see `Scored`)."""
     calibrated = np.stack([c.apply(logits) for c, logits in zip(calibrations, part.logits)])
     return [
-        View(Scored(task, part.targets, part.logits, points, groups, n_groups, ordered), metrics_of(task, ordered)),
         View(
-            Scored(task, part.targets, calibrated, None, groups, n_groups),
+            Scored(task, part.targets, part.logits, points, groups, n_groups, ordered, compared),
+            metrics_of(task, ordered),
+        ),
+        View(
+            Scored(task, part.targets, calibrated, None, groups, n_groups, compared=compared),
             CALIBRATED[task],
             [calibration_remarks(c) for c in calibrations],
         ),

@@ -119,8 +119,9 @@ def support(metric: Metric, scored: Scored) -> Support:
     """
     n_seeds = scored.shape[0]
     refused, everyone = class_refusals(scored), n_patients(scored)
-    few = sum(map(bool, refused))
-    remark = f"{few} of {len(refused)} classes have too few patients for an interval of their own" if few else ""
+    of_compared = refused if scored.compared is None else np.array(refused)[scored.compared].tolist()
+    few = sum(map(bool, of_compared))
+    remark = f"{few} of {len(of_compared)} classes have too few patients for an interval of their own" if few else ""
     if metric.aggregate == "overall":
         of_all = f"fewer than {MIN_PATIENTS} patients ({everyone})" if everyone < MIN_PATIENTS else ""
         return Support(
@@ -134,7 +135,7 @@ def support(metric: Metric, scored: Scored) -> Support:
     else:
         of_class = {"positive": positive, "negative": negative, "rarer": np.minimum(positive, negative)}
         carriers = np.tile(of_class.get(metric.carrier, np.full(len(positive), float(everyone))), (n_seeds, 1))
-    of_mean = mean_refusal(scored, refused)
+    of_mean = mean_refusal(scored, of_compared)
     return Support(
         [*refused, of_mean],
         [*([""] * len(refused)), remark],

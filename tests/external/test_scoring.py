@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score, f1_score, precision_score, recall_score
 
 from pipeline.external.adapting import CARRIED, COUNTED, ESTIMATED, RECALIBRATED, adapt, set_aside
 from pipeline.external.scoring import comparable, on, score_pair
@@ -85,6 +86,39 @@ def test_a_class_that_one_side_does_not_have_is_left_out_of_both():
     assert kept.targets[:, 2].sum() == 0
     assert kept.logits.shape == (2, len(kept.targets), 3)  # the model may still decide for c, and is wrong then
     assert len(kept.targets) == single.targets[:, :2].sum()
+
+
+def test_means_are_over_the_classes_that_are_compared_as_sklearn_says():
+    """Three classes, of which the external set has two; networks take images for the third on both sides."""
+    classes, compared = ("a", "b", "c"), ("a", "b")
+    val, test = part("multiclass", 200, 1), part("multiclass", 240, 2)
+    here = on(test, "multiclass", classes, compared)
+    there = on(part("multiclass", 240, 3, share=[0.5, 0.5, 0]), "multiclass", classes, compared)
+    table = score_pair(
+        "multiclass", classes, LABELS, val, here, there, BOOTSTRAP, ordered=True, compared=compared
+    ).set_index(["part", "seed", "class", "metric"])
+    for side, of in (("here", here), ("there", there)):
+        truth, kept = of.targets.argmax(1), [0, 1]
+        for label, logits in zip(LABELS, of.logits):
+            decided = logits.argmax(1)
+            assert (decided == 2).any()
+            expected = {
+                ("macro", "f1"): f1_score(truth, decided, labels=kept, average="macro"),
+                ("macro", "precision"): precision_score(truth, decided, labels=kept, average="macro"),
+                ("macro", "sensitivity"): recall_score(truth, decided, labels=kept, average="macro"),
+                ("macro", "specificity"): np.mean([recall_score(truth != k, decided != k) for k in kept]),
+                ("overall", "qwk"): cohen_kappa_score(truth, decided, labels=range(3), weights="quadratic"),
+                ("overall", "grades_off"): np.abs(truth - decided).mean(),
+            }
+            found = {key: table.loc[(side, label, *key), "value"] for key in expected}
+            assert found == pytest.approx(expected)
+    assert table.loc[("there", "1", "c", "specificity"), "note"] == "not compared"
+    mean = table.loc[("there", "mean", "macro", "specificity")]
+    assert np.isfinite(mean["ci_low"])
+    assert mean["note"] == "mean over 2 of 3 classes"  # and no word of a class with too few patients
+    assert table.loc[("drop", "mean", "macro", "f1"), "value"] == pytest.approx(
+        table.loc[("there", "mean", "macro", "f1"), "value"] - table.loc[("here", "mean", "macro", "f1"), "value"]
+    )
 
 
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])

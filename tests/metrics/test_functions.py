@@ -46,7 +46,7 @@ def binary_brier(truth, logits, weights):
 PER_CLASS = {
     "auroc": lambda t, s, d, z, w: sk.roc_auc_score(t, s, sample_weight=w),
     "average_precision": lambda t, s, d, z, w: sk.average_precision_score(t, s, sample_weight=w),
-    "f1": lambda t, s, d, z, w: sk.f1_score(t, d, sample_weight=w, zero_division=np.nan),
+    "f1": lambda t, s, d, z, w: sk.f1_score(t, d, sample_weight=w),
     "sensitivity": lambda t, s, d, z, w: sk.recall_score(t, d, sample_weight=w),
     "specificity": lambda t, s, d, z, w: sk.recall_score(t, d, pos_label=0, sample_weight=w),
     "mcc": lambda t, s, d, z, w: sk.matthews_corrcoef(t, d, sample_weight=w),
@@ -137,7 +137,6 @@ def expected(key, scored, s, k, weights):
         "no negative": not weights[~t].sum() > 0,
         "nothing predicted positive": not weights[d].sum() > 0,
         "everything predicted positive": not weights[~d].sum() > 0,
-        "no positive and nothing predicted positive": not weights[t | d].sum() > 0,
     }
     if any(here[c] for c in METRICS[key].undefined_when):
         return np.nan

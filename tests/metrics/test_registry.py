@@ -1,9 +1,12 @@
 """The registry, and the reasons for missing values."""
 
 import numpy as np
+import pytest
+from sklearn.metrics import f1_score, precision_score, recall_score
 
 from pipeline.metrics.registry import CONDITIONS, METRICS, columns, measure, metrics_of, reasons
 from pipeline.metrics.scored import Scored, Weighted
+from pipeline.uncertainty.bootstrap import metric_draws
 
 
 def reason_of(key, targets, logits, thresholds=((0.5,),), task="multilabel"):
@@ -20,7 +23,10 @@ def test_reasons_say_what_is_missing():
     assert reason_of("specificity", [[1], [1]], [[1], [2]]) == "no negative"
     assert reason_of("mcc", [[1], [0]], [[-1], [-2]]) == "nothing predicted positive"
     assert reason_of("mcc", [[1], [0]], [[1], [2]]) == "everything predicted positive"
-    assert reason_of("f1", [[0], [0]], [[-1], [-2]]) == "no positive and nothing predicted positive"
+    assert reason_of("f1", [[0], [0]], [[-1], [-2]]) == "no positive"
+    assert reason_of("f1", [[0], [0]], [[1], [-2]]) == "no positive"
+    assert reason_of("precision", [[0], [0]], [[1], [-2]]) == "no positive"
+    assert reason_of("precision", [[1], [1]], [[1], [-2]]) == "no negative"
     assert reason_of("f1", [[1], [0]], [[-1], [-2]], [[np.nan]]) == "no threshold: no positive in validation"
     for key, why in (
         ("f1_pooled", "no positive of any class in validation"),
@@ -45,6 +51,38 @@ def test_reasons_say_what_is_missing():
 def test_f1_without_a_hit_is_0_where_there_are_positives():
     scored = Scored("multilabel", np.array([[1], [0]]), np.array([[[-1.0], [-2.0]]]), np.array([[0.5]]))
     assert measure(METRICS["f1"], Weighted(scored))[0, 0].tolist() == [0, 0]
+
+
+def test_means_are_over_the_classes_with_an_image_whatever_is_called_falsely():
+    """Two networks, one of which takes an image for a class that none has: as sklearn with `labels` says."""
+    truth = np.array([0, 0, 0, 1, 1, 3, 3, 3])
+    decided = np.array([[0, 0, 1, 1, 1, 3, 0, 3], [0, 2, 1, 1, 1, 3, 2, 3]])
+    once = Weighted(Scored("multiclass", np.eye(4)[truth], np.eye(4)[decided]))
+    for name, of in (("f1", f1_score), ("precision", precision_score), ("sensitivity", recall_score)):
+        expected = [of(truth, d, labels=[0, 1, 3], average="macro") for d in decided]
+        np.testing.assert_allclose(measure(METRICS[name], once)[0, :, -1], expected)
+        assert reasons(METRICS[name], once)[1] == ["", "", "no positive", "", "mean over 3 of 4 classes"]
+
+
+def test_a_draw_without_a_positive_is_no_f1_of_0():
+    targets = np.array([[1], [0], [0], [0]])
+    scored = Scored("multilabel", targets, np.array([[[1.0], [1], [-1], [-1]]]), np.array([[0.5]]))
+    counts = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [2, 0, 1, 1]])
+    drawn = metric_draws(scored, {name: METRICS[name] for name in ("f1", "precision")}, counts)
+    np.testing.assert_allclose(drawn["f1"][:, 0, 0], [2 / 3, np.nan, 1])
+    np.testing.assert_allclose(drawn["precision"][:, 0, 0], [0.5, np.nan, 1])
+
+
+def test_classes_that_are_not_compared_have_no_value_and_are_in_no_mean():
+    truth, decided = np.array([0, 0, 1, 1]), np.array([[0, 2, 1, 0]])
+    only = np.array([True, True, False])
+    compared = Weighted(Scored("multiclass", np.eye(3)[truth], np.eye(3)[decided], compared=only))
+    values = measure(METRICS["specificity"], compared)[0, 0]
+    np.testing.assert_allclose(values, [0.5, 1, np.nan, 0.75])
+    assert reasons(METRICS["specificity"], compared)[0] == ["", "", "not compared", "mean over 2 of 3 classes"]
+    assert measure(METRICS["overall_accuracy"], compared).item() == 0.5
+    with pytest.raises(ValueError, match="compared"):
+        Scored("multiclass", np.eye(3)[truth], np.eye(3)[decided], compared=only[:2])
 
 
 def test_columns_and_registry_fit_together():
