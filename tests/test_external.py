@@ -116,6 +116,7 @@ def test_copies_of_test_images_are_counted_and_those_of_training_images_left_out
     n = len(parts().query("part == 'test'"))
     assert about["overlap"] == {"test exact": n}
     assert about["images"]["used"] == n
+    assert set(about["known"].values()) == {n}
     params = use({"folder": {"dataset": "image_folder", "root": "folder", "classes": {"wiht": "Infiltration"}}})
     with pytest.raises(ParamsError, match=r"external.folder.classes: 'wiht' is no class of the set"):
         evaluate_external.evaluate("folder", params)  # edited since the images were prepared

@@ -43,7 +43,7 @@ def about(
     prepared : Path
         Where the set is prepared: it has a list of the files that could not be.
     targets : array of shape (N, K)
-        0 or 1 of the images used, by the study's classes.
+        0 or 1 of the images used, by the study's classes; NaN where a label is not known.
     groups : array of shape (N,)
         Of the images used.
     copies : DataFrame
@@ -58,6 +58,7 @@ def about(
         "not_compared": on_both.left_out,
         "images": images_of(samples, prepared, groups),
         "positives": {each: int((targets[:, k] == 1).sum()) for k, each in enumerate(classes)},
+        "known": {each: int((~np.isnan(targets[:, k])).sum()) for k, each in enumerate(classes)},
         "overlap": counted(copies),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline.external.results import External
 from pipeline.reporting import page
 from pipeline.reporting.figures import external as figures
 from pipeline.reporting.results import Results, StudyResults
-from pipeline.reporting.terms import LABELS
+from pipeline.reporting.terms import GRADES, LABELS
 from pipeline.reporting.values import Estimate
 from pipeline.reporting.views import readme, shared
 from pipeline.study.files import write_csv
@@ -27,7 +28,7 @@ _SHOWN = {
         *("log_loss_calibrated", "brier_calibrated"),
     ),
     "multiclass": (
-        *("auroc", "average_precision", "accuracy", "balanced_accuracy", "f1", "mcc", "kappa"),
+        *("auroc", "average_precision", *GRADES, "accuracy", "balanced_accuracy", "f1", "mcc", "kappa"),
         *("log_loss_calibrated", "brier_calibrated"),
     ),
 }
@@ -134,6 +135,11 @@ class SetFacts:
         return by
 
     @property
+    def sizes(self) -> tuple[float, float]:
+        """Images that the shares of `classes` are of, here and there; NaN where the classes have different numbers."""
+        return _shared([row.here.n for row in self.classes]), _shared([row.there.n for row in self.classes])
+
+    @property
     def noted_adapted(self) -> shared.Noted:
         """What is to be said of the log-loss of the adapted results, as that a calibration could not be fitted."""
         return [(row.variant, "Log-loss", row.log_loss) for row in self.adapted if row.log_loss.note]
@@ -142,6 +148,12 @@ class SetFacts:
     def n_compared(self) -> float:
         """Images of the external set that the comparisons rest on."""
         return self.ranking[0].there.n if self.ranking else float(self.of.about["images"]["used"])
+
+
+def _shared(numbers: list[float]) -> float:
+    """Return the one number that these are, of those that are known; NaN where they differ."""
+    different = {n for n in numbers if math.isfinite(n)}
+    return different.pop() if len(different) == 1 else math.nan
 
 
 def estimate(row: dict[str, Any]) -> Estimate:
@@ -219,13 +231,14 @@ def _starred(study: StudyResults, results: Results) -> str:
 def _classes(study: StudyResults, of: External) -> list[ClassRow]:
     subject = study.subject or study.configurations[0]
     used, pairs = of.about["images"]["used"], of.about["pairs"]
+    labelled = of.about.get("known", {})
     shared_classes = of.about["mapping"]["shared"]
     rows = []
     for name in study.classes:
         here = subject.get("auroc", name)
         known = name in shared_classes or study.task == "multiclass"
         positives = of.about["positives"][name] if known else np.nan
-        there = Estimate(n=used, n_positive=positives)
+        there = Estimate(n=labelled.get(name, used) if known else np.nan, n_positive=positives)
         theirs = [their for their, our in pairs.items() if our == name]
         rows.append(ClassRow(name, theirs, here, there, of.about["not_compared"].get(name, "")))
     return rows
