@@ -184,7 +184,8 @@ def _changes(
             if len(change[models]) > 1:
                 error, freedom = nested_error(change[models], draws[:, models], freedom)
             reach = student.quantile((1 + confidence) / 2, freedom) * error
+            low, high = np.maximum(value - reach, -on.end), np.minimum(value + reach, on.end)
             for c, name in enumerate(columns(metric, classes)):
-                between = (np.nan, np.nan) if on.refused[c] else (value[c] - reach[c], value[c] + reach[c])
+                between = (np.nan, np.nan) if on.refused[c] else (low[c], high[c])
                 rows.append(row(label, "change", name, metric.name, value[c], 0, 0, on.refused[c], between))
     return rows

@@ -38,7 +38,7 @@ from pipeline.metrics.scored import TASKS, Task, Weighted
 from pipeline.metrics.thresholds import MAX_F1, MISSING, POOLED, SPECIFICITIES, ZERO
 
 Scale = Literal["share", "correlation", "loss"]
-"""Where a metric lies: [0, 1], [-1, 1] or [0, infinity)."""
+"""Where a metric lies: [0, 1], [-1, 1], or at 0 and above, of some losses up to `Metric.most`."""
 SCALES: tuple[Scale, ...] = get_args(Scale)
 NOT_COMPARED = "not compared"
 """Why a class that `Scored.compared` leaves out has no value."""
@@ -80,6 +80,8 @@ class Metric:
         Whether it is a share of the images of `carrier`.
     ordered : bool
         Whether it fits ordered classes alone.
+    most : callable
+        Of the number of classes, the largest value that a loss can have.
     """
 
     name: str
@@ -95,6 +97,11 @@ class Metric:
     carrier: Carrier = "rarer"
     proportion: bool = False
     ordered: bool = False
+    most: Callable[[int], float] = lambda n_classes: np.inf
+
+    def apart(self, n_classes: int) -> float:
+        """Return by how much two values can differ, of so many classes."""
+        return {"share": 1.0, "correlation": 2.0}.get(self.scale, self.most(n_classes))
 
 
 CONDITIONS: dict[str, Callable[[Weighted, str], np.ndarray]] = {
@@ -172,7 +179,7 @@ METRICS: dict[str, Metric] = {
         proportion=True,
     ),
     "log_loss": Metric("log_loss", log_loss, **_ERROR_OF_CLASS),
-    "brier": Metric("brier", brier, **_ERROR_OF_CLASS),
+    "brier": Metric("brier", brier, **_ERROR_OF_CLASS, most=lambda n_classes: 1.0),
     "ece": Metric("ece", calibration_error, **_ERROR_OF_CLASS, inflates=True),
     **_at(POOLED, "pooled", *_DECISIONS),
     **{k: m for point in SPECIFICITIES for k, m in _at(point, f"at_{point}", "sensitivity", "specificity").items()},
@@ -197,11 +204,17 @@ METRICS: dict[str, Metric] = {
         ordered=True,
     ),
     "overall_grades_off": Metric(
-        "grades_off", grades_off, **_OVERALL, higher_is_better=False, scale="loss", ordered=True
+        "grades_off",
+        grades_off,
+        **_OVERALL,
+        higher_is_better=False,
+        scale="loss",
+        ordered=True,
+        most=lambda n_classes: n_classes - 1.0,
     ),
     "overall_within_one": Metric("within_one", within_one, **_OVERALL, proportion=True, ordered=True),
     "overall_log_loss": Metric("log_loss", log_loss, **_ERROR_OF_ALL),
-    "overall_brier": Metric("brier", brier, **_ERROR_OF_ALL),
+    "overall_brier": Metric("brier", brier, **_ERROR_OF_ALL, most=lambda n_classes: 2.0),
     "overall_ece": Metric("ece", calibration_error, **_ERROR_OF_ALL, inflates=True),
 }
 """Every metric, by a key that is its name, led by ``overall_`` where one value stands for all classes.

@@ -85,7 +85,7 @@ def compared(found: dict[str, Values], params: EnsembleSections) -> pd.DataFrame
             one, other = (Side(measured[n].values[:, m], measured[n].draws[:, :, m]) for n in (first, second))
             difference = float(one.values.mean() - other.values.mean())
             error, freedom = difference_error(one, other, max(patients - 1, 1))
-            tested = tests_of(difference, error, freedom, settings.confidence, 1.0)
+            tested = tests_of(difference, error, freedom, settings.confidence, 1.0, np.inf)
             kept = {key: tested[key] for key in ("difference", "ci_low", "ci_high", "p")}
             note = "" if np.isfinite(tested["p"]) else "the uncertainty of the difference could not be estimated"
             about = {"first": first, "second": second, "metric": metric, "seeds": kind_of_seeds(one, other)}

@@ -64,6 +64,7 @@ def decision_table(
     """
     refused = class_refusals(calibrated)
     with_class, without = (calibrated.class_counts > 0).sum(axis=0)
+    odds = thresholds / (1 - thresholds)
     tables, images = [], calibrated.by_group(np.ones(len(calibrated.truth)))[:, None, None]
     for k, name in enumerate(classes):
         n, rows = int(calibrated.n_known[k]), calibrated.rows_of(k)
@@ -87,7 +88,9 @@ def decision_table(
             moved = of_images - of.values.mean(axis=0) * images[:, 0]
             patients = np.minimum(carriers(moved), min(with_class[k], without[k]))
             value, low, high = expected_interval(of, patients, confidence, None, curve=True)
-            ends += [value, value - np.hypot(value - low, below), high]
+            # Everyone with the class found and nobody else, or the other way round, is the most there can be.
+            least, most = (-odds, 1.0) if of is model else (-1.0, odds)
+            ends += [value, np.maximum(value - np.hypot(value - low, below), least), np.minimum(high, most)]
         value, low, high, over, over_low, over_high = ends
         limits = [low, high, over_low, over_high]
         if refused[k]:

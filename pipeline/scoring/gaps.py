@@ -138,13 +138,14 @@ def _pair(
         if not note and (still[c] or not error[c] > 1e-12):
             note = "no draw of patients changes the value of a subgroup"
         reach = np.nan if note else student.quantile((1 + confidence) / 2, freedom[c]) * error[c]
+        apart = metric.apart(len(classes))
         rows.append(
             {
                 "class": name,
                 "metric": metric.name,
                 "difference": mean[c],
-                "ci_low": mean[c] - reach,
-                "ci_high": mean[c] + reach,
+                "ci_low": np.maximum(mean[c] - reach, -apart),
+                "ci_high": np.minimum(mean[c] + reach, apart),
                 "p": np.nan if note else 2 * student.upper_tail(abs(mean[c]) / error[c], freedom[c]),
                 "n_classes": n_classes[c],
                 "n_first": images[0][c],

@@ -115,7 +115,8 @@ def _exclusive(sets: np.ndarray, val: Scored, test: Scored, counts: np.ndarray) 
     held = (sets & test.truth).any(axis=-1, keepdims=True)
     size = sets.sum(axis=-1, keepdims=True)
     yield Quantity("coverage", _shares(val, test, counts, held, every), everyone, undefined=_NOT_FINITE)
-    yield Quantity("size", _shares(val, test, counts, size, every), everyone, "loss", undefined=_NOT_FINITE)
+    sizes = _shares(val, test, counts, size, every)
+    yield Quantity("size", sizes, everyone, "loss", undefined=_NOT_FINITE, end=float(test.shape[1]))
     for name, which in (("empty", size == 0), ("single", size == 1), ("several", size > 1)):
         yield Quantity(name, _shares(val, test, counts, which, every), everyone, undefined=_NOT_FINITE)
     of_class = _shares(val, test, counts, sets & test.truth, test.truth)
@@ -134,6 +135,7 @@ def _binary(sets: np.ndarray, val: Scored, test: Scored, counts: np.ndarray) -> 
         of_side = _shares(val, test, counts, held & side, side)
         yield Quantity(f"coverage_{name}", of_side, patients, undefined=f"no such image, or {_NOT_FINITE}")
     size = absent.astype(int) + present
-    yield Quantity("size", _shares(val, test, counts, size * every, every), everyone, "loss", undefined=_NOT_FINITE)
+    sizes = _shares(val, test, counts, size * every, every)
+    yield Quantity("size", sizes, everyone, "loss", undefined=_NOT_FINITE, end=2.0)
     for name, which in (("single", size == 1), ("both", size == 2), ("empty", size == 0)):
         yield Quantity(name, _shares(val, test, counts, which & every, every), everyone, undefined=_NOT_FINITE)

@@ -33,6 +33,8 @@ class Quantity(NamedTuple):
         Likewise.
     undefined : str
         Why a value may be missing.
+    end : float
+        See `ratios.expected_interval`.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Quantity(NamedTuple):
     scale: Scale | None = "share"
     proportion: bool = True
     undefined: str = ""
+    end: float = np.inf
 
 
 def quantity_table(
@@ -68,7 +71,7 @@ def quantity_table(
     """
     positives = scored.truth.sum(axis=0)
     rows = []
-    for name, of, patients, scale, proportion, undefined in quantities:
+    for name, of, patients, scale, proportion, undefined, end in quantities:
         overall = of.values.shape[1] == 1 and not macro
         names = ["overall"] if overall else list(classes)
         everyone = n_patients(scored)
@@ -82,7 +85,7 @@ def quantity_table(
             patients = np.append(np.broadcast_to(patients, len(names)), float(everyone))
             refused, names = [*refused, mean_refusal(scored, refused)], [*names, "macro"]
             counted, images = [*counted, int(positives.sum())], [*images, scored.n_images]
-        value, low, high = expected_interval(of, patients, confidence, scale, proportion=proportion)
+        value, low, high = expected_interval(of, patients, confidence, scale, proportion=proportion, end=end)
         for c, of_class in enumerate(names):
             blank = bool(refused[c]) or np.isnan(value[c])
             note = undefined if np.isnan(value[c]) else refused[c] or _still(value[c], low[c])

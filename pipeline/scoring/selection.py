@@ -114,7 +114,7 @@ def selection_tables(
         quantities += [
             Quantity(f"coverage_{name}", drawn(kept, every), everyone, undefined=_NO_DECISION),
             Quantity(f"accuracy_{name}", accuracy, carriers, undefined=nothing),
-            Quantity(f"gain_{name}", accuracy.minus(right), carriers, None, undefined=nothing),
+            Quantity(f"gain_{name}", accuracy.minus(right), carriers, None, undefined=nothing, end=1.0),
         ]
         if raw.task == "multilabel":
             positives = (raw.class_counts[:, 0] > 0).sum(axis=0).astype(float)

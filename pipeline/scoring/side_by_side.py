@@ -352,8 +352,8 @@ def _tested(
         if error == 0:
             note, degrees = "no draw of patients changes the difference", np.nan
     difference = float(second.values.mean() - first.values.mean())
-    row = tests_of(difference, error, degrees, confidence, margin) | {"note": note}
-    return _line(predicted, metric, group, place, both, row, np.nan)
+    row = tests_of(difference, error, degrees, confidence, margin, metric.apart(len(predicted.classes)))
+    return _line(predicted, metric, group, place, both, row | {"note": note}, np.nan)
 
 
 def _line(

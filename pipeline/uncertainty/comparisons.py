@@ -49,6 +49,7 @@ IMPROVEMENT = ("improvement", "improvement_low", "improvement_high")
 """Further columns where only macro means are compared."""
 
 
+_APART = {"auroc": METRICS["auroc"].apart(2), "qwk": METRICS["overall_qwk"].apart(2)}
 MARGIN = 0.005
 """Difference in AUROC that is taken not to matter where a study states no other."""
 
@@ -245,7 +246,7 @@ def compare_measured(
                 same = _same_order(*(measured[side].scores[..., chosen] for side in (first, second)))
                 note = "the same order of images" if same else "no draw of patients changes the difference"
                 degrees = 1.0 if same else np.nan
-            tested = tests_of(difference, error, degrees, confidence, margin)
+            tested = tests_of(difference, error, degrees, confidence, margin, _APART[metric])
             if classes is None:
                 better = NOTHING if refused else improvement(one.draws, other.draws, confidence, seed)
                 tested |= dict(zip(IMPROVEMENT, better))
@@ -366,7 +367,9 @@ def _same_order(first: np.ndarray, second: np.ndarray) -> bool:
     return first.shape == second.shape and np.array_equal(average_ranks(first, axis=1), average_ranks(second, axis=1))
 
 
-def tests_of(difference: float, error: float, freedom: float, confidence: float, margin: float) -> dict[str, float]:
+def tests_of(
+    difference: float, error: float, freedom: float, confidence: float, margin: float, apart: float
+) -> dict[str, float]:
     """Return a difference with both of its intervals and both of its p-values.
 
     Parameters
@@ -378,6 +381,8 @@ def tests_of(difference: float, error: float, freedom: float, confidence: float,
         with degrees of freedom stands for two predictions that no sample could part.
     confidence, margin : float
         As for `compare`.
+    apart : float
+        By how much two values of the metric can differ at most (`registry.Metric.apart`): no interval goes beyond.
 
     Returns
     -------
@@ -393,10 +398,10 @@ def tests_of(difference: float, error: float, freedom: float, confidence: float,
         p, tost = (1.0, 0.0) if error == 0 and not np.isnan(freedom) else (np.nan, np.nan)
     return {
         "difference": difference,
-        "ci_low": difference - two_sided,
-        "ci_high": difference + two_sided,
+        "ci_low": np.maximum(difference - two_sided, -apart),
+        "ci_high": np.minimum(difference + two_sided, apart),
         "p": float(p),
-        "equivalence_low": difference - one_sided,
-        "equivalence_high": difference + one_sided,
+        "equivalence_low": np.maximum(difference - one_sided, -apart),
+        "equivalence_high": np.minimum(difference + one_sided, apart),
         "tost_p": float(tost),
     }

@@ -97,7 +97,7 @@ def difference(
     first, second = (
         Limits(*of.mean(metric, confidence), of.values, of.draws, of.support.fewest) for of in (here, there)
     )
-    end = {"share": 1.0, "correlation": 2.0, "loss": np.inf}[metric.scale]
+    end = {"share": 1.0, "correlation": 2.0}.get(metric.scale, here.support.end)
     return of_limits(first, second, end, confidence, seed)
 
 

@@ -66,6 +66,8 @@ def configuration_table(
         seed has a mean and nothing else.
     """
     table = over_seeds(names, values, confidence).rename(columns={"ci_low": "seed_low", "ci_high": "seed_high"})
+    bottom, top = {"share": (0.0, 1.0), "correlation": (-1.0, 1.0)}.get(metric.scale, (0.0, support.end))
+    table = table.assign(seed_low=table["seed_low"].clip(lower=bottom), seed_high=table["seed_high"].clip(upper=top))
     parts = components(names, values, draws)
     low = high = np.full(len(names), np.nan)
     if len(values) > 1:

@@ -47,7 +47,12 @@ def percentiles(draws: np.ndarray, confidence: float) -> tuple[np.ndarray, np.nd
 
 
 def t_interval(
-    value: np.ndarray, error: np.ndarray, freedom: np.ndarray | float, confidence: float, scale: Scale
+    value: np.ndarray,
+    error: np.ndarray,
+    freedom: np.ndarray | float,
+    confidence: float,
+    scale: Scale,
+    end: float = np.inf,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of a value from its standard error, symmetric on a scale on which the value is unbounded.
 
@@ -63,6 +68,9 @@ def t_interval(
         In (0, 1).
     scale : {"share", "correlation", "loss"}
         Where the value lies: [0, 1] (log-odds), [-1, 1] (Fisher's z) or [0, infinity) (logarithm).
+    end : float
+        Largest value that a loss can have: of one with an end the log-odds of its share of that are taken, which close
+        to 0 are its logarithm.
 
     Returns
     -------
@@ -86,6 +94,9 @@ def t_interval(
     value, error = np.asarray(value, dtype=np.float64), np.asarray(error, dtype=np.float64)
     if scale not in SCALES:
         raise ValueError(f"scale {scale!r} must be one of {', '.join(SCALES)}")
+    if scale == "loss" and np.isfinite(end):
+        low, high = t_interval(value / end, error / end, freedom, confidence, "share")
+        return low * end, high * end
     reach = student.quantile((1 + confidence) / 2, freedom)
     with np.errstate(divide="ignore", invalid="ignore"):
         if scale == "share":

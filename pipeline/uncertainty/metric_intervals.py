@@ -52,7 +52,7 @@ def metric_intervals(
         nothing = np.full(values.shape, np.nan)
         return nothing, nothing
     error = spread(draws)
-    low, high = _bounds(metric, values, error, support.freedom, support.patients, confidence)
+    low, high = _bounds(metric, values, error, support.freedom, support.patients, confidence, support.end)
     low = _lowered(low, values, draws) if metric.needs == "curve" else low
     usable = ~np.isnan(error) & ~np.array([bool(text) for text in support.refused])
     return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
@@ -78,7 +78,7 @@ def total_intervals(
     if metric.aggregate == "macro":
         freedom[-1] = mean_freedom(spread(draws.mean(axis=1))[:-1], freedom[:-1])
     error, together = nested_error(values, draws, freedom)
-    low, high = _bounds(metric, mean, error, together, patients, confidence, seeds=True)
+    low, high = _bounds(metric, mean, error, together, patients, confidence, support.end, seeds=True)
     low = _lowered(low, mean, draws.mean(axis=1)) if metric.needs == "curve" else low
     usable = ~np.isnan(error) & ~np.array([bool(text) for text in support.refused])
     return np.where(usable, low, np.nan), np.where(usable, high, np.nan)
@@ -116,6 +116,7 @@ def _bounds(
     freedom: np.ndarray,
     patients: np.ndarray,
     confidence: float,
+    end: float,
     seeds: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return intervals [..., C] from standard errors, those at the ends of the range and of the mean included.
@@ -137,7 +138,7 @@ def _bounds(
     widened = _near_one(values, error, patients) if metric.needs == "scores" and metric.scale == "share" else error
     if metric.aggregate == "macro":  # many classes hold a mean away from the end
         widened = np.concatenate([widened[..., :-1], error[..., -1:]], axis=-1)
-    low, high = t_interval(values, widened, freedom, confidence, metric.scale)
+    low, high = t_interval(values, widened, freedom, confidence, metric.scale, end)
     if seeds and metric.needs == "decisions" and metric.scale == "share":
         single = np.s_[..., :-1] if metric.aggregate == "macro" else np.s_[...]  # a mean over classes is no share
         low[single], high[single] = (end[single] for end in score_interval(values, error, freedom, confidence))
@@ -145,6 +146,8 @@ def _bounds(
         below, above = _unmoved(values, error, low_end, high_end)
         low[..., -1] = values[..., -1] - np.hypot(values[..., -1] - low[..., -1], below)
         high[..., -1] = values[..., -1] + np.hypot(high[..., -1] - values[..., -1], above)
+        bottom, top = {"share": (0.0, 1.0), "correlation": (-1.0, 1.0)}.get(metric.scale, (0.0, end))
+        low[..., -1], high[..., -1] = np.maximum(low[..., -1], bottom), np.minimum(high[..., -1], top)
     fixed = ~np.isnan(low_end) & ~(error > 1e-12)
     if metric.aggregate == "macro":
         fixed[..., -1] = ~np.isnan(low_end[..., -1])

@@ -147,6 +147,7 @@ def expected_interval(
     *,
     proportion: bool = False,
     curve: bool = False,
+    end: float = np.inf,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over training runs, and its interval on other patients and under other seeds.
 
@@ -164,6 +165,8 @@ def expected_interval(
         Whether it is a share of what `patients` counts, so that Wilson's bound holds at its ends.
     curve : bool
         See `Drawn.error`.
+    end : float
+        Largest value of a loss; without a scale, how far from 0 the mean can be.
 
     Returns
     -------
@@ -179,11 +182,11 @@ def expected_interval(
     error, freedom = of.error(np.maximum(n - 1, 1), curve=curve)
     if scale is None:
         reach = np.where(error > 1e-12, student.quantile((1 + confidence) / 2, freedom) * error, np.nan)
-        return mean, mean - reach, mean + reach
+        return mean, np.maximum(mean - reach, -end), np.minimum(mean + reach, end)
     if proportion and scale == "share" and len(of.values) > 1:
         low, high = score_interval(mean, error, freedom, confidence)
     else:
-        low, high = t_interval(mean, error, freedom, confidence, scale)
+        low, high = t_interval(mean, error, freedom, confidence, scale, end)
     low_end, high_end = one_sided(mean, n, confidence, scale, proportion=proportion)
     fixed = ~np.isnan(low_end) & ~(error > 1e-12)
     return mean, np.where(fixed, low_end, low), np.where(fixed, high_end, high)

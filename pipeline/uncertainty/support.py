@@ -30,11 +30,14 @@ class Support(NamedTuple):
         What to add where it has; "" for nothing.
     patients : float64 [S, C]
         Patients that carry the value of each model.
+    end : float
+        Largest value that the metric can have, if it is a loss.
     """
 
     refused: list[str]
     remarks: list[str]
     patients: np.ndarray
+    end: float = np.inf
 
     @property
     def freedom(self) -> np.ndarray:
@@ -117,7 +120,7 @@ def support(metric: Metric, scored: Scored) -> Support:
     Support
         Its columns as `registry.columns` names them.
     """
-    n_seeds = scored.shape[0]
+    n_seeds, end = scored.shape[0], metric.most(scored.shape[1])
     refused, everyone = class_refusals(scored), n_patients(scored)
     of_compared = refused if scored.compared is None else np.array(refused)[scored.compared].tolist()
     few = sum(map(bool, of_compared))
@@ -128,6 +131,7 @@ def support(metric: Metric, scored: Scored) -> Support:
             [of_all],
             [remark if metric.function is balanced_accuracy else ""],
             np.full((n_seeds, 1), float(everyone)),
+            end,
         )
     positive, negative = (scored.class_counts > 0).sum(axis=0).astype(float)
     if metric.carrier == "called":
@@ -140,4 +144,5 @@ def support(metric: Metric, scored: Scored) -> Support:
         [*refused, of_mean],
         [*([""] * len(refused)), remark],
         np.concatenate([carriers, np.full((n_seeds, 1), float(everyone))], axis=1),
+        end,
     )

@@ -87,7 +87,9 @@ class FoldSpread(NamedTuple):
     p: float
 
 
-def nadeau_bengio(values: np.ndarray, test_share: float, confidence: float = 0.95) -> FoldSpread:
+def nadeau_bengio(
+    values: np.ndarray, test_share: float, confidence: float = 0.95, ends: tuple[float, float] = (-np.inf, np.inf)
+) -> FoldSpread:
     """Return the mean of values of folds, and what may be said of it though the folds share training images.
 
     Parameters
@@ -98,6 +100,8 @@ def nadeau_bengio(values: np.ndarray, test_share: float, confidence: float = 0.9
         Tested images as a share of training images, of one fold: 1 / (k - 1) for k folds.
     confidence : float
         In (0, 1).
+    ends : float, float
+        Between which the mean lies, and with it its interval.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def nadeau_bengio(values: np.ndarray, test_share: float, confidence: float = 0.9
     error = np.sqrt((1 / n + test_share) * sd**2)
     reach = float(student.quantile((1 + confidence) / 2, n - 1)) * error
     p = float(2 * student.upper_tail(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
-    return FoldSpread(mean, sd, mean - reach, mean + reach, p)
+    return FoldSpread(mean, sd, max(mean - reach, ends[0]), min(mean + reach, ends[1]), p)
 
 
 def common_seeds(folds: Sequence[Fold]) -> list[int]:

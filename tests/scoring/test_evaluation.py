@@ -133,14 +133,15 @@ def test_intervals_come_from_shared_draws_of_patients(study):
             elif label == "mean":  # allows for other seeds, too
                 every = rows.loc[["12", "22", "32"], "value"].to_numpy()[:, None]
                 rests_on = support(metric, scored)
-                rests_on = Support(rests_on.refused[:1], rests_on.remarks[:1], rests_on.patients[:, :1])
+                parts = rests_on.refused[:1], rests_on.remarks[:1], rests_on.patients[:, :1]
+                rests_on = Support(*parts, rests_on.end)
                 alone = replace(metric, aggregate="overall")
                 low, high = (x[0] for x in total_intervals(alone, every, drawn[:, :, :1], rests_on, 0.95))
             else:
                 error = of(drawn).std(ddof=1)
                 if key == "auroc":
                     error = np.sqrt(error**2 + 4 * (2 * value - 1) ** 16 / n * (value * (1 - value)) ** 2)
-                low, high = t_interval(np.asarray(value), error, n - 1, 0.95, metric.scale)
+                low, high = t_interval(np.asarray(value), error, n - 1, 0.95, metric.scale, metric.most(3))
                 if metric.needs == "curve":  # chance raises it: twice by what draws are above their sample
                     raised = 2 * max(of(drawn).mean() - value, 0)
                     low = expit(logit(low) - raised / (value * (1 - value)))

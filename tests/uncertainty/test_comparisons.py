@@ -252,7 +252,7 @@ def test_where_patients_do_nothing_it_is_the_t_test_of_the_seeds(seeds):
     values = [rng.normal(0.8, 0.01, n) for n in seeds]
     sides = [Side(v, np.tile(v, (50, 1))) for v in values]
     error, freedom = difference_error(*sides, 99)
-    found = both_tests(values[0].mean() - values[1].mean(), error, freedom, 0.95, 0.005)
+    found = both_tests(values[0].mean() - values[1].mean(), error, freedom, 0.95, 0.005, 1.0)
     assert found["p"] == pytest.approx(ttest_ind(*values, equal_var=seeds[0] == seeds[1]).pvalue, rel=1e-9)
     if seeds[0] == seeds[1]:
         assert freedom == pytest.approx(2 * seeds[0] - 2)  # those of power.power_of
@@ -273,3 +273,19 @@ def test_where_patients_do_nothing_it_is_the_t_test_of_the_seeds(seeds):
 )
 def test_seeds_are_as_uncertain_as_what_exceeds_the_patients(of_seeds, interaction, freedom, doubt):
     assert _doubt(of_seeds, interaction, freedom) == pytest.approx(doubt)
+
+
+def test_no_two_aurocs_differ_by_more_than_1():
+    """Twelve patients of either side, and two seeds that have nothing in common."""
+    rng = np.random.default_rng(1)
+    truth = np.repeat([1, 0], 12)[:, None]
+    logits = {
+        "a": np.stack([truth * 2.0, -truth * 2.0]) + rng.normal(size=(2, 24, 1)),
+        "b": np.stack([-truth * 2.0, truth * 1.0]) + rng.normal(size=(2, 24, 1)),
+    }
+    table = compare("multilabel", logits, truth, np.arange(24).astype(str), draws=200).iloc[0]
+    reach = student.ppf(0.975, table["freedom"]) * table["error"]
+    assert table["difference"] - reach < -1 < 1 < table["difference"] + reach
+    assert (table["ci_low"], table["ci_high"]) == (-1, 1)
+    assert -1 <= table["equivalence_low"] < table["equivalence_high"] <= 1
+    assert table["p"] == pytest.approx(2 * student.sf(abs(table["difference"]) / table["error"], table["freedom"]))

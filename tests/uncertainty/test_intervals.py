@@ -270,3 +270,43 @@ def test_a_mean_with_a_perfect_class_of_few_patients_is_bounded_by_that_class():
     reach = np.hypot(values[0, -1] - inner[0], (1 - 0.025 ** (1 / 12)) / 5)
     assert values[0, 4] == 1
     np.testing.assert_allclose([low[0, -1], high[0, -1]], [values[0, -1] - reach, inner[1]], rtol=1e-9)
+
+
+def test_a_loss_with_an_end_has_the_log_odds_of_its_share_of_it():
+    value, error = np.array([0.3, 1.2, 1.9]), np.array([0.05, 0.1, 0.2])
+    low, high = t_interval(value, error, 9, 0.95, "loss", 2.0)
+    at, reach = np.log(value / (2 - value)), stats.t.ppf(0.975, 9) * error * 2 / (value * (2 - value))
+    np.testing.assert_allclose(low, 2 / (1 + np.exp(reach - at)))
+    np.testing.assert_allclose(high, 2 / (1 + np.exp(-reach - at)))
+    # Close to 0 an end makes no difference; without one it is the logarithm.
+    ends = [t_interval(np.array(1e-4), np.array(2e-5), 9, 0.95, "loss", end) for end in (2.0, np.inf)]
+    np.testing.assert_allclose(*ends, rtol=1e-3)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_no_interval_goes_beyond_what_is_possible(task, seeds):
+    """Few patients, and seeds that agree on nothing: t of one degree of freedom."""
+    k = 3
+    limits = {
+        "brier": 1.0 if task == "multilabel" else 2.0,
+        "grades_off": k - 1.0,
+    }
+    for repeat in range(6):
+        rng = np.random.default_rng(repeat)
+        truth = np.eye(k)[rng.integers(0, k, 40)] if task == "multiclass" else rng.random((40, k)) < 0.4
+        certain = np.array([1.0, 12.0])[:seeds, None, None]
+        logits = certain * (rng.normal(size=(seeds, 40, k)) + rng.choice([-1, 1]) * truth)
+        counts, index = patient_draws(np.arange(40).astype(str), 100, 0)
+        scored = Scored(task, truth.astype(np.uint8), logits, np.full((seeds, k), 0.5), index, 40, ordered=True)
+        chosen = {
+            key: m for key, m in METRICS.items() if task in m.tasks and key.count("_at_") + key.count("pooled") == 0
+        }
+        draws = metric_draws(scored, chosen, counts)
+        for key, metric in chosen.items():
+            of = metric, measure(metric, Weighted(scored))[0], draws[key], support(metric, scored), 0.95
+            low, high = metric_intervals(*of) if seeds == 1 else total_intervals(*of)
+            top = limits.get(metric.name, np.inf) if metric.scale == "loss" else 1.0
+            assert np.nanmin(low, initial=0) >= (-1 if metric.scale == "correlation" else 0), key
+            assert np.nanmax(high, initial=0) <= top, key
+            assert metric.apart(k) == (2.0 if metric.scale == "correlation" else limits.get(metric.name, top)), key

@@ -15,6 +15,7 @@ from pipeline.uncertainty.comparisons import compare
 from pipeline.uncertainty.delong import delong
 from pipeline.uncertainty.intervals import nested_error, percentiles, spread, t_interval
 from pipeline.uncertainty.multiplicity import holm, paired_p
+from pipeline.uncertainty.ratios import Drawn, expected_interval
 from pipeline.uncertainty.seed_suits_class import seed_suits_class
 from pipeline.uncertainty.support import support
 from pipeline.uncertainty.variance import over_seeds
@@ -179,3 +180,32 @@ def test_the_interaction_has_the_right_size_and_power():
     assert (np.array(p[0.0]) <= 0.05).mean() < 0.05 + error(0.05, 100)
     assert np.mean(p[0.0]) == pytest.approx(0.5, abs=3 / np.sqrt(12 * 100))
     assert (np.array(p[1.0]) <= 0.05).mean() > 0.8
+
+
+@pytest.mark.parametrize(("seeds", "patients"), [(1, 40), (2, 40), (3, 20)])
+def test_intervals_of_losses_with_an_end_cover_and_stay_within_it(seeds, patients):
+    """Brier score and mean size of sets of three exclusive classes, forecasts that are far too sure."""
+    rng, repetitions, k = np.random.default_rng(8), 250, 3
+    spread_of_seeds = 0.3 if seeds > 1 else 0.0
+
+    def sample(n, models, repeats):
+        truth = rng.integers(0, k, (n, repeats))
+        signal = 0.8 + spread_of_seeds * rng.normal(size=(models, 1, repeats, 1))
+        x = (
+            signal * np.eye(k)[truth]
+            + rng.normal(size=(n, repeats, k))
+            + 0.5 * rng.normal(size=(models, n, repeats, k))
+        )
+        p = np.exp(3 * x) / np.exp(3 * x).sum(axis=-1, keepdims=True)
+        return np.stack([((p - np.eye(k)[truth]) ** 2).sum(axis=-1), (p > 0.05).sum(axis=-1)])  # [2, S, n, repeats]
+
+    truths = sample(2000, 1, 200).mean(axis=(1, 2, 3))
+    of_images = sample(patients, seeds, repetitions)
+    counts, _ = patient_draws(np.arange(patients).astype(str), 300, 0)
+    for values, want, end in zip(of_images, truths, (2.0, float(k))):
+        drawn = np.einsum("bn,snr->bsr", counts / patients, values)
+        mean, low, high = expected_interval(Drawn(values.mean(axis=1), drawn), float(patients), 0.95, "loss", end=end)
+        np.testing.assert_allclose(mean, values.mean(axis=(0, 1)))
+        assert covered(low, high, want) > 0.95 - error(0.95, repetitions)
+        assert low.min() >= 0
+        assert high.max() <= end

@@ -206,3 +206,12 @@ def test_the_mean_over_folds_has_the_corrected_variance_of_nadeau_and_bengio():
     assert (alone.low, alone.high) == pytest.approx(stats.t.interval(0.95, 4, values.mean(), stats.sem(values)))
     assert math.isnan(nadeau_bengio(values[:1], 1 / 4).low)
     assert nadeau_bengio(np.zeros(3), 0.5).p == 1.0
+
+
+def test_no_mean_over_folds_may_lie_where_none_can_be():
+    values = np.array([0.98, 1.0, 0.97, 1.0, 1.0])
+    plain, found = nadeau_bengio(values, 1 / 4), nadeau_bengio(values, 1 / 4, ends=(0, 1))
+    assert plain.high > 1
+    assert found == plain._replace(high=1.0)
+    apart = nadeau_bengio(np.array([0.9, -0.9]), 1.0, ends=(-1, 1))
+    assert (apart.low, apart.high) == (-1, 1)

@@ -190,7 +190,7 @@ def facts_of(study: StudyResults) -> Folded | None:
     share = 1 / (split.folds - 1)
     confidence = study.params.evaluate.confidence
     rows = [
-        Row(r, float(of.validation.mean()), whole(r, of), nadeau_bengio(of.folds, share, confidence), of.folds)
+        Row(r, float(of.validation.mean()), whole(r, of), nadeau_bengio(of.folds, share, confidence, (0, 1)), of.folds)
         for r in study.configurations
         if (of := scored.get(r.key)) is not None
     ]
@@ -200,7 +200,7 @@ def facts_of(study: StudyResults) -> Folded | None:
     chosen = max(rows, key=lambda row: row.validation if math.isfinite(row.validation) else -1.0)
     ensembles = study.ensembles_over_folds
     combined = [
-        Row(r, float(of.validation.mean()), r, nadeau_bengio(of.folds, share, confidence), of.folds)
+        Row(r, float(of.validation.mean()), r, nadeau_bengio(of.folds, share, confidence, (0, 1)), of.folds)
         for name, of in ensembles.leading.items()
         for r in [_ensemble(name, of)]
     ]
@@ -262,14 +262,13 @@ def _tested(study: StudyResults, rows: list[Row], chosen: Row, ensembles: list[R
 def _pair(row: dict[Any, Any], study: StudyResults, share: float) -> Pair:
     """Read a tested pair; an ensemble comes first."""
     first, second = row["first"], row["second"]
-    low, high = np.clip((row["ci_low"], row["ci_high"]), -1, 1)  # no two AUROC differ by more
-    difference = Estimate(row["difference"], float(low), float(high), note=row["note"])
+    difference = Estimate(row["difference"], row["ci_low"], row["ci_high"], note=row["note"])
     found = outcome(row["p_holm"], bool(row["distinguishable"]), bool(row["equivalent"]), False)
     values = {key: of.folds for key, of in study.out_of_fold.items()}
     values |= {f"{ENSEMBLE}-{name}": of.folds for name, of in study.ensembles_over_folds.leading.items()}
     if row["family"] == "ensembles":
         first, second, difference = second, first, difference.turned()
-    spread = nadeau_bengio(values[first] - values[second], share, study.params.evaluate.confidence)
+    spread = nadeau_bengio(values[first] - values[second], share, study.params.evaluate.confidence, (-1, 1))
     return Pair(first, second, difference, row["p"], row["p_holm"], spread, found)
 
 

@@ -200,7 +200,9 @@ def _optimism(study: StudyResults, nested: Nested) -> Optimism | None:
     split, confidence = study.params.split, study.params.evaluate.confidence
     apart = np.array([row.highest - row.tested for row in rows])
     luck = [row.s.luck.optimism if row.s.luck else math.nan for row in rows]
-    return Optimism(tested, difference, nadeau_bengio(apart, 1 / (split.folds - 1), confidence), float(np.mean(luck)))
+    return Optimism(
+        tested, difference, nadeau_bengio(apart, 1 / (split.folds - 1), confidence, (-1, 1)), float(np.mean(luck))
+    )
 
 
 def table(study: StudyResults) -> pd.DataFrame:
