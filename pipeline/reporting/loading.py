@@ -55,6 +55,7 @@ from pipeline.study.predictions import Predictions, read_metrics
 from pipeline.study.prepared import open_images, open_masks, read_dataset, read_samples
 from pipeline.study.runs import Configuration, configurations, runs, seeds
 from pipeline.study.trainings import evaluation_folder
+from pipeline.variants.ensembles import NO_ENSEMBLES
 from pipeline.variants.results import audit_of, read_variants, with_ensembles
 from pipeline.variants.settings import folds_of_study
 
@@ -91,7 +92,7 @@ def load_study(params: Params) -> StudyResults:
         patient_of = dict(zip(samples["row"].tolist(), samples["patient_id"].tolist()))
         loaded = [replace(results, patient_of=patient_of) for results in loaded]
         every = tuple(replace(results, patient_of=patient_of) for results in every)
-    if not every and of_classes:
+    if of_classes and not (ENSEMBLES / "metrics.csv").exists():
         missing.append("the ensembles")
     external = {name: read_external(name) for name in params.external}
     missing += [f"the external set {name}" for name, of in external.items() if of is None]
@@ -104,7 +105,7 @@ def load_study(params: Params) -> StudyResults:
             missing.append(f"heat maps by {method} of {of}" + (f" ({why})" if why else ""))
     variants = with_ensembles(read_variants(params.variants, params, params.split))
     missing += [f"the variant {name}" for name in params.variants if name not in {of.name for of in variants}]
-    missing += [f"the ensembles of the variant {of.name}" for of in variants if not of.ensembles.predictions]
+    missing += [f"the ensembles of the variant {of.name}" for of in variants if of.ensembles is NO_ENSEMBLES]
     excluded = read_table(made_by(EXCLUDED, "preprocess"), ("file", "reason")).fillna("")
     study = StudyResults(
         title=info.title,

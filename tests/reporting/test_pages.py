@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipeline.ensemble import ensemble
 from pipeline.report import write_reports
 from pipeline.reporting import english, page
 from pipeline.reporting.bare_table import from_metrics
@@ -20,7 +21,7 @@ from pipeline.reporting.figures import overview, style
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
 from pipeline.reporting.values import NO_TABLE, ReportError
-from pipeline.reporting.views import methods, readme
+from pipeline.reporting.views import methods, readme, shared
 from pipeline.study.files import AUDIT, ENSEMBLES, EVALUATIONS, PROBES, write_csv, write_json
 from pipeline.study.predictions import METRIC_COLUMNS
 from pipeline.uncertainty.comparisons import COLUMNS
@@ -271,6 +272,32 @@ def test_templates_of_plots_have_their_anchors(name):
     json.loads(template)
     for anchor in ("<DVC_METRIC_DATA>", "<DVC_METRIC_X>", "<DVC_METRIC_Y>", '"cell"', '"rev"'):
         assert anchor in template
+
+
+def test_one_training_run_lacks_nothing(make):
+    """Stage ensemble has looked, and found no two members."""
+    params = make(models=("densenet",), replicates=())
+    assert load_study(params).missing == ()
+    shutil.rmtree(ENSEMBLES)
+    assert load_study(params).missing == ("the ensembles",)
+    ensemble(params)
+    study = load_study(params)
+    assert set(study.skipped.values()) == {"one member only"}
+    assert study.missing == ()
+    write_reports(study, Path("reports"))
+    for written in Path("reports").rglob("*.md"):
+        assert "Missing results" not in written.read_text(), written
+
+
+def test_a_mean_lacks_seeds_where_training_runs_are_missing_alone(make):
+    study = load_study(make())
+    without_maps = replace(study, missing=("heat maps by grad-cam of densenet-bce",))
+    assert not shared.banner(without_maps).seeds_missing
+    first = replace(study.configurations[0], seeds=study.configurations[0].seeds[:1])
+    lacking = replace(study, configurations=(first, *study.configurations[1:]), missing=(f"{first.key}, seed 12",))
+    assert shared.banner(lacking).seeds_missing
+    assert shared.banner(lacking, first).seeds_missing
+    assert not shared.banner(lacking, study.configurations[1]).seeds_missing
 
 
 def test_missing_and_collapsed_cells_come_first(make):

@@ -132,7 +132,7 @@ def over_seeds(mean: float, sd: float, n: int) -> OverSeeds:
     """Return what `n` seeds allow to be said of all seeds, the test set as it is."""
     low, high = (float(sd * math.sqrt((n - 1) / (2 * gammaincinv((n - 1) / 2, q)))) for q in (0.975, 0.025))
     half = float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
-    return OverSeeds((mean - half, min(mean + half, 1.0)), (low, high))
+    return OverSeeds((max(mean - half, 0.0), min(mean + half, 1.0)), (low, high))
 
 
 def se_of_intervals(results: Results) -> float:

@@ -18,6 +18,7 @@ from pipeline.reporting.results import Results, StudyResults
 from pipeline.reporting.terms import LABELS, RANKING
 from pipeline.reporting.values import Estimate, Outcome, Sample, outcome
 from pipeline.study.files import PRIVATE_FIGURES
+from pipeline.study.runs import seeds
 
 Noted = list[tuple[str, str, Estimate]]
 """Numbers of a table by row and column, for `formats.reasons`."""
@@ -53,6 +54,7 @@ class Banner:
     leak: Leak | None
     named: tuple[int, int] | None
     missing: tuple[str, ...]
+    seeds_missing: bool
     collapsed: tuple[Collapse, ...]
 
 
@@ -64,6 +66,10 @@ def banner(study: StudyResults, results: Results | None = None) -> Banner:
         _leak(study) if study.leaks_by_design else None,
         study.named,
         tuple(m for m in study.missing if results is None or m.startswith(f"{results.key},")),
+        study.recorded
+        and any(
+            set(seeds(study.params)) - set(of.seeds) for of in (study.configurations if results is None else [results])
+        ),
         tuple(
             Collapse(r.key, seed, sign.rstrip("."))
             for r, seed, sign in study.collapsed
