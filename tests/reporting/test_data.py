@@ -17,7 +17,7 @@ from pipeline.reporting.loading import load_study
 from pipeline.reporting.registry import PAGES
 from pipeline.reporting.settings import Report
 from pipeline.reporting.values import NO_EXAMPLES, NO_TABLE, UNKNOWN, Augmented
-from pipeline.reporting.views import data
+from pipeline.reporting.views import cohort, data
 from pipeline.study.files import AUDIT, AUGMENTED, DUPLICATES, EXAMPLES, PRIVATE_FIGURES, write_csv
 from pipeline.study.parts import read_split
 from pipeline.study.prepared import read_samples
@@ -221,6 +221,31 @@ def test_without_columns_boxes_examples_and_exclusions_the_page_says_so(make, tm
     text = page(gaps, tmp_path)
     assert "—: not recorded for any image of the set." in text
     check_page(tmp_path / "data.md", text.replace("README.md", "data.md"))
+
+
+def test_patients_whose_images_disagree_on_their_sex_are_not_unrecorded(make, tmp_path):
+    study = load_study(make(models=("densenet",)))
+    rows = study.samples.assign(sex=["F"] * len(study.samples))
+    several = rows["patient_id"].value_counts().loc[lambda n: n > 1].index
+    disagree, unknown = several[:3], several[3:5]
+    first = ~rows["patient_id"].duplicated()
+    rows.loc[rows["patient_id"].isin(disagree) & first, "sex"] = "M"
+    rows.loc[rows["patient_id"].isin(unknown), "sex"] = None
+    people = section(page(replace(study, samples=rows), tmp_path), "Patients and views")
+    by_label = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in people.splitlines() if "|" in line}
+    n = rows["patient_id"].nunique() - 5
+    assert by_label["Sex: female (patients)"] == f"{n} (100.0 %)"
+    assert by_label["Sex: contradictory, images of one patient disagree (patients)"] == "3"
+    assert by_label["Sex: not recorded (patients)"] == "2"
+    agreed = section(page(study, tmp_path), "Patients and views")
+    assert "contradictory" not in agreed
+
+
+def test_fifths_of_a_number_do_not_occur_together(make):
+    study = load_study(make(models=("densenet",)))
+    assert cohort.pairs(study) is not None
+    for task in ("regression", "multiclass"):
+        assert cohort.pairs(replace(study, task=task)) is None
 
 
 def with_augment(study, augment, **of_models):

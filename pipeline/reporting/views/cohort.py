@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,8 @@ _MOST_VALUES = 6
 _BINS = ((1, 1), (2, 2), (3, 5), (6, 10), (11, math.inf))
 """Images per patient, lowest and highest."""
 _SEXES = {"f": "female", "female": "female", "m": "male", "male": "male"}
+_CONTRADICTORY: Any = object()
+"""Stands where the images of a patient disagree, and is no text that a column could hold."""
 
 Frames = dict[str, pd.DataFrame]
 
@@ -142,13 +144,15 @@ class Age(NamedTuple):
 class Values(NamedTuple):
     """A column of categories, set by set; shares are of the recorded values.
 
-    `counts` holds the most frequent values, `others` how many values there are besides and their counts.
+    `counts` holds the most frequent values, `others` how many values there are besides and their counts, `missing` of
+    how many nothing is recorded, and `contradictory` of how many patients the images disagree.
     """
 
     counts: dict[str, list[Count]]
     others: int
     other_counts: list[Count]
     missing: list[int]
+    contradictory: list[int]
 
     @property
     def has_gap(self) -> bool:
@@ -274,9 +278,9 @@ def _class(name: str, frames: Frames, has: Mapping[str, pd.Series], unit: str) -
 
 
 def pairs(study: StudyResults) -> Pairs | None:
-    """Count the images that have two classes; None where an image has one class only."""
+    """Count the images that have two classes; None where an image has one class only, as of a number its fifth."""
     samples, classes = images(study), study.classes
-    if study.task == "multiclass" or len(classes) < 2:
+    if study.task in ("multiclass", "regression") or len(classes) < 2:
         return None
     truth = samples[list(classes)].to_numpy()
     labels, known = (truth == 1).astype(np.int64), (~np.isnan(truth)).astype(np.int64)
@@ -319,21 +323,24 @@ def _age(ages: pd.Series) -> Age:
 
 
 def _sex_of_patients(rows: pd.DataFrame, column: str, unit: str) -> pd.Series:
-    """Return the sex of every patient; missing where none or more than one is recorded."""
+    """Return the sex of every patient; missing where none is recorded, `_CONTRADICTORY` where images disagree."""
     read = rows[column].map(lambda v: v if pd.isna(v) else _SEXES.get(str(v).strip().lower(), str(v)))
     units, told = rows[unit], read.notna()
     known = read[told].groupby(units[told])
-    return known.first().where(known.nunique() == 1).reindex(read.groupby(units).size().index)
+    agreed = known.first().astype(object).where(known.nunique() == 1, _CONTRADICTORY)
+    return agreed.reindex(read.groupby(units).size().index)
 
 
 def _values(columns: list[pd.Series]) -> Values:
     """Count the values of a column in every set; the last of `columns` is of all sets."""
-    recorded = [column.dropna().astype(str) for column in columns]
+    told = [column.dropna() for column in columns]
+    recorded = [column[[value is not _CONTRADICTORY for value in column]].astype(str) for column in told]
     ranked = sorted(recorded[-1].value_counts().items(), key=lambda item: (-item[1], str(item[0])))
     shown = [str(value) for value, _ in ranked[:_MOST_VALUES]]
     return Values(
         {value: [Count(int((r == value).sum()), len(r)) for r in recorded] for value in shown},
         len(ranked) - len(shown),
         [Count(int((~r.isin(shown)).sum()), len(r)) for r in recorded],
-        [len(column) - len(r) for column, r in zip(columns, recorded)],
+        [len(column) - len(t) for column, t in zip(columns, told)],
+        [len(t) - len(r) for t, r in zip(told, recorded)],
     )
