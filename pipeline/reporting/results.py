@@ -493,11 +493,7 @@ class StudyResults:
 
         Equal by chance or by a table's rounding: which of them is called chosen says nothing.
         """
-        if self.chosen is None:
-            return ()
-        best = self.chosen.get(self.leading, part="val").value
-        equal = [r for r in self.configurations if abs(r.get(self.leading, part="val").value - best) <= 1e-12]
-        return tuple(equal) if len(equal) > 1 else ()
+        return equals(self.configurations, self.chosen, self.leading)
 
     @property
     def subject(self) -> Results | None:
@@ -506,8 +502,17 @@ class StudyResults:
 
     @property
     def chosen_ensemble(self) -> Results | None:
-        """The ensemble with the highest validation AUROC; of segmentation, Dice, of regression, R2."""
-        return highest(self.ensembles, {"segmentation": "dice", "regression": "r2"}.get(self.task, "auroc"))
+        """The ensemble with the highest validation AUROC, the first of those that tie; of masks Dice, of numbers R2."""
+        return highest(self.ensembles, self._chooses_ensembles)
+
+    @property
+    def tied_ensembles(self) -> tuple[Results, ...]:
+        """The ensembles whose validation equals that of `chosen_ensemble`, as `tied`; in the order they are made in."""
+        return equals(self.every_ensemble or self.ensembles, self.chosen_ensemble, self._chooses_ensembles)
+
+    @property
+    def _chooses_ensembles(self) -> str:
+        return {"segmentation": "dice", "regression": "r2"}.get(self.task, "auroc")
 
     @cached_property
     def folds(self) -> dict[str, list[Fold]]:
@@ -537,6 +542,15 @@ class StudyResults:
     def is_chosen(self, results: Results) -> bool:
         """Whether `results` is the configuration that validation chooses."""
         return self.chosen is not None and results.key == self.chosen.key
+
+
+def equals(candidates: Sequence[Results], chosen: Results | None, metric: str = "auroc") -> tuple[Results, ...]:
+    """Return the candidates whose mean of `metric` on validation is that of `chosen` to all digits, if several are."""
+    if chosen is None:
+        return ()
+    best = chosen.get(metric, part="val").value
+    equal = tuple(r for r in candidates if abs(r.get(metric, part="val").value - best) <= 1e-12)
+    return equal if len(equal) > 1 else ()
 
 
 def highest(candidates: Sequence[Results], metric: str = "auroc") -> Results | None:

@@ -15,7 +15,7 @@ from pipeline.reporting import english, formats, page
 from pipeline.reporting.bare_table import from_metrics
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.values import NO_TABLE
-from pipeline.reporting.views import ensembles, losses, verdict
+from pipeline.reporting.views import ensembles, losses, readme, verdict
 from pipeline.reporting.views.ensemble_differences import differences
 from pipeline.reporting.views.ensemble_members import fitted
 from pipeline.reporting.views.ensembles import render
@@ -217,7 +217,48 @@ def test_validation_chooses_and_the_test_part_does_not(here):
     assert "its test macro AUROC is 0.750" in text
     assert "not tested in this report" in text
     tied = replace(changed, ensembles=(scored(best, 0.8, 0.9), two[1]), every_ensemble=(scored(best, 0.8, 0.9), two[1]))
-    assert f"{other.loss} has the same validation value to three decimals." in " ".join(in_short(tied))
+    assert [e.loss for e in tied.tied_ensembles] == [best.loss, other.loss]
+    text = " ".join(in_short(tied))
+    assert (
+        f"**{best.loss}** has the highest validation macro AUROC of 2 ensembles (0.800), as has {other.loss}, "
+        "and comes first among them in the order of the study; its test macro AUROC is 0.900"
+    ) in text
+    assert "to three decimals" not in text
+    nearly = scored(best, 0.80004, 0.9), two[1]
+    close = replace(changed, ensembles=nearly, every_ensemble=nearly)
+    assert close.tied_ensembles == ()
+    assert f"{other.loss} has the same validation value to three decimals." in " ".join(in_short(close))
+
+
+def test_ensembles_that_tie_are_no_choice_on_the_first_page(here, tmp_path):
+    """As many values of exactly 1: which of them comes first says nothing."""
+    study = load_once(here)
+
+    def at(results, value):
+        metrics = results.metrics.copy()
+        of = (metrics["part"] == "val") & (metrics["class"] == "macro") & (metrics["metric"] == "auroc")
+        metrics.loc[of, "value"] = value
+        return replace(results, metrics=metrics)
+
+    equal = tuple(at(e, 1.0) for e in study.ensembles)
+    tied = replace(study, ensembles=equal, every_ensemble=equal)
+    with page.about(tied):
+        readme.render(tied, tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    names = english.listing(f"**{e.loss}**" for e in equal)
+    assert (
+        f"{names} tie for the highest validation AUROC (1.000); validation cannot choose between them, and the first "
+        f"in the order of the study is shown: **{equal[0].loss}** has a test macro AUROC of"
+    ) in text
+    assert "The ensemble with the highest" not in text
+    apart = (at(equal[0], 0.9), *equal[1:])
+    other = replace(study, ensembles=apart, every_ensemble=apart)
+    with page.about(other):
+        readme.render(other, tmp_path)
+    assert (
+        f"The ensemble with the highest validation AUROC, **{equal[1].loss}**, has a test"
+        in (tmp_path / "README.md").read_text()
+    )
 
 
 def test_weights_and_their_sum_are_printed(here):

@@ -25,6 +25,8 @@ from pipeline.metrics.thresholds import best_f1_thresholds, probabilities
 from pipeline.reporting import page, summary
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.pseudonyms import _without_paths
+from pipeline.reporting.results import Results
+from pipeline.reporting.values import NO_TABLE
 from pipeline.reporting.views import folds as folds_view
 from pipeline.reporting.views import methods, readme
 from pipeline.reporting.views import nested as nested_view
@@ -46,6 +48,7 @@ from pipeline.study.runs import Configuration, Run, VariantRun, every_run
 from pipeline.study.trainings import run_folder
 from pipeline.study.workplaces import inside, merged, params_of
 from pipeline.variants.ensembles import NO_ENSEMBLES
+from pipeline.variants.folds import FoldSpread
 from pipeline.variants.records import VariantRecordSections, variant_record
 from pipeline.variants.results import audit_of
 from pipeline.variants.settings import as_variant, folds_of_study
@@ -559,3 +562,15 @@ def test_pages_show_no_path_of_a_network_that_finds_regions_or_of_joined_sets():
     assert shown.variants["lungs"].preprocess["roi"] == {"masks": "lungs", "margin": 0.1}
     assert "jane" not in shown.model_dump_json()
     assert params.variants["lungs"].preprocess["roi"]["masks"] == "/home/jane/nets/lungs"
+
+
+_NOTHING = Results("m", "ce", (1,), NO_TABLE)
+
+
+def test_configurations_that_tie_over_folds_are_named():
+    made = [
+        folds_view.Row(replace(_NOTHING, model=name), value, _NOTHING, FoldSpread(value, 0, 0, 1, 1), np.zeros(2))
+        for name, value in (("a", 1.0), ("b", 1.0), ("c", 0.9))
+    ]
+    folded = folds_view.Folded(made, [], None, 0, [], [], made[0], 5, 1, [])
+    assert [each.key for each in folded.tied] == ["a-ce", "b-ce"]

@@ -13,7 +13,7 @@ from pipeline.ensembling.combiners import LABELS as FITTED_ON_LABELS
 from pipeline.ensembling.fitting import FOLDS
 from pipeline.reporting import page
 from pipeline.reporting.figures import ensembles as figures
-from pipeline.reporting.results import Results, StudyResults, highest
+from pipeline.reporting.results import Results, StudyResults, equals, highest
 from pipeline.reporting.terms import LABELS, RANKING
 from pipeline.reporting.values import Estimate, Outcome, Sample
 from pipeline.reporting.views.ensemble_differences import (
@@ -71,7 +71,7 @@ class Page:
     chosen : Results or None
         The ensemble with the highest validation AUROC.
     tied : list of str
-        Others with the same value at the printed precision.
+        Others with the same value at the printed precision, which are not equal to all digits.
     rows : list of Row
         One row per ensemble.
     labels : list of str
@@ -197,11 +197,14 @@ def view(study: StudyResults) -> Page:
 
 
 def _tied(shown: Sequence[Results], best: Results | None) -> list[str]:
-    """Name the ensembles whose validation AUROC equals that of the best to three decimals."""
+    """Name the ensembles whose validation AUROC equals that of the best to three decimals, and not to all digits."""
     if best is None:
         return []
+    same = {e.key for e in equals(shown, best)}
     value = f"{best.get('auroc', part='val').value:.3f}"
-    return [e.loss for e in shown if e.key != best.key and f"{e.get('auroc', part='val').value:.3f}" == value]
+    return [
+        e.loss for e in shown if e.key not in {best.key, *same} and f"{e.get('auroc', part='val').value:.3f}" == value
+    ]
 
 
 def _row(study: StudyResults, e: Results, best: Results | None, metrics: Sequence[str]) -> Row:

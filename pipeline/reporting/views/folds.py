@@ -102,6 +102,11 @@ class Combined:
     others: list[str]
 
     @property
+    def tied(self) -> list[Results]:
+        """Those whose mean on validation is that of the best one to all digits; the first of them is called best."""
+        return _tied(self.rows, self.best)
+
+    @property
     def weighted(self) -> bool:
         """Whether the members of the best one have weights."""
         return any(weight is not None for of in self.made for _, seeds in of.members for _, weight in seeds)
@@ -168,6 +173,15 @@ class Folded:
     planned: int
     deals: int
     lacking: list[int]
+
+    @property
+    def tied(self) -> list[Results]:
+        """The configurations whose mean on validation is that of the chosen one to all digits."""
+        return _tied(self.rows, self.chosen)
+
+
+def _tied(rows: list[Row], best: Row | None) -> list[Results]:
+    return [row.results for row in rows if best is not None and abs(row.validation - best.validation) <= 1e-12]
 
 
 def whole(results: Results, of: OutOfFold) -> Results:
