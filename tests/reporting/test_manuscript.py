@@ -9,6 +9,7 @@ from pipeline.learning.losses import available
 from pipeline.reporting import page
 from pipeline.reporting.loading import load_study
 from pipeline.reporting.references import _LOSSES, WORKS, References, of_architecture, of_loss
+from pipeline.reporting.views.design import design
 from pipeline.reporting.views.manuscript import MOST_MODELS, manuscript
 from pipeline.settings import parse
 
@@ -220,6 +221,28 @@ TRAINING = [
 @pytest.mark.parametrize(("train", "sentence"), TRAINING)
 def test_every_way_to_train_has_its_sentence(train, sentence, study):
     assert sentence in text_of(with_params(study, train={"patience": 1, **train}))
+
+
+def test_settings_of_training_are_those_that_the_models_have(study):
+    """A warm-up that no model has is no setting of the study; patience that cannot end is no stopping."""
+    names = study.params.study.models
+    of_models = {name: study.params.models[name].model_dump(mode="json", exclude_unset=True) for name in names}
+    train = {"epochs": 3, "patience": 18, "warmup_epochs": 0.25}
+    alike = {name: {**of, "warmup_epochs": 1, "epochs": 4} for name, of in of_models.items()}
+    changed = with_params(study, models=alike, train=train)
+    text = text_of(changed)
+    assert "Training took at most 4 epochs" in text
+    assert "after a warm-up of 1 epoch; the weights of the epoch with the best validation AUROC were kept" in text
+    assert "it stopped after" not in text
+    assert "own settings of training" not in text
+    assert (design(changed).train.epochs, design(changed).own) == (4, [])
+    one = {**alike, names[0]: {**alike[names[0]], "epochs": 5}}
+    differ = with_params(study, models=one, train=train)
+    text = text_of(differ)
+    assert "Training took at most 3 epochs" in text
+    assert "its own settings of training: epochs 5" in text
+    assert "its own settings of training: epochs 4" in text
+    assert "after a warm-up of 1 epoch" in text
 
 
 def test_preprocessing_and_evaluation_are_as_set(study):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pipeline.learning.settings import Train, train_settings
 from pipeline.reporting.results import StudyResults
+from pipeline.settings import Params
 from pipeline.study.runs import runs
 
 
@@ -31,7 +32,7 @@ class Design:
     planned, finished : int
         Training runs of the study, and those with results.
     train : Train
-        Settings of the training runs.
+        Settings of training, as `common_settings`.
     own : list of str
         Models with settings of their own.
     """
@@ -44,11 +45,23 @@ class Design:
     own: list[str]
 
 
+def common_settings(params: Params) -> Train:
+    """Return the settings of training that all models have; of those in which they differ, those of section `train`."""
+    of_models = [train_settings(params, name) for name in params.study.models]
+    shared = {
+        key: getattr(of_models[0], key)
+        for key in Train.model_fields
+        if all(getattr(each, key) == getattr(of_models[0], key) for each in of_models)
+    }
+    return params.train.model_copy(update=shared)
+
+
 def design(study: StudyResults) -> Design | None:
     """Return what was studied; None for a bare table."""
     if not study.recorded:
         return None
     params = study.params
+    train = common_settings(params)
     parts = [
         Part(name, of["images"], of["patients" if study.patients_known else "groups"])
         for name, of in study.audit["parts"].items()
@@ -59,8 +72,8 @@ def design(study: StudyResults) -> Design | None:
         sorted([params.seed, *params.study.replicates]),
         len(runs(params)),
         sum(len(r.seeds) for r in study.configurations),
-        params.train,
-        [name for name in params.study.models if train_settings(params, name) != params.train],
+        train,
+        [name for name in params.study.models if train_settings(params, name) != train],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.learning.settings import Model, Train
+from pipeline.learning.settings import Model, Train, train_settings
 from pipeline.metrics.calibration import ECE_BINS
 from pipeline.reporting import references
 from pipeline.reporting.references import References
@@ -121,10 +121,10 @@ def manuscript(study: StudyResults) -> Manuscript | None:
         study,
         design,
         flow(study),
-        params.train,
-        [_model(study, name) for name in params.study.models],
+        design.train,
+        [_model(study, name, design.train) for name in params.study.models],
         [_loss(name, params.losses[name]) for name in params.study.losses],
-        params.train.augment.operations(),
+        design.train.augment.operations(),
         bool((study.samples["official_split"] == "val").any()) if "official_split" in study.samples else False,
         test_time(study),
         sorted({of["method"] for of in study.described.values()}),
@@ -135,10 +135,11 @@ def manuscript(study: StudyResults) -> Manuscript | None:
     )
 
 
-def _model(study: StudyResults, name: str) -> ModelText:
-    model = study.params.models[name]
+def _model(study: StudyResults, name: str, common: Train) -> ModelText:
+    model, trained = study.params.models[name], train_settings(study.params, name)
     taught = model_settings.taught_by(study, name)
-    own = {key: value for key, value in model_settings.own(model).items() if key in Train.model_fields}
+    differs = {key for key in Train.model_fields if getattr(trained, key) != getattr(common, key)}
+    own = {key: value for key, value in model_settings.own(model).items() if key in differs}
     works = references.of_architecture(model.arch)
     start = initial_weights.of_model(study, name)
     return ModelText(name, model, dict(_flat(own)), works, start, taught, _works_of(own))
