@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from pipeline.reporting import english
 from pipeline.reporting.english import listing
-from pipeline.reporting.values import Estimate
+from pipeline.reporting.values import NOT_IN_TABLE, Estimate
 
 DASH = "—"
 """Stands wherever a number does not exist; the reason stands below the table."""
@@ -97,7 +97,8 @@ def reasons(noted: Iterable[tuple[str, str, Estimate]]) -> str:
     for row, column, estimate, complete in every:
         columns.setdefault(row, set()).add(column)
         if estimate.note or not complete:
-            place = places.setdefault((estimate.note or "not in the metrics table", complete), {})
+            without = "no interval" if math.isfinite(estimate.value) else NOT_IN_TABLE
+            place = places.setdefault((estimate.note or without, complete), {})
             place.setdefault(row, []).append(column)
     lines = []
     for (note, complete), rows in places.items():

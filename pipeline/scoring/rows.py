@@ -28,7 +28,8 @@ _HOW = {
 CHOOSING = "used for choosing"
 """Note of every value of the validation part, which chose epoch and threshold and is therefore optimistic."""
 
-INFLATED = "no interval: noise inflates it, and no interval holds its level; beside it stands ece_floor"
+NO_LEVEL = "no interval: noise inflates it, and no interval holds its level"
+INFLATED = f"{NO_LEVEL}; beside it stands ece_floor"
 """Note of every calibration error of the test part."""
 
 
@@ -186,7 +187,7 @@ def metric_rows(
                 elif not np.isnan(values[s, c]):
                     notes.append(refused[c] or remarks[c])
                     if not refused[c]:
-                        notes.append(_draw_note(int(defined[s, c]), len(drawn)) or _end_note(values[s, c], low[s, c]))
+                        notes.append(draw_note(int(defined[s, c]), len(drawn)) or end_note(values[s, c], low[s, c]))
                 note = "; ".join(text for text in notes if text)
                 between = low[s, c], high[s, c]
                 n = images[c] if c < len(names) - 1 else scored.n_images  # last stands what all classes make
@@ -199,7 +200,7 @@ def _with_mean(values: np.ndarray | None) -> np.ndarray | None:
     return None if values is None else np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)
 
 
-def _draw_note(defined: int, draws: int) -> str:
+def draw_note(defined: int, draws: int) -> str:
     """Say how many draws an interval rests on, where not all."""
     if defined == draws:
         return ""
@@ -208,7 +209,7 @@ def _draw_note(defined: int, draws: int) -> str:
     return f"interval from {defined} of {draws} draws"
 
 
-def _end_note(value: float, low: float) -> str:
+def end_note(value: float, low: float) -> str:
     """Say why a value that no draw moves has no interval; "" where it has one."""
     return f"no interval: every draw gives {value:.4g}" if np.isnan(low) else ""
 

@@ -15,6 +15,7 @@ import pandas as pd
 from pipeline.metrics.registry import METRICS, Metric, columns, measure, reasons
 from pipeline.metrics.scored import Scored, Weighted
 from pipeline.scoring.prediction_table import Predicted, logarithms, odds
+from pipeline.scoring.rows import NO_LEVEL, draw_note, end_note
 from pipeline.uncertainty.bootstrap import metric_draws, patient_draws
 from pipeline.uncertainty.claims import FalseClaim, false_claim
 from pipeline.uncertainty.comparisons import Side, compare, difference_error, tests_of
@@ -320,9 +321,14 @@ def _measured(metric: Metric, scored: Scored, counts: np.ndarray, confidence: fl
         averaged = values.mean(axis=0, keepdims=True), drawn.mean(axis=1, keepdims=True)
         low, high = (ends[0] for ends in metric_intervals(metric, *averaged, mean, confidence))
     texts = [list(dict.fromkeys(filter(None, of_column))) for of_column in zip(*reasons(metric, once))]
+    defined = (~np.isnan(drawn.mean(axis=1))).sum(axis=0)
+    without = [
+        "" if np.isnan(v) else NO_LEVEL if metric.inflates else draw_note(int(n), len(drawn)) or end_note(v, at)
+        for v, n, at in zip(values.mean(axis=0), defined, low)
+    ]
     notes = [
-        "; ".join(text + [r for r in (refused or remark,) if r])
-        for text, refused, remark in zip(texts, rests_on.refused, rests_on.remarks)
+        "; ".join([*text, *([refused] if refused else filter(None, [remark, why]))])
+        for text, refused, remark, why in zip(texts, rests_on.refused, rests_on.remarks, without)
     ]
     return _Measured(values, drawn, low, high, rests_on, notes)
 

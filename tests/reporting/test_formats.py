@@ -63,6 +63,8 @@ def whole():
             ["- — a (X) and b (Y): too few."],
         ),
         ([("a", "X", few("one")), ("b", "X", few("two"))], ["- — a: one.", "- — b: two."]),
+        ([("a", "X", few("")), ("b", "X", whole())], ["- — a: no interval."]),
+        ([("a", "X", Estimate()), ("b", "X", whole())], ["- — a: not in the metrics table."]),
         ([("a", "X", Estimate(0.5, 0.4, 0.6, note="remark")), ("b", "X", whole())], ["- a: remark."]),
     ],
 )

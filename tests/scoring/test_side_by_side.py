@@ -61,6 +61,10 @@ def test_two_classes_by_scikit_learn(ill):
     assert found.lead.second_is_better
     assert of["brier"].second_is_better == (of["brier"].difference.value < 0)
     assert np.isnan(of["ece"].p)
+    for side in (of["ece"].first, of["ece"].second):
+        assert np.isfinite(side.value)
+        assert side.note == "no interval: noise inflates it, and no interval holds its level"
+    assert {getattr(of[name], side).note for name in want for side in ("first", "second")} == {""}
 
 
 def test_delong_by_hand_and_mcnemar_by_statsmodels(ill):
