@@ -68,8 +68,8 @@ def _few(val: Scored, classes: Sequence[str], target: float) -> dict[str, str]:
     texts = {}
     for k, name in enumerate(classes):
         held = [
-            f"every set holds '{side if val.task == 'multilabel' else name}': {n[k]} such validation images, "
-            f"{needed} are needed"
+            f"every set holds '{side if val.task == 'multilabel' else name}': {n[k]} such validation "
+            f"{'image' if n[k] == 1 else 'images'}, {needed} {'is' if needed == 1 else 'are'} needed"
             for side, n in sides.items()
             if n[k] < needed and (side == "present" or val.task == "multilabel")
         ]

@@ -91,8 +91,13 @@ def mean_refusal(scored: Scored, refused: list[str]) -> str:
     if few == len(refused):
         return f"no class with {MIN_PATIENTS} positive and {MIN_PATIENTS} negative patients"
     if 2 * few > len(refused):
-        return f"{few} of {len(refused)} classes have too few patients for an interval of their own"
+        return _too_few(few, len(refused))
     return ""
+
+
+def _too_few(few: int, classes: int) -> str:
+    has, its = ("has", "its") if few == 1 else ("have", "their")
+    return f"{few} of {classes} classes {has} too few patients for an interval of {its} own"
 
 
 def n_patients(scored: Scored) -> int:
@@ -124,7 +129,7 @@ def support(metric: Metric, scored: Scored) -> Support:
     refused, everyone = class_refusals(scored), n_patients(scored)
     of_compared = refused if scored.compared is None else np.array(refused)[scored.compared].tolist()
     few = sum(map(bool, of_compared))
-    remark = f"{few} of {len(of_compared)} classes have too few patients for an interval of their own" if few else ""
+    remark = _too_few(few, len(of_compared)) if few else ""
     if metric.aggregate == "overall":
         of_all = f"fewer than {MIN_PATIENTS} patients ({everyone})" if everyone < MIN_PATIENTS else ""
         return Support(

@@ -73,3 +73,16 @@ def test_the_page_is_written_where_there_are_grades_alone(tmp_path):
     assert "| none | 8 | 0.0 % | 0.0 % | 75.0 % | 0.0 % | 25.0 % | +0.50 |" in text
     assert drawn.is_file()
     assert ordinal.render(study("kappa"), tmp_path / "other") == []
+
+
+def test_one_pair_is_no_family(tmp_path):
+    row = {"second": "b", "metric": "qwk", "difference": 0.1, "ci_low": 0.02, "ci_high": 0.18, "p": 0.01, "note": ""}
+    for firsts, said in (
+        (["a"], "paired by patient; there is one pair, whose p needs no correction. Significant: 1."),
+        (["a", "c"], "p is Holm-corrected for the 2 pairs of this table, which are a family of their own."),
+    ):
+        table = pd.DataFrame([row | {"first": first, "p_holm": 0.02} for first in firsts])
+        made = replace(study(), grade_comparisons=table)
+        with page.about(made):
+            ordinal.render(made, tmp_path)
+        assert said in (tmp_path / "ordinal.md").read_text()

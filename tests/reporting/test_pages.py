@@ -287,6 +287,8 @@ def test_one_training_run_lacks_nothing(make):
     write_reports(study, Path("reports"))
     for written in Path("reports").rglob("*.md"):
         assert "Missing results" not in written.read_text(), written
+        assert "Holm's method for no tests" not in written.read_text(), written
+    assert "- 1 training run: none missing, none collapsed." in Path("reports/README.md").read_text()
 
 
 def test_a_mean_lacks_seeds_where_training_runs_are_missing_alone(make):

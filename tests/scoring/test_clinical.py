@@ -16,6 +16,7 @@ from pipeline.scoring.decision_curves import decision_table
 from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.gaps import GAP_METRICS, correct_gaps
 from pipeline.scoring.operating import INFINITE
+from pipeline.scoring.prediction_sets import _few
 from pipeline.scoring.settings import Evaluate
 from pipeline.scoring.subgroups import evaluate_subgroups
 from pipeline.study.params import describe
@@ -345,3 +346,10 @@ def test_a_prevalence_of_no_class_is_named():
         "evaluate.prevalence: 'Gout' is no class of the data set; must be one of Mass, Edema, Hernia"
     ]
     assert not Evaluate(prevalence=0.1).prevalence_problems(CLASSES)
+
+
+def test_one_image_of_a_class_is_one_image():
+    truth = np.eye(2, dtype=np.uint8)[[0, 1, 1]]
+    said = _few(Scored("multiclass", truth, np.zeros((1, 3, 2))), ("a", "b"), 0.9)
+    assert said["a"] == "every set holds 'a': 1 such validation image, 9 are needed"
+    assert said["b"] == "every set holds 'b': 2 such validation images, 9 are needed"

@@ -164,7 +164,7 @@ def test_intervals_are_refused_with_a_reason(study):
     assert rest[["ci_low", "ci_high"]].notna().all(axis=None)
     assert (rest["ci_low"] <= rest["value"]).all()
     assert (rest["value"] <= rest["ci_high"]).all()
-    note = "1 of 3 classes have too few patients for an interval of their own"
+    note = "1 of 3 classes has too few patients for an interval of its own"
     assert rest.loc[rest["class"] == "macro", "note"].str.contains(note).all()
 
 
