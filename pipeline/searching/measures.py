@@ -48,18 +48,17 @@ def of_classes(
     scored = Scored(task, targets, logits, None, index, len(distinct), ordered)
     of = METRICS[_OF_CLASSES[metric]]
     macro = of.aggregate == "macro"
-    positives = scored.class_counts[:, 0]
 
-    def by_class(values: Array, weights: np.ndarray) -> Array:
-        return np.where((weights @ positives > 0)[:, None], values[..., :-1], np.nan) if macro else values
+    def by_class(values: Array) -> Array:
+        return values[..., :-1] if macro else values
 
     def drawn(counts: np.ndarray) -> Array:
-        return by_class(metric_draws(scored, {metric: of}, counts)[metric], counts.astype(np.float64))
+        return by_class(metric_draws(scored, {metric: of}, counts)[metric])
 
     def sides(counts: np.ndarray, left_out: np.ndarray) -> Sides:
         return drawn(counts), drawn(left_out)
 
-    whole = by_class(measure(of, Weighted(scored, None, False)), np.ones((1, len(distinct))))[0]
+    whole = by_class(measure(of, Weighted(scored, None, False)))[0]
     limits = (-1.0, 1.0) if of.scale == "correlation" else (0.0, 1.0)
     return Measured(whole, sides, np.asarray(patients), support(of, scored).refused[-1], limits)
 

@@ -5,9 +5,11 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score, precision_score, recall_score
 
 from pipeline.external.adapting import CARRIED, COUNTED, ESTIMATED, RECALIBRATED, adapt, set_aside
+from pipeline.external.evaluation import Model, score_models
 from pipeline.external.scoring import comparable, on, score_pair
 from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.part import PartLogits
+from pipeline.study.predictions import Predictions
 
 BOOTSTRAP = {"draws": 100, "confidence": 0.95, "seed": 0}
 LABELS = ["1", "2"]
@@ -119,6 +121,31 @@ def test_means_are_over_the_classes_that_are_compared_as_sklearn_says():
     assert table.loc[("drop", "mean", "macro", "f1"), "value"] == pytest.approx(
         table.loc[("there", "mean", "macro", "f1"), "value"] - table.loc[("here", "mean", "macro", "f1"), "value"]
     )
+
+
+def test_a_study_of_grades_of_which_a_set_has_two_is_scored_as_such():
+    """As stage evaluate_external calls it: order and classes are those of the study, means of what is compared."""
+    val, test, there = (
+        part("multiclass", 120, 1),
+        part("multiclass", 160, 2),
+        part("multiclass", 120, 3, share=[0.5, 0, 0.5]),
+    )
+    rows = {f"{name}_rows": np.arange(len(of.targets)) for name, of in (("val", val), ("test", test))}
+    of_parts = {
+        f"{name}_{field}": getattr(of, field)
+        for name, of in (("val", val), ("test", test))
+        for field in ("logits", "targets", "patients")
+    }
+    labels = Predictions("multiclass", np.array([1, 2]), np.array(["a", "b", "c"]), **rows, **of_parts, ordered=True)
+    model = Model("m", "ce", LABELS, val.logits, test.logits, there.logits)
+    found = score_models([model], labels, ("a", "c"), there.targets, there.patients, 0.25, BOOTSTRAP)
+    table = found.metrics.set_index(["part", "seed", "class", "metric"])["value"]
+    truth, decided = there.targets.argmax(1), there.logits[0].argmax(1)
+    kept = {"labels": [0, 2], "average": "macro"}
+    assert table["there", "1", "macro", "f1"] == pytest.approx(f1_score(truth, decided, **kept))
+    assert table["there", "1", "macro", "precision"] == pytest.approx(precision_score(truth, decided, **kept))
+    assert table["there", "1", "overall", "grades_off"] == pytest.approx(np.abs(truth - decided).mean())
+    assert {"qwk", "within_one"} <= set(found.metrics.loc[found.metrics["part"] == "drop", "metric"])
 
 
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
