@@ -46,7 +46,9 @@ _Written = tuple[list[str], int, float]
 """Training runs, images on which they were compared, largest difference of a logit."""
 _COMBINED = {"mean": "mean of their probabilities", FUSION: "a head on their features"}
 _ORIGINS = ".debug_pkl"
-_OF_THE_WRITER = ("version", "byteorder", ".data/serialization_id")
+_VERSION = ("version", ".data/version")
+"""The record of the format, by its place in archives of an older and of a newer one, as some operators need."""
+_OF_THE_WRITER = (*_VERSION, "byteorder", ".data/serialization_id")
 """Records of an archive of TorchScript that each writer makes itself."""
 _DIFFERENCE = "largest absolute difference of a logit"
 
@@ -191,7 +193,8 @@ def _without_origins(archive: bytes) -> bytes:
         if not name.endswith(_ORIGINS) and name not in _OF_THE_WRITER:
             content = reader.get_record(name)
             writer.write_record(name, content, len(content))
-    writer.set_min_version(int(reader.get_record("version")))
+    version = next(name for name in _VERSION if reader.has_record(name))
+    writer.set_min_version(int(reader.get_record(version)))
     writer.write_end_of_file()
     return copy.getvalue()
 

@@ -167,7 +167,7 @@ def test_torchscript(deployed):
             torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0)
 
 
-def small_of_timm(channels):
+def small_of_timm(channels, arch="test_resnet", **options):
     """A network of timm's in the place of a tiny one; its weights are random, which is all the same to an export."""
     import torch
 
@@ -176,7 +176,7 @@ def small_of_timm(channels):
 
     content = yaml.safe_load(Path("params.yaml").read_text())
     shape = {"mean": [0.4] * channels, "std": [0.2] * channels}
-    content["models"]["small"] = {"arch": "test_resnet", "lr": 0.01, "input": shape}
+    content["models"]["small"] = {"arch": arch, "lr": 0.01, "input": shape, "options": options}
     Path("params.yaml").write_text(yaml.safe_dump(content))
     described = load(TrainingSections).models["small"]
     for seed in (42, 7):
@@ -184,6 +184,23 @@ def small_of_timm(channels):
         network = models.build("small", described, 1, 14, 24, np.asarray(open_images()[:20]))
         models.save(Path(f"models/small-bce/seed{seed}/model.safetensors"), network.state_dict(), {})
     return described
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:FutureWarning")
+def test_torchscript_of_a_network_whose_operators_ask_for_a_newer_format(deployed):
+    """GELU does: torch then keeps the version of the format in another place."""
+    import torch
+
+    from pipeline.learning.networks import models
+
+    described = small_of_timm(3, "test_vit", img_size=24, patch_size=8)
+    main(["small-bce", "--format", "torchscript", "--out", "out"])
+    assert torch._C.PyTorchFileReader("out/model.pt").has_record(".data/version")
+    images = torch.from_numpy(as_input(open_images()[:7]))
+    ours = models.rebuild("small", described, 14, 24, Path("models/small-bce/seed7/model.safetensors"))
+    with torch.no_grad():
+        theirs = torch.jit.load("out/model.pt")(images)[0]
+        torch.testing.assert_close(theirs[1], ours(images), atol=1e-5, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:FutureWarning")
