@@ -35,7 +35,17 @@ from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import ProbeSections
 from pipeline.settings import checks
 from pipeline.study.errors import stage_errors
-from pipeline.study.files import EVALUATIONS, EXPLANATIONS, EXTERNAL, MODELS, VARIANTS, WEIGHTS, replaced, write_json
+from pipeline.study.files import (
+    EVALUATIONS,
+    EXPLANATIONS,
+    EXTERNAL,
+    LEFT,
+    MODELS,
+    VARIANTS,
+    WEIGHTS,
+    replaced,
+    write_json,
+)
 from pipeline.study.params import PARAMS_FILE, ParamsError, load, read
 from pipeline.study.records import record_file, remove_other_weights, write_records
 from pipeline.study.runs import configurations, runs
@@ -43,10 +53,6 @@ from pipeline.study.trainings import evaluation_folder, run_folder
 from pipeline.variants.records import VariantRecordSections, variant_record
 from pipeline.variants.settings import as_variant, preprocess_of
 from pipeline.variants.within import WithinSections, records_within
-
-LEFT = Path("tmp/left")
-"""Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
-
 
 REGION = "roi-masks"
 """Link to the weights of the network that finds regions of interest; no model may have a name with a dash."""

@@ -193,7 +193,7 @@ def _without_origins(archive: bytes) -> bytes:
         if not name.endswith(_ORIGINS) and name not in _OF_THE_WRITER:
             content = reader.get_record(name)
             writer.write_record(name, content, len(content))
-    version = next(name for name in _VERSION if reader.has_record(name))
+    version = next(name for name in reader.get_all_records() if name in _VERSION)
     writer.set_min_version(int(reader.get_record(version)))
     writer.write_end_of_file()
     return copy.getvalue()

@@ -23,8 +23,7 @@ from pipeline.imaging.masks import MaskError, published_mask
 from pipeline.imaging.settings import OWN, Preprocess, Roi
 from pipeline.study.digests import digest_of
 from pipeline.study.errors import UserError
-from pipeline.study.files import MODELS
-from pipeline.study.inputs import located
+from pipeline.study.inputs import located, not_to_stay
 
 FOUND, NO_MASK, EMPTY, SMALL, UNUSABLE = "found", "no mask", "none found", "too small", "mask not usable"
 """What column `COLUMNS` [0] of samples.csv says, the last with a reason; images of all but the first are kept whole."""
@@ -229,11 +228,8 @@ def model_files(settings: Roi | None) -> list[Path]:
     key, folder = f"preprocess.roi.masks: '{settings.masks}'", located(settings.masks)
     if not folder.is_dir():
         raise UserError(f"{key}: no such folder; must be '{OWN}', or the folder of a trained segmentation model")
-    if folder.resolve().is_relative_to(MODELS.resolve()):
-        raise UserError(
-            f"{key}: lies in {MODELS}, from where results of earlier studies are moved away; copy the folder to "
-            "another place"
-        )
+    if reason := not_to_stay(folder):
+        raise UserError(f"{key}: {reason}")
     files = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".json"))
     weights = [file for file in files if file.suffix == ".safetensors"]
     if len(weights) != 1 or len(files) == 1:

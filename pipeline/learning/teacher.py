@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.learning.weights import ModelError, sha256_of
 from pipeline.study.files import CONTENT, opened_arrays, read_table, replaced
-from pipeline.study.inputs import located
+from pipeline.study.inputs import located, not_to_stay
 from pipeline.study.parts import read_split
 from pipeline.study.prepared import DatasetInfo, read_published
 from pipeline.study.unknown import IN_TABLE
@@ -79,9 +79,11 @@ def teacher_path(key: str, given: str) -> Path:
     Raises
     ------
     ModelError
-        If there is none.
+        If there is none, or it lies among results of the study itself, which do not stay.
     """
     path = located(given)
+    if reason := not_to_stay(path):
+        raise ModelError(f"{key}.file: {path}: {reason}")
     if not path.is_file():
         raise ModelError(f"{key}.file: {path}: no such file; medmatrix teach writes one from a study that has run")
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.study.errors import UserError
-from pipeline.study.inputs import located
+from pipeline.study.inputs import located, not_to_stay
 
 FILES = (".weights", ".teacher.file")
 """Ends of the keys of a model that name a file; pages show such names without their folders."""
@@ -71,10 +71,14 @@ def source(key: str, given: str) -> Path:
     Raises
     ------
     ModelError
-        If the package is not installed, or has no file of weights or several.
+        If the package is not installed, or has no file of weights or several; or if the path leads to results of the
+        study itself, which do not stay.
     """
     if not given.startswith(PACKAGE):
-        return located(given)
+        path = located(given)
+        if reason := not_to_stay(path):
+            raise ModelError(f"{key}: {path}: {reason}")
+        return path
     name = given.removeprefix(PACKAGE)
     try:
         held = metadata.files(name) or []

@@ -105,6 +105,8 @@ def made_by(path: Path, stage: str) -> Path:
     return path
 
 
+LEFT = Path("tmp/left")
+"""Results of training runs that have left the study, under the paths that they had. Nothing reads them again."""
 _MAKERS = {
     SOURCE_FOLDER: "download",
     PREPARED: "preprocess",
@@ -123,6 +125,8 @@ _MAKERS = {
     REPORTS: "report",
 }
 """The stage that writes each folder."""
+REPLACED = (*(folder for folder in _MAKERS if folder != WEIGHTS), WEIGHTS / "files", CHECKPOINTS, LEFT)
+"""Folders of the study's own results, which stages and DVC remove, replace and move: no place for what it reads."""
 
 
 @contextmanager

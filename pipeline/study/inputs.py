@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.study.files import REPLACED
 
 KEYS = ("root", "table")
 """Settings of data sets that name a path outside of the project."""
@@ -64,3 +67,30 @@ def located(path: str) -> Path:
         folder, the path leads there.
     """
     return (main_checkout() or (_project[-1] if _project else Path())) / Path(path).expanduser()
+
+
+def not_to_stay(path: Path) -> str | None:
+    """Say why an input that lies at `path` would not stay there: in a folder of the study's own results.
+
+    DVC removes such a folder before its stage runs, and results that have left the study are moved away. What lies
+    there under a link from elsewhere is lost likewise.
+
+    Returns
+    -------
+    str or None
+        To follow the key and the path in a message; None where it may lie.
+    """
+    project = main_checkout() or project_folder()
+    for folder in REPLACED:
+        for place, own in ((path.resolve(), (project / folder).resolve()), _as_written(path, project / folder)):
+            if place.is_relative_to(own):
+                return (
+                    f"lies in {folder}, from where results of earlier studies are moved away or removed; copy it to a "
+                    "place outside of the study's results, such as ../weights"
+                )
+    return None
+
+
+def _as_written(*paths: Path) -> tuple[Path, ...]:
+    """Return absolute paths without dots, links in them as they are: DVC keeps results as links to its cache."""
+    return tuple(Path(os.path.abspath(path)) for path in paths)
