@@ -9,6 +9,7 @@ from pipeline.learning import losses
 from pipeline.learning.images.parts import resident
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.records import training_record
+from pipeline.learning.seen import check_unseen
 from pipeline.learning.settings import TrainingSections
 from pipeline.learning.training.whole import Training
 from pipeline.metrics.collapse import collapse_sign, unclear
@@ -26,6 +27,7 @@ def train(run: Run, params: TrainingSections) -> None:
     """Train `run` on the training part, choose its epoch on the validation part, write its folder."""
     training = Training(run, params)
     settings, data, parts, images = training.settings, read_dataset(), read_parts(["train", "val"]), open_images()
+    check_unseen(run.model, training.described, data)
     rows, targets, draws = parts["train"].rows, parts["train"].targets, parts["train"].draws
     weighting = targets, draws, settings.class_weights, data.ordered
     loss = losses.for_training(run.loss, params.losses[run.loss], data.task, *weighting)

@@ -15,6 +15,7 @@ from pipeline.learning.losses import Loss
 from pipeline.learning.losses._regression import RegressionLoss
 from pipeline.learning.networks.inference import predict
 from pipeline.learning.networks.outputs import Standardised
+from pipeline.learning.seen import check_unseen
 from pipeline.learning.settings import TrainingSections
 from pipeline.learning.training.loop import Handling
 from pipeline.learning.training.whole import Training
@@ -48,6 +49,7 @@ def train_regression(run: Run, params: TrainingSections) -> None:
     """Train `run` on the training part, choose its epoch on the validation part, write its folder."""
     training = Training(run, params)
     settings, data, parts, images = training.settings, read_dataset(), read_parts(["train", "val"]), open_images()
+    check_unseen(run.model, training.described, data)
     truth = {name: targets_of(part) for name, part in parts.items()}
     draws, rows = parts["train"].draws, parts["train"].rows
     mean, sd = float(truth["train"].mean()), float(truth["train"].std())

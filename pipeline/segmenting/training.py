@@ -9,6 +9,7 @@ from pipeline.learning import losses
 from pipeline.learning.images import augmentation
 from pipeline.learning.images.loader import PartData
 from pipeline.learning.losses import Loss
+from pipeline.learning.seen import check_unseen
 from pipeline.learning.settings import TrainingSections
 from pipeline.learning.training.loop import Handling
 from pipeline.learning.training.whole import Training
@@ -53,6 +54,7 @@ def train_segmentation(run: Run, params: TrainingSections) -> None:
     """Train `run` on the training part, choose its epoch and thresholds on the validation part, write its folder."""
     training = Training(run, params, [_PACKAGE])
     settings, data, parts = training.settings, read_dataset(), read_parts(["train", "val"])
+    check_unseen(run.model, training.described, data)
     images, masks = open_images(), open_masks()
     rows, draws, size = parts["train"].rows, parts["train"].draws, images.shape[1]
     loss = losses.create(run.loss, params.losses[run.loss], data.task)

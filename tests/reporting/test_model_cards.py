@@ -347,3 +347,29 @@ def test_a_bare_table_has_no_card(tmp_path):
     (tmp_path / "t.csv").write_text("model,loss,seed,part,class,metric,value\nm,l,1,test,macro,auroc,0.8")
     assert render(from_metrics(tmp_path / "t.csv"), tmp_path / "r") == []
     assert not Path(tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "unknown"),
+    [
+        (None, False),
+        ({"hub": "timm/resnet50.a1_in1k"}, False),
+        ({"package": "lite 0.1.0", "file": "w.pth", "sha256": "0"}, False),
+        ({"file": "w.pth", "sha256": "0"}, True),
+        ({"file": "w.pth", "sha256": "0", "trained on": "images that are not recorded"}, True),
+        ({"file": "w.pth", "sha256": "0", "trained on": "the training images of the same split"}, False),
+    ],
+)
+def test_of_weights_whose_images_are_not_known_it_is_said_of_the_test_images(here, record, unknown):
+    study = load_once(here)
+    changed = [
+        replace(c, runs=tuple({**run, "weights": record} for run in c.runs)) if c == study.configurations[0] else c
+        for c in study.configurations
+    ]
+    of = replace(study, configurations=tuple(changed))
+    said = "Whether the initial weights had been trained on its images is not recorded"
+    assert (said in card(of, of.configurations[0])) == unknown
+    assert said not in card(of, of.configurations[-1])
+    page_of_methods = page.render("methods.md", **methods.facts(of, {"roc": False, "curves": False}))
+    about = f"Whether the initial weights of {changed[0].model} had been trained on its images is not recorded"
+    assert (about in page_of_methods) == unknown

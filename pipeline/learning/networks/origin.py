@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
+from pipeline.learning.seen import trained_on
 from pipeline.learning.settings import Model
 from pipeline.learning.weights import PACKAGE, known_package, sha256_of, source, weights_file
 
@@ -11,7 +12,8 @@ from pipeline.learning.weights import PACKAGE, known_package, sha256_of, source,
 def origin(settings: Model) -> dict[str, str | None] | None:
     """Say where a model's weights came from: the hub's name, or a file and its SHA-256; None from scratch.
 
-    With the licence where timm's table or a package states one: of a file nothing does.
+    With the licence where timm's table or a package states one: of a file nothing does. Of a file with what is known of
+    the images that it was trained on, see `pipeline.learning.seen`.
     """
     if settings.weights:
         file = weights_file("weights", source("weights", settings.weights))
@@ -23,6 +25,8 @@ def origin(settings: Model) -> dict[str, str | None] | None:
                 about["licence"] = licence
         if package := known_package(settings.weights):
             about |= {"licence": package.licence, "trained at": f"{package.size} px"}
+        if not settings.weights.startswith(PACKAGE):
+            about["trained on"] = trained_on(settings)
         return about
     if settings.pretrained:
         return {"hub": hub_address(settings.arch), **_licence_of_hub(settings.arch)}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pipeline.learning.seen import UNKNOWN
 from pipeline.reporting.results import StudyResults
 
 UNKNOWN_LICENCE = "licence not recorded"
+TRAINED_ON = "trained on"
 _LABELS = {"sha256": "SHA-256"}
 
 
@@ -45,6 +47,12 @@ class InitialWeights(NamedTuple):
             words.append(UNKNOWN_LICENCE)
         return ", ".join(words)
 
+    @property
+    def untold(self) -> bool:
+        """Whether test images may be among those that they were trained on: of a file that says nothing of them."""
+        told = dict(self.facts)
+        return "file" in told and not self.package and told.get(TRAINED_ON, UNKNOWN) == UNKNOWN
+
 
 def of_run(run: Mapping[str, Any]) -> InitialWeights:
     """Read the record of a training run.
@@ -56,6 +64,12 @@ def of_run(run: Mapping[str, Any]) -> InitialWeights:
     """
     recorded = {name: str(value) for name, value in (run.get("weights") or {}).items() if value is not None}
     return InitialWeights(recorded.get("package", ""), recorded.get("hub", ""), tuple(recorded.items()))
+
+
+def untold(study: StudyResults) -> list[str]:
+    """Return the models of a study that may have begun with weights that had learned from its test images."""
+    runs = [(results.model, run) for results in study.configurations for run in results.runs]
+    return list(dict.fromkeys(model for model, run in runs if of_run(run).untold))
 
 
 def of_model(study: StudyResults, name: str) -> InitialWeights | None:

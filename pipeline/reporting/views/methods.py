@@ -13,7 +13,7 @@ from pipeline.reporting import page
 from pipeline.reporting.figures import overview as figures
 from pipeline.reporting.results import StudyResults
 from pipeline.reporting.terms import DECISIONS
-from pipeline.reporting.views import doubts, manuscript, provenance, readme, shared, verdict
+from pipeline.reporting.views import doubts, initial_weights, manuscript, provenance, readme, shared, verdict
 from pipeline.reporting.views.design import design, test_time
 from pipeline.reporting.views.known import labels
 
@@ -78,6 +78,7 @@ def facts(study: StudyResults, pictures: dict[str, bool]) -> dict[str, object]:
         "ece_bins": ECE_BINS,
         "provenance": provenance.provenance(study),
         "manuscript": manuscript.manuscript(study),
+        "untold_weights": initial_weights.untold(study),
         "pictures": pictures,
     }
 

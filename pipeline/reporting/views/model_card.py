@@ -323,6 +323,7 @@ def facts(study: StudyResults, results: Results) -> dict[str, object]:
         "details": details(study, results),
         "factors": factors(study, results),
         "thresholds": thresholds(study, results),
+        "untold_weights": any(initial_weights.of_run(run).untold for run in results.runs),
         "leaks": doubts.shared_between_parts(study),
         "balance": balance,
         "augmentation": [f"{name.replace('_', ' ')} {value}" for name, value in augment.items()],
