@@ -28,11 +28,12 @@ from pipeline.ensembling.predictions import gather
 from pipeline.ensembling.sets import ranked
 from pipeline.ensembling.settings import EnsembleSections
 from pipeline.imaging.settings import PreprocessSections
+from pipeline.learning import seen
 from pipeline.learning.metadata import CLIP
 from pipeline.learning.settings import TrainingSections
 from pipeline.study.disk import told_of
 from pipeline.study.errors import UserError
-from pipeline.study.files import REPORTS, write_bytes, write_json, write_text
+from pipeline.study.files import REPORTS, read_json, write_bytes, write_json, write_text
 from pipeline.study.locks import alone_in
 from pipeline.study.params import load
 from pipeline.study.prepared import open_images, read_dataset
@@ -44,6 +45,11 @@ _TEMPLATE = Path(__file__).with_name("export.md")
 _SCRIPT = Path(__file__).with_name("predict_onnx.py")
 _Written = tuple[list[str], int, float]
 """Training runs, images on which they were compared, largest difference of a logit."""
+_OF_AN_ENTRY = (
+    *("tag", "license", "origin_url", "paper_name", "paper_ids", "description", "notes"),
+    *("test_input_size", "test_crop_pct", "test_pool_size", "label_offset", "label_names", "label_descriptions"),
+)
+"""What timm's table says of one file of weights, which those of the study are not, whatever they began with."""
 _COMBINED = {"mean": "mean of their probabilities", FUSION: "a head on their features"}
 _ORIGINS = ".debug_pkl"
 _VERSION = ("version", ".data/version")
@@ -118,7 +124,9 @@ def _export(choice: Choice, form: Format, out: Path, seed: int | None) -> str:
     try:
         with told_of(f"--out: {out}", partial):
             which, checked, apart = _WRITERS[form](choice, partial, seed)
-            _write_recipe(recipe_of(choice, checked, apart), partial, form, which)
+            _write_recipe(
+                recipe_of(choice, checked, apart), partial, form, [r for r in choice.members if r.name in which]
+            )
         if folder.exists():  # the user's, which keeps its owner and mode
             for name in (SUMS, *sorted(path.name for path in partial.iterdir() if path.name != SUMS)):
                 (partial / name).replace(folder / name)
@@ -225,14 +233,13 @@ def _timm(choice: Choice, folder: Path, seed: int | None) -> _Written:
     network: Any = classifier.backbone
     mean, std = (values.flatten().tolist() for values in (classifier.mean, classifier.std))
     network.pretrained_cfg = {
-        **network.pretrained_cfg,
+        **{name: value for name, value in network.pretrained_cfg.items() if name not in _OF_AN_ENTRY},
         "architecture": network.pretrained_cfg.get("architecture", described.arch.partition(".")[0]),
         "mean": mean,
         "std": std,
         "input_size": [len(mean), size, size],
         "crop_pct": 1.0,
         "num_classes": len(classes),
-        "license": read_dataset().licence,
     }
     options = {**described.options, "in_chans": len(mean)}
     network.num_classes = len(classes)
@@ -271,9 +278,11 @@ def _one(choice: Choice, seed: int | None) -> Run:
     return by_seed[seed]
 
 
-def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -> None:
-    """Write what stands beside the network: preparation, labels, card, licence, sums."""
-    single = form == "timm"
+def _write_recipe(recipe: Recipe, folder: Path, form: Format, members: list[Run]) -> None:
+    """Write what stands beside the network of some training runs: preparation, labels, card, licence, sums."""
+    single, runs = form == "timm", [run.name for run in members]
+    about = [read_json(run_folder(run) / "run.json", "train") for run in members]
+    began = list(dict.fromkeys(_beginning(each) for each in about))
     pixels = ("size", "channels", "keep_aspect", "clahe", "bits", "store", "frame", "max_pixels")
     write_json(folder / "preprocess.json", {name: recipe.preprocess[name] for name in pixels})
     labels = {
@@ -284,6 +293,7 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
         "calibration": None if single else {"slope": list(recipe.slope), "intercept": list(recipe.intercept)},
         "thresholds_of_calibrated_probabilities": None if single else list(recipe.thresholds),
         "chosen_on_validation_images": recipe.n_validation,
+        **({"trained_on": seen.record(read_dataset(), about[0])} if single else {}),
     }
     write_json(folder / "labels.json", labels)
     scheme = recipe.scheme()
@@ -301,6 +311,7 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
         "outputs": 1 if recipe.method == FUSION else len(runs),
         "apart": f"{recipe.largest_difference:.2g}",
         "card": card.exists(),
+        "began": began,
         "inputs": [] if scheme is None else scheme.inputs,
         "columns": [] if scheme is None else list(dict.fromkeys(scheme.names)),
     }
@@ -310,9 +321,21 @@ def _write_recipe(recipe: Recipe, folder: Path, form: Format, runs: list[str]) -
     write_text(
         folder / "LICENCE.txt",
         f"The network was trained on: {recipe.about['title']}\nLicence of these images: {recipe.about['licence']}\n"
-        f"To be cited: {recipe.about['citation']}\n",
+        f"To be cited: {recipe.about['citation']}\n"
+        f"Licence of the trained weights: not recorded. They began as {'; '.join(began)}.\n",
     )
     write_sums(folder)
+
+
+def _beginning(about: dict[str, Any]) -> str:
+    """Say by run.json what a training run began with, and under which licence; a file of the user's is not named."""
+    if "weights" not in about:
+        return "weights that are not recorded"
+    if not about["weights"]:
+        return "random weights"
+    known = {name: value for name, value in about["weights"].items() if value is not None}
+    place = known.get("package") or known.get("hub")
+    return f"weights of {place or 'a file'} (licence: {known.get('licence', 'not recorded')})"
 
 
 def _without_links(page: str) -> str:

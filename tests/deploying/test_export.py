@@ -250,6 +250,34 @@ def test_timm_builds_it_again(deployed, channels):
     assert json.loads(Path("out/config.json").read_text())["label_names"][0]
 
 
+def test_an_export_states_no_licence_or_origin_of_other_weights(deployed):
+    """timm's entry of an architecture is about other weights; the licence of the images is none of the network."""
+    import timm
+
+    of_entry = timm.get_pretrained_cfg("test_resnet")
+    assert (of_entry.license, of_entry.tag) == ("apache-2.0", "r160_in1k")
+    small_of_timm(3)
+    record = Path("models/small-bce/seed7/run.json")
+    weights = {"hub": "timm/test_resnet.r160_in1k", "licence": "apache-2.0"}
+    for given, said in (
+        (None, "random weights"),
+        (weights, "weights of timm/test_resnet.r160_in1k (licence: apache-2.0)"),
+        ({"file": "my_secret.pth", "sha256": "0"}, "weights of a file (licence: not recorded)"),
+    ):
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"weights": given}))
+        shutil.rmtree("out", ignore_errors=True)
+        main(["small-bce", "--format", "timm", "--seed", "7", "--out", "out"])
+        entry = json.loads(Path("out/config.json").read_text())["pretrained_cfg"]
+        assert not {"license", "tag", "origin_url", "paper_ids", "url", "hf_hub_id", "test_input_size"} & entry.keys()
+        assert f"Licence of the trained weights: not recorded. Training began with {said}." in (
+            Path("out/README.md").read_text()
+        )
+        assert said in Path("out/LICENCE.txt").read_text()
+        assert all(b"my_secret" not in path.read_bytes() for path in Path("out").iterdir())
+    told = json.loads(Path("out/labels.json").read_text())["trained_on"]
+    assert (told["data"]["name"], told["parts"]) == ("phantom", json.loads(record.read_text())["parts"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
