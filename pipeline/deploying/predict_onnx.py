@@ -34,7 +34,14 @@ def resized(image: Image, width: int, height: int) -> Image:
 
 
 def equalised(image: Image, clip: float, tiles: int) -> Image:
-    """Equalise grey levels, or the lightness of colours."""
+    """Equalise grey levels, or the lightness of colours, of 8 bits or of 16."""
+    if image.dtype == np.uint16:
+        if image.ndim == 2:
+            return equalised_deep(image, clip, tiles)
+        lab = cv2.cvtColor(image.astype(np.float32) / 65535, cv2.COLOR_RGB2LAB)
+        lightness = np.rint(np.clip(lab[..., 0], 0, 100) * 655.35).astype(np.uint16)
+        lab[..., 0] = equalised_deep(lightness, clip, tiles) / np.float32(655.35)
+        return np.rint(np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 65535).astype(np.uint16)
     clahe = cv2.createCLAHE(clip, (tiles, tiles))
     if image.ndim == 2:
         return np.asarray(clahe.apply(image))
@@ -43,12 +50,48 @@ def equalised(image: Image, clip: float, tiles: int) -> Image:
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
 
 
+def equalised_deep(image: Image, clip: float, tiles: int) -> Image:
+    """Equalise grey levels of 16 bits: by the curves that 256 bins give, joined by straight lines."""
+    height, width = image.shape
+    down, across = (0, 0) if height % tiles == width % tiles == 0 else (tiles - height % tiles, tiles - width % tiles)
+    eight = cv2.convertScaleAbs(image, alpha=1 / 257)
+    whole = np.asarray(cv2.copyMakeBorder(eight, 0, down, 0, across, cv2.BORDER_REFLECT_101))
+    tall, wide = whole.shape[0] // tiles, whole.shape[1] // tiles
+    pixels = tall * wide
+    blocks = whole.reshape(tiles, tall, tiles, wide).swapaxes(1, 2).reshape(tiles * tiles, pixels)
+    counts = np.stack([np.bincount(block, minlength=256) for block in blocks])
+    most = max(int(clip * pixels / 256), 1)
+    surplus = np.maximum(counts - most, 0).sum(axis=1)
+    counts = np.minimum(counts, most) + (surplus // 256)[:, None]
+    for tile, rest in enumerate((surplus % 256).tolist()):
+        if rest:
+            counts[tile, : rest * max(256 // rest, 1) : max(256 // rest, 1)] += 1
+    curves = (counts.cumsum(axis=1) * (65535 / pixels)).astype(np.float32).reshape(tiles, tiles, 256)
+    place = np.clip(np.arange(height) / tall - 0.5, 0, tiles - 1)
+    above = np.floor(place).astype(np.intp)
+    weight = (place - above).astype(np.float32)[:, None, None]
+    column = np.clip((np.arange(width) / wide) - 0.5, 0, tiles - 1).astype(np.float32)
+    result = np.empty_like(image)
+    rows = max(1, min(2**20 // (tiles * 256), 2**14 // tiles))
+    for start in range(0, height, rows):
+        part = slice(start, min(start + rows, height))
+        first, share = above[part], weight[part]
+        table = curves[first] * (1 - share) + curves[np.minimum(first + 1, tiles - 1)] * share
+        level = image[part].astype(np.float32) * np.float32(1 / 257)
+        line = (np.arange(len(first), dtype=np.float32) * tiles)[:, None] + column
+        found = cv2.remap(table.reshape(-1, 256), level, line, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        result[part] = np.rint(found)
+    return result
+
+
 def prepared(data: bytes, how: dict[str, Any]) -> Image:
     """Return a file as the network takes it, float32 [C, size, size] in [0, 1]; `how` is preprocess.json."""
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
-    if found is None or found.dtype != np.uint8 or how["store"] != "uint8":
+    if found is None or found.dtype != np.uint8:
         raise ValueError("not an image of 8 bits that OpenCV reads")
-    grey, size = how["channels"] == 1, how["size"]
+    grey, size, white = how["channels"] == 1, how["size"], np.float32(np.iinfo(how["store"]).max)
+    if how["store"] == "uint16":  # the means of the areas are then kept to 16 bits
+        found = found.astype(np.uint16) * np.uint16(257)
     image = np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2GRAY if grey else cv2.COLOR_BGR2RGB))
     clip, tiles, order = how["clahe"]["clip"], how["clahe"]["tiles"], how["clahe"]["enabled"] and how["clahe"]["order"]
     if how["keep_aspect"] == "crop":
@@ -61,10 +104,10 @@ def prepared(data: bytes, how: dict[str, Any]) -> Image:
         height, width = (max(1, round(n * size / max(image.shape[:2]))) for n in image.shape[:2])
     image = resized(image, width, height)
     image = equalised(image, clip, tiles) if order == "after_resize" else image
-    square = np.zeros((size, size, *image.shape[2:]), np.uint8)
+    square = np.zeros((size, size, *image.shape[2:]), how["store"])
     top, left = (size - height) // 2, (size - width) // 2
     square[top : top + height, left : left + width] = image
-    return (square[None] if grey else square.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
+    return (square[None] if grey else square.transpose(2, 0, 1)).astype(np.float32) / white
 
 
 def encoded(columns: list[dict[str, Any]], clip: float, known: Mapping[str, str]) -> Image:

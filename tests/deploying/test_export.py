@@ -22,6 +22,7 @@ from pipeline.deploying.bundle import network_of
 from pipeline.deploying.choice import choose
 from pipeline.deploying.sums import lacking
 from pipeline.ensembling.settings import EnsembleSections
+from pipeline.imaging.decoding import decode
 from pipeline.imaging.enhance import prepare
 from pipeline.imaging.settings import Clahe, Preprocess
 from pipeline.metrics.thresholds import probabilities
@@ -52,19 +53,22 @@ def test_the_script_gives_the_probabilities_of_the_study(deployed, tmp_path):
 @pytest.mark.parametrize("aspect", ["stretch", "pad", "crop"])
 @pytest.mark.parametrize("order", ["before_resize", "after_resize", None])
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("store", ["uint8", "uint16"])
 @pytest.mark.parametrize("shape", [(50, 91), (20, 13), (32, 32)])
-def test_the_script_prepares_as_the_study_does(aspect, order, channels, shape):
+def test_the_script_prepares_as_the_study_does(aspect, order, channels, store, shape):
     settings = Preprocess(
         size=32,
         channels=channels,
         keep_aspect=aspect,
+        store=store,
         clahe=Clahe(enabled=order is not None, order=order or "before_resize"),
     )
     picture = np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8)
-    wanted = picture if channels == 3 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
-    found = predict_onnx.prepared(data, settings.model_dump(mode="json"))
-    np.testing.assert_array_equal(found, as_input(prepare(wanted, settings)[None])[0])
+    for colours in (picture, picture[..., 0]):
+        data = cv2.imencode(".png", colours[..., ::-1] if colours.ndim == 3 else colours)[1].tobytes()
+        wanted = decode(data, channels, depth=store).pixels
+        found = predict_onnx.prepared(data, settings.model_dump(mode="json"))
+        np.testing.assert_array_equal(found, as_input(prepare(wanted, settings)[None])[0])
 
 
 @pytest.mark.parametrize(("data", "store"), [(b"no image", "uint8"), (b"", "uint8"), (None, "uint8"), (None, "uint16")])
