@@ -29,7 +29,7 @@ from pipeline.imaging.records import region_record
 from pipeline.imaging.region import model_files
 from pipeline.learning.records import training_record
 from pipeline.learning.teacher import teacher_path
-from pipeline.learning.weights import source, weights_file
+from pipeline.learning.weights import description_of, source, weights_file
 from pipeline.reporting.records import report_record
 from pipeline.scoring.records import evaluation_record, probe_record
 from pipeline.scoring.settings import ProbeSections
@@ -56,6 +56,8 @@ from pipeline.variants.within import WithinSections, records_within
 
 REGION = "roi-masks"
 """Link to the weights of the network that finds regions of interest; no model may have a name with a dash."""
+DESCRIBED = "described"
+"""Ends the name of a link to what lies beside a file of weights and says how it was normalised."""
 TEACHER = "teacher"
 """Ends the name of a link to what a model learns from beside its labels."""
 ASKED = "asked.json"
@@ -120,7 +122,9 @@ def link_weights(params: RecordedSections) -> None:
         if path is None and name == model:
             files[name] = None
         elif path is not None and (name == model or path != params.models[model].weights):
-            files[name] = weights_file(key, source(key, path))
+            files[name] = file = weights_file(key, source(key, path))
+            if (beside := description_of(file)) is not None:
+                files[f"{name}-{DESCRIBED}"] = beside
     for model in params.study.models:
         if (teacher := params.models[model].teacher) is not None:
             files[f"{model}-{TEACHER}"] = teacher_path(f"models.{model}.teacher", teacher.file)
@@ -128,13 +132,13 @@ def link_weights(params: RecordedSections) -> None:
     for name, variant in params.variants.items():
         regions[f"{REGION}-{name}"] = preprocess_of(variant, params.preprocess).roi if variant.preprocess else None
     files |= {name: found[0] for name, roi in regions.items() if (found := model_files(roi))}
-    for name, file in files.items():
+    for name, target in files.items():
         with replaced(WEIGHTS / "files" / name) as link:
             link.unlink(missing_ok=True)
-            if file is None:
+            if target is None:
                 link.write_text("no file\n", encoding="utf-8")  # DVC warns of empty ones
             else:
-                os.symlink(file.absolute(), link)
+                os.symlink(target.absolute(), link)
     remove_other_weights(files)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.learning.losses import kind_of, loss_class, loss_module
 from pipeline.learning.settings import TrainingSections, train_settings
 from pipeline.learning.teacher import teacher_sha256
-from pipeline.learning.weights import checked_sha256, source
+from pipeline.learning.weights import checked_sha256, description_of, sha256_of, source
 from pipeline.study.code import ROOT, digests
 from pipeline.study.runs import Configuration
 
@@ -39,8 +39,9 @@ def training_record(configuration: Configuration, params: TrainingSections) -> d
     Returns
     -------
     dict
-        model, train, loss (its settings), weights (SHA-256 of the file that the model starts from, or None), teacher
-        (that of the file that it learns from, if there is one) and code (see `pipeline.study.code.digests`).
+        model, train, loss (its settings), weights (SHA-256 of the file that the model starts from, or None), described
+        (that of config.json beside it, if there is one), teacher (that of the file that it learns from, likewise) and
+        code (see `pipeline.study.code.digests`).
 
     Raises
     ------
@@ -50,6 +51,7 @@ def training_record(configuration: Configuration, params: TrainingSections) -> d
     return {
         **settings_record(configuration, params),
         "weights": weights_of(configuration.model, params),
+        **description_of_weights(configuration.model, params),
         **teacher_of(configuration.model, params),
         "code": code_of(configuration, params, ROOT / "pipeline/train.py"),
     }
@@ -62,6 +64,13 @@ def weights_of(model: str, params: TrainingSections) -> str | None:
         return None
     key = f"models.{model}.weights"
     return checked_sha256(key, source(key, described.weights), described.sha256)
+
+
+def description_of_weights(model: str, params: TrainingSections) -> dict[str, str]:
+    """Hash what lies beside the file of weights and says how it was normalised, as "described"; nothing without."""
+    given = params.models[model].weights
+    found = given and description_of(source(f"models.{model}.weights", given))
+    return {"described": sha256_of(found)} if found else {}
 
 
 def teacher_of(model: str, params: TrainingSections) -> dict[str, str]:

@@ -13,6 +13,8 @@ from pipeline.study.inputs import located, not_to_stay
 FILES = (".weights", ".teacher.file")
 """Ends of the keys of a model that name a file; pages show such names without their folders."""
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+DESCRIPTION = "config.json"
+"""Beside a file of weights: what timm's hub and its exports say of the network, see `networks.beside`."""
 PACKAGE, HUB = "package:", "timm/"
 """What ``weights`` begins with where it names an installed package, or a model of timm's hub."""
 
@@ -110,6 +112,12 @@ def weights_file(key: str, path: Path) -> Path:
     if path.suffix not in SUFFIXES:
         raise ModelError(f"{key}: {path}; must be a file that ends in {', '.join(SUFFIXES)}")
     return path
+
+
+def description_of(path: Path) -> Path | None:
+    """Return what describes the weights that `path`, a file or a folder with one, means; None where nothing does."""
+    file = (path if path.is_dir() else path.parent) / DESCRIPTION
+    return file if file.is_file() else None
 
 
 def sha256_of(path: Path) -> str:

@@ -7,7 +7,6 @@ remains unknown is asked for or said.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -124,18 +123,14 @@ def is_converted(state: Mapping[str, Tensor]) -> bool:
 def _described_beside(file: Path) -> Known | None:
     """Read config.json, which timm's hub keeps beside its weights; None where it is none of timm's."""
     from pipeline.learning.eager import timm
+    from pipeline.learning.networks.beside import described
 
-    try:
-        content = json.loads((file.parent / "config.json").read_text(encoding="utf-8"))
-        arch, entry = content["architecture"], content.get("pretrained_cfg") or {}
-        if not isinstance(arch, str) or not timm.is_model(arch):
-            return None
-        tagged = f"{arch}.{entry.get('tag')}"
-        name = tagged if tagged in tags_of(arch) else arch
-        given = {key: [float(value) for value in entry[key]] for key in ("mean", "std")} if "mean" in entry else None
-        listed = timm.get_pretrained_cfg(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    if (said := described(file)) is None:
         return None
+    tagged = f"{said.arch}.{said.tag}"
+    name = tagged if tagged in tags_of(said.arch) else said.arch
+    given = None if said.mean is None or said.std is None else {"mean": said.mean, "std": said.std}
+    listed = timm.get_pretrained_cfg(name)
     same = given is not None and listed is not None and all(given[k] == list(getattr(listed, k)) for k in given)
     return Known(name, "config.json beside it", None if same else given)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.learning.settings import train_settings
 from pipeline.learning.teacher import teacher_sha256
-from pipeline.learning.weights import checked_sha256, source
+from pipeline.learning.weights import checked_sha256, description_of, sha256_of, source
 from pipeline.searching.record import digest
 from pipeline.searching.sides import Side
 from pipeline.settings import Params
@@ -30,6 +30,7 @@ def about_search(side: Side) -> dict[str, Any]:
     tried = search.over.get(key, [model.weights])
     found = [given and checked_sha256(key, source(key, given), model.sha256) for given in tried]
     weights = found if key in search.over else found[0]
+    beside = [path for given in tried if given and (path := description_of(source(key, given))) is not None]
     metric = train_settings(params, search.model).select
     return {
         "dataset": params.dataset,
@@ -43,6 +44,7 @@ def about_search(side: Side) -> dict[str, Any]:
         "weights": weights,
         "data": digest(data_outputs(side.variant)),
         "split": read_json(side.audit, "split" if side.variant is None else "prepare_variant")["sha256"],
+        **({"described": [sha256_of(path) for path in beside]} if beside else {}),
         **_teachers(params, search),
         **({} if side.fold is None else {"fold": side.fold}),
         **({"metric": metric} if metric != "auroc" else {}),  # the records of searches by AUROC do not name it

@@ -20,7 +20,7 @@ from pipeline.datasets import Dataset, OnDisk, open_dataset
 from pipeline.external.settings import ExternalSet
 from pipeline.imaging.settings import OWN, Roi
 from pipeline.learning.settings import train_settings
-from pipeline.learning.weights import ModelError, source
+from pipeline.learning.weights import ModelError, description_of, source
 from pipeline.settings import Params
 from pipeline.settings.keys import key_of
 from pipeline.splitting.settings import LEAKS, Split
@@ -504,7 +504,7 @@ def _of_search(params: Params, dataset: Dataset) -> Iterator[str]:
 
 
 def _file(path: str | None) -> list[Any]:
-    """Return what changes with the content of a file of weights, or of the folder that holds it."""
+    """Return what changes with the content of a file of weights or its description, or of the folder that holds it."""
     if path is None:
         return []
     try:
@@ -512,6 +512,7 @@ def _file(path: str | None) -> list[Any]:
     except ModelError:
         return []  # for the check of the model to say
     files = sorted(place.iterdir()) if place.is_dir() else [place] if place.exists() else []
+    files += [beside] if (beside := description_of(place)) is not None and not place.is_dir() else []
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 
 

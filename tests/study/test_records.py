@@ -192,6 +192,28 @@ def test_what_lies_in_a_weights_file_is_part_of_the_training_records_of_its_mode
         training_record(SMALL, parse(tiny))
 
 
+def test_what_describes_a_weights_file_is_linked_and_hashed_too(tiny, tmp_path, monkeypatch):
+    """It says by what images are normalised."""
+    monkeypatch.chdir(tmp_path)
+    tiny["models"]["small"]["weights"] = "start/w.pth"
+    Path("start").mkdir()
+    Path("start/w.pth").write_bytes(b"abc")
+    configure.configure(parse(tiny))
+    plain = json.loads(record_file(SMALL, "train").read_text())
+    assert "described" not in plain
+    Path("start/config.json").write_bytes(b"abc")
+    configure.configure(parse(tiny))
+    assert (WEIGHTS / "files/small-described").samefile("start/config.json")
+    recorded = json.loads(record_file(SMALL, "train").read_text())
+    assert recorded == plain | {"described": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    tiny["models"]["small"]["weights"] = "start"  # a folder with one
+    configure.configure(parse(tiny))
+    assert json.loads(record_file(SMALL, "train").read_text())["described"] == recorded["described"]
+    Path("start/config.json").unlink()
+    configure.configure(parse(tiny))
+    assert {path.name for path in WEIGHTS.glob("*/*")} == {"small", "wide"}
+
+
 def test_a_weights_file_is_linked_and_hashed_wherever_it_lies(tiny, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "study").mkdir()

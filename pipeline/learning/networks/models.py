@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.learning.metadata import Scheme
 from pipeline.learning.networks import outputs, segmentation
 from pipeline.learning.networks.architecture import architecture, change_head, description, start_at_zero
+from pipeline.learning.networks.beside import check_described, described
 from pipeline.learning.networks.heads import LateFusion, check_widened
 from pipeline.learning.networks.naming import timm_names
 from pipeline.learning.networks.origin import hub_address, timm_name
@@ -346,16 +347,23 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
 
 
 def _read(key: str, settings: Model) -> Weights:
-    """Read the weights that a model starts from; those of a known package with its normalisation, for its network."""
+    """Read the weights that a model starts from, with the normalisation that a package or config.json beside says."""
     given = cast(str, settings.weights)
     package = known_package(given)
     arch = _encoder(settings) if settings.gives_masks else settings.arch
     if package is not None and timm_name(arch) != package.arch:
         raise ModelError(f"{key}.arch: '{arch}' with weights: {given}; must be {package.arch}")
-    weights = read_weights(f"{key}.weights", source(f"{key}.weights", given), settings.sha256)
-    if package is None:
+    file = weights_file(f"{key}.weights", source(f"{key}.weights", given))
+    weights = read_weights(f"{key}.weights", file, settings.sha256)
+    if package is not None:
+        return weights._replace(mean=[package.mean] * 3, std=[package.std] * 3)
+    if weights.mean is not None or (said := described(file)) is None:  # a model file of this project is complete
         return weights
-    return weights._replace(mean=[package.mean] * 3, std=[package.std] * 3)
+    check_described(key, file, said, timm_name(arch), {} if settings.gives_masks else settings.options)
+    if said.mean is None or said.std is None:
+        return weights
+    channels = _taken(weights) or len(said.mean)
+    return weights._replace(mean=_for_channels(said.mean, channels), std=_for_channels(said.std, channels))
 
 
 def _encoder(settings: Model) -> str:
@@ -391,9 +399,21 @@ def _channels(settings: Model, weights: Weights | None, channels: int) -> int:
         return 3 if settings.pretrained else channels
     if weights.mean is not None:
         return len(weights.mean)
+    return _taken(weights) or channels
+
+
+def _taken(weights: Weights) -> int | None:
+    """Return the channels that trained weights take; None where no tensor tells."""
     # The first convolution, also of a ViT, stands anywhere: safetensors sorts names. Depthwise ones look like grey.
     taken = {tensor.shape[1] for tensor in weights.state.values() if tensor.ndim == 4}
-    return 3 if 3 in taken else 1 if 1 in taken else channels
+    return 3 if 3 in taken else 1 if 1 in taken else None
+
+
+def _for_channels(values: list[float], channels: int) -> list[float]:
+    """Return a mean or deviation for so many channels: grey has the mean of the colours'."""
+    if len(values) == channels:
+        return values
+    return [sum(values) / len(values)] * channels
 
 
 def _normalisation(
