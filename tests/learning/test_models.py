@@ -338,3 +338,25 @@ def test_a_stochastic_depth_of_0_asks_nothing_of_a_network_without_one():
     for arch, options in (("baseline_cnn", {"filters": [4]}), ("densenet121", {"block_config": [1, 1, 1, 1]})):
         settings = Model.model_validate({"arch": arch, "lr": 0.1, "drop_path": 0.0, "options": options})
         assert models.build("mine", settings, 1, 2, 32, images) is not None
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "others"),
+    [("dla34", 80, "64 or 96"), ("hrnet_w18_small", 80, "64 or 96"), ("inception_v3", 32, "96 or 128")],
+)
+def test_a_size_that_a_network_does_not_take_is_refused_at_check(arch, size, others):
+    """What it takes and what not is told by timm's network itself, with numbers in it."""
+    import timm
+
+    network = timm.create_model(arch, num_classes=2).eval()
+    with torch.no_grad():
+        for other in map(int, others.split(" or ")):
+            network(torch.zeros(1, 3, other, other))
+        with pytest.raises(RuntimeError):
+            network(torch.zeros(1, 3, size, size))
+    said = (
+        rf"models\.m\.arch: {arch} does not take images of {size} px \(preprocess\.size\): .*; must be another size, "
+    )
+    with pytest.raises(ModelError, match=said + f"such as {others}$"):
+        models.check("m", Model(arch=arch, lr=0.1), 3, size)
+    models.check("m", Model(arch=arch, lr=0.1), 3, int(others.split()[0]))

@@ -295,27 +295,48 @@ def check_smaller(name: str, settings: Model, channels: int, smallest: int, size
 
 
 def _check_size(key: str, settings: Model, backbone: nn.Module, channels: int, size: int) -> None:
-    """Refuse images of a size that a network which takes one size alone does not take."""
+    """Refuse images of a size that a network does not take, by what it does: some take one, others multiples."""
     if settings.arch == "baseline_cnn":
         return
     if settings.gives_masks:
         segmentation.check_side(key, settings, backbone, channels, size)
         return
+    reason = _refusal(backbone, channels, size)
+    if reason is None:
+        return
     about = description(backbone)
-    only = about["input_size"][-1]
-    if not about.get("fixed_input_size") or only == size:
-        return
-    try:  # with some options it takes others: timm says so by what it does
-        device = next(backbone.parameters()).device
-        with torch.inference_mode():
-            backbone.eval()(torch.zeros(1, channels, size, size, device=device))
-    except NotImplementedError:  # of a step that cannot be told without numbers
-        return
-    except (AssertionError, RuntimeError, ValueError):
+    if about.get("fixed_input_size"):
+        only = about["input_size"][-1]
         raise ModelError(
             f"{key}.arch: {settings.arch} takes images of {only} px alone, not of {size} (preprocess.size); set "
             f"preprocess.size: {only}, or without weights options: {{img_size: {size}}} where it has that"
-        ) from None
+        )
+    below, above = size // _STRIDE * _STRIDE - (size % _STRIDE == 0) * _STRIDE, (size // _STRIDE + 1) * _STRIDE
+    tried = (below, below - _STRIDE, above, above + _STRIDE, above + 2 * _STRIDE)
+    taken = [other for other in tried if other > 0 and _refusal(backbone, channels, other) is None]
+    near = sorted(sorted(taken, key=lambda other: abs(other - size))[:2])
+    such = f", such as {' or '.join(map(str, near))}" if near else ""
+    raise ModelError(
+        f"{key}.arch: {settings.arch} does not take images of {size} px (preprocess.size): {reason}; must be another "
+        f"size{such}"
+    )
+
+
+def _refusal(backbone: nn.Module, channels: int, size: int) -> str | None:
+    """Return what a network says of an image of `size` pixels; None where it takes it, or nothing can be told."""
+    device = next(backbone.parameters()).device
+    try:
+        with torch.inference_mode():
+            backbone.eval()(torch.zeros(1, channels, size, size, device=device))
+    except NotImplementedError:  # of a step that cannot be told without numbers
+        return None
+    except Exception as error:  # every architecture has its own
+        return " ".join(str(error).split())[:150] or type(error).__name__
+    return None
+
+
+_STRIDE = 32
+"""By which most networks shrink images."""
 
 
 def macs(model: nn.Module, channels: int, size: int) -> int:
