@@ -496,3 +496,17 @@ def test_own_masks_of_a_data_set_without_any_are_refused(tmp_path, monkeypatch):
     content |= {"dataset": "chestxray14", "datasets": {"chestxray14": {"root": "nih"}}, "external": {}}
     with pytest.raises(ParamsError, match=r"\npreprocess.roi.masks: 'own': chestxray14 has no masks"):
         check(parse(content))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"mean": [123.7, 116.3, 103.5], "std": [0.2] * 3}, {"mean": [0.5], "std": [58.4]}, {"mean": [-1], "std": [1]}],
+)
+def test_an_input_on_another_scale_is_refused(tiny, given):
+    """As Keras and Caffe have them, of values from 0 to 255."""
+    tiny["models"]["small"]["input"] = given
+    said = r"models\.small\.input: mean = .*; must be between 0 and 1, of values that go from 0 to 1: divide those of"
+    with pytest.raises(ParamsError, match=said):
+        parse(tiny)
+    tiny["models"]["small"]["input"] = {"mean": [0, 0.5, 1], "std": [1, 1 / 255, 0.5]}
+    parse(tiny)

@@ -249,6 +249,11 @@ class Input(Section):
     def _one_or_three_channels(self) -> Input:
         if len(self.mean) != len(self.std) or len(self.mean) == 2:
             raise ValueError(f"mean = {self.mean}, std = {self.std}; must be 1 or 3 numbers each")
+        if not all(0 <= value <= 1 for value in self.mean) or not all(value <= 1 for value in self.std):
+            raise ValueError(
+                f"mean = {self.mean}, std = {self.std}; must be between 0 and 1, of values that go from 0 to 1: divide "
+                "those of values from 0 to 255 by 255"
+            )
         return self
 
 
@@ -308,12 +313,17 @@ class Model(_Overrides):
         arch, name = str(value.get("arch")), str(value["weights"]).removeprefix(HUB)
         if arch not in (name, name.partition(".")[0]):
             raise ValueError(f"weights = timm/{name} with arch = {arch}; arch must be {name.partition('.')[0]}")
+        if value.get("sha256") is not None:
+            raise ValueError(
+                f"sha256 with weights = timm/{name}: the hub's file is told by its name; sha256 must be empty, or "
+                "weights a file that was fetched by hand"
+            )
         return value | {"arch": name, "pretrained": True, "weights": None}
 
     @model_validator(mode="after")
     def _weights_make_sense(self) -> Model:
         if self.pretrained and self.weights:
-            raise ValueError("pretrained: true with weights; use one of them")
+            raise ValueError(f"pretrained: true with weights = {self.weights}; use one of them")
         if self.trainable != "all" and not (self.pretrained or self.weights):
             raise ValueError(
                 f"trainable = {self.trainable}: layers that are not trained need weights; use all, or set "

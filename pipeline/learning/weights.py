@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,8 +57,15 @@ PACKAGES = {
 
 def known_package(given: str | None) -> Package | None:
     """Return what is known of the package that ``weights`` names, if it names one that is known."""
-    name = (given or "").removeprefix(PACKAGE)
-    return PACKAGES.get(name.lower().replace("_", "-")) if name != given else None
+    name = package_name(given)
+    return None if name is None else PACKAGES.get(name.lower().replace("_", "-"))
+
+
+def package_name(given: str | None) -> str | None:
+    """Return the name of the package that ``weights`` names, without a version; None where it names none."""
+    if not (given or "").startswith(PACKAGE):
+        return None
+    return str(given).removeprefix(PACKAGE).partition("==")[0].strip()
 
 
 def source(key: str, given: str) -> Path:
@@ -68,24 +76,31 @@ def source(key: str, given: str) -> Path:
     key : str
         Of params.yaml, for messages.
     given : str
-        A path as for `pipeline.study.inputs.located`, or ``package:NAME``. Nothing of a package is imported.
+        A path as for `pipeline.study.inputs.located`, or ``package:NAME``, with ``==VERSION`` where it must be that.
+        Nothing of a package is imported.
 
     Raises
     ------
     ModelError
-        If the package is not installed, or has no file of weights or several; or if the path leads to results of the
-        study itself, which do not stay.
+        If the package is not installed, or in another version, or has no file of weights or several; or if the path
+        leads to results of the study itself, which do not stay.
     """
     if not given.startswith(PACKAGE):
         path = located(given)
         if reason := not_to_stay(path):
             raise ModelError(f"{key}: {path}: {reason}")
         return path
-    name = given.removeprefix(PACKAGE)
+    name, (_, _, asked) = str(package_name(given)), given.partition("==")
+    if re.search(r"[<>=!~]", name + asked):
+        raise ModelError(f"{key}: {given}; must be {PACKAGE}NAME, or {PACKAGE}NAME==VERSION")
     try:
-        held = metadata.files(name) or []
+        held, installed = metadata.files(name) or [], metadata.version(name)
+        if asked.strip() not in ("", installed):
+            raise ModelError(f"{key}: {given}: {installed} is installed; pip install '{name}=={asked.strip()}'")
     except (metadata.PackageNotFoundError, ValueError):
-        raise ModelError(f"{key}: {given}: no such package is installed; pip install '{name}'") from None
+        raise ModelError(
+            f"{key}: {given}: no such package is installed; pip install '{name}{'==' * bool(asked)}{asked}'"
+        ) from None
     files = [Path(str(file.locate())) for file in held if file.suffix in SUFFIXES]
     if len(files) != 1:
         names = ", ".join(file.name for file in files) or "none"

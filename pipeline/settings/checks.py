@@ -377,6 +377,8 @@ def _check_network(roi: Roi) -> None:
 
 
 _TABLE = "image_table"
+_RULES = 2
+"""Counts what `networks.models.check` has come to refuse: what passed before is checked again."""
 _SORT = {"multilabel": "multi-label", "segmentation": "one of masks", "regression": "a regression"}
 _OF_CLASSES = ("multilabel", "multiclass")
 _INSTEAD = {
@@ -407,7 +409,9 @@ def _of_models(params: Params) -> Iterator[str]:
     images = (params.preprocess.channels, params.preprocess.size)
     for name in params.study.models:
         model, growing = params.models[name], train_settings(params, name).progressive
-        mark = _mark([model.model_dump(mode="json"), images, version("torch"), version("timm"), _file(model.weights)])
+        mark = _mark(
+            [_RULES, model.model_dump(mode="json"), images, version("torch"), version("timm"), _file(model.weights)]
+        )
         if growing is not None:
             mark = _mark([mark.name, growing.model_dump()])
         if mark.exists():

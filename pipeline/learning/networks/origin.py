@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
 from pipeline.learning.seen import trained_on
 from pipeline.learning.settings import Model
-from pipeline.learning.weights import PACKAGE, known_package, sha256_of, source, weights_file
+from pipeline.learning.weights import HUB, PACKAGE, known_package, package_name, sha256_of, source, weights_file
 
 
 def origin(settings: Model) -> dict[str, str | None] | None:
@@ -19,7 +23,7 @@ def origin(settings: Model) -> dict[str, str | None] | None:
         file = weights_file("weights", source("weights", settings.weights))
         about: dict[str, str | None] = {"file": file.name, "sha256": sha256_of(file)}
         if settings.weights.startswith(PACKAGE):
-            name = settings.weights.removeprefix(PACKAGE)
+            name = str(package_name(settings.weights))
             about = {"package": f"{name} {metadata.version(name)}", **about}
             if licence := _licence_of_package(name):
                 about["licence"] = licence
@@ -45,6 +49,42 @@ def hub_address(arch: str) -> str | None:
     hub = timm.get_pretrained_cfg(arch)
     address = None if hub is None else hub.hf_hub_id or hub.url
     return None if address is None else str(address)
+
+
+def hub_key(key: str, arch: str) -> str:
+    """Return how params.yaml may ask for weights of the hub, for messages: there are two ways."""
+    return f"{key}.pretrained (or weights: {HUB}{arch})"
+
+
+def in_cache(arch: str) -> bool:
+    """Say whether the hub's weights of `arch` are on this machine, where they were fetched before; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from pipeline.learning.eager import timm
+
+    entry = timm.get_pretrained_cfg(arch)
+    if entry is None:
+        return False
+    if not entry.hf_hub_id:
+        from torch.hub import get_dir
+
+        return (Path(get_dir()) / "checkpoints" / str(entry.url).rpartition("/")[2]).is_file()
+    names = [entry.hf_hub_filename] if entry.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+    repository, _, revision = entry.hf_hub_id.partition("@")
+    found = [try_to_load_from_cache(repository, name, revision=revision or None) for name in names]
+    return any(isinstance(path, str) for path in found)
+
+
+@contextmanager
+def without_retries() -> Iterator[None]:
+    """Keep the hub's lines about each try to fetch something from the user: the last one is an error."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _licence_of_hub(arch: str) -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,13 @@ from pipeline.learning.weights import ModelError, checked_sha256, weights_file
 
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
 """Keys under which training scripts put the weights in their checkpoints."""
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Before all names: of torch's parallel wrappers, of compiled networks, and of a Lightning module."""
+_POINTER = b"version https://git-lfs"
+
+
+class _NoTensors(ValueError):
+    """Content of a file that is no map of names to tensors."""
 
 
 class Weights(NamedTuple):
@@ -49,18 +57,63 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
     Raises
     ------
     ModelError
-        If there is no such file, it is another one, or holds anything but tensors.
+        If there is no such file, it is another one, holds anything but tensors, or numbers that are not finite; with
+        what to do.
     """
     path = weights_file(key, path)
     if sha256 is not None:
         checked_sha256(key, path, sha256)
     try:
         if path.suffix == ".safetensors":
-            return _from_safetensors(path)
-        return Weights(_from_torch(torch.load(path, map_location="cpu", weights_only=True)))
+            read = _from_safetensors(path)
+        else:
+            read = Weights(_from_torch(torch.load(path, map_location="cpu", weights_only=True)))
     except Exception as error:  # whatever torch and safetensors raise on a file that is none of theirs
-        first = str(error).split("\n")[0]
-        raise ModelError(f"{key}: {path} cannot be read as weights: {type(error).__name__}: {first}") from None
+        raise ModelError(f"{key}: {path} cannot be read as weights: {_why(path, error)}") from None
+    if broken := [name for name, tensor in read.state.items() if not _finite(tensor)]:
+        names = ", ".join(broken[:5]) + (", ..." if len(broken) > 5 else "")
+        raise ModelError(
+            f"{key}: {path}: {len(broken)} tensors hold numbers that are not finite: {names}; use weights of a "
+            "training that did not diverge"
+        )
+    return read
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite, as far as torch can tell of the type."""
+    return not tensor.is_floating_point() or tensor.itemsize < 2 or bool(torch.isfinite(tensor).all())
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Say what a file is that holds no map of tensors, and what to do, without running anything in it."""
+    if path.stat().st_size == 0:
+        return "it is empty; fetch it again"
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            return "it is a pointer of Git LFS in the place of the file; git lfs pull"
+    if path.suffix == ".safetensors" or isinstance(error, _NoTensors):
+        return f"{' '.join(str(error).split())}; must be a whole file of tensors by their names, a state_dict"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            return (
+                f"it is TorchScript, a program with its tensors; save these alone: torch.save(torch.jit.load('{path}')"
+                ".state_dict(), 'weights.pth')"
+            )
+    try:
+        objects = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # older files, and those that are none of torch's
+        objects = []
+    if objects or "Unsupported global" in str(error):
+        found = f" ({', '.join(sorted(objects)[:5])})" if objects else ""
+        return (
+            f"it holds Python objects beside tensors{found}, which are not unpickled, as that can run code; where you "
+            f"trust it, save its tensors alone: content = torch.load('{path}', weights_only=False), then "
+            "torch.save(STATE, 'weights.pth'), where STATE is content['state_dict'] or, of a whole network, "
+            "content.state_dict()"
+        )
+    return "it is no file of tensors that torch has saved; fetch it again, or save the state_dict of the network anew"
 
 
 def _from_safetensors(path: Path) -> Weights:
@@ -77,15 +130,14 @@ def _from_safetensors(path: Path) -> Weights:
 
 
 def _from_torch(content: object) -> dict[str, Tensor]:
-    """Find the tensors in a checkpoint, and take off the prefix that torch's parallel wrappers put before each name."""
+    """Find the tensors in a checkpoint, and take off the prefixes that wrappers put before each name."""
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"no map of names to tensors, nor one under {', '.join(_WRAPPERS)}")
-    for prefix in ("module.", "_orig_mod."):
-        if all(k.startswith(prefix) for k in content):
-            content = {k.removeprefix(prefix): v for k, v in content.items()}
+        raise _NoTensors(f"no map of names to tensors, nor one under {', '.join(_WRAPPERS)}")
+    while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in content)), None):
+        content = {k.removeprefix(prefix): v for k, v in content.items()}
     return dict(content)
 
 
