@@ -402,14 +402,12 @@ def test_a_file_that_cannot_be_read_says_what_it_is_and_what_to_do(tmp_path):
         assert torch.equal(read_weights("w", tmp_path / name).state["0.weight"], network[0].weight)
 
 
-def test_numbers_that_are_not_finite_are_refused_at_check(trained):
+def test_weights_with_nan_are_refused_at_check(trained):
     _, path = trained
     content = torch.load(path, weights_only=True)
     content["state_dict"]["module.layer2.0.conv1.weight"][0, 0] = torch.nan
     torch.save(content, path)
-    with pytest.raises(
-        ModelError, match=r"models\.m\.weights: .*1 tensors hold .* not finite: layer2\.0\.conv1\.weight;"
-    ):
+    with pytest.raises(ModelError, match=r"models\.m\.weights: .*1 tensors hold NaN: layer2\.0\.conv1\.weight;"):
         models.check("m", Model(arch="resnet18", lr=0.1, weights=str(path)), 3, 64)
 
 
@@ -435,3 +433,58 @@ def test_densenets_with_the_old_names_of_torchvision_load():
     load_key_by_key("w", backbone, old, "classifier")
     for name, tensor in backbone.state_dict().items():
         assert "num_batches" in name or name.startswith("classifier") or torch.equal(tensor, theirs[name])
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [
+        ("tresnet_m", {}),
+        ("csatv2", {}),
+        ("naflexvit_base_patch16_gap", {"depth": 1, "embed_dim": 32, "num_heads": 2}),
+        ("gemma4_vit_167m", {"depth": 1}),
+    ],
+)
+@pytest.mark.parametrize("grey", [True, False])
+def test_weights_of_networks_whose_first_layer_is_no_plain_convolution(tmp_path, arch, options, grey):
+    """Their channels are told by the network itself; what it computes is what timm's network does."""
+    import timm
+
+    torch.manual_seed(3)
+    network = timm.create_model(arch, num_classes=7, **options).eval()
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    settings = Model(arch=arch, lr=0.1, weights=str(tmp_path / "weights.pth"), options=options, trainable="head")
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    channels = 1 if grey else 3
+    models.check("m", settings, channels, 64)
+    model = models.build("m", settings, channels, 2, 64, images[..., 0] if grey else images).eval()
+    mean, std = (torch.tensor(network.pretrained_cfg[name]).reshape(1, 3, 1, 1) for name in ("mean", "std"))
+    pixels = torch.rand(2, channels, 64, 64)
+    with torch.no_grad():
+        expected = network.forward_head(
+            network.forward_features((pixels.expand(-1, 3, -1, -1) - mean) / std), pre_logits=True
+        )
+        found = model.backbone.forward_features((pixels - model.mean) / model.std)
+        torch.testing.assert_close(model.backbone.forward_head(found, pre_logits=True), expected)
+
+
+def test_networks_that_are_none_for_such_images_or_classes_are_refused_at_check():
+    with pytest.raises(
+        ModelError, match=r"models\.m\.arch: csatv2 takes images in colour alone; set preprocess\.channels: 3"
+    ):
+        models.check("m", Model(arch="csatv2", lr=0.1), 1, 64)
+    models.check("m", Model(arch="csatv2", lr=0.1, input=Input(mean=[0.5] * 3, std=[0.25] * 3)), 1, 64)
+    for arch in ("gemma4_vit_167m_enc", "qwen3_vit_88m_enc"):
+        with pytest.raises(
+            ModelError, match=rf"models\.m\.arch: {arch} .*has no (single )?classifier.*; use one that has"
+        ):
+            models.check("m", Model(arch=arch, lr=0.1), 3, 96)
+
+
+@pytest.mark.parametrize("arch", ["dla46_c", "dpn48b", "resnetv2_18", "resnet18"])
+def test_a_new_head_begins_with_equal_logits_also_where_it_is_a_convolution(tmp_path, arch):
+    import timm
+
+    torch.save(timm.create_model(arch).state_dict(), tmp_path / "weights.pth")
+    settings = Model(arch=arch, lr=0.1, weights=str(tmp_path / "weights.pth"), trainable="head")
+    model = models.build("m", settings, 3, 3, 64, np.stack([IMAGES] * 3, -1)).eval()
+    assert (model(torch.rand(2, 3, 64, 64)) == 0).all()

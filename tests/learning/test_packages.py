@@ -32,7 +32,7 @@ def lite(**keys):
 @pytest.mark.parametrize(("picture", "label", "least"), [("chelsea", 285, 0.35), ("coffee", 967, 0.9)])
 def test_the_weights_of_lite0_know_a_cat_and_a_coffee(picture, label, least):
     """Published check values .40 and .94: names, padding and normalisation are right."""
-    read = models._read("models.lite", lite())
+    read = models._read("models.lite", lite(), 224)
     network = timm.create_model("tf_efficientnet_lite0").eval()
     load_key_by_key("models.lite", network, read.state, head="none")
     pixels = torch.from_numpy(getattr(data, picture)()).permute(2, 0, 1)[None].float() / 255

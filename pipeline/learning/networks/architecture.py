@@ -84,6 +84,13 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
             f"{key}.arch: '{settings.arch}': timm has no weights of {name} by this tag; use one of: "
             f"{', '.join(tags) or 'none, the name alone'}"
         )
+    entry = timm.get_pretrained_cfg(settings.arch)
+    if entry is not None and entry.first_conv in ((), []) and channels != 3:  # no convolution that could take others
+        raise ModelError(
+            f"{key}.arch: {settings.arch} takes images in colour alone; set preprocess.channels: 3, or give it grey "
+            "ones as three equal channels by an input of 3 numbers each, such as input: {mean: [0.5, 0.5, 0.5], std: "
+            "[0.25, 0.25, 0.25]}"
+        )
     try:
         with without_retries():
             model = timm.create_model(
@@ -112,6 +119,8 @@ def _timm(key: str, settings: Model, options: dict[str, Any], channels: int, cla
     head = description(model).get("classifier")
     if not isinstance(head, str):
         raise ModelError(f"{key}.arch: {settings.arch} has no single classifier ({head}); use one that has")
+    if head not in dict(model.named_modules()):
+        raise ModelError(f"{key}.arch: {settings.arch} gives features and has no classifier; use one that has")
     return model, head
 
 
@@ -146,9 +155,10 @@ def start_at_zero(head: nn.Module) -> None:
     Trained features can be large; random weights on them begin with confident nonsense that must first be unlearned.
     """
     last = list(head.modules())[-1]
-    if isinstance(last, nn.Linear):
+    if isinstance(last, nn.Linear | nn.Conv2d):  # of DLA, DPN and big ResNets v2 a convolution of one pixel
         nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
 
 
 def _as_tuples(options: dict[str, Any]) -> dict[str, Any]:

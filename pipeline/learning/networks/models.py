@@ -150,14 +150,15 @@ def build(
     key, computed = f"models.{name}", outputs.head_size(output, classes)
     weights = None
     if settings.weights:
-        weights = _read(key, settings)
-    backbone, head = architecture(key, settings, _channels(settings, weights, channels), computed, size)
+        weights = _read(key, settings, size)
+    taken = _channels(key, settings, weights, channels, size)
+    backbone, head = architecture(key, settings, taken, computed, size)
     if weights is not None:
         load_key_by_key(f"{key}.weights: {settings.weights}", *_receiver(settings, backbone, weights, head))
     change_head(key, settings, backbone, head, computed)
     if settings.weights or settings.pretrained:
         start_at_zero(backbone.get_submodule(head))
-    mean, std = _normalisation(settings, weights, backbone, images)
+    mean, std = _normalisation(settings, weights, backbone, taken, images)
     frozen: list[nn.Module] = []
     if settings.trainable != "all":
         last = 0 if settings.trainable == "head" else settings.trainable.last
@@ -237,13 +238,13 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
     key = f"models.{name}"
     if settings.gives_masks:
         segmentation.check_settings(key, settings)
-    if settings.weights:
-        weights_file(f"{key}.weights", source(f"{key}.weights", settings.weights))
+    weights = _read(key, settings, size) if settings.weights else None
+    taken = _channels(key, settings, weights, channels, size)
     bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
 
     def build_bare() -> None:
-        backbone, head = architecture(key, bare, _channels(settings, None, channels), 2, size)
-        _check_size(key, settings, backbone, _channels(settings, None, channels), size)
+        backbone, head = architecture(key, bare, taken, 2, size)
+        _check_size(key, settings, backbone, taken, size)
         change_head(key, bare, backbone, head, 2)
         if bare.trainable not in ("all", "head"):
             freeze(f"{key}.trainable", backbone, head, cast(Last, bare.trainable).last)
@@ -255,9 +256,8 @@ def check(name: str, settings: Model, channels: int, size: int) -> None:
             build_bare()
     except Exception:  # some architectures compute with numbers as they are built: is it this, or the settings?
         build_bare()
-    if settings.weights:
-        weights = _read(key, settings)
-        backbone, head = architecture(key, bare, _channels(settings, weights, channels), 2, size)
+    if weights is not None:
+        backbone, head = architecture(key, bare, taken, 2, size)
         check_fit(f"{key}.weights: {settings.weights}", *_receiver(settings, backbone, weights, head))
     if settings.pretrained and not hub_address(settings.arch):
         raise ModelError(
@@ -288,7 +288,8 @@ def check_smaller(name: str, settings: Model, channels: int, smallest: int, size
     ModelError
         If it takes one size alone, or images of `smallest` pixels are too small for it.
     """
-    key, channels = f"models.{name}", _channels(settings, None, channels)
+    key = f"models.{name}"
+    channels = _channels(key, settings, None, channels, size)
     bare = settings if settings.arch == "baseline_cnn" else settings.model_copy(update={"pretrained": False})
     backbone, _ = architecture(key, bare, channels, 2, size)
     try:
@@ -375,7 +376,7 @@ def macs(model: nn.Module, channels: int, size: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def _read(key: str, settings: Model) -> Weights:
+def _read(key: str, settings: Model, size: int) -> Weights:
     """Read the weights that a model starts from, with the normalisation that a package or config.json beside says."""
     given = cast(str, settings.weights)
     package = known_package(given)
@@ -391,8 +392,10 @@ def _read(key: str, settings: Model) -> Weights:
     check_described(key, file, said, timm_name(arch), {} if settings.gives_masks else settings.options)
     if said.mean is None or said.std is None:
         return weights
-    channels = _taken(weights) or len(said.mean)
-    return weights._replace(mean=_for_channels(said.mean, channels), std=_for_channels(said.std, channels))
+    if len(said.mean) == 3:  # timm has those of colours also where a network for grey images was made of it
+        taken = _channels(key, settings.model_copy(update={"input": None}), weights, 3, size)
+        return weights._replace(mean=_for_channels(said.mean, taken), std=_for_channels(said.std, taken))
+    return weights._replace(mean=said.mean, std=said.std)
 
 
 def _encoder(settings: Model) -> str:
@@ -420,7 +423,7 @@ _UNFOLD = 256
 """Training images that unfold batch norms."""
 
 
-def _channels(settings: Model, weights: Weights | None, channels: int) -> int:
+def _channels(key: str, settings: Model, weights: Weights | None, channels: int, size: int) -> int:
     """Return the channels of the network's input: those of its weights, or of the data."""
     if settings.input is not None:
         return len(settings.input.mean)
@@ -428,14 +431,26 @@ def _channels(settings: Model, weights: Weights | None, channels: int) -> int:
         return 3 if settings.pretrained else channels
     if weights.mean is not None:
         return len(weights.mean)
-    return _taken(weights) or channels
+    # The first convolution, also of a ViT, stands anywhere: safetensors sorts names.
+    if any(tensor.ndim == 4 and tensor.shape[1] == 3 for tensor in weights.state.values()):
+        return 3
+    # Depthwise convolutions look like grey, and some networks gather blocks of pixels before the first one.
+    bare = settings.model_copy(update={"pretrained": False})
+    return next((taken for taken in (3, 1) if _all_fit(key, bare, weights, taken, size)), channels)
 
 
-def _taken(weights: Weights) -> int | None:
-    """Return the channels that trained weights take; None where no tensor tells."""
-    # The first convolution, also of a ViT, stands anywhere: safetensors sorts names. Depthwise ones look like grey.
-    taken = {tensor.shape[1] for tensor in weights.state.values() if tensor.ndim == 4}
-    return 3 if 3 in taken else 1 if 1 in taken else None
+def _all_fit(key: str, settings: Model, weights: Weights, channels: int, size: int) -> bool:
+    """Say whether tensors have the shapes of a network for so many channels, as far as it has their names."""
+    try:
+        with torch.device("meta"):
+            backbone, head = architecture(key, settings, channels, 2, size)
+    except ModelError:
+        return False
+    except Exception:  # some architectures compute with numbers as they are built
+        backbone, head = architecture(key, settings, channels, 2, size)
+    network, given, head = _receiver(settings, backbone, weights, head)
+    wanted = {name: v.shape for name, v in network.state_dict().items() if not name.startswith(f"{head}.")}
+    return all(wanted.get(name, value.shape) == value.shape for name, value in timm_names(network, given).items())
 
 
 def _for_channels(values: list[float], channels: int) -> list[float]:
@@ -446,7 +461,7 @@ def _for_channels(values: list[float], channels: int) -> list[float]:
 
 
 def _normalisation(
-    settings: Model, weights: Weights | None, backbone: nn.Module, images: np.ndarray
+    settings: Model, weights: Weights | None, backbone: nn.Module, channels: int, images: np.ndarray
 ) -> tuple[Sequence[float], Sequence[float]]:
     """Return mean and standard deviation per channel: that of params.yaml, else that of the weights."""
     if settings.input is not None:
@@ -457,9 +472,8 @@ def _normalisation(
         if settings.gives_masks:
             backbone = segmentation.encoder_of(backbone)
         about = description(backbone)
-        mean, std, first = about["mean"], about["std"], about["first_conv"]
-        grey = backbone.get_submodule(first if isinstance(first, str) else first[0]).in_channels == 1
-        return ([sum(mean) / 3], [sum(std) / 3]) if grey else (mean, std)
+        mean, std = ([float(value) for value in about[name]] for name in ("mean", "std"))
+        return _for_channels(mean, channels), _for_channels(std, channels)
     of_mean, of_std = moments(images)
     return of_mean.tolist(), of_std.tolist()
 

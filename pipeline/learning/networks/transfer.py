@@ -57,8 +57,7 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
     Raises
     ------
     ModelError
-        If there is no such file, it is another one, holds anything but tensors, or numbers that are not finite; with
-        what to do.
+        If there is no such file, it is another one, holds anything but tensors, or NaN; with what to do.
     """
     path = weights_file(key, path)
     if sha256 is not None:
@@ -70,18 +69,17 @@ def read_weights(key: str, path: Path, sha256: str | None = None) -> Weights:
             read = Weights(_from_torch(torch.load(path, map_location="cpu", weights_only=True)))
     except Exception as error:  # whatever torch and safetensors raise on a file that is none of theirs
         raise ModelError(f"{key}: {path} cannot be read as weights: {_why(path, error)}") from None
-    if broken := [name for name, tensor in read.state.items() if not _finite(tensor)]:
+    if broken := [name for name, tensor in read.state.items() if _has_nan(tensor)]:
         names = ", ".join(broken[:5]) + (", ..." if len(broken) > 5 else "")
         raise ModelError(
-            f"{key}: {path}: {len(broken)} tensors hold numbers that are not finite: {names}; use weights of a "
-            "training that did not diverge"
+            f"{key}: {path}: {len(broken)} tensors hold NaN: {names}; use weights of a training that did not diverge"
         )
     return read
 
 
-def _finite(tensor: Tensor) -> bool:
-    """Whether all numbers are finite, as far as torch can tell of the type."""
-    return not tensor.is_floating_point() or tensor.itemsize < 2 or bool(torch.isfinite(tensor).all())
+def _has_nan(tensor: Tensor) -> bool:
+    """Whether a number is none, as far as torch can tell of the type; infinite ones are limits of some networks."""
+    return tensor.is_floating_point() and tensor.itemsize > 1 and bool(torch.isnan(tensor).any())
 
 
 def _why(path: Path, error: Exception) -> str:
