@@ -488,3 +488,22 @@ def test_a_new_head_begins_with_equal_logits_also_where_it_is_a_convolution(tmp_
     settings = Model(arch=arch, lr=0.1, weights=str(tmp_path / "weights.pth"), trainable="head")
     model = models.build("m", settings, 3, 3, 64, np.stack([IMAGES] * 3, -1)).eval()
     assert (model(torch.rand(2, 3, 64, 64)) == 0).all()
+
+
+@pytest.mark.parametrize("arch", ["inception_next_atto", "convnext_atto", "resnet18"])
+@pytest.mark.parametrize("last", [1, 2, 4, 5, 6])
+def test_only_what_is_frozen_is_in_evaluation_mode(tmp_path, arch, last):
+    """Blocks of the first two have a parameter of their own (gamma), which comes before the layers in them."""
+    import timm
+
+    torch.manual_seed(0)
+    torch.save(timm.create_model(arch).state_dict(), tmp_path / "weights.pth")
+    weights = {"weights": str(tmp_path / "weights.pth"), "trainable": {"last": last}}
+    model = models.build("m", Model(arch=arch, lr=0.1, **weights), 3, 3, 64, np.stack([IMAGES] * 3, -1)).train()
+    names = dict(model.backbone.named_modules())
+    for name, module in names.items():
+        own = list(module.parameters(recurse=False))
+        if own and not any(module.children()):
+            assert module.training == own[0].requires_grad, name
+        if any(p.requires_grad for p in module.parameters()):
+            assert module.training, name

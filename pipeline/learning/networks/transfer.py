@@ -246,8 +246,8 @@ def freeze(key: str, model: nn.Module, head: str, last: int) -> list[nn.Module]:
     Returns
     -------
     list of Module
-        What is frozen, dropout included: to be kept in evaluation mode, so that batch norms keep their statistics and
-        nothing is dropped.
+        What is frozen with all that is in it, dropout included: to be kept in evaluation mode, so that batch norms keep
+        their statistics and nothing is dropped.
 
     Raises
     ------
@@ -265,7 +265,16 @@ def freeze(key: str, model: nn.Module, head: str, last: int) -> list[nn.Module]:
     model.get_submodule(head).requires_grad_(True)
     everything = list(_below_the_head(model, head))
     # Dropout behind the last layer works on what the head is given: it belongs to the head.
-    return everything[: everything.index(trained[0]) if trained else everything.index(counted[-1]) + 1]
+    border = everything.index(trained[0]) if trained else everything.index(counted[-1]) + 1
+    still = set(everything[:border])
+    moving = {*everything[border:], *model.get_submodule(head).modules()}
+
+    def is_frozen(module: nn.Module) -> bool:
+        # A block with a parameter of its own that is frozen may hold layers that are trained: it is not frozen as one.
+        parts = set(module.modules())
+        return bool(parts & still) and not parts & moving
+
+    return [module for module in model.modules() if is_frozen(module)]
 
 
 def unfold_batch_norms(model: nn.Module, images: Tensor, batch_size: int = 64) -> int:
