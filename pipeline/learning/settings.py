@@ -180,7 +180,7 @@ class Train(Section):
         None, gt=0, le=1, description="learning rate of a layer as a share of the next one's; null = the same for all"
     )
     schedule: Literal["cosine", "one_cycle", "plateau", "constant"] = "cosine"
-    warmup_epochs: float = Field(0.25, ge=0)
+    warmup_epochs: float = Field(0.0, ge=0)
     plateau: Plateau = Plateau()
     select: Literal["auroc", "macro_f1", "qwk", "dice", "mae", "rmse"] = Field(
         "auroc",
