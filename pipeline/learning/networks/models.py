@@ -414,9 +414,7 @@ def _receiver(
     if not settings.gives_masks:
         return backbone, dict(weights.state), head
     network = segmentation.encoder_of(backbone)
-    there = {name.split(".")[0] for name in network.state_dict()}
-    given = timm_names(network, weights.state)
-    return network, {name: value for name, value in given.items() if name.split(".")[0] in there}, head
+    return network, segmentation.tensors_of_encoder(network, _encoder(settings), weights.state), head
 
 
 _UNFOLD = 256

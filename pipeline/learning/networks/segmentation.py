@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pipeline.learning.networks.naming import timm_names
 from pipeline.learning.settings import MASKS, Model
 from pipeline.learning.weights import ModelError
 
@@ -129,6 +131,42 @@ def check_settings(key: str, settings: Model) -> None:
         )
     if settings.trainable != "all":
         raise ModelError(f"{key}.trainable: {settings.trainable}; must be all for {settings.arch}")
+
+
+def tensors_of_encoder(network: nn.Module, name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a classifier under the names that they have in timm's network of its features.
+
+    timm cuts the classifier behind the last features and gathers what remains, for some families under other names:
+    ``stages.0`` becomes ``stages_0``, or all of it stands below ``model``.
+
+    Parameters
+    ----------
+    network : Module
+        From `encoder_of`.
+    name : str
+        timm's name of the classifier.
+    state : mapping of Tensor
+        With or without the head.
+
+    Returns
+    -------
+    dict
+        What the encoder has. What the classifier has alone is left out; what neither has keeps its name, to be refused.
+    """
+    from pipeline.learning.eager import timm
+
+    try:
+        with torch.device("meta"):
+            classifier = timm.create_model(name)
+    except Exception:  # some architectures compute with numbers as they are built
+        classifier = timm.create_model(name)
+    there, whole = set(network.state_dict()), set(classifier.state_dict())
+    found = {}
+    for key, value in timm_names(classifier, state).items():
+        own = next((as_ for as_ in (key, key.replace(".", "_", 1), f"model.{key}") if as_ in there), None)
+        if own is not None or key not in whole:
+            found[own or key] = value
+    return found
 
 
 def encoder_of(network: nn.Module) -> nn.Module:
