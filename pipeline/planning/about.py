@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.learning.weights import SUFFIXES, ModelError, source
 from pipeline.planning.choices import Weights
@@ -78,6 +79,7 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
         raise UserError(
             f"--weights {file}: no .safetensors or .pth file; the weights must be a file or a folder with one"
         )
+    from pipeline.learning.networks.beside import described
     from pipeline.learning.networks.transfer import read_weights
     from pipeline.learning.weights import weights_file
     from pipeline.planning import pretrained
@@ -89,8 +91,10 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
         raise UserError(
             f"--weights {file}: the name '{path.name}' begins with no architecture of timm; name it: --arch NAME"
         )
+    options = {} if (said := described(path)) is None or known.arch.partition(".")[0] != said.arch else said.options
     side = pretrained.only_size(known.arch)
-    _check_fit(file, known.arch, side or LARGER)
+    side = _built_for(options) or side
+    _check_fit(file, known.arch, side or LARGER, options)
     pretrained.ask_if_unclear(file, known)
     doubt = None
     if pretrained.is_converted(state):
@@ -99,10 +103,15 @@ def weights_of(file: str | None, arch: str | None, hub: bool) -> Weights:
             "is TensorFlow or Keras, set input: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]} and options: {pad_type: "
             "same} under models"
         )
-    return Weights(
-        file, False, known.arch, {} if known.input is None else {"input": known.input}, side, known.told_by,
-        _input_in_words(known), doubt,
-    )  # fmt: skip
+    extra = {} if known.input is None else {"input": known.input}
+    extra |= {"options": options} if options else {}
+    return Weights(file, False, known.arch, extra, side, known.told_by, _input_in_words(known), doubt)
+
+
+def _built_for(options: Mapping[str, Any]) -> int | None:
+    """Return the side in pixels that a network was built for, where its options name one."""
+    size = options.get("img_size")
+    return int(size[-1] if isinstance(size, list | tuple) else size) if size else None
 
 
 def _of_the_hub(arch: str | None) -> Weights:
@@ -125,13 +134,13 @@ def _input_in_words(known: Known) -> str:
     return pretrained.input_of(known.arch) if known.input is None else "mean and SD of that file"
 
 
-def _check_fit(file: str, arch: str, size: int) -> None:
-    """Refuse weights that are not of `arch`, saying which are."""
+def _check_fit(file: str, arch: str, size: int, options: dict[str, Any]) -> None:
+    """Refuse weights that are not of `arch` with these options, saying which are."""
     from pipeline.learning.networks import models  # torch with it
     from pipeline.learning.settings import Model
 
     try:
-        models.check("weights", Model(arch=arch, weights=file, lr=0.001), channels=3, size=size)
+        models.check("weights", Model(arch=arch, weights=file, lr=0.001, options=options), channels=3, size=size)
     except ModelError as error:
         reason = str(error).removeprefix("models.weights.")
         raise UserError(f"--weights {file} with architecture {arch}: {reason}; name another: --arch NAME") from None

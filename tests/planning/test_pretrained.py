@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -92,6 +93,26 @@ def test_what_describes_them_beside_them_is_followed(hub):
     about = {"mean": [0.1, 0.2, 0.3], "std": [0.2, 0.2, 0.2]}
     weights = weights_of(hub(architecture="test_resnet", pretrained_cfg=about), None, False)
     assert (weights.arch, dict(weights.extra)) == ("test_resnet", {"input": about})
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "side"),
+    [("mobilenetv2_035", {"pad_type": "same"}, None), ("test_vit", {"img_size": 48}, 48)],
+)
+def test_the_options_that_a_network_was_built_with_are_taken_from_beside_it(tmp_path, arch, options, side):
+    torch.manual_seed(0)
+    built = timm.create_model(arch, **options)
+    save_file(built.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": arch, "model_args": options}))
+    weights = weights_of(str(tmp_path), None, False)
+    assert (weights.arch, weights.size) == (arch, side)
+    given = {"arch": weights.arch, "weights": str(tmp_path), "lr": 0.001, **weights.extra}
+    images = torch.rand(2, 3, side or 64, side or 64)
+    drawn = np.zeros((2, 64, 64, 3), np.uint8)
+    network = models.build("m", Model.model_validate(given), 3, 2, side or 64, drawn).eval()
+    torch.testing.assert_close(
+        network.backbone.forward_features(images), built.eval().forward_features(images), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("about", [{}, {"architectures": ["BertModel"]}, {"architecture": "no_such"}, []])

@@ -20,7 +20,7 @@ from pipeline.learning.networks.origin import origin
 from pipeline.learning.settings import Model, Teacher, Train
 from pipeline.learning.teacher import digests_of, names_by_part, read_teacher, teacher_path, teacher_sha256
 from pipeline.learning.training.loop import FittedModel
-from pipeline.learning.weights import source, weights_file
+from pipeline.learning.weights import DESCRIPTION, source, weights_file
 from pipeline.study.files import IMAGES, SAMPLES, SPLIT, null
 from pipeline.study.runs import Run
 
@@ -108,7 +108,8 @@ def decisive(
     files = [IMAGES, SAMPLES, SPLIT]
     if described.weights:
         key = f"models.{run.model}.weights"
-        files.append(weights_file(key, source(key, described.weights)))
+        file = weights_file(key, source(key, described.weights))
+        files += [file, *(each for each in [file.with_name(DESCRIPTION)] if each.is_file())]
     if described.teacher:
         files.append(teacher_path(f"models.{run.model}.teacher", described.teacher.file))
     facts = {
