@@ -13,8 +13,9 @@ from pipeline.learning.records import training_record
 from pipeline.learning.weights import ModelError
 from pipeline.scoring.records import evaluation_record
 from pipeline.settings import load, parse
+from pipeline.settings.links import link_weights
 from pipeline.study import code
-from pipeline.study.files import CONFIGURATIONS, WEIGHTS, ArtifactError
+from pipeline.study.files import CONFIGURATIONS, LEFT, WEIGHTS, ArtifactError
 from pipeline.study.params import ParamsError
 from pipeline.study.records import check_record, record_file
 from pipeline.study.runs import Configuration
@@ -222,7 +223,7 @@ def test_a_weights_file_is_linked_and_hashed_wherever_it_lies(tiny, tmp_path, mo
     file.write_bytes(b"abc")
     for given in (str(file), "../elsewhere/a start.pth", "../elsewhere"):  # a folder with one, too
         tiny["models"]["small"]["weights"] = given
-        configure.link_weights(parse(tiny))
+        link_weights(parse(tiny))
         assert (WEIGHTS / "files/small").is_symlink()
         assert (WEIGHTS / "files/small").samefile(file)
     assert not (WEIGHTS / "files/wide").is_symlink()
@@ -234,7 +235,7 @@ def test_a_weights_file_is_linked_and_hashed_wherever_it_lies(tiny, tmp_path, mo
     assert {path.name for path in WEIGHTS.glob("*/*")} == {"wide"}
     assert file.read_bytes() == b"abc"
     del tiny["models"]["small"]["weights"]
-    configure.link_weights(parse(tiny))
+    link_weights(parse(tiny))
     assert file.read_bytes() == b"abc"
 
 
@@ -262,7 +263,7 @@ def test_results_of_runs_that_left_the_study_are_set_aside_and_nothing_else_is_m
             Path(name).write_text(text)
         configure.configure(parse(tiny))
     assert all(Path(name).read_text() == "second" for name in (*stays, *others))
-    assert all((configure.LEFT / name).read_text() == "second" for name in leaves)
+    assert all((LEFT / name).read_text() == "second" for name in leaves)
     assert not any(Path(name).exists() for name in leaves)
     assert not Path("models/wide-bce").exists()
 
@@ -275,7 +276,7 @@ def test_a_network_that_finds_regions_is_linked_and_recorded_by_its_content(tiny
     (folder / "model.safetensors").write_bytes(b"1")
     (folder / "segmenter.json").write_text("{}")
     tiny["preprocess"]["roi"] = {"masks": "elsewhere/lungs"}
-    configure.link_weights(parse(tiny))
+    link_weights(parse(tiny))
     assert (WEIGHTS / "files/roi-masks").samefile(folder / "model.safetensors")
     before = region_record(parse(tiny))["region"]
     assert "pipeline/segmenting/use.py" in before["code"]
@@ -287,7 +288,7 @@ def test_a_network_that_finds_regions_is_linked_and_recorded_by_its_content(tiny
     assert preparation_record("other", parse(tiny))["region"] == after
 
     tiny["preprocess"]["roi"] = {"masks": "own"}
-    configure.link_weights(parse(tiny))
+    link_weights(parse(tiny))
     assert not (WEIGHTS / "files/roi-masks").exists()
     assert region_record(parse(tiny)) == {"region": None}
     assert "region" not in preparation_record("other", parse(tiny))

@@ -35,6 +35,7 @@ from pipeline.scoring.settings import EvaluationSections
 from pipeline.searching.about import settings_digest
 from pipeline.searching.record import RECORD, Record, Trial, write_records
 from pipeline.settings import load, parse
+from pipeline.settings.links import link_weights
 from pipeline.settings.search import Search
 from pipeline.study.errors import UserError
 from pipeline.study.files import read_table
@@ -540,11 +541,11 @@ def test_weights_that_a_fold_has_found_are_watched(prepared):
     model = {**TINY["models"]["small"], "weights": "a.safetensors"}
     given = {**STUDY, "models": {"small": model}, "study": {"models": ["small"], "losses": ["bce"], "replicates": []}}
     fold = {"split": {"fold": 2}, "found": {"models.small.weights": "b.safetensors"}}
-    configure.link_weights(parse({**given, "variants": {"fold2": fold, "fold3": {"split": {"fold": 3}}}}))
+    link_weights(parse({**given, "variants": {"fold2": fold, "fold3": {"split": {"fold": 3}}}}))
     links = {path.name: path.resolve().name for path in Path("data/weights/files").iterdir()}
     assert links.items() >= {"small": "a.safetensors", "small-of-fold2": "b.safetensors"}.items()
     assert "small-of-fold3" not in links
-    configure.link_weights(parse({**given, "variants": {"fold2": {"split": {"fold": 2}}}}))
+    link_weights(parse({**given, "variants": {"fold2": {"split": {"fold": 2}}}}))
     assert not Path("data/weights/files/small-of-fold2").exists()
 
 
