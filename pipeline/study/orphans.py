@@ -10,6 +10,8 @@ import time
 
 import psutil
 
+from pipeline.study.parallel import WATCHER
+
 STAGE = "DVC_STAGE"
 """Environment variable that DVC gives to the commands of stages."""
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "ash", "busybox"}
@@ -26,7 +28,7 @@ def end_with_dvc() -> None:
         while above is not None and above.name() in _SHELLS:  # which outlive it, and wait for this process
             above = above.parent()
         if above is not None:
-            threading.Thread(target=_watch, args=(above,), daemon=True).start()
+            threading.Thread(target=_watch, args=(above,), name=WATCHER, daemon=True).start()
     except psutil.Error:
         return
 

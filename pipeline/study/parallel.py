@@ -14,6 +14,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+WATCHER = "watches DVC"
+"""Name of the thread of `pipeline.study.orphans`: it waits, and holds nothing that a fork would miss."""
 THREADS = Path("/proc/self/task")
 """On Linux, a folder for each thread of this process."""
 
@@ -41,6 +43,8 @@ def over_processes(function: Callable[[Item], Result], items: Iterable[Item], pr
 def safe_to_fork() -> bool:
     """Say whether this process has one thread and has not opened a GPU, on Linux: a fork might hang otherwise.
 
+    The thread that watches DVC counts for nothing: it holds no lock.
+
     Forks begin within milliseconds with all that was imported and read; spawned processes import everything anew.
     """
     if not THREADS.is_dir():
@@ -49,7 +53,8 @@ def safe_to_fork() -> bool:
         os._exit(0)
     os.waitpid(pid, 0)
     opened = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name)]
-    return sum(1 for _ in THREADS.iterdir()) == 1 and not any(file.startswith("/dev/nvidia") for file in opened)
+    threads = sum(1 for _ in THREADS.iterdir()) - sum(thread.name == WATCHER for thread in threading.enumerate())
+    return threads == 1 and not any(file.startswith("/dev/nvidia") for file in opened)
 
 
 def _is_open(descriptor: str) -> bool:

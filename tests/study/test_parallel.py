@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.study import parallel
+from pipeline.study.orphans import STAGE
 from tests.tiny import ROOT
 
 READ = []
@@ -73,11 +74,18 @@ def test_a_process_with_threads_is_not_forked(monkeypatch, tmp_path):
         thread.join()
 
 
+@pytest.mark.parametrize("above", ["", "report"])
 @pytest.mark.parametrize("stage", ["report", "ensemble", "evaluate"])
-def test_what_a_stage_imports_leaves_it_one_thread_so_that_it_can_fork(stage):
-    code = f"import pipeline.{stage}; from pipeline.study.parallel import safe_to_fork; print(safe_to_fork())"
-    own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+def test_a_stage_can_fork_with_what_it_imports_below_dvc_too(tmp_path, stage, above):
+    code = f"import pipeline.{stage}; from pipeline.study.errors import stage_errors; import threading\n"
+    code += "from pipeline.study.parallel import safe_to_fork\n"
+    code += "with stage_errors(): print(safe_to_fork()); assert threading.active_count() == COUNT"
+    code = code.replace("COUNT", "2" if above else "1")
+    own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")} | {"PYTHONPATH": str(ROOT)}
+    own |= {STAGE: above} if above else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=own, capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"{sys.platform == 'linux'}\n"
 
 
