@@ -174,9 +174,13 @@ def test_killed_at_a_random_moment_and_run_again_gives_the_bytes_of_an_undisturb
     with open(reading) as printed:
         with open(writing, "w") as output:
             process = forks.start(["-m", "pipeline.train", *arguments], stdout=output)
-        while "  epoch " not in (line := printed.readline()):  # until the first has ended
-            assert line, "it ended before its first epoch"
-        time.sleep(random.Random(f"{residency} {os.getpid()}").uniform(0, 0.8))
+        draws = random.Random(f"{residency} {os.getpid()}")
+        left = draws.randint(1, 30)  # epochs: a fast machine makes sixty in half a second
+        while left:
+            line = printed.readline()
+            assert line, "it ended before the kill"
+            left -= "  epoch " in line
+        time.sleep(draws.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)
         printed.read()
         process.wait()

@@ -79,6 +79,7 @@ def test_ctrl_c_is_one_line_and_the_status_of_the_signal(argv):
     importing = "" if argv[0] == "medmatrix" else "os.kill(os.getpid(), signal.SIGINT)"
     code = f"""
         import os, signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
         sys.orig_argv = {argv!r}
         import pipeline.study
         {importing}
