@@ -188,8 +188,9 @@ def repeats(device: torch.device) -> Result:
 def launcher(device: torch.device) -> Result:
     """Ask new processes whether they may be forked, and how much room there is for images beside others."""
     imports = "import torch, timm; from pipeline.study.parallel import safe_to_fork; "
-    opened = "torch.zeros(1, device='cuda'); " if device.type == "cuda" else "import threading; e = threading.Event(); "
-    opened += "" if device.type == "cuda" else "threading.Thread(target=e.wait, daemon=True).start(); "
+    opened = "torch.zeros(1, device='cuda'); "
+    if device.type != "cuda":  # a thread stands for it
+        opened = "import threading as t; e = t.Event(); t.Thread(target=e.wait, daemon=True).start(); "
     forked = {
         name: subprocess.run(
             [sys.executable, "-c", f"{imports}{more}print(safe_to_fork())"], capture_output=True, text=True, check=True

@@ -118,17 +118,10 @@ def trained_on(settings: Model) -> str:
 
 def _before(run: Mapping[str, Any]) -> str | None:
     """Return what a run's record says of the weights that it began with."""
-    weights = run.get("weights")
-    if not weights:
-        return None
-    told = dict(weights)
-    return (
-        str(told["trained on"])
-        if "trained on" in told
-        else None
-        if "file" not in told or "package" in told
-        else UNKNOWN
-    )
+    weights = run.get("weights") or {}
+    if "trained on" in weights:
+        return str(weights["trained on"])
+    return UNKNOWN if "file" in weights and "package" not in weights else None
 
 
 def _about(file: Path) -> dict[str, Any]:
